@@ -1,0 +1,33 @@
+"""Every error a user can meet: one line that says what is wrong and what to do."""
+
+
+class LedError(Exception):
+    """Base of all foreseeable errors; the command line shows its message without a traceback."""
+
+    exit_status = 1
+
+
+class UsageError(LedError):
+    """The command was called with options that do not fit each other or the input."""
+
+    exit_status = 2
+
+
+class RawError(LedError):
+    """A raw file cannot be read, holds no picture, or has a sensor that is not supported."""
+
+
+class MetadataError(LedError):
+    """A tag that the work needs (ISO, exposure time) is missing or makes no sense."""
+
+
+class ModelError(LedError):
+    """A model file is missing, damaged, or not what it says it is."""
+
+
+class OutputError(LedError):
+    """An output cannot be written."""
+
+
+class TrainingError(LedError):
+    """Training cannot start or go on: no data, a bad checkpoint, a loss that is not a number."""
