@@ -1,0 +1,234 @@
+r'''The command table of `led`: mounts the commands, and turns every end into an exit status.
+
+A command is a module of this package, named like the command, and a line in `COMMANDS`. The
+module is imported when its command is called, not before, and imports torch, NumPy and the parts
+that need them inside the function that does the work, so that `--help` comes at once::
+
+    """`led denoise`: ..."""
+
+    from typing import Annotated
+    import typer
+
+    from ledcli.cli.console import Output
+    from ledcli.cli.options import JsonOption, QuietOption
+
+
+    def denoise(
+        inputs: Annotated[list[Path], typer.Argument(metavar="RAW...", help="...")],
+        ratio: Annotated[float, typer.Option(help="...")] = 1.0,
+        json: JsonOption = False,
+        quiet: QuietOption = False,
+    ) -> None:
+        """Clean raws to 16-bit DNG, PNG or TIFF.
+
+        A sentence or two more; then a numpydoc `Examples` section, which `--help` shows:
+        "Denoise a folder::", an empty line, and indented "led denoise ./raw --ratio 100".
+        """
+        from ledcli.inference.folder import run  # torch
+
+        output = Output(json=json, quiet=quiet)
+        ...
+        if failed:
+            raise typer.Exit(FAILED)
+
+A noun with verbs (`led models list`) has a `typer.Typer()` named `app` instead of the function.
+A foreseeable error is raised as a `LedError`; `run` shows it and picks the status. A command that
+goes on after a bad file shows the error with `Output.error` and ends with `typer.Exit(FAILED)`.
+'''
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ledcli import __version__
+from ledcli.cli.console import Output, debugging
+from ledcli.errors import LedError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses: all done; some inputs failed, the rest are done; bad usage; stopped by Ctrl-C."""
+
+
+class Command(NamedTuple):
+    """A line of the table: the command's name, which is its module's too, and what it does."""
+
+    name: str
+    summary: str
+
+
+COMMANDS = (
+    Command("denoise", "Clean raws to 16-bit DNG, PNG or TIFF."),
+    Command("pretrain", "Train a backbone over virtual cameras."),
+    Command("models", "List and describe the models at hand."),
+    Command("info", "Camera, ISO, time, exposure level, estimated noise of raws."),
+    Command("demo", "Make a small shoot and run the whole chain on it."),
+    Command("doctor", "What this machine can do, and whether its fast paths are right."),
+)
+
+
+def help_text(docstring: str) -> str:
+    """Turn a numpydoc docstring into help: its text and examples, no other section.
+
+    The underline of `Examples` and the colons of a literal block are for Sphinx, not for a
+    terminal. Lines of a paragraph are joined, so that the terminal wraps them.
+    """
+    text = inspect.cleandoc(docstring)
+    sections = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.MULTILINE)
+    body = _joined(sections[0])
+    for title, content in zip(sections[1::2], sections[2::2], strict=True):
+        if title == "Examples":
+            body += "\n\nExamples\n\n" + _joined(content)
+    return body
+
+
+def _joined(text: str) -> str:
+    blocks = []
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        if any(line.startswith((" ", "\b")) for line in block.splitlines()):
+            blocks.append(block)
+        else:
+            blocks.append(re.sub(r"::$", ":", " ".join(block.split())))
+    return "\n\n".join(blocks)
+
+
+def _load(name: str) -> Any:  # noqa: ANN401  (typer does not name its command class publicly)
+    """Import the module of command `name` and build the command."""
+    module = importlib.import_module(f"ledcli.cli.{name}")
+    app = getattr(module, "app", None)
+    if not isinstance(app, typer.Typer):
+        function = getattr(module, name)
+        app = typer.Typer(add_completion=False)
+        app.command(name, help=help_text(function.__doc__ or ""))(function)
+    else:
+        app._add_completion = False
+        for verb in app.registered_commands:
+            if verb.callback is not None and verb.help is None:
+                verb.help = help_text(verb.callback.__doc__ or "")
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name and summary, and imports one when it is called."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (handed on to typer)
+        super().__init__(**settings)
+        for name, summary in COMMANDS:
+            self.commands[name] = TyperCommand(name, help=summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401
+        """Find the command that is called, for real."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _load(str(name)), rest
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        Output().result(f"led {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="led",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Clean RAW photos taken in very little light.
+
+    led denoise ./raw --ratio 100 writes a clean DNG for every raw in ./raw.
+    """
+    if context.invoked_subcommand is None:
+        Output().result(context.get_help())
+
+
+def _usage_line(problem: typer.TyperException) -> str:
+    """One line from typer's message, with the help that answers it."""
+    text = " ".join(problem.format_message().split())
+    context = getattr(problem, "ctx", None)
+    path = context.command_path if context is not None else "led"
+    return f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} See '{path} --help'."
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit status; nothing but a status comes out.
+
+    Parameters
+    ----------
+    arguments
+        What follows `led` on the command line.
+
+    Returns
+    -------
+    int
+        0 all done, 1 some inputs failed, 2 bad usage, 130 interrupted.
+    """
+    output = Output()
+    try:
+        status = typer.main.get_command(app)(
+            list(arguments), prog_name="led", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except LedError as error:
+        output.error(error)
+        return error.exit_status
+    except typer.TyperException as error:
+        output.error(_usage_line(error))
+        return USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`| head`): whatever is still buffered must not raise at exit.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except SystemExit as leaving:  # shell completion ends this way
+        status = DONE if leaving.code is None else leaving.code
+        return status if isinstance(status, int) else FAILED
+    except Exception as error:
+        if debugging():
+            output.trace(error)
+        first = (str(error).splitlines() or [""])[0]
+        output.error(
+            f"unexpected {type(error).__name__}: {first}. Please report it; "
+            "LED_DEBUG=1 shows the trace."
+        )
+        return FAILED
+    if status == INTERRUPTED:
+        output.error("interrupted.")
+    return status if isinstance(status, int) else DONE
+
+
+def quieten_libraries() -> None:
+    """Keep warnings and log lines of libraries off standard error, but not under `LED_DEBUG`.
+
+    What they say about a bad file comes on top of our own line about it, without its name.
+    """
+    # A name or message that the terminal's encoding lacks must not end the run.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if not debugging():
+        logging.captureWarnings(True)
+        logging.getLogger().addHandler(logging.NullHandler())

@@ -1,0 +1,222 @@
+"""The one place that prints: results on standard output, everything human on standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+import math
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ledcli.cli.progress import Progress
+
+
+def debugging() -> bool:
+    """Whether `LED_DEBUG` asks for traces."""
+    return os.environ.get("LED_DEBUG", "") not in ("", "0")
+
+
+def printable(value: object) -> str:
+    r"""Text that cannot drive a terminal or break a line: control characters become escapes.
+
+    A file name may hold a newline, an escape sequence, text-direction marks or bytes that are no
+    text at all; none of them reaches the terminal as such.
+
+    Examples
+    --------
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _plain(value: object) -> object:
+    """`value` in the types of JSON; numbers that JSON cannot say become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, PurePath):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "tolist"):  # a NumPy array or scalar, a tensor
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    return str(value)
+
+
+def to_json(record: object) -> str:
+    """One line of valid ASCII JSON; paths become text, NaN and infinities null."""
+    return jsonlib.dumps(_plain(record), allow_nan=False)
+
+
+class Output:
+    """What a command says, and where.
+
+    Parameters
+    ----------
+    json
+        Results are JSON, one object a line.
+    quiet
+        Notes, hints and progress are left out. Results, warnings and errors stay.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._live: Progress | None = None
+
+    # Standard output: what a script would read.
+
+    def result(self, record: Mapping[str, object] | str, text: str | None = None) -> None:
+        """Print one result.
+
+        Parameters
+        ----------
+        record
+            What `--json` prints, as one line. A bare string becomes `{"result": string}`.
+        text
+            What a person reads instead; by default the string, or `key: value` lines. It may have
+            several lines: pass names of files and the like through `printable`.
+        """
+        if self.json:
+            line = to_json({"result": record} if isinstance(record, str) else record)
+        elif text is not None:
+            line = text
+        elif isinstance(record, str):
+            line = record
+        else:
+            line = "\n".join(f"{printable(k)}: {printable(v)}" for k, v in record.items())
+        self._write(line)
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        records: Sequence[Mapping[str, object]] | None = None,
+        right: Sequence[str] = (),
+    ) -> None:
+        """Print a table; with `--json` one object per row.
+
+        Parameters
+        ----------
+        columns, rows
+            The headings, and the cells in their order.
+        records
+            What `--json` prints, where it has more to say than the cells.
+        right
+            Headings of the columns that are aligned to the right: numbers.
+        """
+        if self.json:
+            for record in records or [dict(zip(columns, row, strict=True)) for row in rows]:
+                self._write(to_json(record))
+            return
+        cells = [[printable(c) for c in row] for row in (columns, *rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        for row in cells:
+            padded = (
+                c.rjust(w) if name in right else c.ljust(w)
+                for c, w, name in zip(row, widths, columns, strict=True)
+            )
+            self._write("  ".join(padded).rstrip())
+
+    def _write(self, line: str) -> None:
+        with self._bar_lifted():
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    # Standard error: for people.
+
+    def info(self, text: object) -> None:
+        """Say what is being done."""
+        if not self.quiet:
+            self._say(Text(printable(text)))
+
+    def hint(self, text: object) -> None:
+        """Suggest the next step."""
+        if not self.quiet:
+            self._say(Text(printable(text), style="dim"))
+
+    def warn(self, text: object) -> None:
+        """Say what the user should know although the work goes on."""
+        self._say(Text.assemble(("led: warning: ", "yellow"), printable(text)))
+
+    def error(self, problem: object) -> None:
+        """Print `led: what is wrong. What to do`, on one line, from an exception or a text.
+
+        With `LED_DEBUG=1` an exception's trace comes first.
+        """
+        if isinstance(problem, BaseException) and debugging():
+            self.trace(problem)
+        self._say(Text.assemble(("led: ", "bold red"), printable(problem)))
+
+    def trace(self, problem: BaseException) -> None:
+        """Print the trace of an exception."""
+        with self._bar_lifted():
+            sys.stderr.write("".join(traceback.format_exception(problem)))
+
+    def _say(self, text: Text) -> None:
+        # soft_wrap: a message stays one line for grep however narrow the terminal is.
+        self.stderr.print(text, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
+        """Show how far the work is, its rate and the time left.
+
+        A bar on a terminal, otherwise a plain line every few seconds, nothing under `--quiet`.
+
+        Parameters
+        ----------
+        total
+            Number of steps, where it is known.
+        label
+            What is being done: "denoising".
+        unit
+            What a step is: "photos".
+
+        Examples
+        --------
+        >>> with Output(quiet=True).progress(2, "denoising", "photos") as bar:
+        ...     bar.advance()
+        ...     bar.advance(note="IMG_2.NEF")
+        """
+        from ledcli.cli.progress import start  # rich.progress is slow to import
+
+        bar = start(self, total, label, unit)
+        self._live = bar
+        try:
+            yield bar
+        finally:
+            self._live = None
+            bar.close()
+
+    @contextmanager
+    def _bar_lifted(self) -> Iterator[None]:
+        """Take the bar off the terminal while something else writes to it."""
+        bar = self._live
+        if bar is None:
+            yield
+            return
+        bar.pause()
+        try:
+            yield
+        finally:
+            bar.resume()

@@ -1,0 +1,18 @@
+"""Options that mean the same in every command: use these types, do not spell them again."""
+
+from typing import Annotated
+
+import typer
+
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object per result line on standard output."),
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress, notes or hints; warnings and errors stay."),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be written; write nothing."),
+]
