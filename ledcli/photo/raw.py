@@ -1,0 +1,230 @@
+"""Reading a raw file: the mosaic, and all it takes to write it back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rawpy
+from numpy.typing import NDArray
+
+from ledcli.errors import RawError
+from ledcli.photo.cfa import Phase, normalise, offsets
+from ledcli.photo.checks import what_is_missing
+from ledcli.photo.exif import Exif, read_exif_opened
+from ledcli.photo.libraw import open_raw
+
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc .mdc .mef .mos "
+    ".mrw .nef .nrw .orf .ori .pef .ptx .pxn .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
+"""File name endings, lower case, that a camera gives its raws."""
+
+SMALLEST_SIDE = 32
+"""Pixels; no camera makes fewer, and a network needs more to look at."""
+
+XYZ_FROM_SRGB = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+"""IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
+
+_TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
+"""By LibRaw's flip: 1 mirrors columns, 2 mirrors rows, 4 swaps the axes."""
+_LARGEST_MULTIPLIER = 100.0
+
+
+@dataclass(frozen=True)
+class RawPhoto:
+    """A Bayer raw file in memory.
+
+    Attributes
+    ----------
+    path : Path
+    mosaic : uint16 array (H, W)
+        The active area, in DN.
+    phase : Phase
+        Of the mosaic's first pixel.
+    black, white : float32 array (4,)
+        In DN, for R, G1, B, G2.
+    exif : Exif
+    colour_matrix : float64 array (3, 3) or None
+        CIE XYZ (D65) to camera RGB, as DNG's ColorMatrix.
+    as_shot_wb, daylight_wb : float64 array (3,) or None
+        Multipliers for R, G, B; green is 1.
+    orientation : int
+        TIFF orientation, 1 to 8.
+    bits : int
+        Bits that the white level takes.
+    crop : (top, left, height, width) or None
+        The part of the mosaic that the maker shows, where it is not all.
+    pixel_aspect : float
+        Width of a pixel over its height.
+    """
+
+    path: Path
+    mosaic: NDArray[np.uint16]
+    phase: Phase
+    black: NDArray[np.float32]
+    white: NDArray[np.float32]
+    exif: Exif
+    colour_matrix: NDArray[np.float64] | None
+    as_shot_wb: NDArray[np.float64] | None
+    daylight_wb: NDArray[np.float64] | None
+    orientation: int
+    bits: int
+    crop: tuple[int, int, int, int] | None = None
+    pixel_aspect: float = 1.0
+
+    def normalised(self) -> NDArray[np.float32]:
+        """Mosaic (H, W) with black at 0 and white at 1, not clipped."""
+        return normalise(self.mosaic, self.phase, self.black, self.white)
+
+
+def read_raw(path: Path) -> RawPhoto:
+    """Read a Bayer raw file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    RawPhoto
+
+    Raises
+    ------
+    RawError
+        The file cannot be read or decoded, holds no picture, or comes from a sensor without a
+        Bayer mosaic.
+    """
+    path = Path(path)
+    with open_raw(path) as opened:
+        raw = opened.raw
+        try:
+            indices, phase = _pattern(path, raw)
+            mosaic = np.array(raw.raw_image_visible, np.uint16)
+        except (rawpy.LibRawError, NotImplementedError) as error:
+            raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
+        if min(mosaic.shape) < SMALLEST_SIDE:
+            height, width = mosaic.shape
+            raise RawError(
+                f"{path}: is too small ({width}x{height} pixels; the least is "
+                f"{SMALLEST_SIDE}x{SMALLEST_SIDE})"
+            )
+        black, white = _levels(path, raw, indices)
+        missing = what_is_missing(mosaic, normalise(mosaic, phase, black, white))
+        if missing:
+            raise RawError(f"{path}: {missing}")
+        aspect = float(raw.sizes.pixel_aspect)
+        return RawPhoto(
+            path=path,
+            mosaic=mosaic,
+            phase=phase,
+            black=black,
+            white=white,
+            exif=read_exif_opened(path, opened),
+            colour_matrix=_colour_matrix(raw),
+            as_shot_wb=_multipliers(raw.camera_whitebalance),
+            daylight_wb=_multipliers(raw.daylight_whitebalance),
+            orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
+            bits=int(white.max()).bit_length(),
+            crop=_crop(raw.sizes, mosaic.shape),
+            pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
+        )
+
+
+def _pattern(path: Path, raw: Any) -> tuple[list[int], Phase]:
+    """LibRaw's colour index of each plane (R, G1, B, G2), and the phase of the active area."""
+    names = raw.color_desc.decode("ascii", "replace")
+    pattern = raw.raw_pattern
+    if raw.raw_type != rawpy.RawType.Flat or pattern is None:
+        raise RawError(
+            f"{path}: has no mosaic any more (linear DNG, sRAW, ProRAW or a three-layer sensor): "
+            "give the camera's full-size raw"
+        )
+    if pattern.shape == (1, 1) or raw.num_colors == 1:
+        raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
+    if pattern.shape == (6, 6):
+        raise RawError(f"{path}: is from an X-Trans sensor, which is not supported yet")
+    if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
+        raise RawError(f"{path}: is from a sensor of four colours ({names}), not supported")
+    # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
+    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    cell = np.roll(pattern, (-top, -left), axis=(0, 1))
+    if pattern.shape == (2, 2):
+        found = "".join(names[index] for index in cell.ravel())
+        if found in Phase.__members__:
+            phase = Phase(found)
+            return [int(cell[offset]) for offset in offsets(phase)], phase
+    raise RawError(f"{path}: has colours in an order that is not Bayer, not supported")
+
+
+def _levels(
+    path: Path, raw: Any, indices: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Black and white in plane order; the file's own linearity limit goes before LibRaw's white.
+
+    One white for all colours: saturated areas must stay neutral.
+    """
+    black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
+    white = float(raw.white_level)
+    limits = raw.camera_white_level_per_channel
+    if limits and white / 2 <= min(limits) <= 65535 and min(limits) > black.max():
+        white = float(min(limits))
+    if not black.max() < white <= 65535:
+        raise RawError(
+            f"{path}: has a white level ({white:g}) that is not above its black level "
+            f"({black.max():g}): the file is damaged or its camera unknown"
+        )
+    return black, np.full(4, white, np.float32)
+
+
+def _colour_matrix(raw: Any) -> NDArray[np.float64] | None:
+    """XYZ to camera, from LibRaw's table of cameras, else from what the file says.
+
+    What the file says reaches us as camera to sRGB with white at (1, 1, 1); the daylight
+    multipliers undo that normalisation.
+    """
+    table = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
+    if _usable(table):
+        return table
+    to_srgb = np.asarray(raw.color_matrix, np.float64)[:, :3]
+    daylight = np.asarray(raw.daylight_whitebalance[:3], np.float64)
+    if not _usable(to_srgb) or not np.isfinite(daylight).all() or (daylight <= 0).any():
+        return None
+    matrix = np.diag(1 / daylight) @ np.linalg.inv(to_srgb) @ np.linalg.inv(XYZ_FROM_SRGB)
+    return matrix if _usable(matrix) else None
+
+
+def _usable(matrix: NDArray[np.float64]) -> bool:
+    return bool(
+        np.isfinite(matrix).all()
+        and np.abs(matrix).max() < 100
+        and abs(np.linalg.det(matrix)) > 1e-6
+    )
+
+
+def _multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
+    """White balance with green at 1; None where LibRaw has zeros, -1 or nonsense."""
+    red, green, blue = (float(value) for value in values[:3])
+    if not all(math.isfinite(value) and value > 0 for value in (red, green, blue)):
+        return None
+    wb = np.array([red / green, 1.0, blue / green])
+    return wb if wb.max() < _LARGEST_MULTIPLIER and wb.min() > 1 / _LARGEST_MULTIPLIER else None
+
+
+def _crop(sizes: Any, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """Maker's crop, counted from the active area's first pixel; None when it is all or unknown."""
+    top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
+    height, width = sizes.crop_height, sizes.crop_width
+    if min(height, width) < SMALLEST_SIDE or min(top, left) < 0:
+        return None
+    if top + height > shape[0] or left + width > shape[1] or (height, width) == shape:
+        return None
+    return top, left, height, width

@@ -1,0 +1,157 @@
+"""Pictures to look at: a DNG developed by LibRaw, as PNG or TIFF of 16 bits per channel."""
+
+import functools
+import io
+import struct
+import zlib
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import rawpy
+from numpy.typing import NDArray
+from PIL import ImageCms
+
+from ledcli.errors import OutputError
+from ledcli.photo.dng import exif_directory
+from ledcli.photo.exif import Exif
+from ledcli.photo.libraw import quiet
+from ledcli.photo.tiff import Blob, Directory, Kind, serialise
+
+SRGB_GAMMA = (2.4, 12.92)
+"""Power and slope of the sRGB curve, IEC 61966-2-1."""
+_EXIF_IFD = 34665
+_ICC_TAG = 34675
+_DEFLATE = 8
+_HORIZONTAL = 2
+_STRIP_BYTES = 1 << 20
+_LEVEL = 6
+_PNG_HEADER = 8 + 25
+"""Bytes: the signature and the IHDR chunk."""
+
+
+def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
+    """Develop a DNG plainly: its white balance, sRGB, no change of brightness.
+
+    Parameters
+    ----------
+    dng : bytes
+        As `dng_bytes` makes it.
+
+    Returns
+    -------
+    uint16 array (h, w, 3)
+        sRGB, turned upright.
+
+    Raises
+    ------
+    OutputError
+        LibRaw cannot develop it.
+    """
+    try:
+        with quiet(), rawpy.imread(io.BytesIO(dng)) as raw:
+            rgb: NDArray[Any] = raw.postprocess(
+                use_camera_wb=True,
+                output_bps=16,
+                no_auto_bright=True,
+                # Else LibRaw moves white down to the brightest pixel.
+                adjust_maximum_thr=0.0,
+                gamma=SRGB_GAMMA,
+                output_color=rawpy.ColorSpace.sRGB,
+            )
+    except rawpy.LibRawError as error:
+        raise OutputError(f"LibRaw cannot develop the result ({error}): use --format dng") from None
+    return rgb.astype(np.uint16, copy=False)
+
+
+def png_bytes(
+    rgb: NDArray[np.uint16], *, exif: Exif | None = None, software: str | None = None
+) -> bytes:
+    """Make a PNG of 16 bits per channel with the sRGB profile.
+
+    Parameters
+    ----------
+    rgb : uint16 array (h, w, 3)
+        sRGB, upright.
+    exif : Exif or None
+        Embedded as EXIF.
+    software : str or None
+
+    Returns
+    -------
+    bytes
+    """
+    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(rgb), level=_LEVEL))
+    profile = b"sRGB\0\0" + zlib.compress(srgb_profile())
+    chunks = _chunk(b"iCCP", profile)
+    if exif is not None:
+        chunks += _chunk(b"eXIf", serialise(_about(exif, software)))
+    return png[:_PNG_HEADER] + chunks + png[_PNG_HEADER:]
+
+
+def tiff_bytes(
+    rgb: NDArray[np.uint16], *, exif: Exif | None = None, software: str | None = None
+) -> bytes:
+    """Make a TIFF of 16 bits per channel, deflated, with the sRGB profile.
+
+    Parameters
+    ----------
+    rgb : uint16 array (h, w, 3)
+        sRGB, upright.
+    exif : Exif or None
+        Embedded as EXIF.
+    software : str or None
+
+    Returns
+    -------
+    bytes
+    """
+    height, width, _ = rgb.shape
+    rows = max(1, _STRIP_BYTES // (width * 6))
+    root = _about(exif or Exif(), software)
+    root.integers(256, Kind.LONG, width)
+    root.integers(257, Kind.LONG, height)
+    root.integers(258, Kind.SHORT, (16, 16, 16))
+    root.integers(259, Kind.SHORT, _DEFLATE)
+    root.integers(262, Kind.SHORT, 2)
+    root.integers(277, Kind.SHORT, 3)
+    root.integers(278, Kind.LONG, rows)
+    root.integers(284, Kind.SHORT, 1)
+    root.integers(317, Kind.SHORT, _HORIZONTAL)
+    root.raw(_ICC_TAG, Kind.UNDEFINED, srgb_profile())
+    root.strips = [_strip(rgb[top : top + rows]) for top in range(0, height, rows)]
+    return serialise(root)
+
+
+@functools.cache
+def srgb_profile() -> bytes:
+    """Return the ICC profile of sRGB, the same bytes every time."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # Bytes 24 to 35 are the moment it was made: with it no two runs would write the same file.
+    profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    return bytes(profile)
+
+
+def _strip(rows: NDArray[np.uint16]) -> Blob:
+    """Deflate rows of pixels as differences to the left neighbour."""
+    differences = rows.astype("<u2")
+    differences[:, 1:] -= rows[:, :-1]
+    return zlib.compress(differences.tobytes(), _LEVEL)
+
+
+def _about(exif: Exif, software: str | None) -> Directory:
+    """Tags about the shot. The pixels are upright already, so the orientation is 1."""
+    root = Directory()
+    root.text(271, exif.make)
+    root.text(272, exif.model)
+    root.integers(274, Kind.SHORT, 1)
+    root.text(305, software)
+    root.text(306, exif.datetime)
+    root.text(315, exif.artist)
+    root.text(33432, exif.copyright)
+    root.children[_EXIF_IFD] = [exif_directory(exif)]
+    return root
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
