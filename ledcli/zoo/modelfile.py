@@ -1,0 +1,183 @@
+"""The model file: one self-describing `.safetensors`, written whole and read with suspicion.
+
+Nothing is ever unpickled. `read_spec` and `read_header` work without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledcli.errors import ModelError
+from ledcli.photo.files import atomic_write
+from ledcli.zoo.header import METADATA_KEY, Header, TensorInfo, read_header
+from ledcli.zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = [
+    "Header",
+    "ModelSpec",
+    "TensorInfo",
+    "file_sha256",
+    "load_model",
+    "read_header",
+    "read_spec",
+    "save_model",
+]
+
+
+def read_spec(path: Path | str) -> ModelSpec:
+    """Read what a model file says about itself, without torch.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, damaged or not a model for this `led`.
+    """
+    return read_header(Path(path)).spec
+
+
+def file_sha256(path: Path | str) -> str:
+    """Hash of a model file, 64 hexadecimal digits: what identifies its weights in a record."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror}). Check its permissions."
+        ) from error
+
+
+def save_model(
+    path: Path | str,
+    spec: ModelSpec,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    half: bool = False,
+) -> None:
+    """Write a model file; nothing half-written stays when it fails.
+
+    Parameters
+    ----------
+    path
+        Where to; an existing file is replaced in one step.
+    spec
+        The description.
+    tensors
+        The state dict of the network that `spec` describes, RepNR blocks unfolded.
+    half
+        Store the weights as float16, in half the room. They are loaded as float32 either way.
+
+    Raises
+    ------
+    ModelError
+        When a tensor is missing, superfluous, of the wrong shape, not finite or, with `half`,
+        too large for float16.
+    OutputError
+        When the file cannot be written.
+    """
+    import torch
+    from safetensors.torch import save
+
+    path = Path(path)
+    _compare(path, spec, {name: tuple(t.shape) for name, t in tensors.items()})
+    stored = {}
+    for name, tensor in tensors.items():
+        # Cloned, because tied tensors would be refused by safetensors.
+        value = tensor.detach().to("cpu", torch.float16 if half else torch.float32, copy=True)
+        if not value.isfinite().all():
+            raise ModelError(f"{path}: tensor '{name}' holds values that are not finite numbers")
+        stored[name] = value.contiguous()
+    # One key only: safetensors writes several in random order, and the file's hash would change.
+    metadata = {METADATA_KEY: json.dumps(spec.to_header(), allow_nan=False)}
+    atomic_write(path, save(stored, metadata))
+
+
+def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
+    """Read a model file and build its network.
+
+    Returns
+    -------
+    spec : ModelSpec
+        The description.
+    net : torch.nn.Module
+        The network with its RepNR blocks, if it has any, on the CPU in float32, in eval mode.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing or damaged, its architecture is unknown, or its tensors are not
+        those of the network that it describes. The message names the file and the first tensor.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    header = read_header(path)
+    # The shapes are compared on a network without memory: a header that promises a giant is
+    # refused before anything is allocated.
+    _compare(path, header.spec, {name: info.shape for name, info in header.tensors.items()})
+    try:
+        tensors = load_file(path, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}). Get the file again.") from error
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ModelError(
+                f"{path}: tensor '{name}' holds values that are not finite numbers. "
+                "Get the file again."
+            )
+    net = _build(path, header.spec)
+    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return header.spec, net.float().eval()
+
+
+def _build(path: Path, spec: ModelSpec) -> nn.Module:
+    """Build the network that `spec` describes, with weights still to be set."""
+    from ledcli.nets import repnr, table
+
+    try:
+        net = table.build(spec.architecture, dict(spec.arguments))
+        return repnr.convert(net, spec.branches, omnr=spec.omnr) if spec.branches else net
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}. It is no model for this led.") from error
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        raise ModelError(
+            f"{path}: architecture '{spec.architecture}' cannot be built with {spec.arguments}. "
+            "It is no model for this led."
+        ) from error
+
+
+def _compare(path: Path, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse tensors that are not those of the network that `spec` describes."""
+    import torch
+
+    with torch.device("meta"):
+        expected = {n: tuple(t.shape) for n, t in _build(path, spec).state_dict().items()}
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ModelError(
+                f"{path}: tensor '{name}' of '{spec.architecture}' is missing: header and tensors "
+                "disagree. Get the file again."
+            )
+        if shapes[name] != shape:
+            raise ModelError(
+                f"{path}: tensor '{name}' is {_size(shapes[name])} and '{spec.architecture}' needs "
+                f"{_size(shape)}: header and tensors disagree. Get the file again."
+            )
+    for name in shapes:
+        if name not in expected:
+            raise ModelError(
+                f"{path}: tensor '{name}' is not one of '{spec.architecture}': header and tensors "
+                "disagree. Get the file again."
+            )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single number"

@@ -1,0 +1,226 @@
+"""What a model file says about itself: typed, and strict about what it accepts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledcli.errors import ModelError
+
+FORMAT = 1
+"""Version of the header; a file with a later one needs a later `led`."""
+
+PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
+"""Planes into which a mosaic is packed, by colour filter array."""
+
+INPUT_FORMS = ("gain", "stabilised")
+"""What the network is given; see ledcli/nets/forms.py."""
+
+MAX_RATIO = 1e6
+"""No exposure is 20 stops short: a larger ratio is a mistake."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# No dot: the name is part of a tensor's name, which is split at dots.
+_BRANCH = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_MAX_ARGUMENT = 65536
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The header of a model file.
+
+    Parameters
+    ----------
+    name
+        Name of the model: lower-case letters, digits, `.`, `_` and `-`.
+    architecture
+        A name of `ledcli.nets.table`.
+    arguments
+        What the architecture is built with: numbers, texts, truth values, lists of these.
+    cfa
+        `bayer` or `xtrans`.
+    planes
+        Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
+    input_form
+        `gain` or `stabilised`.
+    branches
+        Names of the CSA sets, the default first; empty for a plain network.
+    omnr
+        Whether the RepNR blocks have the OMNR branch, which fine-tuning adds.
+    ratio_range
+        Lowest and highest ratio the model was trained for.
+    cameras
+        Cameras that the model is for; empty when it is for any.
+    method
+        How it was made: `pretrain`, `led`, ...
+    training
+        Data, iterations, seed, version: whatever says how to make it again. JSON values only.
+    licence
+        Licence of the weights, as an SPDX expression where there is one.
+    source
+        Who or what made the file.
+    format
+        Version of the header.
+
+    Raises
+    ------
+    ModelError
+        When a value has the wrong type or is out of its range.
+    """
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any]
+    cfa: str
+    planes: int
+    input_form: str
+    branches: tuple[str, ...]
+    ratio_range: tuple[float, float]
+    method: str
+    licence: str
+    source: str
+    omnr: bool = False
+    cameras: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        for key, (holds, expected) in _RULES.items():
+            if not holds(getattr(self, key)):
+                raise ModelError(f"{key} must be {expected}, not {_short(getattr(self, key))}")
+        if self.planes != PLANES_OF_CFA[self.cfa]:
+            raise ModelError(
+                f"planes must be {PLANES_OF_CFA[self.cfa]} for {self.cfa}, not {self.planes}"
+            )
+        if self.omnr and not self.branches:
+            raise ModelError("omnr needs at least one CSA set in branches")
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_header(cls, header: object) -> ModelSpec:
+        """Check JSON values and make the spec of them.
+
+        Raises
+        ------
+        ModelError
+            When a key is unknown or missing, or a value is not allowed.
+        """
+        if not isinstance(header, dict):
+            raise ModelError("the description is not a JSON object")
+        version = header.get("format")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise ModelError(f"format must be a version number, not {_short(version)}")
+        if version > FORMAT:
+            raise ModelError(f"it has format {version} and this led knows {FORMAT}: update led")
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(header) - set(fields))
+        if unknown:
+            raise ModelError(f"unknown key {_short(unknown[0])} in the description")
+        missing = [
+            name
+            for name, f in fields.items()
+            if name not in header
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise ModelError(f"no {missing[0]} in the description")
+        values = dict(header)
+        for key in ("branches", "cameras", "ratio_range"):  # JSON has no tuples
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
+        return cls(**values)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text(value: object, most: int = 200) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= most
+
+
+def _is_argument(value: object, depth: int = 3) -> bool:
+    if isinstance(value, list | tuple):
+        return depth > 0 and len(value) <= 256 and all(_is_argument(v, depth - 1) for v in value)
+    if isinstance(value, bool):
+        return True
+    return _is_text(value) or (_is_number(value) and abs(value) <= _MAX_ARGUMENT)  # type: ignore[arg-type]
+
+
+def _are_arguments(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(k, str) and k.isidentifier() and _is_argument(v) for k, v in value.items()
+    )
+
+
+def _are_branches(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and all(isinstance(v, str) and _BRANCH.fullmatch(v) for v in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_ratio_range(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(_is_number(v) for v in value)
+        and 0 < value[0] <= value[1] <= MAX_RATIO
+    )
+
+
+def _is_json_object(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+_RULES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "name": (
+        lambda v: isinstance(v, str) and _NAME.fullmatch(v),
+        "a name of lower-case letters, digits, '.', '_' and '-'",
+    ),
+    "architecture": (_is_text, "a name"),
+    "arguments": (
+        _are_arguments,
+        f"an object of numbers up to {_MAX_ARGUMENT}, texts, truth values and lists of these",
+    ),
+    "cfa": (lambda v: isinstance(v, str) and v in PLANES_OF_CFA, " or ".join(PLANES_OF_CFA)),
+    "planes": (_is_int, "a whole number"),
+    "input_form": (lambda v: v in INPUT_FORMS, " or ".join(INPUT_FORMS)),
+    "branches": (_are_branches, "a list of different names without dots"),
+    "ratio_range": (_is_ratio_range, f"two numbers, 0 < low <= high <= {MAX_RATIO:g}"),
+    "method": (_is_text, "a name"),
+    "licence": (_is_text, "a text"),
+    "source": (_is_text, "a text"),
+    "omnr": (lambda v: isinstance(v, bool), "true or false"),
+    "cameras": (
+        lambda v: isinstance(v, tuple) and all(_is_text(c) for c in v),
+        "a list of camera names",
+    ),
+    "training": (_is_json_object, "a JSON object"),
+    "format": (lambda v: v == FORMAT, f"{FORMAT}"),
+}

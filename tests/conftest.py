@@ -1,0 +1,30 @@
+"""What holds for every test: few threads, fixed seeds, no model but the bundled ones."""
+
+import os
+import random
+
+# Before torch and NumPy come in, which read it once. More threads than cores make the small
+# networks of the tests slower, not faster.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def led_home(tmp_path_factory, monkeypatch):
+    """An empty shelf: what is installed on the machine must not change a test."""
+    home = tmp_path_factory.mktemp("led-home")
+    monkeypatch.setenv("LED_HOME", str(home))
+    monkeypatch.delenv("LED_DEBUG", raising=False)
+    return home
