@@ -1,0 +1,60 @@
+# Every target sets up what it needs: `make demo` or `make test` on a fresh checkout is enough.
+#
+#   make demo    make a small shoot, denoise it, show the gain
+#   make test    run the tests
+#   make check   ruff and mypy
+#   make bench   speed and quality against peers (installs the bench group)
+#   make clean   remove what the above made
+#
+# PYTHON names the interpreter to start from: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The environment is ready when the stamp is newer than what it was made from.
+READY := $(VENV)/.ready
+READY_BENCH := $(VENV)/.ready-bench
+# torch goes first, at its exact version: then a CPU build at hand is taken. Left to the range in
+# pyproject.toml, pip would download several GB of CUDA packages.
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
+
+.PHONY: demo test check bench clean
+.DEFAULT_GOAL := test
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/led demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY_BENCH)
+	$(BIN)/python tests/benchmarks/speed.py
+	$(BIN)/python tests/benchmarks/quality.py
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is missing or older than 3.11. Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "make: $(PYTHON) cannot make virtual environments. Install python3-venv (Debian, Ubuntu), or name another: make PYTHON=..." >&2; exit 1; }
+	@# Kept when it works: an environment that was moved or half made is made anew.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+		{ echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing into $(VENV): the first time this takes some minutes"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(READY_BENCH): $(READY)
+	@echo "installing what only the benchmarks need"
+	@$(INSTALL) -e '.[dev,bench]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
