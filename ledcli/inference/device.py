@@ -1,0 +1,58 @@
+"""Which device and which precision the work runs in."""
+
+from typing import Literal
+
+import torch
+
+from ledcli.errors import UsageError
+
+Precision = Literal["bf16", "float32"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of a name; ``auto`` takes CUDA, XPU, MPS or the CPU, the first there is.
+
+    Raises
+    ------
+    UsageError
+        The name is not a device, or this machine has none such.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "xpu": torch.xpu.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"no device '{name}': choose auto, {', '.join(available)}") from error
+    if not available.get(device.type, False):
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise UsageError(f"this machine has no device '{name}': choose auto or {there}")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Return the precision of a name; ``auto`` is bfloat16 where the device is fast in it."""
+    if name in ("bf16", "float32"):
+        return name  # type: ignore[return-value]
+    if name != "auto":
+        raise UsageError(f"no precision '{name}': choose auto, bf16 or float32")
+    return "bf16" if fast_in_bf16(device) else "float32"
+
+
+def fast_in_bf16(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "xpu"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error of torch says that the device's memory is full."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

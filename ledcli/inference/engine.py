@@ -1,0 +1,144 @@
+"""The engine: one photo's planes through a model, on one device in one precision."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ledcli.errors import LedError, ModelError, UsageError
+from ledcli.inference.anchor import anchored
+from ledcli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
+from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, tiled
+from ledcli.nets.forms import FORMS
+from ledcli.nets.repnr import deploy
+from ledcli.noise.estimate import estimate_noise
+from ledcli.noise.stabilise import NoiseLine
+from ledcli.zoo.modelfile import load_model
+
+Planes = NDArray[np.float32]
+
+
+class Denoiser:
+    """A model that is ready to denoise.
+
+    Parameters
+    ----------
+    model : Path
+        A model file.
+    branch : str
+        The CSA set to fold; ignored by a model that has none.
+    device, precision : str
+        ``auto``, or as in inference/device.py.
+    tile : int, optional
+        Side of a tile in plane pixels; the halo comes on top. 0 takes the whole frame at once.
+
+    Raises
+    ------
+    ModelError
+        The file is no model, or has no such CSA set.
+    UsageError
+        A device or precision that is not there.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        branch: str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int = TILE,
+        halo: int = HALO,
+    ) -> None:
+        self.spec, net = load_model(model)
+        if self.spec.branches:
+            if branch not in self.spec.branches:
+                names = ", ".join(self.spec.branches)
+                raise ModelError(f"{model} has no CSA set '{branch}': choose one of {names}")
+            net = deploy(net, branch)
+        if tile < 0 or 0 < tile < SMALLEST_TILE:
+            raise UsageError(f"a tile has {SMALLEST_TILE} pixels or more, not {tile}")
+        self.device = choose_device(device)
+        self.precision: Precision = choose_precision(precision, self.device)
+        self.net = prepared(net, self.device, self.precision)
+        self.form = FORMS[self.spec.input_form]
+        self.tile, self.halo = tile, halo
+        self.multiple = int(getattr(net, "size_multiple", 1))
+
+    def denoise(
+        self,
+        planes: Planes,
+        ratio: float = 1.0,
+        *,
+        noise: NoiseLine | None = None,
+        strength: float = 1.0,
+    ) -> Planes:
+        """Denoise one photo.
+
+        Parameters
+        ----------
+        planes : float32 ``(4, h, w)``
+            Normalised planes R, G1, B, G2 (white - black = 1), not gained.
+        ratio : float
+            Digital gain of the result.
+        noise : NoiseLine, optional
+            The photo's noise; otherwise the blind estimate.
+        strength : float
+            0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
+
+        Returns
+        -------
+        float32 ``(4, h, w)``
+            Clean planes times the ratio; not clipped.
+
+        Raises
+        ------
+        LedError
+            The device's memory does not hold the smallest tile.
+        """
+        noise = noise or estimate_noise(planes)
+        frame = torch.from_numpy(np.ascontiguousarray(planes, np.float32))
+        clean = self._clean(frame, ratio, noise)
+        if self.spec.input_form == "stabilised":
+            clean = anchored(frame, clean, ratio, noise)
+        if strength < 1:
+            clean = (frame * ratio).lerp_(clean, strength)
+        return clean.numpy()
+
+    def _clean(self, frame: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
+        tile = self.tile or max(frame.shape)
+        while True:
+            try:
+                return self._tiled(frame, ratio, noise, tile)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if tile // 2 < SMALLEST_TILE:
+                raise LedError(
+                    f"the memory of {self.device} does not hold a tile of {tile} pixels: "
+                    "close other programs, or use --device cpu"
+                )
+            tile //= 2
+
+    def _tiled(self, frame: Tensor, ratio: float, noise: NoiseLine, tile: int) -> Tensor:
+        line = [torch.tensor([v], device=self.device) for v in (ratio, *noise)]
+
+        def denoise(window: Tensor) -> Tensor:
+            window = window.to(self.device, memory_format=torch.channels_last)
+            return self.form(self.net, window, *line)
+
+        with torch.inference_mode():
+            return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
+
+
+def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
+    """Move a plain network to a device; its inner layers to the precision, the others float32."""
+    net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    if precision == "bf16":
+        exact = getattr(net, "float32_layers", ())
+        for name, layer in net.named_children():
+            if name not in exact:
+                layer.to(torch.bfloat16)
+    return net

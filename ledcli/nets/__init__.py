@@ -1,0 +1,1 @@
+"""Networks: plain architectures, RepNR blocks over any of them, input forms."""

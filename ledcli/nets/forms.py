@@ -1,0 +1,77 @@
+"""Input forms: what a network is given and what its output means. Named in the model file.
+
+Both forms map normalised planes ``x`` of ``(N, 4, h, w)``, not gained, to clean planes times the
+ratio. Training, fine-tuning and denoising all go through here.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
+
+LOCAL_MEAN = 5
+"""Side of the window, in plane pixels, whose mean carries the stabilised signal's size."""
+DETAIL_LIMIT = 8.0
+"""Standard deviations of noise at which the detail planes bend over."""
+
+
+class Form(Protocol):
+    """An input form: how many planes the network takes, and the way in and out."""
+
+    in_planes: int
+
+    def __call__(
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+    ) -> Tensor:
+        """Denoise planes ``(N, 4, h, w)``; the others are ``(N,)``; return clean x times ratio."""
+
+
+class Gain:
+    """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image."""
+
+    in_planes = 4
+
+    def __call__(
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+    ) -> Tensor:
+        """Denoise; the noise line is not used."""
+        out: Tensor = net((x * _column(ratio)).clamp_max(1.0))
+        return out
+
+
+class Stabilised:
+    """Ours: the network predicts a residual where the noise has unit variance.
+
+    The stabilised planes reach hundreds while their noise is 1, too much for bfloat16: the
+    network is given their detail (difference from the local mean, softly limited), the local mean
+    (compressed) and the read noise, made in float32, and its residual is added in float32.
+    """
+
+    in_planes = 9
+
+    def __call__(
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+    ) -> Tensor:
+        """Denoise through the stabilised domain."""
+        gain, t0 = electron_scale(_column(gain), _column(variance))
+        s = self.denoise(net, stabilise(x / gain, t0), t0)
+        return unstabilise(s, t0) * (gain * _column(ratio))
+
+    def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
+        """Denoise stabilised planes ``(N, 4, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
+        mean = F.avg_pool2d(s, LOCAL_MEAN, 1, LOCAL_MEAN // 2, count_include_pad=False)
+        detail = s - mean
+        limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
+        read = (t0.log() / 4).expand(-1, 1, *s.shape[2:])
+        residual: Tensor = net(torch.cat((limited, torch.asinh(mean), read), 1))
+        return s + residual
+
+
+FORMS: dict[str, Form] = {"gain": Gain(), "stabilised": Stabilised()}
+
+
+def _column(per_photo: Tensor) -> Tensor:
+    return per_photo.reshape(-1, 1, 1, 1)

@@ -1,0 +1,1 @@
+"""Noise: the ELD physics, cameras, the blind estimate, the stabilising transform."""

@@ -1,0 +1,188 @@
+"""Cameras as noise: calibrated ones, and virtual ones spread over the calibrated range."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ledcli.noise.physics import NoiseParameters
+
+CALIBRATED_WHITE = 15871.0
+"""White minus black of the calibrations' 14-bit DN (ELD's SonyA7S2: 16383 - 512)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """``log(scale) = slope * log(K) + bias + N(0, sigma)``: how a noise scale follows the gain."""
+
+    slope: float
+    bias: float
+    sigma: float
+
+    def sample(self, gain: Tensor, generator: torch.Generator | None, spread: bool) -> Tensor:
+        """Draw a scale in DN for each gain ``(N,)``; without ``spread`` the line itself."""
+        log = self.slope * gain.log() + self.bias
+        if spread:
+            log = log + self.sigma * torch.randn(gain.shape, generator=generator)
+        return log.exp()
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What the ELD model knows of a camera.
+
+    Attributes
+    ----------
+    name : str
+        Its name here.
+    gain_range : (float, float)
+        Smallest and largest system gain K, DN per electron.
+    read, row : Line
+        Tukey-lambda scale and row standard deviation over the gain, DN.
+    shapes : sequence of float
+        Lambda at gains spread evenly (in the logarithm) over the range.
+    colour_bias : sequence of 4 floats each
+        Black offset per plane R, G1, B, G2 at gains spread likewise, DN.
+    """
+
+    name: str
+    gain_range: tuple[float, float]
+    read: Line
+    row: Line
+    shapes: Sequence[float]
+    colour_bias: Sequence[Sequence[float]]
+
+    def sample(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        gain: float | None = None,
+        spread: bool = True,
+        colour_bias: bool = True,
+    ) -> NoiseParameters:
+        """Draw the noise of ``count`` frames, on the CPU.
+
+        Parameters
+        ----------
+        count : int
+            Number of frames.
+        generator : torch.Generator, optional
+            On the CPU.
+        gain : float, optional
+            K of all frames; otherwise drawn evenly in its logarithm over the camera's range.
+        spread : bool
+            Draw around the lines, and lambda at the gain; otherwise the lines and mean lambda.
+        colour_bias : bool
+            Off: the frames' black is exact.
+        """
+        low, high = (torch.tensor(k).log() for k in self.gain_range)
+        place = torch.rand(count, generator=generator)
+        if gain is not None:
+            place = ((torch.tensor(gain).log() - low) / (high - low)).clamp(0, 1).expand(count)
+        k = (low + place * (high - low)).exp() if gain is None else torch.full((count,), gain)
+        shapes, biases = torch.tensor(self.shapes), torch.tensor(self.colour_bias)
+        shape = shapes[_nearest(place, len(shapes))] if spread else shapes.mean().expand(count)
+        bias = biases[_nearest(place, len(biases))] if colour_bias else torch.zeros(count, 4)
+        return NoiseParameters(
+            gain=k,
+            shape=shape,
+            read=self.read.sample(k, generator, spread),
+            row=self.row.sample(k, generator, spread),
+            colour_bias=bias,
+            step=torch.ones(count),
+        )
+
+
+@cache
+def calibrated() -> dict[str, Camera]:
+    """Return the cameras whose calibration is public, by name (figures: ELD, MIT)."""
+    text = resources.files(__package__).joinpath("eld_calibrations.json").read_text("utf-8")
+    return {name: _calibrated(name, entry) for name, entry in json.loads(text)["cameras"].items()}
+
+
+MAKERS: dict[str, tuple[str, ...]] = {
+    "sony": ("SonyA7S2",),
+    "nikon": ("NikonD850",),
+    "canon": ("CanonEOS700D", "CanonEOS70D"),
+}
+"""The calibrated cameras that a maker's CSA set is trained on."""
+
+VIRTUAL_GAIN = (0.1, 30.0)
+VIRTUAL_RANGES: dict[str, tuple[float, float]] = {
+    "read_slope": (0.4621, 0.6559),
+    "read_bias": (-0.0904, 1.5370),
+    "read_sigma": (0.2392, 0.3888),
+    "shape": (-0.2429, 0.2),
+    "row_slope": (0.4483, 0.7292),
+    "row_bias": (-1.7977, -0.5917),
+    "row_sigma": (0.2322, 0.2943),
+    "colour_bias_mean": (-1.908, 4.081),
+    "colour_bias_sigma": (0.0069, 3.038),
+}
+"""Ranges of the published setting ('CVPR20'), DN and natural logarithms."""
+COLOUR_BIASES = 16
+"""Colour biases of a virtual camera, over its gains."""
+
+
+def virtual_cameras(count: int, seed: int = 0) -> list[Camera]:
+    """Make virtual cameras by 'coverage': each parameter spread evenly over its range.
+
+    The values of a parameter are the middles of ``count`` equal parts of its range, in an order of
+    its own, so that the cameras together cover every range and differ in everything.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def column(name: str) -> list[float]:
+        low, high = VIRTUAL_RANGES[name]
+        places = (torch.randperm(count, generator=generator) + 0.5) / count
+        return (low + places * (high - low)).tolist()
+
+    table = {name: column(name) for name in VIRTUAL_RANGES}
+    return [
+        _virtual(f"virtual{i}", {name: values[i] for name, values in table.items()}, generator)
+        for i in range(count)
+    ]
+
+
+def fresh_camera(generator: torch.Generator | None = None) -> Camera:
+    """Draw one virtual camera at random from the whole ranges."""
+    drawn = {
+        name: float(low + (high - low) * torch.rand((), generator=generator))
+        for name, (low, high) in VIRTUAL_RANGES.items()
+    }
+    return _virtual("fresh", drawn, generator)
+
+
+def _virtual(name: str, drawn: dict[str, float], generator: torch.Generator | None) -> Camera:
+    spread = torch.randn(COLOUR_BIASES, 4, generator=generator)
+    biases = drawn["colour_bias_mean"] + drawn["colour_bias_sigma"] * spread
+    return Camera(
+        name=name,
+        gain_range=VIRTUAL_GAIN,
+        read=Line(drawn["read_slope"], drawn["read_bias"], drawn["read_sigma"]),
+        row=Line(drawn["row_slope"], drawn["row_bias"], drawn["row_sigma"]),
+        shapes=[drawn["shape"]],
+        colour_bias=biases.tolist(),
+    )
+
+
+def _calibrated(name: str, entry: dict[str, Any]) -> Camera:
+    low, high = entry["gain"]
+    return Camera(
+        name=name,
+        gain_range=(low, high),
+        read=Line(**entry["read"]),
+        row=Line(**entry["row"]),
+        shapes=entry["shape"],
+        colour_bias=entry["colour_bias"],
+    )
+
+
+def _nearest(place: Tensor, count: int) -> Tensor:
+    return (place * (count - 1)).round().long()

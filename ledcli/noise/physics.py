@@ -1,0 +1,139 @@
+"""The ELD noise model: shot, Tukey-lambda read, row, quantisation, colour bias.
+
+Everything is in DN above black. A short frame of a clean signal ``c`` is::
+
+    K Poisson(c / K) + TL(lambda, read) + N(0, row) per sensor row + U(-1/2, 1/2) q + bias
+
+(ELD, Wei et al. 2020, equations 1 to 9; 'ptrqc' in published code.)
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+SMALLEST_LAMBDA = 1e-3
+"""Below this the Tukey-lambda formula loses digits in float32, and its limit is used."""
+_ROW_OF_PLANE = (0, 0, 1, 1)
+"""R and G1 lie on one sensor row, B and G2 on the next."""
+
+
+@dataclass(frozen=True)
+class NoiseParameters:
+    """Sampled noise of ``N`` frames: one virtual camera at one gain each.
+
+    Attributes
+    ----------
+    gain : Tensor ``(N,)``
+        System gain K, DN per electron.
+    shape : Tensor ``(N,)``
+        Lambda of the Tukey-lambda distribution; 0 is the logistic one.
+    read : Tensor ``(N,)``
+        Scale of the Tukey-lambda distribution, DN.
+    row : Tensor ``(N,)``
+        Standard deviation of the row noise, DN.
+    colour_bias : Tensor ``(N, 4)``
+        What each plane's black is off by, DN, in plane order R, G1, B, G2.
+    step : Tensor ``(N,)``
+        Quantisation step, DN.
+    """
+
+    gain: Tensor
+    shape: Tensor
+    read: Tensor
+    row: Tensor
+    colour_bias: Tensor
+    step: Tensor
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same parameters on another device."""
+        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def pixel_variance(self) -> Tensor:
+        """Return the variance ``(N,)`` that a pixel has without light, without its row's, DN^2."""
+        return self.read**2 * tukey_variance(self.shape) + self.step**2 / 12
+
+
+def tukey_quantile(probability: Tensor, shape: Tensor) -> Tensor:
+    """Quantile of the Tukey-lambda distribution of scale 1: ``(p^l - (1-p)^l) / l``."""
+    limit = torch.logit(probability)
+    safe = torch.where(shape.abs() < SMALLEST_LAMBDA, torch.ones_like(shape), shape)
+    value = (probability**safe - (1 - probability) ** safe) / safe
+    return torch.where(shape.abs() < SMALLEST_LAMBDA, limit, value)
+
+
+def tukey_variance(shape: Tensor) -> Tensor:
+    """Variance of the Tukey-lambda distribution of scale 1; infinite at lambda <= -1/2."""
+    lam = shape.double()
+    safe = torch.where(lam.abs() < SMALLEST_LAMBDA, torch.full_like(lam, 0.1), lam)
+    safe = safe.clamp_min(-0.499999)
+    beta = torch.exp(2 * torch.lgamma(safe + 1) - torch.lgamma(2 * safe + 2))
+    value = 2 / safe**2 * (1 / (1 + 2 * safe) - beta)
+    value = torch.where(lam.abs() < SMALLEST_LAMBDA, torch.pi**2 / 3, value)
+    return torch.where(lam <= -0.5, torch.inf, value).to(shape.dtype)
+
+
+def shot_noise(clean: Tensor, gain: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Photon noise: ``K Poisson(c / K)`` of a clean signal ``(N, 4, h, w)``, DN."""
+    k = _column(gain)
+    return torch.poisson((clean / k).clamp_min(0), generator) * k
+
+
+def read_noise(
+    like: Tensor, shape: Tensor, scale: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Tukey-lambda read noise of the shape of ``like``, DN."""
+    # Open interval: the quantile is infinite at 0 and 1.
+    p = _uniform(like, generator).clamp(2**-24, 1 - 2**-24)
+    return tukey_quantile(p, _column(shape)) * _column(scale)
+
+
+def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Gaussian value per sensor row, ``(N, 4, h, 1)``, DN: two planes share each row."""
+    n, _, h, _ = like.shape
+    rows = torch.randn((n, 2, h, 1), generator=generator, device=like.device, dtype=like.dtype)
+    return rows[:, list(_ROW_OF_PLANE)] * _column(scale)
+
+
+def quantisation_noise(
+    like: Tensor, step: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Uniform noise one quantisation step wide, of the shape of ``like``, DN."""
+    return (_uniform(like, generator) - 0.5) * _column(step)
+
+
+def add_noise(
+    clean: Tensor, noise: NoiseParameters, generator: torch.Generator | None = None
+) -> Tensor:
+    """Make short frames: all components on clean planes.
+
+    Parameters
+    ----------
+    clean : Tensor ``(N, 4, h, w)``
+        Expected signal above black, DN, planes R, G1, B, G2.
+    noise : NoiseParameters
+        One entry a frame, on the device of ``clean``.
+    generator : torch.Generator, optional
+        On the same device.
+
+    Returns
+    -------
+    Tensor ``(N, 4, h, w)``
+        The noisy signal above black, DN; below zero too, not clipped.
+    """
+    return (
+        shot_noise(clean, noise.gain, generator)
+        + read_noise(clean, noise.shape, noise.read, generator)
+        + row_noise(clean, noise.row, generator)
+        + quantisation_noise(clean, noise.step, generator)
+        + noise.colour_bias[:, :, None, None]
+    )
+
+
+def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _column(per_frame: Tensor) -> Tensor:
+    return per_frame.reshape(-1, 1, 1, 1)

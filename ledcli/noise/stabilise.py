@@ -1,0 +1,58 @@
+"""The noise-stabilising transform and its inverse.
+
+Photon noise plus read noise has the variance ``gain * x + variance``: a line over the signal
+(LED, section 3.1). In electrons, ``e = x / gain``, it is ``e + v`` with ``v = variance / gain**2``.
+The generalised Anscombe transform makes it one at every camera, ISO and ratio::
+
+    t = e + t0,  t0 = max(v + 3/8, 1)
+    s = 2 sqrt(t) - 2 sqrt(t0)     where t >= 1
+    s = t + 1 - 2 sqrt(t0)         below: the tangent, so that nothing under zero is cut
+
+so that ``s`` is 0 where there is no light. The inverse is algebraic.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LARGEST_READ_VARIANCE = 1e4
+"""In electrons squared. More means that photon noise is lost in read noise: the gain is then
+raised until it fits, which changes the noise's variance nowhere by more than a part in 100."""
+
+
+class NoiseLine(NamedTuple):
+    """The noise variance over the signal, ``gain * x + variance``, for white - black = 1.
+
+    ``gain`` times (white - black) is the system gain K in DN per electron.
+    """
+
+    gain: float
+    variance: float
+
+
+def electron_scale(gain: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gain to divide by and the transform's offset ``t0``, both shaped as given.
+
+    Parameters
+    ----------
+    gain, variance : Tensor
+        The noise line in units of white - black and its square.
+    """
+    gain = torch.maximum(gain, (variance / LARGEST_READ_VARIANCE).sqrt()).clamp_min(1e-12)
+    return gain, (variance / gain**2 + 3 / 8).clamp_min(1.0)
+
+
+def stabilise(electrons: Tensor, t0: Tensor) -> Tensor:
+    """Transform electrons to a signal whose noise has unit variance; shapes broadcast."""
+    t = electrons + t0
+    # The difference of the roots, written so that float32 keeps it where t0 is large.
+    above = 2 * electrons / (t.clamp_min(1.0).sqrt() + t0.sqrt())
+    return torch.where(t >= 1, above, t + 1 - 2 * t0.sqrt())
+
+
+def unstabilise(s: Tensor, t0: Tensor) -> Tensor:
+    """Return the electrons of a stabilised signal: the exact inverse of `stabilise`."""
+    root = t0.sqrt()
+    above = s * (s / 4 + root)
+    return torch.where(s + 2 * root >= 2, above, s + 2 * root - 1 - t0)

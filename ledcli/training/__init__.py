@@ -1,0 +1,1 @@
+"""Training: scenes, crops, one loop, and the methods that use it."""

@@ -1,0 +1,263 @@
+"""The one training loop. A method supplies the loss of a step; the loop does the rest.
+
+bfloat16 autocast with channels_last where the device has it, gradient clipping, a cosine schedule,
+an exponential moving average (EMA) of the weights, checkpoints that survive a kill.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ledcli.errors import TrainingError
+
+
+class Method(Protocol):
+    """What the loop trains: it draws a batch and returns its loss."""
+
+    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+        """Return the loss of one step; ``progress`` runs from 0 to 1 over the training."""
+
+    def validate(self, net: nn.Module) -> dict[str, float]:
+        """Return figures on held-out data, for the log."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes
+    ----------
+    iterations : int
+        Steps in all, unless ``minutes`` is over first.
+    minutes : float or None
+        Time budget: progress is then whichever of the two is further.
+    learning_rate : float
+        Peak rate of Adam; cosine to a hundredth of it.
+    warm_up : int
+        Steps over which the rate rises to its peak.
+    clip : float
+        Largest gradient norm.
+    ema : float
+        Decay of the average per step; lower at the start, where there is little to average.
+    """
+
+    iterations: int
+    minutes: float | None = None
+    learning_rate: float = 4e-4
+    warm_up: int = 200
+    clip: float = 1.0
+    ema: float = 0.999
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return the part of the training that is done, 0 to 1."""
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(step / self.iterations, by_time))
+
+    def rate(self, step: int, progress: float) -> float:
+        """Return the learning rate of a step."""
+        rise = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        return self.learning_rate * rise * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What happened up to a step; ``validation`` is empty between validations."""
+
+    step: int
+    progress: float
+    loss: float
+    learning_rate: float
+    seconds: float
+    seconds_left: float
+    validation: dict[str, float]
+
+    def as_json(self) -> str:
+        """Return the line of JSON that goes into the log file."""
+        plain = {k: v for k, v in vars(self).items() if k != "validation"} | self.validation
+        return json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in plain.items()})
+
+
+class Trainer:
+    """A network in training: its weights, optimiser, average and place in the schedule.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Trained in place; parameters with ``requires_grad`` off stay as they are.
+    method : Method
+        The loss.
+    schedule : Schedule
+        How long and how fast.
+    device : torch.device
+        Where to train; the noise is made there too.
+    bf16 : bool
+        Autocast to bfloat16.
+    seed : int
+        Seed of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        method: Method,
+        schedule: Schedule,
+        device: torch.device,
+        *,
+        bf16: bool,
+        seed: int = 0,
+    ) -> None:
+        self.net = net.to(device, memory_format=torch.channels_last)
+        self.method, self.schedule, self.device, self.bf16 = method, schedule, device, bf16
+        self.trained = [p for p in self.net.parameters() if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.trained]
+        # A CSA set that was not drawn has no gradient and is left alone by Adam.
+        self.optimiser = torch.optim.Adam(self.trained, lr=schedule.learning_rate, fused=True)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.step, self.seconds = 0, 0.0
+
+    def run(
+        self, checkpoint: Path | None = None, log_every: int = 50, checkpoint_every: float = 180
+    ) -> Iterator[LogLine]:
+        """Train to the end of the schedule; yield a log line now and then.
+
+        Parameters
+        ----------
+        checkpoint : Path, optional
+            Where the state goes every ``checkpoint_every`` seconds and at the end.
+        log_every : int
+            Steps between log lines.
+        checkpoint_every : float
+            Seconds between checkpoints; the method validates then too.
+
+        Raises
+        ------
+        TrainingError
+            The loss is not a number.
+        """
+        total, counted, first = torch.zeros((), device=self.device), 0, self.step
+        before, last_saved, at_start = time.monotonic(), time.monotonic(), self.seconds
+        progress = self.schedule.progress(self.step, self.seconds)
+        while progress < 1:
+            total += self._one_step(progress)
+            counted += 1
+            now = time.monotonic()
+            self.seconds += now - before
+            before = now
+            done_before, progress = progress, self.schedule.progress(self.step, self.seconds)
+            ended = progress >= 1
+            due = now - last_saved > checkpoint_every or ended
+            if self.step % log_every and not due:
+                continue
+            loss = float(total) / counted
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is not a number at step {self.step}: lower the learning rate"
+                )
+            gone = self.seconds - at_start
+            share = progress - self.schedule.progress(first, at_start)
+            yield LogLine(
+                step=self.step,
+                progress=progress,
+                loss=loss,
+                learning_rate=self.schedule.rate(self.step, done_before),
+                seconds=self.seconds,
+                seconds_left=gone / share * (1 - progress) if share > 0 else math.inf,
+                validation=self._validate() if due else {},
+            )
+            total.zero_()
+            counted = 0
+            if due and checkpoint is not None:
+                self.save(checkpoint)
+                last_saved = time.monotonic()
+
+    def _one_step(self, progress: float) -> Tensor:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate(self.step, progress)
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            loss = self.method.loss(self.net, progress, self.generator)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained, self.schedule.clip)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.trained, 1 - decay)
+        return loss.detach()
+
+    def _validate(self) -> dict[str, float]:
+        with averaged(self), torch.inference_mode():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return self.method.validate(self.net)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; it appears under its name when it is complete."""
+        tensors = {"generator": self.generator.get_state()}
+        for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
+            tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
+            for key, value in self.optimiser.state.get(weight, {}).items():
+                tensors[f"adam.{i}.{key}"] = value
+        state = {"step": str(self.step), "seconds": str(self.seconds)}
+        temporary = path.with_name(f".{path.name}.part")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, state)
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same network; raises TrainingError when it does not fit."""
+        try:
+            with safe_open(path, "pt", device=str(self.device)) as file:
+                state = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+            self._restore(tensors, state)
+        except TrainingError:
+            raise
+        except Exception as error:
+            raise TrainingError(
+                f"{path} is not a checkpoint of this training: remove it or train without --resume"
+            ) from error
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.generator.set_state(tensors.pop("generator").cpu())
+        adam: dict[int, dict[str, Any]] = {}
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                kind, index, *key = name.split(".")
+                i = int(index)
+                if kind == "adam":
+                    adam.setdefault(i, {})[key[0]] = tensor
+                else:
+                    (self.trained if kind == "weight" else self.average)[i].copy_(tensor)
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": adam})
+
+
+class averaged:  # noqa: N801 - reads as a statement: with averaged(trainer)
+    """Inside the block, the trainer's network has its averaged weights."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def _swap(self) -> None:
+        with torch.no_grad():
+            for weight, average in zip(self.trainer.trained, self.trainer.average, strict=True):
+                kept = weight.clone()
+                weight.copy_(average)
+                average.copy_(kept)
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+
+Show = Callable[[LogLine], None]
