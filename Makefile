@@ -17,7 +17,7 @@ READY_BENCH := $(VENV)/.ready-bench
 # torch goes first, at its exact version: then a CPU build at hand is taken. Left to the range in
 # pyproject.toml, pip would download several GB of CUDA packages.
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(TORCH)
 
 .PHONY: demo test check bench clean
 .DEFAULT_GOAL := test
