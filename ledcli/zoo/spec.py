@@ -24,6 +24,9 @@ INPUT_FORMS = ("gain", "stabilised")
 MAX_RATIO = 1e6
 """No exposure is 20 stops short: a larger ratio is a mistake."""
 
+_OPTIONAL = ("omnr", "cameras", "training")
+"""Keys that a file may leave out. Defaults of other fields are for those who write files."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # No dot: the name is part of a tensor's name, which is split at dots.
 _BRANCH = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -42,28 +45,28 @@ class ModelSpec:
         A name of `ledcli.nets.table`.
     arguments
         What the architecture is built with: numbers, texts, truth values, lists of these.
-    cfa
-        `bayer` or `xtrans`.
-    planes
-        Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
     input_form
         `gain` or `stabilised`.
     branches
         Names of the CSA sets, the default first; empty for a plain network.
-    omnr
-        Whether the RepNR blocks have the OMNR branch, which fine-tuning adds.
     ratio_range
         Lowest and highest ratio the model was trained for.
-    cameras
-        Cameras that the model is for; empty when it is for any.
     method
         How it was made: `pretrain`, `led`, ...
-    training
-        Data, iterations, seed, version: whatever says how to make it again. JSON values only.
     licence
         Licence of the weights, as an SPDX expression where there is one.
     source
         Who or what made the file.
+    cfa
+        `bayer` or `xtrans`.
+    planes
+        Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
+    omnr
+        Whether the RepNR blocks have the OMNR branch, which fine-tuning adds.
+    cameras
+        Cameras that the model is for; empty when it is for any.
+    training
+        Data, iterations, seed, version: whatever says how to make it again. JSON values only.
     format
         Version of the header.
 
@@ -76,14 +79,14 @@ class ModelSpec:
     name: str
     architecture: str
     arguments: dict[str, Any]
-    cfa: str
-    planes: int
     input_form: str
     branches: tuple[str, ...]
     ratio_range: tuple[float, float]
     method: str
     licence: str
     source: str
+    cfa: str = "bayer"
+    planes: int = 4
     omnr: bool = False
     cameras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
@@ -120,17 +123,11 @@ class ModelSpec:
             raise ModelError(f"format must be a version number, not {_short(version)}")
         if version > FORMAT:
             raise ModelError(f"it has format {version} and this led knows {FORMAT}: update led")
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        unknown = sorted(set(header) - set(fields))
+        known = [f.name for f in dataclasses.fields(cls)]
+        unknown = sorted(set(header) - set(known))
         if unknown:
             raise ModelError(f"unknown key {_short(unknown[0])} in the description")
-        missing = [
-            name
-            for name, f in fields.items()
-            if name not in header
-            and f.default is dataclasses.MISSING
-            and f.default_factory is dataclasses.MISSING
-        ]
+        missing = [name for name in known if name not in header and name not in _OPTIONAL]
         if missing:
             raise ModelError(f"no {missing[0]} in the description")
         values = dict(header)
@@ -153,7 +150,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_text(value: object, most: int = 200) -> bool:
+def _is_text(value: object, most: int = 1000) -> bool:
     return isinstance(value, str) and 0 < len(value) <= most
 
 

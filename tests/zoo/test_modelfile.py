@@ -277,6 +277,7 @@ def test_weights_of_another_type_are_refused(model):
         ({"arguments": {"not a name": 1}}, "arguments"),
         ({"extra": 1}, "unknown key 'extra'"),
         ({"licence": ...}, "no licence"),
+        ({"cfa": ...}, "no cfa"),
         ({"cfa": "foveon"}, "cfa"),
         ({"cfa": []}, "cfa"),
         ({"planes": 9}, "planes"),
