@@ -1,7 +1,5 @@
 """Writing a mosaic back as a DNG that opens as if the camera had made it."""
 
-import re
-import sys
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -10,8 +8,9 @@ from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
 from ledcli.photo.cfa import Phase, offsets
-from ledcli.photo.exif import ISO_ELSEWHERE, Exif
+from ledcli.photo.exif import Exif
 from ledcli.photo.raw import XYZ_FROM_SRGB, RawPhoto
+from ledcli.photo.tags import ISO_ELSEWHERE, date
 from ledcli.photo.tiff import Blob, Directory, Kind, rational, serialise
 from ledcli.photo.xmp import XMP_TAG, xmp_packet
 
@@ -26,7 +25,6 @@ _D65 = 21
 _CFA_COLOURS = {"R": 0, "G": 1, "B": 2}
 _PPM = 1_000_000
 _EXIF_IFD = 34665
-_DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 
 
 def dng_bytes(
@@ -98,7 +96,8 @@ def output_black(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.int64]:
     needed = 1.1 * deepest / (1 + 1.1 * deepest) * WHITE
     pedestal = max(scaled, SMALLEST_PEDESTAL, min(needed, LARGEST_PEDESTAL))
     factor = (WHITE - pedestal) / span.max()
-    return np.rint(WHITE - factor * span).astype(np.int64)
+    black: NDArray[np.int64] = np.rint(WHITE - factor * span).astype(np.int64)
+    return black
 
 
 def quantise(x: NDArray[np.float32], phase: Phase, black: NDArray[np.int64]) -> NDArray[np.uint16]:
@@ -135,8 +134,7 @@ def exif_directory(exif: Exif) -> Directory:
             ifd.integers(34864, Kind.SHORT, 2)
             ifd.integers(34866, Kind.LONG, iso)
     ifd.raw(36864, Kind.UNDEFINED, b"0231")
-    if exif.datetime and _DATE.fullmatch(exif.datetime):
-        ifd.text(36867, exif.datetime)
+    ifd.text(36867, date(exif.datetime))
     ifd.text(42033, exif.serial)
     ifd.text(42035, exif.lens_make)
     ifd.text(42036, exif.lens)
@@ -151,7 +149,7 @@ def _camera(photo: RawPhoto, software: str) -> Directory:
     ifd.text(272, exif.model)
     ifd.integers(274, Kind.SHORT, photo.orientation)
     ifd.text(305, software)
-    ifd.text(306, exif.datetime)
+    ifd.text(306, date(exif.datetime))
     ifd.text(315, exif.artist)
     ifd.text(33432, exif.copyright)
     ifd.integers(50706, Kind.BYTE, (1, 4, 0, 0))
@@ -211,8 +209,7 @@ def _put_mosaic(
 
 def _compressed(mosaic: NDArray[np.uint16]) -> tuple[int, list[Blob], int]:
     """TIFF compression, strips and rows per strip; the one place that knows how pixels are kept."""
-    little = mosaic if sys.byteorder == "little" else mosaic.byteswap()
-    return 1, [memoryview(np.ascontiguousarray(little)).cast("B")], mosaic.shape[0]
+    return 1, [mosaic.astype("<u2", copy=False).tobytes()], mosaic.shape[0]
 
 
 def _millionths(value: float) -> Fraction:

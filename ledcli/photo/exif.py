@@ -1,36 +1,13 @@
 """What a raw file says about the shot: ISO, exposure time, camera, lens. Never guessed."""
 
-import logging
-import math
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import exifread
+from typing import Any
 
 from ledcli.errors import MetadataError, RawError
 from ledcli.photo.containers import ciff_make_model, exif_blocks
 from ledcli.photo.libraw import Opened, open_raw
-
-# exifread says "File format not recognized." on standard error unless someone else listens.
-logging.getLogger("exifread").addHandler(logging.NullHandler())
-
-ISO_ELSEWHERE = 65535
-"""EXIF 2.3, PhotographicSensitivity: the value does not fit, another tag has it."""
-_ISO_TAGS = ("RecommendedExposureIndex", "StandardOutputSensitivity", "ISOSpeed")
-_DIRECTORIES = ("EXIF", "Image")
-_SANE = {
-    # Nothing outside is a photograph; the widest real ones are ISO 4,560,000 and hours.
-    "iso": (0.1, 1e8),
-    "exposure_time": (1e-9, 1e6),
-    "aperture": (0.1, 1e3),
-    "focal_length": (0.1, 1e5),
-}
-_LONGEST_TEXT = 200
-_DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
+from ledcli.photo.tags import SANE, clean, date, find, iso_of, number, sane, tags_in, text
 
 
 @dataclass(frozen=True)
@@ -167,19 +144,19 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
     tags: dict[str, Any] = {}
     try:
         with open(path, "rb") as file:
-            tags.update(_tags(file))
+            tags.update(tags_in(file))
     except OSError as error:
         raise RawError(
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
     if not tags:
         for block in exif_blocks(path):
-            tags.update(_tags(block))
-    iso, ask_for_iso = _iso(tags)
+            tags.update(tags_in(block))
+    iso, ask_for_iso = iso_of(tags)
     numbers = {
-        "exposure_time": _number(_find(tags, "ExposureTime")),
-        "aperture": _number(_find(tags, "FNumber")),
-        "focal_length": _number(_find(tags, "FocalLength")),
+        "exposure_time": number(find(tags, "ExposureTime")),
+        "aperture": number(find(tags, "FNumber")),
+        "focal_length": number(find(tags, "FocalLength")),
     }
     unsaid = {
         field
@@ -191,26 +168,26 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
             ("lens", "LensModel"),
             ("artist", "Artist"),
         )
-        if _find(tags, tag) is None
+        if find(tags, tag) is None
     }
     if ask_for_iso:
         unsaid.add("iso")
-    make, model = _text(_find(tags, "Make")), _text(_find(tags, "Model"))
+    make, model = text(find(tags, "Make")), text(find(tags, "Model"))
     if make is None and model is None and (named := ciff_make_model(path)):
-        make, model = (_clean(word) for word in named)
-    orientation = _number(_find(tags, "Orientation"))
+        make, model = (clean(word) for word in named)
+    orientation = number(find(tags, "Orientation"))
     exif = Exif(
         make=make,
         model=model,
-        iso=_sane("iso", iso),
-        **{field: _sane(field, value) for field, value in numbers.items()},
-        datetime=_date(_text(_find(tags, "DateTimeOriginal")) or _text(_find(tags, "DateTime"))),
-        lens=_text(_find(tags, "LensModel")),
-        orientation=int(orientation) if orientation in range(1, 9) else None,
-        lens_make=_text(_find(tags, "LensMake")),
-        serial=_text(_find(tags, "BodySerialNumber")),
-        artist=_text(_find(tags, "Artist")),
-        copyright=_text(_find(tags, "Copyright")),
+        iso=sane("iso", iso),
+        **{field: sane(field, value) for field, value in numbers.items()},
+        datetime=date(text(find(tags, "DateTimeOriginal")) or text(find(tags, "DateTime"))),
+        lens=text(find(tags, "LensModel")),
+        orientation=int(orientation) if orientation and orientation in range(1, 9) else None,
+        lens_make=text(find(tags, "LensMake")),
+        serial=text(find(tags, "BodySerialNumber")),
+        artist=text(find(tags, "Artist")),
+        copyright=text(find(tags, "Copyright")),
     )
     return exif, unsaid
 
@@ -221,77 +198,12 @@ def _completed(exif: Exif, unsaid: set[str], raw: Opened) -> Exif:
     found: dict[str, Any] = {}
     for field in unsaid & known.keys():
         value = known[field]
-        if field in _SANE:
-            value = _sane(field, value)
+        if field in SANE:
+            value = sane(field, value)
         elif field == "datetime":
-            value = _date(value)
+            value = date(value)
         else:
-            value = _clean(value)
+            value = clean(value)
         if value is not None and getattr(exif, field) is None:
             found[field] = value
     return replace(exif, **found)
-
-
-def _tags(file: BinaryIO) -> Mapping[str, Any]:
-    """Every tag exifread finds; on input made to break it, none."""
-    try:
-        return exifread.process_file(file, details=False, extract_thumbnail=False)
-    except Exception:
-        # It raises what it likes (struct.error, IndexError, ...), and all of it means one thing.
-        return {}
-
-
-def _find(tags: Mapping[str, Any], name: str) -> Any:
-    for directory in _DIRECTORIES:
-        tag = tags.get(f"{directory} {name}")
-        if tag is not None:
-            return tag
-    return None
-
-
-def _iso(tags: Mapping[str, Any]) -> tuple[float | None, bool]:
-    """ISO, and whether LibRaw may know better (no tag, zero, or "elsewhere")."""
-    iso = _number(_find(tags, "ISOSpeedRatings"))
-    if iso is not None and 0 < iso < ISO_ELSEWHERE:
-        return iso, False
-    others: Iterable[float | None] = (_number(_find(tags, name)) for name in _ISO_TAGS)
-    found = next((value for value in others if value is not None and value > 0), None)
-    return found, found is None
-
-
-def _number(tag: Any) -> float | None:
-    """First value of a tag as a number, by exact fractions; None when it is not one."""
-    values = getattr(tag, "values", None)
-    value = values[0] if isinstance(values, list) and values else values
-    try:
-        if isinstance(value, Fraction):
-            # exifread's own fraction keeps a zero denominator instead of raising.
-            return float(Fraction(value.numerator, value.denominator))
-        if isinstance(value, int | float) and math.isfinite(value):
-            return float(value)
-    except (ZeroDivisionError, OverflowError):
-        pass
-    return None
-
-
-def _sane(field: str, value: float | None) -> float | None:
-    low, high = _SANE[field]
-    return float(value) if value is not None and low <= value <= high else None
-
-
-def _text(tag: Any) -> str | None:
-    return _clean(getattr(tag, "values", None))
-
-
-def _clean(value: Any) -> str | None:
-    """Text fit for one line of a terminal: no control characters, no padding."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str):
-        return None
-    value = value.split("\0")[0][:_LONGEST_TEXT]
-    return "".join(c if c.isprintable() else " " for c in value).strip() or None
-
-
-def _date(value: str | None) -> str | None:
-    return value if value and _DATE.fullmatch(value) and not value.startswith("0000") else None

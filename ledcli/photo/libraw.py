@@ -52,13 +52,16 @@ class Opened:
     Attributes
     ----------
     raw : rawpy.RawPy
+    size : int
+        Bytes in the file.
     """
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: rawpy.RawPy, size: int) -> None:
         self.raw = raw
+        self.size = size
 
     def shot(self) -> dict[str, Any]:
-        """What LibRaw knows of the shot, by the field names of `Exif`; 0 is "not known"."""
+        """Return what LibRaw knows of the shot, by the field names of `Exif`; 0 is "not known"."""
         known: dict[str, Any] = {}
         # A senseless date raises and takes the whole record with it.
         with contextlib.suppress(ValueError, OverflowError, OSError):
@@ -108,6 +111,9 @@ def open_raw(path: Path) -> Iterator[Opened]:
     raw = rawpy.RawPy()
     try:
         try:
+            if cut_short(data):
+                # LibRaw may decode what is left and whatever memory held before.
+                raise RawError(f"{path}: {_what_is_wrong(data, None)}")
             with quiet():
                 raw.open_buffer(io.BytesIO(data))
                 raw.unpack()
@@ -118,14 +124,15 @@ def open_raw(path: Path) -> Iterator[Opened]:
                     "has, and they are not guessed"
                 )
         except (rawpy.LibRawError, rawpy.NotSupportedError, OSError, ValueError) as error:
-            raise RawError(f"{path}: {_what_is_wrong(path, data, error)}") from None
+            raise RawError(f"{path}: {_what_is_wrong(data, error)}") from None
+        size = len(data)
         del data
-        yield Opened(raw)
+        yield Opened(raw, size)
     finally:
         raw.close()
 
 
-def _what_is_wrong(path: Path, data: bytes, error: Exception) -> str:
+def _what_is_wrong(data: bytes, error: Exception | None) -> str:
     damaged = "is damaged or truncated: copy it from the card again"
     if not data:
         return "is empty: copy it from the card again"
@@ -173,7 +180,7 @@ class _Quiet:
             try:
                 if sys.stderr is not None:
                     sys.stderr.flush()
-                self._aside = tempfile.TemporaryFile()  # noqa: SIM115
+                self._aside = tempfile.TemporaryFile()
                 self._saved = os.dup(2)
                 os.dup2(self._aside.fileno(), 2)
             except (OSError, ValueError):

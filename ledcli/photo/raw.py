@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rawpy
@@ -16,14 +15,21 @@ from ledcli.photo.checks import what_is_missing
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
 
-RAW_SUFFIXES = frozenset(
-    ".3fr .arw .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc .mdc .mef .mos "
-    ".mrw .nef .nrw .orf .ori .pef .ptx .pxn .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
-)
+# fmt: off
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff", ".gpr",
+    ".iiq", ".k25", ".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef",
+    ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})
+# fmt: on
 """File name endings, lower case, that a camera gives its raws."""
 
 SMALLEST_SIDE = 32
 """Pixels; no camera makes fewer, and a network needs more to look at."""
+
+FEWEST_BITS = 0.1
+"""Per pixel; the tightest codes of cameras take 1, and a header alone under 0.01. What LibRaw
+decodes from nothing is whatever memory held before, so it cannot be told by its pixels."""
 
 XYZ_FROM_SRGB = np.array(
     [
@@ -117,6 +123,11 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{path}: is too small ({width}x{height} pixels; the least is "
                 f"{SMALLEST_SIDE}x{SMALLEST_SIDE})"
             )
+        if 8 * opened.size < FEWEST_BITS * mosaic.size:
+            raise RawError(
+                f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
+                f"{mosaic.size} pixels, copy it from the card again"
+            )
         black, white = _levels(path, raw, indices)
         missing = what_is_missing(mosaic, normalise(mosaic, phase, black, white))
         if missing:
@@ -134,12 +145,12 @@ def read_raw(path: Path) -> RawPhoto:
             daylight_wb=_multipliers(raw.daylight_whitebalance),
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
             bits=int(white.max()).bit_length(),
-            crop=_crop(raw.sizes, mosaic.shape),
+            crop=_crop(raw, mosaic.shape),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
         )
 
 
-def _pattern(path: Path, raw: Any) -> tuple[list[int], Phase]:
+def _pattern(path: Path, raw: rawpy.RawPy) -> tuple[list[int], Phase]:
     """LibRaw's colour index of each plane (R, G1, B, G2), and the phase of the active area."""
     names = raw.color_desc.decode("ascii", "replace")
     pattern = raw.raw_pattern
@@ -166,7 +177,7 @@ def _pattern(path: Path, raw: Any) -> tuple[list[int], Phase]:
 
 
 def _levels(
-    path: Path, raw: Any, indices: Sequence[int]
+    path: Path, raw: rawpy.RawPy, indices: Sequence[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Black and white in plane order; the file's own linearity limit goes before LibRaw's white.
 
@@ -185,7 +196,7 @@ def _levels(
     return black, np.full(4, white, np.float32)
 
 
-def _colour_matrix(raw: Any) -> NDArray[np.float64] | None:
+def _colour_matrix(raw: rawpy.RawPy) -> NDArray[np.float64] | None:
     """XYZ to camera, from LibRaw's table of cameras, else from what the file says.
 
     What the file says reaches us as camera to sRGB with white at (1, 1, 1); the daylight
@@ -219,8 +230,9 @@ def _multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
     return wb if wb.max() < _LARGEST_MULTIPLIER and wb.min() > 1 / _LARGEST_MULTIPLIER else None
 
 
-def _crop(sizes: Any, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+def _crop(raw: rawpy.RawPy, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """Maker's crop, counted from the active area's first pixel; None when it is all or unknown."""
+    sizes = raw.sizes
     top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
     height, width = sizes.crop_height, sizes.crop_width
     if min(height, width) < SMALLEST_SIDE or min(top, left) < 0:

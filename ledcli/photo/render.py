@@ -16,6 +16,7 @@ from ledcli.errors import OutputError
 from ledcli.photo.dng import exif_directory
 from ledcli.photo.exif import Exif
 from ledcli.photo.libraw import quiet
+from ledcli.photo.tags import date
 from ledcli.photo.tiff import Blob, Directory, Kind, serialise
 
 SRGB_GAMMA = (2.4, 12.92)
@@ -146,7 +147,7 @@ def _about(exif: Exif, software: str | None) -> Directory:
     root.text(272, exif.model)
     root.integers(274, Kind.SHORT, 1)
     root.text(305, software)
-    root.text(306, exif.datetime)
+    root.text(306, date(exif.datetime))
     root.text(315, exif.artist)
     root.text(33432, exif.copyright)
     root.children[_EXIF_IFD] = [exif_directory(exif)]

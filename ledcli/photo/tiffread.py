@@ -6,6 +6,19 @@ from collections.abc import Iterator
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _SUB_IFDS = 330
+_SLACK = 512
+"""Bytes; some writers round the size of the last strip up."""
+_ELSEWHERE = 2**32 - 1
+"""Panasonic's strip offset: a tag of its own has the real one."""
+_MAGIC = {
+    b"II*\0": "<",
+    b"MM\0*": ">",
+    b"IIRO": "<",
+    b"IIRS": "<",
+    b"MMOR": ">",
+    b"IIU\0": "<",
+}
+"""TIFF, Olympus' and Panasonic's, and their byte order for struct."""
 _MOST_ENTRIES, _MOST_DIRECTORIES, _MOST_VALUES = 1000, 64, 1 << 20
 
 Directory = dict[int, tuple[int, int, int]]
@@ -23,23 +36,28 @@ def first_directory_tag(data: bytes, tag: int) -> bytes | None:
 
 
 def cut_short(data: bytes) -> bool:
-    """Whether a TIFF's directories or pictures lie beyond the end of the data."""
+    """Whether a TIFF's largest picture, or all its directories, lie beyond the end of the data.
+
+    The largest alone: a preview that points nowhere harms nobody.
+    """
     order = _order(data)
     if order is None:
         return False
-    seen = False
+    seen, largest, missing = False, 0, 0
     for directory in _directories(data):
         seen = True
         for starts_tag, counts_tag in zip(_OFFSETS, _COUNTS, strict=True):
             starts = _integers(data, order, directory.get(starts_tag))
             counts = _integers(data, order, directory.get(counts_tag))
-            if any(a + n > len(data) for a, n in zip(starts, counts, strict=False)):
-                return True
-    return not seen
+            if starts and counts and sum(counts) > largest and max(starts) < _ELSEWHERE:
+                largest = sum(counts)
+                ends = (start + count for start, count in zip(starts, counts, strict=False))
+                missing = max(ends) - len(data)
+    return not seen or missing > _SLACK
 
 
 def _order(data: bytes) -> str | None:
-    return {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
+    return _MAGIC.get(bytes(data[:4]))
 
 
 def _directories(data: bytes) -> Iterator[Directory]:

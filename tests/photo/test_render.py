@@ -1,0 +1,107 @@
+import io
+import struct
+import zlib
+
+import exifread
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from ledcli.errors import OutputError
+from ledcli.photo.dng import dng_bytes
+from ledcli.photo.exif import Exif
+from ledcli.photo.raw import read_raw
+from ledcli.photo.render import png_bytes, render_rgb16, srgb_profile, tiff_bytes
+from tests.shoot import make_raw
+
+EXIF = Exif(make="Led", model="Testcam", iso=800.0, exposure_time=1 / 60)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    make_raw(tmp_path / "a.dng", light=np.full((96, 128), 0.18))
+    return read_raw(tmp_path / "a.dng")
+
+
+def _gradient():
+    rows, cols = np.mgrid[:37, :301]
+    return np.stack([rows * 1000 + cols, cols * 200, 65535 - cols], axis=-1).astype(np.uint16)
+
+
+def test_grey_of_the_shots_balance_is_grey_at_its_brightness(tmp_path):
+    light = np.full((96, 128), 0.36)
+    light[0::2, 0::2] = 0.36 * 0.5
+    light[1::2, 1::2] = 0.36 * 0.625
+    make_raw(tmp_path / "a.dng", light=light, gain=0, read_noise=0)
+    photo = read_raw(tmp_path / "a.dng")
+    rgb = render_rgb16(dng_bytes(photo, photo.normalised(), software="led"))
+    assert rgb.dtype == np.uint16 and rgb.shape == (96, 128, 3)
+    wanted = 65535 * (1.055 * 0.36 ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(rgb[20:-20, 20:-20].mean((0, 1)), wanted, rtol=0.01)
+
+
+def test_brightness_follows_the_data_and_is_not_stretched(photo):
+    x = photo.normalised()
+    means = [render_rgb16(dng_bytes(photo, x * k, software="led")).mean() for k in (0.25, 0.5, 1)]
+    assert means[0] < 0.75 * means[1] < 0.75**2 * means[2]
+
+
+def test_it_is_turned_upright(photo, tmp_path):
+    light = np.full((96, 128), 0.05)
+    light[:48, :64] = 0.6
+    make_raw(tmp_path / "b.dng", light=light, orientation=6)
+    turned = read_raw(tmp_path / "b.dng")
+    rgb = render_rgb16(dng_bytes(turned, turned.normalised(), software="led"))
+    assert rgb.shape == (128, 96, 3)
+    # Orientation 6: the stored top left is shown at the top right.
+    assert rgb[:50, 60:].mean() > 2 * rgb[80:, :40].mean()
+
+
+def test_what_libraw_cannot_open_is_an_output_error():
+    with pytest.raises(OutputError, match="cannot develop"):
+        render_rgb16(b"II*\0" + bytes(100))
+
+
+def test_a_png_has_16_bits_the_profile_and_the_tags():
+    rgb = _gradient()
+    png = png_bytes(rgb, exif=EXIF, software="led")
+    np.testing.assert_array_equal(imagecodecs.png_decode(png), rgb)
+    assert png[24] == 16 and png[25] == 2
+    chunks, at = {}, 8
+    while at < len(png):
+        size, kind = struct.unpack_from(">I4s", png, at)
+        chunks.setdefault(kind, png[at + 8 : at + 8 + size])
+        at += 12 + size
+    assert at == len(png)
+    assert zlib.decompress(chunks[b"iCCP"][6:]) == srgb_profile()
+    assert list(chunks).index(b"iCCP") < list(chunks).index(b"IDAT")
+    tags = exifread.process_file(io.BytesIO(chunks[b"eXIf"]))
+    assert str(tags["EXIF ExposureTime"]) == "1/60"
+
+
+def test_a_tiff_has_16_bits_the_profile_and_the_tags():
+    rgb = _gradient()
+    data = tiff_bytes(rgb, exif=EXIF, software="led")
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        page = tif.pages[0]
+        np.testing.assert_array_equal(page.asarray(), rgb)
+        assert page.dtype == np.uint16
+        assert page.tags[34675].value == srgb_profile()
+        assert page.tags[274].value == 1
+    assert len(data) < rgb.nbytes
+    tags = exifread.process_file(io.BytesIO(data))
+    assert str(tags["EXIF ISOSpeedRatings"]) == "800"
+    assert str(tags["Image Model"]) == "Testcam"
+
+
+def test_other_programs_open_both():
+    for data in (png_bytes(_gradient()), tiff_bytes(np.zeros((400, 500, 3), np.uint16))):
+        Image.open(io.BytesIO(data)).load()
+
+
+def test_the_profile_is_srgb_and_the_same_every_time():
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
+    assert "sRGB" in ImageCms.getProfileDescription(profile)
+    assert srgb_profile()[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0)

@@ -1,0 +1,178 @@
+"""Small raws of a made-up camera, written with tifffile and not with ledcli's own writer."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+MAKE, MODEL = "Led", "Testcam One"
+COLOUR_MATRIX = ((0.8, -0.2, -0.1), (-0.4, 1.2, 0.2), (-0.1, 0.2, 0.7))
+NEUTRAL = (0.5, 1.0, 0.625)
+"""Camera RGB of white: white balance 2, 1, 1.6."""
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Real files, where the machine has them; tests that need them skip without."""
+
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
+_ORIGIN_OF = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+
+
+def scene(shape: tuple[int, int], seed: int = 0) -> NDArray[np.float64]:
+    """Smooth patches of light, 0.02 to 0.6 of white: a clean normalised mosaic (H, W)."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    light = 0.05 + 0.25 * cols / shape[1] + 0.1 * rows / shape[0]
+    for _ in range(6):
+        row, col = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        radius = rng.uniform(5, min(shape) / 3)
+        light[(rows - row) ** 2 + (cols - col) ** 2 < radius**2] = rng.uniform(0.02, 0.6)
+    return light
+
+
+def make_raw(
+    path: Path,
+    *,
+    shape: tuple[int, int] = (128, 160),
+    phase: str = "RGGB",
+    light: NDArray[Any] | None = None,
+    mosaic: NDArray[np.uint16] | None = None,
+    iso: int | None = 800,
+    exposure_time: Fraction | float | None = Fraction(1, 60),
+    bits: int = 14,
+    black: float | Sequence[float] = 512,
+    white: int | None = None,
+    gain: float = 1.0,
+    read_noise: float = 2.0,
+    make: str | None = MAKE,
+    model: str | None = MODEL,
+    aperture: float | None = 2.8,
+    focal_length: float | None = 50,
+    datetime: str | None = "2024:05:06 07:08:09",
+    orientation: int = 1,
+    neutral: Sequence[float] | None = NEUTRAL,
+    colour_matrix: Sequence[Sequence[float]] | None = COLOUR_MATRIX,
+    active_area: tuple[int, int, int, int] | None = None,
+    more_tags: Sequence[tuple[int, int, int, Any]] = (),
+    seed: int = 0,
+) -> NDArray[np.uint16]:
+    """Write a raw of 16-bit samples and return the mosaic it holds.
+
+    Parameters
+    ----------
+    path : Path
+        The suffix is free; the content is a DNG of one directory.
+    shape : (H, W)
+        Of the mosaic that is made when neither `light` nor `mosaic` says otherwise.
+    phase : str
+        Of the first pixel: RGGB, BGGR, GRBG or GBRG.
+    light : array (H, W) or None
+        What falls on the sensor, 0 black, 1 white, noise free; noise is added.
+    mosaic : uint16 array (H, W) or None
+        The samples themselves, in DN; goes before `light`.
+    iso, exposure_time, make, model, aperture, focal_length, datetime : or None
+        None leaves the tag out.
+    bits : int
+        White is 2**bits - 1 unless `white` says otherwise.
+    black : float or four
+        In DN; four are for R, G1, B, G2.
+    gain, read_noise : float
+        DN per electron, and DN; 0 and 0 make no noise but rounding.
+    active_area : (top, left, bottom, right) or None
+        Of the samples; the phase stays that of the first sample of all.
+    more_tags : (code, type, count, value)
+    seed : int
+
+    Returns
+    -------
+    uint16 array (H, W)
+    """
+    white = 2**bits - 1 if white is None else white
+    blacks = np.broadcast_to(np.asarray(black, np.float64), 4)
+    row, col = _ORIGIN_OF[phase]
+    places = ((row, col), (row, 1 - col), (1 - row, 1 - col), (1 - row, col))
+    if mosaic is None:
+        light = scene(shape, seed) if light is None else np.asarray(light, np.float64)
+        rng = np.random.default_rng(seed + 1)
+        signal = np.empty(light.shape)
+        for (r, c), low in zip(places, blacks, strict=True):
+            dn = light[r::2, c::2] * (white - low)
+            if gain:
+                dn = rng.poisson(np.maximum(dn, 0) / gain) * gain
+            signal[r::2, c::2] = low + dn + rng.normal(0, read_noise, dn.shape)
+        mosaic = np.clip(np.rint(signal), 0, white).astype(np.uint16)
+    colours = {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 0}
+    level = dict.fromkeys(colours, 0)
+    for place, colour, low in zip(places, (0, 1, 2, 1), blacks, strict=True):
+        colours[place], level[place] = colour, round(low)
+    if active_area:
+        # BLACKLEVEL counts from the active area, the pattern from it as well.
+        top, left = active_area[:2]
+        colours = {(r, c): colours[(r + top) % 2, (c + left) % 2] for r, c in colours}
+        level = {(r, c): level[(r + top) % 2, (c + left) % 2] for r, c in level}
+    cell = ((0, 0), (0, 1), (1, 0), (1, 1))
+    tags: list[tuple[int, int, int, Any]] = [
+        (33421, _SHORT, 2, (2, 2)),
+        (33422, _BYTE, 4, bytes(colours[at] for at in cell)),
+        (50706, _BYTE, 4, bytes((1, 4, 0, 0))),
+        (50713, _SHORT, 2, (2, 2)),
+        (50714, _LONG, 4, tuple(level[at] for at in cell)),
+        (50717, _LONG, 1, white),
+        *more_tags,
+    ]
+    for code, text in ((271, make), (272, model), (36867, datetime)):
+        if text is not None:
+            tags.append((code, _ASCII, len(text) + 1, text))
+    for code, value in ((33434, exposure_time), (33437, aperture), (37386, focal_length)):
+        if value is not None:
+            tags.append((code, _RATIONAL, 1, _pair(value)))
+    if iso is not None:
+        tags.append((34855, _SHORT, 1, iso))
+    if colour_matrix is not None:
+        flat = [part for line in colour_matrix for value in line for part in _pair(value)]
+        tags += [(50721, _SRATIONAL, 9, tuple(flat)), (50778, _SHORT, 1, 21)]
+    if neutral is not None:
+        flat = [part for value in neutral for part in _pair(value)]
+        tags.append((50728, _RATIONAL, 3, tuple(flat)))
+    if active_area:
+        tags.append((50829, _LONG, 4, active_area))
+    tifffile.imwrite(
+        path,
+        mosaic,
+        photometric="cfa",
+        metadata=None,
+        byteorder="<",
+        extratags=[(*tag, True) for tag in (*tags, (274, _SHORT, 1, orientation))],
+    )
+    return mosaic
+
+
+def make_dark(path: Path, *, shape: tuple[int, int] = (128, 160), **how: Any) -> NDArray[np.uint16]:
+    """Write a lens-cap frame: noise about black and nothing else."""
+    return make_raw(path, light=np.zeros(shape), **how)
+
+
+def make_constant(path: Path, value: int = 0, **how: Any) -> None:
+    """Write a raw in which every sample is the same."""
+    shape = how.pop("shape", (128, 160))
+    make_raw(path, mosaic=np.full(shape, value, np.uint16), **how)
+
+
+def make_zero_tail(path: Path, rows: int, value: int = 0, **how: Any) -> None:
+    """Write a raw whose last rows are all one value, as decoders leave a file cut short."""
+    mosaic = make_raw(path, **how)
+    mosaic[-rows:] = value
+    make_raw(path, mosaic=mosaic, **how)
+
+
+def truncate(path: Path, keep: float) -> None:
+    """Cut a file off, keeping that share of its bytes."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+
+
+def _pair(value: Fraction | float) -> tuple[int, int]:
+    fraction = Fraction(value).limit_denominator(1_000_000)
+    return fraction.numerator, fraction.denominator
