@@ -1,1 +1,98 @@
-"""The anchor: over wide areas the denoised photo keeps the mean of the noisy one."""
+"""The anchor: over wide areas the denoised photo keeps the mean of the noisy one.
+
+A network that works in the stabilised domain answers with a mean of roots, whose square is less
+than the mean, and a wrong noise estimate shifts what it takes for black: in the deepest shadows
+that would darken, and where the planes differ it would tint. But the noise has no mean, so the
+mean of a wide area is known well from the noisy photo itself. What the denoised one lacks there
+is given back, as far as it stands out of the noise that is left in such a mean.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ledcli.noise.estimate import NoiseLine
+
+BLOCK = 16
+"""Plane pixels a side over which means are taken first."""
+REACH = 2.25
+"""Standard deviation of the window in blocks: it weighs 16,000 plane pixels, 128 a side."""
+OUTLIER = 6.0
+"""Standard deviations of noise beyond which a difference is a hot pixel, not a shift."""
+SATURATED = 0.9
+"""Noise near white is cut off above and has a mean: such pixels do not count. Judged by the
+denoised level, since a choice by the noisy one would itself favour low noise."""
+
+
+def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
+    """Give the denoised planes the wide means of the noisy ones.
+
+    Parameters
+    ----------
+    noisy : Tensor ``(4, h, w)``
+        Normalised planes, not gained.
+    clean : Tensor ``(4, h, w)``
+        The denoised planes, times the ratio.
+    ratio : float
+        Their gain.
+    noise : NoiseLine
+        The photo's noise.
+
+    Returns
+    -------
+    Tensor ``(4, h, w)``
+        Denoised planes times the ratio.
+    """
+    level = clean / ratio
+    deviation = (level.clamp_min(0) * noise.gain + noise.variance).sqrt_()
+    usable = (level < SATURATED).float()
+    shift = (noisy - level).div_(deviation).clamp_(-OUTLIER, OUTLIER).mul_(deviation).mul_(usable)
+    blocks = _Blocks(
+        weight=_block_sums(usable),
+        shift=_block_sums(shift),
+        variance=_block_sums(deviation.square_().mul_(usable)),
+    )
+    whole = blocks.shift.sum((1, 2)) / blocks.weight.sum((1, 2)).clamp_min(1)
+    rest = blocks._replace(shift=blocks.shift - blocks.weight * whole[:, None, None])
+    correction = whole[:, None, None] + _wide_shift(rest)
+    return clean.add(_enlarged(correction, clean.shape[1:]), alpha=ratio)
+
+
+class _Blocks(NamedTuple):
+    """Sums over blocks, each ``(4, h / 16, w / 16)``."""
+
+    weight: Tensor
+    shift: Tensor
+    variance: Tensor
+
+
+def _wide_shift(blocks: _Blocks) -> Tensor:
+    """Mean shift in a Gaussian window around each block, shrunk by what is noise in it."""
+    weight = _blurred(blocks.weight, 1).clamp_min(1e-6)
+    mean = _blurred(blocks.shift, 1) / weight
+    # The variance of a weighted mean takes the squares of the weights.
+    variance = _blurred(blocks.variance, 2) / weight.square()
+    return mean * (1 - variance / mean.square().clamp_min(1e-30)).clamp_min(0)
+
+
+def _blurred(sums: Tensor, power: int) -> Tensor:
+    """Convolve with a Gaussian whose taps are raised to a power; nothing lies outside."""
+    radius = int(4 * REACH)
+    place = torch.arange(-radius, radius + 1, dtype=sums.dtype)
+    taps = (-place.square() / (2 * REACH**2)).exp() ** power
+    rows = F.conv2d(sums[:, None], taps[None, None, :, None], padding=(radius, 0))
+    return F.conv2d(rows, taps[None, None, None, :], padding=(0, radius))[:, 0]
+
+
+def _block_sums(plane: Tensor) -> Tensor:
+    rows, cols = (-n % BLOCK for n in plane.shape[1:])
+    padded = F.pad(plane, (0, cols, 0, rows)) if rows or cols else plane
+    return F.avg_pool2d(padded[None], BLOCK, divisor_override=1)[0]
+
+
+def _enlarged(blocks: Tensor, size: torch.Size) -> Tensor:
+    rows, cols = (n * BLOCK for n in blocks.shape[1:])
+    whole = F.interpolate(blocks[None], (rows, cols), mode="bilinear", align_corners=False)[0]
+    return whole[:, : size[0], : size[1]]

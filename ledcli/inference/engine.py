@@ -13,9 +13,8 @@ from ledcli.inference.device import Precision, choose_device, choose_precision, 
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, tiled
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
-from ledcli.noise.estimate import estimate_noise
-from ledcli.noise.stabilise import NoiseLine
-from ledcli.zoo.modelfile import load_model
+from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.zoo.modelfile import file_sha256, load_model
 
 Planes = NDArray[np.float32]
 
@@ -53,6 +52,8 @@ class Denoiser:
         halo: int = HALO,
     ) -> None:
         self.spec, net = load_model(model)
+        self.sha256 = file_sha256(model)
+        self.name = f"{self.spec.name}/{branch}" if self.spec.branches else self.spec.name
         if self.spec.branches:
             if branch not in self.spec.branches:
                 names = ", ".join(self.spec.branches)
@@ -135,7 +136,8 @@ class Denoiser:
 
 def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
     """Move a plain network to a device; its inner layers to the precision, the others float32."""
-    net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.eval().requires_grad_(False)
     if precision == "bf16":
         exact = getattr(net, "float32_layers", ())
         for name, layer in net.named_children():

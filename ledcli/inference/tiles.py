@@ -1,6 +1,7 @@
 """Tiles: a frame is denoised window by window, each with a halo that is thrown away."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ def tiled(
     _, rows, cols = frame.shape
     padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))
     result = torch.empty_like(padded)
-    for window in plan(*padded.shape[1:], tile, halo, multiple):
+    for window in plan(padded.shape[1], padded.shape[2], tile, halo, multiple):
         top, bottom, left, right = window.keep
         y0, y1, x0, x1 = window.read
         out = function(padded[None, :, y0:y1, x0:x1])[0]
@@ -97,7 +98,7 @@ def _mirrored(frame: Tensor, rows: int, cols: int) -> Tensor:
 def _spans(length: int, tile: int, multiple: int) -> list[tuple[int, int]]:
     count = -(-length // tile)
     ends = [_round_up(length * i // count, multiple) for i in range(count + 1)]
-    return [(a, b) for a, b in zip(ends, ends[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(ends) if b > a]
 
 
 def _round_up(n: int, multiple: int) -> int:

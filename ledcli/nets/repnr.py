@@ -12,6 +12,7 @@ included: this is how it is computed in training, and folding changes nothing.
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,11 @@ class RepNRConv(nn.Module):
         super().__init__()
         if plain.groups != 1 or plain.padding_mode != "zeros":
             raise ValueError("RepNR blocks replace ungrouped, zero-padded convolutions only")
-        self.stride, self.padding, self.dilation = plain.stride, plain.padding, plain.dilation
+        if isinstance(plain.padding, str):
+            raise ValueError("the padding must be given in pixels")
+        self.stride: Any = plain.stride
+        self.padding: Any = plain.padding
+        self.dilation: Any = plain.dilation
         weight = plain.weight.detach()
         bias = weight.new_zeros(len(weight)) if plain.bias is None else plain.bias.detach()
         self.main_weight = nn.Parameter(weight.clone())
@@ -73,16 +78,12 @@ class RepNRConv(nn.Module):
 
     def forward_unfolded(self, x: Tensor) -> Tensor:
         """Apply the block as it is defined: pad, align, convolve, add the OMNR branch."""
-        if isinstance(self.padding, str):
-            raise ValueError("the padding must be given in pixels")
         rows, cols = self.padding
         padded = F.pad(x, (cols, cols, rows, rows))
         aligned = padded * self.align_weights[self.selected] + self.align_biases[self.selected]
         y = F.conv2d(aligned, self.main_weight, self.main_bias, self.stride, 0, self.dilation)
         if self.aux_weight is not None:
-            y = y + F.conv2d(
-                padded, self.aux_weight, self.aux_bias, self.stride, 0, self.dilation
-            )
+            y = y + F.conv2d(padded, self.aux_weight, self.aux_bias, self.stride, 0, self.dilation)
         return y
 
 

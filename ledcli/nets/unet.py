@@ -1,4 +1,4 @@
-"""The UNet of "Learning to See in the Dark" (SID), with the tensor names of published LED weights."""
+"""The UNet of "Learning to See in the Dark" (SID); its tensors are named as LED's are."""
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,10 @@ class UNet(nn.Module):
     """Layers that run in float32 whatever the precision of the others."""
     plain_layers = ("conv10_1",)
     """Convolutions that stay plain when the network is converted to RepNR."""
+
+    conv1_1: nn.Conv2d
+    conv1_2: nn.Conv2d
+    upv9: nn.ConvTranspose2d
 
     def __init__(self, in_planes: int = 4, out_planes: int = 4, channels: int = 32) -> None:
         super().__init__()

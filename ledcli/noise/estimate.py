@@ -5,12 +5,10 @@ leaves the noise; its variance over small blocks, the quietest of each brightnes
 line ``gain * x + variance``. Texture only adds, so the line is fitted from below.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ledcli.noise.stabilise import NoiseLine
 
 BLOCK = 8
 """Side of a block, plane pixels."""
@@ -27,6 +25,16 @@ LARGEST_BLACK_CLIP = 0.02
 """Where more of a plane than this lies at its lowest value, the camera clipped at black."""
 BLOCKS_PER_BIN = 120
 SMALLEST_VARIANCE = 1e-12
+
+
+class NoiseLine(NamedTuple):
+    """The noise variance over the signal, ``gain * x + variance``, for white - black = 1.
+
+    ``gain`` times (white - black) is the system gain K in DN per electron.
+    """
+
+    gain: float
+    variance: float
 
 
 class _Blocks(NamedTuple):
@@ -78,7 +86,7 @@ def _blocks(planes: NDArray[np.float32]) -> _Blocks:
     return _Blocks(mean, variance)
 
 
-def _tiled(values: NDArray) -> NDArray:
+def _tiled(values: NDArray[Any]) -> NDArray[Any]:
     """View ``(h, w)`` as ``(h / 8, 8, w / 8, 8)``; what does not fill a block is left out."""
     rows, cols = (n // BLOCK for n in values.shape)
     return values[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)

@@ -11,24 +11,12 @@ The generalised Anscombe transform makes it one at every camera, ISO and ratio::
 so that ``s`` is 0 where there is no light. The inverse is algebraic.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 LARGEST_READ_VARIANCE = 1e4
 """In electrons squared. More means that photon noise is lost in read noise: the gain is then
 raised until it fits, which changes the noise's variance nowhere by more than a part in 100."""
-
-
-class NoiseLine(NamedTuple):
-    """The noise variance over the signal, ``gain * x + variance``, for white - black = 1.
-
-    ``gain`` times (white - black) is the system gain K in DN per electron.
-    """
-
-    gain: float
-    variance: float
 
 
 def electron_scale(gain: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

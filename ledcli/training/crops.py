@@ -149,7 +149,7 @@ def _reader(path: Path) -> _Reader:
 
 def _rendered(path: Path, count: int, side: int, rng: np.random.Generator) -> Iterator[Planes]:
     coded = iio.imread(path, mode="RGB")
-    rgb = srgb_to_linear(coded.astype(np.float32) / 255)
+    rgb = srgb_to_linear(coded.astype(np.float32) / np.float32(255))
     for _ in range(count):
         # Shrinking in linear light averages away the photograph's own noise and JPEG blocks.
         smallest = 2 * side / min(rgb.shape[:2])
@@ -199,4 +199,3 @@ def _mix(rgb: Linear, rng: np.random.Generator) -> Linear:
     """Towards camera colours, which are less saturated than sRGB's: mix the channels a little."""
     share = np.float32(rng.uniform(0, 0.35))
     return (1 - share) * rgb + share * rgb.mean(-1, keepdims=True)
-

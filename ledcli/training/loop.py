@@ -115,7 +115,7 @@ class Trainer:
         bf16: bool,
         seed: int = 0,
     ) -> None:
-        self.net = net.to(device, memory_format=torch.channels_last)
+        self.net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method, self.schedule, self.device, self.bf16 = method, schedule, device, bf16
         self.trained = [p for p in self.net.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.trained]
@@ -195,9 +195,9 @@ class Trainer:
         return loss.detach()
 
     def _validate(self) -> dict[str, float]:
-        with averaged(self), torch.inference_mode():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return self.method.validate(self.net)
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        with averaged(self), torch.inference_mode(), autocast:
+            return self.method.validate(self.net)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; it appears under its name when it is complete."""
@@ -212,11 +212,11 @@ class Trainer:
         temporary.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same network; raises TrainingError when it does not fit."""
+        """Go on from a checkpoint; raises TrainingError when it is of another training."""
         try:
             with safe_open(path, "pt", device=str(self.device)) as file:
                 state = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._restore(tensors, state)
         except TrainingError:
             raise
@@ -240,7 +240,7 @@ class Trainer:
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": adam})
 
 
-class averaged:  # noqa: N801 - reads as a statement: with averaged(trainer)
+class averaged:
     """Inside the block, the trainer's network has its averaged weights."""
 
     def __init__(self, trainer: Trainer) -> None:

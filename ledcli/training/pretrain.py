@@ -245,7 +245,9 @@ class Pretraining:
                 continue
             gains = zip(calibrated().values(), (3.0, 10.0, 10.0, 10.0), strict=True)
             scores = [
-                self._psnr(net, clean, ratio, camera.sample(len(clean), gain=k, spread=False), generator)
+                self._psnr(
+                    net, clean, ratio, camera.sample(len(clean), gain=k, spread=False), generator
+                )
                 for camera, k in gains
             ]
             figures[f"psnr_{ratio:g}"] = sum(scores) / len(scores)
@@ -261,7 +263,6 @@ class Pretraining:
     ) -> float:
         ratios = torch.full((len(clean),), ratio, device=self.device)
         noise = noise.to(self.device)
-        noise.colour_bias.zero_()
         x, gain, variance = self._short_frames(clean, ratios, noise, generator)
         out = [
             self.form(net, *(t[i : i + 1] for t in (x, ratios, gain, variance)))
@@ -309,9 +310,7 @@ def pretrain(
         No crops, a checkpoint that does not fit, or a loss that is not a number.
     """
     method = Pretraining(recipe, load_crops(crops), device)
-    trainer = Trainer(
-        method.network(), method, schedule, device, bf16=bf16, seed=recipe.seed
-    )
+    trainer = Trainer(method.network(), method, schedule, device, bf16=bf16, seed=recipe.seed)
     checkpoint = out.with_suffix(".checkpoint")
     if resume:
         trainer.resume(checkpoint)

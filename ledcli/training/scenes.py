@@ -80,7 +80,7 @@ def _dead_leaves(scene: Linear, rng: np.random.Generator) -> None:
 
 
 def _leaf(y: Linear, x: Linear, radius: float, rng: np.random.Generator) -> Linear:
-    """Coverage in 0..1 of a disc, an ellipse or a rectangle, with an edge one pixel soft or more."""
+    """Coverage in 0..1 of a disc, an ellipse or a rectangle; its edge is a pixel soft or more."""
     angle = rng.uniform(0, np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)
     across = (y * np.cos(angle) - x * np.sin(angle)) / rng.uniform(0.25, 1)
@@ -117,7 +117,7 @@ def _octaves(shape: tuple[int, ...], rng: np.random.Generator) -> Linear:
             (coarse.shape[1] * step, coarse.shape[0] * step), Image.Resampling.BICUBIC
         )
         total += np.asarray(image)[:rows, :cols] * np.float32(roughness ** (4 - octave) * 0.5)
-    return total / 2
+    return total / np.float32(2)
 
 
 def _strokes(
@@ -141,7 +141,7 @@ def _line(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> N
 
 
 def _text(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> None:
-    """A line of made-up letters: a few strokes each between the corners of a small grid."""
+    """Draw a line of made-up letters: a few strokes each between the points of a small grid."""
     height = float(np.exp(rng.uniform(np.log(15), np.log(90))))
     x, y = rng.uniform(0, extent, 2)
     for _ in range(int(rng.integers(3, 14))):

@@ -1,0 +1,176 @@
+"""`led denoise`: clean raws."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledcli.cli.console import Output, printable
+from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledcli.inference.folder import Job, Result
+
+
+def denoise(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
+    ],
+    ratio: Annotated[
+        float | None,
+        typer.Option(help="Brighten by this factor; without it the photo keeps its brightness."),
+    ] = None,
+    exposure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL|LONGFILE",
+            help="Brighten each photo to this exposure level (ISO x seconds), or that of a raw.",
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="0 leaves the noise, 1 takes all of it.", min=0, max=1)
+    ] = 1.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder.", show_default="'denoised' beside the input"),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="dng, png or tiff; several: --format dng,png", show_default="dng"
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Model name ('led models list') or file.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Clean raws to 16-bit DNG, PNG or TIFF.
+
+    Each photo's noise is estimated from the photo itself. The originals are never written to.
+
+    Examples
+    --------
+    A folder of raws shot a hundred times too dark::
+
+        led denoise ./raw --ratio 100
+
+    High-ISO photos at their own brightness, as DNG and PNG::
+
+        led denoise IMG_1.CR2 IMG_2.NEF --format dng,png
+
+    Every photo to the brightness of a long exposure::
+
+        led denoise ./raw --exposure long.ARW
+    """
+    output = Output(json=json, quiet=quiet)
+    if ratio is not None and exposure is not None:
+        raise UsageError("--ratio and --exposure both say how much to brighten: give one of them")
+    if ratio is not None and not 0 < ratio <= LARGEST_RATIO:
+        raise UsageError(f"--ratio is a factor above 0 and up to {LARGEST_RATIO:g}, not {ratio:g}")
+
+    from ledcli.inference.folder import Settings, plan  # NumPy, torch
+    from ledcli.photo.inputs import find_raws
+
+    level = _exposure_level(exposure) if exposure is not None else None
+    settings = Settings(ratio=1.0 if ratio is None else ratio, exposure=level, strength=strength)
+    chosen = [f.strip() for group in formats or ["dng"] for f in group.split(",")]
+    jobs = plan(find_raws(inputs, recursive=recursive), chosen, out)
+    if dry_run:
+        for job in jobs:
+            output.result(_planned(job), _line(job.source, job.outputs.values()))
+        return
+
+    from ledcli.inference.engine import Denoiser
+    from ledcli.inference.folder import run
+    from ledcli.inference.tiles import TILE
+    from ledcli.zoo.shelf import find_model
+
+    found = find_model(model)
+    denoiser = Denoiser(
+        found.path,
+        found.branch,
+        device=device,
+        precision=precision,
+        tile=TILE if tile is None else tile,
+    )
+    output.info(
+        f"{len(jobs)} photo{'s' if len(jobs) > 1 else ''}, model {denoiser.name}, "
+        f"{denoiser.device}, {denoiser.precision}"
+    )
+    lowest, highest = denoiser.spec.ratio_range
+    if ratio is not None and not lowest <= ratio <= highest:
+        output.warn(f"the model was trained for ratios {lowest:g} to {highest:g}, not {ratio:g}")
+    failed = 0
+    with output.progress(len(jobs), "denoising", "photos") as bar:
+        for result in run(denoiser, jobs, settings):
+            failed += _show(output, result)
+            bar.advance(note=result.source.name)
+    output.info(f"{len(jobs) - failed} done, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+LARGEST_RATIO = 10_000.0
+"""Thirteen stops: beyond, a typing error is likelier than a photo."""
+
+
+def _exposure_level(text: str) -> float:
+    """Take a number as the level itself, anything else as a long exposure's file."""
+    from ledcli.photo.exif import read_exif, require_exposure_level
+
+    try:
+        level = float(text)
+    except ValueError:
+        path = Path(text)
+        if not path.is_file():
+            raise UsageError(
+                f"--exposure takes a number (ISO x seconds) or a raw file; '{text}' is neither"
+            ) from None
+        return require_exposure_level(path, read_exif(path))
+    if not 0 < level < float("inf"):
+        raise UsageError(f"--exposure takes a level above 0 (ISO x seconds), not {text}")
+    return level
+
+
+def _show(output: Output, result: "Result") -> bool:
+    """Report one photo; return whether it failed."""
+    if result.error is not None:
+        output.error(result.error)
+        if output.json:
+            output.result({"file": result.source, "status": "failed", "error": str(result.error)})
+        return True
+    noise = result.noise
+    output.result(
+        {
+            "file": result.source,
+            "status": "done",
+            "outputs": result.outputs,
+            "ratio": result.ratio,
+            "gain": noise.gain if noise else None,
+            "read_variance": noise.variance if noise else None,
+            "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
+        },
+        _line(result.source, result.outputs),
+    )
+    return False
+
+
+def _planned(job: "Job") -> dict[str, object]:
+    return {"file": job.source, "status": "planned", "outputs": list(job.outputs.values())}
+
+
+def _line(source: Path, outputs: Iterable[Path]) -> str:
+    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}"

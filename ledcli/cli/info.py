@@ -1,0 +1,125 @@
+"""`led info`: what a raw is."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledcli.cli.console import Output, printable
+from ledcli.cli.options import JsonOption, QuietOption
+from ledcli.errors import LedError
+
+if TYPE_CHECKING:
+    from ledcli.noise.estimate import NoiseLine
+    from ledcli.photo.raw import RawPhoto
+
+
+def info(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
+    ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
+    ] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Camera, ISO, time, exposure level, estimated noise of raws.
+
+    The gain (DN per electron) and the read noise are estimated from the photo itself.
+
+    Examples
+    --------
+    What is known of a raw, and how noisy it is::
+
+        led info IMG_1.CR2
+
+    The exposure levels of a folder, for a script::
+
+        led info ./raw --json
+    """
+    from ledcli.photo.inputs import find_raws
+    from ledcli.photo.raw import read_raw
+
+    output = Output(json=json, quiet=quiet)
+    failed = 0
+    for raw in find_raws(inputs, recursive=recursive):
+        try:
+            record = _record(read_raw(raw.file))
+        except LedError as error:
+            output.error(error)
+            failed += 1
+            continue
+        output.result(record, _text(record))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _record(photo: "RawPhoto") -> dict[str, Any]:
+    from ledcli.noise.estimate import estimate_noise
+    from ledcli.photo.cfa import pack
+
+    noise = estimate_noise(pack(photo.normalised(), photo.phase))
+    height, width = photo.mosaic.shape
+    exif = photo.exif
+    return {
+        "file": photo.path,
+        "camera": exif.camera,
+        "width": width,
+        "height": height,
+        "phase": str(photo.phase),
+        "bits": photo.bits,
+        "black": photo.black,
+        "white": photo.white,
+        "iso": exif.iso,
+        "exposure_time": exif.exposure_time,
+        "exposure_level": exif.exposure_level,
+        "aperture": exif.aperture,
+        "focal_length": exif.focal_length,
+        "datetime": exif.datetime,
+        "lens": exif.lens,
+    } | _noise(noise, photo)
+
+
+def _noise(noise: "NoiseLine", photo: "RawPhoto") -> dict[str, float | None]:
+    span = float((photo.white - photo.black).mean())
+    read = span * noise.variance**0.5
+    return {
+        "gain": noise.gain * span,
+        "read_noise": read,
+        "read_noise_electrons": read / (noise.gain * span) if noise.gain > 0 else None,
+    }
+
+
+def _text(record: dict[str, Any]) -> str:
+    """Return the record for people: what is not known is said, not left out."""
+    rows = {
+        "camera": record["camera"],
+        "size": f"{record['width']} x {record['height']}, {record['phase']}, {record['bits']} bits",
+        "levels": f"black {_levels(record['black'])}, white {_levels(record['white'])} DN",
+        "ISO": _number(record["iso"]),
+        "time": _seconds(record["exposure_time"]),
+        "exposure level": _number(record["exposure_level"], " (ISO x seconds)"),
+        "taken": record["datetime"],
+        "gain": _number(record["gain"], " DN per electron (estimated)"),
+        "read noise": _number(record["read_noise"], " DN (estimated)"),
+    }
+    lines = [printable(record["file"])]
+    lines += [
+        f"  {name:15} {printable(value or 'not in the file')}" for name, value in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def _levels(values: Any) -> str:  # noqa: ANN401 - an array of four
+    each = [f"{v:g}" for v in values]
+    return each[0] if len(set(each)) == 1 else "/".join(each)
+
+
+def _number(value: float | None, unit: str = "") -> str | None:
+    return None if value is None else f"{value:.4g}{unit}"
+
+
+def _seconds(value: float | None) -> str | None:
+    if value is None:
+        return None
+    return f"{value:.3g} s" if value >= 0.3 else f"1/{1 / value:.0f} s"
