@@ -1,0 +1,81 @@
+"""`led doctor`: what this machine can do, and whether it does it right."""
+
+import typer
+
+from ledcli.cli.console import Output
+from ledcli.cli.options import JsonOption, QuietOption
+
+
+def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Tell what this machine can do, and whether its fast paths are right.
+
+    Lists versions, devices and the bundled model, then denoises a made-up frame in every way this
+    machine has (device, precision, tiles) and compares each with the CPU in float32.
+
+    Examples
+    --------
+    After an update, or before you report a fault::
+
+        led doctor
+    """
+    output = Output(json=json, quiet=quiet)
+    output.result(facts := _facts(), "\n".join(f"{k:12} {v}" for k, v in facts.items()))
+
+    from ledcli.evaluation.agreement import compare_paths
+    from ledcli.zoo.shelf import find_model
+
+    paths = list(compare_paths(find_model()))
+    output.table(
+        ["device", "precision", "tile", "rms of white", "largest", "agrees"],
+        [
+            (p.device, p.precision, p.tile, f"{p.rms:.1e}", f"{p.largest:.1e}", _yes(p.agrees))
+            for p in paths
+        ],
+        records=[vars(p) | {"agrees": p.agrees} for p in paths],
+        right=["tile", "rms of white", "largest"],
+    )
+    wrong = [p for p in paths if not p.agrees]
+    for p in wrong:
+        output.error(
+            f"{p.device} in {p.precision} differs from the reference by {p.rms:.1e}: "
+            "use --precision float32 or --device cpu, and please report it"
+        )
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _facts() -> dict[str, str]:
+    import platform
+    import shutil
+
+    import imagecodecs
+    import numpy as np
+    import rawpy
+    import torch
+
+    from ledcli import __version__
+    from ledcli.evaluation.agreement import devices
+    from ledcli.inference.device import choose_device, choose_precision
+    from ledcli.zoo.modelfile import file_sha256
+    from ledcli.zoo.shelf import find_model
+
+    best = choose_device()
+    model = find_model()
+    exiftool = shutil.which("exiftool")
+    return {
+        "led": __version__,
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+        "NumPy": np.__version__,
+        "LibRaw": ".".join(map(str, rawpy.libraw_version)),
+        "imagecodecs": imagecodecs.__version__,
+        "exiftool": exiftool or "not on the PATH",
+        "devices": ", ".join(devices()),
+        "uses": f"{best}, {choose_precision('auto', best)}, {torch.get_num_threads()} threads",
+        "model": f"{model.path.name}, sha256 {file_sha256(model.path)[:16]}",
+    }
+
+
+def _yes(agrees: bool) -> str:
+    return "yes" if agrees else "NO"
