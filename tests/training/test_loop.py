@@ -1,0 +1,153 @@
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ledcli.errors import TrainingError
+from ledcli.training.loop import Schedule, Trainer, averaged
+
+CPU = torch.device("cpu")
+
+
+class Regression:
+    """Fit y = 3 x - 1 under noise; every draw comes from the loop's generator."""
+
+    def loss(self, net, progress, generator):
+        x = torch.randn(32, 1, generator=generator)
+        y = 3 * x - 1 + 0.1 * torch.randn(32, 1, generator=generator)
+        return (net(x) - y).square().mean()
+
+    def validate(self, net):
+        x = torch.linspace(-1, 1, 20)[:, None]
+        return {"error": float((net(x) - 3 * x + 1).abs().max())}
+
+
+class Broken(Regression):
+    def loss(self, net, progress, generator):
+        return super().loss(net, progress, generator) * (math.nan if progress > 0.3 else 1)
+
+
+def trainer(method=None, iterations=60, seed=0, **how):
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(1, 8), nn.LeakyReLU(), nn.Linear(8, 1))
+    schedule = Schedule(iterations=iterations, **{"learning_rate": 0.03, "warm_up": 5} | how)
+    return Trainer(net, method or Regression(), schedule, CPU, bf16=False, seed=seed)
+
+
+def weights(trained):
+    return [*trained.trained, *trained.average]
+
+
+def test_a_tiny_method_learns():
+    trained = trainer(iterations=300)
+    lines = list(trained.run(log_every=50))
+    assert lines[-1].loss < 0.05 * lines[0].loss
+    assert lines[-1].validation["error"] < 0.3
+    assert [line.step for line in lines] == [50, 100, 150, 200, 250, 300]
+    assert lines[-1].progress == 1
+
+
+def test_the_log_line_is_json():
+    (line,) = trainer(iterations=10).run()
+    logged = json.loads(line.as_json())
+    assert logged["step"] == 10 and logged["progress"] == 1 and logged["seconds_left"] == 0
+    assert {"loss", "learning_rate", "seconds", "error"} <= set(logged)
+
+
+@pytest.mark.parametrize("killed_at", [1, 23, 59])
+def test_a_run_killed_and_resumed_ends_with_the_weights_of_an_unbroken_one(tmp_path, killed_at):
+    unbroken = trainer()
+    list(unbroken.run(log_every=1))
+
+    checkpoint = tmp_path / "run.checkpoint"
+    killed = trainer()
+    for line in killed.run(checkpoint, log_every=1, checkpoint_every=0):
+        # A line comes before its checkpoint: the kill loses this step.
+        if line.step > killed_at:
+            break
+    resumed = trainer(seed=99)
+    resumed.resume(checkpoint)
+    assert resumed.step == killed_at
+    list(resumed.run(checkpoint, log_every=1))
+    assert resumed.step == unbroken.step == 60
+    for ours, theirs in zip(weights(resumed), weights(unbroken), strict=True):
+        assert torch.equal(ours, theirs)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    first = trainer(iterations=10)
+    list(first.run(tmp_path / "c"))
+    again = trainer(iterations=10)
+    again.resume(tmp_path / "c")
+    assert list(again.run(tmp_path / "c")) == []
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(again), strict=True))
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    list(trainer(iterations=5).run(tmp_path / "c"))
+    other = Trainer(nn.Linear(3, 3), Regression(), Schedule(5), CPU, bf16=False)
+    with pytest.raises(TrainingError, match="not a checkpoint of this training"):
+        other.resume(tmp_path / "c")
+    (tmp_path / "text").write_text("no checkpoint")
+    for path in (tmp_path / "text", tmp_path / "missing"):
+        with pytest.raises(TrainingError, match="not a checkpoint of this training"):
+            trainer().resume(path)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_checkpoint(tmp_path):
+    checkpoint = tmp_path / "c"
+    broken = trainer(Broken(), iterations=100)
+    with pytest.raises(TrainingError, match=r"not a number at step 3.: lower the learning rate"):
+        list(broken.run(checkpoint, log_every=1, checkpoint_every=0))
+    good = trainer(iterations=100)
+    good.resume(checkpoint)
+    assert all(w.isfinite().all() for w in weights(good))
+
+
+def test_the_rate_rises_then_falls_as_a_cosine_to_a_hundredth():
+    schedule = Schedule(iterations=1000, learning_rate=1e-3, warm_up=100)
+    assert schedule.rate(0, 0.0) == pytest.approx(1e-5)
+    assert schedule.rate(49, 0.0) == pytest.approx(5e-4)
+    assert schedule.rate(100, 0.0) == pytest.approx(1e-3)
+    assert schedule.rate(500, 0.5) == pytest.approx(1e-3 * 0.505)
+    assert schedule.rate(1000, 1.0) == pytest.approx(1e-5)
+    falling = [schedule.rate(1000, p / 20) for p in range(21)]
+    assert falling == sorted(falling, reverse=True)
+    assert Schedule(10, learning_rate=1.0, warm_up=0).rate(0, 0.0) == 1
+
+
+def test_progress_is_by_steps_or_by_time_whichever_is_further():
+    assert Schedule(100).progress(25, 1e9) == 0.25
+    timed = Schedule(100, minutes=1)
+    assert timed.progress(25, 30) == 0.5 and timed.progress(75, 30) == 0.75
+    assert timed.progress(10, 600) == 1
+
+
+def test_a_time_budget_ends_the_training():
+    trained = trainer(iterations=10**9)
+    trained.seconds = 60.0
+    trained.schedule = Schedule(iterations=10**9, minutes=1.0)
+    assert list(trained.run()) == []
+
+
+def test_weights_that_are_frozen_stay():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 4), nn.Linear(4, 1))
+    net[0].requires_grad_(False)
+    before = net[0].weight.clone()
+    list(Trainer(net, Regression(), Schedule(5), CPU, bf16=False).run())
+    assert torch.equal(net[0].weight, before)
+
+
+def test_the_average_is_in_the_network_inside_the_block_only():
+    trained = trainer(iterations=20)
+    list(trained.run())
+    own = [w.clone() for w in trained.trained]
+    average = [w.clone() for w in trained.average]
+    assert not all(torch.equal(a, b) for a, b in zip(own, average, strict=True))
+    with averaged(trained):
+        assert all(torch.equal(a, b) for a, b in zip(trained.trained, average, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(trained.trained, own, strict=True))

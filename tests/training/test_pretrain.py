@@ -1,0 +1,170 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ledcli.errors import TrainingError
+from ledcli.nets.repnr import RepNRConv, blocks
+from ledcli.noise.cameras import MAKERS
+from ledcli.training.crops import load_crops, pack_crops
+from ledcli.training.loop import Schedule, Trainer
+from ledcli.training.pretrain import Pretraining, Recipe, pretrain
+from ledcli.zoo.modelfile import load_model
+
+CPU = torch.device("cpu")
+TINY = Recipe(arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48)))
+
+
+def tiny(**changes):
+    return Recipe(**{**vars(TINY), **changes})
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    path = tmp_path_factory.mktemp("crops") / "crops.npy"
+    pack_crops(None, path, megabytes=8 * 48 * 48 * 7 / 1e6, side=48)
+    return path
+
+
+def state(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def changed(net, before):
+    return {
+        name for name, value in net.state_dict().items() if not torch.equal(value, before[name])
+    }
+
+
+def test_the_model_file_says_what_it_is_and_loads(tmp_path, crops):
+    out = tmp_path / "model.safetensors"
+    lines = []
+    spec = pretrain(
+        TINY, crops, out, Schedule(4), device=CPU, bf16=False, show=lines.append, name="tiny"
+    )
+    loaded, net = load_model(out)
+    assert loaded == spec
+    assert loaded.name == "tiny" and loaded.input_form == "stabilised"
+    assert loaded.branches[:4] == ("generic", *MAKERS)
+    assert len(loaded.branches) == 4 + TINY.virtual
+    assert loaded.arguments == {"in_planes": 9, "channels": 4}
+    assert loaded.training["iterations"] == 4
+    assert loaded.training["recipe"]["seed"] == 0
+    assert {type(block) for block in blocks(net)} == {RepNRConv}
+    assert lines[-1].step == 4
+    assert {"psnr_1", "psnr_20", "psnr_100", "psnr_300"} <= set(lines[-1].validation)
+    logged = [json.loads(line) for line in (tmp_path / "model.log.jsonl").read_text().splitlines()]
+    assert logged[-1]["step"] == 4
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "model.checkpoint",
+        "model.log.jsonl",
+        "model.safetensors",
+    ]
+
+
+def test_the_model_file_holds_the_averaged_weights(tmp_path, crops):
+    method = Pretraining(TINY, load_crops(crops), CPU)
+    trainer = Trainer(method.network(), method, Schedule(3), CPU, bf16=False)
+    list(trainer.run())
+    pretrain(TINY, crops, tmp_path / "m.safetensors", Schedule(3), device=CPU, bf16=False)
+    _, net = load_model(tmp_path / "m.safetensors")
+    for weight, average in zip(net.parameters(), trainer.average, strict=True):
+        assert torch.equal(weight, average)
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_model(tmp_path, crops):
+    how = {"device": CPU, "bf16": False}
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    pretrain(TINY, crops, whole, Schedule(6, warm_up=0), **how)
+    method = Pretraining(TINY, load_crops(crops), CPU)
+    cut_off = Trainer(method.network(), method, Schedule(6, warm_up=0), CPU, bf16=False)
+    checkpoint = broken.with_suffix(".checkpoint")
+    next(cut_off.run(log_every=3))
+    cut_off.save(checkpoint)
+    pretrain(TINY, crops, broken, Schedule(6, warm_up=0), resume=True, **how)
+    ours, theirs = (load_model(path)[1].state_dict() for path in (broken, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_step_trains_the_shared_weights_and_the_drawn_alignment_only(crops, seed):
+    # Without the generic set, whose share is half: the draw is then one of eight.
+    method = Pretraining(tiny(generic=0.0, form="gain"), load_crops(crops), CPU)
+    net = method.network()
+    trainer = Trainer(net, method, Schedule(100, warm_up=0), CPU, bf16=False, seed=seed)
+    before = state(net)
+    trainer._one_step(0.0)
+    (drawn,) = {block.selected for block in blocks(net)}
+    aligned = {name.rpartition(".")[2] for name in changed(net, before) if ".align_" in name}
+    assert aligned == {drawn}
+    shared = {name for name in before if ".align_" not in name}
+    assert {name for name in changed(net, before) if ".align_" not in name} == shared
+    assert changed(net, before) == shared | {
+        name for name in before if ".align_" in name and name.endswith(f".{drawn}")
+    }
+
+
+def test_all_sets_are_drawn_the_generic_one_half_of_the_time(crops):
+    method = Pretraining(TINY, load_crops(crops), CPU)
+    drawn = [method._draw_set() for _ in range(400)]
+    assert set(drawn) == set(method.sets)
+    assert 0.4 < drawn.count("generic") / 400 < 0.6
+    assert len(set(drawn)) == 1 + len(MAKERS) + TINY.virtual
+
+
+def test_the_stabilised_network_starts_as_the_identity(crops):
+    method = Pretraining(TINY, load_crops(crops), CPU)
+    net = method.network()
+    x = torch.rand(1, 4, 32, 32)
+    line = (torch.tensor([v]) for v in (1e-3, 1e-6))
+    out = method.form(net, x, torch.tensor([100.0]), *line)
+    torch.testing.assert_close(out, x * 100, rtol=1e-5, atol=1e-4)
+
+
+def test_batches_have_the_recipe_s_ratios_and_scenes(crops):
+    method = Pretraining(TINY, load_crops(crops), CPU)
+    ratios = method._ratios(4000)
+    assert ratios.min() >= 1 and ratios.max() <= 300
+    assert 0.07 < float((ratios == 1).float().mean()) < 0.13
+    assert float(ratios[ratios > 1].log().mean()) == pytest.approx(np.log(300) / 2, rel=0.05)
+    scenes = method._scenes(4, 32)
+    assert scenes.shape == (4, 4, 32, 32) and scenes.min() >= 0 and scenes.max() <= 1
+
+
+def test_turned_planes_keep_their_colours(crops):
+    """A transposed RGGB mosaic is RGGB again, with the greens' places swapped."""
+    method = Pretraining(TINY, load_crops(crops), CPU)
+    mosaic = np.random.default_rng(0).integers(0, 65535, (12, 16)).astype(np.uint16)
+
+    def planes_of(m):
+        return np.stack((m[::2, ::2], m[::2, 1::2], m[1::2, 1::2], m[1::2, ::2]))
+
+    planes = planes_of(mosaic)
+    transposed = planes_of(mosaic.T)
+    expected = [
+        p[:, ::rows, ::cols] for p in (planes, transposed) for rows in (1, -1) for cols in (1, -1)
+    ]
+    seen = set()
+    for _ in range(100):
+        turned = method._turned(planes)
+        (which,) = (i for i, e in enumerate(expected) if np.array_equal(turned, e))
+        seen.add(which)
+    assert seen == set(range(8))
+
+
+def test_the_gain_form_trains_too(tmp_path, crops):
+    recipe = tiny(form="gain", ratio_range=(100.0, 300.0), makers=False, generic=0.0)
+    out = tmp_path / "gain.safetensors"
+    lines = []
+    pretrain(recipe, crops, out, Schedule(2), device=CPU, bf16=True, show=lines.append)
+    spec, _ = load_model(out)
+    assert spec.input_form == "gain" and spec.arguments["in_planes"] == 4
+    assert spec.branches == tuple(f"virtual{i}" for i in range(5))
+    # Validated where it is trained only.
+    assert {k for k in lines[-1].validation} == {"psnr_100", "psnr_300"}
+
+
+def test_an_unknown_form_is_refused(crops):
+    with pytest.raises(TrainingError, match="no input form 'log'"):
+        Pretraining(tiny(form="log"), load_crops(crops), CPU)
