@@ -1,0 +1,76 @@
+"""A tiny model with random weights, and short frames to give it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ledcli.nets.repnr import convert
+from ledcli.nets.table import build
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.physics import add_noise
+from ledcli.zoo.modelfile import ModelSpec, save_model
+
+PLANES = {"gain": 4, "stabilised": 9}
+
+
+def write_model(
+    path: Path, *, form: str = "stabilised", sets: tuple[str, ...] = ("a", "b")
+) -> Path:
+    """Write a model file; its alignments differ from set to set."""
+    arguments = {"in_planes": PLANES[form], "channels": 4}
+    torch.manual_seed(3)
+    net = build("unet", arguments)
+    net = convert(net, sets) if sets else net
+    with torch.no_grad():
+        for name, weight in net.named_parameters():
+            if ".align_" in name:
+                weight.add_(0.2 * torch.randn_like(weight))
+    spec = ModelSpec(
+        name="tiny",
+        architecture="unet",
+        arguments=arguments,
+        input_form=form,
+        branches=sets,
+        ratio_range=(1.0, 300.0),
+        method="none",
+        licence="Apache-2.0",
+        source="tests",
+    )
+    save_model(path, spec, net.state_dict())
+    return path
+
+
+def scene(rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:
+    """Clean planes (4, rows, cols) in 0..0.8: a slope, discs and a fine grating."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:rows, :cols].astype(np.float32)
+    light = 0.1 + 0.3 * x / cols
+    for _ in range(12):
+        row, col, radius = rng.uniform(0, rows), rng.uniform(0, cols), rng.uniform(8, rows / 4)
+        disc = (y - row) ** 2 + (x - col) ** 2 < radius**2
+        light = np.where(disc, rng.uniform(0.02, 0.8), light)
+    light *= np.where((y < rows / 3) & (x < cols / 3), 1 + 0.3 * np.sin(x), 1)
+    return (light * np.array([0.5, 1, 0.6, 1])[:, None, None]).astype(np.float32)
+
+
+def shoot(
+    clean: NDArray[np.float32],
+    ratio: float = 1.0,
+    *,
+    camera: str = "NikonD850",
+    gain: float = 10.0,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Normalised planes of a frame that is ``ratio`` times too dark, without colour bias."""
+    noise = calibrated()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
+    dn = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
+    noisy = add_noise(dn, noise, torch.Generator().manual_seed(seed))[0] / CALIBRATED_WHITE
+    return noisy.clamp_max(1).numpy()
+
+
+def psnr(planes: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
+    """PSNR in dB of planes clipped to 0..1."""
+    error = np.square(planes.clip(0, 1).astype(np.float64) - clean).mean()
+    return float(-10 * np.log10(error))

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+
+from ledcli.errors import LedError, ModelError, UsageError
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.tiles import SMALLEST_TILE
+from ledcli.nets.repnr import select
+from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.zoo.modelfile import file_sha256, load_model
+from tests.inference.models import scene, shoot, write_model
+
+LINE = NoiseLine(6e-4, 1e-7)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return shoot(scene(96, 120), 20)
+
+
+def denoiser(model, branch="a", **how):
+    return Denoiser(model, branch, **{"device": "cpu", "precision": "float32"} | how)
+
+
+def test_the_photo_keeps_its_size_and_is_left_alone(model, photo):
+    before = photo.copy()
+    for rows, cols in ((96, 120), (95, 113), (33, 40)):
+        planes = photo[:, :rows, :cols]
+        out = denoiser(model).denoise(planes, 100, noise=LINE)
+        assert out.shape == planes.shape and out.dtype == np.float32
+        assert np.isfinite(out).all()
+    assert np.array_equal(photo, before)
+
+
+def test_strength_nought_is_the_input_times_the_ratio(model, photo):
+    for ratio in (1, 100):
+        out = denoiser(model).denoise(photo, ratio, strength=0)
+        np.testing.assert_allclose(out, photo * np.float32(ratio), rtol=1e-6)
+
+
+def test_strength_blends_linearly(model, photo):
+    engine = denoiser(model)
+    none, half, full = (engine.denoise(photo, 20, strength=s) for s in (0, 0.5, 1))
+    np.testing.assert_allclose(half, (none + full) / 2, atol=1e-5)
+    assert np.abs(full - none).max() > 1e-3
+
+
+def test_without_a_noise_line_the_blind_estimate_is_taken(model, photo):
+    engine = denoiser(model)
+    blind, told = engine.denoise(photo), engine.denoise(photo, noise=estimate_noise(photo))
+    assert np.array_equal(blind, told)
+    assert not np.array_equal(blind, engine.denoise(photo, noise=NoiseLine(1e-3, 1e-5)))
+
+
+def test_the_folded_set_is_the_one_asked_for(model, photo):
+    outputs = {name: denoiser(model, name).denoise(photo, noise=LINE) for name in "ab"}
+    assert not np.allclose(outputs["a"], outputs["b"])
+    _, net = load_model(model)
+    x = torch.rand(1, 9, 32, 32)
+    for name in "ab":
+        select(net, name)
+        folded = denoiser(model, name).net
+        torch.testing.assert_close(folded(x), net(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_says_which_it_is(model):
+    engine = denoiser(model, "b")
+    assert engine.name == "tiny/b"
+    assert engine.sha256 == file_sha256(model)
+
+
+def test_a_set_that_the_model_lacks_is_refused(model):
+    with pytest.raises(ModelError, match="no CSA set 'leica': choose one of a, b"):
+        denoiser(model, "leica")
+
+
+def test_a_plain_model_has_no_sets(tmp_path, photo):
+    path = write_model(tmp_path / "plain.safetensors", sets=())
+    engine = denoiser(path, "")
+    assert engine.name == "tiny"
+    assert engine.denoise(photo, noise=LINE).shape == photo.shape
+
+
+def test_a_gain_model_is_given_the_gained_frame(tmp_path, photo):
+    path = write_model(tmp_path / "gain.safetensors", form="gain", sets=("a",))
+    out = denoiser(path).denoise(photo[:, :96, :112], 20, noise=LINE)
+    _, net = load_model(path)
+    with torch.inference_mode():
+        x = torch.from_numpy(photo[None, :, :96, :112])
+        expected = net((x * 20).clamp_max(1))[0]
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("tile", [-1, 1, SMALLEST_TILE - 1])
+def test_a_tile_too_small_is_refused(model, tile):
+    with pytest.raises(UsageError, match="64 pixels or more"):
+        denoiser(model, tile=tile)
+
+
+def test_devices_and_precisions_that_are_not_there_are_refused(model):
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        denoiser(model, device="gpu")
+    with pytest.raises(UsageError, match="no precision 'fp16'"):
+        denoiser(model, precision="fp16")
+
+
+def windows_of(engine, monkeypatch):
+    """Note the size of every window that goes through the network."""
+    sizes, forward = [], engine.net.forward
+    monkeypatch.setattr(
+        engine.net, "forward", lambda x: sizes.append(tuple(x.shape[2:])) or forward(x)
+    )
+    return sizes
+
+
+@pytest.mark.parametrize("rows,cols", [(96, 112), (96, 120), (100, 90)])
+def test_tile_nought_takes_the_whole_frame_at_once(model, photo, monkeypatch, rows, cols):
+    engine = denoiser(model, tile=0)
+    sizes = windows_of(engine, monkeypatch)
+    engine.denoise(shoot(scene(rows, cols)), noise=LINE)
+    assert sizes == [(-(-rows // 16) * 16, -(-cols // 16) * 16)]
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_when_the_memory_is_full_the_tile_is_halved_and_the_work_goes_on(model, monkeypatch, error):
+    planes = shoot(scene(256, 256), 20)
+    expected = denoiser(model, tile=64, halo=96).denoise(planes, 20, noise=LINE)
+    engine = denoiser(model, tile=256, halo=96)
+    tried, work = [], engine._tiled
+
+    def small_memory(frame, ratio, noise, tile):
+        tried.append(tile)
+        if tile > 64:
+            raise error
+        return work(frame, ratio, noise, tile)
+
+    monkeypatch.setattr(engine, "_tiled", small_memory)
+    out = engine.denoise(planes, 20, noise=LINE)
+    assert tried == [256, 128, 64]
+    assert np.array_equal(out, expected)
+
+
+def test_when_no_tile_fits_the_error_says_what_to_do(model, photo, monkeypatch):
+    engine = denoiser(model, tile=128)
+
+    def no_memory(*_):
+        raise OUT_OF_MEMORY[0]
+
+    monkeypatch.setattr(engine.net, "forward", no_memory)
+    with pytest.raises(LedError, match="does not hold a tile of 64 pixels") as caught:
+        engine.denoise(photo, noise=LINE)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_error_of_torch_is_not_taken_for_full_memory(model, photo, monkeypatch):
+    engine = denoiser(model)
+
+    def broken(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(engine.net, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        engine.denoise(photo, noise=LINE)
+
+
+def test_in_bf16_the_first_and_last_layer_stay_in_float32(model):
+    net = denoiser(model, precision="bf16").net
+    types = {name: layer.weight.dtype for name, layer in net.named_children()}
+    assert types.pop("conv1_1") == types.pop("conv10_1") == torch.float32
+    assert set(types.values()) == {torch.bfloat16}
