@@ -10,7 +10,7 @@ from ledcli.cli.options import JsonOption, QuietOption
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ledcli.training.loop import LogLine
+    from ledcli.training.schedule import LogLine
 
 
 def pretrain(
@@ -78,8 +78,9 @@ def pretrain(
 
     from ledcli.inference.device import choose_device, choose_precision
     from ledcli.training.crops import pack_crops
-    from ledcli.training.loop import Schedule
-    from ledcli.training.pretrain import Recipe, pretrain
+    from ledcli.training.draws import Recipe
+    from ledcli.training.pretrain import pretrain
+    from ledcli.training.schedule import Schedule
 
     where = choose_device(device)
     recipe = Recipe(

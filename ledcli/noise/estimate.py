@@ -23,7 +23,7 @@ SATURATED = 0.95
 """Blocks that touch this value are left out: clipping looks like silence."""
 LARGEST_BLACK_CLIP = 0.02
 """Where more of a plane than this lies at its lowest value, the camera clipped at black."""
-BLOCKS_PER_BIN = 120
+BLOCKS_PER_BIN = 240
 SMALLEST_VARIANCE = 1e-12
 
 
@@ -113,7 +113,7 @@ def _line_from_below(
         gain, read = _nonnegative_line(mean, variance, weight * trust)
         excess = (variance - gain * mean - read) / np.maximum(error, SMALLEST_VARIANCE)
         # Texture lifts a point; noise lifts and lowers it by about its error.
-        trust = 1 / (1 + np.clip(excess, 0, None) ** 2)
+        trust = 1 / (1 + np.clip(excess, 0, None) ** 2) ** 2
         # The weight by the fitted variance, not by the measured: low outliers gain nothing.
         fitted = np.maximum(gain * mean + read, SMALLEST_VARIANCE)
         weight = 1 / (fitted * error / np.maximum(variance, SMALLEST_VARIANCE)) ** 2

@@ -75,11 +75,12 @@ def pack_crops(
     try:
         photos = _photo_crops(folder, from_photos, side, rng, report) if folder else iter(())
         filled = 0
+        # Photographs and scenes are mixed, so that any part of the file is like the whole.
+        places = rng.permutation(total)
         for filled, planes in enumerate(photos, start=1):
-            crops[filled - 1] = encode(planes)
-        for place in range(filled, total):
-            scene = make_scene(2 * side, rng)
-            crops[place] = encode(pack_rgb(scene))
+            crops[places[filled - 1]] = encode(planes)
+        for place in places[filled:]:
+            crops[place] = encode(pack_rgb(make_scene(2 * side, rng)))
         crops.flush()
         temporary.replace(out)
     finally:

@@ -4,20 +4,20 @@ bfloat16 autocast with channels_last where the device has it, gradient clipping,
 an exponential moving average (EMA) of the weights, checkpoints that survive a kill.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
+from ledcli.training.schedule import LogLine, Schedule
 
 
 class Method(Protocol):
@@ -28,62 +28,6 @@ class Method(Protocol):
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return figures on held-out data, for the log."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
-
-    Attributes
-    ----------
-    iterations : int
-        Steps in all, unless ``minutes`` is over first.
-    minutes : float or None
-        Time budget: progress is then whichever of the two is further.
-    learning_rate : float
-        Peak rate of Adam; cosine to a hundredth of it.
-    warm_up : int
-        Steps over which the rate rises to its peak.
-    clip : float
-        Largest gradient norm.
-    ema : float
-        Decay of the average per step; lower at the start, where there is little to average.
-    """
-
-    iterations: int
-    minutes: float | None = None
-    learning_rate: float = 4e-4
-    warm_up: int = 200
-    clip: float = 1.0
-    ema: float = 0.999
-
-    def progress(self, step: int, seconds: float) -> float:
-        """Return the part of the training that is done, 0 to 1."""
-        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
-        return min(1.0, max(step / self.iterations, by_time))
-
-    def rate(self, step: int, progress: float) -> float:
-        """Return the learning rate of a step."""
-        rise = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
-        return self.learning_rate * rise * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """What happened up to a step; ``validation`` is empty between validations."""
-
-    step: int
-    progress: float
-    loss: float
-    learning_rate: float
-    seconds: float
-    seconds_left: float
-    validation: dict[str, float]
-
-    def as_json(self) -> str:
-        """Return the line of JSON that goes into the log file."""
-        plain = {k: v for k, v in vars(self).items() if k != "validation"} | self.validation
-        return json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in plain.items()})
 
 
 class Trainer:
@@ -194,9 +138,25 @@ class Trainer:
             torch._foreach_lerp_(self.average, self.trained, 1 - decay)
         return loss.detach()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the network its averaged weights inside the block."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        with torch.no_grad():
+            for weight, average in zip(self.trained, self.average, strict=True):
+                kept = weight.clone()
+                weight.copy_(average)
+                average.copy_(kept)
+
     def _validate(self) -> dict[str, float]:
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-        with averaged(self), torch.inference_mode(), autocast:
+        with self.averaged(), torch.inference_mode(), autocast:
             return self.method.validate(self.net)
 
     def save(self, path: Path) -> None:
@@ -218,9 +178,14 @@ class Trainer:
                 state = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._restore(tensors, state)
-        except TrainingError:
-            raise
-        except Exception as error:
+        except (
+            SafetensorError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:
             raise TrainingError(
                 f"{path} is not a checkpoint of this training: remove it or train without --resume"
             ) from error
@@ -238,26 +203,3 @@ class Trainer:
                 else:
                     (self.trained if kind == "weight" else self.average)[i].copy_(tensor)
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": adam})
-
-
-class averaged:
-    """Inside the block, the trainer's network has its averaged weights."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for weight, average in zip(self.trainer.trained, self.trainer.average, strict=True):
-                kept = weight.clone()
-                weight.copy_(average)
-                average.copy_(kept)
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-
-Show = Callable[[LogLine], None]

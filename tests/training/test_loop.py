@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from ledcli.errors import TrainingError
-from ledcli.training.loop import Schedule, Trainer, averaged
+from ledcli.training.loop import Trainer
+from ledcli.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 
@@ -148,6 +149,6 @@ def test_the_average_is_in_the_network_inside_the_block_only():
     own = [w.clone() for w in trained.trained]
     average = [w.clone() for w in trained.average]
     assert not all(torch.equal(a, b) for a, b in zip(own, average, strict=True))
-    with averaged(trained):
+    with trained.averaged():
         assert all(torch.equal(a, b) for a, b in zip(trained.trained, average, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(trained.trained, own, strict=True))

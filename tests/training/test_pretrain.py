@@ -8,8 +8,10 @@ from ledcli.errors import TrainingError
 from ledcli.nets.repnr import RepNRConv, blocks
 from ledcli.noise.cameras import MAKERS
 from ledcli.training.crops import load_crops, pack_crops
-from ledcli.training.loop import Schedule, Trainer
-from ledcli.training.pretrain import Pretraining, Recipe, pretrain
+from ledcli.training.draws import Recipe
+from ledcli.training.loop import Trainer
+from ledcli.training.pretrain import Pretraining, pretrain
+from ledcli.training.schedule import Schedule
 from ledcli.zoo.modelfile import load_model
 
 CPU = torch.device("cpu")
@@ -107,8 +109,8 @@ def test_a_step_trains_the_shared_weights_and_the_drawn_alignment_only(crops, se
 
 def test_all_sets_are_drawn_the_generic_one_half_of_the_time(crops):
     method = Pretraining(TINY, load_crops(crops), CPU)
-    drawn = [method._draw_set() for _ in range(400)]
-    assert set(drawn) == set(method.sets)
+    drawn = [method.draws.csa_set() for _ in range(400)]
+    assert set(drawn) == set(method.draws.sets)
     assert 0.4 < drawn.count("generic") / 400 < 0.6
     assert len(set(drawn)) == 1 + len(MAKERS) + TINY.virtual
 
@@ -124,11 +126,11 @@ def test_the_stabilised_network_starts_as_the_identity(crops):
 
 def test_batches_have_the_recipe_s_ratios_and_scenes(crops):
     method = Pretraining(TINY, load_crops(crops), CPU)
-    ratios = method._ratios(4000)
+    ratios = method.draws.ratios(4000)
     assert ratios.min() >= 1 and ratios.max() <= 300
     assert 0.07 < float((ratios == 1).float().mean()) < 0.13
     assert float(ratios[ratios > 1].log().mean()) == pytest.approx(np.log(300) / 2, rel=0.05)
-    scenes = method._scenes(4, 32)
+    scenes = method.draws.scenes(4, 32)
     assert scenes.shape == (4, 4, 32, 32) and scenes.min() >= 0 and scenes.max() <= 1
 
 
@@ -147,7 +149,7 @@ def test_turned_planes_keep_their_colours(crops):
     ]
     seen = set()
     for _ in range(100):
-        turned = method._turned(planes)
+        turned = method.draws.turned(planes)
         (which,) = (i for i, e in enumerate(expected) if np.array_equal(turned, e))
         seen.add(which)
     assert seen == set(range(8))

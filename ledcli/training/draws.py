@@ -1,0 +1,189 @@
+"""What a pretraining draws: a CSA set, its cameras' noise, clean scenes, and the short frames."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ledcli.noise.cameras import (
+    CALIBRATED_WHITE,
+    MAKERS,
+    Camera,
+    calibrated,
+    fresh_camera,
+    virtual_cameras,
+)
+from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.training.crops import FULL_SCALE
+
+GENERIC = "generic"
+FRESH_SHARE = 0.6
+"""Share of the generic set's frames whose camera is drawn afresh; the others are calibrated."""
+STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
+"""Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
+HELD_OUT = 8
+"""Crops that are never trained on."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a pretraining but its length; written into the model file.
+
+    Attributes
+    ----------
+    form : str
+        Input form, ``stabilised`` or ``gain``.
+    architecture, arguments
+        The network, as in nets/table.py, without its planes.
+    ratio_range : (float, float)
+        Ratios, drawn evenly in their logarithm.
+    at_one : float
+        Share of frames at ratio 1 exactly, when the range begins there.
+    virtual : int
+        Virtual cameras by coverage, one CSA set each.
+    makers : bool
+        A CSA set for each maker with a calibrated camera.
+    generic : float
+        Share of iterations for the generic set, whose cameras are drawn afresh.
+    colour_bias : bool
+        Frames with a wrong black: a tuned model learns its camera's, a blind one cannot.
+    stages : sequence of (until, batch, side)
+        Batches and crop sides over the progress: small crops first, large ones last.
+    """
+
+    form: str = "stabilised"
+    architecture: str = "unet"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    ratio_range: tuple[float, float] = (1.0, 300.0)
+    at_one: float = 0.1
+    virtual: int = 5
+    makers: bool = True
+    generic: float = 0.5
+    colour_bias: bool = False
+    stages: Sequence[tuple[float, int, int]] = ((0.6, 8, 128), (0.85, 4, 192), (1.0, 2, 256))
+    seed: int = 0
+
+    def sets(self) -> dict[str, list[Camera]]:
+        """Return the CSA sets and the cameras of each; the generic one draws its own as well."""
+        known = calibrated()
+        sets = {GENERIC: list(known.values())} if self.generic > 0 else {}
+        if self.makers:
+            sets |= {maker: [known[name] for name in names] for maker, names in MAKERS.items()}
+        return sets | {camera.name: [camera] for camera in virtual_cameras(self.virtual, self.seed)}
+
+
+class Batch(NamedTuple):
+    """Short frames and their truth.
+
+    Attributes
+    ----------
+    clean : Tensor ``(N, 4, h, w)``
+        The truth times the ratio, 0 to 1.
+    x : Tensor ``(N, 4, h, w)``
+        Normalised short frames, not gained.
+    ratio, gain, variance : Tensor ``(N,)``
+        Their ratios and true noise lines (white - black = 1).
+    """
+
+    clean: Tensor
+    x: Tensor
+    ratio: Tensor
+    gain: Tensor
+    variance: Tensor
+
+
+class Draws:
+    """Draws everything a step needs; the same seed draws the same.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to draw.
+    crops : uint16 ``(n, 4, S, S)``
+        A crop file; some of it is held out.
+    device : torch.device
+        Where frames are made.
+    """
+
+    def __init__(self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        held = min(HELD_OUT, len(crops) // 4)
+        self.crops, self.held = crops[: len(crops) - held], crops[len(crops) - held :]
+        self.sets = recipe.sets()
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        """Begin a step."""
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def csa_set(self) -> str:
+        """Draw the CSA set of a step."""
+        others = [name for name in self.sets if name != GENERIC]
+        if not others or self.rng.random() < self.recipe.generic:
+            return GENERIC
+        return str(self.rng.choice(others))
+
+    def noise(self, name: str, batch: int) -> NoiseParameters:
+        """Draw the noise of a batch: frames of the cameras of a CSA set."""
+        frames = []
+        for _ in range(batch):
+            cameras = self.sets[name]
+            camera = cameras[self.rng.integers(len(cameras))]
+            fresh = name == GENERIC and self.rng.random() < FRESH_SHARE
+            if fresh:
+                camera = fresh_camera(self.generator)
+            frame = camera.sample(1, self.generator, colour_bias=self.recipe.colour_bias)
+            if fresh:
+                frame.step.fill_(float(self.rng.choice(STEPS)))
+            frames.append(frame)
+        columns = zip(*(vars(f).values() for f in frames), strict=True)
+        return NoiseParameters(*(torch.cat(column) for column in columns)).to(self.device)
+
+    def ratios(self, batch: int) -> Tensor:
+        """Draw ratios ``(batch,)``."""
+        low, high = self.recipe.ratio_range
+        ratios = np.exp(self.rng.uniform(np.log(low), np.log(high), batch))
+        if low == 1:
+            ratios[self.rng.random(batch) < self.recipe.at_one] = 1
+        return torch.from_numpy(ratios.astype(np.float32)).to(self.device)
+
+    def scenes(self, batch: int, side: int) -> Tensor:
+        """Draw clean planes: crops, turned and mirrored, under a random illuminant and exposure."""
+        whole = self.crops.shape[-1]
+        side = min(side, whole)
+        coded = np.empty((batch, 4, side, side), np.uint16)
+        for planes in coded:
+            top, left = self.rng.integers(0, whole - side + 1, 2)
+            crop = self.crops[self.rng.integers(len(self.crops))]
+            planes[:] = self.turned(crop[:, top : top + side, left : left + side])
+        linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
+        red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
+        exposure = self.rng.uniform(0.4, 1.0, batch)
+        over = self.rng.random(batch) < 0.1
+        exposure[over] = self.rng.uniform(1.0, 2.5, int(over.sum()))
+        colours = exposure[:, None] / np.stack((red, np.ones(batch), blue, np.ones(batch)), 1)
+        weights = torch.from_numpy(colours.astype(np.float32)).to(self.device)
+        return (linear * weights[:, :, None, None]).clamp_max(1.0)
+
+    def turned(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Mirror and transpose planes ``(4, h, w)`` at random."""
+        # A mirrored mosaic is one of another phase: packed by colour, the planes just mirror too,
+        # and a transposed one swaps the two greens.
+        flips = self.rng.random(3) < 0.5
+        planes = planes[:, :: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
+        return planes[[0, 3, 2, 1]].transpose(0, 2, 1) if flips[2] else planes
+
+
+def short_frames(
+    clean: Tensor, ratio: Tensor, noise: NoiseParameters, generator: torch.Generator
+) -> Batch:
+    """Make short frames of clean planes; sensors cut off at white."""
+    dn = add_noise(clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1), noise, generator)
+    x = (dn / CALIBRATED_WHITE).clamp_max(1.0)
+    variance = noise.pixel_variance() / CALIBRATED_WHITE**2
+    return Batch(clean, x, ratio, noise.gain / CALIBRATED_WHITE, variance)
