@@ -1,0 +1,182 @@
+"""Speed and memory of `led denoise` on generated 12-MP and 24-MP raws.
+
+    python tests/benchmarks/speed.py
+    python tests/benchmarks/speed.py --quick
+
+A whole run writes results/speed.json and speed.md; a quick one only where --json says.
+"""
+
+import argparse
+import copy
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from checkout import RESULTS
+from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_seconds
+from report import context, head, keep, table
+
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.folder import Settings, plan, run
+from ledcli.nets.repnr import deploy
+from ledcli.photo.inputs import find_raws
+from ledcli.zoo.modelfile import load_model
+from ledcli.zoo.shelf import find_model
+from tests.shoot import make_raw
+
+SHAPES = {"12 MP": (3000, 4000), "24 MP": (4000, 6000)}
+QUICK = {"1 MP": (800, 1200)}
+RATIO = 100.0
+PARTS = ("decode", "estimate", "network", "encode")
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    options = _options()
+    shapes = QUICK if options.quick else SHAPES
+    repeats = 1 if options.quick else options.repeats
+    found = find_model(options.model)
+    denoiser = Denoiser(*found, precision=options.precision)
+    dtype = torch.bfloat16 if denoiser.precision == "bf16" else torch.float32
+    spec, repnr = load_model(found.path)
+    plain = deploy(repnr, found.branch) if spec.branches else repnr
+    in_planes = denoiser.form.in_planes
+    per_pixel = flops_per_pixel(copy.deepcopy(plain), in_planes, denoiser.multiple)
+    rates, results = [matrix_rate(dtype, denoiser.device)], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, shape in shapes.items():
+            _note(f"{name}: making the raw")
+            raw = Path(folder) / f"{name.replace(' ', '')}.ARW"
+            make_raw(raw, shape=shape, gain=4.0, read_noise=5.0, iso=12800)
+            _note(f"{name}: led denoise in a process of its own")
+            out = Path(folder) / "child"
+            wall, peak = peak_of_led(
+                "denoise", str(raw), f"--ratio={RATIO:g}", f"--out={out}", "--quiet",
+                f"--precision={denoiser.precision}",
+                *([f"--model={options.model}"] if options.model else []),
+            )  # fmt: skip
+            _note(f"{name}: {repeats + 1} runs, the first to warm up")
+            parts = _parts(denoiser, raw, Path(folder) / "out", repeats)
+            rates.append(matrix_rate(dtype, denoiser.device))
+            size = tuple(n // 2 for n in shape)
+            padded = tuple(-(-n // denoiser.multiple) * denoiser.multiple for n in size)
+            _note(f"{name}: the whole frame in float32")
+            upstream = whole_frame_seconds(
+                plain, in_planes, padded, denoiser.device, max(1, repeats // 2)
+            )
+            flops = per_pixel * size[0] * size[1]
+            results.append(
+                {
+                    "photo": name,
+                    "shape": shape,
+                    "seconds": parts,
+                    "useful_gflop": flops / 1e9,
+                    "network_gflops": flops / parts["network"] / 1e9,
+                    "upstream_seconds": upstream,
+                    "times_faster": upstream and upstream / parts["network"],
+                    "process_seconds": wall,
+                    "peak_bytes": peak,
+                }
+            )
+    # The best of all: what the machine can do when nothing else runs.
+    rate = max(rates) / 1e9
+    for result in results:
+        result["share_of_matrix_rate"] = result["network_gflops"] / rate
+    about = context() | {
+        "model": denoiser.name,
+        "sha256": denoiser.sha256,
+        "precision": denoiser.precision,
+        "device": str(denoiser.device),
+        "tile": denoiser.tile,
+        "halo": denoiser.halo,
+        "repeats": repeats,
+        "matrix_gflops": rate,
+    }
+    markdown = _markdown(about, results)
+    print(markdown)
+    path = options.json or (None if options.quick else RESULTS / "speed.json")
+    if path:
+        keep(path, about | {"photos": results}, markdown)
+        _note(f"written: {path.name}, {path.with_suffix('.md').name}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="one run of 1 MP, to try it")
+    parser.add_argument("--repeats", type=int, default=5, help="runs to take the median of")
+    parser.add_argument("--model", help="a name or a file; the bundled default without")
+    parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
+    return parser.parse_args()
+
+
+def _parts(denoiser: Denoiser, raw: Path, out: Path, repeats: int) -> dict[str, float]:
+    """Median seconds of each part of a photo's way, and of the whole."""
+    jobs = plan(find_raws([str(raw)]), ["dng"], out)
+    seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "whole")}
+    for turn in range(repeats + 1):
+        start = time.perf_counter()
+        (done,) = run(denoiser, jobs, Settings(ratio=RATIO))
+        whole = time.perf_counter() - start
+        if done.error:
+            raise done.error
+        if turn:
+            for part in PARTS:
+                seconds[part].append(done.seconds[part])
+            seconds["whole"].append(whole)
+    return {part: statistics.median(values) for part, values in seconds.items()}
+
+
+def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    text = head("Speed", about)
+    text += (
+        f"Model {about['model']} (sha256 {about['sha256'][:12]}), {about['precision']} on "
+        f"{about['device']}, tiles of {about['tile']} with a halo of {about['halo']}. Seconds, "
+        f"median of {about['repeats']} after one to warm up; raw to DNG at ratio {RATIO:g}.\n\n"
+    )
+    text += table(
+        ["photo", *PARTS, "whole", "`led denoise`, start to end", "peak memory"],
+        [
+            [
+                r["photo"],
+                *(f"{r['seconds'][part]:.2f}" for part in (*PARTS, "whole")),
+                f"{r['process_seconds']:.2f}",
+                f"{r['peak_bytes'] / 1e9:.2f} GB",
+            ]
+            for r in results
+        ],
+    )
+    text += (
+        f"\nMatrix products of side 4096 in {about['precision']} run at "
+        f"{about['matrix_gflops']:.0f} GFLOP/s here. The network's rate counts useful work only: "
+        "the halo is in its time, not in its FLOPs. Upstream's way is the same network on the "
+        "whole frame in float32, contiguous, eager.\n\n"
+    )
+    return text + table(
+        ["photo", "useful GFLOP", "GFLOP/s", "of the matrix rate", "upstream's way", "faster"],
+        [
+            [
+                r["photo"],
+                f"{r['useful_gflop']:.0f}",
+                f"{r['network_gflops']:.0f}",
+                f"{r['share_of_matrix_rate']:.0%}",
+                f"{r['upstream_seconds']:.2f} s" if r["upstream_seconds"] else "out of memory",
+                f"{r['times_faster']:.1f} times" if r["times_faster"] else "-",
+            ]
+            for r in results
+        ],
+    )
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
