@@ -17,6 +17,8 @@ from ledcli.noise.estimate import NoiseLine
 
 BLOCK = 16
 """Plane pixels a side over which means are taken first."""
+BAND = 64
+"""Plane rows that are worked on at a time, a multiple of the block: they stay in the cache."""
 REACH = 2.25
 """Standard deviation of the window in blocks: it weighs 16,000 plane pixels, 128 a side."""
 OUTLIER = 6.0
@@ -34,7 +36,7 @@ def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Te
     noisy : Tensor ``(4, h, w)``
         Normalised planes, not gained.
     clean : Tensor ``(4, h, w)``
-        The denoised planes, times the ratio.
+        The denoised planes, times the ratio; changed in place.
     ratio : float
         Their gain.
     noise : NoiseLine
@@ -45,19 +47,16 @@ def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Te
     Tensor ``(4, h, w)``
         Denoised planes times the ratio.
     """
-    level = clean / ratio
-    deviation = (level.clamp_min(0) * noise.gain + noise.variance).sqrt_()
-    usable = (level < SATURATED).float()
-    shift = (noisy - level).div_(deviation).clamp_(-OUTLIER, OUTLIER).mul_(deviation).mul_(usable)
-    blocks = _Blocks(
-        weight=_block_sums(usable),
-        shift=_block_sums(shift),
-        variance=_block_sums(deviation.square_().mul_(usable)),
-    )
+    bands = range(0, noisy.shape[1], BAND)
+    sums = [
+        _sums(noisy[:, top : top + BAND], clean[:, top : top + BAND] / ratio, noise)
+        for top in bands
+    ]
+    blocks = _Blocks(*(torch.cat(parts, 1) for parts in zip(*sums, strict=True)))
     whole = blocks.shift.sum((1, 2)) / blocks.weight.sum((1, 2)).clamp_min(1)
     rest = blocks._replace(shift=blocks.shift - blocks.weight * whole[:, None, None])
     correction = whole[:, None, None] + _wide_shift(rest)
-    return clean.add(_enlarged(correction, clean.shape[1:]), alpha=ratio)
+    return clean.add_(_enlarged(correction, clean.shape[1:]), alpha=ratio)
 
 
 class _Blocks(NamedTuple):
@@ -66,6 +65,18 @@ class _Blocks(NamedTuple):
     weight: Tensor
     shift: Tensor
     variance: Tensor
+
+
+def _sums(noisy: Tensor, level: Tensor, noise: NoiseLine) -> _Blocks:
+    """Sum over the blocks of a band what the noisy planes have over the denoised ones."""
+    deviation = (level.clamp_min(0) * noise.gain + noise.variance).sqrt_()
+    usable = (level < SATURATED).float()
+    shift = (noisy - level).div_(deviation).clamp_(-OUTLIER, OUTLIER).mul_(deviation).mul_(usable)
+    return _Blocks(
+        weight=_block_sums(usable),
+        shift=_block_sums(shift),
+        variance=_block_sums(deviation.square_().mul_(usable)),
+    )
 
 
 def _wide_shift(blocks: _Blocks) -> Tensor:

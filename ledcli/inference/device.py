@@ -55,4 +55,6 @@ def fast_in_bf16(device: torch.device) -> bool:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether an error of torch says that the device's memory is full."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        t in str(error) for t in ("allocate memory", "out of memory")
+    )

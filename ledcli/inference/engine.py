@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.inference.anchor import anchored
 from ledcli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
+from ledcli.inference.fused import fuse_activations
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, tiled
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
@@ -68,6 +69,7 @@ class Denoiser:
         self.tile, self.halo = tile, halo
         self.multiple = int(getattr(net, "size_multiple", 1))
 
+    @torch.inference_mode()
     def denoise(
         self,
         planes: Planes,
@@ -109,7 +111,7 @@ class Denoiser:
         return clean.numpy()
 
     def _clean(self, frame: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
-        tile = self.tile or max(frame.shape)
+        tile = self.tile or max(frame.shape) + self.multiple
         while True:
             try:
                 return self._tiled(frame, ratio, noise, tile)
@@ -127,11 +129,9 @@ class Denoiser:
         line = [torch.tensor([v], device=self.device) for v in (ratio, *noise)]
 
         def denoise(window: Tensor) -> Tensor:
-            window = window.to(self.device, memory_format=torch.channels_last)
-            return self.form(self.net, window, *line)
+            return self.form(self.net, window.to(self.device), *line)
 
-        with torch.inference_mode():
-            return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
+        return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
 
 
 def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
@@ -143,4 +143,6 @@ def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.M
         for name, layer in net.named_children():
             if name not in exact:
                 layer.to(torch.bfloat16)
+        if device.type == "cpu":
+            fuse_activations(net)
     return net

@@ -92,7 +92,7 @@ def plan(raws: Sequence[FoundRaw], formats: Sequence[str], out: Path | None = No
             raise UsageError(f"no format '{name}': choose {', '.join(SUFFIX_OF_FORMAT)}")
     wanted = [(out or raw.beside) / raw.below / raw.file.stem for raw in raws]
     shared = Counter(map(_key, wanted))
-    sources = {raw.file.resolve() for raw in raws}
+    sources = {_key(raw.file.resolve()) for raw in raws}
     taken: set[str] = set()
     jobs = []
     for raw, base in zip(raws, wanted, strict=True):
@@ -105,7 +105,7 @@ def plan(raws: Sequence[FoundRaw], formats: Sequence[str], out: Path | None = No
         taken.add(_key(base.with_name(name)))
         outputs = {f: base.with_name(name + SUFFIX_OF_FORMAT[f]) for f in formats}
         for path in outputs.values():
-            if path.resolve() in sources:
+            if _key(path.resolve()) in sources:
                 raise OutputError(f"{path} is one of the photos: choose another folder with --out")
         jobs.append(Job(raw.file, outputs))
     return jobs

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE = 448
+TILE = 384
 """Side of a tile without its halo, plane pixels: what fits a processor's cache."""
 HALO = 32
 """Plane pixels around a tile that the network sees and that are thrown away."""

@@ -30,8 +30,10 @@ class UNet(nn.Module):
     plain_layers = ("conv10_1",)
     """Convolutions that stay plain when the network is converted to RepNR."""
 
-    conv1_1: nn.Conv2d
-    conv1_2: nn.Conv2d
+    negative_slope = NEGATIVE_SLOPE
+    """Every convolution but those of `plain_layers` is followed by a leaky ReLU of this slope; a
+    layer with the attribute ``activates`` does that itself."""
+
     upv9: nn.ConvTranspose2d
 
     def __init__(self, in_planes: int = 4, out_planes: int = 4, channels: int = 32) -> None:
@@ -53,8 +55,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
         with torch.autocast(x.device.type, enabled=False):
-            h = _activate(self.conv1_1(x.float()))
-        h = _activate(self.conv1_2(h.to(self.upv9.weight.dtype)))
+            h = self._convolve("conv1_1", x.float())
+        h = self._convolve("conv1_2", h.to(self.upv9.weight.dtype))
         skips = [h]
         for level in range(2, 6):
             h = self._double(level, F.max_pool2d(h, 2))
@@ -67,10 +69,12 @@ class UNet(nn.Module):
             return self.conv10_1(h.float())
 
     def _double(self, level: int, h: Tensor) -> Tensor:
-        h = _activate(self.get_submodule(f"conv{level}_1")(h))
-        return _activate(self.get_submodule(f"conv{level}_2")(h))
+        return self._convolve(f"conv{level}_2", self._convolve(f"conv{level}_1", h))
 
-
-def _activate(x: Tensor) -> Tensor:
-    # In place: the convolution's output is needed by nothing else, its backward included.
-    return F.leaky_relu(x, NEGATIVE_SLOPE, inplace=True)
+    def _convolve(self, name: str, h: Tensor) -> Tensor:
+        layer = self.get_submodule(name)
+        h = layer(h)
+        if getattr(layer, "activates", False):
+            return h
+        # In place: the convolution's output is needed by nothing else, its backward included.
+        return F.leaky_relu(h, self.negative_slope, inplace=True)

@@ -97,7 +97,7 @@ def _quiet(blocks: _Blocks, chosen: NDArray[np.intp]) -> tuple[float, float, flo
     variances = blocks.variance[chosen]
     count = max(1, round(len(variances) * QUIET_SHARE))
     quiet = np.argpartition(variances, count - 1)[:count]
-    variance = variances[quiet].mean() / QUIET_BIAS
+    variance = max(variances[quiet].mean() / QUIET_BIAS, SMALLEST_VARIANCE)
     # Where the quiet blocks lie is not where the bin's middle is: a bin may hold dark and bright.
     return float(blocks.mean[chosen][quiet].mean()), float(variance), float(variance / count**0.5)
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 LARGEST_READ_VARIANCE = 1e4
-"""In electrons squared. More means that photon noise is lost in read noise: the gain is then
-raised until it fits, which changes the noise's variance nowhere by more than a part in 100."""
+"""In electrons squared. More means that photon noise is lost in read noise wherever the signal is
+not a hundred times the noise: the gain is then raised until it fits, for float32's digits."""
 
 
 def electron_scale(gain: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

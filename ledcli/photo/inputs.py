@@ -53,11 +53,11 @@ def find_raws(inputs: Sequence[str], *, recursive: bool = False) -> list[FoundRa
     UsageError
         An input does not exist, or there is no raw in it.
     """
-    found: dict[Path, FoundRaw] = {}
+    found: dict[Path, FoundRaw] = {}  # by where they really are
     for text in inputs:
         path = Path(os.path.normpath(Path(text).expanduser()))
         for raw in _in_folder(path, recursive) if path.is_dir() else _named(path):
-            found.setdefault(raw.file, raw)
+            found.setdefault(raw.file.resolve(), raw)
     return list(found.values())
 
 

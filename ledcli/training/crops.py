@@ -4,6 +4,7 @@ A ``.npy`` file of uint16 ``(crops, 4, S, S)`` that is read through a memory map
 square root of the linear signal times 65,535, so that the dark keeps its steps.
 """
 
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def load_crops(path: Path) -> NDArray[np.uint16]:
     """Open a crop file as a memory map ``(crops, 4, S, S)``; raises TrainingError."""
     try:
         crops = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} is not a crop file: make one with --photos") from error
     if crops.dtype != np.uint16 or crops.ndim != 4 or crops.shape[1] != 4 or not len(crops):
         raise TrainingError(f"{path} is not a crop file: make one with --photos")
@@ -130,7 +131,7 @@ def _photo_crops(
         share = -(-(count - given) // (len(readers) - place))
         try:
             crops = list(reader(path, share, side, rng))
-        except (LedError, OSError, ValueError, imagecodecs.ImcdError) as error:
+        except (LedError, OSError, ValueError, RuntimeError) as error:
             report(f"{path} was left out: {error}")
             failed += 1
             continue
@@ -149,7 +150,7 @@ def _reader(path: Path) -> _Reader:
 
 
 def _rendered(path: Path, count: int, side: int, rng: np.random.Generator) -> Iterator[Planes]:
-    coded = iio.imread(path, mode="RGB")
+    coded = iio.imread(path, plugin="pillow", mode="RGB")
     rgb = srgb_to_linear(coded.astype(np.float32) / np.float32(255))
     for _ in range(count):
         # Shrinking in linear light averages away the photograph's own noise and JPEG blocks.

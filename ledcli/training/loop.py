@@ -199,6 +199,9 @@ class Trainer:
                 kind, index, *key = name.split(".")
                 i = int(index)
                 if kind == "adam":
+                    # Fused Adam walks through memory: its moments must lie as the weights do.
+                    if tensor.ndim:
+                        tensor = torch.empty_like(self.trained[i]).copy_(tensor)
                     adam.setdefault(i, {})[key[0]] = tensor
                 else:
                     (self.trained if kind == "weight" else self.average)[i].copy_(tensor)

@@ -41,7 +41,7 @@ def make_scene(size: int, rng: np.random.Generator) -> Linear:
     if rng.random() < 0.3:
         _lights(scene, rng)
     scene *= np.float32(rng.uniform(0.3, 1.0) / max(float(np.quantile(scene, 0.995)), 1e-3))
-    return np.clip(scene, 0, 1)
+    return np.clip(scene, 0, 1).astype(np.float32)
 
 
 def _colour(rng: np.random.Generator) -> Linear:

@@ -1,0 +1,85 @@
+"""info, demo, doctor, pretrain: each as a user runs it, on small things."""
+
+import json
+
+import pytest
+
+from ledcli.cli.app import run
+from tests.shoot import make_raw, scene
+
+
+def json_lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_info_tells_what_the_camera_wrote_and_the_noise(tmp_path, capsys):
+    shape = (512, 512)
+    light = scene(shape)
+    make_raw(
+        tmp_path / "a.ARW", shape=shape, light=light, iso=1600, exposure_time=1 / 50,
+        phase="GBRG", gain=4.0, read_noise=6.0,
+    )  # fmt: skip
+    assert run(["info", str(tmp_path / "a.ARW"), "--json"]) == 0
+    (record,) = json_lines(capsys)
+    assert (record["width"], record["height"], record["phase"]) == (512, 512, "GBRG")
+    assert record["exposure_level"] == pytest.approx(32, rel=1e-3)
+    assert record["gain"] == pytest.approx(4.0, rel=0.2)
+    assert run(["info", str(tmp_path / "a.ARW")]) == 0
+    assert "1/50 s" in capsys.readouterr().out
+
+
+def test_info_says_what_is_not_in_the_file(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW", iso=None)
+    assert run(["info", str(tmp_path / "a.ARW")]) == 0
+    assert "not in the file" in capsys.readouterr().out
+
+
+def test_info_goes_on_after_a_bad_file(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW")
+    (tmp_path / "b.ARW").write_text("no raw")
+    assert run(["info", str(tmp_path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert len(err.splitlines()) == 1
+
+
+def test_demo_gains_six_decibels_and_leaves_a_picture(tmp_path, capsys):
+    out = tmp_path / "d"
+    assert run(["demo", str(out), "--count", "2", "--json", "--quiet"]) == 0
+    *photos, summary = json_lines(capsys)
+    assert len(photos) == 2
+    assert all(p["psnr_after"] > p["psnr_before"] for p in photos)
+    assert summary["gain"] > 6
+    assert (out / "before_after.png").stat().st_size > 10_000
+    assert len(list((out / "denoised").glob("*.dng"))) == 2
+
+
+def test_doctor_finds_that_the_fast_paths_agree(capsys):
+    assert run(["doctor", "--json", "--quiet"]) == 0
+    facts, *paths = json_lines(capsys)
+    assert facts["led"]
+    assert {p["precision"] for p in paths} >= {"float32"}
+    assert all(p["agrees"] for p in paths)
+
+
+def test_pretrain_makes_a_model_that_denoises_and_goes_on_after_a_stop(tmp_path, capsys):
+    model, raw = tmp_path / "mine.safetensors", tmp_path / "a.dng"
+    small = ["--channels", "4", "--crops-size", "6", "--virtual", "2", "--out", str(model)]
+    assert run(["pretrain", *small, "--iters", "3"]) == 0
+    assert model.is_file()
+    capsys.readouterr()
+    assert run(["pretrain", *small, "--iters", "5", "--resume", "--json", "--quiet"]) == 0
+    *lines, last = json_lines(capsys)
+    assert lines[-1]["step"] == 5
+    assert last == {"model": str(model)}
+    make_raw(raw)
+    assert run(["denoise", str(raw), "--model", str(model), "--quiet"]) == 0
+    assert run(["models", "info", str(model), "--json"]) == 0
+
+
+def test_pretrain_refuses_what_cannot_work_before_it_starts(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "m.safetensors"), "--crops-size", "2"]
+    assert run(["pretrain", *out, "--ratios", "100", "1"]) == 2
+    assert run(["pretrain", *out, "--form", "log"]) != 0
+    assert run(["pretrain", *out, "--resume"]) == 1
+    assert "--resume" in capsys.readouterr().err

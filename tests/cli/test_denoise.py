@@ -1,0 +1,178 @@
+import hashlib
+import json
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from ledcli.cli.app import run
+from ledcli.photo.cfa import Phase
+from ledcli.photo.raw import read_raw
+from ledcli.photo.xmp import read_note
+from tests.shoot import SHARED, make_dark, make_raw, truncate
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def denoise(*arguments):
+    return run(["denoise", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_raw_comes_out_clean_brighter_and_with_its_colours(tmp_path, phase):
+    raw = tmp_path / "IMG_1.NEF"
+    make_raw(raw, phase=phase, shape=(131, 163), light=np.full((131, 163), 0.004), gain=2.0)
+    before = digest(raw)
+
+    assert denoise(raw, "--ratio", 50) == 0
+
+    source, result = read_raw(raw), read_raw(tmp_path / "denoised" / "IMG_1.dng")
+    assert digest(raw) == before
+    assert result.phase == source.phase
+    assert result.mosaic.shape == source.mosaic.shape
+    np.testing.assert_allclose(result.as_shot_wb, source.as_shot_wb, rtol=1e-3)
+    np.testing.assert_allclose(result.colour_matrix, source.colour_matrix, atol=1e-3)
+    x, y = 50 * source.normalised(), result.normalised()
+    assert y.mean() == pytest.approx(x.mean(), rel=0.01)
+    assert y.std() < x.std() / 3
+
+
+def test_png_and_tiff_have_sixteen_bits(tmp_path):
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--format", "png,tiff", "--out", tmp_path / "o") == 0
+    png = imagecodecs.png_decode((tmp_path / "o" / "a.png").read_bytes())
+    tiff = tifffile.imread(tmp_path / "o" / "a.tif")
+    for picture in (png, tiff):
+        assert picture.dtype == np.uint16
+        assert picture.ndim == 3
+        assert len(np.unique(picture & 0xFF)) > 200
+    assert not list((tmp_path / "o").glob("*.dng"))
+
+
+def test_a_bad_file_is_one_line_and_does_not_stop_the_others(tmp_path, capsys):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    make_raw(folder / "1.ARW")
+    make_raw(folder / "2.ARW")
+    make_raw(folder / "3.ARW")
+    truncate(folder / "2.ARW", 0.5)
+
+    assert denoise(folder, "--quiet") == 1
+
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 1
+    assert "2.ARW" in err
+    assert "Traceback" not in err
+    written = sorted(p.name for p in (tmp_path / "denoised").iterdir())
+    assert written == ["1.dng", "3.dng"]
+    assert len(out.splitlines()) == 2
+
+
+@pytest.mark.skipif(not (SHARED / "raw/bad").is_dir(), reason="../shared/data is not there")
+def test_real_bad_files_give_a_line_each_and_no_output(tmp_path, capsys):
+    bad = sorted((SHARED / "raw/bad").iterdir())
+    assert denoise(SHARED / "raw/bad", "--out", tmp_path / "o", "--quiet") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == len(bad)
+    for path, line in zip(bad, err.splitlines(), strict=True):
+        assert path.name in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_exposure_sets_each_photo_s_ratio(tmp_path, capsys):
+    make_raw(
+        tmp_path / "short.dng", iso=800, exposure_time=1 / 100, light=np.full((128, 160), 0.02)
+    )
+    make_raw(tmp_path / "long.dng", iso=100, exposure_time=1.6)
+    long = str(tmp_path / "long.dng")
+    assert denoise(tmp_path / "short.dng", "--exposure", long, "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["ratio"] == pytest.approx(20, rel=1e-3)
+    assert denoise(tmp_path / "short.dng", "--exposure", "80", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["ratio"] == pytest.approx(10, rel=1e-3)
+
+
+def test_exposure_without_the_tag_names_file_and_tag(tmp_path, capsys):
+    make_raw(tmp_path / "a.dng", iso=None)
+    assert denoise(tmp_path / "a.dng", "--exposure", "80", "--quiet") == 1
+    err = capsys.readouterr().err
+    assert "a.dng" in err
+    assert "ISO" in err
+    assert not (tmp_path / "denoised").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--ratio", "2", "--exposure", "80"),
+        ("--ratio", "0"),
+        ("--ratio", "nan"),
+        ("--strength", "1.5"),
+        ("--format", "jpeg"),
+        ("--device", "toaster"),
+        ("--precision", "int3"),
+        ("--exposure", "long.NEF"),
+        ("--tile", "7"),
+    ],
+)
+def test_options_that_do_not_fit_are_bad_usage(tmp_path, capsys, options):
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", *options) == 2
+    assert not (tmp_path / "denoised").exists()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_empty_folder_says_how_to_look_deeper(tmp_path, capsys):
+    (tmp_path / "sub").mkdir()
+    make_raw(tmp_path / "sub" / "a.dng")
+    assert denoise(tmp_path) == 2
+    assert "--recursive" in capsys.readouterr().err
+    assert denoise(tmp_path, "--recursive", "--out", tmp_path / "o", "--quiet") == 0
+    assert (tmp_path / "o" / "sub" / "a.dng").is_file()
+
+
+def test_dry_run_writes_nothing(tmp_path, capsys):
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--dry-run", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["status"] == "planned"
+    assert planned["outputs"] == [str(tmp_path / "denoised" / "a.dng")]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.dng"]
+
+
+def test_the_source_is_never_an_output(tmp_path, capsys):
+    make_raw(tmp_path / "a.dng")
+    before = digest(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--out", tmp_path) == 1
+    assert "--out" in capsys.readouterr().err
+    assert digest(tmp_path / "a.dng") == before
+
+
+def test_strength_blends_linearly_with_the_input(tmp_path):
+    make_raw(tmp_path / "a.dng")
+    results = {}
+    for strength in (0, 0.5, 1):
+        assert denoise(tmp_path / "a.dng", "--strength", strength, "--out", tmp_path / "o") == 0
+        results[strength] = read_raw(tmp_path / "o" / "a.dng").normalised()
+    source = read_raw(tmp_path / "a.dng").normalised()
+    np.testing.assert_allclose(results[0], source, atol=2e-5)
+    np.testing.assert_allclose(results[0.5], (results[0] + results[1]) / 2, atol=5e-5)
+
+
+def test_a_lens_cap_frame_is_no_error(tmp_path):
+    make_dark(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--ratio", "100", "--quiet") == 0
+    assert abs(float(read_raw(tmp_path / "denoised" / "a.dng").normalised().mean())) < 0.05
+
+
+def test_what_was_done_is_recorded_in_the_dng(tmp_path):
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--ratio", "3", "--strength", "0.5", "--quiet") == 0
+    note = read_note(tmp_path / "denoised" / "a.dng")
+    assert note["model"] == "led-bayer/generic"
+    assert len(note["sha256"]) == 64
+    assert float(note["ratio"]) == 3
+    assert float(note["strength"]) == 0.5
