@@ -20,7 +20,7 @@ GAIN = 3.0
 def demo(
     out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to work in.")] = Path("demo"),
     count: Annotated[int, typer.Option(help="Raws to make.", min=1, max=100)] = 3,
-    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 4,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

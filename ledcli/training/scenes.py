@@ -62,7 +62,8 @@ def _dead_leaves(scene: Linear, rng: np.random.Generator) -> None:
     size = len(scene)
     smallest, largest = rng.uniform(2, 6), size * rng.uniform(0.15, 0.6)
     textured = rng.uniform(0, 0.8)
-    for _ in range(int(rng.uniform(60, 700))):
+    # As many on each part of a large scene as a small one has.
+    for _ in range(int(rng.uniform(60, 700) * max(1, size / 512) ** 2)):
         # Inverse-cube law of sizes, by its quantile function.
         u = rng.random()
         radius = 1 / np.sqrt(u / smallest**2 + (1 - u) / largest**2)
