@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
-from ledcli.errors import UsageError
+from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from ledcli.inference.folder import Job, Result
@@ -53,6 +54,9 @@ def denoise(
     tile: Annotated[
         int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that are there already.")
+    ] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -78,16 +82,26 @@ def denoise(
     output = Output(json=json, quiet=quiet)
     if ratio is not None and exposure is not None:
         raise UsageError("--ratio and --exposure both say how much to brighten: give one of them")
-    if ratio is not None and not 0 < ratio <= LARGEST_RATIO:
-        raise UsageError(f"--ratio is a factor above 0 and up to {LARGEST_RATIO:g}, not {ratio:g}")
 
-    from ledcli.inference.folder import Settings, plan  # NumPy, torch
+    from ledcli.inference.folder import LARGEST_RATIO, Settings, existing, plan  # NumPy, torch
     from ledcli.photo.inputs import find_raws
 
+    if ratio is not None and not 1 <= ratio <= LARGEST_RATIO:
+        raise UsageError(f"--ratio is a factor from 1 to {LARGEST_RATIO:g}, not {ratio:g}")
     level = _exposure_level(exposure) if exposure is not None else None
     settings = Settings(ratio=1.0 if ratio is None else ratio, exposure=level, strength=strength)
     chosen = [f.strip() for group in formats or ["dng"] for f in group.split(",")]
-    jobs = plan(find_raws(inputs, recursive=recursive), chosen, out)
+    problems: list[UsageError] = []
+    raws = find_raws(inputs, recursive=recursive, problem=problems.append)
+    jobs = plan(raws, chosen, out)
+    for problem in problems:
+        output.error(problem)
+    there = existing(jobs)
+    if there and not overwrite:
+        raise OutputError(
+            f"{there[0]}{f' and {len(there) - 1} more' if len(there) > 1 else ''}: already there. "
+            "--overwrite replaces, --out chooses another folder"
+        )
     if dry_run:
         for job in jobs:
             output.result(_planned(job), _line(job.source, job.outputs.values()))
@@ -110,21 +124,14 @@ def denoise(
         f"{len(jobs)} photo{'s' if len(jobs) > 1 else ''}, model {denoiser.name}, "
         f"{denoiser.device}, {denoiser.precision}"
     )
-    lowest, highest = denoiser.spec.ratio_range
-    if ratio is not None and not lowest <= ratio <= highest:
-        output.warn(f"the model was trained for ratios {lowest:g} to {highest:g}, not {ratio:g}")
-    failed = 0
+    failed = len(problems)
     with output.progress(len(jobs), "denoising", "photos") as bar:
         for result in run(denoiser, jobs, settings):
             failed += _show(output, result)
             bar.advance(note=result.source.name)
-    output.info(f"{len(jobs) - failed} done, {failed} failed")
+    output.info(f"{len(jobs) + len(problems) - failed} done, {failed} failed")
     if failed:
-        raise typer.Exit(1)
-
-
-LARGEST_RATIO = 10_000.0
-"""Thirteen stops: beyond, a typing error is likelier than a photo."""
+        raise typer.Exit(FAILED)
 
 
 def _exposure_level(text: str) -> float:
@@ -152,6 +159,8 @@ def _show(output: Output, result: "Result") -> bool:
         if output.json:
             output.result({"file": result.source, "status": "failed", "error": str(result.error)})
         return True
+    if result.warning:
+        output.warn(result.warning)
     noise = result.noise
     output.result(
         {

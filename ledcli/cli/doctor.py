@@ -2,6 +2,7 @@
 
 import typer
 
+from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output
 from ledcli.cli.options import JsonOption, QuietOption
 
@@ -41,7 +42,7 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
             "use --precision float32 or --device cpu, and please report it"
         )
     if wrong:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _facts() -> dict[str, str]:

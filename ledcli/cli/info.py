@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import JsonOption, QuietOption
 from ledcli.errors import LedError
@@ -47,11 +48,13 @@ def info(
             record = _record(read_raw(raw.file))
         except LedError as error:
             output.error(error)
+            if output.json:
+                output.result({"file": raw.file, "status": "failed", "error": str(error)})
             failed += 1
             continue
         output.result(record, _text(record))
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _record(photo: "RawPhoto") -> dict[str, Any]:

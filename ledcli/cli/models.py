@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import JsonOption
 from ledcli.errors import ModelError
@@ -50,7 +51,7 @@ def list_models(json: JsonOption = False) -> None:
             rows.append(row)
     output.table(COLUMNS, rows, records=records, right=["SIZE"])
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @app.command("info")

@@ -7,10 +7,13 @@ import typer
 
 from ledcli.cli.console import Output
 from ledcli.cli.options import JsonOption, QuietOption
-from ledcli.errors import UsageError
+from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.schedule import LogLine
+
+SOURCE, LICENCE = "led pretrain", "the owner's"
+"""What the model file says of itself: the weights are whose they are trained by."""
 
 
 def pretrain(
@@ -79,7 +82,7 @@ def pretrain(
     from ledcli.inference.device import choose_device, choose_precision
     from ledcli.training.crops import pack_crops
     from ledcli.training.draws import Recipe
-    from ledcli.training.pretrain import pretrain
+    from ledcli.training.pretrain import describe, pretrain
     from ledcli.training.schedule import Schedule
 
     where = choose_device(device)
@@ -91,8 +94,21 @@ def pretrain(
         colour_bias=form == "gain",
         seed=seed,
     )
+    name = out.stem.lower()
+    describe(recipe, name, SOURCE, LICENCE)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out.parent} cannot be made ({error.strerror})") from error
+    if photos is not None and crops is None and out.with_suffix(".crops.npy").exists():
+        raise UsageError(
+            f"{out.with_suffix('.crops.npy')} is there already: use it with --crops, "
+            "or remove it to pack --photos anew"
+        )
     crops = crops or out.with_suffix(".crops.npy")
-    if not crops.exists():
+    if crops.exists():
+        output.info(f"using {crops}")
+    else:
         output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
         pack_crops(photos, crops, megabytes=crops_size, seed=seed, report=output.warn)
 
@@ -108,7 +124,9 @@ def pretrain(
         bf16=choose_precision(precision, where) == "bf16",
         resume=resume,
         show=show,
-        name=out.stem.lower(),
+        name=name,
+        source=SOURCE,
+        licence=LICENCE,
     )
     output.result({"model": out}, f"wrote {out}")
 

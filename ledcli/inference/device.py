@@ -1,5 +1,6 @@
 """Which device and which precision the work runs in."""
 
+import platform
 from typing import Literal
 
 import torch
@@ -47,7 +48,10 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 def fast_in_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bfloat16 matrices in hardware."""
     if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return bool(supported and supported())
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "xpu"
@@ -56,5 +60,5 @@ def fast_in_bf16(device: torch.device) -> bool:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether an error of torch says that the device's memory is full."""
     return isinstance(error, torch.OutOfMemoryError) or any(
-        t in str(error) for t in ("allocate memory", "out of memory")
+        t in str(error) for t in ("allocate memory", "out of memory", "not enough memory")
     )

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.inference.anchor import anchored
-from ledcli.inference.device import Precision, choose_device, choose_precision, is_out_of_memory
+from ledcli.inference.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    fast_in_bf16,
+    is_out_of_memory,
+)
 from ledcli.inference.fused import fuse_activations
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, tiled
 from ledcli.nets.forms import FORMS
@@ -124,6 +130,7 @@ class Denoiser:
                     "close other programs, or use --device cpu"
                 )
             tile //= 2
+            self.tile = tile  # for the photos to come as well
 
     def _tiled(self, frame: Tensor, ratio: float, noise: NoiseLine, tile: int) -> Tensor:
         line = [torch.tensor([v], device=self.device) for v in (ratio, *noise)]
@@ -131,7 +138,9 @@ class Denoiser:
         def denoise(window: Tensor) -> Tensor:
             return self.form(self.net, window.to(self.device), *line)
 
-        return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
+        # TF32 would round the layers that are float32 for a reason to ten bits.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
 
 
 def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
@@ -143,6 +152,6 @@ def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.M
         for name, layer in net.named_children():
             if name not in exact:
                 layer.to(torch.bfloat16)
-        if device.type == "cpu":
+        if device.type == "cpu" and fast_in_bf16(device):
             fuse_activations(net)
     return net

@@ -1,5 +1,6 @@
 """The run: where the results go, and every photo on its way through."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledcli import __version__
-from ledcli.errors import LedError, OutputError, UsageError
+from ledcli.errors import LedError, MetadataError, OutputError, UsageError
 from ledcli.inference.engine import Denoiser
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.photo.cfa import pack, unpack
@@ -20,6 +21,8 @@ from ledcli.photo.raw import RawPhoto, read_raw
 from ledcli.photo.render import png_bytes, render_rgb16, tiff_bytes
 
 SUFFIX_OF_FORMAT = {"dng": ".dng", "png": ".png", "tiff": ".tif"}
+LARGEST_RATIO = 10_000.0
+"""Thirteen stops: beyond, a typing error is likelier than a photo."""
 SOFTWARE = f"led {__version__}"
 
 
@@ -50,10 +53,17 @@ class Settings:
     strength: float = 1.0
 
     def ratio_of(self, photo: RawPhoto) -> float:
-        """Return the photo's ratio; raises MetadataError when a tag that it needs is missing."""
+        """Return the photo's ratio; raises MetadataError when a tag is missing or nonsense."""
         if self.exposure is None:
             return self.ratio
-        return self.exposure / require_exposure_level(photo.path, photo.exif)
+        ratio = self.exposure / require_exposure_level(photo.path, photo.exif)
+        if ratio > LARGEST_RATIO:
+            raise MetadataError(
+                f"{photo.path}: its ISO and exposure time ask for a ratio of {ratio:.3g}: "
+                "check them, or give --ratio"
+            )
+        # A brighter photo is not darkened: its clipped highlights would come out tinted.
+        return max(ratio, 1.0)
 
 
 @dataclass
@@ -63,6 +73,7 @@ class Result:
     source: Path
     outputs: list[Path] = field(default_factory=list)
     error: Exception | None = None
+    warning: str | None = None
     ratio: float | None = None
     noise: NoiseLine | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -124,6 +135,10 @@ def run(denoiser: Denoiser, jobs: Sequence[Job], settings: Settings) -> Iterator
             _denoise(denoiser, job, settings, result)
         except LedError as error:
             result.error = error
+        except MemoryError:
+            result.error = LedError(
+                f"{job.source}: needs more memory than there is: close other programs"
+            )
         except Exception as error:
             # The next photo must have its turn whatever this one ran into.
             result.error = LedError(f"{job.source}: {type(error).__name__}: {error}")
@@ -135,6 +150,7 @@ def _denoise(denoiser: Denoiser, job: Job, settings: Settings, result: Result) -
     clock = _Clock(result.seconds)
     photo = read_raw(job.source)
     result.ratio = settings.ratio_of(photo)
+    result.warning = _warning(denoiser, photo.path, result.ratio, settings)
     x = photo.normalised()
     planes = pack(x, photo.phase)
     clock.lap("decode")
@@ -149,6 +165,22 @@ def _denoise(denoiser: Denoiser, job: Job, settings: Settings, result: Result) -
         _write(path, dng if name == "dng" else _rendered(name, dng, photo))
         result.outputs.append(path)
     clock.lap("encode")
+
+
+def _warning(denoiser: Denoiser, path: Path, ratio: float, settings: Settings) -> str | None:
+    lowest, highest = denoiser.spec.ratio_range
+    if not lowest <= ratio <= highest:
+        return (
+            f"{path}: the model was trained for ratios {lowest:g} to {highest:g}, not {ratio:.3g}"
+        )
+    if settings.exposure is not None and ratio == 1:
+        return f"{path}: is as bright as the exposure asked for already: it keeps its brightness"
+    return None
+
+
+def existing(jobs: Sequence[Job]) -> list[Path]:
+    """Return the results that are there already: of an earlier run, or somebody's photos."""
+    return [path for job in jobs for path in job.outputs.values() if os.path.lexists(path)]
 
 
 def _rendered(name: str, dng: bytes, photo: RawPhoto) -> bytes:

@@ -23,6 +23,9 @@ SATURATED = 0.95
 """Blocks that touch this value are left out: clipping looks like silence."""
 LARGEST_BLACK_CLIP = 0.02
 """Where more of a plane than this lies at its lowest value, the camera clipped at black."""
+LEAST_USABLE = 0.05
+"""Share of usable blocks below which a frame clipped at black is judged by what black left of its
+noise."""
 BLOCKS_PER_BIN = 240
 SMALLEST_VARIANCE = 1e-12
 
@@ -57,6 +60,10 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
         cancels what a row has in common.
     """
     blocks = _blocks(planes)
+    if len(blocks.mean) < LEAST_USABLE * planes.size / BLOCK**2:
+        halved = _variance_clipped_at_black(planes)
+        if halved is not None:
+            return NoiseLine(0.0, halved)
     order = np.argsort(blocks.mean)
     bins = np.array_split(order, int(np.clip(len(order) // BLOCKS_PER_BIN, 2, 40)))
     mean, variance, error = np.array([_quiet(blocks, chosen) for chosen in bins]).T
@@ -69,10 +76,9 @@ def _blocks(planes: NDArray[np.float32]) -> _Blocks:
     means, variances = [], []
     for plane in planes:
         lowest = plane.min()
-        at_black = plane <= lowest
         clipped = plane >= SATURATED
-        if at_black.mean() > LARGEST_BLACK_CLIP:
-            clipped |= at_black
+        if _clips_at_black(plane, lowest):
+            clipped |= plane <= lowest
         # All four arrays cover the mask's valid area, so that a block's mean is of the same place.
         second = plane[:, 2:] - 2 * plane[:, 1:-1] + plane[:, :-2]
         noise = second[2:] - 2 * second[1:-1] + second[:-2]
@@ -84,6 +90,28 @@ def _blocks(planes: NDArray[np.float32]) -> _Blocks:
         # All clipped: nothing to denoise, and nothing to tell how.
         return _Blocks(np.array([0.0, 1.0]), np.full(2, SMALLEST_VARIANCE))
     return _Blocks(mean, variance)
+
+
+def _clips_at_black(plane: NDArray[np.float32], lowest: np.float32) -> bool:
+    return bool(lowest < SATURATED and (plane <= lowest).mean() > LARGEST_BLACK_CLIP)
+
+
+def _variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
+    """Read variance of a dark frame whose camera cut off below black; None if it did not.
+
+    Of noise about black the positive half is left: its second moment about black is half the
+    variance. The darkest quarter of the blocks stands for black.
+    """
+    moments = []
+    for plane in planes:
+        lowest = plane.min()
+        if _clips_at_black(plane, lowest):
+            moments.append(np.mean(_tiled(plane - lowest) ** 2, (1, 3), np.float64).ravel())
+    if not moments:
+        return None
+    every = np.sort(np.concatenate(moments))
+    darkest = every[: max(1, len(every) // 4)]
+    return float(max(2 * darkest.mean(), SMALLEST_VARIANCE)) if len(every) else None
 
 
 def _tiled(values: NDArray[Any]) -> NDArray[Any]:

@@ -89,7 +89,8 @@ def output_black(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.int64]:
         In DN, for R, G1, B, G2.
     """
     span = photo.white.astype(np.float64) - photo.black
-    samples = x.ravel()[:: max(1, x.size // _NOISE_SAMPLES)]
+    # An odd step meets all four colours whatever the width.
+    samples = x.ravel()[:: max(1, x.size // _NOISE_SAMPLES) | 1]
     deepest = max(0.0, -float(np.quantile(samples, _NOISE_QUANTILE)))
     scaled = WHITE * float((photo.black / photo.white).min())
     # A value of -deepest lies black * (1 + deepest) = deepest * white under black.

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,12 @@ class FoundRaw(NamedTuple):
     beside: Path
 
 
-def find_raws(inputs: Sequence[str], *, recursive: bool = False) -> list[FoundRaw]:
+def find_raws(
+    inputs: Sequence[str],
+    *,
+    recursive: bool = False,
+    problem: Callable[[UsageError], None] | None = None,
+) -> list[FoundRaw]:
     """Return the raws that files, folders and patterns stand for.
 
     Parameters
@@ -41,6 +46,8 @@ def find_raws(inputs: Sequence[str], *, recursive: bool = False) -> list[FoundRa
         it matches (a shell may have left it alone).
     recursive : bool
         Folders stand for the raws in their subfolders too.
+    problem : callable, optional
+        Told of an input that stands for nothing while others do; without it that is an error.
 
     Returns
     -------
@@ -54,10 +61,21 @@ def find_raws(inputs: Sequence[str], *, recursive: bool = False) -> list[FoundRa
         An input does not exist, or there is no raw in it.
     """
     found: dict[Path, FoundRaw] = {}  # by where they really are
+    problems = []
     for text in inputs:
         path = Path(os.path.normpath(Path(text).expanduser()))
-        for raw in _in_folder(path, recursive) if path.is_dir() else _named(path):
+        try:
+            raws = _in_folder(path, recursive) if path.is_dir() else _named(path)
+        except UsageError as error:
+            problems.append(error)
+            continue
+        for raw in raws:
             found.setdefault(raw.file.resolve(), raw)
+    if problems and (problem is None or not found):
+        raise problems[0]
+    if problem is not None:
+        for nothing_found in problems:
+            problem(nothing_found)
     return list(found.values())
 
 
@@ -68,7 +86,9 @@ def _in_folder(folder: Path, recursive: bool) -> list[FoundRaw]:
         hint = "" if recursive else "; --recursive looks into its subfolders too"
         raise UsageError(f"{folder}: no raw files in this folder{hint}")
     here = folder.resolve() == Path.cwd()
-    beside = (folder if here else folder.parent) / DEFAULT_FOLDER
+    # The parent of "..", as text, would be ".".
+    parent = folder.resolve().parent if folder.name == ".." else folder.parent
+    beside = (folder if here else parent) / DEFAULT_FOLDER
     return [FoundRaw(p, p.parent.relative_to(folder), beside) for p in files]
 
 

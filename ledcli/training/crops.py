@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ledcli.errors import LedError, TrainingError
-from ledcli.photo.cfa import normalise, pack
+from ledcli.photo.cfa import Phase, pack
 from ledcli.photo.raw import RAW_SUFFIXES, read_raw
 from ledcli.training.scenes import Linear, make_scene
 
@@ -107,9 +107,10 @@ def encode(planes: Planes) -> NDArray[np.uint16]:
 
 def pack_rgb(rgb: Linear) -> Planes:
     """Sample an RGGB mosaic from a linear image ``(2S, 2S, 3)``; return planes ``(4, S, S)``."""
-    return np.stack(
-        (rgb[0::2, 0::2, 0], rgb[0::2, 1::2, 1], rgb[1::2, 1::2, 2], rgb[1::2, 0::2, 1])
-    )
+    mosaic = rgb[..., 1].copy()
+    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = rgb[0::2, 0::2, 0], rgb[1::2, 1::2, 2]
+    planes: Planes = pack(mosaic, Phase.RGGB)
+    return planes
 
 
 def srgb_to_linear(coded: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -175,7 +176,7 @@ def _hdr(path: Path, count: int, side: int, rng: np.random.Generator) -> Iterato
 
 def _raw(path: Path, count: int, side: int, rng: np.random.Generator) -> Iterator[Planes]:
     photo = read_raw(path)
-    planes = pack(normalise(photo.mosaic, photo.phase, photo.black, photo.white), photo.phase)
+    planes = pack(photo.normalised(), photo.phase)
     _, rows, cols = planes.shape
     if min(rows, cols) < side:
         raise ValueError(f"it is smaller than {2 * side} pixels")

@@ -1,7 +1,8 @@
 """What a pretraining draws: a CSA set, its cameras' noise, clean scenes, and the short frames."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +67,10 @@ class Recipe:
     colour_bias: bool = False
     stages: Sequence[tuple[float, int, int]] = ((0.6, 8, 128), (0.85, 4, 192), (1.0, 2, 256))
     seed: int = 0
+
+    def text(self) -> str:
+        """Return the recipe as JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     def sets(self) -> dict[str, list[Camera]]:
         """Return the CSA sets and the cameras of each; the generic one draws its own as well."""

@@ -69,7 +69,11 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
 
     def run(
-        self, checkpoint: Path | None = None, log_every: int = 50, checkpoint_every: float = 180
+        self,
+        checkpoint: Path | None = None,
+        recipe: str = "",
+        log_every: int = 50,
+        checkpoint_every: float = 180,
     ) -> Iterator[LogLine]:
         """Train to the end of the schedule; yield a log line now and then.
 
@@ -77,6 +81,8 @@ class Trainer:
         ----------
         checkpoint : Path, optional
             Where the state goes every ``checkpoint_every`` seconds and at the end.
+        recipe : str
+            Written into it; a training is resumed with the same one only.
         log_every : int
             Steps between log lines.
         checkpoint_every : float
@@ -120,7 +126,7 @@ class Trainer:
             total.zero_()
             counted = 0
             if due and checkpoint is not None:
-                self.save(checkpoint)
+                self.save(checkpoint, recipe)
                 last_saved = time.monotonic()
 
     def _one_step(self, progress: float) -> Tensor:
@@ -159,24 +165,28 @@ class Trainer:
         with self.averaged(), torch.inference_mode(), autocast:
             return self.method.validate(self.net)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint; it appears under its name when it is complete."""
         tensors = {"generator": self.generator.get_state()}
         for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
             tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
             for key, value in self.optimiser.state.get(weight, {}).items():
                 tensors[f"adam.{i}.{key}"] = value
-        state = {"step": str(self.step), "seconds": str(self.seconds)}
+        state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
         temporary = path.with_name(f".{path.name}.part")
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, state)
         temporary.replace(path)
 
-    def resume(self, path: Path) -> None:
+    def resume(self, path: Path, recipe: str = "") -> None:
         """Go on from a checkpoint; raises TrainingError when it is of another training."""
+        if not path.is_file():
+            raise TrainingError(f"{path}: there is no checkpoint to go on from: leave out --resume")
         try:
             with safe_open(path, "pt", device=str(self.device)) as file:
                 state = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if state["recipe"] != recipe:
+                raise ValueError("another recipe")
             self._restore(tensors, state)
         except (
             SafetensorError,
@@ -187,7 +197,7 @@ class Trainer:
             RuntimeError,
         ) as error:
             raise TrainingError(
-                f"{path} is not a checkpoint of this training: remove it or train without --resume"
+                f"{path} is of another training: give the options it was made with, or remove it"
             ) from error
 
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:

@@ -128,6 +128,25 @@ class Pretraining:
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
+def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
+    """Describe the model that a recipe makes; raises what will not do before hours are spent."""
+    if recipe.form not in FORMS:
+        raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
+    return ModelSpec(
+        name=name,
+        architecture=recipe.architecture,
+        arguments={"in_planes": FORMS[recipe.form].in_planes, **recipe.arguments},
+        cfa="bayer",
+        planes=4,
+        input_form=recipe.form,
+        branches=tuple(recipe.sets()),
+        ratio_range=recipe.ratio_range,
+        method="led pretraining",
+        licence=licence,
+        source=source,
+    )
+
+
 def pretrain(
     recipe: Recipe,
     crops: Path,
@@ -166,32 +185,23 @@ def pretrain(
     TrainingError
         No crops, a checkpoint that does not fit, or a loss that is not a number.
     """
+    spec = describe(recipe, name, source, licence)
     method = Pretraining(recipe, load_crops(crops), device)
-    # Made before the work, so that a name that will not do is known at once.
-    spec = ModelSpec(
-        name=name,
-        architecture=recipe.architecture,
-        arguments={"in_planes": method.form.in_planes, **recipe.arguments},
-        cfa="bayer",
-        planes=4,
-        input_form=recipe.form,
-        branches=tuple(method.draws.sets),
-        ratio_range=recipe.ratio_range,
-        method="led pretraining",
-        licence=licence,
-        source=source,
-    )
     trainer = Trainer(method.network(), method, schedule, device, bf16=bf16, seed=recipe.seed)
     checkpoint = out.with_suffix(".checkpoint")
     if resume:
-        trainer.resume(checkpoint)
+        trainer.resume(checkpoint, recipe.text())
+    elif checkpoint.exists():
+        raise TrainingError(
+            f"{checkpoint} holds an earlier training: go on with --resume, or remove it"
+        )
     with out.with_suffix(".log.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
-        for line in trainer.run(checkpoint):
+        for line in trainer.run(checkpoint, recipe.text()):
             log.write(line.as_json() + "\n")
             log.flush()
             show(line)
     training = {
-        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe": json.loads(recipe.text()),
         "schedule": asdict(schedule),
         "iterations": trainer.step,
         "seconds": round(trainer.seconds),

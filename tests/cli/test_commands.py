@@ -39,7 +39,9 @@ def test_info_goes_on_after_a_bad_file(tmp_path, capsys):
     (tmp_path / "b.ARW").write_text("no raw")
     assert run(["info", str(tmp_path), "--json"]) == 1
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1
+    good, bad = map(json.loads, out.splitlines())
+    assert good["camera"]
+    assert bad["status"] == "failed"
     assert len(err.splitlines()) == 1
 
 

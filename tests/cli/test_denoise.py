@@ -91,7 +91,8 @@ def test_exposure_sets_each_photo_s_ratio(tmp_path, capsys):
     long = str(tmp_path / "long.dng")
     assert denoise(tmp_path / "short.dng", "--exposure", long, "--json", "--quiet") == 0
     assert json.loads(capsys.readouterr().out)["ratio"] == pytest.approx(20, rel=1e-3)
-    assert denoise(tmp_path / "short.dng", "--exposure", "80", "--json", "--quiet") == 0
+    again = ("--exposure", "80", "--json", "--quiet", "--overwrite")
+    assert denoise(tmp_path / "short.dng", *again) == 0
     assert json.loads(capsys.readouterr().out)["ratio"] == pytest.approx(10, rel=1e-3)
 
 
@@ -109,6 +110,7 @@ def test_exposure_without_the_tag_names_file_and_tag(tmp_path, capsys):
     [
         ("--ratio", "2", "--exposure", "80"),
         ("--ratio", "0"),
+        ("--ratio", "0.5"),
         ("--ratio", "nan"),
         ("--strength", "1.5"),
         ("--format", "jpeg"),
@@ -151,11 +153,50 @@ def test_the_source_is_never_an_output(tmp_path, capsys):
     assert digest(tmp_path / "a.dng") == before
 
 
+def test_what_is_there_is_replaced_only_when_asked(tmp_path, capsys):
+    make_raw(tmp_path / "a.NEF")
+    make_raw(tmp_path / "a.dng", seed=1)
+    before = digest(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.NEF", "--out", tmp_path) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert digest(tmp_path / "a.dng") == before
+    assert denoise(tmp_path / "a.NEF", "--out", tmp_path, "--overwrite") == 0
+    assert digest(tmp_path / "a.dng") != before
+
+
+def test_a_brighter_photo_is_not_darkened_to_an_exposure(tmp_path, capsys):
+    make_raw(tmp_path / "a.dng", iso=800, exposure_time=1)
+    assert denoise(tmp_path / "a.dng", "--exposure", "80", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["ratio"] == 1
+    assert "as bright" in err
+
+
+def test_a_mistyped_name_does_not_stop_the_others(tmp_path, capsys):
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", tmp_path / "nope.dng", "--quiet") == 1
+    assert "nope.dng" in capsys.readouterr().err
+    assert (tmp_path / "denoised" / "a.dng").is_file()
+
+
+def test_a_camera_that_clips_at_black_is_denoised(tmp_path):
+    light = np.full((256, 256), 0.0005)
+    how = {"shape": (256, 256), "light": light, "black": 0, "read_noise": 8.0}
+    mosaic = make_raw(tmp_path / "a.dng", **how)
+    assert (mosaic == 0).mean() > 0.05
+    assert denoise(tmp_path / "a.dng", "--ratio", 100, "--quiet") == 0
+    x = 100 * read_raw(tmp_path / "a.dng").normalised()
+    y = read_raw(tmp_path / "denoised" / "a.dng").normalised()
+    assert y.std() < x.std() / 3
+    assert y.mean() == pytest.approx(x.mean(), rel=0.02)
+
+
 def test_strength_blends_linearly_with_the_input(tmp_path):
     make_raw(tmp_path / "a.dng")
     results = {}
     for strength in (0, 0.5, 1):
-        assert denoise(tmp_path / "a.dng", "--strength", strength, "--out", tmp_path / "o") == 0
+        options = ("--strength", strength, "--out", tmp_path / "o", "--overwrite")
+        assert denoise(tmp_path / "a.dng", *options) == 0
         results[strength] = read_raw(tmp_path / "o" / "a.dng").normalised()
     source = read_raw(tmp_path / "a.dng").normalised()
     np.testing.assert_allclose(results[0], source, atol=2e-5)

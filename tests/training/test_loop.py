@@ -90,12 +90,15 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     list(trainer(iterations=5).run(tmp_path / "c"))
     other = Trainer(nn.Linear(3, 3), Regression(), Schedule(5), CPU, bf16=False)
-    with pytest.raises(TrainingError, match="not a checkpoint of this training"):
+    with pytest.raises(TrainingError, match="is of another training"):
         other.resume(tmp_path / "c")
     (tmp_path / "text").write_text("no checkpoint")
-    for path in (tmp_path / "text", tmp_path / "missing"):
-        with pytest.raises(TrainingError, match="not a checkpoint of this training"):
-            trainer().resume(path)
+    with pytest.raises(TrainingError, match="is of another training"):
+        trainer().resume(tmp_path / "text")
+    with pytest.raises(TrainingError, match="is of another training"):
+        trainer().resume(tmp_path / "c", "another recipe")
+    with pytest.raises(TrainingError, match="leave out --resume"):
+        trainer().resume(tmp_path / "missing")
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_checkpoint(tmp_path):

@@ -83,7 +83,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_model(tmp_path, crops):
     cut_off = Trainer(method.network(), method, Schedule(6, warm_up=0), CPU, bf16=False)
     checkpoint = broken.with_suffix(".checkpoint")
     next(cut_off.run(log_every=3))
-    cut_off.save(checkpoint)
+    cut_off.save(checkpoint, TINY.text())
     pretrain(TINY, crops, broken, Schedule(6, warm_up=0), resume=True, **how)
     ours, theirs = (load_model(path)[1].state_dict() for path in (broken, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
