@@ -17,10 +17,12 @@ from ledcli.inference.device import (
     is_out_of_memory,
 )
 from ledcli.inference.fused import fuse_activations
+from ledcli.inference.greens import even_greens
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, tiled
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.photo.cfa import Phase
 from ledcli.zoo.modelfile import file_sha256, load_model
 
 Planes = NDArray[np.float32]
@@ -81,6 +83,7 @@ class Denoiser:
         planes: Planes,
         ratio: float = 1.0,
         *,
+        phase: Phase = Phase.RGGB,
         noise: NoiseLine | None = None,
         strength: float = 1.0,
     ) -> Planes:
@@ -92,6 +95,8 @@ class Denoiser:
             Normalised planes R, G1, B, G2 (white - black = 1), not gained.
         ratio : float
             Digital gain of the result.
+        phase : Phase
+            Of the mosaic that the planes are packed from.
         noise : NoiseLine, optional
             The photo's noise; otherwise the blind estimate.
         strength : float
@@ -112,6 +117,7 @@ class Denoiser:
         clean = self._clean(frame, ratio, noise)
         if self.spec.input_form == "stabilised":
             clean = anchored(frame, clean, ratio, noise)
+            clean = even_greens(clean, ratio, noise, phase)
         if strength < 1:
             clean = (frame * ratio).lerp_(clean, strength)
         return clean.numpy()

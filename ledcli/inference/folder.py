@@ -156,7 +156,9 @@ def _denoise(denoiser: Denoiser, job: Job, settings: Settings, result: Result) -
     clock.lap("decode")
     result.noise = estimate_noise(planes)
     clock.lap("estimate")
-    clean = denoiser.denoise(planes, result.ratio, noise=result.noise, strength=settings.strength)
+    clean = denoiser.denoise(
+        planes, result.ratio, phase=photo.phase, noise=result.noise, strength=settings.strength
+    )
     clock.lap("network")
     mosaic = unpack(clean, photo.phase, x.shape)
     note = _note(denoiser, result.ratio, settings.strength)

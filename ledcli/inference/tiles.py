@@ -10,8 +10,10 @@ from torch import Tensor
 
 TILE = 384
 """Side of a tile without its halo, plane pixels: what fits a processor's cache."""
-HALO = 32
-"""Plane pixels around a tile that the network sees and that are thrown away."""
+HALO = 64
+"""Plane pixels around a tile that the network sees and that are thrown away. With the bundled
+model at ratio 300 a tile then differs from the whole frame by 2e-4 of white at most; 48 gave
+1.3e-3 and 32 gave 7e-3."""
 SMALLEST_TILE = 64
 
 

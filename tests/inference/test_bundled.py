@@ -5,7 +5,6 @@ import pytest
 import rawpy
 import torch
 
-from ledcli.errors import ModelError
 from ledcli.inference.device import fast_in_bf16
 from ledcli.inference.engine import Denoiser
 from ledcli.photo.cfa import pack, unpack
@@ -24,10 +23,7 @@ needs_bf16 = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def bundled():
     """Make a denoiser of the bundled model."""
-    try:
-        found = find_model(None)
-    except ModelError as error:
-        pytest.skip(f"models/ has no bundled model yet: {error}")
+    found = find_model(None)
     made = {}
 
     def denoiser(precision="float32", **how):
