@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE = 384
+TILE = 512
 """Side of a tile without its halo, plane pixels: what fits a processor's cache."""
 HALO = 64
 """Plane pixels around a tile that the network sees and that are thrown away. With the bundled
