@@ -1,6 +1,6 @@
 """A convolution and its activation in one pass over memory, on the CPU.
 
-After a bfloat16 convolution the leaky ReLU is bound by memory and takes half as long as the
+After a convolution the leaky ReLU is bound by memory and takes half as long as the
 convolution itself; oneDNN applies it while the result is still in a register.
 """
 
@@ -38,7 +38,7 @@ def fuse_activations(net: nn.Module) -> None:
     )
     if slope is None or not available:
         return
-    left_alone = {*getattr(net, "plain_layers", ()), *getattr(net, "float32_layers", ())}
+    left_alone = getattr(net, "plain_layers", ())
     for name, layer in list(net.named_children()):
         if isinstance(layer, nn.Conv2d) and name not in left_alone:
             setattr(net, name, ActivatedConv(layer, slope))

@@ -3,8 +3,8 @@
 Both see the same light. Denoised, each keeps a little noise of long wavelength of its own, and a
 demosaic shows the difference as a maze. A green pixel is compared with the mean of its four
 diagonal neighbours of the other green, so that slopes cancel; what is left, averaged over a
-small window, is taken out, half from each plane. Detail, which differs by more than the noise, is
-left out of the average.
+small window, is taken out, half from each plane. Detail, which differs by more than the noise,
+counts as no difference.
 """
 
 import torch
@@ -60,10 +60,8 @@ def _common_difference(clean: Tensor, ratio: float, noise: NoiseLine, phase: Pha
     difference = clean[G1] - _at_first_green(clean[G2], phase)
     level = (clean[G1] + clean[G2]).div_(2 * ratio).clamp_min_(0)
     limit = (level * noise.gain + noise.variance).sqrt_().mul_(LARGEST_DIFFERENCE * ratio)
-    smooth = (difference.abs() <= limit).float()
-    common = _window_mean(difference.mul_(smooth)) / _window_mean(smooth).clamp_min(1e-3)
-    # Where little is smooth, little is known.
-    return common * _window_mean(smooth)
+    # Detail counts as no difference: where little is smooth, little is known and little is done.
+    return _window_mean(difference.mul_(difference.abs() <= limit))
 
 
 def _at_first_green(green: Tensor, phase: Phase) -> Tensor:
