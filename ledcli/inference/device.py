@@ -38,11 +38,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def choose_precision(name: str, device: torch.device) -> Precision:
     """Return the precision of a name; ``auto`` is bfloat16 where the device is fast in it."""
-    if name in ("bf16", "float32"):
-        return name  # type: ignore[return-value]
-    if name != "auto":
+    if name == "bf16" or (name == "auto" and fast_in_bf16(device)):
+        return "bf16"
+    if name not in ("float32", "auto"):
         raise UsageError(f"no precision '{name}': choose auto, bf16 or float32")
-    return "bf16" if fast_in_bf16(device) else "float32"
+    return "float32"
 
 
 def fast_in_bf16(device: torch.device) -> bool:

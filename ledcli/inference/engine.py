@@ -151,6 +151,7 @@ class Denoiser:
 
 def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
     """Move a plain network to a device; its inner layers to the precision, the others float32."""
+    # torch's type stubs do not know this argument of Module.to.
     net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.eval().requires_grad_(False)
     if precision == "bf16":

@@ -132,7 +132,7 @@ def _fold(block: RepNRConv) -> nn.Conv2d:
     plain = nn.Conv2d(
         in_channels, out_channels, (rows, cols), block.stride, block.padding, block.dilation
     )
-    plain.weight.data, plain.bias.data = weight.detach(), bias.detach()  # type: ignore[union-attr]
+    plain.weight, plain.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
     return plain
 
 

@@ -59,6 +59,7 @@ class Trainer:
         bf16: bool,
         seed: int = 0,
     ) -> None:
+        # torch's type stubs do not know this argument of Module.to.
         self.net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method, self.schedule, self.device, self.bf16 = method, schedule, device, bf16
         self.trained = [p for p in self.net.parameters() if p.requires_grad]

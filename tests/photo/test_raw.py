@@ -257,10 +257,10 @@ def test_the_refusal_says_what_is_wrong(name, words):
 
 
 @needs_real_files
-@pytest.mark.parametrize("path", _real("odd"), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [p for p in _real("odd") if p.suffix == ".KDC"], ids=lambda path: path.name
+)
 def test_odd_bayer_files_are_read(path):
-    if path.suffix != ".KDC":
-        pytest.skip("not Bayer")
     photo = read_raw(path)
     assert photo.phase == Phase.GRBG
     assert (photo.pixel_aspect > 1.5) == ("dc120" in path.name)
