@@ -31,3 +31,7 @@ class OutputError(LedError):
 
 class TrainingError(LedError):
     """Training cannot start or go on: no data, a bad checkpoint, a loss that is not a number."""
+
+
+class PairError(LedError):
+    """A list of pairs, or a pair of shots, cannot be used."""
