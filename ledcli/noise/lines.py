@@ -90,7 +90,7 @@ class CameraLines:
 
     @classmethod
     def from_json(cls, values: object) -> "CameraLines":
-        """Make the lines of JSON values; raises ValueError for anything but what `to_json` gives."""
+        """Make lines of what `to_json` gives; raises ValueError for anything else."""
         if not isinstance(values, dict) or set(values) != {"isos", "gain", "variance", "offsets"}:
             raise ValueError("the noise lines need isos, gain, variance and offsets")
         try:
@@ -107,4 +107,4 @@ class CameraLines:
 def _floats(values: Sequence[object]) -> tuple[float, ...]:
     if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
         raise TypeError
-    return tuple(float(v) for v in values)  # type: ignore[arg-type]
+    return tuple(float(v) for v in values)
