@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.errors import ModelError
+from ledcli.errors import ModelError, OutputError
 from ledcli.photo.files import atomic_write
 from ledcli.zoo.header import METADATA_KEY, Header, TensorInfo, read_header
 from ledcli.zoo.spec import ModelSpec
@@ -60,22 +62,28 @@ def save_model(
     tensors: Mapping[str, torch.Tensor],
     *,
     half: bool = False,
+    overwrite: bool = True,
 ) -> None:
     """Write a model file; nothing half-written stays when it fails.
 
     Parameters
     ----------
     path
-        Where to; an existing file is replaced in one step.
+        Where to.
     spec
         The description.
     tensors
         The state dict of the network that `spec` describes, RepNR blocks unfolded.
     half
         Store the weights as float16, in half the room. They are loaded as float32 either way.
+    overwrite
+        Whether a file that is there already is replaced, in one step, or is an error. Of two that
+        write at once without it, one succeeds and the other meets the error.
 
     Raises
     ------
+    FileExistsError
+        When there is such a file and it is not to be overwritten.
     ModelError
         When a tensor is missing, superfluous, of the wrong shape, not finite or, with `half`,
         too large for float16.
@@ -96,7 +104,11 @@ def save_model(
         stored[name] = value.contiguous()
     # One key only: safetensors writes several in random order, and the file's hash would change.
     metadata = {METADATA_KEY: json.dumps(spec.to_header(), allow_nan=False)}
-    atomic_write(path, save(stored, metadata))
+    data = save(stored, metadata)
+    if overwrite:
+        atomic_write(path, data)
+    else:
+        _write_new(path, data)
 
 
 def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
@@ -136,6 +148,28 @@ def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
     net = _build(path, header.spec)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return header.spec, net.float().eval()
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file whole, under a name that nobody else has taken meanwhile."""
+    hidden = path.parent / f".led-{os.getpid()}-{secrets.token_hex(4)}.new"
+    atomic_write(hidden, data)
+    try:
+        try:
+            os.link(hidden, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A disk without hard links: the name is taken first, with nothing in it.
+            with open(path, "xb"):
+                pass
+            os.replace(hidden, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _build(path: Path, spec: ModelSpec) -> nn.Module:

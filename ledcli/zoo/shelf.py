@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import platformdirs
 
-import ledcli
-from ledcli.errors import ModelError
-from ledcli.zoo.modelfile import read_spec
+from ledcli.errors import ModelError, OutputError
+from ledcli.zoo.bundled import REGISTRY, bundled_dir, read_registry
+from ledcli.zoo.modelfile import ModelSpec, read_spec, save_model
+from ledcli.zoo.rules import LONGEST_NAME, NAME_RULE, is_name, short
 
-REGISTRY = "registry.json"
-"""In the folder of bundled models: which names stand for which file and CSA set."""
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "FoundModel",
+    "ListedModel",
+    "bundled_dir",
+    "check_name",
+    "find_model",
+    "free_name",
+    "install_model",
+    "installed_dir",
+    "installed_models",
+    "list_models",
+    "remove_model",
+]
 
 SUFFIX = ".safetensors"
 
@@ -36,31 +51,6 @@ class ListedModel(NamedTuple):
     branch: str
     bundled: bool
     default: bool
-
-
-class _Registry(NamedTuple):
-    default: str
-    names: dict[str, tuple[Path, str]]  # name: file, CSA set
-
-
-def bundled_dir() -> Path:
-    """Folder of the models that come with `led`.
-
-    In a wheel it lies inside the package; in a checkout and an editable install beside it.
-
-    Raises
-    ------
-    ModelError
-        When it is in neither place.
-    """
-    package = Path(ledcli.__file__).resolve().parent
-    for folder in (package / "models", package.parent / "models"):
-        if (folder / REGISTRY).is_file():
-            return folder
-    raise ModelError(
-        f"the bundled models are missing: no models/{REGISTRY} in or beside {package}. "
-        "Install led again."
-    )
 
 
 def installed_dir() -> Path:
@@ -90,19 +80,19 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
         When the name is unknown, the file is missing, or it lacks the CSA set.
     """
     if name_or_path is None:
-        name_or_path = _registry().default
+        name_or_path = read_registry().default
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(SUFFIX) or re.search(r"[/\\]", text):
         path = Path(text).expanduser()
         branches = read_spec(path).branches
         return FoundModel(path, branches[0] if branches else "")
-    for name, path in _installed():
+    for name, path in installed_models():
         if name.lower() == text.lower():
             branches = read_spec(path).branches
             return FoundModel(path, branches[0] if branches else "")
-    names = _registry().names
+    names = read_registry().names
     if text.lower() not in names:
-        known = ", ".join([*names, *(name for name, _ in _installed())])
+        known = ", ".join([*names, *(name for name, _ in installed_models())])
         raise ModelError(
             f"no model is called '{text}'. There are: {known}; or give a path to a {SUFFIX} file."
         )
@@ -119,8 +109,8 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
 
 def list_models() -> list[ListedModel]:
     """All names that `find_model` knows: the bundled ones in their order, then the installed."""
-    registry = _registry()
-    installed = list(_installed())
+    registry = read_registry()
+    installed = list(installed_models())
     hidden = {name.lower() for name, _ in installed}
     models = [
         ListedModel(name, path, branch, bundled=True, default=name == registry.default)
@@ -132,7 +122,8 @@ def list_models() -> list[ListedModel]:
     return models
 
 
-def _installed() -> Iterator[tuple[str, Path]]:
+def installed_models() -> Iterator[tuple[str, Path]]:
+    """Names and files of the models installed on this machine, damaged ones included."""
     folder = installed_dir()
     if folder.is_dir():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -140,28 +131,120 @@ def _installed() -> Iterator[tuple[str, Path]]:
                 yield path.stem, path
 
 
-def _registry() -> _Registry:
-    path = bundled_dir() / REGISTRY
+def check_name(name: str) -> None:
+    """Refuse a name under which no model can be installed, before the work that makes the model.
+
+    Raises
+    ------
+    ModelError
+        When it is not made of the letters that names are made of, or is taken, by an installed
+        model or a bundled one.
+    """
+    if not is_name(name) or name.endswith(SUFFIX):
+        raise ModelError(
+            f"{short(name)} cannot name a model: names are made of {NAME_RULE}, begin with a "
+            f"letter or digit, have {LONGEST_NAME} characters at most and no {SUFFIX}"
+        )
+    if name in read_registry().names:
+        raise ModelError(f"'{name}' is a bundled model: choose another name")
+    if name in _installed_names():
+        raise ModelError(
+            f"a model '{name}' is installed already: choose another name, "
+            f"or remove it with 'led models rm {name}'"
+        )
+
+
+def free_name(name: str) -> str:
+    """Return `name`, or where it is taken the first of `name-2`, `name-3`, ... that is not.
+
+    Raises
+    ------
+    ModelError
+        When it cannot name a model.
+    """
+    taken = {*_installed_names(), *read_registry().names}
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        end = f"-{number}"
+        free = name[: LONGEST_NAME - len(end)] + end
+    check_name(free)
+    return free
+
+
+def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Path:
+    """Put a model on the shelf, whole or not at all.
+
+    Parameters
+    ----------
+    name
+        What it is called from now on, in its description too. It must be free: of two runs that
+        install under one name at once, one succeeds.
+    spec, tensors
+        As for `save_model`.
+
+    Returns
+    -------
+    Path
+        Its file.
+
+    Raises
+    ------
+    ModelError
+        When the name is taken or cannot be one, or the tensors are not those of the description.
+    OutputError
+        When the file cannot be written.
+    """
+    check_name(name)
+    folder = installed_dir()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        names = {}
-        for model in content["models"]:
-            file, own = model["file"], model["names"]
-            if Path(file).name != file:
-                raise ValueError(f"'{file}' is not the name of a file beside it")
-            for name in own:
-                names[name.lower()] = (path.with_name(file), _branch(model, name))
-        default = content["default"].lower()
-        if default not in names:
-            raise ValueError(f"the default '{default}' is none of its names")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: cannot be understood ({error}). Install led again.") from error
-    return _Registry(default, names)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be made ({error.strerror}): name another folder with LED_HOME"
+        ) from error
+    path = folder / f"{name}{SUFFIX}"
+    try:
+        save_model(path, dataclasses.replace(spec, name=name), tensors, overwrite=False)
+    except FileExistsError:
+        raise ModelError(
+            f"a model '{name}' has been installed meanwhile: choose another name"
+        ) from None
+    return path
 
 
-def _branch(model: dict[str, object], name: str) -> str:
-    """CSA set that `name` stands for: of the same name, unless `branches` says otherwise."""
-    branches = model.get("branches", {})
-    if not isinstance(branches, dict):
-        raise ValueError("branches must map names to CSA sets")
-    return str(branches.get(name, name))
+def remove_model(name: str) -> Path:
+    """Take an installed model off the shelf and delete its file, damaged or not.
+
+    Returns
+    -------
+    Path
+        The file that was.
+
+    Raises
+    ------
+    ModelError
+        When no installed model has that name; bundled ones stay.
+    OutputError
+        When the file cannot be deleted.
+    """
+    installed = dict(installed_models())
+    path = installed.get(name)
+    if path is None:
+        same = [p for n, p in installed.items() if n.lower() == name.lower()]
+        path = same[0] if len(same) == 1 else None
+    if path is None:
+        if name.lower() in read_registry().names:
+            raise ModelError(f"'{name}' comes with led: bundled models are not removed")
+        there = f"There are: {', '.join(installed)}." if installed else "There are none."
+        raise ModelError(f"no installed model is called '{name}'. {there}")
+    try:
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+    return path
+
+
+def _installed_names() -> set[str]:
+    # Some file systems do not tell upper from lower case.
+    return {name.lower() for name, _ in installed_models()}

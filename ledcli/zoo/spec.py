@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ledcli.errors import ModelError
+from ledcli.noise.lines import CameraLines
+from ledcli.zoo.rules import FORMAT, PLANES_OF_CFA, RULES, short
 
-FORMAT = 1
-"""Version of the header; a file with a later one needs a later `led`."""
-
-PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
-"""Planes into which a mosaic is packed, by colour filter array."""
-
-INPUT_FORMS = ("gain", "stabilised")
-"""What the network is given; see ledcli/nets/forms.py."""
-
-MAX_RATIO = 1e6
-"""No exposure is 20 stops short: a larger ratio is a mistake."""
-
-_OPTIONAL = ("omnr", "cameras", "training")
+_OPTIONAL = ("omnr", "cameras", "training", "noise_lines")
 """Keys that a file may leave out. Defaults of other fields are for those who write files."""
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# No dot: the name is part of a tensor's name, which is split at dots.
-_BRANCH = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_MAX_ARGUMENT = 65536
 
 
 @dataclass(frozen=True)
@@ -67,6 +48,8 @@ class ModelSpec:
         Cameras that the model is for; empty when it is for any.
     training
         Data, iterations, seed, version: whatever says how to make it again. JSON values only.
+    noise_lines
+        The camera's own noise over ISO, in a model that is tuned to one Bayer camera.
     format
         Version of the header.
 
@@ -90,22 +73,29 @@ class ModelSpec:
     omnr: bool = False
     cameras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
+    noise_lines: CameraLines | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        for key, (holds, expected) in _RULES.items():
+        for key, (holds, expected) in RULES.items():
             if not holds(getattr(self, key)):
-                raise ModelError(f"{key} must be {expected}, not {_short(getattr(self, key))}")
+                raise ModelError(f"{key} must be {expected}, not {short(getattr(self, key))}")
         if self.planes != PLANES_OF_CFA[self.cfa]:
             raise ModelError(
                 f"planes must be {PLANES_OF_CFA[self.cfa]} for {self.cfa}, not {self.planes}"
             )
         if self.omnr and not self.branches:
             raise ModelError("omnr needs at least one CSA set in branches")
+        if self.noise_lines is not None and self.cfa != "bayer":
+            raise ModelError("noise_lines are for bayer only")
 
     def to_header(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        return dataclasses.asdict(self)
+        header = dataclasses.asdict(self)
+        del header["noise_lines"]
+        if self.noise_lines is not None:
+            header["noise_lines"] = self.noise_lines.to_json()
+        return header
 
     @classmethod
     def from_header(cls, header: object) -> ModelSpec:
@@ -120,13 +110,13 @@ class ModelSpec:
             raise ModelError("the description is not a JSON object")
         version = header.get("format")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise ModelError(f"format must be a version number, not {_short(version)}")
+            raise ModelError(f"format must be a version number, not {short(version)}")
         if version > FORMAT:
             raise ModelError(f"it has format {version} and this led knows {FORMAT}: update led")
         known = [f.name for f in dataclasses.fields(cls)]
         unknown = sorted(set(header) - set(known))
         if unknown:
-            raise ModelError(f"unknown key {_short(unknown[0])} in the description")
+            raise ModelError(f"unknown key {short(unknown[0])} in the description")
         missing = [name for name in known if name not in header and name not in _OPTIONAL]
         if missing:
             raise ModelError(f"no {missing[0]} in the description")
@@ -134,90 +124,14 @@ class ModelSpec:
         for key in ("branches", "cameras", "ratio_range"):  # JSON has no tuples
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
+        if values.get("noise_lines") is not None:
+            values["noise_lines"] = _noise_lines(values["noise_lines"])
         return cls(**values)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_text(value: object, most: int = 1000) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= most
-
-
-def _is_argument(value: object, depth: int = 3) -> bool:
-    if isinstance(value, list | tuple):
-        return depth > 0 and len(value) <= 256 and all(_is_argument(v, depth - 1) for v in value)
-    if isinstance(value, bool):
-        return True
-    return _is_text(value) or (_is_number(value) and abs(value) <= _MAX_ARGUMENT)  # type: ignore[arg-type]
-
-
-def _are_arguments(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(k, str) and k.isidentifier() and _is_argument(v) for k, v in value.items()
-    )
-
-
-def _are_branches(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and all(isinstance(v, str) and _BRANCH.fullmatch(v) for v in value)
-        and len(set(value)) == len(value)
-    )
-
-
-def _is_ratio_range(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(_is_number(v) for v in value)
-        and 0 < value[0] <= value[1] <= MAX_RATIO
-    )
-
-
-def _is_json_object(value: object) -> bool:
-    if not isinstance(value, Mapping):
-        return False
+def _noise_lines(value: object) -> CameraLines:
     try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
-
-
-_RULES: dict[str, tuple[Callable[[Any], object], str]] = {
-    "name": (
-        lambda v: isinstance(v, str) and _NAME.fullmatch(v),
-        "a name of lower-case letters, digits, '.', '_' and '-'",
-    ),
-    "architecture": (_is_text, "a name"),
-    "arguments": (
-        _are_arguments,
-        f"an object of numbers up to {_MAX_ARGUMENT}, texts, truth values and lists of these",
-    ),
-    "cfa": (lambda v: isinstance(v, str) and v in PLANES_OF_CFA, " or ".join(PLANES_OF_CFA)),
-    "planes": (_is_int, "a whole number"),
-    "input_form": (lambda v: v in INPUT_FORMS, " or ".join(INPUT_FORMS)),
-    "branches": (_are_branches, "a list of different names without dots"),
-    "ratio_range": (_is_ratio_range, f"two numbers, 0 < low <= high <= {MAX_RATIO:g}"),
-    "method": (_is_text, "a name"),
-    "licence": (_is_text, "a text"),
-    "source": (_is_text, "a text"),
-    "omnr": (lambda v: isinstance(v, bool), "true or false"),
-    "cameras": (
-        lambda v: isinstance(v, tuple) and all(_is_text(c) for c in v),
-        "a list of camera names",
-    ),
-    "training": (_is_json_object, "a JSON object"),
-    "format": (lambda v: v == FORMAT, f"{FORMAT}"),
-}
+        return CameraLines.from_json(value)
+    except (ValueError, OverflowError) as error:
+        text = f"noise_lines must be lines over ISO, not {short(value)}: {error}"
+        raise ModelError(text) from error

@@ -1,0 +1,74 @@
+"""The models that come with `led`: the registry of their names. No torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import ledcli
+from ledcli.errors import ModelError
+
+REGISTRY = "registry.json"
+"""In the folder of bundled models: which names stand for which file and CSA set."""
+
+
+class Registry(NamedTuple):
+    """The names of bundled models, in lower case, each with its file and CSA set."""
+
+    default: str
+    names: dict[str, tuple[Path, str]]
+
+
+def bundled_dir() -> Path:
+    """Folder of the models that come with `led`.
+
+    In a wheel it lies inside the package; in a checkout and an editable install beside it.
+
+    Raises
+    ------
+    ModelError
+        When it is in neither place.
+    """
+    package = Path(ledcli.__file__).resolve().parent
+    for folder in (package / "models", package.parent / "models"):
+        if (folder / REGISTRY).is_file():
+            return folder
+    raise ModelError(
+        f"the bundled models are missing: no models/{REGISTRY} in or beside {package}. "
+        "Install led again."
+    )
+
+
+def read_registry() -> Registry:
+    """Read the registry.
+
+    Raises
+    ------
+    ModelError
+        When it is missing or damaged.
+    """
+    path = bundled_dir() / REGISTRY
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = {}
+        for model in content["models"]:
+            file, own = model["file"], model["names"]
+            if Path(file).name != file:
+                raise ValueError(f"'{file}' is not the name of a file beside it")
+            for name in own:
+                names[name.lower()] = (path.with_name(file), _branch(model, name))
+        default = content["default"].lower()
+        if default not in names:
+            raise ValueError(f"the default '{default}' is none of its names")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: cannot be understood ({error}). Install led again.") from error
+    return Registry(default, names)
+
+
+def _branch(model: dict[str, object], name: str) -> str:
+    """CSA set that `name` stands for: of the same name, unless `branches` says otherwise."""
+    branches = model.get("branches", {})
+    if not isinstance(branches, dict):
+        raise ValueError("branches must map names to CSA sets")
+    return str(branches.get(name, name))
