@@ -80,11 +80,10 @@ def _blocks(planes: NDArray[np.float32]) -> _Blocks:
         if _clips_at_black(plane, lowest):
             clipped |= plane <= lowest
         # All four arrays cover the mask's valid area, so that a block's mean is of the same place.
-        second = plane[:, 2:] - 2 * plane[:, 1:-1] + plane[:, :-2]
-        noise = second[2:] - 2 * second[1:-1] + second[:-2]
-        spoilt = _tiled(clipped[1:-1, 1:-1]).any((1, 3))
-        means.append(_tiled(plane[1:-1, 1:-1]).mean((1, 3), np.float64)[~spoilt])
-        variances.append(_tiled(noise**2).mean((1, 3), np.float64)[~spoilt] / MASK_GAIN)
+        noise = second_difference(plane)
+        spoilt = in_blocks(clipped[1:-1, 1:-1]).any((1, 3))
+        means.append(in_blocks(plane[1:-1, 1:-1]).mean((1, 3), np.float64)[~spoilt])
+        variances.append(in_blocks(noise**2).mean((1, 3), np.float64)[~spoilt])
     mean, variance = np.concatenate(means), np.concatenate(variances)
     if len(mean) < 2:
         # All clipped: nothing to denoise, and nothing to tell how.
@@ -106,7 +105,7 @@ def _variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
     for plane in planes:
         lowest = plane.min()
         if _clips_at_black(plane, lowest):
-            moments.append(np.mean(_tiled(plane - lowest) ** 2, (1, 3), np.float64).ravel())
+            moments.append(np.mean(in_blocks(plane - lowest) ** 2, (1, 3), np.float64).ravel())
     if not moments:
         return None
     every = np.sort(np.concatenate(moments))
@@ -114,7 +113,17 @@ def _variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
     return float(max(2 * darkest.mean(), SMALLEST_VARIANCE)) if len(every) else None
 
 
-def _tiled(values: NDArray[Any]) -> NDArray[Any]:
+def second_difference(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what slopes do not explain of a plane ``(h, w)``, as ``(h - 2, w - 2)``.
+
+    White noise keeps its variance; what a row or a column has in common is gone.
+    """
+    rows = plane[:, 2:] - 2 * plane[:, 1:-1] + plane[:, :-2]
+    both: NDArray[np.float32] = rows[2:] - 2 * rows[1:-1] + rows[:-2]
+    return both / np.float32(MASK_GAIN**0.5)
+
+
+def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
     """View ``(h, w)`` as ``(h / 8, 8, w / 8, 8)``; what does not fill a block is left out."""
     rows, cols = (n // BLOCK for n in values.shape)
     return values[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
@@ -138,7 +147,7 @@ def _line_from_below(
     trust = np.ones_like(weight)
     gain, read = 0.0, 0.0
     for _ in range(30):
-        gain, read = _nonnegative_line(mean, variance, weight * trust)
+        gain, read = nonnegative_line(mean, variance, weight * trust)
         excess = (variance - gain * mean - read) / np.maximum(error, SMALLEST_VARIANCE)
         # Texture lifts a point; noise lifts and lowers it by about its error.
         trust = 1 / (1 + np.clip(excess, 0, None) ** 2) ** 2
@@ -148,9 +157,10 @@ def _line_from_below(
     return gain, read
 
 
-def _nonnegative_line(
+def nonnegative_line(
     x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[float, float]:
+    """Fit ``y = slope * x + intercept`` by weighted least squares with both at least 0."""
     total = weight.sum()
     x_mean, y_mean = (weight * x).sum() / total, (weight * y).sum() / total
     spread = (weight * (x - x_mean) ** 2).sum()

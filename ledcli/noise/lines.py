@@ -4,17 +4,35 @@ Gain and read variance are straight lines over ISO, both in logarithms (ELD, sec
 determine a line, which is why LED wants two pairs, of a low ISO and a high one. No torch.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ledcli.noise.estimate import NoiseLine
 
-LARGEST = 1e3
-"""No slope, intercept or offset is larger: a file that says so is damaged."""
+LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES = 1e3, 1e8, 1.0, 4096
+"""No slope or intercept, ISO, shading (of white) or number of nodes is larger: a file that says so
+is damaged."""
+
+
+class Shading(NamedTuple):
+    """What black is off by at one ISO, in units of white - black.
+
+    Attributes
+    ----------
+    iso : float
+    grid : float32 ``(4, rows, cols)``
+        On nodes spread over the frame, planes R, G1, B, G2. One node a plane is ELD's colour
+        bias; more are the dark shading that lens-cap frames show (PMN).
+    """
+
+    iso: float
+    grid: NDArray[np.float32]
 
 
 class CameraNoise(NamedTuple):
@@ -24,13 +42,34 @@ class CameraNoise(NamedTuple):
     ----------
     line : NoiseLine
         Variance over the signal (white - black = 1).
-    offset : tuple of 4 floats
-        What black is off by in the planes R, G1, B, G2, in units of white - black: ELD's colour
-        bias. Subtracted before anything else.
+    grid : float32 ``(4, rows, cols)``
+        What black is off by, as in `Shading`.
     """
 
     line: NoiseLine
-    offset: tuple[float, ...]
+    grid: NDArray[np.float32]
+
+    def corrected(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return normalised planes ``(4, h, w)`` with black where it belongs."""
+        return planes - enlarged(self.grid, planes.shape[1:])
+
+
+def enlarged(grid: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Spread nodes ``(4, rows, cols)`` over a frame ``(4, h, w)``, linearly between their middles.
+
+    A grid of one node a plane stays as it is, and broadcasts.
+    """
+    if grid.shape[1:] == (1, 1):
+        return grid
+    for axis, size in enumerate(shape, start=1):
+        nodes = grid.shape[axis]
+        place = np.clip((np.arange(size) + 0.5) * nodes / size - 0.5, 0, nodes - 1)
+        below = np.minimum(place.astype(np.int64), max(nodes - 2, 0))
+        share = (place - below).astype(np.float32)
+        share = share[:, None] if axis == 1 else share
+        above = np.minimum(below + 1, nodes - 1)
+        grid = grid.take(below, axis) * (1 - share) + grid.take(above, axis) * share
+    return grid
 
 
 @dataclass(frozen=True)
@@ -43,27 +82,29 @@ class CameraLines:
         ISOs of the pairs, ascending. The lines hold from the lowest to the highest.
     gain, variance : (slope, intercept)
         ``log(gain) = slope * log(iso) + intercept``, and the same for the read variance.
-    offsets : tuple of 4-tuples
-        Black offset at each of the ISOs; between them it follows log(iso).
+    shading : tuple of Shading
+        By rising ISO, not always those of the pairs; between two it follows the ISO (PMN, 3.3),
+        beyond them it stays.
     """
 
     isos: tuple[float, ...]
     gain: tuple[float, float]
     variance: tuple[float, float]
-    offsets: tuple[tuple[float, ...], ...]
+    shading: tuple[Shading, ...]
 
     def __post_init__(self) -> None:
-        numbers = [*self.isos, *self.gain, *self.variance, *(v for o in self.offsets for v in o)]
-        if not all(isinstance(v, float | int) and math.isfinite(v) for v in numbers):
-            raise ValueError("the noise lines hold values that are not finite numbers")
-        if not self.isos or self.isos[0] <= 0 or list(self.isos) != sorted(set(self.isos)):
-            raise ValueError("the noise lines need ISOs above 0 in rising order")
-        if any(abs(v) > LARGEST for v in numbers[len(self.isos) :]):
-            raise ValueError("the noise lines hold values beyond all reason")
-        if len(self.gain) != 2 or len(self.variance) != 2:
-            raise ValueError("a noise line is a slope and an intercept")
-        if len(self.offsets) != len(self.isos) or any(len(o) != 4 for o in self.offsets):
-            raise ValueError("the noise lines need four offsets for each ISO")
+        for isos in (self.isos, tuple(s.iso for s in self.shading)):
+            if not isos or not all(0 < i < LARGEST_ISO for i in isos) or _unsorted(isos):
+                raise ValueError("the noise lines need ISOs above 0 in rising order")
+        for line in (self.gain, self.variance):
+            if len(line) != 2 or not all(abs(v) <= LARGEST for v in line):
+                raise ValueError("a noise line is a slope and an intercept")
+        first = self.shading[0].grid.shape
+        if len(first) != 3 or first[0] != 4 or not 0 < first[1] * first[2] <= MOST_NODES:
+            raise ValueError("the shading of the noise lines has four planes of nodes")
+        for _, grid in self.shading:
+            if grid.shape != first or not (np.abs(grid) <= LARGEST_SHADING).all():
+                raise ValueError("the shading of the noise lines is beyond all reason")
 
     def at(self, iso: float | None) -> CameraNoise | None:
         """Return the noise at an ISO; None outside the ISOs that the lines hold for."""
@@ -73,11 +114,16 @@ class CameraLines:
         gain, variance = (
             math.exp(slope * place + intercept) for slope, intercept in (self.gain, self.variance)
         )
-        known = [math.log(i) for i in self.isos]
-        offset = tuple(
-            float(np.interp(place, known, column)) for column in zip(*self.offsets, strict=True)
-        )
-        return CameraNoise(NoiseLine(gain, variance), offset)
+        return CameraNoise(NoiseLine(gain, variance), self._grid(iso))
+
+    def _grid(self, iso: float) -> NDArray[np.float32]:
+        known = [s.iso for s in self.shading]
+        after = int(np.searchsorted(known, iso).clip(1, max(len(known) - 1, 1)))
+        low, high = self.shading[after - 1], self.shading[min(after, len(known) - 1)]
+        if high.iso == low.iso:
+            return low.grid
+        share = np.float32(np.clip((iso - low.iso) / (high.iso - low.iso), 0, 1))
+        return low.grid + share * (high.grid - low.grid)
 
     def to_json(self) -> dict[str, Any]:
         """Return the lines as JSON values."""
@@ -85,26 +131,40 @@ class CameraLines:
             "isos": list(self.isos),
             "gain": list(self.gain),
             "variance": list(self.variance),
-            "offsets": [list(offset) for offset in self.offsets],
+            "shading": [
+                {"iso": s.iso, "grid": [[[_short(v) for v in r] for r in p] for p in s.grid]}
+                for s in self.shading
+            ],
         }
 
     @classmethod
     def from_json(cls, values: object) -> "CameraLines":
         """Make lines of what `to_json` gives; raises ValueError for anything else."""
-        if not isinstance(values, dict) or set(values) != {"isos", "gain", "variance", "offsets"}:
-            raise ValueError("the noise lines need isos, gain, variance and offsets")
+        if not isinstance(values, dict) or set(values) != {"isos", "gain", "variance", "shading"}:
+            raise ValueError("the noise lines need isos, gain, variance and shading")
         try:
             return cls(
                 isos=_floats(values["isos"]),
                 gain=_floats(values["gain"]),  # type: ignore[arg-type]
                 variance=_floats(values["variance"]),  # type: ignore[arg-type]
-                offsets=tuple(_floats(offset) for offset in values["offsets"]),
+                shading=tuple(
+                    Shading(_floats([s["iso"]])[0], np.array(s["grid"], np.float32))
+                    for s in values["shading"]
+                ),
             )
-        except TypeError as error:
-            raise ValueError("the noise lines hold something that is no number") from error
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"the noise lines cannot be understood ({error})") from error
+
+
+def _short(value: np.float32) -> float:
+    return float(f"{value:.6g}")
+
+
+def _unsorted(isos: tuple[float, ...]) -> bool:
+    return any(a >= b for a, b in itertools.pairwise(isos))
 
 
 def _floats(values: Sequence[object]) -> tuple[float, ...]:
     if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
-        raise TypeError
+        raise TypeError("numbers are missing")
     return tuple(float(v) for v in values)

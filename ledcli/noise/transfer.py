@@ -1,0 +1,180 @@
+"""Photon transfer on pairs: a camera's gain and read variance from short and long frames.
+
+The long frame says how much light fell on every pixel of the short one, so what the short one
+differs by is noise, and its variance over the light is a line: ``gain * x + variance`` (Janesick's
+photon transfer, without a uniform target). Two ISOs then give the camera's lines over ISO.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli.errors import PairError
+from ledcli.noise.estimate import (
+    SATURATED,
+    SMALLEST_VARIANCE,
+    in_blocks,
+    nonnegative_line,
+    second_difference,
+)
+from ledcli.noise.lines import CameraLines, Shading
+
+BINS = 40
+"""Brightness bins of a pair."""
+FEWEST_BLOCKS = 64
+"""Blocks of 8 x 8 plane pixels below which a pair says nothing about its noise."""
+OUTLIER = 5.0
+"""Times the median block variance of its bin beyond which a block holds a hot pixel or an edge."""
+LEAST_GAIN = 1e-2
+"""Gain in standard deviations of read noise; less cannot be told from none."""
+ROUNDS = 12
+SCALE_SPREAD = 0.05
+"""Standard deviation of true exposure ratios around those that EXIF says."""
+
+Planes = NDArray[np.float32]
+
+
+class Exposure(NamedTuple):
+    """How a short frame follows from its long one: ``short = scale * long / ratio + offset``.
+
+    Attributes
+    ----------
+    scale : float
+        Near 1; what the shutter and the EXIF's rounding make of the ratio.
+    offset : tuple of 4 floats
+        What black is off by in the planes R, G1, B, G2.
+    error : tuple of 4 floats
+        Standard errors of the offsets.
+    """
+
+    scale: float
+    offset: tuple[float, ...]
+    error: tuple[float, ...]
+
+
+class Transfer(NamedTuple):
+    """Noise variance over the light of one pair or several; arrays ``(bins,)``."""
+
+    level: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    blocks: NDArray[np.float64]
+
+
+def measure_exposure(short: Planes, long: Planes, ratio: float) -> Exposure:
+    """Fit the scale and the black offsets that lead from a long frame to its short one.
+
+    Parameters
+    ----------
+    short, long : float32 ``(4, h, w)``
+        Normalised planes of one scene, not gained.
+    ratio : float
+        Nominal ratio.
+
+    Raises
+    ------
+    PairError
+        Too much of the long frame is clipped.
+    """
+    x, y, plane = _block_means(short, long, ratio)
+    usable = len(np.unique(plane)) == len(short) and len(x) >= FEWEST_BLOCKS
+    if not usable or not np.square(x).sum() > 0:
+        raise PairError("the long frame is clipped nearly everywhere or black")
+    columns = np.stack([x, *(plane == p for p in range(len(short)))], 1).astype(np.float64)
+    rest, weight = y - x, np.ones(len(x))
+    for _ in range(ROUNDS):
+        spread = max(float(np.median(np.abs(rest))) * 1.4826, 1e-12)
+        weighted = columns * weight[:, None]
+        normal, right = weighted.T @ columns, weighted.T @ y
+        # A scene without contrast cannot tell scale from offset: then the scale stays at 1.
+        prior = (spread / SCALE_SPREAD) ** 2
+        normal[0, 0] += prior
+        right[0] += prior
+        found = np.linalg.solve(normal, right)
+        rest = y - columns @ found
+        weight = 1 / (1 + np.square(rest / (2 * spread)))
+    errors = spread * np.sqrt(np.diag(np.linalg.inv(normal)))
+    return Exposure(float(found[0]), tuple(found[1:].tolist()), tuple(errors[1:].tolist()))
+
+
+def measure_transfer(
+    short: Planes, long: Planes, ratio: float, exposure: Exposure, iso_ratio: float
+) -> Transfer:
+    """Measure the noise variance of a short frame over the light that its long frame shows.
+
+    Parameters
+    ----------
+    short, long, ratio
+        As in `measure_exposure`.
+    exposure : Exposure
+        Of this pair.
+    iso_ratio : float
+        ISO of the long frame over that of the short one: it tells how much of the noise is the
+        long frame's own.
+    """
+    levels, variances = [], []
+    for a, b, offset in zip(short, long, exposure.offset, strict=True):
+        light = b * np.float32(exposure.scale / ratio)
+        clipped = (b >= SATURATED) | (a >= SATURATED)
+        # All cover the mask's valid area, so that level and noise are of the same place.
+        good = ~in_blocks(clipped[1:-1, 1:-1]).any((1, 3))
+        noise = second_difference(a - light - np.float32(offset))
+        levels.append(in_blocks(light[1:-1, 1:-1]).mean((1, 3), np.float64)[good])
+        variances.append(in_blocks(np.square(noise)).mean((1, 3), np.float64)[good])
+    level, variance = np.concatenate(levels), np.concatenate(variances)
+    if len(level) < FEWEST_BLOCKS:
+        raise PairError("the long frame is clipped nearly everywhere")
+    # The long frame's photon noise, gained down: iso_ratio / ratio of the short one's.
+    level *= 1 + iso_ratio / ratio
+    order = np.array_split(np.argsort(level), min(BINS, len(level) // (FEWEST_BLOCKS // 2)))
+    return Transfer(*np.array([_bin(level[part], variance[part]) for part in order]).T)
+
+
+def camera_lines(transfers: dict[float, list[Transfer]], shading: Sequence[Shading]) -> CameraLines:
+    """Draw the camera's lines over ISO.
+
+    Parameters
+    ----------
+    transfers : dict
+        Measured transfers by ISO; pairs of one ISO are taken together.
+    shading : sequence of Shading
+        Black offsets by ISO.
+    """
+    isos = sorted(transfers)
+    points = [_line(transfers[iso]) for iso in isos]
+    place = np.log(isos)
+    lines = []
+    for values in np.log(points).T:
+        slope, intercept = np.polyfit(place, values, 1) if len(isos) > 1 else (1.0, 0.0)
+        intercept = float(np.mean(values - slope * place))
+        lines.append((float(slope), intercept))
+    return CameraLines(tuple(isos), lines[0], lines[1], tuple(shading))
+
+
+def _block_means(
+    short: Planes, long: Planes, ratio: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    xs, ys, planes = [], [], []
+    for number, (a, b) in enumerate(zip(short, long, strict=True)):
+        good = ~in_blocks(b >= SATURATED).any((1, 3))
+        xs.append(in_blocks(b).mean((1, 3), np.float64)[good] / ratio)
+        ys.append(in_blocks(a).mean((1, 3), np.float64)[good])
+        planes.append(np.full(int(good.sum()), number))
+    return np.concatenate(xs), np.concatenate(ys), np.concatenate(planes)
+
+
+def _bin(level: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[float, float, float]:
+    kept = variance <= OUTLIER * np.median(variance)
+    return float(level[kept].mean()), float(variance[kept].mean()), float(kept.sum())
+
+
+def _line(transfers: Sequence[Transfer]) -> tuple[float, float]:
+    level, variance, blocks = (np.concatenate(column) for column in zip(*transfers, strict=True))
+    fitted = variance
+    for _ in range(3):
+        weight = blocks / np.square(np.maximum(fitted, SMALLEST_VARIANCE))
+        gain, read = nonnegative_line(level, variance, weight)
+        fitted = gain * level + read
+    read = max(read, SMALLEST_VARIANCE)
+    return max(gain, LEAST_GAIN * float(np.sqrt(read))), read
