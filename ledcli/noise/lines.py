@@ -14,25 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.shading import Shading, enlarged
 
 LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES = 1e3, 1e8, 1.0, 4096
 """No slope or intercept, ISO, shading (of white) or number of nodes is larger: a file that says so
 is damaged."""
-
-
-class Shading(NamedTuple):
-    """What black is off by at one ISO, in units of white - black.
-
-    Attributes
-    ----------
-    iso : float
-    grid : float32 ``(4, rows, cols)``
-        On nodes spread over the frame, planes R, G1, B, G2. One node a plane is ELD's colour
-        bias; more are the dark shading that lens-cap frames show (PMN).
-    """
-
-    iso: float
-    grid: NDArray[np.float32]
 
 
 class CameraNoise(NamedTuple):
@@ -52,24 +38,6 @@ class CameraNoise(NamedTuple):
     def corrected(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return normalised planes ``(4, h, w)`` with black where it belongs."""
         return planes - enlarged(self.grid, planes.shape[1:])
-
-
-def enlarged(grid: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Spread nodes ``(4, rows, cols)`` over a frame ``(4, h, w)``, linearly between their middles.
-
-    A grid of one node a plane stays as it is, and broadcasts.
-    """
-    if grid.shape[1:] == (1, 1):
-        return grid
-    for axis, size in enumerate(shape, start=1):
-        nodes = grid.shape[axis]
-        place = np.clip((np.arange(size) + 0.5) * nodes / size - 0.5, 0, nodes - 1)
-        below = np.minimum(place.astype(np.int64), max(nodes - 2, 0))
-        share = (place - below).astype(np.float32)
-        share = share[:, None] if axis == 1 else share
-        above = np.minimum(below + 1, nodes - 1)
-        grid = grid.take(below, axis) * (1 - share) + grid.take(above, axis) * share
-    return grid
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from ledcli.noise.estimate import (
     nonnegative_line,
     second_difference,
 )
-from ledcli.noise.lines import CameraLines, Shading
+from ledcli.noise.lines import CameraLines
+from ledcli.noise.shading import Shading
 
 BINS = 40
 """Brightness bins of a pair."""
@@ -77,10 +78,13 @@ def measure_exposure(short: Planes, long: Planes, ratio: float) -> Exposure:
     PairError
         Too much of the long frame is clipped.
     """
-    x, y, plane = _block_means(short, long, ratio)
-    usable = len(np.unique(plane)) == len(short) and len(x) >= FEWEST_BLOCKS
-    if not usable or not np.square(x).sum() > 0:
-        raise PairError("the long frame is clipped nearly everywhere or black")
+    planes = [_block_means(a, b, ratio) for a, b in zip(short, long, strict=True)]
+    level = np.stack([light for light, _ in planes])
+    seen = np.stack([signal for _, signal in planes])
+    good = np.isfinite(level)
+    if (good.sum((1, 2)) < FEWEST_BLOCKS).any() or not np.square(level[good]).sum() > 0:
+        raise PairError("the long frame is clipped nearly everywhere, or black")
+    x, y, plane = level[good], seen[good], np.nonzero(good)[0]
     columns = np.stack([x, *(plane == p for p in range(len(short)))], 1).astype(np.float64)
     rest, weight = y - x, np.ones(len(x))
     for _ in range(ROUNDS):
@@ -94,8 +98,21 @@ def measure_exposure(short: Planes, long: Planes, ratio: float) -> Exposure:
         found = np.linalg.solve(normal, right)
         rest = y - columns @ found
         weight = 1 / (1 + np.square(rest / (2 * spread)))
-    errors = spread * np.sqrt(np.diag(np.linalg.inv(normal)))
-    return Exposure(float(found[0]), tuple(found[1:].tolist()), tuple(errors[1:].tolist()))
+    fitted = spread * np.sqrt(np.diag(np.linalg.inv(normal)))[1:]
+    left = np.full(level.shape, np.nan)
+    left[good] = rest
+    errors = [np.hypot(error, _banding(part)) for error, part in zip(fitted, left, strict=True)]
+    return Exposure(float(found[0]), tuple(found[1:].tolist()), tuple(float(e) for e in errors))
+
+
+def _banding(left: NDArray[np.float64]) -> float:
+    """Return the standard error of a plane's mean that noise of whole rows and columns makes."""
+    total = 0.0
+    for axis in (0, 1):
+        count = np.isfinite(left).sum(axis)
+        means = np.nansum(left, axis)[count > 0] / count[count > 0]
+        total += float(means.var()) / len(means)
+    return float(np.sqrt(total))
 
 
 def measure_transfer(
@@ -154,14 +171,11 @@ def camera_lines(transfers: dict[float, list[Transfer]], shading: Sequence[Shadi
 
 def _block_means(
     short: Planes, long: Planes, ratio: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    xs, ys, planes = [], [], []
-    for number, (a, b) in enumerate(zip(short, long, strict=True)):
-        good = ~in_blocks(b >= SATURATED).any((1, 3))
-        xs.append(in_blocks(b).mean((1, 3), np.float64)[good] / ratio)
-        ys.append(in_blocks(a).mean((1, 3), np.float64)[good])
-        planes.append(np.full(int(good.sum()), number))
-    return np.concatenate(xs), np.concatenate(ys), np.concatenate(planes)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Light by the long plane, NaN where it is clipped, and signal of the short one, by blocks."""
+    light = in_blocks(long).mean((1, 3), np.float64) / ratio
+    light[in_blocks(long >= SATURATED).any((1, 3))] = np.nan
+    return light, in_blocks(short).mean((1, 3), np.float64)
 
 
 def _bin(level: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[float, float, float]:

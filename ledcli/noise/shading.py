@@ -1,0 +1,101 @@
+"""Dark shading: what black is off by over the frame, which stays from shot to shot.
+
+The camera's black level says one number a colour. What the sensor adds without light is not that
+even: one offset a colour is ELD's colour bias, a smooth pattern over the frame is dark shading,
+which follows the ISO (PMN, Feng et al. 2022, section 3.3) and which lens-cap frames show.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NODES = (12, 16)
+"""Nodes over the height and the width of a frame."""
+SMALLEST_CELL = 16
+"""Plane pixels a side that a node stands for, at least."""
+OUTLIER = 6.0
+"""Standard deviations of a dark frame's pixels at which a pixel is hot: it counts up to there."""
+SURE = 3.0
+"""Standard errors below which an offset measured on pairs is taken for chance."""
+
+Planes = NDArray[np.float32]
+
+
+class Shading(NamedTuple):
+    """What black is off by at one ISO, in units of white - black.
+
+    Attributes
+    ----------
+    iso : float
+    grid : float32 ``(4, rows, cols)``
+        On nodes spread over the frame, planes R, G1, B, G2; one node a plane is a mere offset.
+    """
+
+    iso: float
+    grid: Planes
+
+
+def dark_shading(iso: float, frames: Iterable[Planes]) -> Shading:
+    """Measure the shading on lens-cap frames of one ISO.
+
+    Parameters
+    ----------
+    iso : float
+    frames : iterable of float32 ``(4, h, w)``
+        Normalised planes of the same size; one frame or more.
+    """
+    grids = [_cell_means(planes) for planes in frames]
+    return Shading(iso, np.mean(grids, axis=0, dtype=np.float32))
+
+
+def pair_shading(iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Shading:
+    """Take the shading from the black offsets measured on the pairs of one ISO.
+
+    Parameters
+    ----------
+    iso : float
+    offsets : sequence of (four offsets, their four standard errors)
+        One entry a pair.
+
+    Returns
+    -------
+    Shading
+        One node a plane: the mean over the pairs, shrunk to 0 where it may be chance.
+    """
+    values, errors = np.array(offsets, np.float64).transpose(1, 0, 2)
+    weight = 1 / np.square(np.maximum(errors, 1e-12))
+    mean = (weight * values).sum(0) / weight.sum(0)
+    sure = 1 - SURE**2 / np.maximum(weight.sum(0) * np.square(mean), 1e-30)
+    return Shading(iso, (mean * sure.clip(0)).astype(np.float32)[:, None, None])
+
+
+def enlarged(grid: Planes, shape: tuple[int, ...]) -> Planes:
+    """Spread nodes ``(4, rows, cols)`` over a frame ``(4, h, w)``, linearly between their middles.
+
+    A grid of one node a plane stays as it is, and broadcasts.
+    """
+    if grid.shape[1:] == (1, 1):
+        return grid
+    for axis, size in enumerate(shape, start=1):
+        nodes = grid.shape[axis]
+        place = ((np.arange(size) + 0.5) * nodes / size - 0.5).clip(0, nodes - 1)
+        below = np.minimum(place.astype(np.int64), max(nodes - 2, 0))
+        share = (place - below).astype(np.float32)
+        share = share[:, None] if axis == 1 else share
+        above = np.minimum(below + 1, nodes - 1)
+        grid = grid.take(below, axis) * (1 - share) + grid.take(above, axis) * share
+    return grid
+
+
+def _cell_means(planes: Planes) -> Planes:
+    counts = [max(1, min(n, s // SMALLEST_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)]
+    middle = np.median(planes, axis=(1, 2), keepdims=True)
+    spread = 1.4826 * np.median(np.abs(planes - middle), axis=(1, 2), keepdims=True)
+    kept = planes.clip(middle - OUTLIER * spread, middle + OUTLIER * spread)
+    for axis, count in enumerate(counts, start=1):
+        edges = np.linspace(0, kept.shape[axis], count + 1).round().astype(np.int64)
+        sizes = np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))
+        kept = np.add.reduceat(kept, edges[:-1], axis, dtype=np.float64) / sizes
+    return kept.astype(np.float32)
