@@ -69,7 +69,8 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("denoise", "Clean raws to 16-bit DNG, PNG or TIFF."),
     Command("pretrain", "Train a backbone over virtual cameras."),
-    Command("models", "List and describe the models at hand."),
+    Command("reparam", "Fold a tuned model into its plain network, and prove it is the same."),
+    Command("models", "List, describe and remove the models at hand."),
     Command("info", "Camera, ISO, time, exposure level, estimated noise of raws."),
     Command("demo", "Make a small shoot and run the whole chain on it."),
     Command("doctor", "What this machine can do, and whether its fast paths are right."),

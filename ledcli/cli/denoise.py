@@ -12,6 +12,8 @@ from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from ledcli.inference.choice import PerPhoto
+    from ledcli.inference.engine import Denoiser
     from ledcli.inference.folder import Job, Result
 
 
@@ -47,7 +49,10 @@ def denoise(
         bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option(help="Model name ('led models list') or file.")
+        str | None,
+        typer.Option(
+            help="Model name ('led models list') or file.", show_default="the best for each photo"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
@@ -63,7 +68,8 @@ def denoise(
 ) -> None:
     """Clean raws to 16-bit DNG, PNG or TIFF.
 
-    Each photo's noise is estimated from the photo itself. The originals are never written to.
+    Each photo goes to the newest model that you tuned to its camera, if that covers the ratio,
+    else to the bundled one. The originals are never written to.
 
     Examples
     --------
@@ -107,26 +113,18 @@ def denoise(
             output.result(_planned(job), _line(job.source, job.outputs.values()))
         return
 
-    from ledcli.inference.engine import Denoiser
     from ledcli.inference.folder import run
-    from ledcli.inference.tiles import TILE
-    from ledcli.zoo.shelf import find_model
 
-    found = find_model(model)
-    denoiser = Denoiser(
-        found.path,
-        found.branch,
-        device=device,
-        precision=precision,
-        tile=TILE if tile is None else tile,
-    )
-    output.info(
-        f"{len(jobs)} photo{'s' if len(jobs) > 1 else ''}, model {denoiser.name}, "
-        f"{denoiser.device}, {denoiser.precision}"
-    )
+    models, where = _models(model, device, precision, tile)
+    output.info(f"{len(jobs)} photo{'s' if len(jobs) > 1 else ''}, {where}")
     failed = len(problems)
+    said = None
     with output.progress(len(jobs), "denoising", "photos") as bar:
-        for result in run(denoiser, jobs, settings):
+        for result in run(models, jobs, settings):
+            how = _how(result)
+            if how and how != said:
+                output.info(how)
+                said = how
             failed += _show(output, result)
             bar.advance(note=result.source.name)
     output.info(f"{len(jobs) + len(problems) - failed} done, {failed} failed")
@@ -152,22 +150,55 @@ def _exposure_level(text: str) -> float:
     return level
 
 
+def _models(
+    name: str | None, device: str, precision: str, tile: int | None
+) -> tuple["Denoiser | PerPhoto", str]:
+    """Return what denoises, and where, in words."""
+    from ledcli.inference.choice import PerPhoto
+    from ledcli.inference.engine import Denoiser
+    from ledcli.inference.tiles import TILE
+    from ledcli.zoo.shelf import find_bundled, find_model
+
+    side = TILE if tile is None else tile
+    models: Denoiser | PerPhoto
+    if name is None:
+        find_bundled()  # if it is missing, that is one error and not one a photo
+        models = PerPhoto(device=device, precision=precision, tile=side)
+    else:
+        models = Denoiser(*find_model(name), device=device, precision=precision, tile=side)
+    return models, f"{models.device}, {models.precision}"
+
+
+def _how(result: "Result") -> str | None:
+    """Say what denoised a photo; None where it came to nothing before."""
+    choice = result.choice
+    if choice is None or result.noise_from is None:
+        return None
+    noise = {"lines": "the camera's own noise", "blind": "noise estimated from the photo"}
+    return f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
+
+
 def _show(output: Output, result: "Result") -> bool:
     """Report one photo; return whether it failed."""
+    for warning in result.warnings:
+        output.warn(warning)
     if result.error is not None:
         output.error(result.error)
         if output.json:
             output.result({"file": result.source, "status": "failed", "error": str(result.error)})
         return True
-    if result.warning:
-        output.warn(result.warning)
-    noise = result.noise
+    choice, noise = result.choice, result.noise
     output.result(
         {
             "file": result.source,
             "status": "done",
             "outputs": result.outputs,
             "ratio": result.ratio,
+            "model": choice.model if choice else None,
+            "set": choice.branch if choice else None,
+            "sha256": choice.sha256 if choice else None,
+            "choice": choice.reason if choice else None,
+            "noise": result.noise_from,
             "gain": noise.gain if noise else None,
             "read_variance": noise.variance if noise else None,
             "seconds": {part: round(s, 4) for part, s in result.seconds.items()},

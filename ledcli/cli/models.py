@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import typer
 
@@ -11,11 +11,17 @@ from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import JsonOption
 from ledcli.errors import ModelError
-from ledcli.zoo import modelfile, shelf
 
-COLUMNS = ("NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "SIZE", "FROM")
+if TYPE_CHECKING:
+    from ledcli.noise.lines import CameraLines
+    from ledcli.zoo.modelfile import ModelSpec
+    from ledcli.zoo.shelf import ListedModel
 
-app = typer.Typer(help="List and describe the models at hand.")
+COLUMNS = (
+    "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "GAIN", "SIZE", "FROM",
+)  # fmt: skip
+
+app = typer.Typer(help="List, describe and remove the models at hand.")
 
 
 @app.callback(invoke_without_command=True)
@@ -25,10 +31,11 @@ def _models(context: typer.Context) -> None:
 
 
 @app.command("list")
-def list_models(json: JsonOption = False) -> None:
+def list_(json: JsonOption = False) -> None:
     """List the bundled and the installed models.
 
-    The name in the first column is what --model takes.
+    The name in the first column is what --model takes. GAIN is what tuning gained on shots that
+    it was not tuned on.
 
     Examples
     --------
@@ -36,11 +43,13 @@ def list_models(json: JsonOption = False) -> None:
 
         led models list --json | jq -r .name
     """
+    from ledcli.zoo.shelf import list_models  # NumPy
+
     output = Output(json=json)
     records: list[dict[str, object]] = []
     rows: list[tuple[str, ...]] = []
     failed = False
-    for model in shelf.list_models():
+    for model in list_models():
         try:
             record, row = _describe(model)
         except (ModelError, OSError) as error:
@@ -49,7 +58,7 @@ def list_models(json: JsonOption = False) -> None:
         else:
             records.append(record)
             rows.append(row)
-    output.table(COLUMNS, rows, records=records, right=["SIZE"])
+    output.table(COLUMNS, rows, records=records, right=["GAIN", "SIZE"])
     if failed:
         raise typer.Exit(FAILED)
 
@@ -67,35 +76,68 @@ def info(
 
         led models info ./my-camera.safetensors --json
     """
-    path, branch = shelf.find_model(name)
-    header = modelfile.read_header(path)
+    from ledcli.zoo.modelfile import file_sha256, read_header
+    from ledcli.zoo.shelf import find_model
+
+    path, branch = find_model(name)
+    header = read_header(path)
     record: dict[str, object] = {
         "path": path,
         "csa_set": branch,
         **header.spec.to_header(),
+        "gain_on_held_crops": _gain(header.spec),
         "tensors": len(header.tensors),
         "parameters": header.parameters,
         "bytes": path.stat().st_size,
-        "sha256": modelfile.file_sha256(path),
+        "sha256": file_sha256(path),
     }
-    Output(json=json).result(record, "\n".join(_lines(record)))
+    shown = record
+    if header.spec.noise_lines is not None:
+        shown = record | {"noise_lines": _noise(header.spec.noise_lines)}
+    Output(json=json).result(record, "\n".join(_lines(shown)))
 
 
-def _describe(model: shelf.ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
+@app.command("rm")
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An installed model's name.")],
+    json: JsonOption = False,
+) -> None:
+    """Remove an installed model from this machine.
+
+    Its file is deleted at once; the bundled models stay.
+
+    Examples
+    --------
+        led models rm sony-ilce-7sm2
+    """
+    from ledcli.zoo.shelf import remove_model
+
+    path = remove_model(name)
+    Output(json=json).result({"removed": path}, f"removed {printable(path)}")
+
+
+def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     """Return what `--json` says of a model, and its row in the table."""
-    spec = modelfile.read_spec(model.path)
+    from ledcli.zoo.modelfile import read_spec
+
+    spec = read_spec(model.path)
     branch = model.branch or (spec.branches[0] if spec.branches else "")
     size = model.path.stat().st_size
     place = "bundled" if model.bundled else "installed"
+    isos, date, gain = _isos(spec), _date(spec), _gain(spec)
     record: dict[str, object] = {
         "name": model.name,
         "default": model.default,
         "cameras": spec.cameras,
         "cfa": spec.cfa,
         "input_form": spec.input_form,
+        "method": spec.method,
         "csa_set": branch,
         "branches": spec.branches,
         "ratio_range": spec.ratio_range,
+        "isos": isos,
+        "date": date,
+        "gain_on_held_crops": gain,
         "bytes": size,
         "from": place,
         "path": model.path,
@@ -105,26 +147,79 @@ def _describe(model: shelf.ListedModel) -> tuple[dict[str, object], tuple[str, .
         ", ".join(spec.cameras) or "any",
         f"{spec.cfa} {spec.input_form}",
         f"{branch} (of {len(spec.branches)})" if branch else "-",
-        _ratio_text(spec.ratio_range),
+        _range_text(spec.ratio_range),
+        _range_text(isos) if isos else "-",
+        date[:10] if date else "-",
+        f"{gain:+.2f} dB" if gain is not None else "-",
         _size_text(size),
         place,
     )
     return record, row
 
 
+# What `led finetune` wrote down; in a file of anybody else's it may be missing, or nonsense.
+
+
+def _isos(spec: ModelSpec) -> tuple[float, float] | None:
+    """Lowest and highest ISO that the model was tuned at."""
+    isos = spec.training.get("isos")
+    if not isinstance(isos, list | tuple) or not isos or not all(map(_is_number, isos)):
+        return None
+    return min(isos), max(isos)
+
+
+def _date(spec: ModelSpec) -> str | None:
+    date = spec.training.get("date")
+    return date if isinstance(date, str) else None
+
+
+def _gain(spec: ModelSpec) -> float | None:
+    """PSNR on held crops over that of the un-tuned model, in dB."""
+    after, before = spec.training.get("psnr_after"), spec.training.get("psnr_before")
+    return after - before if _is_number(after) and _is_number(before) else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
+def _noise(lines: CameraLines) -> dict[str, object]:
+    """Say at the ends of the lines what the noise is there, in parts of white."""
+    shown: dict[str, object] = {}
+    for iso in sorted({lines.isos[0], lines.isos[-1]}):
+        noise = lines.at(iso)
+        if noise is not None:
+            gain, variance = noise.line
+            shown[f"ISO {iso:g}"] = f"gain {gain:.3g}, read noise {variance**0.5:.3g} (white: 1)"
+    return shown
+
+
 def _lines(record: Mapping[str, object], indent: str = "") -> list[str]:
     lines = []
     for key, value in record.items():
-        if isinstance(value, Mapping) and value:
-            lines += [f"{indent}{printable(key)}:", *_lines(value, indent + "  ")]
+        inside: list[str] = []
+        if isinstance(value, Mapping):
+            inside = _lines(value, indent + "  ")
+        elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
+            inside = [f"{indent}  - {printable(_inline(v))}" for v in value]
+        if inside:
+            lines += [f"{indent}{printable(key)}:", *inside]
         else:
             lines.append(f"{indent}{printable(key)}: {printable(_value_text(key, value))}")
     return lines
 
 
+def _inline(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_value_text(str(k), v)}" for k, v in value.items())
+    return str(value)
+
+
 def _value_text(key: str, value: object) -> str:
     if key == "ratio_range" and isinstance(value, tuple):
-        return _ratio_text(value)
+        return _range_text(value)
+    if key == "gain_on_held_crops" and isinstance(value, float):
+        return f"{value:+.2f} dB"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and key in ("parameters", "bytes"):
@@ -134,8 +229,8 @@ def _value_text(key: str, value: object) -> str:
     return "-" if value in ("", None) or value == {} else str(value)
 
 
-def _ratio_text(ratio_range: tuple[float, ...]) -> str:
-    return " to ".join(f"{r:g}" for r in ratio_range)
+def _range_text(ends: tuple[float, ...]) -> str:
+    return " to ".join(f"{v:g}" for v in dict.fromkeys(ends))
 
 
 def _size_text(size: float) -> str:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ledcli.errors import LedError, ModelError, UsageError
+from ledcli.errors import LedError, ModelError
 from ledcli.inference.anchor import anchored
 from ledcli.inference.device import (
     Precision,
@@ -18,10 +18,11 @@ from ledcli.inference.device import (
 )
 from ledcli.inference.fused import fuse_activations
 from ledcli.inference.greens import even_greens
-from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, tiled
+from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, check_tile, tiled
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.lines import CameraNoise
 from ledcli.photo.cfa import Phase
 from ledcli.zoo.modelfile import file_sha256, load_model
 
@@ -63,13 +64,13 @@ class Denoiser:
         self.spec, net = load_model(model)
         self.sha256 = file_sha256(model)
         self.name = f"{self.spec.name}/{branch}" if self.spec.branches else self.spec.name
+        self.branch = branch if self.spec.branches else ""
         if self.spec.branches:
             if branch not in self.spec.branches:
                 names = ", ".join(self.spec.branches)
                 raise ModelError(f"{model} has no CSA set '{branch}': choose one of {names}")
             net = deploy(net, branch)
-        if tile < 0 or 0 < tile < SMALLEST_TILE:
-            raise UsageError(f"a tile has {SMALLEST_TILE} pixels or more, not {tile}")
+        check_tile(tile)
         self.device = choose_device(device)
         self.precision: Precision = choose_precision(precision, self.device)
         self.net = prepared(net, self.device, self.precision)
@@ -84,7 +85,7 @@ class Denoiser:
         ratio: float = 1.0,
         *,
         phase: Phase = Phase.RGGB,
-        noise: NoiseLine | None = None,
+        noise: NoiseLine | CameraNoise | None = None,
         strength: float = 1.0,
     ) -> Planes:
         """Denoise one photo.
@@ -97,8 +98,9 @@ class Denoiser:
             Digital gain of the result.
         phase : Phase
             Of the mosaic that the planes are packed from.
-        noise : NoiseLine, optional
-            The photo's noise; otherwise the blind estimate.
+        noise : NoiseLine or CameraNoise, optional
+            The photo's noise, or what the camera's own lines say of it, black included; otherwise
+            the blind estimate.
         strength : float
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
 
@@ -112,14 +114,17 @@ class Denoiser:
         LedError
             The device's memory does not hold the smallest tile.
         """
+        given = planes
+        if isinstance(noise, CameraNoise):
+            planes, noise = noise.corrected(planes), noise.line
         noise = noise or estimate_noise(planes)
-        frame = torch.from_numpy(np.ascontiguousarray(planes, np.float32))
+        frame = _tensor(planes)
         clean = self._clean(frame, ratio, noise)
         if self.spec.input_form == "stabilised":
             clean = anchored(frame, clean, ratio, noise)
             clean = even_greens(clean, ratio, noise, phase)
         if strength < 1:
-            clean = (frame * ratio).lerp_(clean, strength)
+            clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()
 
     def _clean(self, frame: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
@@ -147,6 +152,10 @@ class Denoiser:
         # TF32 would round the layers that are float32 for a reason to ten bits.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
+
+
+def _tensor(planes: Planes) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(planes, np.float32))
 
 
 def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.Module:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ledcli import __version__
 from ledcli.errors import LedError, MetadataError, OutputError, UsageError
+from ledcli.inference.choice import Choice, Chooser, Named, camera_noise
 from ledcli.inference.engine import Denoiser
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.photo.cfa import pack, unpack
@@ -19,6 +20,7 @@ from ledcli.photo.files import atomic_write
 from ledcli.photo.inputs import FoundRaw
 from ledcli.photo.raw import RawPhoto, read_raw
 from ledcli.photo.render import png_bytes, render_rgb16, tiff_bytes
+from ledcli.zoo.pick import covers
 
 SUFFIX_OF_FORMAT = {"dng": ".dng", "png": ".png", "tiff": ".tif"}
 LARGEST_RATIO = 10_000.0
@@ -68,14 +70,20 @@ class Settings:
 
 @dataclass
 class Result:
-    """What became of one photo; ``error`` is None when all went well. Times are in seconds."""
+    """What became of one photo; ``error`` is None when all went well. Times are in seconds.
+
+    ``noise_from`` says where ``noise`` comes from: ``lines`` (the model's own, over ISO) or
+    ``blind`` (estimated from the photo).
+    """
 
     source: Path
     outputs: list[Path] = field(default_factory=list)
     error: Exception | None = None
-    warning: str | None = None
+    warnings: list[str] = field(default_factory=list)
     ratio: float | None = None
+    choice: Choice | None = None
     noise: NoiseLine | None = None
+    noise_from: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -127,12 +135,27 @@ def _key(path: Path) -> str:
     return str(path).casefold()
 
 
-def run(denoiser: Denoiser, jobs: Sequence[Job], settings: Settings) -> Iterator[Result]:
-    """Denoise photo after photo; a photo that fails is told of and does not stop the others."""
+def run(models: Denoiser | Chooser, jobs: Sequence[Job], settings: Settings) -> Iterator[Result]:
+    """Denoise photo after photo; a photo that fails is told of and does not stop the others.
+
+    Parameters
+    ----------
+    models : Denoiser or Chooser
+        One denoiser for all, or what chooses one for each photo (`inference.choice.PerPhoto`).
+    jobs : sequence of Job
+        From `plan`.
+    settings : Settings
+
+    Yields
+    ------
+    Result
+        One for each job, in their order.
+    """
+    chooser = Named(models) if isinstance(models, Denoiser) else models
     for job in jobs:
         result = Result(job.source)
         try:
-            _denoise(denoiser, job, settings, result)
+            _denoise(chooser, job, settings, result)
         except LedError as error:
             result.error = error
         except MemoryError:
@@ -146,38 +169,43 @@ def run(denoiser: Denoiser, jobs: Sequence[Job], settings: Settings) -> Iterator
         yield result
 
 
-def _denoise(denoiser: Denoiser, job: Job, settings: Settings, result: Result) -> None:
+def _denoise(chooser: Chooser, job: Job, settings: Settings, result: Result) -> None:
     clock = _Clock(result.seconds)
     photo = read_raw(job.source)
     result.ratio = settings.ratio_of(photo)
-    result.warning = _warning(denoiser, photo.path, result.ratio, settings)
     x = photo.normalised()
     planes = pack(x, photo.phase)
     clock.lap("decode")
-    result.noise = estimate_noise(planes)
+    denoiser, choice, warnings = chooser.choose(photo.exif, result.ratio)
+    result.choice = choice
+    result.warnings += [*warnings, *_warnings(denoiser, photo.path, result.ratio, settings)]
+    clock.lap("model")
+    own = camera_noise(denoiser.spec, photo.exif)
+    result.noise = own.line if own else estimate_noise(planes)
+    result.noise_from = "lines" if own else "blind"
     clock.lap("estimate")
     clean = denoiser.denoise(
-        planes, result.ratio, phase=photo.phase, noise=result.noise, strength=settings.strength
+        planes,
+        result.ratio,
+        phase=photo.phase,
+        noise=own or result.noise,
+        strength=settings.strength,
     )
     clock.lap("network")
     mosaic = unpack(clean, photo.phase, x.shape)
-    note = _note(denoiser, result.ratio, settings.strength)
-    dng = dng_bytes(photo, mosaic, software=SOFTWARE, note=note)
+    dng = dng_bytes(photo, mosaic, software=SOFTWARE, note=_note(choice, result, settings))
     for name, path in job.outputs.items():
         _write(path, dng if name == "dng" else _rendered(name, dng, photo))
         result.outputs.append(path)
     clock.lap("encode")
 
 
-def _warning(denoiser: Denoiser, path: Path, ratio: float, settings: Settings) -> str | None:
+def _warnings(denoiser: Denoiser, path: Path, ratio: float, settings: Settings) -> Iterator[str]:
     lowest, highest = denoiser.spec.ratio_range
-    if not lowest <= ratio <= highest:
-        return (
-            f"{path}: the model was trained for ratios {lowest:g} to {highest:g}, not {ratio:.3g}"
-        )
-    if settings.exposure is not None and ratio == 1:
-        return f"{path}: is as bright as the exposure asked for already: it keeps its brightness"
-    return None
+    if not covers(denoiser.spec.ratio_range, ratio):
+        yield f"{path}: the model was trained for ratios {lowest:g} to {highest:g}, not {ratio:.3g}"
+    elif settings.exposure is not None and ratio == 1:
+        yield f"{path}: is as bright as the exposure asked for already: it keeps its brightness"
 
 
 def existing(jobs: Sequence[Job]) -> list[Path]:
@@ -201,12 +229,15 @@ def _write(path: Path, data: bytes) -> None:
     atomic_write(path, data)
 
 
-def _note(denoiser: Denoiser, ratio: float, strength: float) -> dict[str, object]:
+def _note(choice: Choice, result: Result, settings: Settings) -> dict[str, object]:
     return {
-        "model": denoiser.name,
-        "sha256": denoiser.sha256,
-        "ratio": ratio,
-        "strength": strength,
+        "model": choice.model,
+        "set": choice.branch,
+        "sha256": choice.sha256,
+        "choice": choice.reason,
+        "noise": result.noise_from,
+        "ratio": result.ratio,
+        "strength": settings.strength,
         "version": __version__,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }

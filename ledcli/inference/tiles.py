@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ledcli.errors import UsageError
+
 TILE = 512
 """Side of a tile without its halo, plane pixels: what fits a processor's cache."""
 HALO = 64
@@ -15,6 +17,12 @@ HALO = 64
 model at ratio 300 a tile then differs from the whole frame by 2e-4 of white at most; 48 gave
 1.3e-3 and 32 gave 7e-3."""
 SMALLEST_TILE = 64
+
+
+def check_tile(side: int) -> None:
+    """Refuse a side that no tile can have; 0 is the whole frame. Raises UsageError."""
+    if side < 0 or 0 < side < SMALLEST_TILE:
+        raise UsageError(f"a tile has {SMALLEST_TILE} pixels or more, not {side}")
 
 
 class Window(NamedTuple):

@@ -99,12 +99,12 @@ def fold(
     Raises
     ------
     ModelError
-        When there is nothing to fold, or no such set.
+        When there is nothing to fold, or no such set; without the file's name.
     """
     if not spec.branches:
-        raise ModelError("it is a plain network already: there is nothing to fold")
+        raise ModelError("is a plain network already: there is nothing to fold")
     if branch not in spec.branches:
-        raise ModelError(f"it has no CSA set '{branch}': choose one of {', '.join(spec.branches)}")
+        raise ModelError(f"has no CSA set '{branch}': choose one of {', '.join(spec.branches)}")
     note: dict[str, Any] = {"set": branch, "omnr": spec.omnr, "version": ledcli.__version__}
     if source_sha256 is not None:
         note["source_sha256"] = source_sha256

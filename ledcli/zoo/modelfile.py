@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ledcli.errors import ModelError, OutputError
 from ledcli.photo.files import atomic_write
-from ledcli.zoo.header import METADATA_KEY, Header, TensorInfo, read_header
+from ledcli.zoo.header import MAX_HEADER_BYTES, METADATA_KEY, Header, TensorInfo, read_header
 from ledcli.zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def save_model(
         When there is such a file and it is not to be overwritten.
     ModelError
         When a tensor is missing, superfluous, of the wrong shape, not finite or, with `half`,
-        too large for float16.
+        too large for float16; when the description is longer than one may be.
     OutputError
         When the file cannot be written.
     """
@@ -105,6 +105,8 @@ def save_model(
     # One key only: safetensors writes several in random order, and the file's hash would change.
     metadata = {METADATA_KEY: json.dumps(spec.to_header(), allow_nan=False)}
     data = save(stored, metadata)
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
+        raise ModelError(f"{path}: its description has more than {MAX_HEADER_BYTES} bytes")
     if overwrite:
         atomic_write(path, data)
     else:

@@ -104,12 +104,7 @@ def _are_noise_lines(value: object) -> bool:
         ends = [value.at(iso) for iso in (value.isos[0], value.isos[-1])]
     except OverflowError:
         return False
-    return all(
-        end is not None
-        and all(0 < v <= 1 for v in end.line)
-        and all(abs(v) < 1 for v in end.offset)
-        for end in ends
-    )
+    return all(end is not None and all(0 < v <= 1 for v in end.line) for end in ends)
 
 
 RULES: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -138,7 +133,7 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "training": (_is_json_object, "a JSON object"),
     "noise_lines": (
         _are_noise_lines,
-        "lines over ISO that give gains and variances from 0 to 1 and offsets under 1",
+        "lines over ISO that give a gain and a variance above 0, up to 1",
     ),
     "format": (lambda v: v == FORMAT, f"{FORMAT}"),
 }

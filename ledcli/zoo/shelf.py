@@ -24,6 +24,7 @@ __all__ = [
     "ListedModel",
     "bundled_dir",
     "check_name",
+    "find_bundled",
     "find_model",
     "free_name",
     "install_model",
@@ -96,7 +97,13 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
         raise ModelError(
             f"no model is called '{text}'. There are: {known}; or give a path to a {SUFFIX} file."
         )
-    path, branch = names[text.lower()]
+    return find_bundled(text.lower())
+
+
+def find_bundled(name: str | None = None) -> FoundModel:
+    """Find the bundled model of a name in the registry, or the default; raises as `find_model`."""
+    registry = read_registry()
+    path, branch = registry.names[name or registry.default]
     if not path.is_file():
         raise ModelError(f"{path}: this bundled model is missing. Install led again.")
     branches = read_spec(path).branches

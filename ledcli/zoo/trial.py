@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ledcli.errors import ModelError
 from ledcli.nets.forms import FORMS
 from ledcli.noise.estimate import NoiseLine
 from ledcli.zoo.spec import ModelSpec
@@ -33,6 +34,11 @@ def network_inputs(
     Returns
     -------
     list of Tensors ``(1, in_planes, h, w)``
+
+    Raises
+    ------
+    ModelError
+        When a frame is smaller than the network takes.
     """
     multiple = int(getattr(net, "size_multiple", 1))
     form = FORMS[spec.input_form]
@@ -42,6 +48,11 @@ def network_inputs(
     inputs = [torch.randn(1, form.in_planes, *size, generator=generator) for size in sizes]
     for frame in (_made_up(7 * multiple, 9 * multiple, generator), *frames):
         rows, cols = (n // multiple * multiple for n in frame.shape[1:])
+        if not rows or not cols:
+            raise ModelError(
+                f"the network takes frames of {multiple} x {multiple} planes and more, "
+                f"not {' x '.join(map(str, frame.shape[1:]))}"
+            )
         seen: list[Tensor] = []
         line = [torch.tensor([v]) for v in (MADE_UP_RATIO, *MADE_UP_NOISE)]
         with torch.inference_mode():
