@@ -1,6 +1,7 @@
 """A tiny model with random weights, and short frames to give it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from ledcli.nets.repnr import convert
 from ledcli.nets.table import build
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.lines import CameraLines, Shading
 from ledcli.noise.physics import add_noise
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
@@ -16,30 +18,47 @@ PLANES = {"gain": 4, "stabilised": 9}
 
 
 def write_model(
-    path: Path, *, form: str = "stabilised", sets: tuple[str, ...] = ("a", "b")
+    path: Path,
+    *,
+    form: str = "stabilised",
+    sets: tuple[str, ...] = ("a", "b"),
+    seed: int = 3,
+    **description: Any,
 ) -> Path:
-    """Write a model file; its alignments differ from set to set."""
+    """Write a model file; its alignments differ from set to set.
+
+    `description` goes into the header: cameras, ratio_range, training, noise_lines...
+    """
     arguments = {"in_planes": PLANES[form], "channels": 4}
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     net = build("unet", arguments)
     net = convert(net, sets) if sets else net
     with torch.no_grad():
         for name, weight in net.named_parameters():
             if ".align_" in name:
                 weight.add_(0.2 * torch.randn_like(weight))
-    spec = ModelSpec(
-        name="tiny",
-        architecture="unet",
-        arguments=arguments,
-        input_form=form,
-        branches=sets,
-        ratio_range=(1.0, 300.0),
-        method="none",
-        licence="Apache-2.0",
-        source="tests",
-    )
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "architecture": "unet",
+        "arguments": arguments,
+        "input_form": form,
+        "branches": sets,
+        "ratio_range": (1.0, 300.0),
+        "method": "none",
+        "licence": "Apache-2.0",
+        "source": "tests",
+    }
+    spec = ModelSpec(**values | description)
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, spec, net.state_dict())
     return path
+
+
+def noise_lines(offset: float = 0.0, isos: tuple[float, float] = (400.0, 6400.0)) -> CameraLines:
+    """Lines of a made-up camera whose black is off by `offset` (of white) in every plane."""
+    grid = np.full((4, 1, 1), offset, np.float32)
+    shading = tuple(Shading(iso, grid) for iso in isos)
+    return CameraLines(isos, (1.0, float(np.log(1e-7))), (1.5, float(np.log(1e-10))), shading)
 
 
 def scene(rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:

@@ -171,7 +171,7 @@ def test_a_bad_photo_does_not_stop_the_others_and_no_source_is_touched(here, den
     assert sorted(p.name for p in (here / "denoised").iterdir()) == ["a.dng", "c.dng"]
     after = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in (here / "raw").iterdir()}
     assert after == before
-    assert set(first.seconds) == {"decode", "estimate", "network", "encode"}
+    assert set(first.seconds) == {"decode", "model", "estimate", "network", "encode"}
     assert first.ratio == 2.0 and first.noise.gain > 0
     (path,) = last.outputs
     again = read_raw(path)

@@ -21,6 +21,7 @@ from ledcli.zoo.modelfile import (
     read_spec,
     save_model,
 )
+from tests.inference.models import noise_lines
 
 SPEC = ModelSpec(
     name="tiny",
@@ -38,6 +39,9 @@ SPEC = ModelSpec(
     licence="CC-BY-4.0",
     source="tests",
 )
+
+
+LINES = noise_lines().to_json()
 
 
 def tiny_net(spec=SPEC):
@@ -108,6 +112,48 @@ def test_a_saved_model_is_loaded_with_the_same_function(tmp_path, branches, omnr
     x = torch.rand(1, 4, 16, 16)
     assert torch.equal(loaded(x), net(x))
     assert not loaded.training
+
+
+def test_noise_lines_are_kept_and_left_out_where_there_are_none(tmp_path):
+    lines = noise_lines(0.0125)
+    spec = dataclasses.replace(SPEC, noise_lines=lines)
+    save_model(tmp_path / "m.safetensors", spec, tiny_net().state_dict())
+    loaded = read_spec(tmp_path / "m.safetensors").noise_lines
+    assert loaded.to_json() == lines.to_json()
+    assert loaded.at(800).line == pytest.approx(lines.at(800).line)
+    assert loaded.at(800).grid.flat[0] == pytest.approx(0.0125)
+    assert "noise_lines" not in SPEC.to_header()
+
+
+def test_a_description_longer_than_can_be_read_is_not_written(tmp_path):
+    spec = dataclasses.replace(SPEC, training={"log": "x" * (5 << 20)})
+    with pytest.raises(ModelError, match="description"):
+        save_model(tmp_path / "m.safetensors", spec, tiny_net().state_dict())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_stays_where_it_is_not_to_be_overwritten(tmp_path, model):
+    before, state = model.read_bytes(), tiny_net().state_dict()
+    with pytest.raises(FileExistsError):
+        save_model(model, SPEC, state, overwrite=False)
+    assert model.read_bytes() == before
+    save_model(tmp_path / "new.safetensors", SPEC, state, overwrite=False)
+    assert load_model(tmp_path / "new.safetensors")[0] == SPEC
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.safetensors", model.name]
+
+
+def test_a_new_file_is_written_on_a_disk_without_hard_links_too(tmp_path, model, monkeypatch):
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    before, state = model.read_bytes(), tiny_net().state_dict()
+    with pytest.raises(FileExistsError):
+        save_model(model, SPEC, state, overwrite=False)
+    assert model.read_bytes() == before
+    save_model(tmp_path / "new.safetensors", SPEC, state, overwrite=False)
+    assert load_model(tmp_path / "new.safetensors")[0] == SPEC
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.safetensors", model.name]
 
 
 def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path, model):
@@ -292,6 +338,15 @@ def test_weights_of_another_type_are_refused(model):
         ({"omnr": 1}, "omnr"),
         ({"branches": [], "omnr": True}, "omnr"),
         ({"cameras": [1]}, "cameras"),
+        ({"noise_lines": 3}, "noise_lines"),
+        ({"noise_lines": {}}, "noise_lines"),
+        ({"noise_lines": LINES | {"isos": [400, 100]}}, "noise_lines"),
+        ({"noise_lines": LINES | {"isos": [10**400, 10**401]}}, "noise_lines"),
+        ({"noise_lines": LINES | {"gain": [900.0, 900.0]}}, "noise_lines"),
+        ({"noise_lines": LINES | {"variance": [0.0, -900.0]}}, "noise_lines"),
+        ({"noise_lines": LINES | {"gain": [0.0, 1.0]}}, "noise_lines"),
+        ({"noise_lines": LINES | {"shading": [[1]]}}, "noise_lines"),
+        ({"noise_lines": LINES, "cfa": "xtrans", "planes": 9}, "bayer"),
         ({"name": "../../etc"}, "name"),
         ({"name": "Sony\x1b[31m"}, "name"),
     ],

@@ -1,15 +1,16 @@
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import ledcli
-from ledcli.errors import ModelError
+from ledcli.errors import ModelError, OutputError
 from ledcli.nets import repnr, table
-from ledcli.zoo import shelf
-from ledcli.zoo.modelfile import ModelSpec, save_model
+from ledcli.zoo import modelfile, shelf
+from ledcli.zoo.modelfile import ModelSpec, read_spec, save_model
 
 SPEC = ModelSpec(
     name="bayer",
@@ -30,7 +31,7 @@ def write_model(path, spec=SPEC):
     net = table.build(spec.architecture, spec.arguments)
     if spec.branches:
         net = repnr.convert(net, spec.branches)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, spec, net.state_dict())
     return path
 
@@ -139,3 +140,141 @@ def test_the_home_of_installed_models_can_be_moved(monkeypatch, tmp_path):
     assert shelf.installed_dir() == tmp_path / "models"
     monkeypatch.delenv("LED_HOME")
     assert shelf.installed_dir().parts[-2:] == ("led", "models")
+
+
+# Installing and removing.
+
+
+def state_of(spec=SPEC):
+    return repnr.convert(table.build(spec.architecture, spec.arguments), spec.branches).state_dict()
+
+
+def test_an_installed_model_is_found_under_its_name(bundled, installed):
+    path = shelf.install_model("my-camera", SPEC, state_of())
+    assert path == installed / "my-camera.safetensors"
+    assert shelf.find_model("My-Camera") == (path, "generic")
+    assert read_spec(path) == dataclasses.replace(SPEC, name="my-camera")
+    assert [p.name for p in installed.iterdir()] == ["my-camera.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "My-Camera",
+        "../up",
+        "a/b",
+        "a b",
+        ".hidden",
+        "-x",
+        "x" * 65,
+        "caf\u00e9",
+        "a\nb",
+        "a.safetensors",
+    ],
+)
+def test_what_cannot_name_a_model_is_refused_in_one_line(bundled, installed, name):
+    for refuse in (shelf.check_name, shelf.free_name):
+        with pytest.raises(ModelError, match="cannot name a model") as caught:
+            refuse(name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="cannot name a model"):
+        shelf.install_model(name, SPEC, state_of())
+    assert not installed.exists()
+
+
+def test_a_name_that_is_taken_is_refused(bundled, installed):
+    with pytest.raises(ModelError, match="'sony' is a bundled model"):
+        shelf.install_model("sony", SPEC, state_of())
+    path = shelf.install_model("mine", SPEC, state_of())
+    before = path.read_bytes()
+    other = dataclasses.replace(SPEC, method="other")
+    with pytest.raises(ModelError, match="led models rm mine"):
+        shelf.install_model("mine", other, state_of())
+    assert path.read_bytes() == before
+
+
+def test_the_first_free_name(bundled, installed):
+    assert shelf.free_name("mine") == "mine"
+    write_model(installed / "mine.safetensors")
+    assert shelf.free_name("mine") == "mine-2"
+    write_model(installed / "MINE-2.safetensors")
+    assert shelf.free_name("mine") == "mine-3"
+    assert shelf.free_name("sony") == "sony-2"
+    long = "x" * 64
+    write_model(installed / f"{long}.safetensors")
+    assert shelf.free_name(long) == "x" * 62 + "-2"
+
+
+def test_of_two_that_install_one_name_at_once_one_succeeds(bundled, installed, monkeypatch):
+    """Both find the name free; the other's file comes while this one is being written."""
+    write = modelfile.atomic_write
+
+    def slow_write(path, data):
+        write(path, data)
+        if not (installed / "mine.safetensors").exists():
+            (installed / "mine.safetensors").write_bytes(b"the other's")
+
+    monkeypatch.setattr(modelfile, "atomic_write", slow_write)
+    with pytest.raises(ModelError, match="installed meanwhile"):
+        shelf.install_model("mine", SPEC, state_of())
+    assert [p.name for p in installed.iterdir()] == ["mine.safetensors"]
+    assert (installed / "mine.safetensors").read_bytes() == b"the other's"
+
+
+def test_many_that_install_one_name_at_once(bundled, installed):
+    def install(number):
+        try:
+            return shelf.install_model(
+                "mine", dataclasses.replace(SPEC, method=f"run {number}"), state_of()
+            )
+        except ModelError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(install, range(4)))
+    assert len([path for path in done if path]) == 1
+    assert [p.name for p in installed.iterdir()] == ["mine.safetensors"]
+    winner = next(number for number, path in enumerate(done) if path)
+    assert read_spec(installed / "mine.safetensors").method == f"run {winner}"
+
+
+def test_nothing_is_installed_of_a_model_that_is_wrong(bundled, installed):
+    state = state_of()
+    del state["conv10_1.bias"]
+    with pytest.raises(ModelError, match="conv10_1"):
+        shelf.install_model("mine", SPEC, state)
+    assert list(installed.iterdir()) == []
+
+
+def test_a_home_that_cannot_be_made_is_one_line(bundled, led_home):
+    (led_home / "models").write_text("a file")
+    with pytest.raises(OutputError, match="LED_HOME"):
+        shelf.install_model("mine", SPEC, state_of())
+
+
+def test_an_installed_model_is_removed_damaged_or_not(bundled, installed):
+    path = write_model(installed / "mine.safetensors")
+    assert shelf.remove_model("Mine") == path
+    (installed / "sony.safetensors").write_bytes(b"damaged")
+    shelf.remove_model("sony")
+    assert list(installed.iterdir()) == []
+    assert (bundled / "bayer.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "name,words",
+    [
+        ("sony", "comes with led"),
+        ("Generic", "comes with led"),
+        ("none", "no installed model is called 'none'. There are: mine."),
+        ("../models/mine", "no installed model"),
+        ("mine.safetensors", "no installed model"),
+    ],
+)
+def test_only_installed_models_are_removed(bundled, installed, name, words):
+    path = write_model(installed / "mine.safetensors")
+    with pytest.raises(ModelError, match=words):
+        shelf.remove_model(name)
+    assert path.is_file()
+    assert (bundled / "bayer.safetensors").is_file()

@@ -1,0 +1,179 @@
+import json
+import os
+
+import pytest
+
+from ledcli.errors import ModelError
+from ledcli.zoo import bundled
+from ledcli.zoo.pick import covers, is_camera, pick_model
+from tests.inference.models import write_model
+
+SONY = ("SONY ILCE-7SM2", "SONY")
+NIKON = ("NIKON D850", "NIKON CORPORATION")
+FUJI = ("FUJIFILM X-H2", "FUJIFILM")
+
+
+@pytest.fixture(autouse=True)
+def come_with_led(tmp_path, monkeypatch):
+    """A bundled file with sets for two makers; its registry names a third as well."""
+    folder = tmp_path / "bundled"
+    write_model(folder / "bayer.safetensors", sets=("generic", "sony", "nikon"))
+    names = ["generic", "sony", "nikon", "canon"]
+    (folder / "registry.json").write_text(
+        json.dumps(
+            {"default": "generic", "models": [{"file": "bayer.safetensors", "names": names}]}
+        )
+    )
+    monkeypatch.setattr(bundled, "bundled_dir", lambda: folder)
+    return folder / "bayer.safetensors"
+
+
+@pytest.fixture
+def install(led_home):
+    """Put a tuned model on the shelf."""
+
+    def put(name, camera=SONY[0], ratios=(100.0, 300.0), date="2026-11-20T20:00:00+00:00", **how):
+        training = {} if date is None else {"date": date}
+        return write_model(
+            led_home / "models" / f"{name}.safetensors",
+            **{"sets": (), "cameras": (camera,), "ratio_range": ratios, "training": training} | how,
+        )
+
+    return put
+
+
+def test_the_tuned_model_of_the_camera_goes_first(install, come_with_led):
+    path = install("mine")
+    picked = pick_model(*SONY, 100)
+    assert picked[:3] == (path, "", "mine")
+    assert "SONY ILCE-7SM2" in picked.reason and "2026-11-20" in picked.reason
+    assert picked.warnings == ()
+    assert pick_model(*NIKON, 100).path == come_with_led
+
+
+def test_an_unfolded_tuned_model_stands_for_its_first_set(install):
+    install("mine", sets=("target", "other"))
+    assert pick_model(*SONY, 100).branch == "target"
+
+
+@pytest.mark.parametrize(
+    "ratio,tuned",
+    [(1, False), (78, False), (80, True), (100, True), (300, True), (375, True), (380, False)],
+)
+def test_its_ratios_must_cover_the_photo_s_to_a_third_of_a_stop(install, ratio, tuned):
+    install("mine")
+    assert (pick_model(*SONY, ratio).name == "mine") == tuned
+    assert covers((100.0, 300.0), ratio) == tuned
+
+
+def test_the_newest_is_taken_by_its_date_and_not_by_its_name_or_file(install):
+    old = install("z-old", date="2026-11-20T20:00:00Z")
+    install("a-new", date="2026-11-20T21:30:00+01:00")
+    os.utime(old, (4e9, 4e9))
+    assert pick_model(*SONY, 100).name == "a-new"
+    install("newest", date="2026-11-21T00:00:00")  # no zone: UTC
+    assert pick_model(*SONY, 100).name == "newest"
+    # The newest counts among those that cover the ratio.
+    install("other-ratio", ratios=(1.0, 20.0), date="2027-01-01")
+    assert pick_model(*SONY, 100).name == "newest"
+    assert pick_model(*SONY, 10).name == "other-ratio"
+
+
+@pytest.mark.parametrize("date", [None, "last tuesday", 5, "9999-99-99"])
+def test_without_a_date_the_file_s_own_counts(install, date):
+    install("dated", date="2020-01-01")
+    undated = install("undated", date=date)
+    os.utime(undated, (1_700_000_000, 1_700_000_000))  # November 2023
+    assert pick_model(*SONY, 100).name == "undated"
+    os.utime(undated, (1_000_000_000, 1_000_000_000))  # September 2001
+    assert pick_model(*SONY, 100).name == "dated"
+
+
+@pytest.mark.parametrize(
+    "camera,make,named",
+    [
+        ("SONY ILCE-7SM2", "SONY", "Sony ILCE-7SM2"),
+        ("SONY ILCE-7SM2", "SONY", "ILCE-7SM2"),
+        ("SONY ILCE-7SM2", "SONY", "  sony   ilce-7sm2 "),
+        ("SONY ILCE-7SM2", "SONY", "SONY SONY ILCE-7SM2"),
+        ("NIKON D850", "NIKON CORPORATION", "NIKON CORPORATION NIKON D850"),
+        ("NIKON D850", "NIKON CORPORATION", "Nikon D850"),
+        ("Canon EOS 700D", "Canon", "CANON EOS 700D"),
+        ("Canon EOS 700D", None, "Canon EOS 700D"),
+    ],
+)
+def test_a_camera_is_known_however_it_is_spelt(install, camera, make, named):
+    assert is_camera(camera, make, ["something else", named])
+    install("mine", camera=named)
+    assert pick_model(camera, make, 100).name == "mine"
+
+
+@pytest.mark.parametrize(
+    "camera,make,named",
+    [
+        ("SONY ILCE-7SM2", "SONY", "SONY ILCE-7SM3"),
+        ("SONY ILCE-7SM2", "SONY", "SONY"),
+        ("Canon G9", "Canon", "Panasonic G9"),
+        ("Canon EOS 70D", "Canon", "Canon EOS 700D"),
+        ("Canon", "Canon", "Canon EOS 700D"),
+        (None, None, "Canon EOS 700D"),
+        (None, "Canon", "Canon"),
+        ("", "", ""),
+    ],
+)
+def test_another_camera_is_not_taken_for_it(camera, make, named):
+    assert not is_camera(camera, make, [named])
+
+
+def test_without_a_tuned_model_the_maker_s_set_serves(install, come_with_led):
+    install("mine")
+    for (camera, make), branch in ((NIKON, "nikon"), (("SONY DSLR-A900", "Sony"), "sony")):
+        picked = pick_model(camera, make, 100)
+        assert picked[:3] == (come_with_led, branch, branch)
+        assert "maker" in picked.reason
+
+
+@pytest.mark.parametrize(
+    "camera,make", [FUJI, (None, None), ("Canon EOS 5D", "Canon"), ("X", "   ")]
+)
+def test_else_the_default_also_where_the_file_lacks_the_set_that_is_named(
+    camera, make, come_with_led
+):
+    picked = pick_model(camera, make, 100)
+    assert picked[:3] == (come_with_led, "generic", "generic")
+    assert "default" in picked.reason
+
+
+def test_a_model_that_is_for_any_camera_is_not_picked_by_itself(install, come_with_led):
+    install("any", cameras=())
+    assert pick_model(*FUJI, 100).path == come_with_led
+
+
+def test_an_installed_maker_s_name_does_not_hide_the_bundled_set(install, come_with_led):
+    install("nikon", camera="Nikon D5")
+    assert pick_model(*NIKON, 100).path == come_with_led
+
+
+def test_a_damaged_model_is_passed_over_with_a_warning(install):
+    install("good")
+    bad = install("newer", date="2027-01-01")
+    bad.write_bytes(bad.read_bytes()[:-10])
+    picked = pick_model(*SONY, 100)
+    assert picked.name == "good"
+    (warning,) = picked.warnings
+    assert "newer.safetensors" in warning and "cut off" in warning and "\n" not in warning
+    assert pick_model(*FUJI, 100).warnings == picked.warnings
+
+
+def test_models_can_be_left_out(install):
+    path = install("newer", date="2027-01-01")
+    install("older")
+    assert pick_model(*SONY, 100, without={path}).name == "older"
+
+
+def test_when_the_bundled_file_is_missing_a_tuned_model_still_serves(install, come_with_led):
+    come_with_led.unlink()
+    install("mine")
+    assert pick_model(*SONY, 100).name == "mine"
+    with pytest.raises(ModelError, match="Install led again"):
+        pick_model(*NIKON, 100)
