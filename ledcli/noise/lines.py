@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.noise.estimate import NoiseLine
-from ledcli.noise.shading import Shading, enlarged
+from ledcli.noise.shading import Shading, enlarged, interpolated
 
 LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES = 1e3, 1e8, 1.0, 4096
 """No slope or intercept, ISO, shading (of white) or number of nodes is larger: a file that says so
@@ -82,16 +82,7 @@ class CameraLines:
         gain, variance = (
             math.exp(slope * place + intercept) for slope, intercept in (self.gain, self.variance)
         )
-        return CameraNoise(NoiseLine(gain, variance), self._grid(iso))
-
-    def _grid(self, iso: float) -> NDArray[np.float32]:
-        known = [s.iso for s in self.shading]
-        after = int(np.searchsorted(known, iso).clip(1, max(len(known) - 1, 1)))
-        low, high = self.shading[after - 1], self.shading[min(after, len(known) - 1)]
-        if high.iso == low.iso:
-            return low.grid
-        share = np.float32(np.clip((iso - low.iso) / (high.iso - low.iso), 0, 1))
-        return low.grid + share * (high.grid - low.grid)
+        return CameraNoise(NoiseLine(gain, variance), interpolated(self.shading, iso))
 
     def to_json(self) -> dict[str, Any]:
         """Return the lines as JSON values."""

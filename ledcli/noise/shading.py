@@ -71,6 +71,24 @@ def pair_shading(iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[f
     return Shading(iso, (mean * sure.clip(0)).astype(np.float32)[:, None, None])
 
 
+def interpolated(shading: Sequence[Shading], iso: float) -> Planes:
+    """Return the grid at an ISO: linear in it between two measured ones, beyond them the nearest.
+
+    Parameters
+    ----------
+    shading : sequence of Shading
+        By rising ISO, one or more.
+    iso : float
+    """
+    known = [s.iso for s in shading]
+    after = int(np.searchsorted(known, iso).clip(1, max(len(known) - 1, 1)))
+    low, high = shading[after - 1], shading[min(after, len(known) - 1)]
+    if high.iso == low.iso:
+        return low.grid
+    share = np.float32(np.clip((iso - low.iso) / (high.iso - low.iso), 0, 1))
+    return low.grid + share * (high.grid - low.grid)
+
+
 def enlarged(grid: Planes, shape: tuple[int, ...]) -> Planes:
     """Spread nodes ``(4, rows, cols)`` over a frame ``(4, h, w)``, linearly between their middles.
 
@@ -90,12 +108,14 @@ def enlarged(grid: Planes, shape: tuple[int, ...]) -> Planes:
 
 
 def _cell_means(planes: Planes) -> Planes:
-    counts = [max(1, min(n, s // SMALLEST_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)]
+    counts = [
+        max(1, min(n, s // SMALLEST_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)
+    ]
     middle = np.median(planes, axis=(1, 2), keepdims=True)
     spread = 1.4826 * np.median(np.abs(planes - middle), axis=(1, 2), keepdims=True)
     kept = planes.clip(middle - OUTLIER * spread, middle + OUTLIER * spread)
     for axis, count in enumerate(counts, start=1):
         edges = np.linspace(0, kept.shape[axis], count + 1).round().astype(np.int64)
-        sizes = np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))
-        kept = np.add.reduceat(kept, edges[:-1], axis, dtype=np.float64) / sizes
+        widths = np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))
+        kept = np.add.reduceat(kept, edges[:-1], axis, dtype=np.float64) / widths
     return kept.astype(np.float32)

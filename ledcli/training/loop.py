@@ -6,7 +6,7 @@ an exponential moving average (EMA) of the weights, checkpoints that survive a k
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
-from ledcli.training.schedule import LogLine, Schedule
+from ledcli.training.schedule import ALL, LogLine, Schedule
 
 
 class Method(Protocol):
@@ -47,6 +47,8 @@ class Trainer:
         Autocast to bfloat16.
     seed : int
         Seed of all that is drawn.
+    groups : mapping of str to parameters, optional
+        The groups that the schedule's phases name; without it all are one group.
     """
 
     def __init__(
@@ -58,14 +60,18 @@ class Trainer:
         *,
         bf16: bool,
         seed: int = 0,
+        groups: Mapping[str, list[nn.Parameter]] | None = None,
     ) -> None:
         # torch's type stubs do not know this argument of Module.to.
         self.net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method, self.schedule, self.device, self.bf16 = method, schedule, device, bf16
-        self.trained = [p for p in self.net.parameters() if p.requires_grad]
+        if groups is None:
+            groups = {ALL: [p for p in self.net.parameters() if p.requires_grad]}
+        self.trained: list[Tensor] = [p for group in groups.values() for p in group]
         self.average = [p.detach().clone() for p in self.trained]
         # A CSA set that was not drawn has no gradient and is left alone by Adam.
-        self.optimiser = torch.optim.Adam(self.trained, lr=schedule.learning_rate, fused=True)
+        named = [{"params": group, "name": name} for name, group in groups.items()]
+        self.optimiser = torch.optim.Adam(named, lr=schedule.learning_rate, fused=True)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.step, self.seconds = 0, 0.0
 
@@ -75,6 +81,7 @@ class Trainer:
         recipe: str = "",
         log_every: int = 50,
         checkpoint_every: float = 180,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine]:
         """Train to the end of the schedule; yield a log line now and then.
 
@@ -88,6 +95,8 @@ class Trainer:
             Steps between log lines.
         checkpoint_every : float
             Seconds between checkpoints; the method validates then too.
+        stop : callable
+            Asked after every step: when it says so, a checkpoint is written and the run ends.
 
         Raises
         ------
@@ -105,6 +114,10 @@ class Trainer:
             before = now
             done_before, progress = progress, self.schedule.progress(self.step, self.seconds)
             ended = progress >= 1
+            if not ended and stop():
+                if checkpoint is not None:
+                    self.save(checkpoint, recipe)
+                return
             due = now - last_saved > checkpoint_every or ended
             if self.step % log_every and not due:
                 continue
@@ -131,8 +144,12 @@ class Trainer:
                 last_saved = time.monotonic()
 
     def _one_step(self, progress: float) -> Tensor:
+        rates = self.schedule.rates(self.step, progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule.rate(self.step, progress)
+            trains = group["name"] in rates
+            group["lr"] = rates.get(group["name"], 0.0)
+            for weight in group["params"]:
+                weight.requires_grad_(trains)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.method.loss(self.net, progress, self.generator)

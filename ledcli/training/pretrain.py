@@ -6,7 +6,7 @@ cameras, and trains that CSA and the shared weights.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,10 @@ from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.crops import FULL_SCALE, load_crops
 from ledcli.training.draws import Batch, Draws, Recipe, short_frames
 from ledcli.training.loop import Trainer
+from ledcli.training.losses import charbonnier
 from ledcli.training.schedule import LogLine, Schedule
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
-CHARBONNIER = 0.5
-"""Half a standard deviation of noise: a square below, an absolute value above. Closer to the mean
-than to the median, so that dim light is not darkened."""
 VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 
 
@@ -82,7 +80,7 @@ class Pretraining:
         gain, t0 = electron_scale(*(e.reshape(-1, 1, 1, 1) for e in self._mistaken(batch)))
         denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
         target = stabilise(clean / (gain * ratio.reshape(-1, 1, 1, 1)), t0)
-        return ((denoised - target).square() + CHARBONNIER**2).sqrt().mean() - CHARBONNIER
+        return charbonnier(denoised - target).mean()
 
     def _mistaken(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Make the noise lines wrong as the blind estimate is, so that the network forgives it."""
@@ -202,7 +200,7 @@ def pretrain(
             show(line)
     training = {
         "recipe": json.loads(recipe.text()),
-        "schedule": asdict(schedule),
+        "schedule": schedule.as_json(),
         "iterations": trainer.step,
         "seconds": round(trainer.seconds),
         "version": __version__,

@@ -2,7 +2,19 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+ALL = "all"
+"""The group of parameters that a schedule without phases trains."""
+
+
+class Phase(NamedTuple):
+    """A part of a training: up to which progress, and the groups it trains at which peak rates."""
+
+    until: float
+    rates: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,8 @@ class Schedule:
         Time budget: progress is then whichever of the two is further.
     learning_rate : float
         Peak rate of Adam; cosine to a hundredth of it.
+    phases : tuple of Phase
+        Parts with groups and rates of their own, each a cosine; they go before `learning_rate`.
     warm_up : int
         Steps over which the rate rises to its peak.
     clip : float
@@ -31,16 +45,33 @@ class Schedule:
     warm_up: int = 200
     clip: float = 1.0
     ema: float = 0.999
+    phases: tuple[Phase, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the schedule as JSON values, for the record."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the part of the training that is done, 0 to 1."""
         by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
         return min(1.0, max(step / self.iterations, by_time))
 
-    def rate(self, step: int, progress: float) -> float:
-        """Return the learning rate of a step."""
+    def rates(self, step: int, progress: float) -> dict[str, float]:
+        """Return the learning rate of each group that a step trains."""
+        begun = 0.0
+        for phase in self.phases or (Phase(1.0, {ALL: self.learning_rate}),):
+            if progress < phase.until or phase.until >= 1:
+                break
+            begun = phase.until
         rise = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
-        return self.learning_rate * rise * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+        share = (progress - begun) / (phase.until - begun)
+        fall = 0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2
+        return {group: peak * rise * fall for group, peak in phase.rates.items()}
+
+    def rate(self, step: int, progress: float) -> float:
+        """Return the highest learning rate of a step."""
+        return max(self.rates(step, progress).values())
 
 
 @dataclass(frozen=True)

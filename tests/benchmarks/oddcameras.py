@@ -39,6 +39,8 @@ TILES = (3, 3)
 """A frame of a pair is a wall of so many photographs: 14.7 million pixels, as a camera has."""
 SIZE = (960, 1440)
 """Pixels that are used of each, the same of all."""
+FRAME = tuple(size * count // 2 for size, count in zip(SIZE, TILES, strict=True))
+"""Size of a frame in plane pixels."""
 
 Planes = NDArray[np.float32]
 
@@ -99,21 +101,18 @@ class OddCamera:
         return noise
 
     def _pattern(self, rows: int, cols: int) -> Tensor:
-        """Shading of the sensor's top left ``(4, rows, cols)``, standard deviation 1 over it all."""
+        """Shading of the top left ``(4, rows, cols)``, standard deviation 1 over the frame."""
         return self._whole_pattern[:, :rows, :cols]
 
     @cached_property
     def _whole_pattern(self) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
         nodes = torch.randn(1, 4, SHADING_NODES, SHADING_NODES, generator=generator)
-        shape = [n * t // 2 for n, t in zip(SIZE, TILES, strict=True)]
-        whole = F.interpolate(nodes, shape, mode="bicubic", align_corners=True)[0]
+        whole = F.interpolate(nodes, FRAME, mode="bicubic", align_corners=True)[0]
         return (whole - whole.mean()) / whole.std()
 
 
-def _camera(
-    name: str, shape: float, read: tuple[float, float], row: tuple[float, float]
-) -> Camera:
+def _camera(name: str, shape: float, read: tuple[float, float], row: tuple[float, float]) -> Camera:
     return Camera(
         name=name,
         gain_range=(0.05, 64.0),

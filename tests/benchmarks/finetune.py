@@ -1,0 +1,332 @@
+"""What fine-tuning gives: odd cameras, tuned with two pairs per ratio, with one, or wrong ones.
+
+    python tests/benchmarks/finetune.py
+    python tests/benchmarks/finetune.py --cameras rows --variants two,led
+
+Each tuning takes some minutes. Every result is kept in results/finetune.json as it is there, and
+a run goes on with what is missing for this model and recipe; --anew forgets what is there.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from checkout import RESULTS, SHARED
+from oddcameras import (
+    BANDING,
+    CAMERAS,
+    FRAME,
+    HOT,
+    LONG_ISO,
+    SIZE,
+    TILES,
+    OddCamera,
+    Planes,
+    wall,
+)
+from protocol import PHOTOS, photos, score
+from report import context, head, keep, table
+
+from ledcli.inference.device import choose_device, choose_precision
+from ledcli.inference.engine import Denoiser
+from ledcli.noise.cameras import CALIBRATED_WHITE
+from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.lines import CameraLines
+from ledcli.noise.physics import add_noise
+from ledcli.noise.shading import enlarged
+from ledcli.training.draws import Batch
+from ledcli.training.fewshot import Shot, few_shot
+from ledcli.training.finetune import TARGET, FineTuning, Recipe, groups, prepare, schedule_of
+from ledcli.training.loop import Trainer
+from ledcli.zoo.modelfile import file_sha256, load_model, save_model
+from ledcli.zoo.shelf import find_model
+
+RATIOS = (100.0, 300.0)
+LOW, HIGH = 400.0, 6400.0
+TEST_ISOS = (400.0, 1600.0, 6400.0)
+DARKS_PER_ISO = 2
+SETS = {
+    "two": ((LOW, HIGH), "two pairs per ratio"),
+    "one": ((HIGH,), "one pair per ratio"),
+    "one-iso": ((HIGH, HIGH), "two pairs of one ISO"),
+}
+"""Variants that differ in the pairs: ISOs of the pairs of each ratio."""
+VARIANTS = {
+    "noisy": "noisy input",
+    "untuned": "un-tuned, blind",
+    **{name: text for name, (_, text) in SETS.items()},
+    "rival": "calibrated rival",
+    "led": "two pairs, LED's schedule",
+    "augmented": "two pairs, shot-noise augmentation",
+    "quadruple": "two pairs, four times the pixels",
+    "shaded-untuned": "dark shading: un-tuned",
+    "shaded": "dark shading: two pairs",
+    "shaded-darks": "dark shading: two pairs and dark frames",
+}
+EVERYWHERE = ("noisy", "untuned", "two", "one", "one-iso", "rival", "led")
+"""Variants that are run on every camera; the others on one."""
+FOLDERS = ("matheus_unsplash", "oceanic_pexels", "budgie", "trident_pexels")
+START = "generic"
+
+
+def main() -> None:
+    """Run what is missing, print and keep."""
+    options = _options()
+    cameras = [c for c in CAMERAS if options.cameras is None or c.name in options.cameras]
+    variants = list(VARIANTS) if options.variants is None else options.variants.split(",")
+    device = choose_device(options.device)
+    bench = Bench(options.photos, device, choose_precision("auto", device) == "bf16", options)
+    done: dict[str, Any] = {}
+    if options.json.is_file() and not options.anew:
+        done = json.loads(options.json.read_text())["runs"]
+    for camera in cameras:
+        for variant in variants:
+            if variant not in EVERYWHERE and camera.name != options.extras:
+                continue
+            key = f"{camera.name}: {variant}"
+            if done.get(key, {}).get("made with") == bench.identity(variant):
+                continue
+            done[key] = bench.run(camera, variant)
+            print(f"{key}: {_summary(done[key])}", file=sys.stderr, flush=True)
+            about = context() | {"device": str(device), "model_sha256": bench.sha256}
+            keep(options.json, about | {"runs": done}, _markdown(about, done))
+    print(options.json.with_suffix(".md").read_text())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cameras", type=lambda text: text.split(","), help="by commas")
+    parser.add_argument("--variants", help=f"by commas, of {', '.join(VARIANTS)}")
+    parser.add_argument("--extras", default="rows", help="camera of the variants run on one only")
+    parser.add_argument("--photos", type=Path, default=SHARED / "clean")
+    parser.add_argument("--iterations", type=int, default=Recipe().iterations)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, default=RESULTS / "finetune.json")
+    parser.add_argument("--anew", action="store_true", help="do what is done already again")
+    return parser.parse_args()
+
+
+Look = Callable[[Planes, float], tuple[Planes, NoiseLine]]
+"""How a frame of an ISO is looked at: the frame with black where it belongs, and its noise."""
+
+
+class Bench:
+    """Tunes and measures on one device."""
+
+    def __init__(
+        self, folder: Path, device: torch.device, bf16: bool, options: argparse.Namespace
+    ) -> None:
+        self.device, self.bf16, self.iterations = device, bf16, options.iterations
+        self.model = find_model(START).path
+        self.sha256 = file_sha256(self.model)
+        self.scenes = _scenes(folder / "train")
+        self.tests = photos(folder / "eval" / "kodak")
+        self.untuned = Denoiser(self.model, START, device=str(device))
+
+    def recipe(self, variant: str) -> Recipe:
+        """Return how a variant is tuned."""
+        plain = Recipe(iterations=self.iterations)
+        changes: dict[str, dict[str, Any]] = {
+            "led": {"schedule": "led"},
+            "augmented": {"shot_noise": 0.5},
+            "quadruple": {"batch": 4 * plain.batch},
+        }
+        return Recipe(**(asdict(plain) | changes.get(variant, {})))
+
+    def identity(self, variant: str) -> dict[str, Any]:
+        """Return what a kept result must have been made with to count."""
+        return {"model": self.sha256[:12], "recipe": asdict(self.recipe(variant)), "start": START}
+
+    def run(self, camera: OddCamera, variant: str) -> dict[str, Any]:
+        """Tune if the variant is tuned, and measure it in every cell."""
+        before = time.monotonic()
+        if variant.startswith("shaded"):
+            camera = camera.shaded()
+        denoiser, look = self.untuned, _blind
+        if variant not in ("noisy", "untuned", "shaded-untuned"):
+            denoiser, look = self._tuned(camera, variant)
+        seconds = time.monotonic() - before
+        cells = {
+            f"{ratio:g}/{iso:g}": self._cell(
+                camera, ratio, iso, None if variant == "noisy" else denoiser, look
+            )
+            for ratio in RATIOS
+            for iso in TEST_ISOS
+        }
+        return {
+            "made with": self.identity(variant),
+            "psnr": cells,
+            "mean": round(float(np.mean(list(cells.values()))), 3),
+            "seconds": round(seconds),
+        }
+
+    def _tuned(self, camera: OddCamera, variant: str) -> tuple[Denoiser, Look]:
+        recipe = self.recipe(variant)
+        isos = SETS.get(variant, SETS["two"])[0]
+        darks = None
+        if variant == "shaded-darks":
+            darks = {iso: [_dark(camera, iso, n) for n in range(DARKS_PER_ISO)] for iso in isos}
+        shots = few_shot(_shots(camera, isos, self.scenes), darks)
+        spec, net = load_model(self.model)
+        prepare(spec, net, START)
+        how = (spec.input_form, recipe, shots, self.device)
+        method = Rival(camera, *how) if variant == "rival" else FineTuning(*how)
+        schedule = schedule_of(recipe.schedule, recipe.iterations)
+        trainer = Trainer(net, method, schedule, self.device, bf16=self.bf16, groups=groups(net))
+        for line in trainer.run(log_every=250):
+            print(f"  {line.step}: {line.loss:.4f}, {line.seconds:.0f} s", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder, trainer.averaged():
+            path = Path(folder) / "tuned.safetensors"
+            tuned = type(spec)(**(vars(spec) | {"branches": (TARGET,), "omnr": True}))
+            save_model(path, tuned, trainer.net.state_dict())
+            denoiser = Denoiser(path, TARGET, device=str(self.device))
+        if variant == "rival":
+            return denoiser, lambda short, iso: (short, _true_line(camera, iso))
+        return denoiser, lambda short, iso: _by_lines(shots.lines, short, iso)
+
+    def _cell(
+        self, camera: OddCamera, ratio: float, iso: float, denoiser: Denoiser | None, look: Look
+    ) -> float:
+        values = []
+        for photo in self.tests:
+            seed = _seed("test", camera.name, ratio, iso, photo.path.name)
+            short = camera.frame(photo.planes, iso, ratio, seed)
+            result = np.minimum(short * np.float32(ratio), 1)
+            if denoiser is not None:
+                corrected, noise = look(short, iso)
+                result = denoiser.denoise(corrected, ratio, noise=noise)
+            values.append(score(result, photo.planes).psnr)
+        return round(float(np.mean(values)), 3)
+
+
+class Rival(FineTuning):
+    """Calibration-based: the same scenes, but the noise is that of the camera's own model.
+
+    The model is the true one, as a perfect calibration would find it; what no model here has
+    (banding, hot pixels) it lacks.
+    """
+
+    def __init__(self, camera: OddCamera, *how: Any) -> None:
+        super().__init__(*how)
+        self.camera = camera
+        self.isos = sorted({frames.iso for frames in self.shots.frames})
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Draw clean crops, ISOs from the lowest to the highest of the pairs, and noise."""
+        drawn = self.shots.batch(rng, self.recipe.batch, self.side)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        isos = np.exp(rng.uniform(*np.log([self.isos[0], self.isos[-1]]), len(drawn.x)))
+        frames, lines = [], []
+        for clean, ratio, iso in zip(drawn.clean, drawn.ratio, isos, strict=True):
+            signal = clean[None] * (CALIBRATED_WHITE / ratio)
+            dn = add_noise(signal, self.camera.noise(float(iso)), generator)[0]
+            frames.append((dn.round() / CALIBRATED_WHITE).clamp_max(1))
+            lines.append(_true_line(self.camera, float(iso)))
+        gain, variance = (torch.tensor(column) for column in zip(*lines, strict=True))
+        return drawn._replace(x=torch.stack(frames), gain=gain, variance=variance)
+
+
+def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseLine]:
+    return short, estimate_noise(short)
+
+
+def _by_lines(lines: CameraLines, short: Planes, iso: float) -> tuple[Planes, NoiseLine]:
+    noise = lines.at(iso)
+    if noise is None:
+        return _blind(short, iso)
+    # A test frame is the top left of the sensor; the shading is of all of it.
+    whole = enlarged(noise.grid, FRAME)
+    return short - whole[:, : short.shape[1], : short.shape[2]], noise.line
+
+
+def _true_line(camera: OddCamera, iso: float) -> NoiseLine:
+    noise = camera.noise(iso)
+    variance = float(noise.pixel_variance()) / CALIBRATED_WHITE**2
+    return NoiseLine(float(noise.gain) / CALIBRATED_WHITE, variance)
+
+
+def _scenes(folder: Path) -> list[Path]:
+    """Return the photographs that fill their part of a wall."""
+    paths = [p for name in FOLDERS for p in sorted((folder / name).glob("*.jpg"))]
+    if not paths:
+        raise SystemExit(f"{folder}: no photographs here; name their folder with --photos")
+    return [p for p in paths if all(n >= s for n, s in zip(_size(p), SIZE, strict=True))]
+
+
+def _size(path: Path) -> tuple[int, ...]:
+    return iio.improps(path).shape[:2]
+
+
+def _shots(camera: OddCamera, isos: Sequence[float], scenes: list[Path]) -> list[Shot]:
+    """Shoot pairs: for each ratio one of each ISO, each of a scene of its own."""
+    shots = []
+    for ratio in RATIOS:
+        for number, iso in enumerate(isos):
+            name = f"{camera.name} {ratio:g} {iso:g} {number}"
+            seed = _seed("pair", name, camera.shading)
+            clean = wall(scenes, np.random.default_rng(seed))
+            short = camera.frame(clean, iso, ratio, seed)
+            long = camera.frame(clean, LONG_ISO, 1.0, seed + 1)
+            shots.append(Shot(short, long, ratio, iso, LONG_ISO, name))
+    return shots
+
+
+def _dark(camera: OddCamera, iso: float, number: int) -> Planes:
+    seed = _seed("dark", camera.name, iso, number)
+    return camera.frame(np.zeros((4, *FRAME), np.float32), iso, 1.0, seed)
+
+
+def _seed(*parts: object) -> int:
+    return zlib.crc32(" ".join(map(str, parts)).encode())
+
+
+def _summary(result: dict[str, Any]) -> str:
+    cells = ", ".join(f"{cell} {psnr:.2f}" for cell, psnr in result["psnr"].items())
+    return f"{result['mean']:.2f} dB ({cells}), {result['seconds']} s"
+
+
+def _markdown(about: dict[str, Any], done: dict[str, Any]) -> str:
+    text = head("Fine-tuning", about)
+    text += (
+        f"Bundled model, sha256 {about['model_sha256'][:12]}, on {about['device']}. PSNR in dB of "
+        f"the raw planes, mean of {PHOTOS} Kodak photographs at ISO "
+        f"{', '.join(f'{iso:g}' for iso in TEST_ISOS)}; pairs at ISO {LOW:g} and {HIGH:g} (one "
+        f"pair: {HIGH:g}).\nEach pair shows a wall of {TILES[0] * TILES[1]} photographs of its "
+        "own, none of them a test photograph.\nNoise beyond every range that the model was trained "
+        f"over, with column banding ({BANDING:g} of the read noise's deviation) and hot pixels (1 "
+        f"in {1 / HOT:,.0f}).\n\n"
+    )
+    for camera in CAMERAS:
+        rows = []
+        base = done.get(f"{camera.name}: untuned")
+        for variant, title in VARIANTS.items():
+            run = done.get(f"{camera.name}: {variant}")
+            if run is None:
+                continue
+            means = [
+                np.mean([run["psnr"][f"{ratio:g}/{iso:g}"] for iso in TEST_ISOS])
+                for ratio in RATIOS
+            ]
+            gain = f"{run['mean'] - base['mean']:+.2f}" if base else "-"
+            cells = [f"{run['psnr'][cell]:.2f}" for cell in run["psnr"]]
+            rows.append([title, *(f"{m:.2f}" for m in means), f"{run['mean']:.2f}", gain, *cells])
+        cells = [f"{ratio:g}, ISO {iso:g}" for ratio in RATIOS for iso in TEST_ISOS]
+        columns = [camera.name, *(f"ratio {r:g}" for r in RATIOS), "mean", "gain", *cells]
+        text += table(columns, rows) + "\n" if rows else ""
+    return text
+
+
+if __name__ == "__main__":
+    main()
