@@ -3,9 +3,9 @@
 Everything is in the numbers' contract: planes R, G1, B, G2, white - black = 1.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ledcli.errors import PairError
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraLines
-from ledcli.noise.shading import Shading, dark_shading, enlarged, interpolated, pair_shading
+from ledcli.noise.shading import dark_shading, enlarged, interpolated, pair_shading
 from ledcli.noise.transfer import (
     Exposure,
     Transfer,
@@ -32,7 +32,6 @@ SMALLEST_SIDE = 32
 
 Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
-T = TypeVar("T")
 
 
 class Shot(NamedTuple):
@@ -155,7 +154,7 @@ class FewShot:
 
 
 def few_shot(
-    shots: Sequence[Shot],
+    shots: Iterable[Shot],
     darks: Mapping[float, Iterable[Planes]] | None = None,
     *,
     seed: int = 0,
@@ -164,8 +163,8 @@ def few_shot(
 
     Parameters
     ----------
-    shots : sequence of Shot
-        Of one camera and one size.
+    shots : iterable of Shot
+        Of one camera and one size; taken one by one, so that few are in memory in full.
     darks : mapping of ISO to planes ``(4, h, w)``, optional
         Lens-cap frames: the dark shading is then theirs. Without them each colour's black offset
         is measured on the pairs.
@@ -175,48 +174,40 @@ def few_shot(
     Raises
     ------
     PairError
-        A long frame is clipped, or the frames are too small.
+        There is no pair, a long frame is clipped, or the frames are too small.
     """
-    if not shots:
-        raise PairError("no pair is left to tune with: shoot two for each ratio")
     shading = [dark_shading(iso, frames) for iso, frames in sorted((darks or {}).items())]
-    corrected = [_corrected(shot, shading) for shot in shots]
-    exposures = [_measured(measure_exposure, shot, shot.ratio) for shot in corrected]
-    if not shading:
-        shading = _offsets(corrected, exposures)
-        corrected = [_corrected(shot, shading) for shot in shots]
-        exposures = [_measured(measure_exposure, shot, shot.ratio) for shot in corrected]
-    transfers: dict[float, list[Transfer]] = {}
-    for shot, exposure in zip(corrected, exposures, strict=True):
-        own = shot.long_iso / shot.iso
-        transfer = _measured(measure_transfer, shot, shot.ratio, exposure, own)
-        transfers.setdefault(shot.iso, []).append(transfer)
     rng = np.random.default_rng(seed)
-    frames = tuple(
-        _frames(shot, exposure, rng) for shot, exposure in zip(corrected, exposures, strict=True)
-    )
-    return FewShot(frames, camera_lines(transfers, shading))
+    frames: list[Frames] = []
+    exposures: dict[float, list[Exposure]] = {}
+    transfers: dict[float, list[Transfer]] = {}
+    for shot in shots:
+        if shading:
+            grid = interpolated(shading, shot.iso)
+            shot = shot._replace(short=shot.short - enlarged(grid, shot.short.shape[1:]))
+        exposure, transfer = _measured(shot)
+        exposures.setdefault(shot.iso, []).append(exposure)
+        transfers.setdefault(shot.iso, []).append(transfer)
+        frames.append(_frames(shot, exposure, rng))
+    if not frames:
+        raise PairError("no pair is left to tune with: shoot two for each ratio")
+    if not shading:
+        shading = [
+            pair_shading(iso, [(e.offset, e.error) for e in found])
+            for iso, found in sorted(exposures.items())
+        ]
+        for each in frames:
+            each.short[:] -= interpolated(shading, each.iso).astype(np.float16)
+    return FewShot(tuple(frames), camera_lines(transfers, shading))
 
 
-def _measured(measure: Callable[..., T], shot: Shot, *arguments: object) -> T:
+def _measured(shot: Shot) -> tuple[Exposure, Transfer]:
     try:
-        return measure(shot.short, shot.long, *arguments)
+        exposure = measure_exposure(shot.short, shot.long, shot.ratio)
+        own = shot.long_iso / shot.iso
+        return exposure, measure_transfer(shot.short, shot.long, shot.ratio, exposure, own)
     except PairError as error:
         raise PairError(f"{shot.name}: {error}: shoot this pair again") from error
-
-
-def _corrected(shot: Shot, shading: Sequence[Shading]) -> Shot:
-    if not shading:
-        return shot
-    grid = interpolated(shading, shot.iso)
-    return shot._replace(short=shot.short - enlarged(grid, shot.short.shape[1:]))
-
-
-def _offsets(shots: Sequence[Shot], exposures: Sequence[Exposure]) -> list[Shading]:
-    by_iso: dict[float, list[tuple[Sequence[float], Sequence[float]]]] = {}
-    for shot, exposure in zip(shots, exposures, strict=True):
-        by_iso.setdefault(shot.iso, []).append((exposure.offset, exposure.error))
-    return [pair_shading(iso, offsets) for iso, offsets in sorted(by_iso.items())]
 
 
 def _frames(shot: Shot, exposure: Exposure, rng: np.random.Generator) -> Frames:

@@ -151,7 +151,7 @@ class Trainer:
             for weight in group["params"]:
                 weight.requires_grad_(trains)
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with self.autocast():
             loss = self.method.loss(self.net, progress, self.generator)
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained, self.schedule.clip)
@@ -161,6 +161,10 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.trained, 1 - decay)
         return loss.detach()
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the network runs."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -179,8 +183,7 @@ class Trainer:
                 average.copy_(kept)
 
     def _validate(self) -> dict[str, float]:
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-        with self.averaged(), torch.inference_mode(), autocast:
+        with self.averaged(), torch.inference_mode(), self.autocast():
             return self.method.validate(self.net)
 
     def save(self, path: Path, recipe: str = "") -> None:

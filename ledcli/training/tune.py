@@ -1,0 +1,210 @@
+"""The evening's work in the middle: a pretrained model and a camera's pairs to a tuned model."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ledcli import __version__
+from ledcli.errors import ModelError, TrainingError
+from ledcli.training.finetune import (
+    TARGET,
+    FineTuning,
+    Recipe,
+    groups,
+    prepare,
+    schedule_of,
+)
+from ledcli.training.loop import Trainer
+from ledcli.training.pairfiles import LoadedPairs
+from ledcli.training.schedule import LogLine
+from ledcli.zoo.fold import Proof, fold, prove
+from ledcli.zoo.modelfile import ModelSpec, file_sha256, load_model
+from ledcli.zoo.shelf import FoundModel
+from ledcli.zoo.trial import network_inputs
+
+LOG_EVERY = 10
+"""Iterations between two log lines."""
+CHECKPOINT_EVERY = 30.0
+"""Seconds between two checkpoints; the held crops are measured then too."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning made.
+
+    Attributes
+    ----------
+    spec, net
+        The tuned model as it was trained: RepNR blocks with the target set and the OMNR branch.
+    folded, plain
+        The same, folded into the plain network.
+    proof : Proof
+        That the two are one function.
+    before, after : float
+        PSNR of the held crops in dB: the pretrained model, blind; the tuned one.
+    """
+
+    spec: ModelSpec
+    net: nn.Module
+    folded: ModelSpec
+    plain: nn.Module
+    proof: Proof
+    before: float
+    after: float
+
+
+class Tuning:
+    """A tuning: made, it has tried the model on the held crops, so that a failure comes at once.
+
+    Parameters
+    ----------
+    pairs : LoadedPairs
+    start : FoundModel
+        The pretrained model and its CSA set.
+    recipe : Recipe
+    device, bf16
+        Where, and whether in bfloat16.
+
+    Raises
+    ------
+    ModelError
+        The pretrained model cannot be tuned with these pairs.
+    """
+
+    def __init__(
+        self,
+        pairs: LoadedPairs,
+        start: FoundModel,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.pairs, self.start, self.recipe = pairs, start, recipe
+        self.pretrained, net = load_model(start.path)
+        if self.pretrained.cfa != "bayer":
+            raise ModelError(f"{start.path}: is for {self.pretrained.cfa}, the pairs are Bayer")
+        self.sha256 = file_sha256(start.path)
+        self.method = FineTuning(self.pretrained.input_form, recipe, pairs.shots, device)
+        prepare(self.pretrained, net, start.branch)
+        self.trainer = Trainer(
+            net,
+            self.method,
+            schedule_of(recipe.schedule, recipe.iterations),
+            device,
+            bf16=bf16,
+            seed=recipe.seed,
+            groups=groups(net),
+        )
+        with torch.inference_mode(), self.trainer.autocast():
+            self.before = self.method.psnr(self.trainer.net, blind=True)
+
+    def run(
+        self,
+        checkpoint: Path,
+        *,
+        resume: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+        show: Callable[[LogLine], None] = lambda _: None,
+    ) -> Tuned | None:
+        """Tune to the end, or until told to stop.
+
+        Parameters
+        ----------
+        checkpoint : Path
+            Where the state goes every so often; removed at the end.
+        resume : bool
+            Go on from it.
+        stop : callable
+            Asked after every iteration.
+        show : callable
+            Told of every log line; ``validation["psnr"]`` is there now and then.
+
+        Returns
+        -------
+        Tuned or None
+            None when it was stopped.
+
+        Raises
+        ------
+        TrainingError
+            The checkpoint is missing or of another tuning, or the loss is not a number.
+        """
+        identity = self._identity()
+        if resume:
+            self.trainer.resume(checkpoint, identity)
+        steps = self.trainer.run(
+            checkpoint, identity, log_every=LOG_EVERY, checkpoint_every=CHECKPOINT_EVERY, stop=stop
+        )
+        for line in steps:
+            show(line)
+        if self.trainer.step < self.recipe.iterations:
+            return None
+        return self._tuned()
+
+    def _tuned(self) -> Tuned:
+        trainer = self.trainer
+        with trainer.averaged(), torch.inference_mode(), trainer.autocast():
+            after = self.method.psnr(trainer.net)
+        with trainer.averaged():
+            spec = self._spec(after)
+            folded, plain = fold(spec, trainer.net, TARGET)
+            frames = [batch.x[0] for batch in self.pairs.shots.held_batches()]
+            proof = prove(trainer.net, TARGET, plain, network_inputs(spec, plain, frames))
+            if not proof.holds:
+                raise TrainingError(f"the folded network is not the tuned one: {proof}")
+            trained = {
+                name: t.detach().cpu().clone() for name, t in trainer.net.state_dict().items()
+            }
+        trainer.net.load_state_dict(trained)
+        return Tuned(spec, trainer.net, folded, plain, proof, self.before, after)
+
+    def _spec(self, after: float) -> ModelSpec:
+        ratios = self.pairs.shots.ratios
+        training: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "method": "led",
+            **asdict(self.recipe),
+            "seconds": round(self.trainer.seconds),
+            "pretrained": {
+                "name": self.pretrained.name,
+                "set": self.start.branch,
+                "sha256": self.sha256,
+            },
+            "pairs": self.pairs.records,
+            "isos": list(self.pairs.shots.lines.isos),
+            "ratios": ratios,
+            "psnr_before": round(self.before, 3),
+            "psnr_after": round(after, 3),
+            "version": __version__,
+        }
+        return dataclasses.replace(
+            self.pretrained,
+            name=name_of(self.pairs.camera),
+            branches=(TARGET,),
+            omnr=True,
+            ratio_range=(ratios[0], ratios[-1]),
+            cameras=(self.pairs.camera,),
+            method="led",
+            source="led finetune",
+            training=training,
+            noise_lines=self.pairs.shots.lines,
+        )
+
+    def _identity(self) -> str:
+        """Return what a checkpoint must be of to be gone on with."""
+        parts = [asdict(self.recipe), self.sha256, self.start.branch, self.pairs.records]
+        return json.dumps(parts, sort_keys=True)
+
+
+def name_of(camera: str) -> str:
+    """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
+    return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"
