@@ -1,0 +1,221 @@
+"""LED's fine-tuning: what is trained, from where it starts, and that it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from ledcli.errors import UsageError
+from ledcli.nets.repnr import blocks, convert, select
+from ledcli.nets.table import build
+from ledcli.training.finetune import (
+    CSA,
+    OMNR,
+    TARGET,
+    FineTuning,
+    Recipe,
+    groups,
+    lit,
+    prepare,
+    schedule_of,
+)
+from ledcli.training.loop import Trainer
+from ledcli.zoo.modelfile import ModelSpec, load_model
+from ledcli.zoo.shelf import find_model
+from tests.training.cameras import shots
+
+CPU = torch.device("cpu")
+TINY = {"in_planes": 9, "channels": 4}
+
+
+@pytest.fixture(scope="module")
+def few():
+    return shots()
+
+
+def spec(**how):
+    values = {
+        "name": "tiny",
+        "architecture": "unet",
+        "arguments": TINY,
+        "input_form": "stabilised",
+        "branches": ("generic", "sony"),
+        "ratio_range": (1.0, 300.0),
+        "method": "pretrain",
+        "licence": "CC0-1.0",
+        "source": "tests",
+    }
+    return ModelSpec(**(values | how))
+
+
+def network(sets=("generic", "sony")):
+    torch.manual_seed(0)
+    net = convert(build("unet", TINY), sets) if sets else build("unet", TINY)
+    for block in blocks(net):
+        for number, name in enumerate(sets):
+            torch.nn.init.constant_(block.align_weights[name], 1 + 0.1 * number)
+            torch.nn.init.constant_(block.align_biases[name], 0.05 * number)
+    return net
+
+
+def trainer(net, few, recipe):
+    method = FineTuning("stabilised", recipe, few, CPU)
+    schedule = schedule_of(recipe.schedule, recipe.iterations)
+    return Trainer(net, method, schedule, CPU, bf16=False, seed=recipe.seed, groups=groups(net))
+
+
+def state(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def changed(before, net):
+    return {
+        name for name, value in net.state_dict().items() if not torch.equal(before[name], value)
+    }
+
+
+@pytest.mark.parametrize("chosen", ["generic", "sony"])
+def test_it_starts_as_the_chosen_set(chosen):
+    net, x = network(), torch.randn(1, 9, 32, 32)
+    select(net, chosen)
+    expected = net(x)
+    assert torch.allclose(prepare(spec(), net, chosen)(x), expected, atol=1e-6)
+
+
+def test_without_a_choice_the_sets_are_averaged():
+    net = prepare(spec(), network(), "")
+    for block in blocks(net):
+        assert torch.allclose(block.align_weights[TARGET], torch.tensor(1.05))
+        assert torch.allclose(block.align_biases[TARGET], torch.tensor(0.025))
+
+
+def test_a_plain_network_can_be_tuned_too():
+    net, x = network(()), torch.randn(1, 9, 32, 32)
+    expected = net(x)
+    assert torch.allclose(prepare(spec(branches=()), net, "")(x), expected, atol=1e-6)
+
+
+def test_only_the_set_and_the_omnr_branch_are_trained(few):
+    net = prepare(spec(), network(), "sony")
+    before = state(net)
+    list(trainer(net, few, Recipe(iterations=3, side=32)).run())
+    moved = changed(before, net)
+    assert any("align" in name for name in moved) and any("aux" in name for name in moved)
+    assert all("align" in name or "aux" in name for name in moved)
+
+
+def test_leds_schedule_trains_the_set_first_and_then_the_branch(few):
+    net = prepare(spec(), network(), "sony")
+    at_start = state(net)
+    tuning = trainer(net, few, Recipe(schedule="led", iterations=6, side=32))
+    steps = tuning.run(log_every=1)
+    for _ in range(4):
+        next(steps)
+    after_set = state(net)
+    assert changed(at_start, net) and all("align" in name for name in changed(at_start, net))
+    list(steps)
+    assert changed(after_set, net) and all("aux" in name for name in changed(after_set, net))
+
+
+def test_the_published_schedule_is_the_published_one():
+    led = schedule_of("led")
+    assert led.iterations == 1500
+    first, second = led.rates(999, 0.0), led.rates(1000, 1000 / 1500)
+    assert first == {CSA: pytest.approx(1e-4)} and second == {OMNR: pytest.approx(1e-5)}
+    assert led.rates(999, 999 / 1500)[CSA] < 0.02 * 1e-4
+    assert led.rates(1499, 1499 / 1500)[OMNR] < 0.02 * 1e-5
+
+
+def test_an_unknown_schedule_is_named():
+    with pytest.raises(UsageError, match=r"'adl'.*joint or led"):
+        schedule_of("adl")
+
+
+@pytest.mark.parametrize("schedule", ["joint", "led"])
+def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(few, tmp_path, schedule):
+    recipe = Recipe(schedule=schedule, iterations=9, batch=2, side=32)
+    whole = prepare(spec(), network(), "sony")
+    list(trainer(whole, few, recipe).run())
+    for stopped_at in (1, 5, 7):
+        cut = trainer(prepare(spec(), network(), "sony"), few, recipe)
+        list(cut.run(tmp_path / "c", stop=lambda cut=cut, at=stopped_at: cut.step == at))
+        assert cut.step == stopped_at
+        net = prepare(spec(), network(), "sony")
+        rest = trainer(net, few, recipe)
+        rest.resume(tmp_path / "c")
+        list(rest.run())
+        assert not changed(state(whole), net)
+
+
+def test_tuning_teaches_the_bundled_model_a_camera(few):
+    found = find_model("generic")
+    bundled, net = load_model(found.path)
+    prepare(bundled, net, found.branch)
+    tuning = trainer(net, few, Recipe(iterations=20, side=32))
+
+    def held():
+        with torch.inference_mode():
+            return tuning.method.psnr(net)
+
+    before = held()
+    list(tuning.run())
+    # Its row noise is as strong as its read noise, more than any camera of the pretraining.
+    with tuning.averaged():
+        assert held() > before + 0.2
+
+
+def test_what_is_clipped_in_the_long_frame_does_not_count():
+    few = shots(ratios=(100.0,))
+    recipe = Recipe(side=32, batch=8)
+    for frames in few.frames:
+        frames.clean[:, :40] = 1.0
+
+    def loss():
+        method = FineTuning("stabilised", recipe, few, CPU)
+        return method.loss(network(), 0.0, generator(0)).item()
+
+    before = loss()
+    for frames in few.frames:
+        frames.clean[:, :40] = 0.99
+    assert loss() == before
+
+
+def test_the_gain_form_is_tuned_by_l1_on_gained_planes(few):
+    method = FineTuning("gain", Recipe(side=32, batch=4), few, CPU)
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator(3))))
+    batch = method.draw(rng)
+    gained = (batch.x * batch.ratio.reshape(-1, 1, 1, 1)).clamp_max(1)
+    counts = batch.clean < 0.98
+    expected = float((gained - batch.clean).abs()[counts].mean())
+    assert method.loss(torch.nn.Identity(), 0.0, generator(3)).item() == pytest.approx(expected)
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_added_light_brings_its_photon_noise_and_no_other(few):
+    batch = few.batch(np.random.default_rng(0), 8, 64)
+    brighter = lit(batch, np.random.default_rng(1), 1.0)
+    light = (brighter.clean - batch.clean)[:, :, :4, :4].mean((2, 3), keepdim=True)
+    added = brighter.x - batch.x
+    expected = light / batch.ratio.reshape(-1, 1, 1, 1)
+    assert torch.allclose(added.mean((2, 3), keepdim=True), expected, rtol=0.2, atol=2e-4)
+    variance = (added.var((2, 3)) / (batch.gain[:, None] * expected[..., 0, 0])).mean()
+    assert float(variance) == pytest.approx(1, rel=0.1)
+
+
+def test_held_crops_say_how_good_a_network_is(few):
+    method = FineTuning("stabilised", Recipe(side=32), few, CPU)
+    identity = network()
+    for weight in identity.conv10_1.parameters():
+        torch.nn.init.zeros_(weight)
+    noisy = method.psnr(identity)
+    batches = few.held_batches()
+    by_hand = [
+        float(
+            -10
+            * ((b.x * b.ratio.reshape(-1, 1, 1, 1)).clamp(0, 1) - b.clean).square().mean().log10()
+        )
+        for b in batches
+    ]
+    assert noisy == pytest.approx(np.mean(by_hand), abs=0.05)
