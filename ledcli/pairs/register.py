@@ -5,7 +5,7 @@ of Knapp and Carter, 1976, with a ceiling), so that a short frame at ratio 300, 
 is above the light in every pixel, is measured by what the whole frame has in common.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ TAPER = 0.1
 NOISE_BAND = 0.35
 """Cycles per cell from which on the spectrum is taken for noise."""
 CEILING = 0.1
-"""Frequencies whose signal to noise is above 1 / CEILING count alike: light changes, phase stays."""
+"""Frequencies whose signal to noise is above 1 / CEILING count alike: a change of the light alters
+their strength, not their phase."""
 HIGHEST = 0.15
 """Cycles per cell; faster ones are largely aliased in a mosaic, and do not move as the picture."""
 LOWEST = 3.0
@@ -25,6 +26,8 @@ LOWEST = 3.0
 LEAST_PEAK = 7.0
 """Standard deviations of the correlation that its peak must stand out; of a million values of
 pure noise the highest is at 5."""
+LARGEST_SIDE = 2048
+"""Cells; of larger frames the middle is measured."""
 LEAST_SIDE = 16
 """Cells; less than that has no spectrum to speak of."""
 
@@ -64,6 +67,7 @@ def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | N
     """
     if min(short.shape) < LEAST_SIDE:
         return None
+    short, long = _middle(short), _middle(long)
     found = _correlate(short, long)
     if found is None:
         return None
@@ -83,7 +87,7 @@ def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | N
 def _correlate(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | None:
     height, width = short.shape
     window = np.outer(_taper(height), _taper(width))
-    a, b = (np.fft.rfft2(window * _even(frame)) for frame in (short, long))
+    a, b = (np.fft.rfft2(window * (frame - frame.mean())) for frame in (short, long))
     ky = np.fft.fftfreq(height)[:, None]
     kx = np.fft.rfftfreq(width)[None, :]
     power = np.abs(a) ** 2
@@ -106,8 +110,8 @@ def _correlate(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift |
 
 def _refined(
     cross: NDArray[np.complex128],
-    ky: NDArray[np.float64],
-    kx: NDArray[np.float64],
+    ky: NDArray[Any],
+    kx: NDArray[Any],
     start: tuple[int, int],
     peak: float,
 ) -> Shift | None:
@@ -137,14 +141,12 @@ def _refined(
     return Shift(float(at[0]), float(at[1]), error, peak)
 
 
-def _even(frame: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take the mean off, and hot or dead cells: none may stand out of its four neighbours."""
-    framed = np.pad(frame, 1, mode="edge")
-    around = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
-    low = np.minimum(np.minimum(around[0], around[1]), np.minimum(around[2], around[3]))
-    high = np.maximum(np.maximum(around[0], around[1]), np.maximum(around[2], around[3]))
-    even = np.clip(frame, low, high)
-    return even - even.mean()
+def _middle(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut out the middle of a frame that is larger than accuracy needs."""
+    height, width = frame.shape
+    rows, cols = min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
+    top, left = (height - rows) // 2, (width - cols) // 2
+    return frame[top : top + rows, left : left + cols]
 
 
 def _taper(length: int) -> NDArray[np.float64]:

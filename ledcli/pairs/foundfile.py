@@ -1,0 +1,145 @@
+"""The record beside a list, `pairs.json`: all that a scan found, for machines and for fine-tuning."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ledcli.errors import OutputError, PairError
+from ledcli.photo.files import atomic_write
+
+FORMAT = "led pairs 1"
+"""What the file calls itself: another file of that name is not ours and is left alone."""
+LARGEST_RECORD = 256 << 20
+"""Bytes; far above the record of 100,000 frames."""
+
+
+class DarkFrame(NamedTuple):
+    """A frame taken with the lens cap on.
+
+    Attributes
+    ----------
+    file : Path
+    iso : float
+    exposure_time : float or None
+        In seconds.
+    camera : str or None
+        As `Exif.camera` says it.
+    """
+
+    file: Path
+    iso: float
+    exposure_time: float | None = None
+    camera: str | None = None
+
+
+def record_path(list_path: Path) -> Path:
+    """Where the record of a list lies: beside it, its name ending in ``.json``."""
+    return Path(list_path).with_suffix(".json")
+
+
+def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
+    """Write the record of a list, whole or not at all, and return its path.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, or there is a file of that name which no scan has written.
+    """
+    path = record_path(list_path)
+    check_replaceable(list_path)
+    text = json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False)
+    atomic_write(path, text.encode("ascii") + b"\n")
+    return path
+
+
+def check_replaceable(list_path: Path) -> None:
+    """Raise OutputError where the record's name is taken by a file that is not a record."""
+    path = record_path(list_path)
+    if os.path.lexists(path) and _load(path) is None:
+        raise OutputError(
+            f"{path}: is not a record of pairs and would be overwritten: rename it, or choose "
+            "another list with --out"
+        )
+
+
+def read_darks(list_path: Path) -> list[DarkFrame]:
+    """Return the dark frames that a scan found with the pairs of a list.
+
+    Parameters
+    ----------
+    list_path : Path
+        The list, not the record beside it.
+
+    Returns
+    -------
+    list of DarkFrame
+        Empty when there is no record beside the list.
+
+    Raises
+    ------
+    PairError
+        The record is damaged, or names a dark frame that is not there.
+    """
+    path = record_path(list_path)
+    record = _load(path)
+    if record is None:
+        return []
+    entries = record.get("dark")
+    if not isinstance(entries, list):
+        raise PairError(f"{path}: is damaged: make it again with 'led pairs scan'")
+    return [_dark(entry, path) for entry in entries]
+
+
+def _dark(entry: object, path: Path) -> DarkFrame:
+    try:
+        if not isinstance(entry, dict):
+            raise TypeError
+        name, iso = entry["file"], entry["iso"]
+        time, camera = entry.get("exposure_time"), entry.get("camera")
+        sound = (
+            isinstance(name, str)
+            and _is_number(iso)
+            and (time is None or _is_number(time))
+            and (camera is None or isinstance(camera, str))
+        )
+        if not sound:
+            raise TypeError
+    except (KeyError, TypeError):
+        raise PairError(
+            f"{path}: holds a dark frame without a file and an ISO: make it again with "
+            "'led pairs scan'"
+        ) from None
+    file = path.parent / name
+    if not os.path.isfile(file):
+        raise PairError(
+            f"{path}: there is no dark frame {file} any more: put it back, or run "
+            "'led pairs scan' again"
+        )
+    return DarkFrame(file, float(iso), None if time is None else float(time), camera)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value > 0
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """Read a record; None when there is none, or a file that is no record."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_RECORD + 1)
+        record = json.loads(data) if len(data) <= LARGEST_RECORD else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PairError(
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from None
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(record, dict) and record.get("format") == FORMAT
+    return record if ours else None
