@@ -61,7 +61,7 @@ def test_every_command_has_help_with_examples(command, capsys):
         assert "----" not in out
 
 
-@pytest.mark.parametrize("verb", ["list", "info"])
+@pytest.mark.parametrize("verb", ["list", "info", "rm"])
 def test_verbs_have_help_with_examples(verb, capsys):
     assert cli.run(["models", verb, "--help"]) == 0
     assert f"led models {verb}" in capsys.readouterr().out.split("Examples")[1]
@@ -69,7 +69,7 @@ def test_verbs_have_help_with_examples(verb, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["denoise", "--help"], ["info", "--help"], ["models", "--help"]],
+    [["--help"], ["--version"], *([c.name, "--help"] for c in cli.COMMANDS)],
 )
 def test_help_does_not_import_torch(arguments):
     status, modules = modules_after(*arguments)

@@ -10,6 +10,8 @@ from ledcli.cli.app import run
 from ledcli.photo.cfa import Phase
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
+from ledcli.zoo.modelfile import file_sha256
+from tests.inference.models import noise_lines, write_model
 from tests.shoot import SHARED, make_dark, make_raw, truncate
 
 
@@ -209,11 +211,88 @@ def test_a_lens_cap_frame_is_no_error(tmp_path):
     assert abs(float(read_raw(tmp_path / "denoised" / "a.dng").normalised().mean())) < 0.05
 
 
+def tune(home, name="mine", **how):
+    """Install a tiny model for the camera of `make_raw`."""
+    return write_model(
+        home / "models" / f"{name}.safetensors",
+        sets=(),
+        name=name,
+        **{"cameras": ("LED  Testcam One",), "ratio_range": (100.0, 300.0)} | how,
+    )
+
+
+def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_home, capsys):
+    path = tune(led_home, training={"date": "2026-11-20"}, noise_lines=noise_lines())
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in ("1.ARW", "2.ARW"):
+        make_raw(folder / name)
+    make_raw(folder / "3.ARW", model="Testcam Two")
+    make_raw(folder / "4.ARW", make="NIKON CORPORATION", model="NIKON D850")
+    make_raw(folder / "5.ARW", iso=50)
+    assert denoise(folder, "--ratio", "100", "--json", "--device", "cpu") == 0
+    out, err = capsys.readouterr()
+    told = [line for line in err.splitlines() if line.startswith("model ")]
+    assert told == [
+        "model mine (tuned to Led Testcam One on 2026-11-20), the camera's own noise",
+        "model led-bayer/generic (the bundled default), noise estimated from the photo",
+        "model led-bayer/nikon (the bundled set of the camera's maker), "
+        "noise estimated from the photo",
+        "model mine (tuned to Led Testcam One on 2026-11-20), noise estimated from the photo",
+    ]
+    assert err.startswith("5 photos, cpu, ")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["model"] for r in records] == [
+        "mine", "mine", "led-bayer/generic", "led-bayer/nikon", "mine",
+    ]  # fmt: skip
+    assert [r["set"] for r in records] == ["", "", "generic", "nikon", ""]
+    assert [r["noise"] for r in records] == ["lines", "lines", "blind", "blind", "blind"]
+    assert records[0]["sha256"] == file_sha256(path)
+    note = read_note(tmp_path / "denoised" / "1.dng")
+    assert (note["model"], note["sha256"], note["noise"]) == ("mine", file_sha256(path), "lines")
+
+
+def test_model_overrides_the_pick(tmp_path, led_home, capsys):
+    tune(led_home)
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--ratio", 100, "--model", "generic", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == "led-bayer/generic"
+    assert "model led-bayer/generic (named)" in err
+    make_raw(tmp_path / "b.dng", model="Testcam Two")
+    assert denoise(tmp_path / "b.dng", "--ratio", 100, "--model", "mine", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == "mine"
+    assert "tuned to another camera: LED  Testcam One" in err
+
+
+def test_a_ratio_that_the_tuned_model_does_not_cover_goes_to_the_bundled_one(
+    tmp_path, led_home, capsys
+):
+    tune(led_home)
+    make_raw(tmp_path / "a.dng")
+    assert denoise(tmp_path / "a.dng", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "led-bayer/generic"
+
+
+def test_a_damaged_installed_model_is_a_warning_and_the_work_goes_on(tmp_path, led_home, capsys):
+    path = tune(led_home)
+    path.write_bytes(path.read_bytes()[:100])
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in ("1.ARW", "2.ARW"):
+        make_raw(folder / name)
+    assert denoise(folder, "--ratio", 100, "--quiet") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("led: warning: an installed model is passed over") and str(path) in line
+
+
 def test_what_was_done_is_recorded_in_the_dng(tmp_path):
     make_raw(tmp_path / "a.dng")
     assert denoise(tmp_path / "a.dng", "--ratio", "3", "--strength", "0.5", "--quiet") == 0
     note = read_note(tmp_path / "denoised" / "a.dng")
-    assert note["model"] == "led-bayer/generic"
+    assert (note["model"], note["set"]) == ("led-bayer/generic", "generic")
+    assert note["noise"] == "blind"
     assert len(note["sha256"]) == 64
     assert float(note["ratio"]) == 3
     assert float(note["strength"]) == 0.5

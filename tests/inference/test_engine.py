@@ -7,6 +7,7 @@ from ledcli.inference.engine import Denoiser
 from ledcli.inference.tiles import SMALLEST_TILE
 from ledcli.nets.repnr import select
 from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.lines import CameraNoise
 from ledcli.zoo.modelfile import file_sha256, load_model
 from tests.inference.models import scene, shoot, write_model
 
@@ -55,6 +56,18 @@ def test_without_a_noise_line_the_blind_estimate_is_taken(model, photo):
     blind, told = engine.denoise(photo), engine.denoise(photo, noise=estimate_noise(photo))
     assert np.array_equal(blind, told)
     assert not np.array_equal(blind, engine.denoise(photo, noise=NoiseLine(1e-3, 1e-5)))
+
+
+def test_a_black_that_is_off_is_set_right_before_anything_else(model, photo):
+    """A camera whose black is off, told so, gives what the same camera without the fault gives."""
+    engine, offset = denoiser(model), np.float32([0.01, -0.02, 0.03, 0.005])[:, None, None]
+    own = CameraNoise(LINE, offset)
+    expected = engine.denoise(photo, 20, noise=LINE)
+    np.testing.assert_allclose(engine.denoise(photo + offset, 20, noise=own), expected, atol=1e-4)
+    assert np.abs(engine.denoise(photo + offset, 20, noise=LINE) - expected).max() > 0.1
+    # And strength 0 is the photo as it was given.
+    given = engine.denoise(photo + offset, 20, noise=own, strength=0)
+    np.testing.assert_allclose(given, (photo + offset) * 20, rtol=1e-6)
 
 
 def test_the_folded_set_is_the_one_asked_for(model, photo):

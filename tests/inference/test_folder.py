@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ledcli.errors import MetadataError, OutputError, RawError, UsageError
+from ledcli.errors import MetadataError, ModelError, OutputError, RawError, UsageError
+from ledcli.inference.choice import PerPhoto
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.folder import Settings, plan, run
 from ledcli.photo.inputs import find_raws
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
-from tests.inference.models import write_model
+from ledcli.zoo.modelfile import file_sha256
+from tests.inference.models import noise_lines, write_model
 from tests.shoot import make_raw
 
 
@@ -215,3 +217,76 @@ def test_every_format_is_written(here, denoiser):
     assert result.error is None
     assert [p.name for p in result.outputs] == ["a.dng", "a.png", "a.tif"]
     assert all(p.stat().st_size > 1000 for p in result.outputs)
+
+
+def tune(home, **how):
+    """Install a tiny model for the camera of `make_raw`."""
+    return write_model(
+        home / "models" / "mine.safetensors",
+        sets=(),
+        name="mine",
+        **{"cameras": ("Led Testcam One",), "ratio_range": (2.0, 4.0)} | how,
+    )
+
+
+def run_per_photo(**settings):
+    models = PerPhoto(device="cpu", precision="float32")
+    return list(run(models, plan(find_raws(["raw"]), ["dng"]), Settings(**settings)))
+
+
+def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here, led_home):
+    path = tune(led_home)
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    make_raw(here / "raw" / "b.ARW", model="Testcam Two")
+    make_raw(here / "raw" / "c.ARW", make="SONY", model="ILCE-7SM2")
+    first, second, third = run_per_photo(ratio=3.0)
+    assert first.choice.model == "mine"
+    assert second.choice.model == "led-bayer/generic"
+    assert third.choice.model == "led-bayer/sony"
+    note = read_note(first.outputs[0])
+    assert note["model"] == "mine" and note["set"] == ""
+    assert note["sha256"] == file_sha256(path)
+    assert "tuned to Led Testcam One" in note["choice"]
+    note = read_note(third.outputs[0])
+    assert note["model"] == "led-bayer/sony" and note["set"] == "sony"
+
+
+def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
+    tune(led_home, noise_lines=noise_lines(0.01, isos=(400.0, 1600.0)))
+    (here / "raw").mkdir()
+    for name, iso in (("a", 800), ("b", 3200), ("c", None)):
+        make_raw(here / "raw" / f"{name}.ARW", iso=iso, light=np.full((128, 160), 0.1))
+    inside, outside, unknown = run_per_photo(ratio=3.0)
+    assert inside.noise_from == "lines"
+    assert inside.noise == noise_lines(isos=(400.0, 1600.0)).at(800).line
+    assert outside.noise_from == unknown.noise_from == "blind"
+    for result in (inside, outside):
+        assert read_note(result.outputs[0])["noise"] == result.noise_from
+    # Black is off by 0.01 of white: taken out of the one, not of the other.
+    means = [float(read_raw(r.outputs[0]).normalised().mean()) for r in (inside, outside)]
+    sources = [float(read_raw(r.source).normalised().mean()) for r in (inside, outside)]
+    lost = [3 * s - m for s, m in zip(sources, means, strict=True)]
+    assert lost[0] - lost[1] == pytest.approx(0.03, abs=0.003)
+
+
+def test_a_ratio_a_little_beyond_the_model_s_is_no_warning(here, led_home):
+    tune(led_home)
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (result,) = run_per_photo(ratio=5.0)
+    assert result.choice.model == "mine" and result.warnings == []
+
+
+def test_a_model_that_fails_fails_its_photo_only(here, led_home):
+    path = tune(led_home)
+    data = bytearray(path.read_bytes())
+    data[-4:] = np.float32(np.nan).tobytes()
+    path.write_bytes(data)
+    (here / "raw").mkdir()
+    for name in "abc":
+        make_raw(here / "raw" / f"{name}.ARW")
+    first, second, third = run_per_photo(ratio=3.0)
+    assert isinstance(first.error, ModelError) and first.outputs == []
+    assert second.error is None and third.error is None
+    assert second.choice.model == "led-bayer/generic"
