@@ -44,7 +44,11 @@ def installed(tmp_path, monkeypatch):
     for folder in (bundled, shelf.installed_dir()):
         folder.mkdir(parents=True)
         tuned = folder == shelf.installed_dir()
-        spec = SPEC if tuned else dataclasses.replace(SPEC, training={}, noise_lines=None)
+        spec = (
+            SPEC
+            if tuned
+            else dataclasses.replace(SPEC, training={"iterations": 10}, noise_lines=None)
+        )
         save_model(folder / "mine.safetensors", spec, net.state_dict())
     registry = {
         "default": "generic",
