@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ledcli.evaluation.metrics import psnr
-from ledcli.evaluation.shoot import make_shoot
+from ledcli.evaluation.shoot import make_pairs, make_photos
+from ledcli.pairs.ratios import ratio_of
 from ledcli.photo.raw import read_raw
 
 
@@ -12,14 +13,25 @@ def test_psnr_of_a_known_error():
     assert psnr(truth + 9, truth) == pytest.approx(-10 * np.log10(0.25), abs=1e-3)
 
 
-def test_a_shoot_is_dark_noisy_and_true_on_the_mean(tmp_path):
-    shots = make_shoot(tmp_path, 2, ratio=50, size=256, seed=1)
-    again = make_shoot(tmp_path, 1, ratio=50, size=256, seed=1)
+def test_photos_are_dark_noisy_and_true_on_the_mean(tmp_path):
+    shots = make_photos(tmp_path, 2, ratio=50, size=256, seed=1)
+    again = make_photos(tmp_path, 1, ratio=50, size=256, seed=1)
     np.testing.assert_array_equal(shots[0].short, again[0].short)
     for shot in shots:
         stored = read_raw(shot.path)
         np.testing.assert_allclose(stored.normalised(), shot.short, atol=2e-5)
-        assert stored.exif.iso == 6400
+        assert stored.exif.iso == 1600
         assert (shot.short * 50).mean() == pytest.approx(shot.truth.mean(), rel=0.05)
         assert 10 < psnr(shot.short * 50, shot.truth) < 40
     assert not np.array_equal(shots[0].truth, shots[1].truth)
+
+
+def test_pairs_hold_leds_rule(tmp_path):
+    pairs = make_pairs(tmp_path, ratio=100, size=256)
+    isos = []
+    for short, long in pairs:
+        exifs = [read_raw(shot.path).exif for shot in (short, long)]
+        assert ratio_of(*exifs, (short.path, long.path)) == 100
+        assert psnr(long.short, long.truth) > psnr(short.short * 100, short.truth) + 10
+        isos.append(exifs[0].iso)
+    assert min(isos) <= 500 and max(isos) >= 3200
