@@ -100,11 +100,10 @@ def finetune(
     schedule_of(schedule)
     recipe = Recipe(schedule=schedule, iterations=iters, shot_noise=shot_noise, seed=seed)
     listed = read_list(pairs)
-    darks = [(dark.file, dark.iso) for dark in read_darks(pairs)]
     with output.progress(len(listed), "reading", "pairs") as bar:
         loaded = load_pairs(
             listed,
-            darks,
+            read_darks(pairs),
             ratios=wanted,
             keep=keep,
             one_iso=force,
@@ -114,7 +113,7 @@ def finetune(
     for warning in loaded.warnings:
         output.warn(warning)
     name = name or free_name(name_of(loaded.camera))
-    output.info(_what(loaded, len(darks)))
+    output.info(_what(loaded))
     if dry_run:
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
@@ -181,8 +180,8 @@ def _ratios(text: str | None) -> list[float]:
     return ratios
 
 
-def _what(loaded: "LoadedPairs", darks: int) -> str:
-    shots = loaded.shots
+def _what(loaded: "LoadedPairs") -> str:
+    shots, darks = loaded.shots, loaded.darks
     ratios = ", ".join(f"{ratio:g}" for ratio in shots.ratios)
     isos = ", ".join(f"{iso:g}" for iso in shots.lines.isos)
     dark = f", {darks} dark frame{'s' if darks > 1 else ''}" if darks else ""

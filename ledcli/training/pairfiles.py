@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ledcli.errors import MetadataError, PairError
 from ledcli.pairs.checks import check_pair
+from ledcli.pairs.foundfile import DarkFrame
 from ledcli.pairs.listfile import Pair
 from ledcli.pairs.ratios import ratio_of
 from ledcli.photo.cfa import pack
+from ledcli.photo.exif import read_exif
 from ledcli.photo.raw import RawPhoto, read_raw
 from ledcli.training.fewshot import FewShot, Shot, few_shot
 
@@ -34,19 +36,22 @@ class LoadedPairs:
     shots : FewShot
     records : list of dict
         For the model file: hashes of the files, ratio, ISO.
+    darks : int
+        Dark frames that were used.
     warnings : list of str
         What was left out, and where LED's rule does not hold.
     """
 
     camera: str
     shots: FewShot
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, Any]]
+    darks: int = 0
     warnings: list[str] = field(default_factory=list)
 
 
 def load_pairs(
     pairs: Sequence[Pair],
-    darks: Sequence[tuple[Path, float]] = (),
+    darks: Sequence[DarkFrame] = (),
     *,
     ratios: Sequence[float] = (),
     keep: bool = False,
@@ -59,8 +64,8 @@ def load_pairs(
     Parameters
     ----------
     pairs : sequence of Pair
-    darks : sequence of (file, ISO)
-        Lens-cap frames of the camera: its dark shading is then corrected.
+    darks : sequence of DarkFrame
+        Lens-cap frames; those of the camera correct its dark shading.
     ratios : sequence of float
         Take the pairs of these only; empty takes all.
     keep : bool
@@ -81,8 +86,8 @@ def load_pairs(
     """
     reader = _Reader(ratios, keep, step)
     by_iso: dict[float, list[Path]] = {}
-    for path, iso in darks:
-        by_iso.setdefault(iso, []).append(path)
+    for dark in _of_camera(darks, pairs[0].short):
+        by_iso.setdefault(dark.iso, []).append(dark.file)
     shots = few_shot(
         reader.shots(pairs),
         {iso: map(_dark_planes, paths) for iso, paths in by_iso.items()},
@@ -95,7 +100,8 @@ def load_pairs(
             f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO "
             f"{other} for each ratio, or tune for this ISO alone with --force"
         )
-    loaded = LoadedPairs(reader.camera, shots, reader.records, reader.left_out)
+    dark_count = sum(map(len, by_iso.values()))
+    loaded = LoadedPairs(reader.camera, shots, reader.records, dark_count, reader.left_out)
     loaded.warnings += _against_the_rule(reader.records)
     return loaded
 
@@ -164,6 +170,12 @@ def _iso(photo: RawPhoto) -> float:
 
 def _planes(photo: RawPhoto) -> NDArray[np.float32]:
     return pack(photo.normalised(), photo.phase)
+
+
+def _of_camera(darks: Sequence[DarkFrame], short: Path) -> list[DarkFrame]:
+    """Return the dark frames of the camera of a frame."""
+    camera = (read_exif(short).camera or "").casefold()
+    return [dark for dark in darks if (dark.camera or "").casefold() == camera]
 
 
 def _dark_planes(path: Path) -> NDArray[np.float32]:

@@ -180,6 +180,7 @@ class Tuning:
                 "sha256": self.sha256,
             },
             "pairs": self.pairs.records,
+            "dark_frames": self.pairs.darks,
             "isos": list(self.pairs.shots.lines.isos),
             "ratios": ratios,
             "psnr_before": round(self.before, 3),

@@ -1,0 +1,267 @@
+"""`led finetune` as a user runs it, from a tiny pretrained model on small made-up raws."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from ledcli.cli.app import run
+from ledcli.nets.repnr import blocks, convert
+from ledcli.nets.table import build
+from ledcli.zoo.modelfile import ModelSpec, load_model, read_spec, save_model
+from tests.shoot import make_dark, make_raw, scene
+
+SHAPE = (256, 320)
+TINY = {"in_planes": 9, "channels": 4}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LED_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home" / "models"
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A pretrained model that is the identity until it is tuned."""
+    torch.manual_seed(0)
+    net = convert(build("unet", TINY), ("generic", "sony"))
+    torch.nn.init.normal_(net.conv10_1.weight, std=0.02)
+    torch.nn.init.zeros_(net.conv10_1.bias)
+    assert blocks(net)
+    spec = ModelSpec(
+        name="tiny",
+        architecture="unet",
+        arguments=TINY,
+        input_form="stabilised",
+        branches=("generic", "sony"),
+        ratio_range=(1.0, 300.0),
+        method="pretrain",
+        licence="CC0-1.0",
+        source="tests",
+    )
+    path = tmp_path / "tiny.safetensors"
+    save_model(path, spec, net.state_dict())
+    return path
+
+
+def make_pair(folder, name, iso, ratio, seed, **how):
+    """Write NAME_short.ARW and NAME_long.ARW of one scene and return their line."""
+    light = scene(SHAPE, seed)
+    gain = iso / 400
+    make_raw(
+        folder / f"{name}_short.ARW", shape=SHAPE, light=light / ratio, iso=iso,
+        exposure_time=Fraction(1000, iso * ratio), gain=gain, read_noise=2 + gain, seed=seed, **how,
+    )  # fmt: skip
+    make_raw(
+        folder / f"{name}_long.ARW", shape=SHAPE, light=light, iso=100, exposure_time=10,
+        gain=0.25, read_noise=1, seed=seed + 100, **how,
+    )  # fmt: skip
+    return f"{name}_short.ARW {name}_long.ARW\n"
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Pairs by LED's rule, at ratio 20."""
+    lines = [make_pair(tmp_path, f"p{iso}", iso, 20, seed) for seed, iso in enumerate((400, 6400))]
+    path = tmp_path / "pairs.txt"
+    path.write_text("".join(lines))
+    return path
+
+
+def test_the_tuned_model_is_installed_under_the_cameras_name(listed, tiny, home, capsys):
+    assert run(["finetune", "--pretrained", str(tiny), "--iters", "4", "--force", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    spec = read_spec(home / "led-testcam-one.safetensors")
+    assert record["model"] == spec.name == "led-testcam-one"
+    assert spec.cameras == ("Led Testcam One",)
+    assert spec.branches == () and not spec.omnr
+    assert spec.ratio_range == (20.0, 20.0)
+    assert spec.noise_lines.isos == (400.0, 6400.0)
+    assert spec.training["isos"] == [400.0, 6400.0] and spec.training["iterations"] == 4
+    assert len(spec.training["pairs"]) == 2
+    assert spec.training["psnr_after"] == pytest.approx(record["psnr_after"], abs=1e-3)
+    assert [path.name for path in home.iterdir()] == ["led-testcam-one.safetensors"]
+
+
+def test_a_second_tuning_leaves_the_first(listed, tiny, home):
+    tune = ["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]
+    assert run(tune) == 0 and run(tune) == 0
+    assert sorted(path.stem for path in home.iterdir()) == ["led-testcam-one", "led-testcam-one-2"]
+
+
+def test_the_next_denoising_takes_it_with_the_cameras_lines(listed, tiny, tmp_path, capsys):
+    assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]) == 0
+    make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
+    capsys.readouterr()
+    assert run(["denoise", "photo.ARW", "--ratio", "20", "--json", "-q"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert "led-testcam-one" in json.dumps(record)
+    expected = read_spec(tmp_path / "home/models/led-testcam-one.safetensors").noise_lines.at(1600)
+    assert record["gain"] == pytest.approx(expected.line.gain, rel=1e-3)
+
+
+def test_the_unfolded_model_can_be_written_and_folded_again(listed, tiny, home, tmp_path, capsys):
+    tune = ["finetune", "--pretrained", str(tiny), "--iters", "3", "--force", "-q"]
+    assert run([*tune, "--out", "mine.safetensors"]) == 0
+    assert read_spec(tmp_path / "mine.safetensors").omnr
+    assert run(["reparam", "mine.safetensors", "-o", "folded.safetensors"]) == 0
+    _, again = load_model(tmp_path / "folded.safetensors")
+    _, installed = load_model(home / "led-testcam-one.safetensors")
+    for name, value in installed.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert run([*tune, "--out", "mine.safetensors"]) == 1
+
+
+def test_a_model_that_is_no_better_is_not_installed(listed, tiny, home, capsys, monkeypatch):
+    monkeypatch.setattr("ledcli.training.finetune.FineTuning.psnr", lambda *a, **k: 30.0)
+    assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "-q"]) == 1
+    assert "no better" in capsys.readouterr().err
+    assert not list(home.glob("*.safetensors"))
+
+
+def test_dry_run_reads_the_pairs_and_writes_nothing(listed, tiny, home, capsys):
+    assert run(["finetune", "--pretrained", str(tiny), "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "led-testcam-one" in out and "2 pairs" in err
+    assert not home.exists()
+
+
+def test_one_ratio_of_several_can_be_chosen(listed, tiny, home, tmp_path):
+    lines = [make_pair(tmp_path, f"q{iso}", iso, 50, iso) for iso in (400, 6400)]
+    listed.write_text(listed.read_text() + "".join(lines))
+    tune = ["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]
+    assert run([*tune, "--ratios", "50"]) == 0
+    spec = read_spec(home / "led-testcam-one.safetensors")
+    assert spec.training["ratios"] == [50.0] and len(spec.training["pairs"]) == 2
+
+
+def test_dark_frames_beside_the_list_are_used(listed, tiny, home, tmp_path):
+    for iso in (400, 6400):
+        make_dark(tmp_path / f"dark{iso}.ARW", shape=SHAPE, iso=iso, exposure_time=0.05)
+    assert run(["pairs", "scan", ".", "-q"]) == 0
+    assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]) == 0
+    spec = read_spec(home / "led-testcam-one.safetensors")
+    assert spec.training["dark_frames"] == 2
+    assert spec.noise_lines.shading[0].grid.shape[1] > 1
+
+
+def rename(path, text):
+    path.write_text(path.read_text().replace("p400_short.ARW", text))
+
+
+def missing_file(tmp_path, listed):
+    rename(listed, "gone.ARW")
+    return [], "gone.ARW"
+
+
+def nonsense(tmp_path, listed):
+    listed.write_text("all work and\nno play\n")
+    return [], "line 1"
+
+
+def two_cameras(tmp_path, listed):
+    line = make_pair(tmp_path, "other", 400, 20, 3, model="Othercam")
+    listed.write_text(listed.read_text() + line)
+    return [], "one camera"
+
+
+def one_iso(tmp_path, listed):
+    listed.write_text(listed.read_text().splitlines()[1])
+    return [], "at most 500"
+
+
+def unknown_model(tmp_path, listed):
+    return ["--pretrained", "leica"], "leica"
+
+
+def no_list(tmp_path, listed):
+    listed.unlink()
+    return [], "led pairs scan"
+
+
+def no_such_ratio(tmp_path, listed):
+    return ["--ratios", "300"], "no pair is left"
+
+
+def bad_ratios(tmp_path, listed):
+    return ["--ratios", "lots"], "--ratios"
+
+
+def bad_name(tmp_path, listed):
+    return ["--name", "../x"], "cannot name a model"
+
+
+def nothing_to_go_on_with(tmp_path, listed):
+    return ["--resume"], "--resume"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        missing_file, nonsense, two_cameras, one_iso, unknown_model, no_list, no_such_ratio,
+        bad_ratios, bad_name, nothing_to_go_on_with,
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing(listed, tiny, home, tmp_path, capsys, spoil):
+    options, says = spoil(tmp_path, listed)
+    before = sorted(tmp_path.rglob("*"))
+    if "--pretrained" not in options:
+        options = [*options, "--pretrained", str(tiny)]
+    assert run(["finetune", *options, "--iters", "2", "-q"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [
+        p for p in before if p.is_file()
+    ]
+
+
+def child(tiny, name, *options):
+    """Start a tuning that writes a checkpoint at every iteration."""
+    code = (
+        "import sys, torch, ledcli.training.tune as tune; torch.set_num_threads(1); "
+        "tune.CHECKPOINT_EVERY = 0.0; from ledcli.cli.app import run; sys.exit(run(sys.argv[1:]))"
+    )
+    words = ["finetune", "--pretrained", str(tiny), "--iters", "40", "--name", name, "--force"]
+    command = [sys.executable, "-c", code, *words, "-q", *options]
+    root = str(Path(__file__).resolve().parents[2])
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": root})
+
+
+def test_killed_at_a_random_moment_and_resumed_it_ends_with_the_same_weights(listed, tiny, home):
+    assert child(tiny, "whole").wait() == 0
+    killed = child(tiny, "killed")
+    checkpoint = home / "killed.checkpoint"
+    while not checkpoint.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    time.sleep(random.random())
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    if checkpoint.exists():  # else it was done already, which is right too
+        assert not (home / "killed.safetensors").exists()
+        assert child(tiny, "killed", "--resume").wait() == 0
+    assert not checkpoint.exists()
+    nets = [load_model(home / f"{name}.safetensors")[1] for name in ("whole", "killed")]
+    for name, value in nets[0].state_dict().items():
+        assert torch.equal(value, nets[1].state_dict()[name]), name
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(listed, tiny, home):
+    stopped = child(tiny, "stopped")
+    checkpoint = home / "stopped.checkpoint"
+    while not checkpoint.exists() and stopped.poll() is None:
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait() == 130
+    assert [path.name for path in home.iterdir()] == ["stopped.checkpoint"]
+    assert child(tiny, "stopped", "--resume").wait() == 0
