@@ -84,6 +84,11 @@ class PairCheck:
     clipped: float | None = None
     long_noise: float | None = None
 
+    @property
+    def measured(self) -> bool:
+        """Whether the two could be compared: one camera, one size, one scene."""
+        return self.clipped is not None
+
     def against(self, *, keep_shifted: bool = False) -> tuple[str, ...]:
         """Return the problems that speak against the pair."""
         return self.problems[1:] if keep_shifted and self.shifted else self.problems

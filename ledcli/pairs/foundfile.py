@@ -1,7 +1,6 @@
-"""The record beside a list, `pairs.json`: all that a scan found, for machines and for fine-tuning."""
+"""The record beside a list, `pairs.json`: all that a scan found, for scripts and fine-tuning."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,9 @@ FORMAT = "led pairs 1"
 """What the file calls itself: another file of that name is not ours and is left alone."""
 LARGEST_RECORD = 256 << 20
 """Bytes; far above the record of 100,000 frames."""
+
+LARGEST_NUMBER = 1e9
+"""No ISO and no exposure time is larger."""
 
 
 class DarkFrame(NamedTuple):
@@ -58,7 +60,11 @@ def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
 def check_replaceable(list_path: Path) -> None:
     """Raise OutputError where the record's name is taken by a file that is not a record."""
     path = record_path(list_path)
-    if os.path.lexists(path) and _load(path) is None:
+    try:
+        ours = _load(path) is not None or not os.path.lexists(path)
+    except PairError:
+        ours = False
+    if not ours:
         raise OutputError(
             f"{path}: is not a record of pairs and would be overwritten: rename it, or choose "
             "another list with --out"
@@ -124,15 +130,17 @@ def _dark(entry: object, path: Path) -> DarkFrame:
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and value > 0
+    return 0 < value < LARGEST_NUMBER
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """Read a record; None when there is none, or a file that is no record."""
+    """Read a record; None when there is none, or JSON of another kind."""
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_RECORD + 1)
-        record = json.loads(data) if len(data) <= LARGEST_RECORD else None
+        if len(data) > LARGEST_RECORD:
+            raise ValueError
+        record = json.loads(data)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -140,6 +148,6 @@ def _load(path: Path) -> dict[str, Any] | None:
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
     except (ValueError, RecursionError):
-        return None
+        raise PairError(f"{path}: is damaged: make it again with 'led pairs scan'") from None
     ours = isinstance(record, dict) and record.get("format") == FORMAT
     return record if ours else None

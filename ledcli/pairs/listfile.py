@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ledcli.errors import PairError
+from ledcli.errors import OutputError, PairError
 from ledcli.photo.files import atomic_write
 
 LARGEST_LIST = 16 << 20
@@ -104,6 +104,17 @@ def write_list(path: Path, pairs: Sequence[Pair]) -> None:
                 raise PairError(f"{name}: has a line break in its name: rename it")
         lines.append(" ".join(quote(name) for name in names) + "\n")
     atomic_write(path, os.fsencode("".join(lines)))
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise OutputError where a list would replace a file that is not text."""
+    try:
+        with open(path, "rb") as file:
+            is_text = b"\0" not in file.read(LARGEST_LIST)
+    except OSError:
+        return  # nothing is there, or writing will say what is wrong
+    if not is_text:
+        raise OutputError(f"{path}: is not a list and would be overwritten: choose another --out")
 
 
 def relative_name(file: Path, folder: Path) -> str:

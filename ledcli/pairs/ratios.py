@@ -6,16 +6,19 @@ from pathlib import Path
 from ledcli.errors import MetadataError, PairError
 from ledcli.photo.exif import Exif
 
-NOMINAL = (1.0, 1.25, 1.5, 1.6, 2.0, 2.5, 3.0, 3.2, 4.0, 5.0, 6.0, 6.4, 8.0)
-"""Within a decade: third stops as cameras write them, and the ratios of SID, ELD and LED."""
-TOLERANCE = 0.04
-"""What a nominal shutter speed may be off by: 1/100 s is 1/102 s, 1/125 s is 1/128 s."""
+ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""Ratios that people mean, within a decade; those of SID, ELD and LED are among them."""
+THIRD_STOPS = (1.25, 1.6, 3.2, 6.4)
+"""The others that third-stop shutter speeds come to."""
+TOLERANCE = 0.045
+"""What nominal shutter speeds are off by: 1/125 s is 1/128 s, and a ratio of 300 at ISO 100 (10 s,
+1/30 s) is 312.5 at ISO 3200 (10 s at ISO 100, 1/1000 s)."""
 LEAST_LONG = 1 / 1.05
 """Below this ratio the two are the wrong way round."""
 
 
 def nominal_ratio(ratio: float) -> float:
-    """Snap a ratio to the nearest nominal one.
+    """Snap a ratio to a nominal one.
 
     Parameters
     ----------
@@ -25,18 +28,19 @@ def nominal_ratio(ratio: float) -> float:
     Returns
     -------
     float
-        The nearest nominal ratio where that is within 4 %, else the ratio to three digits.
+        The round ratio within 4.5 %, else the third-stop one, else the ratio to three digits.
 
     Examples
     --------
-    >>> [nominal_ratio(ratio) for ratio in (98.7, 101.6, 128.0, 300.3, 4.6875)]
-    [100.0, 100.0, 125.0, 300.0, 4.69]
+    >>> [nominal_ratio(ratio) for ratio in (98.7, 101.6, 128.0, 312.5, 322.5, 4.6875)]
+    [100.0, 100.0, 125.0, 300.0, 320.0, 4.69]
     """
     decade = math.floor(math.log10(ratio))
-    nominal = [value * 10.0**power for power in (decade, decade + 1) for value in NOMINAL]
-    nearest = min(nominal, key=lambda value: abs(math.log(value / ratio)))
-    if abs(ratio / nearest - 1) <= TOLERANCE:
-        return float(f"{nearest:.6g}")
+    for values in (ROUND, THIRD_STOPS):
+        nominal = [value * 10.0**power for power in (decade, decade + 1) for value in values]
+        nearest = min(nominal, key=lambda value: abs(math.log(value / ratio)))
+        if abs(ratio / nearest - 1) <= TOLERANCE:
+            return float(f"{nearest:.6g}")
     return float(f"{ratio:.3g}")
 
 
