@@ -157,7 +157,8 @@ def _models(
     from ledcli.inference.choice import PerPhoto
     from ledcli.inference.engine import Denoiser
     from ledcli.inference.tiles import TILE
-    from ledcli.zoo.shelf import find_bundled, find_model
+    from ledcli.zoo.bundled import find_bundled
+    from ledcli.zoo.shelf import find_model
 
     side = TILE if tile is None else tile
     models: Denoiser | PerPhoto

@@ -142,14 +142,8 @@ def run(models: Denoiser | Chooser, jobs: Sequence[Job], settings: Settings) -> 
     ----------
     models : Denoiser or Chooser
         One denoiser for all, or what chooses one for each photo (`inference.choice.PerPhoto`).
-    jobs : sequence of Job
-        From `plan`.
-    settings : Settings
-
-    Yields
-    ------
-    Result
-        One for each job, in their order.
+    jobs, settings
+        From `plan`, and what is done to all of them.
     """
     chooser = Named(models) if isinstance(models, Denoiser) else models
     for job in jobs:

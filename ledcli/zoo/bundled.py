@@ -8,9 +8,17 @@ from typing import NamedTuple
 
 import ledcli
 from ledcli.errors import ModelError
+from ledcli.zoo.modelfile import read_spec
 
 REGISTRY = "registry.json"
 """In the folder of bundled models: which names stand for which file and CSA set."""
+
+
+class FoundModel(NamedTuple):
+    """A model file and the CSA set to use of it; `branch` is empty for a plain network."""
+
+    path: Path
+    branch: str
 
 
 class Registry(NamedTuple):
@@ -64,6 +72,26 @@ def read_registry() -> Registry:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be understood ({error}). Install led again.") from error
     return Registry(default, names)
+
+
+def find_bundled(name: str | None = None) -> FoundModel:
+    """Find the bundled model of a name in the registry, or the default.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing or lacks the CSA set.
+    """
+    registry = read_registry()
+    path, branch = registry.names[name or registry.default]
+    if not path.is_file():
+        raise ModelError(f"{path}: this bundled model is missing. Install led again.")
+    branches = read_spec(path).branches
+    if branch not in (branches or ("",)):
+        raise ModelError(
+            f"{path}: has no CSA set '{branch}', which {REGISTRY} names. Install led again."
+        )
+    return FoundModel(path, branch)
 
 
 def _branch(model: dict[str, object], name: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import ModelError
-from ledcli.zoo.bundled import read_registry
+from ledcli.zoo.bundled import find_bundled, read_registry
 from ledcli.zoo.modelfile import ModelSpec, read_spec
-from ledcli.zoo.shelf import find_bundled, installed_models
+from ledcli.zoo.shelf import installed_models
 
 RATIO_MARGIN = 2 ** (1 / 3)
 """A ratio range reaches a third of a stop beyond its ends, the step of a camera's dials."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import platformdirs
 
 from ledcli.errors import ModelError, OutputError
-from ledcli.zoo.bundled import REGISTRY, bundled_dir, read_registry
+from ledcli.zoo.bundled import FoundModel, bundled_dir, find_bundled, read_registry
 from ledcli.zoo.modelfile import ModelSpec, read_spec, save_model
 from ledcli.zoo.rules import LONGEST_NAME, NAME_RULE, is_name, short
 
@@ -35,13 +35,6 @@ __all__ = [
 ]
 
 SUFFIX = ".safetensors"
-
-
-class FoundModel(NamedTuple):
-    """A model file and the CSA set to use of it; `branch` is empty for a plain network."""
-
-    path: Path
-    branch: str
 
 
 class ListedModel(NamedTuple):
@@ -98,20 +91,6 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
             f"no model is called '{text}'. There are: {known}; or give a path to a {SUFFIX} file."
         )
     return find_bundled(text.lower())
-
-
-def find_bundled(name: str | None = None) -> FoundModel:
-    """Find the bundled model of a name in the registry, or the default; raises as `find_model`."""
-    registry = read_registry()
-    path, branch = registry.names[name or registry.default]
-    if not path.is_file():
-        raise ModelError(f"{path}: this bundled model is missing. Install led again.")
-    branches = read_spec(path).branches
-    if branch not in (branches or ("",)):
-        raise ModelError(
-            f"{path}: has no CSA set '{branch}', which {REGISTRY} names. Install led again."
-        )
-    return FoundModel(path, branch)
 
 
 def list_models() -> list[ListedModel]:
