@@ -68,6 +68,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("denoise", "Clean raws to 16-bit DNG, PNG or TIFF."),
+    Command("pairs", "Find and verify pairs of shots."),
     Command("finetune", "Tune a model to a camera with pairs."),
     Command("pretrain", "Train a backbone over virtual cameras."),
     Command("reparam", "Fold a tuned model into its plain network, and prove it is the same."),
