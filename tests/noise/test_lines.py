@@ -53,7 +53,7 @@ def test_the_way_through_json_changes_nothing():
     ],
 )
 def test_damaged_lines_are_refused(change):
-    with pytest.raises(ValueError, match="noise line|shading"):
+    with pytest.raises(ValueError, match=r"noise line|shading"):
         CameraLines.from_json(lines().to_json() | change)
 
 
