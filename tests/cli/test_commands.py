@@ -45,15 +45,20 @@ def test_info_goes_on_after_a_bad_file(tmp_path, capsys):
     assert len(err.splitlines()) == 1
 
 
-def test_demo_gains_six_decibels_and_leaves_a_picture(tmp_path, capsys):
+def test_demo_plays_the_evening_and_tuning_gains(tmp_path, capsys, led_home):
     out = tmp_path / "d"
-    assert run(["demo", str(out), "--count", "2", "--json", "--quiet"]) == 0
-    *photos, summary = json_lines(capsys)
-    assert len(photos) == 2
-    assert all(p["psnr_after"] > p["psnr_before"] for p in photos)
-    assert summary["gain"] > 6
+    assert run(["demo", str(out), "--count", "1", "--iters", "40", "--json", "--quiet"]) == 0
+    records = json_lines(capsys)
+    *photos, mean = [r for r in records if "psnr_noisy" in r]
+    assert len(photos) == 1
+    assert mean["psnr_noisy"] + 6 < mean["psnr_untuned"] < mean["psnr_tuned"]
+    untuned, tuned = [r for r in records if "sha256" in r]
+    assert untuned["model"] == "led-bayer/generic" and untuned["noise"] == "blind"
+    assert tuned["model"] == "led-democam" and tuned["noise"] == "lines"
+    assert records[-1] == {"picture": str(out / "before_after.png")}
     assert (out / "before_after.png").stat().st_size > 10_000
-    assert len(list((out / "denoised").glob("*.dng"))) == 2
+    assert len(list((out / "denoised").glob("*.dng"))) == 1
+    assert list(led_home.iterdir()) == []  # the shelf stays as it was
 
 
 def test_doctor_finds_that_the_fast_paths_agree(capsys):
