@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LIST = Path("pairs.txt")
 RULE_COLUMNS = ("CAMERA", "RATIO", "PAIRS", "ISO", "RULE")
+JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "left_out": "left_out"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
 app = typer.Typer(help="Find and verify pairs of shots.")
@@ -80,8 +81,8 @@ def scan(
     _show_left_out(output, found)
     _show_darks(output, found)
     if json:
-        for kind in ("pairs", "rules", "dark", "left_out"):
-            for entry in record[kind]:
+        for part, kind in JSON_KINDS.items():
+            for entry in record[part]:
                 output.result({"kind": kind, **entry})
     if not found.pairs:
         raise _no_pairs(folder, found)

@@ -173,12 +173,13 @@ def _missing_pair(
 
 def _best_short(ratio: float, low: bool, long: Shot, frames: Sequence[Frame]) -> Shot | None:
     """Find the short frame whose level is the long one's over the ratio; None without one."""
-    shown_times = {frame.seconds for frame in frames if frame.seconds}
+    shown_isos, shown_times = ({f.iso for f in frames}, {f.seconds for f in frames if f.seconds})
     isos = _isos(low, frames)
 
-    def preference(shot: Shot) -> tuple[float, int, bool]:
+    def preference(shot: Shot) -> tuple[bool, float, int, bool]:
         off = abs(math.log(long.level / shot.level / ratio))
-        return round(off, 2), isos.index(shot.iso), shot.exposure_time not in shown_times
+        new = shot.iso not in shown_isos
+        return new, round(off, 2), isos.index(shot.iso), shot.exposure_time not in shown_times
 
     fitting = [
         shot

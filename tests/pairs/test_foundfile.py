@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from ledcli.errors import OutputError, PairError
+from ledcli.pairs.foundfile import DarkFrame, check_replaceable, read_darks, write_record
+
+
+@pytest.fixture
+def pairs_txt(tmp_path):
+    (tmp_path / "dark.ARW").touch()
+    return tmp_path / "pairs.txt"
+
+
+def entry(**more):
+    return {"file": "dark.ARW", "iso": 3200.0, **more}
+
+
+def test_dark_frames_come_back(pairs_txt):
+    write_record(pairs_txt, {"dark": [entry(exposure_time=0.1, camera="Cam")]})
+    assert read_darks(pairs_txt) == [DarkFrame(pairs_txt.parent / "dark.ARW", 3200, 0.1, "Cam")]
+
+
+def test_no_record_and_another_s_file_hold_no_dark_frames(pairs_txt):
+    assert read_darks(pairs_txt) == []
+    pairs_txt.with_suffix(".json").write_text('{"dark": [1]}')
+    assert read_darks(pairs_txt) == []
+
+
+@pytest.mark.parametrize(
+    "dark",
+    [
+        {"iso": 100},
+        entry(iso="100"),
+        entry(iso=10**400),
+        entry(iso=-1),
+        entry(exposure_time=True),
+        entry(file=3),
+        3,
+    ],
+)
+def test_a_damaged_record_is_one_line(pairs_txt, dark):
+    write_record(pairs_txt, {"dark": [dark]})
+    with pytest.raises(PairError, match=r"pairs\.json.*led pairs scan"):
+        read_darks(pairs_txt)
+
+
+@pytest.mark.parametrize("data", ["{", "[" * 100_000, '{"format": "led pairs 1"}'])
+def test_a_record_that_is_no_record(pairs_txt, data):
+    pairs_txt.with_suffix(".json").write_text(data)
+    with pytest.raises(PairError, match="damaged"):
+        read_darks(pairs_txt)
+
+
+def test_a_dark_frame_that_has_gone_is_named(pairs_txt):
+    write_record(pairs_txt, {"dark": [entry(file="gone.ARW")]})
+    with pytest.raises(PairError, match=r"gone\.ARW"):
+        read_darks(pairs_txt)
+
+
+def test_a_file_that_is_not_ours_is_not_overwritten(pairs_txt):
+    other = pairs_txt.with_suffix(".json")
+    for text in (json.dumps({"mine": 1}), "not even JSON"):
+        other.write_text(text)
+        with pytest.raises(OutputError, match="overwritten"):
+            check_replaceable(pairs_txt)
+        with pytest.raises(OutputError, match="overwritten"):
+            write_record(pairs_txt, {})
+        assert other.read_text() == text

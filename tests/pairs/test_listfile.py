@@ -1,0 +1,134 @@
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledcli.errors import PairError
+from ledcli.pairs.listfile import Pair, needs_quotes, read_list, write_list
+
+NAMES = st.one_of(
+    st.binary(min_size=1, max_size=40).map(os.fsdecode),
+    st.text("a '\"\\\t\r#\ufeff\u2028é.", min_size=1, max_size=12),
+).filter(
+    lambda name: (
+        not set(name) & set("/\0\n")
+        and name not in (".", "..", "pairs.txt")
+        and len(os.fsencode(name)) < 200
+    )
+)
+
+
+@pytest.fixture
+def shoot(tmp_path):
+    for name in ("a.ARW", "b.ARW", "c d.ARW"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def read(folder, text):
+    path = folder / "list.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_list(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(names=st.lists(NAMES, min_size=2, max_size=6, unique=True), below=st.booleans())
+def test_what_is_written_is_read_again_whatever_the_names(names, below):
+    with tempfile.TemporaryDirectory() as folder:
+        shots = Path(folder) / "sub" if below else Path(folder)
+        shots.mkdir(exist_ok=True)
+        files = [shots / name for name in names]
+        for file in files:
+            file.touch()
+        pairs = [Pair(short, files[0]) for short in files[1:]]
+        write_list(Path(folder) / "pairs.txt", pairs)
+        assert read_list(Path(folder) / "pairs.txt") == pairs
+
+
+def test_a_plain_name_is_written_as_upstream_reads_it(shoot):
+    write_list(shoot / "list.txt", [Pair(shoot / "a.ARW", shoot / "b.ARW")])
+    assert (shoot / "list.txt").read_bytes() == b"a.ARW b.ARW\n"
+
+
+def test_names_are_relative_to_the_list_wherever_it_lies(shoot):
+    (shoot / "lists").mkdir()
+    write_list(shoot / "lists" / "x.txt", [Pair(shoot / "a.ARW", shoot / "c d.ARW")])
+    assert (shoot / "lists" / "x.txt").read_text() == "../a.ARW '../c d.ARW'\n"
+    assert needs_quotes("../c d.ARW")
+
+
+def test_a_list_behind_a_link_finds_its_files(shoot):
+    (shoot / "deep" / "er").mkdir(parents=True)
+    (shoot / "link").symlink_to(shoot / "deep" / "er")
+    pairs = [Pair(shoot / "a.ARW", shoot / "b.ARW")]
+    write_list(shoot / "link" / "x.txt", pairs)
+    [pair] = read_list(shoot / "link" / "x.txt")
+    assert pair.short.samefile(shoot / "a.ARW")
+
+
+def test_a_line_break_in_a_name_is_refused(shoot):
+    (shoot / "a\nb.ARW").touch()
+    with pytest.raises(PairError, match="rename"):
+        write_list(shoot / "x.txt", [Pair(shoot / "a\nb.ARW", shoot / "b.ARW")])
+    assert not (shoot / "x.txt").exists()
+
+
+def test_sid_s_list(shoot):
+    for name in ("Sony/short", "Sony/long"):
+        (shoot / name).mkdir(parents=True)
+        (shoot / name / "00001_00_0.1s.ARW").touch()
+    line = "./Sony/short/00001_00_0.1s.ARW ./Sony/long/00001_00_0.1s.ARW ISO200 F8\n"
+    folder = shoot / "Sony"
+    assert read(shoot, line + "\n") == [
+        Pair(folder / "short/00001_00_0.1s.ARW", folder / "long/00001_00_0.1s.ARW")
+    ]
+
+
+def test_eld_s_lists(shoot):
+    line = "a.ARW b.ARW ISO800 ISO100\r\n"
+    assert read(shoot, "\ufeff" + line) == [Pair(shoot / "a.ARW", shoot / "b.ARW")]
+    (shoot / "short").mkdir()
+    (shoot / "long").mkdir()
+    (shoot / "short" / "1_0.1s.ARW").touch()
+    (shoot / "long" / "1_10s.ARW").touch()
+    assert read(shoot, "1_0.1s.ARW 1_10s.ARW 100\n") == [
+        Pair(shoot / "short/1_0.1s.ARW", shoot / "long/1_10s.ARW", 100.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("a.ARW b.ARW\na.ARW gone.ARW\n", "line 2", "no file 'gone.ARW'"),
+        ("a.ARW b.ARW nonsense\n", "line 1", "nonsense"),
+        ("a.ARW b.ARW 100 300\n", "line 1", "300"),
+        ("a.ARW b.ARW nan\n", "line 1", "nan"),
+        ("a.ARW b.ARW 0.01\n", "line 1", "0.01"),
+        ("\na.ARW\n", "line 2", "one file"),
+        ("a.ARW ./a.ARW\n", "line 1", "twice"),
+        ("a.ARW b.ARW\nc d.ARW b.ARW\n", "line 2", "quotes"),
+        ("a.ARW b.ARW\na.ARW b.ARW\n", "line 2", "line 1"),
+        ("'a.ARW b.ARW\n", "line 1", "quote"),
+        ("", "", "no pair"),
+        (" \n\n", "", "no pair"),
+        (b"II*\0\x08\0\0\0", "", "binary"),
+    ],
+)
+def test_a_bad_list_is_one_line_that_names_list_and_line(shoot, text, line, what):
+    with pytest.raises(PairError) as caught:
+        read(shoot, text)
+    message = str(caught.value)
+    assert message.startswith(str(shoot / "list.txt"))
+    assert line in message
+    assert what in message
+    assert "\n" not in message
+
+
+def test_no_list_and_a_folder_for_a_list(shoot):
+    with pytest.raises(PairError, match="no such list"):
+        read_list(shoot / "pairs.txt")
+    with pytest.raises(PairError, match="is a folder"):
+        read_list(shoot)
