@@ -79,8 +79,8 @@ def finetune(
     """
     output = Output(json=json, quiet=quiet)
     wanted = _ratios(ratios)
-    if out is not None and out.exists():
-        raise OutputError(f"{out}: already there: choose another name with --out")
+    if out is not None and (out.exists() or out.is_symlink()):
+        raise _there(out)
 
     from ledcli.zoo.shelf import check_name, find_model, free_name, installed_dir
 
@@ -145,12 +145,15 @@ def finetune(
 def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, force: bool) -> None:
     """Install the tuned model if it is better, and say so."""
     from ledcli.zoo.modelfile import save_model
-    from ledcli.zoo.shelf import install_model
+    from ledcli.zoo.shelf import free_name, install_model
 
     gain = tuned.after - tuned.before
     output.info(f"proof: {tuned.proof}")
     if out is not None:
-        save_model(out, tuned.spec, tuned.net.state_dict(), overwrite=False)
+        try:
+            save_model(out, tuned.spec, tuned.net.state_dict(), overwrite=False)
+        except FileExistsError:
+            raise _there(out) from None
         output.info(f"wrote {out}")
     record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "gain": gain}
     if gain <= 0 and not force:
@@ -162,12 +165,18 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
             {"model": None, "status": "kept the un-tuned model", **record}, "not installed"
         )
         raise typer.Exit(FAILED)
+    # The name may have been taken while this ran.
+    name = free_name(name)
     path = install_model(name, tuned.folded, tuned.plain.state_dict())
     output.result(
         {"model": name, "status": "done", "file": path, **record},
         f"{name}: {gain:+.2f} dB over the un-tuned model on held crops "
         f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(path)}",
     )
+
+
+def _there(out: Path) -> OutputError:
+    return OutputError(f"{out}: already there: choose another name with --out")
 
 
 def _ratios(text: str | None) -> list[float]:

@@ -111,7 +111,7 @@ class CameraLines:
                     for s in values["shading"]
                 ),
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError(f"the noise lines cannot be understood ({error})") from error
 
 

@@ -169,7 +169,7 @@ class FineTuning:
         values = []
         for batch in self.shots.held_batches(blind=blind):
             there = Batch(*(part.to(self.device) for part in batch))
-            error = (self.form(net, *there[1:]).clamp(0, 1) - there.clean).square()
+            error = (self.form(net, *there[1:]).detach().clamp(0, 1) - there.clean).square()
             values.append(float(-10 * error.mean().clamp_min(1e-12).log10()))
         return sum(values) / len(values)
 

@@ -40,6 +40,7 @@ def test_the_way_through_json_changes_nothing():
         {"isos": [0.0, 400.0]},
         {"isos": [400.0, float("inf")]},
         {"isos": "400"},
+        {"isos": [10**400]},
         {"gain": [1.0]},
         {"gain": [1.0, "x"]},
         {"variance": [1.0, float("nan")]},
