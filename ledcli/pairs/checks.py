@@ -7,12 +7,9 @@ from numpy.typing import NDArray
 
 from ledcli.noise.estimate import estimate_noise
 from ledcli.pairs.brightness import Brightness, compare
-from ledcli.pairs.ratios import ratio_of
 from ledcli.pairs.register import Shift, register
 from ledcli.pairs.structure import Bins, view_of
 from ledcli.photo.raw import RawPhoto
-
-__all__ = ["PairCheck", "check_pair", "ratio_of"]
 
 LARGEST_SHIFT = 0.2
 """Pixels of the mosaic that a pair may be apart."""
@@ -101,7 +98,7 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
     ----------
     short, long : RawPhoto
     ratio : float
-        Of exposure levels, `ratio_of`.
+        Of exposure levels, `ledcli.pairs.ratios.ratio_of`.
 
     Returns
     -------

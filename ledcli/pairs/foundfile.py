@@ -29,12 +29,15 @@ class DarkFrame(NamedTuple):
         In seconds.
     camera : str or None
         As `Exif.camera` says it.
+    serial : str or None
+        The body's, as `Exif.serial` says it; None in records that were written without it.
     """
 
     file: Path
     iso: float
     exposure_time: float | None = None
     camera: str | None = None
+    serial: str | None = None
 
 
 def record_path(list_path: Path) -> Path:
@@ -104,12 +107,12 @@ def _dark(entry: object, path: Path) -> DarkFrame:
         if not isinstance(entry, dict):
             raise TypeError
         name, iso = entry["file"], entry["iso"]
-        time, camera = entry.get("exposure_time"), entry.get("camera")
+        time, camera, serial = (entry.get(key) for key in ("exposure_time", "camera", "serial"))
         sound = (
             isinstance(name, str)
             and _is_number(iso)
             and (time is None or _is_number(time))
-            and (camera is None or isinstance(camera, str))
+            and all(text is None or isinstance(text, str) for text in (camera, serial))
         )
         if not sound:
             raise TypeError
@@ -124,7 +127,7 @@ def _dark(entry: object, path: Path) -> DarkFrame:
             f"{path}: there is no dark frame {file} any more: put it back, or run "
             "'led pairs scan' again"
         )
-    return DarkFrame(file, float(iso), None if time is None else float(time), camera)
+    return DarkFrame(file, float(iso), None if time is None else float(time), camera, serial)
 
 
 def _is_number(value: object) -> bool:

@@ -22,6 +22,7 @@ def scan_record(scan: Scan, folder: Path) -> dict[str, Any]:
                 "iso": dark.iso,
                 "exposure_time": dark.exposure_time,
                 "camera": dark.camera,
+                "serial": dark.serial,
             }
             for dark in scan.darks
         ],

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from ledcli.pairs.frames import Frame
 from ledcli.pairs.ratios import nominal_ratio
 
-LOW_ISO, HIGH_ISO = 500, 3200
-"""At most; at least. LED, "A Customized Denoiser for Your Own Camera"."""
+LOW_ISO = 500
+"""A low ISO is this or less. LED, "A Customized Denoiser for Your Own Camera"."""
+HIGH_ISO = 3200
+"""A high one is this or more."""
 # fmt: off
 SHUTTERS = (
     *(1 / n for n in (

@@ -87,12 +87,14 @@ def scan(folder: Path, watch: Watch, *, keep_shifted: bool = False) -> Scan:
         frames=tuple(frames),
         pairs=tuple(pairs),
         left_out=tuple(left[file] for file in files if file in left and file not in paired),
-        darks=tuple(
-            DarkFrame(dark.file, dark.iso, dark.exif.exposure_time, dark.exif.camera)
-            for dark in darks
-        ),
+        darks=tuple(_dark(frame) for frame in darks),
         rules=tuple(rules),
     )
+
+
+def _dark(frame: Frame) -> DarkFrame:
+    exif = frame.exif
+    return DarkFrame(frame.file, frame.iso, exif.exposure_time, exif.camera, exif.serial)
 
 
 def _headers(files: Sequence[Path], watch: Watch, left: dict[Path, LeftOut]) -> list[Frame]:

@@ -20,7 +20,7 @@ BINS = 64
 LEAST_BIN = 8
 """Cells along a side of a bin."""
 CLIPPED = 0.98
-"""Of white, from which a pixel is clipped."""
+"""Of white, from which a pixel is clipped in any case."""
 LIKELY_CLIPPED = 0.85
 """A sensor that fills up before its white level does so above this."""
 FEWEST_BINS = 32
@@ -141,7 +141,31 @@ def bins_of(planes: NDArray[np.float32], even: NDArray[np.float32]) -> Bins:
 
 
 def clipping_level(planes: NDArray[np.float32]) -> float:
-    """Value from which pixels are clipped: at white, or where the sensor fills up before it."""
+    """Value from which the pixels of a frame are clipped: near white, or where the sensor fills up.
+
+    Many sensors fill up some percent below the white level of the file. The brightest pixel of a
+    frame with clipped parts is there; where it is not clipped, hardly a pixel but itself counts.
+
+    Parameters
+    ----------
+    planes : float32 array (4, h, w)
+        Normalised, of a whole frame: a crop may have no clipped part to tell from.
+
+    Returns
+    -------
+    float
+        Pixels of this value and above are clipped. 0.98 (white - black = 1) where nothing below
+        is seen to be.
+
+    Examples
+    --------
+    >>> planes = np.full((4, 8, 8), 0.2, np.float32)
+    >>> clipping_level(planes)
+    0.98
+    >>> planes[:, 2:4] = 0.93
+    >>> round(clipping_level(planes), 3)
+    0.925
+    """
     top = float(planes.max())
     return min(CLIPPED, 0.995 * top) if top > LIKELY_CLIPPED else CLIPPED
 

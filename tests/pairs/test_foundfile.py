@@ -21,6 +21,11 @@ def test_dark_frames_come_back(pairs_txt):
     assert read_darks(pairs_txt) == [DarkFrame(pairs_txt.parent / "dark.ARW", 3200, 0.1, "Cam")]
 
 
+def test_the_body_of_a_dark_frame_comes_back_where_the_record_has_it(pairs_txt):
+    write_record(pairs_txt, {"dark": [entry(serial="007"), entry(serial=None), entry()]})
+    assert [dark.serial for dark in read_darks(pairs_txt)] == ["007", None, None]
+
+
 def test_no_record_and_another_s_file_hold_no_dark_frames(pairs_txt):
     assert read_darks(pairs_txt) == []
     pairs_txt.with_suffix(".json").write_text('{"dark": [1]}')
@@ -36,6 +41,7 @@ def test_no_record_and_another_s_file_hold_no_dark_frames(pairs_txt):
         entry(iso=-1),
         entry(exposure_time=True),
         entry(file=3),
+        entry(serial=7),
         3,
     ],
 )

@@ -4,6 +4,8 @@ from fractions import Fraction
 import pytest
 
 from ledcli.errors import UsageError
+from ledcli.pairs.foundfile import read_darks, write_record
+from ledcli.pairs.record import scan_record
 from ledcli.pairs.scan import scan
 from tests.pairs.scenes import CAMERA, SHAPE, picture, shot, through
 from tests.shoot import make_dark, make_raw, truncate
@@ -108,6 +110,17 @@ def test_lens_cap_frames_are_dark_frames_and_never_shorts(tmp_path):
         ("d1.ARW", 3200),
     ]
     assert result.left_out == ()
+
+
+def test_dark_frames_carry_the_body_they_are_of(tmp_path):
+    serial = {"more_tags": [(42033, 2, 4, "007")]}
+    shot(tmp_path / "l.ARW", through(picture(1)), 100, 10, **serial)
+    shot(tmp_path / "s.ARW", through(picture(1)), 100, 0.1, **serial)
+    make_dark(tmp_path / "d.ARW", shape=SHAPE, iso=3200, exposure_time=0.01, **CAMERA, **serial)
+    result = scan(tmp_path, unwatched)
+    write_record(tmp_path / "pairs.txt", scan_record(result, tmp_path))
+    [dark] = read_darks(tmp_path / "pairs.txt")
+    assert (dark.file, dark.camera, dark.serial) == (tmp_path / "d.ARW", "SONY ILCE-7SM2", "007")
 
 
 def test_hidden_and_denoised_folders_are_left_alone(tmp_path):
