@@ -22,7 +22,7 @@ def demo(
     out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to work in.")] = Path("demo"),
     count: Annotated[int, typer.Option(help="Photos to denoise.", min=1, max=100)] = 2,
     iters: Annotated[int, typer.Option(help="Iterations of the tuning.", min=1)] = 150,
-    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 4,
+    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.", min=0)] = 4,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -50,8 +50,6 @@ def demo(
     from ledcli.photo.files import atomic_write
 
     shots, raws, home = out / "shots", out / "raw", out / "home"
-    if home.exists():
-        raise OutputError(f"{out}: holds an earlier demo: name another folder, or remove it")
     try:
         for folder in (shots, raws, home):
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,13 +59,14 @@ def demo(
         ) from error
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
-    pairs, ratio = out / "pairs.txt", f"{RATIO:g}"
+    pairs = out / "pairs.txt"
+    denoise: list[str | Path] = ["denoise", raws, "--ratio", f"{RATIO:g}", "--overwrite"]
     untuned, tuned = out / "untuned", out / "denoised"
     with _home(home):
         _play(output, ["pairs", "scan", shots, "--out", pairs])
-        _play(output, ["denoise", raws, "--ratio", ratio, "--out", untuned])
+        _play(output, [*denoise, "--model", "generic", "--out", untuned])
         _play(output, ["finetune", pairs, "--iters", str(iters)])
-        _play(output, ["denoise", raws, "--ratio", ratio, "--out", tuned])
+        _play(output, [*denoise, "--out", tuned])
     _compare(output, photos, untuned, tuned)
     picture = out / "before_after.png"
     atomic_write(picture, _side_by_side(photos[0], untuned, tuned))

@@ -9,7 +9,7 @@ from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.cli.signals import stoppable
-from ledcli.errors import OutputError, UsageError
+from ledcli.errors import OutputError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.pairfiles import LoadedPairs
@@ -39,9 +39,9 @@ def finetune(
     ] = None,
     iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 1500,
     schedule: Annotated[
-        str, typer.Option(help="joint: CSA and OMNR branch at once; led: as published.")
+        str, typer.Option(help="joint: CSA and OMNR branch at once; led: LED's phases and rates.")
     ] = "joint",
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.", min=0)] = 0,
     shot_noise: Annotated[
         float,
         typer.Option(help="Share of crops given more light with its photon noise.", min=0, max=1),
@@ -79,8 +79,8 @@ def finetune(
     """
     output = Output(json=json, quiet=quiet)
     wanted = _ratios(ratios)
-    if out is not None and (out.exists() or out.is_symlink()):
-        raise _there(out)
+    if out is not None:
+        _check_out(out)
 
     from ledcli.zoo.shelf import check_name, find_model, free_name, installed_dir
 
@@ -92,40 +92,42 @@ def finetune(
     from ledcli.pairs.foundfile import read_darks
     from ledcli.pairs.listfile import read_list
     from ledcli.training.finetune import Recipe, schedule_of
-    from ledcli.training.pairfiles import load_pairs
+    from ledcli.training.pairfiles import load_pairs, read_headers
     from ledcli.training.tune import Tuning, name_of
 
     where = choose_device(device)
     bf16 = choose_precision(precision, where) == "bf16"
     schedule_of(schedule)
     recipe = Recipe(schedule=schedule, iterations=iters, shot_noise=shot_noise, seed=seed)
-    listed = read_list(pairs)
-    with output.progress(len(listed), "reading", "pairs") as bar:
+    headers = read_headers(read_list(pairs), ratios=wanted, one_iso=force)
+    darks = read_darks(pairs)
+    name = name or free_name(name_of(headers[0].camera))
+    checkpoint = installed_dir() / f"{name}.checkpoint"
+    _check_checkpoint(checkpoint, resume=resume)
+    with output.progress(len(headers), "reading", "pairs") as bar:
         loaded = load_pairs(
-            listed,
-            read_darks(pairs),
-            ratios=wanted,
+            headers,
+            darks,
             keep=keep,
             one_iso=force,
-            seed=seed,
             step=lambda path: bar.advance(note=path.name),
         )
     for warning in loaded.warnings:
         output.warn(warning)
-    name = name or free_name(name_of(loaded.camera))
     output.info(_what(loaded))
     if dry_run:
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
     tuning = Tuning(loaded, start, recipe, device=where, bf16=bf16)
-    checkpoint = installed_dir() / f"{name}.checkpoint"
     _make_folder(checkpoint.parent)
+    if resume:
+        tuning.resume(checkpoint)
     output.info(
         f"tuning {pretrained} to {loaded.camera}, {iters} iterations on {where}; un-tuned, the "
         f"held crops have {tuning.before:.2f} dB"
     )
-    with stoppable() as stop, output.progress(iters, "tuning", "iterations") as bar:
-        done, held = 0, ""
+    done, held = tuning.trainer.step, ""
+    with stoppable() as stop, output.progress(iters - done, "tuning", "iterations") as bar:
 
         def show(line: "LogLine") -> None:
             nonlocal done, held
@@ -134,7 +136,7 @@ def finetune(
             bar.advance(line.step - done, f"loss {line.loss:.4f}{held}")
             done = line.step
 
-        tuned = tuning.run(checkpoint, resume=resume, stop=stop, show=show)
+        tuned = tuning.run(checkpoint, stop=stop, show=show)
     if tuned is None:
         output.info("stopped; go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED)
@@ -149,30 +151,52 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
 
     gain = tuned.after - tuned.before
     output.info(f"proof: {tuned.proof}")
+    record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "gain_db": gain}
+    if gain <= 0 and not force:
+        output.error(
+            f"the tuned model is no better on held crops ({gain:+.2f} dB), so the un-tuned one "
+            "stays in use: check the pairs and shoot more, or install it with --resume --force"
+        )
+        output.result({"model": None, "status": "not installed", **record}, "not installed")
+        raise typer.Exit(FAILED)
+    # The name may have been taken while this ran.
+    name = free_name(name)
+    path = install_model(name, tuned.folded, tuned.plain.state_dict())
     if out is not None:
         try:
             save_model(out, tuned.spec, tuned.net.state_dict(), overwrite=False)
         except FileExistsError:
             raise _there(out) from None
         output.info(f"wrote {out}")
-    record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "gain": gain}
-    if gain <= 0 and not force:
-        output.error(
-            f"the tuned model is no better on held crops ({gain:+.2f} dB), so the un-tuned one "
-            "stays in use: check the pairs, shoot more of them, or install it with --force"
-        )
-        output.result(
-            {"model": None, "status": "kept the un-tuned model", **record}, "not installed"
-        )
-        raise typer.Exit(FAILED)
-    # The name may have been taken while this ran.
-    name = free_name(name)
-    path = install_model(name, tuned.folded, tuned.plain.state_dict())
     output.result(
         {"model": name, "status": "done", "file": path, **record},
         f"{name}: {gain:+.2f} dB over the un-tuned model on held crops "
         f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(path)}",
     )
+
+
+def _check_out(out: Path) -> None:
+    """Refuse at once what could not be written at the end."""
+    from ledcli.zoo.shelf import SUFFIX
+
+    if out.suffix != SUFFIX:
+        raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out}: its folder does not exist: make it first")
+    if out.exists() or out.is_symlink():
+        raise _there(out)
+
+
+def _check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
+    if resume and not checkpoint.is_file():
+        raise TrainingError(
+            f"{checkpoint.stem}: there is no stopped tuning of this name: leave out --resume"
+        )
+    if checkpoint.is_file() and not resume:
+        raise TrainingError(
+            f"a tuning of '{checkpoint.stem}' was stopped: go on with --resume, or drop it with "
+            f"'led models rm {checkpoint.stem}'"
+        )
 
 
 def _there(out: Path) -> OutputError:

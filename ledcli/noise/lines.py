@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from ledcli.noise.estimate import NoiseLine
 from ledcli.noise.shading import Shading, enlarged, interpolated
 
-LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES = 1e3, 1e8, 1.0, 4096
-"""No slope or intercept, ISO, shading (of white) or number of nodes is larger: a file that says so
-is damaged."""
+LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES, LARGEST_SIDE = 1e3, 1e8, 1.0, 4096, 1 << 20
+"""No slope or intercept, ISO, shading (of white), number of nodes or side of a frame is larger: a
+file that says so is damaged."""
+KEYS = {"isos", "gain", "variance", "shading", "frame"}
 
 
 class CameraNoise(NamedTuple):
@@ -30,14 +31,24 @@ class CameraNoise(NamedTuple):
         Variance over the signal (white - black = 1).
     grid : float32 ``(4, rows, cols)``
         What black is off by, as in `Shading`.
+    frame : (h, w)
+        Size in plane pixels of the frames that the grid is spread over.
     """
 
     line: NoiseLine
     grid: NDArray[np.float32]
+    frame: tuple[int, int]
 
     def corrected(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return normalised planes ``(4, h, w)`` with black where it belongs."""
-        return planes - enlarged(self.grid, planes.shape[1:])
+        """Return normalised planes ``(4, h, w)`` with black where it belongs.
+
+        Of a frame of another size (a crop mode) nobody knows which part of the sensor it is: it
+        gets the mean of each plane.
+        """
+        grid = self.grid
+        if planes.shape[1:] != self.frame:
+            grid = grid.mean((1, 2), keepdims=True)
+        return planes - enlarged(grid, planes.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,15 @@ class CameraLines:
     shading : tuple of Shading
         By rising ISO, not always those of the pairs; between two it follows the ISO (PMN, 3.3),
         beyond them it stays.
+    frame : (h, w)
+        Size of the camera's frames in plane pixels.
     """
 
     isos: tuple[float, ...]
     gain: tuple[float, float]
     variance: tuple[float, float]
     shading: tuple[Shading, ...]
+    frame: tuple[int, int]
 
     def __post_init__(self) -> None:
         for isos in (self.isos, tuple(s.iso for s in self.shading)):
@@ -67,6 +81,8 @@ class CameraLines:
         for line in (self.gain, self.variance):
             if len(line) != 2 or not all(abs(v) <= LARGEST for v in line):
                 raise ValueError("a noise line is a slope and an intercept")
+        if len(self.frame) != 2 or not all(0 < n <= LARGEST_SIDE for n in self.frame):
+            raise ValueError("the noise lines need the size of the camera's frames")
         first = self.shading[0].grid.shape
         if len(first) != 3 or first[0] != 4 or not 0 < first[1] * first[2] <= MOST_NODES:
             raise ValueError("the shading of the noise lines has four planes of nodes")
@@ -82,7 +98,7 @@ class CameraLines:
         gain, variance = (
             math.exp(slope * place + intercept) for slope, intercept in (self.gain, self.variance)
         )
-        return CameraNoise(NoiseLine(gain, variance), interpolated(self.shading, iso))
+        return CameraNoise(NoiseLine(gain, variance), interpolated(self.shading, iso), self.frame)
 
     def to_json(self) -> dict[str, Any]:
         """Return the lines as JSON values."""
@@ -94,13 +110,14 @@ class CameraLines:
                 {"iso": s.iso, "grid": [[[_short(v) for v in r] for r in p] for p in s.grid]}
                 for s in self.shading
             ],
+            "frame": list(self.frame),
         }
 
     @classmethod
     def from_json(cls, values: object) -> "CameraLines":
         """Make lines of what `to_json` gives; raises ValueError for anything else."""
-        if not isinstance(values, dict) or set(values) != {"isos", "gain", "variance", "shading"}:
-            raise ValueError("the noise lines need isos, gain, variance and shading")
+        if not isinstance(values, dict) or set(values) != KEYS:
+            raise ValueError(f"the noise lines need {', '.join(sorted(KEYS))}")
         try:
             return cls(
                 isos=_floats(values["isos"]),
@@ -110,6 +127,7 @@ class CameraLines:
                     Shading(_floats([s["iso"]])[0], np.array(s["grid"], np.float32))
                     for s in values["shading"]
                 ),
+                frame=tuple(int(n) for n in _floats(values["frame"])),  # type: ignore[arg-type]
             )
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError(f"the noise lines cannot be understood ({error})") from error

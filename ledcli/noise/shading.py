@@ -15,8 +15,9 @@ NODES = (12, 16)
 """Nodes over the height and the width of a frame."""
 SMALLEST_CELL = 16
 """Plane pixels a side that a node stands for, at least."""
-OUTLIER = 6.0
-"""Standard deviations of a dark frame's pixels at which a pixel is hot: it counts up to there."""
+USUAL = (0.001, 0.999)
+"""Quantiles of a dark frame's pixels; beyond them by their whole span a pixel is hot, and counts
+up to there. Not standard deviations: a quiet camera's pixels are two or three whole DN."""
 SURE = 3.0
 """Standard errors below which an offset measured on pairs is taken for chance."""
 
@@ -111,9 +112,8 @@ def _cell_means(planes: Planes) -> Planes:
     counts = [
         max(1, min(n, s // SMALLEST_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)
     ]
-    middle = np.median(planes, axis=(1, 2), keepdims=True)
-    spread = 1.4826 * np.median(np.abs(planes - middle), axis=(1, 2), keepdims=True)
-    kept = planes.clip(middle - OUTLIER * spread, middle + OUTLIER * spread)
+    low, high = np.quantile(planes[:, ::3, ::3], USUAL, axis=(1, 2), keepdims=True)
+    kept = planes.clip(2 * low - high, 2 * high - low)
     for axis, count in enumerate(counts, start=1):
         edges = np.linspace(0, kept.shape[axis], count + 1).round().astype(np.int64)
         widths = np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))

@@ -37,7 +37,7 @@ SCALE_SPREAD = 0.05
 Planes = NDArray[np.float32]
 
 
-class Exposure(NamedTuple):
+class ExposureFit(NamedTuple):
     """How a short frame follows from its long one: ``short = scale * long / ratio + offset``.
 
     Attributes
@@ -63,7 +63,7 @@ class Transfer(NamedTuple):
     blocks: NDArray[np.float64]
 
 
-def measure_exposure(short: Planes, long: Planes, ratio: float) -> Exposure:
+def measure_exposure(short: Planes, long: Planes, ratio: float) -> ExposureFit:
     """Fit the scale and the black offsets that lead from a long frame to its short one.
 
     Parameters
@@ -102,7 +102,7 @@ def measure_exposure(short: Planes, long: Planes, ratio: float) -> Exposure:
     left = np.full(level.shape, np.nan)
     left[good] = rest
     errors = [np.hypot(error, _banding(part)) for error, part in zip(fitted, left, strict=True)]
-    return Exposure(float(found[0]), tuple(found[1:].tolist()), tuple(float(e) for e in errors))
+    return ExposureFit(float(found[0]), tuple(found[1:].tolist()), tuple(float(e) for e in errors))
 
 
 def _banding(left: NDArray[np.float64]) -> float:
@@ -116,7 +116,7 @@ def _banding(left: NDArray[np.float64]) -> float:
 
 
 def measure_transfer(
-    short: Planes, long: Planes, ratio: float, exposure: Exposure, iso_ratio: float
+    short: Planes, long: Planes, ratio: float, exposure: ExposureFit, iso_ratio: float
 ) -> Transfer:
     """Measure the noise variance of a short frame over the light that its long frame shows.
 
@@ -124,7 +124,7 @@ def measure_transfer(
     ----------
     short, long, ratio
         As in `measure_exposure`.
-    exposure : Exposure
+    exposure : ExposureFit
         Of this pair.
     iso_ratio : float
         ISO of the long frame over that of the short one: it tells how much of the noise is the
@@ -148,7 +148,9 @@ def measure_transfer(
     return Transfer(*np.array([_bin(level[part], variance[part]) for part in order]).T)
 
 
-def camera_lines(transfers: dict[float, list[Transfer]], shading: Sequence[Shading]) -> CameraLines:
+def camera_lines(
+    transfers: dict[float, list[Transfer]], shading: Sequence[Shading], frame: tuple[int, int]
+) -> CameraLines:
     """Draw the camera's lines over ISO.
 
     Parameters
@@ -157,6 +159,8 @@ def camera_lines(transfers: dict[float, list[Transfer]], shading: Sequence[Shadi
         Measured transfers by ISO; pairs of one ISO are taken together.
     shading : sequence of Shading
         Black offsets by ISO.
+    frame : (h, w)
+        Size of the camera's frames in plane pixels.
     """
     isos = sorted(transfers)
     points = [_line(transfers[iso]) for iso in isos]
@@ -166,7 +170,7 @@ def camera_lines(transfers: dict[float, list[Transfer]], shading: Sequence[Shadi
         slope, intercept = np.polyfit(place, values, 1) if len(isos) > 1 else (1.0, 0.0)
         intercept = float(np.mean(values - slope * place))
         lines.append((float(slope), intercept))
-    return CameraLines(tuple(isos), lines[0], lines[1], tuple(shading))
+    return CameraLines(tuple(isos), lines[0], lines[1], tuple(shading), frame)
 
 
 def _block_means(

@@ -14,27 +14,32 @@ from numpy.typing import NDArray
 from ledcli.errors import PairError
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraLines
-from ledcli.noise.shading import dark_shading, enlarged, interpolated, pair_shading
+from ledcli.noise.shading import Shading, dark_shading, enlarged, interpolated, pair_shading
 from ledcli.noise.transfer import (
-    Exposure,
+    ExposureFit,
     Transfer,
     camera_lines,
     measure_exposure,
     measure_transfer,
 )
+from ledcli.pairs.structure import clipping_level
 from ledcli.training.draws import Batch
 
 HELD_SIDE = 128
 """Side of a held crop, plane pixels; less where the frames are small."""
 HELD_PER_PAIR = 3
-SMALLEST_SIDE = 32
+MULTIPLE = 16
+"""Sides of crops are multiples of it: what networks halve and halve again."""
+SMALLEST_SIDE = 64
 """Plane pixels a side below which a frame is no use."""
+MOST_PIXELS = 1 << 28
+"""Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
 
 Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
 
 
-class Shot(NamedTuple):
+class RawPair(NamedTuple):
     """A pair as it was shot.
 
     Attributes
@@ -58,23 +63,23 @@ class Shot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frames:
+class TrainingPair:
     """A pair ready for training.
 
     Attributes
     ----------
     short, clean : float16 ``(4, h, w)``
         The short frame with black where it belongs, and the truth: the long frame brought to
-        exactly ``ratio`` times the short one's exposure, 1 at most. Half precision keeps steps
-        well under the noise.
+        exactly ``ratio`` times the short one's exposure; 1 where the long frame is clipped. Half
+        precision keeps steps well under the noise.
     ratio, iso : float
         Of the pair, and of its short frame.
     blind : NoiseLine
         What an un-tuned model takes for the short frame's noise.
-    held : tuple of int
-        Left columns of the windows that are never trained on, all at the bottom of the frame.
     held_side : int
-        Their side in plane pixels.
+        Side in plane pixels of the windows that are never trained on, at the bottom of the frame.
+    untouched : tuple of float16 ``(4, held_side, held_side)``
+        These windows of the short frame as it came, black uncorrected.
     """
 
     short: Half
@@ -82,8 +87,8 @@ class Frames:
     ratio: float
     iso: float
     blind: NoiseLine
-    held: tuple[int, ...]
     held_side: int
+    untouched: tuple[Half, ...]
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -106,16 +111,21 @@ class Frames:
         flips = tuple(axis for axis in (1, 2) if rng.random() < 0.5)
         return np.flip(short, flips), np.flip(clean, flips)
 
-    def held_windows(self) -> list[tuple[Half, Half]]:
+    def held_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
         """Return the windows that are never trained on."""
-        return [self.window(self.trained[0], col, self.held_side) for col in self.held]
+        columns = held_columns(self.trained[1], self.held_side)
+        windows = [self.window(self.trained[0], col, self.held_side) for col in columns]
+        if not untouched:
+            return windows
+        pairs = zip(self.untouched, windows, strict=True)
+        return [(short, clean) for short, (_, clean) in pairs]
 
 
 @dataclass(frozen=True)
 class FewShot:
     """The pairs of one camera, and the lines of its noise measured on them."""
 
-    frames: tuple[Frames, ...]
+    frames: tuple[TrainingPair, ...]
     lines: CameraLines
 
     @property
@@ -142,94 +152,122 @@ class FewShot:
         return _batch(crops, chosen, [self.line(frames.iso) for frames in chosen])
 
     def held_batches(self, *, blind: bool = False) -> list[Batch]:
-        """Return the held crops, a batch a pair; with the lines of the camera, or blind."""
-        return [
-            _batch(
-                frames.held_windows(),
-                [frames] * len(frames.held),
-                [frames.blind if blind else self.line(frames.iso)] * len(frames.held),
-            )
-            for frames in self.frames
-        ]
+        """Return the held crops, a batch a pair: with all that is known of the camera, or blind.
+
+        Blind is what an un-tuned model sees: black as the file has it, the noise estimated.
+        """
+        batches = []
+        for frames in self.frames:
+            windows = frames.held_windows(untouched=blind)
+            line = frames.blind if blind else self.line(frames.iso)
+            batches.append(_batch(windows, [frames] * len(windows), [line] * len(windows)))
+        return batches
+
+
+def held_columns(width: int, side: int) -> list[int]:
+    """Return the left columns of the held windows of a frame so wide: spread, apart if they can."""
+    count = max(1, min(HELD_PER_PAIR, width // side))
+    return [round((number + 0.5) * (width - side) / count) for number in range(count)]
 
 
 def few_shot(
-    shots: Iterable[Shot],
+    pairs: Iterable[RawPair],
     darks: Mapping[float, Iterable[Planes]] | None = None,
     *,
-    seed: int = 0,
+    most_pixels: int = MOST_PIXELS,
 ) -> FewShot:
     """Measure a camera's noise on its pairs and make them ready for training.
 
     Parameters
     ----------
-    shots : iterable of Shot
-        Of one camera and one size; taken one by one, so that few are in memory in full.
+    pairs : iterable of RawPair
+        Of one camera; taken one by one, so that few are in memory in full.
     darks : mapping of ISO to planes ``(4, h, w)``, optional
-        Lens-cap frames: the dark shading is then theirs. Without them each colour's black offset
-        is measured on the pairs.
-    seed : int
-        Of the choice of held crops.
+        Lens-cap frames, which show the dark shading; what black is still off by, and without
+        them all of it, is measured on the pairs, one offset a colour and ISO.
+    most_pixels : int
+        Plane pixels of a pair that are kept: the middle rows of a larger frame.
 
     Raises
     ------
     PairError
         There is no pair, a long frame is clipped, or the frames are too small.
     """
-    shading = [dark_shading(iso, frames) for iso, frames in sorted((darks or {}).items())]
-    rng = np.random.default_rng(seed)
-    frames: list[Frames] = []
-    exposures: dict[float, list[Exposure]] = {}
+    dark = [dark_shading(iso, planes) for iso, planes in sorted((darks or {}).items())]
+    kept: list[TrainingPair] = []
+    fits: dict[float, list[ExposureFit]] = {}
     transfers: dict[float, list[Transfer]] = {}
-    for shot in shots:
-        if shading:
-            grid = interpolated(shading, shot.iso)
-            shot = shot._replace(short=shot.short - enlarged(grid, shot.short.shape[1:]))
-        exposure, transfer = _measured(shot)
-        exposures.setdefault(shot.iso, []).append(exposure)
-        transfers.setdefault(shot.iso, []).append(transfer)
-        frames.append(_frames(shot, exposure, rng))
-    if not frames:
+    frame: tuple[int, ...] = (0, 0)
+    for pair in pairs:
+        frame = pair.short.shape[1:]
+        if min(frame) < SMALLEST_SIDE:
+            raise PairError(
+                f"{pair.name}: {2 * frame[1]}x{2 * frame[0]} pixels are too few to tune"
+            )
+        corrected = pair
+        if dark:
+            grid = interpolated(dark, pair.iso)
+            corrected = pair._replace(short=pair.short - enlarged(grid, pair.short.shape[1:]))
+        fit, transfer = _measured(corrected)
+        fits.setdefault(pair.iso, []).append(fit)
+        transfers.setdefault(pair.iso, []).append(transfer)
+        kept.append(_training_pair(pair, corrected, fit, most_pixels))
+    if not kept:
         raise PairError("no pair is left to tune with: shoot two for each ratio")
-    if not shading:
-        shading = [
-            pair_shading(iso, [(e.offset, e.error) for e in found])
-            for iso, found in sorted(exposures.items())
-        ]
-        for each in frames:
-            each.short[:] -= interpolated(shading, each.iso).astype(np.float16)
-    return FewShot(tuple(frames), camera_lines(transfers, shading))
+    offsets = [
+        pair_shading(iso, [(fit.offset, fit.error) for fit in found])
+        for iso, found in sorted(fits.items())
+    ]
+    for each in kept:
+        each.short[:] -= interpolated(offsets, each.iso).astype(np.float16)
+    lines = camera_lines(transfers, _together(dark, offsets), (frame[0], frame[1]))
+    return FewShot(tuple(kept), lines)
 
 
-def _measured(shot: Shot) -> tuple[Exposure, Transfer]:
+def _together(dark: Sequence[Shading], offsets: Sequence[Shading]) -> list[Shading]:
+    """Add the pairs' offsets to the dark shading, at every ISO that either knows."""
+    if not dark:
+        return list(offsets)
+    isos = sorted({shading.iso for shading in (*dark, *offsets)})
+    return [Shading(iso, interpolated(dark, iso) + interpolated(offsets, iso)) for iso in isos]
+
+
+def _measured(pair: RawPair) -> tuple[ExposureFit, Transfer]:
     try:
-        exposure = measure_exposure(shot.short, shot.long, shot.ratio)
-        own = shot.long_iso / shot.iso
-        return exposure, measure_transfer(shot.short, shot.long, shot.ratio, exposure, own)
+        fit = measure_exposure(pair.short, pair.long, pair.ratio)
+        own = pair.long_iso / pair.iso
+        return fit, measure_transfer(pair.short, pair.long, pair.ratio, fit, own)
     except PairError as error:
-        raise PairError(f"{shot.name}: {error}: shoot this pair again") from error
+        raise PairError(f"{pair.name}: {error}: shoot this pair again") from error
 
 
-def _frames(shot: Shot, exposure: Exposure, rng: np.random.Generator) -> Frames:
-    _, height, width = shot.short.shape
-    side = min(HELD_SIDE, height // 4, width // 4)
-    if min(height, width) < SMALLEST_SIDE:
-        raise PairError(f"{shot.name}: is too small to tune with ({2 * width}x{2 * height} pixels)")
-    held = tuple(int(rng.integers(width - side + 1)) for _ in range(HELD_PER_PAIR))
-    scaled = shot.long * np.float32(exposure.scale)
-    return Frames(
-        short=shot.short.astype(np.float16),
-        clean=scaled.clip(None, 1).astype(np.float16),
-        ratio=shot.ratio,
-        iso=shot.iso,
-        blind=estimate_noise(shot.short),
-        held=held,
+def _training_pair(
+    raw: RawPair, corrected: RawPair, fit: ExposureFit, most_pixels: int
+) -> TrainingPair:
+    _, height, width = raw.short.shape
+    rows = min(height, max(SMALLEST_SIDE, most_pixels // width))
+    middle = slice((height - rows) // 2, (height - rows) // 2 + rows)
+    side = min(HELD_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
+    # Scaled first, what is clipped would pass for a grey that is known.
+    clipped = raw.long >= clipping_level(raw.long)
+    clean = np.where(clipped, 1, (raw.long * np.float32(fit.scale)).clip(None, 1))
+    held = np.s_[:, middle.stop - side : middle.stop]
+    return TrainingPair(
+        short=corrected.short[:, middle].astype(np.float16),
+        clean=clean[:, middle].astype(np.float16),
+        ratio=raw.ratio,
+        iso=raw.iso,
+        blind=estimate_noise(raw.short),
         held_side=side,
+        untouched=tuple(
+            raw.short[held][..., col : col + side].astype(np.float16)
+            for col in held_columns(width, side)
+        ),
     )
 
 
 def _batch(
-    crops: Sequence[tuple[Half, Half]], frames: Sequence[Frames], lines: Sequence[NoiseLine]
+    crops: Sequence[tuple[Half, Half]], frames: Sequence[TrainingPair], lines: Sequence[NoiseLine]
 ) -> Batch:
     short, clean = (torch.from_numpy(np.stack(part)).float() for part in zip(*crops, strict=True))
     return Batch(

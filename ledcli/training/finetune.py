@@ -22,7 +22,7 @@ from ledcli.nets.forms import FORMS, Stabilised
 from ledcli.nets.repnr import blocks, convert
 from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.draws import Batch
-from ledcli.training.fewshot import FewShot
+from ledcli.training.fewshot import MULTIPLE, FewShot
 from ledcli.training.losses import charbonnier
 from ledcli.training.schedule import Phase, Schedule
 from ledcli.zoo.modelfile import ModelSpec
@@ -44,9 +44,9 @@ SCHEDULES: dict[str, tuple[Phase, ...]] = {
     "joint": (Phase(1.0, {CSA: 1e-3, OMNR: 5e-4}),),
     "led": (Phase(2 / 3, {CSA: 1e-4}), Phase(1.0, {OMNR: 1e-5})),
 }
-"""``led`` is the published one: 1,000 iterations on the CSA at 1e-4, then 500 on the OMNR branch
-at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network: one and a half to
-two times the gain (tests/benchmarks/results/finetune.md)."""
+"""``led`` has the published phases and rates: 1,000 iterations on the CSA at 1e-4, then 500 on the
+OMNR branch at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network: one
+and a half to two times the gain (tests/benchmarks/results/finetune.md)."""
 
 
 def schedule_of(name: str, iterations: int = ITERATIONS) -> Schedule:
@@ -138,12 +138,13 @@ class FineTuning:
 
     def __init__(self, form: str, recipe: Recipe, shots: FewShot, device: torch.device) -> None:
         self.form, self.recipe, self.shots, self.device = FORMS[form], recipe, shots, device
-        self.side = min(recipe.side, shots.side) // 16 * 16
+        self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the loss in the form's own domain, as the module says."""
-        seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
-        rng = np.random.default_rng(seed)
+        # By the place in the schedule: the same crops on every device, and after a resumption.
+        step = round(progress * self.recipe.iterations)
+        rng = np.random.default_rng([self.recipe.seed, step])
         batch = Batch(*(part.to(self.device) for part in self.draw(rng)))
         counts = (batch.clean < CLIPPED).float()
         if not isinstance(self.form, Stabilised):

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
+from ledcli.photo.files import atomic_write
 from ledcli.training.schedule import ALL, LogLine, Schedule
 
 
@@ -124,7 +125,8 @@ class Trainer:
             loss = float(total) / counted
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is not a number at step {self.step}: lower the learning rate"
+                    f"the loss is not a number at step {self.step}: lower the learning rate, "
+                    "or look for photos that are damaged"
                 )
             gone = self.seconds - at_start
             share = progress - self.schedule.progress(first, at_start)
@@ -187,16 +189,14 @@ class Trainer:
             return self.method.validate(self.net)
 
     def save(self, path: Path, recipe: str = "") -> None:
-        """Write a checkpoint; it appears under its name when it is complete."""
+        """Write a checkpoint, whole or not at all; raises OutputError."""
         tensors = {"generator": self.generator.get_state()}
         for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
             tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
             for key, value in self.optimiser.state.get(weight, {}).items():
                 tensors[f"adam.{i}.{key}"] = value
         state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
-        temporary = path.with_name(f".{path.name}.part")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, state)
-        temporary.replace(path)
+        atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
 
     def resume(self, path: Path, recipe: str = "") -> None:
         """Go on from a checkpoint; raises TrainingError when it is of another training."""

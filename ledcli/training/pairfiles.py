@@ -1,10 +1,9 @@
-"""The pairs' files: read, checked, and handed on as shots of one camera."""
+"""The pairs' files: their headers, the checks, and the pairs of one camera in memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +13,29 @@ from ledcli.pairs.checks import check_pair
 from ledcli.pairs.foundfile import DarkFrame
 from ledcli.pairs.listfile import Pair
 from ledcli.pairs.ratios import ratio_of
+from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.photo.cfa import pack
-from ledcli.photo.exif import read_exif
-from ledcli.photo.raw import RawPhoto, read_raw
-from ledcli.training.fewshot import FewShot, Shot, few_shot
+from ledcli.photo.exif import Exif, read_exif
+from ledcli.photo.raw import read_raw
+from ledcli.training.fewshot import MOST_PIXELS, FewShot, RawPair, few_shot
+from ledcli.zoo.modelfile import file_sha256
 
-LOW_ISO, HIGH_ISO = 500.0, 3200.0
-"""LED's rule: for each ratio a pair at most at the low ISO and one at least at the high one."""
 SAME_RATIO = 1.05
 """Factor within which a ratio is one that was asked for."""
+LONGEST_DARK = 8.0
+"""Times the longest short exposure that a dark frame may take: sensors glow of themselves."""
+
+
+class Header(NamedTuple):
+    """What the files of a pair say of it."""
+
+    pair: Pair
+    camera: str
+    ratio: float
+    iso: float
+    long_iso: float
+    exposure_time: float | None
+    serial: str | None
 
 
 @dataclass
@@ -49,149 +62,188 @@ class LoadedPairs:
     warnings: list[str] = field(default_factory=list)
 
 
-def load_pairs(
-    pairs: Sequence[Pair],
-    darks: Sequence[DarkFrame] = (),
-    *,
-    ratios: Sequence[float] = (),
-    keep: bool = False,
-    one_iso: bool = False,
-    seed: int = 0,
-    step: Callable[[Path], None] = lambda _: None,
-) -> LoadedPairs:
-    """Read pairs of one camera, check them, and measure its noise on them.
+def read_headers(
+    pairs: Sequence[Pair], *, ratios: Sequence[float] = (), one_iso: bool = False
+) -> list[Header]:
+    """Read what the files say, and refuse what no tuning can be made of.
 
     Parameters
     ----------
     pairs : sequence of Pair
-    darks : sequence of DarkFrame
-        Lens-cap frames; those of the camera correct its dark shading.
     ratios : sequence of float
         Take the pairs of these only; empty takes all.
+    one_iso : bool
+        Pairs of one ISO only will do.
+
+    Raises
+    ------
+    PairError
+        The pairs are of several cameras or of one ISO only, or none has the ratio.
+    RawError, MetadataError
+        A file cannot be read, or lacks its camera, ISO or exposure time.
+    """
+    headers = [_header(pair) for pair in pairs]
+    _one_camera(headers)
+    chosen = [h for h in headers if not ratios or any(_same(h.ratio, r) for r in ratios)]
+    if not chosen:
+        there = ", ".join(f"{r:g}" for r in sorted({h.ratio for h in headers}))
+        wanted = ", ".join(f"{r:g}" for r in ratios)
+        raise PairError(f"no pair has ratio {wanted}: the list has {there}")
+    if not one_iso:
+        _two_isos({h.iso for h in chosen})
+    return chosen
+
+
+def load_pairs(
+    headers: Sequence[Header],
+    darks: Sequence[DarkFrame] = (),
+    *,
+    keep: bool = False,
+    one_iso: bool = False,
+    step: Callable[[Path], None] = lambda _: None,
+) -> LoadedPairs:
+    """Read the pairs of one camera, check them, and measure its noise on them.
+
+    Parameters
+    ----------
+    headers : sequence of Header
+        Of `read_headers`.
+    darks : sequence of DarkFrame
+        Lens-cap frames; those of the camera correct its dark shading.
     keep : bool
         Shifted pairs are kept.
     one_iso : bool
         Pairs of one ISO only will do.
-    seed : int
-        Of the choice of held crops.
     step : callable
         Told of every pair that has been read.
 
     Raises
     ------
     PairError
-        No pair is left, or the pairs are of several cameras or of one ISO only.
-    RawError, MetadataError
-        A frame cannot be read, or lacks its ISO.
+        No pair is left, or those that are left have one ISO.
+    RawError
+        A frame cannot be read.
     """
-    reader = _Reader(ratios, keep, step)
+    loaded: list[Header] = []
+    records: list[dict[str, Any]] = []
+    warnings: list[str] = []
+
+    def read() -> Iterator[RawPair]:
+        for header in headers:
+            raw, problems = _read(header, keep)
+            step(header.pair.short)
+            if problems:
+                warnings.append(f"{header.pair.short}: left out: {'; '.join(problems)}")
+                continue
+            loaded.append(header)
+            records.append(_record(header))
+            yield raw
+        if not loaded:
+            raise PairError(f"no pair is left to tune with ({warnings[0]}): see 'led pairs check'")
+
+    usable = _fitting(darks, headers)
     by_iso: dict[float, list[Path]] = {}
-    for dark in _of_camera(darks, pairs[0].short):
+    for dark in usable:
         by_iso.setdefault(dark.iso, []).append(dark.file)
-    shots = few_shot(
-        reader.shots(pairs),
-        {iso: map(_dark_planes, paths) for iso, paths in by_iso.items()},
-        seed=seed,
-    )
-    if len(reader.isos) < 2 and not one_iso:
-        (iso,) = reader.isos
-        other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
-        raise PairError(
-            f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO "
-            f"{other} for each ratio, or tune for this ISO alone with --force"
+    if len(usable) < len(darks):
+        warnings.append(
+            f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
+            "exposed too long, and are not used"
         )
-    dark_count = sum(map(len, by_iso.values()))
-    loaded = LoadedPairs(reader.camera, shots, reader.records, dark_count, reader.left_out)
-    loaded.warnings += _against_the_rule(reader.records)
-    return loaded
+    shots = few_shot(
+        read(),
+        {iso: map(_planes_of, paths) for iso, paths in by_iso.items()},
+        most_pixels=MOST_PIXELS // len(headers),
+    )
+    if not one_iso:
+        _two_isos({header.iso for header in loaded})
+    warnings += _against_the_rule(loaded)
+    return LoadedPairs(headers[0].camera, shots, records, len(usable), warnings)
 
 
-class _Reader:
-    """Reads pair after pair and remembers what must agree between them."""
+def _header(pair: Pair) -> Header:
+    short, long = read_exif(pair.short), read_exif(pair.long)
+    if short.camera is None:
+        raise MetadataError(f"{pair.short}: does not say its camera, which the model is tuned to")
+    isos = [_iso(path, exif) for path, exif in ((pair.short, short), (pair.long, long))]
+    ratio = pair.ratio or ratio_of(short, long, (pair.short, pair.long))
+    return Header(pair, short.camera, ratio, isos[0], isos[1], short.exposure_time, short.serial)
 
-    def __init__(self, ratios: Sequence[float], keep: bool, step: Callable[[Path], None]) -> None:
-        self.ratios, self.keep, self.step = ratios, keep, step
-        self.camera = ""
-        self.records: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
-        self._first: Path | None = None
 
-    @property
-    def isos(self) -> set[float]:
-        return {record["iso"] for record in self.records}
+def _iso(path: Path, exif: Exif) -> float:
+    if exif.iso is None:
+        raise MetadataError(f"{path}: has no usable ISO tag, which the noise depends on")
+    return exif.iso
 
-    def shots(self, pairs: Sequence[Pair]) -> Iterator[Shot]:
-        for pair in pairs:
-            shot = self._shot(pair)
-            self.step(pair.short)
-            if shot is not None:
-                yield shot
-        if not self.records:
-            why = f" ({self.left_out[0]})" if self.left_out else ""
-            raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")
 
-    def _shot(self, pair: Pair) -> Shot | None:
-        short, long = read_raw(pair.short), read_raw(pair.long)
-        self._same_camera(pair.short, short)
-        ratio = pair.ratio or ratio_of(short.exif, long.exif, (pair.short, pair.long))
-        if self.ratios and not any(_same(ratio, wanted) for wanted in self.ratios):
-            return None
-        problems = check_pair(short, long, ratio).against(keep_shifted=self.keep)
-        if problems:
-            self.left_out.append(f"{pair.short}: left out: {'; '.join(problems)}")
-            return None
-        iso, long_iso = _iso(short), _iso(long)
-        hashes = {"short": _sha256(pair.short), "long": _sha256(pair.long)}
-        self.records.append(hashes | {"ratio": ratio, "iso": iso})
-        return Shot(_planes(short), _planes(long), ratio, iso, long_iso, str(pair.short))
-
-    def _same_camera(self, path: Path, photo: RawPhoto) -> None:
-        camera = photo.exif.camera
-        if camera is None:
-            raise MetadataError(f"{path}: does not say its camera, which the model is tuned to")
-        if self._first is None:
-            self.camera, self._first = camera, path
-        elif camera.casefold() != self.camera.casefold():
+def _one_camera(headers: Sequence[Header]) -> None:
+    first = headers[0]
+    for header in headers:
+        if header.camera.casefold() != first.camera.casefold():
             raise PairError(
-                f"{path} is of {camera} and {self._first} of {self.camera}: a model is tuned to "
-                "one camera, make a list for each"
+                f"{header.pair.short} is of {header.camera} and {first.pair.short} of "
+                f"{first.camera}: a model is tuned to one camera, make a list for each"
             )
+        if header.serial and first.serial and header.serial != first.serial:
+            raise PairError(
+                f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
+                f"(serial {header.serial} and {first.serial}): make a list for each"
+            )
+
+
+def _two_isos(isos: set[float]) -> None:
+    if len(isos) != 1:
+        return
+    (iso,) = isos
+    other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
+    raise PairError(
+        f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO {other} "
+        "for each ratio, or tune for this ISO alone with --force"
+    )
 
 
 def _same(ratio: float, wanted: float) -> bool:
     return max(ratio / wanted, wanted / ratio) <= SAME_RATIO
 
 
-def _iso(photo: RawPhoto) -> float:
-    if photo.exif.iso is None:
-        raise MetadataError(f"{photo.path}: has no usable ISO tag, which the noise depends on")
-    return photo.exif.iso
+def _read(header: Header, keep: bool) -> tuple[RawPair, tuple[str, ...]]:
+    """Read a pair, and what speaks against it."""
+    pair, _, ratio, iso, long_iso, *_ = header
+    short, long = read_raw(pair.short), read_raw(pair.long)
+    problems = check_pair(short, long, ratio).against(keep_shifted=keep)
+    planes = [pack(photo.normalised(), photo.phase) for photo in (short, long)]
+    return RawPair(planes[0], planes[1], ratio, iso, long_iso, str(pair.short)), problems
 
 
-def _planes(photo: RawPhoto) -> NDArray[np.float32]:
+def _record(header: Header) -> dict[str, Any]:
+    hashes = {name: file_sha256(getattr(header.pair, name)) for name in ("short", "long")}
+    return {**hashes, "ratio": header.ratio, "iso": header.iso}
+
+
+def _fitting(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:
+    """Return the dark frames that are of the camera and exposed as its short frames are."""
+    first = headers[0]
+    times = [h.exposure_time for h in headers if h.exposure_time is not None]
+    longest = LONGEST_DARK * max(times, default=0.0)
+    return [
+        dark
+        for dark in darks
+        if (dark.camera or "").casefold() == first.camera.casefold()
+        and (not dark.serial or not first.serial or dark.serial == first.serial)
+        and (dark.exposure_time is None or not times or dark.exposure_time <= longest)
+    ]
+
+
+def _planes_of(path: Path) -> NDArray[np.float32]:
+    photo = read_raw(path)
     return pack(photo.normalised(), photo.phase)
 
 
-def _of_camera(darks: Sequence[DarkFrame], short: Path) -> list[DarkFrame]:
-    """Return the dark frames of the camera of a frame."""
-    camera = (read_exif(short).camera or "").casefold()
-    return [dark for dark in darks if (dark.camera or "").casefold() == camera]
-
-
-def _dark_planes(path: Path) -> NDArray[np.float32]:
-    return _planes(read_raw(path))
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _against_the_rule(records: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _against_the_rule(headers: Sequence[Header]) -> Iterator[str]:
     """Say for which ratios LED's rule does not hold."""
     isos: dict[float, list[float]] = {}
-    for record in records:
-        isos.setdefault(record["ratio"], []).append(record["iso"])
+    for header in headers:
+        isos.setdefault(header.ratio, []).append(header.iso)
     for ratio, found in sorted(isos.items()):
         if min(found) > LOW_ISO or max(found) < HIGH_ISO:
             yield (

@@ -107,11 +107,14 @@ class Tuning:
         with torch.inference_mode(), self.trainer.autocast():
             self.before = self.method.psnr(self.trainer.net, blind=True)
 
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint; raises TrainingError when it is missing or of another tuning."""
+        self.trainer.resume(checkpoint, self._identity())
+
     def run(
         self,
         checkpoint: Path,
         *,
-        resume: bool = False,
         stop: Callable[[], bool] = lambda: False,
         show: Callable[[LogLine], None] = lambda _: None,
     ) -> Tuned | None:
@@ -120,9 +123,7 @@ class Tuning:
         Parameters
         ----------
         checkpoint : Path
-            Where the state goes every so often; removed at the end.
-        resume : bool
-            Go on from it.
+            Where the state goes, at once and every so often.
         stop : callable
             Asked after every iteration.
         show : callable
@@ -136,11 +137,14 @@ class Tuning:
         Raises
         ------
         TrainingError
-            The checkpoint is missing or of another tuning, or the loss is not a number.
+            The loss is not a number.
+        OutputError
+            The checkpoint cannot be written.
         """
         identity = self._identity()
-        if resume:
-            self.trainer.resume(checkpoint, identity)
+        if not self.trainer.step:
+            # Whatever keeps it from being written is better known now.
+            self.trainer.save(checkpoint, identity)
         steps = self.trainer.run(
             checkpoint, identity, log_every=LOG_EVERY, checkpoint_every=CHECKPOINT_EVERY, stop=stop
         )
@@ -174,6 +178,8 @@ class Tuning:
             "method": "led",
             **asdict(self.recipe),
             "seconds": round(self.trainer.seconds),
+            "device": self.method.device.type,
+            "precision": "bf16" if self.trainer.bf16 else "float32",
             "pretrained": {
                 "name": self.pretrained.name,
                 "set": self.start.branch,
@@ -202,7 +208,17 @@ class Tuning:
 
     def _identity(self) -> str:
         """Return what a checkpoint must be of to be gone on with."""
-        parts = [asdict(self.recipe), self.sha256, self.start.branch, self.pairs.records]
+        lines, schedule = self.pairs.shots.lines.to_json(), self.trainer.schedule.as_json()
+        parts = [
+            asdict(self.recipe),
+            schedule,
+            self.trainer.bf16,
+            self.sha256,
+            self.start.branch,
+            self.pairs.records,
+            lines,
+            __version__,
+        ]
         return json.dumps(parts, sort_keys=True)
 
 

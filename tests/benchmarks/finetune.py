@@ -45,7 +45,7 @@ from ledcli.noise.lines import CameraLines
 from ledcli.noise.physics import add_noise
 from ledcli.noise.shading import enlarged
 from ledcli.training.draws import Batch
-from ledcli.training.fewshot import Shot, few_shot
+from ledcli.training.fewshot import RawPair, few_shot
 from ledcli.training.finetune import TARGET, FineTuning, Recipe, groups, prepare, schedule_of
 from ledcli.training.loop import Trainer
 from ledcli.zoo.modelfile import file_sha256, load_model, save_model
@@ -269,7 +269,7 @@ def _size(path: Path) -> tuple[int, ...]:
     return iio.improps(path).shape[:2]
 
 
-def _shots(camera: OddCamera, isos: Sequence[float], scenes: list[Path]) -> list[Shot]:
+def _shots(camera: OddCamera, isos: Sequence[float], scenes: list[Path]) -> list[RawPair]:
     """Shoot pairs: for each ratio one of each ISO, each of a scene of its own."""
     shots = []
     for ratio in RATIOS:
@@ -279,7 +279,7 @@ def _shots(camera: OddCamera, isos: Sequence[float], scenes: list[Path]) -> list
             clean = wall(scenes, np.random.default_rng(seed))
             short = camera.frame(clean, iso, ratio, seed)
             long = camera.frame(clean, LONG_ISO, 1.0, seed + 1)
-            shots.append(Shot(short, long, ratio, iso, LONG_ISO, name))
+            shots.append(RawPair(short, long, ratio, iso, LONG_ISO, name))
     return shots
 
 

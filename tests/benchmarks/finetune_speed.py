@@ -17,7 +17,7 @@ from report import context, head, keep, table
 
 from ledcli.inference.device import choose_device, choose_precision
 from ledcli.training.crops import pack_rgb
-from ledcli.training.fewshot import FewShot, Shot, few_shot
+from ledcli.training.fewshot import FewShot, RawPair, few_shot
 from ledcli.training.finetune import FineTuning, Recipe, groups, prepare, schedule_of
 from ledcli.training.loop import Trainer
 from ledcli.training.scenes import make_scene
@@ -41,7 +41,6 @@ def main() -> None:
     fast = _trainer(shots, device, bf16=choose_precision("auto", device) == "bf16")
     plain = _trainer(shots, device, bf16=False)
     plain.net.to(memory_format=torch.contiguous_format)
-    plain.optimiser.state.clear()
     trainers = {"led finetune": fast, "float32, contiguous": plain}
     for trainer in trainers.values():
         _iterate(trainer, 2)
@@ -82,7 +81,7 @@ def _shots() -> FewShot:
         clean = pack_rgb(make_scene(SIDE, rng))
         short = rng.poisson(clean * 100).astype(np.float32) / 10_000
         short += rng.normal(0, 1e-3, short.shape).astype(np.float32)
-        shots.append(Shot(short, clean, 100.0, iso, 100.0, f"ISO {iso:g}"))
+        shots.append(RawPair(short, clean, 100.0, iso, 100.0, f"ISO {iso:g}"))
     return few_shot(shots)
 
 

@@ -58,7 +58,9 @@ def noise_lines(offset: float = 0.0, isos: tuple[float, float] = (400.0, 6400.0)
     """Lines of a made-up camera whose black is off by `offset` (of white) in every plane."""
     grid = np.full((4, 1, 1), offset, np.float32)
     shading = tuple(Shading(iso, grid) for iso in isos)
-    return CameraLines(isos, (1.0, float(np.log(1e-7))), (1.5, float(np.log(1e-10))), shading)
+    return CameraLines(
+        isos, (1.0, float(np.log(1e-7))), (1.5, float(np.log(1e-10))), shading, (64, 64)
+    )
 
 
 def scene(rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:

@@ -61,7 +61,7 @@ def test_without_a_noise_line_the_blind_estimate_is_taken(model, photo):
 def test_a_black_that_is_off_is_set_right_before_anything_else(model, photo):
     """A camera whose black is off, told so, gives what the same camera without the fault gives."""
     engine, offset = denoiser(model), np.float32([0.01, -0.02, 0.03, 0.005])[:, None, None]
-    own = CameraNoise(LINE, offset)
+    own = CameraNoise(LINE, offset, photo.shape[1:])
     expected = engine.denoise(photo, 20, noise=LINE)
     np.testing.assert_allclose(engine.denoise(photo + offset, 20, noise=own), expected, atol=1e-4)
     assert np.abs(engine.denoise(photo + offset, 20, noise=LINE) - expected).max() > 0.1

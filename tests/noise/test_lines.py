@@ -15,7 +15,7 @@ def flat(iso, value):
 
 def lines():
     shading = (flat(400.0, 1e-4), flat(6400.0, 5e-4))
-    return CameraLines((400.0, 6400.0), (1.0, -16.0), (1.2, -22.0), shading)
+    return CameraLines((400.0, 6400.0), (1.0, -16.0), (1.2, -22.0), shading, (20, 30))
 
 
 def test_the_lines_are_straight_in_logarithms():
@@ -50,6 +50,9 @@ def test_the_way_through_json_changes_nothing():
         {"shading": [{"iso": 400.0, "grid": [[[0.0]]]}]},
         {"shading": [{"iso": 400.0, "grid": [[[7.0]], [[0.0]], [[0.0]], [[0.0]]]}]},
         {"shading": 3},
+        {"frame": [20]},
+        {"frame": [0, 30]},
+        {"frame": None},
         {"more": 1},
     ],
 )
@@ -67,6 +70,28 @@ def test_what_is_no_object_is_refused(values):
 def test_black_is_put_where_it_belongs():
     planes = np.zeros((4, 20, 30), np.float32)
     assert np.allclose(lines().at(6400.0).corrected(planes), -5e-4)
+
+
+def test_a_frame_of_another_size_gets_the_mean_of_the_shading():
+    grid = np.zeros((4, 2, 2), np.float32)
+    grid[:, 0] = 4e-4
+    own = CameraLines((400.0,), (1.0, -16.0), (1.2, -22.0), (Shading(400.0, grid),), (20, 30))
+    whole = own.at(400.0).corrected(np.zeros((4, 20, 30), np.float32))
+    other = own.at(400.0).corrected(np.zeros((4, 18, 30), np.float32))
+    assert whole[0, 0, 0] == pytest.approx(-4e-4) and whole[0, -1, 0] == 0
+    assert np.allclose(other, -2e-4)
+
+
+def test_a_quiet_camera_that_steps_in_whole_dn_keeps_its_shading():
+    rng = np.random.default_rng(0)
+    step = 1 / 4095
+    level = np.repeat([0.3, 0.0], 96)[:, None] * np.ones((4, 1, 128))
+    frames = [
+        (np.rint(level + rng.normal(0, 0.5, level.shape)) * step).astype(np.float32)
+        for _ in range(2)
+    ]
+    grid = dark_shading(100.0, frames).grid
+    assert grid[:, 0].mean() == pytest.approx(0.3 * step, rel=0.1)
 
 
 def test_shading_between_two_isos_follows_the_iso():

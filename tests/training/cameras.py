@@ -5,7 +5,7 @@ import torch
 
 from ledcli.noise.cameras import Camera, Line
 from ledcli.noise.physics import add_noise
-from ledcli.training.fewshot import Shot, few_shot
+from ledcli.training.fewshot import RawPair, few_shot
 
 WHITE = 15871.0
 CAMERA = Camera(
@@ -39,7 +39,7 @@ def shoot(clean, iso, ratio, seed):
 def shot(iso, ratio, seed=0):
     """A pair of one scene."""
     clean = scene(seed=seed)
-    return Shot(
+    return RawPair(
         shoot(clean, iso, ratio, seed), shoot(clean, 100, 1, seed + 50), ratio, iso, 100.0, "shot"
     )
 

@@ -49,14 +49,25 @@ def test_black_that_is_off_is_corrected_by_the_pairs_themselves():
     assert float(np.abs(few.frames[0].short - right).mean()) < off / 20
 
 
-def test_dark_frames_take_the_place_of_the_pairs_offsets():
+def test_dark_frames_show_the_pattern():
     dark = np.full((4, 160, 128), 1e-3, np.float32)
     dark[:, :80] = 3e-3
-    few = few_shot([shot(400.0, 100.0), shot(6400.0, 100.0)], {400.0: [dark], 6400.0: [dark]})
+    shaded = [shot(iso, 100.0) for iso in (400.0, 6400.0)]
+    shaded = [pair._replace(short=pair.short + dark) for pair in shaded]
+    few = few_shot(shaded, {400.0: [dark], 6400.0: [dark]})
     grid = few.lines.at(1600.0).grid
     assert grid.shape[1] > 1
     assert grid[:, 0].mean() == pytest.approx(3e-3, rel=0.05)
     assert grid[:, -1].mean() == pytest.approx(1e-3, rel=0.05)
+
+
+def test_an_iso_without_dark_frames_keeps_the_offset_of_its_pairs():
+    off = np.float32(2e-3)
+    pairs = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
+    pairs[1] = pairs[1]._replace(short=pairs[1].short + off)
+    few = few_shot(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
+    assert few.lines.at(6400.0).grid.mean() == pytest.approx(off, rel=0.15)
+    assert abs(few.lines.at(400.0).grid.mean()) < off / 10
 
 
 def test_without_a_pair_there_is_nothing_to_tune_with():
@@ -67,8 +78,43 @@ def test_without_a_pair_there_is_nothing_to_tune_with():
 def test_a_frame_that_is_too_small_is_named():
     tiny = shot(400.0, 100.0)
     tiny = tiny._replace(short=tiny.short[:, :24, :40], long=tiny.long[:, :24, :40], name="a.ARW")
-    with pytest.raises(PairError, match=r"a\.ARW"):
+    with pytest.raises(PairError, match=r"a\.ARW: 80x48 pixels"):
         few_shot([tiny])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (75, 101), (120, 90), (160, 128)])
+def test_crops_of_any_frame_are_what_networks_take(size):
+    rows, cols = size
+    pair = shot(400.0, 100.0)
+    pair = pair._replace(short=pair.short[:, :rows, :cols], long=pair.long[:, :rows, :cols])
+    few = few_shot([pair])
+    for batch in few.held_batches():
+        assert batch.x.shape[2] == batch.x.shape[3] and batch.x.shape[2] % 16 == 0
+    assert few.side >= 48
+
+
+def test_what_is_clipped_in_the_long_frame_is_white_whatever_the_shutter_did():
+    pair = shot(400.0, 100.0)
+    long = pair.long.copy()
+    long[:, 20:60, 20:60] = 1
+    dark = pair._replace(short=pair.short * np.float32(0.96), long=long)
+    assert (few_shot([dark]).frames[0].clean[:, 20:60, 20:60] == 1).all()
+
+
+def test_the_blind_crops_are_as_the_file_has_them():
+    off = np.float32(40 / 15871)
+    raw = shot(400.0, 100.0)
+    few = few_shot([raw._replace(short=raw.short + off)])
+    blind, corrected = few.held_batches(blind=True)[0], few.held_batches()[0]
+    assert float((blind.x - corrected.x).mean()) == pytest.approx(off, rel=0.05)
+
+
+def test_of_many_pairs_the_middle_rows_are_kept():
+    few = few_shot([shot(400.0, 100.0)], most_pixels=96 * 128)
+    whole = few_shot([shot(400.0, 100.0)])
+    assert few.frames[0].short.shape == (4, 96, 128)
+    np.testing.assert_array_equal(few.frames[0].short, whole.frames[0].short[:, 32:128])
+    assert few.lines.frame == (160, 128)
 
 
 def test_a_clipped_long_frame_is_named():

@@ -181,8 +181,7 @@ def test_what_is_clipped_in_the_long_frame_does_not_count():
 
 def test_the_gain_form_is_tuned_by_l1_on_gained_planes(few):
     method = FineTuning("gain", Recipe(side=32, batch=4), few, CPU)
-    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator(3))))
-    batch = method.draw(rng)
+    batch = method.draw(np.random.default_rng([0, 0]))
     gained = (batch.x * batch.ratio.reshape(-1, 1, 1, 1)).clamp_max(1)
     counts = batch.clean < 0.98
     expected = float((gained - batch.clean).abs()[counts].mean())
