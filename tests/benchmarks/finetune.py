@@ -14,7 +14,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,15 @@ from ledcli.noise.physics import add_noise
 from ledcli.noise.shading import enlarged
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import RawPair, few_shot
-from ledcli.training.finetune import TARGET, FineTuning, Recipe, groups, prepare, schedule_of
+from ledcli.training.finetune import (
+    LINE_ERROR,
+    TARGET,
+    FineTuning,
+    Recipe,
+    groups,
+    prepare,
+    schedule_of,
+)
 from ledcli.training.loop import Trainer
 from ledcli.zoo.modelfile import file_sha256, load_model, save_model
 from ledcli.zoo.shelf import find_model
@@ -114,6 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=Recipe().iterations)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=RESULTS / "finetune.json")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the tuned models here")
     parser.add_argument("--anew", action="store_true", help="do what is done already again")
     return parser.parse_args()
 
@@ -129,6 +138,7 @@ class Bench:
         self, folder: Path, device: torch.device, bf16: bool, options: argparse.Namespace
     ) -> None:
         self.device, self.bf16, self.iterations = device, bf16, options.iterations
+        self.keep = options.keep
         self.model = find_model(START).path
         self.sha256 = file_sha256(self.model)
         self.scenes = _scenes(folder / "train")
@@ -147,7 +157,16 @@ class Bench:
 
     def identity(self, variant: str) -> dict[str, Any]:
         """Return what a kept result must have been made with to count."""
-        return {"model": self.sha256[:12], "recipe": asdict(self.recipe(variant)), "start": START}
+        recipe = self.recipe(variant)
+        identity: dict[str, Any] = {
+            "model": self.sha256[:12],
+            "start": START,
+            "device": self.device.type,
+            "recipe": asdict(recipe),
+            "schedule": schedule_of(recipe.schedule, recipe.iterations).as_json(),
+            "line error": list(LINE_ERROR),
+        }
+        return identity
 
     def run(self, camera: OddCamera, variant: str) -> dict[str, Any]:
         """Tune if the variant is tuned, and measure it in every cell."""
@@ -189,8 +208,14 @@ class Bench:
             print(f"  {line.step}: {line.loss:.4f}, {line.seconds:.0f} s", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder, trainer.averaged():
             path = Path(folder) / "tuned.safetensors"
-            tuned = type(spec)(**(vars(spec) | {"branches": (TARGET,), "omnr": True}))
+            tuned = replace(spec, branches=(TARGET,), omnr=True)
             save_model(path, tuned, trainer.net.state_dict())
+            if self.keep:
+                save_model(
+                    self.keep / f"{camera.name.replace(' ', '-')}-{variant}.safetensors",
+                    replace(tuned, noise_lines=shots.lines),
+                    trainer.net.state_dict(),
+                )
             denoiser = Denoiser(path, TARGET, device=str(self.device))
         if variant == "rival":
             return denoiser, lambda short, iso: (short, _true_line(camera, iso))
@@ -325,7 +350,33 @@ def _markdown(about: dict[str, Any], done: dict[str, Any]) -> str:
         cells = [f"{ratio:g}, ISO {iso:g}" for ratio in RATIOS for iso in TEST_ISOS]
         columns = [camera.name, *(f"ratio {r:g}" for r in RATIOS), "mean", "gain", *cells]
         text += table(columns, rows) + "\n" if rows else ""
-    return text
+    return text + _verdict(done)
+
+
+def _verdict(done: dict[str, Any]) -> str:
+    """Say what the paper and the issue claim, and whether the table holds it."""
+    cameras = [c.name for c in CAMERAS if f"{c.name}: two" in done]
+
+    def run(camera: str, variant: str) -> dict[str, Any]:
+        found: dict[str, Any] = done[f"{camera}: {variant}"]
+        return found
+
+    def gain(variant: str, over: str) -> tuple[float, float]:
+        """Return the mean gain, and the least of any camera, ratio and ISO."""
+        both = [(run(c, variant), run(c, over)) for c in cameras if f"{c}: {over}" in done]
+        cells = [a["psnr"][cell] - b["psnr"][cell] for a, b in both for cell in a["psnr"]]
+        return (float(np.mean(cells)), min(cells)) if cells else (np.nan, np.nan)
+
+    lines = []
+    for over in ("untuned", "one", "one-iso", "rival", "led"):
+        mean, least = gain("two", over)
+        if np.isnan(mean):
+            continue
+        lines.append(
+            f"Two pairs per ratio over {VARIANTS[over]}: {mean:+.2f} dB on the mean, "
+            f"{least:+.2f} dB in the worst cell.\n"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
