@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,12 @@ from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.errors import LedError, PairError, UsageError
 
 if TYPE_CHECKING:
-    from ledcli.pairs.checks import PairCheck
     from ledcli.pairs.listfile import Pair
+    from ledcli.pairs.match import Found
+    from ledcli.pairs.rule import RatioRule
     from ledcli.pairs.scan import Scan
 
 LIST = Path("pairs.txt")
-RULE_COLUMNS = ("CAMERA", "RATIO", "PAIRS", "ISO", "RULE")
 JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "left_out": "left_out"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
@@ -84,10 +85,10 @@ def scan(
         for part, kind in JSON_KINDS.items():
             for entry in record[part]:
                 output.result({"kind": kind, **entry})
+    elif found.rules:
+        _show_rules(output, found.rules)
     if not found.pairs:
-        raise _no_pairs(folder, found)
-    if not json:
-        _show_rules(output, found)
+        raise _no_pairs(folder, found, keep)
     pairs = [listfile.Pair(pair.short.file, pair.long.file) for pair in found.pairs]
     _note_quotes(output, pairs, out)
     count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
@@ -115,6 +116,8 @@ def check(
     neither clipped nor noisy, black the same in both, and the brightness apart by the ratio that
     their exposures say. The lists of SID, ELD and LED are read as well.
 
+    Below, as `led pairs scan` shows it, whether the good pairs meet the rule for fine-tuning.
+
     Examples
     --------
     The list that `led pairs scan` wrote::
@@ -130,7 +133,7 @@ def check(
 
     output = Output(json=json, quiet=quiet)
     listed = read_list(pairs)
-    results = []
+    results: list[Found | LedError] = []
     with output.progress(len(listed), "checking", "pairs") as bar:
         for pair, result in zip(listed, check_listed(listed), strict=True):
             bar.advance(note=pair.short.name)
@@ -138,12 +141,16 @@ def check(
                 output.error(result)
             results.append(result)
     _show_checks(output, listed, results, keep)
-    bad = [result for result in results if isinstance(result, LedError) or _speaking(result, keep)]
+    checked = [result for result in results if not isinstance(result, LedError)]
+    good = [pair for pair in checked if not pair.check.against(keep_shifted=keep)]
+    dropped = [pair for pair in checked if pair.check.against(keep_shifted=keep)]
+    _show_rules_of_list(output, good, dropped)
+    bad = len(listed) - len(good)
     if bad:
-        shifted = any(not isinstance(result, LedError) and result.shifted for result in bad)
+        shifted = any(pair.check.shifted for pair in dropped)
         kept = "; --keep lets shifted ones pass" if shifted and not keep else ""
         output.hint(
-            f"{len(bad)} of {len(listed)} pairs would spoil a tuning: take their lines out of "
+            f"{bad} of {len(listed)} pairs would spoil a tuning: take their lines out of "
             f"{pairs}, or shoot them again{kept}"
         )
         raise typer.Exit(FAILED)
@@ -164,33 +171,26 @@ def _show_darks(output: Output, found: Scan) -> None:
         output.info(f"dark frames (lens cap on): {listed}")
 
 
-def _show_rules(output: Output, found: Scan) -> None:
-    rows = [
-        (
-            rule.camera,
-            f"{rule.ratio:g}",
-            rule.pairs,
-            ", ".join(f"{iso:g}" for iso in rule.isos),
-            "holds" if rule.holds else "does not hold: see below",
-        )
-        for rule in found.rules
-    ]
-    output.table(RULE_COLUMNS, rows, right=["RATIO", "PAIRS"])
-    for rule in found.rules:
-        for pair in rule.to_shoot:
-            text = f"shoot for {rule.camera}, ratio {rule.ratio:g}: {pair}"
-            output.result(text, printable(text))
+def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
+    from ledcli.pairs.ruletable import COLUMNS, lines_of, rows_of
+
+    output.table(COLUMNS, rows_of(rules), right=["RATIO", "PAIRS"])
+    for line in lines_of(rules):
+        output.result(line, printable(line))
 
 
-def _no_pairs(folder: Path, found: Scan) -> PairError:
+def _no_pairs(folder: Path, found: Scan, keep: bool) -> PairError:
     from ledcli.pairs.rule import first_pairs
 
-    frames = "frame" if len(found.frames) == 1 else "frames"
+    among = f"among its {len(found.frames)} frame{'' if len(found.frames) == 1 else 's'}"
+    if found.rules:
+        shifted = any(pair.check.shifted for pair in found.dropped)
+        kept = ", or keep shifted ones with --keep" if shifted and not keep else ""
+        return PairError(
+            f"{folder}: there is no good pair {among}: shoot what is named above{kept}"
+        )
     wanted = "; ".join(str(pair) for pair in first_pairs(found.frames))
-    return PairError(
-        f"{folder}: there is no pair among its {len(found.frames)} {frames}. "
-        f"From a tripod, shoot {wanted}"
-    )
+    return PairError(f"{folder}: there is no pair {among}. From a tripod, shoot {wanted}")
 
 
 def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
@@ -206,36 +206,42 @@ def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
         )
 
 
-def _speaking(result: PairCheck, keep: bool) -> tuple[str, ...]:
-    return result.against(keep_shifted=keep)
-
-
 def _show_checks(
-    output: Output, listed: list[Pair], results: list[PairCheck | LedError], keep: bool
+    output: Output, listed: list[Pair], results: list[Found | LedError], keep: bool
 ) -> None:
-    from ledcli.pairs.record import check_record
+    from ledcli.pairs.record import listed_record
 
-    rows: list[tuple[object, ...]] = []
-    records: list[dict[str, object]] = []
-    for pair, result in zip(listed, results, strict=True):
-        record: dict[str, object] = {"short": pair.short, "long": pair.long}
-        if isinstance(result, LedError):
-            rows.append((pair.short, pair.long, "-", "-", "-", "cannot be checked"))
-            records.append(record | {"ok": False, "error": str(result)})
-            continue
-        problems = _speaking(result, keep)
-        measured, shift = result.measured_ratio, result.shift
-        size = None if shift is None else (shift[0] ** 2 + shift[1] ** 2) ** 0.5
-        rows.append(
-            (
-                pair.short,
-                pair.long,
-                f"{result.ratio:g}",
-                "-" if measured is None else f"{measured:.3g}",
-                "-" if size is None else f"{size:.2f}",
-                "; ".join(problems) or "good",
-            )
-        )
-        checked = {"ok": not problems, "ratio": result.ratio, **check_record(result)}
-        records.append(record | checked)
+    pairs = list(zip(listed, results, strict=True))
+    rows = [(pair.short, pair.long, *_cells(result, keep)) for pair, result in pairs]
+    records = [
+        {"kind": "pair", **listed_record(pair, result, keep_shifted=keep)} for pair, result in pairs
+    ]
     output.table(PAIR_COLUMNS, rows, records=records, right=["RATIO", "MEASURED", "SHIFT"])
+
+
+def _cells(result: Found | LedError, keep: bool) -> tuple[str, str, str, str]:
+    if isinstance(result, LedError):
+        return "-", "-", "-", "cannot be checked"
+    check = result.check
+    size = None if check.shift is None else (check.shift[0] ** 2 + check.shift[1] ** 2) ** 0.5
+    return (
+        f"{check.ratio:g}",
+        "-" if check.measured_ratio is None else f"{check.measured_ratio:.3g}",
+        "-" if size is None else f"{size:.2f}",
+        "; ".join(check.against(keep_shifted=keep)) or "good",
+    )
+
+
+def _show_rules_of_list(output: Output, good: list[Found], dropped: list[Found]) -> None:
+    from ledcli.pairs.record import rule_record
+    from ledcli.pairs.ruletable import rules_of
+
+    pairs = good + dropped
+    frames = list(dict.fromkeys(frame for pair in pairs for frame in (pair.short, pair.long)))
+    rules = rules_of(good, dropped, frames)
+    if output.json:
+        for rule in rules:
+            output.result({"kind": "rule", **rule_record(rule, None)})
+    elif rules:
+        output.result("")
+        _show_rules(output, rules)

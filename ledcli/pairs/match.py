@@ -126,15 +126,16 @@ def best_long(
     return first
 
 
-def check_listed(pairs: Sequence[Pair]) -> Generator[PairCheck | LedError]:
+def check_listed(pairs: Sequence[Pair]) -> Generator[Found | LedError]:
     """Check the pairs of a list, in its order; an error where one cannot be read or measured."""
     photos = Photos()
 
-    def check(pair: Pair) -> PairCheck | LedError:
+    def check(pair: Pair) -> Found | LedError:
         try:
             short, long = photos.read(pair.short), photos.read(pair.long)
             ratio = pair.ratio or ratio_of(short.exif, long.exif, (pair.short, pair.long))
-            return check_pair(short, long, ratio)
+            frames = Frame(pair.short, short.exif), Frame(pair.long, long.exif)
+            return Found(*frames, check_pair(short, long, ratio))
         except LedError as error:
             return error
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from ledcli.errors import LedError
 from ledcli.pairs.checks import PairCheck
-from ledcli.pairs.frames import Frame
-from ledcli.pairs.listfile import relative_name
+from ledcli.pairs.exposures import Exposure
+from ledcli.pairs.listfile import Pair, relative_name
 from ledcli.pairs.match import Found
-from ledcli.pairs.rule import RatioRule, Shot
+from ledcli.pairs.rule import RatioRule, ToShoot
 from ledcli.pairs.scan import Scan
 
 
@@ -66,31 +67,44 @@ def check_record(check: PairCheck) -> dict[str, Any]:
     }
 
 
-def rule_record(rule: RatioRule, folder: Path) -> dict[str, Any]:
-    """Say what there is of a camera at a ratio, and what to shoot."""
+def listed_record(pair: Pair, result: Found | LedError, *, keep_shifted: bool) -> dict[str, Any]:
+    """Say what is known of a pair of a list, its names as the list has them."""
+    record: dict[str, Any] = {"short": str(pair.short), "long": str(pair.long)}
+    if isinstance(result, LedError):
+        return {**record, "ok": False, "error": str(result)}
+    ok = not result.check.against(keep_shifted=keep_shifted)
+    return {**record, "ok": ok, "ratio": result.check.ratio, **check_record(result.check)}
+
+
+def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
+    """Say what there is of a camera at a ratio and what to shoot; None leaves names as they are."""
+    instead = rule.instead
     return {
         "camera": rule.camera,
+        "serial": rule.serial,
         "ratio": rule.ratio,
         "pairs": rule.pairs,
         "isos": list(rule.isos),
         "holds": rule.holds,
-        "to_shoot": [
-            {
-                "short": _shot(pair.short),
-                "long": _shot(pair.long),
-                "scene": _scene(pair.scene, folder),
-            }
-            for pair in rule.to_shoot
-        ],
+        "to_shoot": [_to_shoot(pair, folder) for pair in rule.to_shoot],
+        "instead": instead
+        and {
+            "ratio": instead.ratio,
+            "to_shoot": [_to_shoot(pair, folder) for pair in instead.to_shoot],
+        },
     }
 
 
-def _shot(shot: Shot) -> dict[str, float]:
-    return {"iso": shot.iso, "exposure_time": shot.exposure_time}
+def _to_shoot(pair: ToShoot, folder: Path | None) -> dict[str, Any]:
+    scene = None
+    if pair.scene is not None:
+        file = pair.scene.file
+        scene = str(file) if folder is None else relative_name(file, folder)
+    return {"short": _exposure(pair.short), "long": _exposure(pair.long), "scene": scene}
 
 
-def _scene(frame: Frame | None, folder: Path) -> str | None:
-    return None if frame is None else relative_name(frame.file, folder)
+def _exposure(exposure: Exposure) -> dict[str, float]:
+    return {"iso": exposure.iso, "exposure_time": exposure.exposure_time}
 
 
 def _digits(value: float | None) -> float | None:

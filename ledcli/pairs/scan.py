@@ -22,7 +22,8 @@ from ledcli.pairs.frames import (
 from ledcli.pairs.leftout import NOTHING_LONGER, LeftOut, explain, reason_of
 from ledcli.pairs.match import Found, any_pair, best_long, candidates
 from ledcli.pairs.ratios import missing_tags
-from ledcli.pairs.rule import RatioRule, rule_for
+from ledcli.pairs.rule import RatioRule
+from ledcli.pairs.ruletable import rules_of
 from ledcli.photo.inputs import find_raws
 
 
@@ -36,14 +37,17 @@ class Scan:
         Every raw whose header could be read.
     pairs : tuple of Found
         In the order of the short frames' names.
+    dropped : tuple of Found
+        Pairs that something speaks against.
     left_out : tuple of LeftOut
     darks : tuple of DarkFrame
     rules : tuple of RatioRule
-        One for each camera and ratio.
+        One for each body and ratio, those included of which no pair is good.
     """
 
     frames: tuple[Frame, ...]
     pairs: tuple[Found, ...]
+    dropped: tuple[Found, ...]
     left_out: tuple[LeftOut, ...]
     darks: tuple[DarkFrame, ...]
     rules: tuple[RatioRule, ...]
@@ -82,13 +86,19 @@ def scan(folder: Path, watch: Watch, *, keep_shifted: bool = False) -> Scan:
     pairs = _kept(found, keep_shifted)
     explain(light, found, pairs, left, keep_shifted=keep_shifted)
     paired = {frame.file for pair in pairs for frame in (pair.short, pair.long)}
-    rules = _rules(pairs, frames)
+    # A frame that serves as a long one is no short one that failed.
+    dropped = [
+        pair
+        for pair in found
+        if pair.check.against(keep_shifted=keep_shifted) and pair.short.file not in paired
+    ]
     return Scan(
         frames=tuple(frames),
         pairs=tuple(pairs),
+        dropped=tuple(dropped),
         left_out=tuple(left[file] for file in files if file in left and file not in paired),
         darks=tuple(_dark(frame) for frame in darks),
-        rules=tuple(rules),
+        rules=tuple(rules_of(pairs, dropped, frames)),
     )
 
 
@@ -180,16 +190,3 @@ def _kept(found: Sequence[Found], keep_shifted: bool) -> list[Found]:
     good = [pair for pair in found if not pair.check.against(keep_shifted=keep_shifted)]
     times_long = Counter(pair.long for pair in good)
     return [pair for pair in good if not times_long[pair.short]]
-
-
-def _rules(pairs: Sequence[Found], frames: Sequence[Frame]) -> list[RatioRule]:
-    by_ratio = grouped(pairs, lambda pair: (pair.short.exif.camera or "", pair.check.ratio))
-    return [
-        rule_for(
-            camera or "unknown camera",
-            ratio,
-            [(pair.short, pair.long) for pair in group],
-            [frame for frame in frames if (frame.exif.camera or "") == camera],
-        )
-        for (camera, ratio), group in sorted(by_ratio.items())
-    ]

@@ -126,12 +126,44 @@ def test_check_names_what_is_wrong_with_each_pair(shoot, capsys):
     assert "3 of 4 pairs" in err
 
 
+def test_check_tells_a_hand_written_list_what_is_missing_as_scan_does(shoot, capsys):
+    assert run(["pairs", "scan", "shots", "-q"]) == 0
+    table = capsys.readouterr().out
+    assert run(["pairs", "check", "-q"]) == 0
+    assert capsys.readouterr().out.endswith("\n\n" + table)
+    run(["pairs", "scan", "shots", "-q", "--json"])
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    scanned = [record for record in lines if record["kind"] == "rule"]
+    run(["pairs", "check", "-q", "--json"])
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [record for record in lines if record["kind"] == "rule"] == scanned
+
+
+def test_a_list_of_low_isos_only_holds_no_rule_although_each_pair_is_good(shoot, capsys):
+    (shoot.parent / "l.txt").write_text("shots/a.ARW shots/long.ARW\n")
+    assert run(["pairs", "check", "l.txt"]) == 0
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.startswith("shoot for SONY ILCE-7SM2, ratio 100: a short frame at ISO 6400")
+
+
+def test_only_shifted_pairs_are_no_good_pair_but_say_what_to_shoot(shoot, capsys):
+    for name in ("a.ARW", "b 1.ARW", "c.ARW"):
+        (shoot / name).unlink()
+    assert run(["pairs", "scan", "shots", "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert "shoot for SONY ILCE-7SM2, ratio 300: a short frame at ISO 100, 1/30 s" in out
+    assert "no good pair among its 4 frames" in err
+    assert "--keep" in err
+    assert not (shoot.parent / "pairs.txt").exists()
+
+
 def test_check_passes_shifted_pairs_on_demand(shoot, capsys):
     (shoot.parent / "l.txt").write_text("shots/d.ARW shots/long.ARW\n")
-    assert run(["pairs", "check", "l.txt", "--json", "-q"]) == 1
-    assert json.loads(capsys.readouterr().out)["ok"] is False
-    assert run(["pairs", "check", "l.txt", "--json", "-q", "--keep"]) == 0
-    assert json.loads(capsys.readouterr().out)["ok"] is True
+    for keep, ok in ([], False), (["--keep"], True):
+        assert run(["pairs", "check", "l.txt", "--json", "-q", *keep]) == (0 if ok else 1)
+        pair, rule = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (pair["kind"], pair["ok"]) == ("pair", ok)
+        assert (rule["kind"], rule["ratio"], rule["pairs"]) == ("rule", 300, int(ok))
 
 
 @pytest.mark.parametrize("text", ["shots/gone.ARW shots/long.ARW\n", "a b nonsense\n", "", "x\n"])

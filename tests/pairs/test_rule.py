@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ledcli.pairs.exposures import Exposure
 from ledcli.pairs.frames import Frame
 from ledcli.pairs.ratios import nominal_ratio
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO, first_pairs, rule_for
@@ -68,6 +69,43 @@ def test_where_the_scene_does_not_do_another_long_frame_is_named():
     assert missing.short.exposure_time >= 1 / 8000
     assert nominal_ratio(missing.long.level / missing.short.level) == 250
     assert "and a long one at ISO 100" in str(missing)
+
+
+def test_a_ratio_that_no_exposures_make_is_said_with_another_in_one_line():
+    for ratio in (73.2, 9000):
+        result = rule(ratio)
+        assert not result.holds
+        assert result.to_shoot == ()
+        low, high = result.instead.to_shoot
+        assert low.short.iso <= LOW_ISO and high.short.iso >= HIGH_ISO
+        for pair in (low, high):
+            made = nominal_ratio(pair.long.level / pair.short.level)
+            assert made == result.instead.ratio != ratio
+        [line] = result.advice
+        assert line.startswith("no usual ISO and shutter speed make what is missing, so shoot at")
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize("ratio", [2, 73.2, 100, 300, 9000])
+@pytest.mark.parametrize("iso", [None, 1, 800, 409600])
+@pytest.mark.parametrize("time", [None, 1 / 8000, 600])
+def test_what_does_not_hold_is_never_without_advice(ratio, iso, time):
+    long = frame("long.ARW", iso, time)
+    for short in ((), (frame("s.ARW", iso, time),)):
+        result = rule_for("Cam", ratio, [(one, long) for one in short], [long, *short])
+        assert not result.holds
+        assert result.advice
+
+
+def test_a_camera_that_has_shown_a_very_high_iso_only_has_lower_ones():
+    [missing] = rule_for("Cam", 100, [(LOW, LONG)], [frame("x", 102400, 1)]).to_shoot
+    assert HIGH_ISO <= missing.short.iso < 102400
+
+
+def test_without_a_scene_the_new_long_frame_is_as_wanted():
+    low, high = rule_for("Cam", 100, [], [LOW], long=Exposure(100, 2.5)).to_shoot
+    assert low.long == high.long == Exposure(100, 2.5)
+    assert low.scene is None
 
 
 def test_what_to_begin_with():

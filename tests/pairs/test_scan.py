@@ -74,6 +74,21 @@ def test_the_shifted_pair_is_dropped_with_its_shift_and_kept_on_demand(tmp_path)
     assert len(scan(tmp_path, unwatched, keep_shifted=True).pairs) == 2
 
 
+def test_a_ratio_of_which_every_pair_is_dropped_is_still_wanted(tmp_path):
+    light, moved = through(picture(1)), through(picture(1), 3, 1)
+    shot(tmp_path / "l.ARW", light, 100, 10)
+    shot(tmp_path / "a.ARW", light, 100, 0.1)
+    shot(tmp_path / "b.ARW", moved, 100, Fraction(1, 30))
+    shot(tmp_path / "c.ARW", moved, 3200, Fraction(1, 1000))
+    result = scan(tmp_path, unwatched)
+    assert [(rule.ratio, rule.pairs, rule.holds) for rule in result.rules] == [
+        (100, 1, False),
+        (300, 0, False),
+    ]
+    assert [pair.short.iso for pair in result.rules[1].to_shoot] == [100, 3200]
+    assert {pair.short.file.name for pair in result.dropped} == {"b.ARW", "c.ARW"}
+
+
 def test_every_frame_left_out_has_its_reason(tmp_path):
     light = through(picture(1))
     shot(tmp_path / "l.ARW", light, 100, 10)
