@@ -34,7 +34,8 @@ def _models(context: typer.Context) -> None:
 def list_(json: JsonOption = False) -> None:
     """List the bundled and the installed models.
 
-    The name in the first column is what --model takes. GAIN is what tuning gained on shots that
+    The name in the first column is what --model takes. The folder of the installed ones is named
+    below them. GAIN is what tuning gained on shots that
     it was not tuned on.
 
     Examples
@@ -43,13 +44,14 @@ def list_(json: JsonOption = False) -> None:
 
         led models list --json | jq -r .name
     """
-    from ledcli.zoo.shelf import list_models  # NumPy
+    from ledcli.zoo.shelf import installed_dir, list_models  # NumPy
 
     output = Output(json=json)
     records: list[dict[str, object]] = []
     rows: list[tuple[str, ...]] = []
     failed = False
-    for model in list_models():
+    models = list_models()
+    for model in models:
         try:
             record, row = _describe(model)
         except (ModelError, OSError) as error:
@@ -59,6 +61,8 @@ def list_(json: JsonOption = False) -> None:
             records.append(record)
             rows.append(row)
     output.table(COLUMNS, rows, records=records, right=["GAIN", "SIZE"])
+    if any(not model.bundled for model in models):
+        output.hint(f"installed models are in {installed_dir()}")
     if failed:
         raise typer.Exit(FAILED)
 
@@ -104,7 +108,8 @@ def remove(
 ) -> None:
     """Remove an installed model from this machine.
 
-    Its file is deleted at once; the bundled models stay.
+    Its file is deleted at once, and what a stopped 'led finetune' of that name left beside it; the
+    bundled models stay.
 
     Examples
     --------
@@ -112,8 +117,9 @@ def remove(
     """
     from ledcli.zoo.shelf import remove_model
 
-    path = remove_model(name)
-    Output(json=json).result({"removed": path}, f"removed {printable(path)}")
+    paths = remove_model(name)
+    text = "\n".join(f"removed {printable(path)}" for path in paths)
+    Output(json=json).result({"removed": paths}, text)
 
 
 def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:

@@ -20,21 +20,14 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "FoundModel",
-    "ListedModel",
-    "bundled_dir",
-    "check_name",
-    "find_bundled",
-    "find_model",
-    "free_name",
-    "install_model",
-    "installed_dir",
-    "installed_models",
-    "list_models",
-    "remove_model",
-]
+    "FoundModel", "ListedModel", "bundled_dir", "check_name", "find_bundled", "find_model",
+    "free_name", "install_model", "installed_dir", "installed_models", "list_models",
+    "listed_name", "remove_model",
+]  # fmt: skip
 
 SUFFIX = ".safetensors"
+CHECKPOINT = ".checkpoint"
+"""What `led finetune` leaves beside the models, under the name to be, until the tuning is done."""
 
 
 class ListedModel(NamedTuple):
@@ -106,6 +99,21 @@ def list_models() -> list[ListedModel]:
     for name, path in installed:
         models.append(ListedModel(name, path, "", bundled=False, default=False))
     return models
+
+
+def listed_name(found: FoundModel) -> str:
+    """Return the name that `list_models` has for a model; for a file elsewhere, that of the file.
+
+    Parameters
+    ----------
+    found
+        From `find_model`.
+    """
+    file = found.path.resolve()
+    for model in list_models():
+        if model.path.resolve() == file and model.branch in ("", found.branch):
+            return model.name
+    return found.path.name
 
 
 def installed_models() -> Iterator[tuple[str, Path]]:
@@ -199,36 +207,39 @@ def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor
     return path
 
 
-def remove_model(name: str) -> Path:
-    """Take an installed model off the shelf and delete its file, damaged or not.
+def remove_model(name: str) -> tuple[Path, ...]:
+    """Take an installed model off the shelf: delete its file, damaged or not.
+
+    The checkpoint of a stopped tuning of that name goes too, also where it is all there is.
 
     Returns
     -------
-    Path
-        The file that was.
+    tuple of Path
+        The files that were.
 
     Raises
     ------
     ModelError
         When no installed model has that name; bundled ones stay.
     OutputError
-        When the file cannot be deleted.
+        When a file cannot be deleted.
     """
-    installed = dict(installed_models())
-    path = installed.get(name)
-    if path is None:
-        same = [p for n, p in installed.items() if n.lower() == name.lower()]
-        path = same[0] if len(same) == 1 else None
-    if path is None:
+    checkpoints = {path.stem: path for path in sorted(installed_dir().glob(f"*{CHECKPOINT}"))}
+    models = dict(installed_models())
+    names = list({**models, **checkpoints})
+    same = [n for n in names if n == name] or [n for n in names if n.lower() == name.lower()]
+    if len(same) != 1:
         if name.lower() in read_registry().names:
             raise ModelError(f"'{name}' comes with led: bundled models are not removed")
-        there = f"There are: {', '.join(installed)}." if installed else "There are none."
+        there = f"There are: {', '.join(names)}." if names else "There are none."
         raise ModelError(f"no installed model is called '{name}'. {there}")
-    try:
-        path.unlink()
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
-    return path
+    paths = tuple(files[same[0]] for files in (models, checkpoints) if same[0] in files)
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+    return paths
 
 
 def _installed_names() -> set[str]:

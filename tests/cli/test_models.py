@@ -74,6 +74,16 @@ def test_list_names_what_can_be_given_to_model(installed, capsys):
     assert "dB" not in lines[1]
 
 
+def test_list_says_where_the_installed_ones_live(installed, capsys):
+    assert run(["models", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"installed models are in {installed.parent}\n"
+    assert str(installed.parent) not in out
+    installed.unlink()
+    assert run(["models", "list"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_list_as_json(installed, capsys):
     assert run(["models", "list", "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -96,7 +106,7 @@ def test_list_goes_on_after_a_damaged_file(installed, capsys):
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
     assert "mine.safetensors: is not a safetensors file" in err
-    assert err.count("\n") == 1
+    assert sum("led: " in line for line in err.splitlines()) == 1
 
 
 def test_info_shows_every_field(installed, capsys):
@@ -161,7 +171,18 @@ def test_rm_removes_an_installed_model_and_says_so(installed, capsys):
 def test_rm_as_json_of_a_damaged_model(installed, capsys):
     installed.write_bytes(b"nothing")
     assert run(["models", "rm", "mine", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"removed": str(installed)}
+    assert json.loads(capsys.readouterr().out) == {"removed": [str(installed)]}
+
+
+def test_rm_removes_what_a_stopped_tuning_left(installed, capsys):
+    checkpoint = installed.with_suffix(".checkpoint")
+    checkpoint.write_bytes(b"half-way")
+    assert run(["models", "rm", "mine"]) == 0
+    assert capsys.readouterr().out == f"removed {installed}\nremoved {checkpoint}\n"
+    checkpoint.write_bytes(b"half-way")
+    assert run(["models", "rm", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": [str(checkpoint)]}
+    assert list(installed.parent.iterdir()) == []
 
 
 def test_rm_leaves_bundled_models_alone(installed, capsys):

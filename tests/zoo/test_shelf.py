@@ -255,11 +255,50 @@ def test_a_home_that_cannot_be_made_is_one_line(bundled, led_home):
 
 def test_an_installed_model_is_removed_damaged_or_not(bundled, installed):
     path = write_model(installed / "mine.safetensors")
-    assert shelf.remove_model("Mine") == path
+    assert shelf.remove_model("Mine") == (path,)
     (installed / "sony.safetensors").write_bytes(b"damaged")
     shelf.remove_model("sony")
     assert list(installed.iterdir()) == []
     assert (bundled / "bayer.safetensors").is_file()
+
+
+def test_the_checkpoint_of_a_stopped_tuning_goes_with_its_model_or_alone(bundled, installed):
+    paths = {
+        name: write_model(installed / f"{name}.safetensors") for name in ("mine", "mine-2", "other")
+    }
+    left = [installed / f"{name}.checkpoint" for name in ("mine", "mine-2", "alone")]
+    for path in left:
+        path.write_bytes(b"half-way")
+    assert shelf.remove_model("mine") == (paths["mine"], left[0])
+    assert shelf.remove_model("ALONE") == (left[2],)
+    assert {p.name for p in installed.iterdir()} == {
+        "mine-2.safetensors", "mine-2.checkpoint", "other.safetensors",
+    }  # fmt: skip
+    with pytest.raises(ModelError, match="no installed model is called 'alone'"):
+        shelf.remove_model("alone")
+
+
+def test_a_file_that_cannot_be_deleted_is_one_line(bundled, installed):
+    (installed / "mine.checkpoint").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"mine\.checkpoint: cannot be removed"):
+        shelf.remove_model("mine")
+
+
+def test_a_found_model_has_the_name_that_the_list_has(bundled, installed, tmp_path, monkeypatch):
+    mine = write_model(installed / "mine.safetensors")
+    elsewhere = write_model(tmp_path / "elsewhere.safetensors")
+    for given, name in (
+        ("sony", "sony"),
+        ("Nikon", "nikon"),
+        (None, "generic"),
+        ("MINE", "mine"),
+        (mine, "mine"),
+        (bundled / "bayer.safetensors", "generic"),
+        (elsewhere, "elsewhere.safetensors"),
+    ):
+        assert shelf.listed_name(shelf.find_model(given)) == name
+    monkeypatch.chdir(installed)
+    assert shelf.listed_name(shelf.find_model("./mine.safetensors")) == "mine"
 
 
 @pytest.mark.parametrize(
