@@ -4,6 +4,7 @@ import functools
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +20,7 @@ from ledcli.photo.exif import Exif
 from ledcli.photo.libraw import quiet
 from ledcli.photo.tags import date
 from ledcli.photo.tiff import Blob, Directory, Kind, serialise
+from ledcli.photo.xmp import XMP_TAG, xmp_packet
 
 SRGB_GAMMA = (2.4, 12.92)
 """Power and slope of the sRGB curve, IEC 61966-2-1."""
@@ -31,6 +33,8 @@ _DOTS_PER_INCH = Fraction(300)
 _LEVEL = 1
 """Noise and fine gradients of 16 bits gain under 1 % from the slower levels."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_XMP = b"XML:com.adobe.xmp\0" + bytes(4)
+"""Keyword of the chunk; then: not compressed (two bytes), no language, no translated keyword."""
 
 
 def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
@@ -68,7 +72,11 @@ def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
 
 
 def png_bytes(
-    rgb: NDArray[np.uint16], *, exif: Exif | None = None, software: str | None = None
+    rgb: NDArray[np.uint16],
+    *,
+    exif: Exif | None = None,
+    software: str | None = None,
+    note: Mapping[str, object] | None = None,
 ) -> bytes:
     """Make a PNG of 16 bits per channel with the sRGB profile.
 
@@ -79,6 +87,8 @@ def png_bytes(
     exif : Exif or None
         Embedded as EXIF.
     software : str or None
+    note : mapping or None
+        Of what was done, embedded as XMP.
 
     Returns
     -------
@@ -97,12 +107,18 @@ def png_bytes(
     ]
     if exif is not None:
         chunks.append(_chunk(b"eXIf", serialise(_about(exif, software))))
+    if note:
+        chunks.append(_chunk(b"iTXt", _PNG_XMP + xmp_packet(note)))
     chunks += [_chunk(b"IDAT", _deflate(lines.tobytes())), _chunk(b"IEND", b"")]
     return b"".join([_PNG_SIGNATURE, *chunks])
 
 
 def tiff_bytes(
-    rgb: NDArray[np.uint16], *, exif: Exif | None = None, software: str | None = None
+    rgb: NDArray[np.uint16],
+    *,
+    exif: Exif | None = None,
+    software: str | None = None,
+    note: Mapping[str, object] | None = None,
 ) -> bytes:
     """Make a TIFF of 16 bits per channel, deflated, with the sRGB profile.
 
@@ -113,6 +129,8 @@ def tiff_bytes(
     exif : Exif or None
         Embedded as EXIF.
     software : str or None
+    note : mapping or None
+        Of what was done, embedded as XMP.
 
     Returns
     -------
@@ -131,6 +149,8 @@ def tiff_bytes(
     root.integers(284, Kind.SHORT, 1)
     root.integers(317, Kind.SHORT, _HORIZONTAL)
     root.raw(_ICC_TAG, Kind.UNDEFINED, srgb_profile())
+    if note:
+        root.raw(XMP_TAG, Kind.BYTE, xmp_packet(note))
     root.strips = [_strip(rgb[top : top + rows]) for top in range(0, height, rows)]
     return serialise(root)
 

@@ -14,6 +14,8 @@ from ledcli.photo.dng import dng_bytes
 from ledcli.photo.exif import Exif
 from ledcli.photo.raw import read_raw
 from ledcli.photo.render import png_bytes, render_rgb16, srgb_profile, tiff_bytes
+from ledcli.photo.tiff import Directory, Kind, serialise
+from ledcli.photo.xmp import XMP_TAG, note_in
 from tests.shoot import make_raw
 
 EXIF = Exif(make="Led", model="Testcam", iso=800.0, exposure_time=1 / 60)
@@ -23,6 +25,14 @@ EXIF = Exif(make="Led", model="Testcam", iso=800.0, exposure_time=1 / 60)
 def photo(tmp_path):
     make_raw(tmp_path / "a.dng", light=np.full((96, 128), 0.18))
     return read_raw(tmp_path / "a.dng")
+
+
+def png_note(png):
+    """The note in a PNG, read as from the tag of a TIFF."""
+    with Image.open(io.BytesIO(png)) as picture:
+        root = Directory()
+        root.raw(XMP_TAG, Kind.BYTE, picture.text["XML:com.adobe.xmp"].encode())
+    return note_in(serialise(root))
 
 
 def _gradient():
@@ -94,6 +104,24 @@ def test_a_tiff_has_16_bits_the_profile_and_the_tags():
     tags = exifread.process_file(io.BytesIO(data))
     assert str(tags["EXIF ISOSpeedRatings"]) == "800"
     assert str(tags["Image Model"]) == "Testcam"
+
+
+def test_both_carry_the_note_and_the_picture_is_the_same():
+    note = {"model": 'a "b" <c> & \u00e9', "ratio": 2.5}
+    said = {"model": note["model"], "ratio": "2.5"}
+    png, tiff = png_bytes(_gradient(), note=note), tiff_bytes(_gradient(), note=note)
+    assert png_note(png) == said
+    assert note_in(tiff) == said
+    with Image.open(io.BytesIO(png)) as picture:
+        (packet,) = picture.text.values()
+        assert (picture.text.keys(), packet.lang, packet.tkey) == ({"XML:com.adobe.xmp"}, "", "")
+        assert b"urn:ledcli" in picture.info["xmp"]
+    with tifffile.TiffFile(io.BytesIO(tiff)) as tif:
+        assert b"urn:ledcli" in tif.pages[0].tags[XMP_TAG].value
+        np.testing.assert_array_equal(tif.pages[0].asarray(), _gradient())
+    np.testing.assert_array_equal(imagecodecs.png_decode(png), _gradient())
+    assert note_in(tiff_bytes(_gradient())) is None
+    assert b"iTXt" not in png_bytes(_gradient())
 
 
 def test_other_programs_open_both():
