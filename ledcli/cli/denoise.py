@@ -12,8 +12,7 @@ from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from ledcli.inference.choice import PerPhoto
-    from ledcli.inference.engine import Denoiser
+    from ledcli.inference.choice import Chooser
     from ledcli.inference.folder import Job, Result
 
 
@@ -68,8 +67,8 @@ def denoise(
 ) -> None:
     """Clean raws to 16-bit DNG, PNG or TIFF.
 
-    Each photo goes to the newest model that you tuned to its camera, if that covers the ratio,
-    else to the bundled one. The originals are never written to.
+    Each photo goes to the newest model that you tuned to its camera and that covers the ratio and
+    the ISO, else to the bundled one. The originals are never written to.
 
     Examples
     --------
@@ -152,22 +151,23 @@ def _exposure_level(text: str) -> float:
 
 def _models(
     name: str | None, device: str, precision: str, tile: int | None
-) -> tuple["Denoiser | PerPhoto", str]:
-    """Return what denoises, and where, in words."""
-    from ledcli.inference.choice import PerPhoto
+) -> tuple["Chooser", str]:
+    """Return what chooses the model of each photo, and where they run, in words."""
+    from ledcli.inference.choice import Named, PerPhoto
     from ledcli.inference.engine import Denoiser
     from ledcli.inference.tiles import TILE
     from ledcli.zoo.bundled import find_bundled
-    from ledcli.zoo.shelf import find_model
+    from ledcli.zoo.shelf import find_model, listed_name
 
     side = TILE if tile is None else tile
-    models: Denoiser | PerPhoto
     if name is None:
         find_bundled()  # if it is missing, that is one error and not one a photo
         models = PerPhoto(device=device, precision=precision, tile=side)
-    else:
-        models = Denoiser(*find_model(name), device=device, precision=precision, tile=side)
-    return models, f"{models.device}, {models.precision}"
+        return models, f"{models.device}, {models.precision}"
+    found = find_model(name)
+    denoiser = Denoiser(*found, device=device, precision=precision, tile=side)
+    named = Named(denoiser, listed_name(found), found.path.name)
+    return named, f"{denoiser.device}, {denoiser.precision}"
 
 
 def _how(result: "Result") -> str | None:
@@ -195,10 +195,7 @@ def _show(output: Output, result: "Result") -> bool:
             "status": "done",
             "outputs": result.outputs,
             "ratio": result.ratio,
-            "model": choice.model if choice else None,
-            "set": choice.branch if choice else None,
-            "sha256": choice.sha256 if choice else None,
-            "choice": choice.reason if choice else None,
+            **(choice.record() if choice else {}),
             "noise": result.noise_from,
             "gain": noise.gain if noise else None,
             "read_variance": noise.variance if noise else None,

@@ -12,7 +12,7 @@ from ledcli.inference.tiles import TILE, check_tile
 from ledcli.noise.lines import CameraNoise
 from ledcli.photo.exif import Exif
 from ledcli.zoo.modelfile import ModelSpec
-from ledcli.zoo.pick import is_camera, pick_model
+from ledcli.zoo.pick import is_camera, passed_over, pick_model
 
 KEPT = 2
 """Denoisers that are held in memory at a time: photos of two cameras may well alternate."""
@@ -25,7 +25,9 @@ class Choice:
     Attributes
     ----------
     model : str
-        The model's name and, where it has several, its CSA set.
+        The model's name, as `led models list` has it.
+    file : str
+        Name of its file, without the folder.
     branch : str
         The CSA set; empty for a plain network.
     sha256 : str
@@ -35,9 +37,20 @@ class Choice:
     """
 
     model: str
+    file: str
     branch: str
     sha256: str
     reason: str
+
+    def record(self) -> dict[str, str]:
+        """Return what `--json` and the note inside an output say of it."""
+        return {
+            "model": self.model,
+            "model_file": self.file,
+            "set": self.branch,
+            "sha256": self.sha256,
+            "choice": self.reason,
+        }
 
 
 class Chosen(NamedTuple):
@@ -56,24 +69,33 @@ class Chooser(Protocol):
 
 
 class Named:
-    """One denoiser for every photo: of the model that the user named."""
+    """One denoiser for every photo: of the model that the user named.
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    Parameters
+    ----------
+    denoiser
+        The one.
+    name, file : str
+        For the record, as in `Choice`; without them the model's own name, and no file.
+    """
+
+    def __init__(self, denoiser: Denoiser, name: str = "", file: str = "") -> None:
         self.denoiser = denoiser
+        self.name, self.file = name or denoiser.name, file
 
     def choose(self, exif: Exif, ratio: float) -> Chosen:
         """Choose the one, whatever the photo."""
         reason, cameras = "named", self.denoiser.spec.cameras
         if cameras and not is_camera(exif.camera, exif.make, cameras):
             reason = f"named, but tuned to another camera: {', '.join(cameras)}"
-        return Chosen(self.denoiser, _choice(self.denoiser, reason))
+        return Chosen(self.denoiser, _choice(self.denoiser, self.name, self.file, reason))
 
 
 class PerPhoto:
     """The best model at hand for each photo, as `zoo.pick.pick_model` has it.
 
-    A model is loaded when the first photo needs it. One that cannot be loaded fails that photo;
-    the next goes on with what else there is.
+    A model is loaded when the first photo needs it. A tuned one that is damaged is passed over,
+    with a warning, for what else there is.
 
     Parameters
     ----------
@@ -96,29 +118,36 @@ class PerPhoto:
         self._warned: set[str] = set()
 
     def choose(self, exif: Exif, ratio: float) -> Chosen:
-        """Choose the model by the photo's camera and ratio; each warning comes once in a run."""
-        picked = pick_model(exif.camera, exif.make, ratio, without=self._bad)
-        denoiser = self._denoiser(picked.path, picked.branch)
-        new = tuple(w for w in picked.warnings if w not in self._warned)
+        """Choose by the photo's camera, ratio and ISO; each warning comes once in a run."""
+        warnings: list[str] = []
+        while True:
+            picked = pick_model(exif.camera, exif.make, ratio, exif.iso, without=self._bad)
+            try:
+                denoiser = self._denoiser(picked.path, picked.branch)
+                break
+            except ModelError as error:
+                if not picked.tuned:
+                    raise
+                # Its header was good. Without it, there is one tuned model less to pick.
+                self._bad.add(picked.path)
+                warnings.append(passed_over(error))
+        new = [w for w in [*warnings, *picked.warnings] if w not in self._warned]
         self._warned.update(new)
-        return Chosen(denoiser, _choice(denoiser, picked.reason), new)
+        choice = _choice(denoiser, picked.name, picked.path.name, picked.reason)
+        return Chosen(denoiser, choice, tuple(new))
 
     def _denoiser(self, path: Path, branch: str) -> Denoiser:
         key = (path, branch)
         if key not in self._ready:
             while len(self._ready) >= KEPT:
                 self._ready.popitem(last=False)
-            try:
-                self._ready[key] = Denoiser(
-                    path,
-                    branch,
-                    device=str(self.device),
-                    precision=self.precision,
-                    tile=self.tile,
-                )
-            except ModelError:
-                self._bad.add(path)
-                raise
+            self._ready[key] = Denoiser(
+                path,
+                branch,
+                device=str(self.device),
+                precision=self.precision,
+                tile=self.tile,
+            )
         self._ready.move_to_end(key)
         return self._ready[key]
 
@@ -135,5 +164,5 @@ def camera_noise(spec: ModelSpec, exif: Exif) -> CameraNoise | None:
     return spec.noise_lines.at(exif.iso)
 
 
-def _choice(denoiser: Denoiser, reason: str) -> Choice:
-    return Choice(denoiser.name, denoiser.branch, denoiser.sha256, reason)
+def _choice(denoiser: Denoiser, name: str, file: str, reason: str) -> Choice:
+    return Choice(name, file, denoiser.branch, denoiser.sha256, reason)

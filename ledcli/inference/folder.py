@@ -187,9 +187,10 @@ def _denoise(chooser: Chooser, job: Job, settings: Settings, result: Result) -> 
     )
     clock.lap("network")
     mosaic = unpack(clean, photo.phase, x.shape)
-    dng = dng_bytes(photo, mosaic, software=SOFTWARE, note=_note(choice, result, settings))
+    note = _note(choice, result, settings)
+    dng = dng_bytes(photo, mosaic, software=SOFTWARE, note=note)
     for name, path in job.outputs.items():
-        _write(path, dng if name == "dng" else _rendered(name, dng, photo))
+        _write(path, dng if name == "dng" else _rendered(name, dng, photo, note))
         result.outputs.append(path)
     clock.lap("encode")
 
@@ -207,9 +208,9 @@ def existing(jobs: Sequence[Job]) -> list[Path]:
     return [path for job in jobs for path in job.outputs.values() if os.path.lexists(path)]
 
 
-def _rendered(name: str, dng: bytes, photo: RawPhoto) -> bytes:
+def _rendered(name: str, dng: bytes, photo: RawPhoto, note: Mapping[str, object]) -> bytes:
     encode = {"png": png_bytes, "tiff": tiff_bytes}[name]
-    return encode(render_rgb16(dng), exif=photo.exif, software=SOFTWARE)
+    return encode(render_rgb16(dng), exif=photo.exif, software=SOFTWARE, note=note)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -225,10 +226,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _note(choice: Choice, result: Result, settings: Settings) -> dict[str, object]:
     return {
-        "model": choice.model,
-        "set": choice.branch,
-        "sha256": choice.sha256,
-        "choice": choice.reason,
+        **choice.record(),
         "noise": result.noise_from,
         "ratio": result.ratio,
         "strength": settings.strength,

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import ModelError
+from ledcli.noise.lines import CameraLines
 from ledcli.zoo.bundled import find_bundled, read_registry
 from ledcli.zoo.modelfile import ModelSpec, read_spec
 from ledcli.zoo.shelf import installed_models
 
 RATIO_MARGIN = 2 ** (1 / 3)
 """A ratio range reaches a third of a stop beyond its ends, the step of a camera's dials."""
+ISO_MARGIN = 2.0
+"""A tuned model reaches one stop beyond the ISOs of its pairs, where the noise is still much like
+theirs. Not further: one tuned at ISO 6400 alone was 2.5 dB worse than the bundled one at ISO 400.
+"""
 
 
 class Picked(NamedTuple):
@@ -27,6 +32,8 @@ class Picked(NamedTuple):
         As `led models list` has it.
     reason : str
         For people.
+    tuned : bool
+        Whether it is an installed model that is tuned to the camera.
     warnings : tuple of str
         One for each installed model that was passed over because it is damaged.
     """
@@ -35,6 +42,7 @@ class Picked(NamedTuple):
     branch: str
     name: str
     reason: str
+    tuned: bool
     warnings: tuple[str, ...] = ()
 
 
@@ -46,12 +54,17 @@ class _Tuned(NamedTuple):
 
 
 def pick_model(
-    camera: str | None, make: str | None, ratio: float, *, without: Collection[Path] = ()
+    camera: str | None,
+    make: str | None,
+    ratio: float,
+    iso: float | None,
+    *,
+    without: Collection[Path] = (),
 ) -> Picked:
     """Pick the model for a photo.
 
-    The newest installed model that is tuned to the camera and covers the ratio; else the bundled
-    CSA set of the camera's maker; else the bundled default.
+    The newest installed model that is tuned to the camera and covers the ratio and the ISO; else
+    the bundled CSA set of the camera's maker; else the bundled default.
 
     Parameters
     ----------
@@ -59,6 +72,8 @@ def pick_model(
         `Exif.camera` and `Exif.make` of the photo.
     ratio : float
         Of the photo.
+    iso : float or None
+        Of the photo; an unknown one rules no model out.
     without : collection of Path
         Installed models to pass over.
 
@@ -68,17 +83,15 @@ def pick_model(
         When the bundled models are missing or damaged.
     """
     warnings: list[str] = []
-    tuned = [
-        model
-        for model in _tuned(warnings, without)
-        if is_camera(camera, make, model.spec.cameras) and covers(model.spec.ratio_range, ratio)
-    ]
-    if tuned:
-        newest = max(tuned)
-        branches = newest.spec.branches
-        reason = f"tuned to {camera} on {newest.date.date().isoformat()}"
+    own = [m for m in _tuned(warnings, without) if is_camera(camera, make, m.spec.cameras)]
+    # The nearest, and of those the newest.
+    best = max(own, key=lambda m: (-len(misses(m.spec, ratio, iso)), m), default=None)
+    missed = misses(best.spec, ratio, iso) if best else ()
+    if best and not missed:
+        branches = best.spec.branches
+        reason = f"tuned to {camera} on {best.date.date().isoformat()}"
         branch = branches[0] if branches else ""
-        return Picked(newest.path, branch, newest.name, reason, tuple(warnings))
+        return Picked(best.path, branch, best.name, reason, True, tuple(warnings))
     registry = read_registry()
     name, reason = registry.default, "the bundled default"
     maker = (make or "").casefold().split()[:1]
@@ -87,7 +100,9 @@ def pick_model(
         path, branch = registry.names[maker[0]]
         if path.is_file() and branch in read_spec(path).branches:
             name, reason = maker[0], "the bundled set of the camera's maker"
-    return Picked(*find_bundled(name), name, reason, tuple(warnings))
+    if best:
+        reason += f"; {best.name} is tuned to this camera, but for {' and '.join(missed)}"
+    return Picked(*find_bundled(name), name, reason, False, tuple(warnings))
 
 
 def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> bool:
@@ -112,6 +127,31 @@ def covers(ratio_range: tuple[float, float], ratio: float) -> bool:
     return lowest / RATIO_MARGIN <= ratio <= highest * RATIO_MARGIN
 
 
+def covers_iso(lines: CameraLines | None, iso: float | None) -> bool:
+    """Tell whether an ISO lies in a model's range, or within a stop of it.
+
+    A model without noise lines does not say which ISOs it is for, and an unknown ISO may be any.
+    """
+    if lines is None or iso is None:
+        return True
+    return lines.isos[0] / ISO_MARGIN <= iso <= lines.isos[-1] * ISO_MARGIN
+
+
+def misses(spec: ModelSpec, ratio: float, iso: float | None) -> tuple[str, ...]:
+    """Say what a model is for where a photo is beyond it, such as "ISO 400 to 6400"."""
+    missed = []
+    if not covers(spec.ratio_range, ratio):
+        missed.append(_span("ratio", "ratios", spec.ratio_range))
+    if spec.noise_lines is not None and not covers_iso(spec.noise_lines, iso):
+        missed.append(_span("ISO", "ISO", spec.noise_lines.isos))
+    return tuple(missed)
+
+
+def passed_over(error: ModelError) -> str:
+    """Return the warning for an installed model that is damaged."""
+    return f"an installed model is passed over: {error}"
+
+
 def training_date(spec: ModelSpec, path: Path) -> datetime:
     """When a model was made: as it says itself, else when its file was written."""
     try:
@@ -134,7 +174,14 @@ def _tuned(warnings: list[str], without: Collection[Path]) -> Iterator[_Tuned]:
             continue  # removed while we looked
         except ModelError as error:
             if path.is_symlink() or path.exists():
-                warnings.append(f"an installed model is passed over: {error}")
+                warnings.append(passed_over(error))
+
+
+def _span(one: str, several: str, values: tuple[float, ...]) -> str:
+    lowest, highest = values[0], values[-1]
+    if lowest == highest:
+        return f"{one} {lowest:g}"
+    return f"{several} {lowest:g} to {highest:g}"
 
 
 def _bare(camera: str, maker: set[str]) -> list[str]:

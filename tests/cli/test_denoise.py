@@ -229,24 +229,28 @@ def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_
         make_raw(folder / name)
     make_raw(folder / "3.ARW", model="Testcam Two")
     make_raw(folder / "4.ARW", make="NIKON CORPORATION", model="NIKON D850")
-    make_raw(folder / "5.ARW", iso=50)
+    make_raw(folder / "5.ARW", iso=300)
+    make_raw(folder / "6.ARW", iso=50)
     assert denoise(folder, "--ratio", "100", "--json", "--device", "cpu") == 0
     out, err = capsys.readouterr()
     told = [line for line in err.splitlines() if line.startswith("model ")]
     assert told == [
         "model mine (tuned to Led Testcam One on 2026-11-20), the camera's own noise",
-        "model led-bayer/generic (the bundled default), noise estimated from the photo",
-        "model led-bayer/nikon (the bundled set of the camera's maker), "
-        "noise estimated from the photo",
+        "model generic (the bundled default), noise estimated from the photo",
+        "model nikon (the bundled set of the camera's maker), noise estimated from the photo",
         "model mine (tuned to Led Testcam One on 2026-11-20), noise estimated from the photo",
+        "model generic (the bundled default; mine is tuned to this camera, but for "
+        "ISO 400 to 6400), noise estimated from the photo",
     ]
-    assert err.startswith("5 photos, cpu, ")
+    assert err.startswith("6 photos, cpu, ")
     records = [json.loads(line) for line in out.splitlines()]
     assert [r["model"] for r in records] == [
-        "mine", "mine", "led-bayer/generic", "led-bayer/nikon", "mine",
+        "mine", "mine", "generic", "nikon", "mine", "generic",
     ]  # fmt: skip
-    assert [r["set"] for r in records] == ["", "", "generic", "nikon", ""]
-    assert [r["noise"] for r in records] == ["lines", "lines", "blind", "blind", "blind"]
+    assert [r["set"] for r in records] == ["", "", "generic", "nikon", "", "generic"]
+    assert [r["noise"] for r in records] == ["lines"] * 2 + ["blind"] * 4
+    files = ["mine.safetensors", "led-bayer.safetensors"]
+    assert [r["model_file"] for r in records] == [files[n] for n in (0, 0, 1, 1, 0, 1)]
     assert records[0]["sha256"] == file_sha256(path)
     note = read_note(tmp_path / "denoised" / "1.dng")
     assert (note["model"], note["sha256"], note["noise"]) == ("mine", file_sha256(path), "lines")
@@ -257,8 +261,8 @@ def test_model_overrides_the_pick(tmp_path, led_home, capsys):
     make_raw(tmp_path / "a.dng")
     assert denoise(tmp_path / "a.dng", "--ratio", 100, "--model", "generic", "--json") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["model"] == "led-bayer/generic"
-    assert "model led-bayer/generic (named)" in err
+    assert json.loads(out)["model"] == "generic"
+    assert "model generic (named)" in err
     make_raw(tmp_path / "b.dng", model="Testcam Two")
     assert denoise(tmp_path / "b.dng", "--ratio", 100, "--model", "mine", "--json") == 0
     out, err = capsys.readouterr()
@@ -272,7 +276,34 @@ def test_a_ratio_that_the_tuned_model_does_not_cover_goes_to_the_bundled_one(
     tune(led_home)
     make_raw(tmp_path / "a.dng")
     assert denoise(tmp_path / "a.dng", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["model"] == "led-bayer/generic"
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == "generic"
+    assert "mine is tuned to this camera, but for ratios 100 to 300" in err
+
+
+@pytest.mark.parametrize(
+    "given,name",
+    [
+        ("Sony", "sony"),
+        ("mine", "mine"),
+        ("{home}/models/mine.safetensors", "mine"),
+        ("{there}/other.safetensors", "other.safetensors"),
+    ],
+)
+def test_the_name_that_is_recorded_is_that_of_the_list(tmp_path, led_home, capsys, given, name):
+    tune(led_home)
+    write_model(tmp_path / "other.safetensors", sets=())
+    make_raw(tmp_path / "a.dng")
+    given = given.format(home=led_home, there=tmp_path)
+    how = ("--model", given, "--json", "--device", "cpu")
+    assert denoise(tmp_path / "a.dng", "--ratio", 100, *how) == 0
+    out, err = capsys.readouterr()
+    assert f"model {name} (named" in err
+    note = read_note(tmp_path / "denoised" / "a.dng")
+    for record in (json.loads(out), note):
+        assert record["model"] == name
+        assert str(tmp_path) not in record["model_file"]
+    assert note["model_file"].endswith(".safetensors")
 
 
 def test_a_damaged_installed_model_is_a_warning_and_the_work_goes_on(tmp_path, led_home, capsys):
@@ -291,7 +322,8 @@ def test_what_was_done_is_recorded_in_the_dng(tmp_path):
     make_raw(tmp_path / "a.dng")
     assert denoise(tmp_path / "a.dng", "--ratio", "3", "--strength", "0.5", "--quiet") == 0
     note = read_note(tmp_path / "denoised" / "a.dng")
-    assert (note["model"], note["set"]) == ("led-bayer/generic", "generic")
+    assert (note["model"], note["set"]) == ("generic", "generic")
+    assert note["model_file"] == "led-bayer.safetensors"
     assert note["noise"] == "blind"
     assert len(note["sha256"]) == 64
     assert float(note["ratio"]) == 3

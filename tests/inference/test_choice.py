@@ -45,11 +45,13 @@ def test_each_photo_gets_its_model_and_the_choice_says_which(led_home):
     path = tune(led_home, "mine", training={"date": "2026-11-20"})
     models = chooser()
     denoiser, chosen, warnings = models.choose(ONE, 100)
-    assert (chosen.model, chosen.branch, warnings) == ("mine", "", ())
+    assert (chosen.model, chosen.file, chosen.branch) == ("mine", "mine.safetensors", "")
+    assert warnings == ()
     assert chosen.sha256 == denoiser.sha256 == file_sha256(path)
     assert chosen.reason == "tuned to Led Testcam One on 2026-11-20"
-    assert models.choose(ONE, 1).choice.model == "bayer/generic"
-    assert models.choose(OTHER, 100).choice.model == "bayer/sony"
+    assert models.choose(ONE, 1).choice.model == "generic"
+    other = models.choose(OTHER, 100).choice.record()
+    assert (other["model"], other["model_file"], other["set"]) == ("sony", "b.safetensors", "sony")
     assert models.choose(TWO, 100).choice.reason == "the bundled default"
 
 
@@ -82,23 +84,57 @@ def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
 
 def test_a_model_that_is_installed_meanwhile_is_used(led_home):
     models = chooser()
-    assert models.choose(ONE, 100).choice.model == "bayer/generic"
+    assert models.choose(ONE, 100).choice.model == "generic"
     tune(led_home, "mine")
     assert models.choose(ONE, 100).choice.model == "mine"
 
 
-def test_a_model_whose_weights_are_damaged_fails_one_photo(led_home):
-    path = tune(led_home, "mine")
+def test_the_choice_has_the_name_of_the_shelf_not_of_the_header(led_home):
+    tune(led_home, "mine").rename(led_home / "models" / "renamed.safetensors")
+    assert chooser().choose(ONE, 100).choice.model == "renamed"
+
+
+def test_a_photo_beyond_the_model_s_isos_goes_to_the_bundled_one(led_home):
+    tune(led_home, "mine", noise_lines=noise_lines(isos=(6400.0,)))
+    models = chooser()
+    low, near, unknown = (
+        models.choose(Exif(make="Led", model="Testcam One", iso=iso), 100).choice
+        for iso in (400.0, 3200.0, None)
+    )
+    assert (low.model, near.model, unknown.model) == ("generic", "mine", "mine")
+    assert low.reason == "the bundled default; mine is tuned to this camera, but for ISO 6400"
+
+
+def spoil(path):
+    """Leave the header good and the last weight no number."""
     data = bytearray(path.read_bytes())
     data[-4:] = np.float32(np.nan).tobytes()
     path.write_bytes(data)
+
+
+def test_a_model_whose_weights_are_damaged_is_passed_over_and_told_of_once(led_home):
+    for name in ("mine", "newer"):
+        spoil(tune(led_home, name, training={"date": f"2026-11-2{len(name)}"}))
+    tune(led_home, "older", training={"date": "2026-11-01"})
     models = chooser()
-    with pytest.raises(ModelError, match=r"mine\.safetensors.*not finite"):
-        models.choose(ONE, 100)
-    assert models.choose(ONE, 100).choice.model == "bayer/generic"
+    chosen = models.choose(ONE, 100)
+    assert chosen.choice.model == "older"
+    for warning, name in zip(chosen.warnings, ("newer", "mine"), strict=True):
+        assert warning.startswith("an installed model is passed over: ") and "\n" not in warning
+        assert f"{name}.safetensors" in warning and "not finite" in warning
+    again = models.choose(ONE, 100)
+    assert (again.choice.model, again.warnings) == ("older", ())
 
 
-def test_a_model_that_vanishes_before_it_is_loaded_fails_one_photo(led_home, monkeypatch):
+def test_a_bundled_model_whose_weights_are_damaged_is_an_error(led_home):
+    spoil(bundled.find_bundled().path)
+    models = chooser()
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"b\.safetensors.*not finite"):
+            models.choose(ONE, 100)
+
+
+def test_a_model_that_vanishes_before_it_is_loaded_is_passed_over(led_home, monkeypatch):
     path = tune(led_home, "mine")
     pick = choice.pick_model
 
@@ -109,9 +145,11 @@ def test_a_model_that_vanishes_before_it_is_loaded_fails_one_photo(led_home, mon
 
     monkeypatch.setattr(choice, "pick_model", slow_pick)
     models = chooser()
-    with pytest.raises(ModelError, match="no such model file"):
-        models.choose(ONE, 100)
-    assert models.choose(ONE, 100).choice.model == "bayer/generic"
+    chosen = models.choose(ONE, 100)
+    assert chosen.choice.model == "generic"
+    (warning,) = chosen.warnings
+    assert "no such model file" in warning
+    assert models.choose(ONE, 100).warnings == ()
 
 
 def test_a_model_in_memory_outlives_its_file(led_home):
@@ -119,7 +157,7 @@ def test_a_model_in_memory_outlives_its_file(led_home):
     models = chooser()
     denoiser = models.choose(ONE, 100).denoiser
     path.unlink()
-    assert models.choose(ONE, 100).choice.model == "bayer/generic"
+    assert models.choose(ONE, 100).choice.model == "generic"
     assert denoiser.name == "mine"
 
 
@@ -143,7 +181,7 @@ def test_a_named_model_serves_every_photo_and_says_so_when_it_is_another_camera_
     models = Named(Denoiser(path, "", device="cpu", precision="float32"))
     assert models.choose(ONE, 1).choice.reason == "named"
     chosen = models.choose(OTHER, 100).choice
-    assert chosen.model == "mine"
+    assert (chosen.model, chosen.file) == ("mine", "")
     assert "tuned to another camera: Led Testcam One" in chosen.reason
 
 

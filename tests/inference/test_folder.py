@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ledcli.errors import MetadataError, ModelError, OutputError, RawError, UsageError
+from ledcli.errors import MetadataError, OutputError, RawError, UsageError
 from ledcli.inference.choice import PerPhoto
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.folder import Settings, plan, run
@@ -14,6 +14,7 @@ from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
 from ledcli.zoo.modelfile import file_sha256
 from tests.inference.models import noise_lines, write_model
+from tests.photo.test_render import png_note
 from tests.shoot import make_raw
 
 
@@ -242,14 +243,15 @@ def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here,
     make_raw(here / "raw" / "c.ARW", make="SONY", model="ILCE-7SM2")
     first, second, third = run_per_photo(ratio=3.0)
     assert first.choice.model == "mine"
-    assert second.choice.model == "led-bayer/generic"
-    assert third.choice.model == "led-bayer/sony"
+    assert second.choice.model == "generic"
+    assert third.choice.model == "sony"
     note = read_note(first.outputs[0])
     assert note["model"] == "mine" and note["set"] == ""
     assert note["sha256"] == file_sha256(path)
     assert "tuned to Led Testcam One" in note["choice"]
     note = read_note(third.outputs[0])
-    assert note["model"] == "led-bayer/sony" and note["set"] == "sony"
+    assert (note["model"], note["set"]) == ("sony", "sony")
+    assert note["model_file"] == "led-bayer.safetensors"
 
 
 def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
@@ -278,7 +280,7 @@ def test_a_ratio_a_little_beyond_the_model_s_is_no_warning(here, led_home):
     assert result.choice.model == "mine" and result.warnings == []
 
 
-def test_a_model_that_fails_fails_its_photo_only(here, led_home):
+def test_a_damaged_tuned_model_is_passed_over_and_told_of_once(here, led_home):
     path = tune(led_home)
     data = bytearray(path.read_bytes())
     data[-4:] = np.float32(np.nan).tobytes()
@@ -286,7 +288,19 @@ def test_a_model_that_fails_fails_its_photo_only(here, led_home):
     (here / "raw").mkdir()
     for name in "abc":
         make_raw(here / "raw" / f"{name}.ARW")
-    first, second, third = run_per_photo(ratio=3.0)
-    assert isinstance(first.error, ModelError) and first.outputs == []
-    assert second.error is None and third.error is None
-    assert second.choice.model == "led-bayer/generic"
+    results = run_per_photo(ratio=3.0)
+    assert [r.error for r in results] == [None] * 3
+    assert {r.choice.model for r in results} == {"generic"}
+    (warning,) = [w for r in results for w in r.warnings]
+    assert "mine.safetensors" in warning
+
+
+def test_every_format_carries_the_same_note(here, denoiser):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (result,) = run_all(denoiser, formats=("dng", "png", "tiff"), ratio=2.0)
+    dng, png, tiff = result.outputs
+    note = read_note(dng)
+    assert note["choice"] == "named" and note["sha256"] == denoiser.sha256
+    assert read_note(tiff) == note
+    assert png_note(png.read_bytes()) == note
