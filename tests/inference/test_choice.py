@@ -99,7 +99,7 @@ def test_a_photo_beyond_the_model_s_isos_goes_to_the_bundled_one(led_home):
     models = chooser()
     low, near, unknown = (
         models.choose(Exif(make="Led", model="Testcam One", iso=iso), 100).choice
-        for iso in (400.0, 3200.0, None)
+        for iso in (400.0, 12800.0, None)
     )
     assert (low.model, near.model, unknown.model) == ("generic", "mine", "mine")
     assert low.reason == "the bundled default; mine is tuned to this camera, but for ISO 6400"
