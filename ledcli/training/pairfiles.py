@@ -17,7 +17,8 @@ from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.photo.cfa import pack
 from ledcli.photo.exif import Exif, read_exif
 from ledcli.photo.raw import read_raw
-from ledcli.training.fewshot import MOST_PIXELS, FewShot, RawPair, few_shot
+from ledcli.training.fewshot import FewShot, RawPair
+from ledcli.training.measure import MOST_PIXELS, few_shot
 from ledcli.zoo.modelfile import file_sha256
 
 SAME_RATIO = 1.05

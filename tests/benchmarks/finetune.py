@@ -45,7 +45,7 @@ from ledcli.noise.lines import CameraLines
 from ledcli.noise.physics import add_noise
 from ledcli.noise.shading import enlarged
 from ledcli.training.draws import Batch
-from ledcli.training.fewshot import RawPair, few_shot
+from ledcli.training.fewshot import RawPair
 from ledcli.training.finetune import (
     LINE_ERROR,
     TARGET,
@@ -56,6 +56,7 @@ from ledcli.training.finetune import (
     schedule_of,
 )
 from ledcli.training.loop import Trainer
+from ledcli.training.measure import few_shot
 from ledcli.zoo.modelfile import file_sha256, load_model, save_model
 from ledcli.zoo.shelf import find_model
 

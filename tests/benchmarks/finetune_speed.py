@@ -17,9 +17,10 @@ from report import context, head, keep, table
 
 from ledcli.inference.device import choose_device, choose_precision
 from ledcli.training.crops import pack_rgb
-from ledcli.training.fewshot import FewShot, RawPair, few_shot
+from ledcli.training.fewshot import FewShot, RawPair
 from ledcli.training.finetune import FineTuning, Recipe, groups, prepare, schedule_of
 from ledcli.training.loop import Trainer
+from ledcli.training.measure import few_shot
 from ledcli.training.scenes import make_scene
 from ledcli.zoo.modelfile import load_model
 from ledcli.zoo.shelf import find_model

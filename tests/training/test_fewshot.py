@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError
-from ledcli.training.fewshot import few_shot
+from ledcli.training.measure import few_shot
 from tests.training.cameras import shoot, shot, shots
 
 
