@@ -82,7 +82,13 @@ def finetune(
     if out is not None:
         _check_out(out)
 
-    from ledcli.zoo.shelf import check_name, find_model, free_name, installed_dir
+    from ledcli.zoo.shelf import (
+        check_name,
+        find_model,
+        free_name,
+        installed_dir,
+        make_installed_dir,
+    )
 
     if name is not None:
         check_name(name)
@@ -119,7 +125,7 @@ def finetune(
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
     tuning = Tuning(loaded, start, recipe, device=where, bf16=bf16)
-    _make_folder(checkpoint.parent)
+    make_installed_dir()
     if resume:
         tuning.resume(checkpoint)
     output.info(
@@ -223,12 +229,3 @@ def _what(loaded: "LoadedPairs") -> str:
         f"{count} pair{'s' if count > 1 else ''} of {loaded.camera}: ratios {ratios}, "
         f"ISO {isos}{dark}"
     )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be made ({error.strerror}): name another folder with LED_HOME"
-        ) from error

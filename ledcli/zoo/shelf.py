@@ -46,6 +46,18 @@ def installed_dir() -> Path:
     return Path(home).expanduser() / "models"
 
 
+def make_installed_dir() -> Path:
+    """Make the folder of installed models where it is not there; raises OutputError."""
+    folder = installed_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be made ({error.strerror}): name another folder with LED_HOME"
+        ) from error
+    return folder
+
+
 def find_model(name_or_path: str | Path | None = None) -> FoundModel:
     """Find the model that the user named.
 
@@ -190,14 +202,7 @@ def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor
         When the file cannot be written.
     """
     check_name(name)
-    folder = installed_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be made ({error.strerror}): name another folder with LED_HOME"
-        ) from error
-    path = folder / f"{name}{SUFFIX}"
+    path = make_installed_dir() / f"{name}{SUFFIX}"
     try:
         save_model(path, dataclasses.replace(spec, name=name), tensors, overwrite=False)
     except FileExistsError:
