@@ -229,7 +229,7 @@ def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_
         make_raw(folder / name)
     make_raw(folder / "3.ARW", model="Testcam Two")
     make_raw(folder / "4.ARW", make="NIKON CORPORATION", model="NIKON D850")
-    make_raw(folder / "5.ARW", iso=300)
+    make_raw(folder / "5.ARW", iso=12800)
     make_raw(folder / "6.ARW", iso=50)
     assert denoise(folder, "--ratio", "100", "--json", "--device", "cpu") == 0
     out, err = capsys.readouterr()
