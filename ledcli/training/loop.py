@@ -20,6 +20,9 @@ from ledcli.errors import TrainingError
 from ledcli.photo.files import atomic_write
 from ledcli.training.schedule import ALL, LogLine, Schedule
 
+SETTLED, AVERAGED_STEPS = 100, 4
+"""Steps after which the average moves only every so many: it reads all weights each time."""
+
 
 class Method(Protocol):
     """What the loop trains: it draws a batch and returns its loss."""
@@ -156,13 +159,22 @@ class Trainer:
         with self.autocast():
             loss = self.method.loss(self.net, progress, self.generator)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.trained, self.schedule.clip)
+        norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        # Most steps are shorter than the limit: then every gradient stays as it is.
+        if norm > self.schedule.clip:
+            nn.utils.clip_grads_with_norm_(self.trained, self.schedule.clip, norm)
         self.optimiser.step()
         self.step += 1
-        decay = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.trained, 1 - decay)
+        self._move_average()
         return loss.detach()
+
+    def _move_average(self) -> None:
+        """Move the average towards the weights: at first every step, later several in one."""
+        steps = 1 if self.step < SETTLED else AVERAGED_STEPS
+        if self.step % steps == 0:
+            decay = min(self.schedule.ema, (1 + self.step) / (10 + self.step)) ** steps
+            with torch.no_grad():
+                torch._foreach_lerp_(self.average, self.trained, 1 - decay)
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the network runs."""
