@@ -38,6 +38,9 @@ def finetune(
         str | None, typer.Option(help="Use the pairs of these ratios only: 100,300.")
     ] = None,
     iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 1500,
+    crops: Annotated[
+        int, typer.Option(help="Crops of an iteration: four times as many gain some 0.4 dB.", min=1)
+    ] = 4,
     schedule: Annotated[
         str, typer.Option(help="joint: CSA and OMNR branch at once; led: LED's phases and rates.")
     ] = "joint",
@@ -104,7 +107,9 @@ def finetune(
     where = choose_device(device)
     bf16 = choose_precision(precision, where) == "bf16"
     schedule_of(schedule)
-    recipe = Recipe(schedule=schedule, iterations=iters, shot_noise=shot_noise, seed=seed)
+    recipe = Recipe(
+        schedule=schedule, iterations=iters, batch=crops, shot_noise=shot_noise, seed=seed
+    )
     headers = read_headers(read_list(pairs), ratios=wanted, one_iso=force)
     darks = read_darks(pairs)
     name = name or free_name(name_of(headers[0].camera))
