@@ -119,15 +119,16 @@ class CameraLines:
         if not isinstance(values, dict) or set(values) != KEYS:
             raise ValueError(f"the noise lines need {', '.join(sorted(KEYS))}")
         try:
+            rows, cols = _pair(values["frame"])
             return cls(
                 isos=_floats(values["isos"]),
-                gain=_floats(values["gain"]),  # type: ignore[arg-type]
-                variance=_floats(values["variance"]),  # type: ignore[arg-type]
+                gain=_pair(values["gain"]),
+                variance=_pair(values["variance"]),
                 shading=tuple(
                     Shading(_floats([s["iso"]])[0], np.array(s["grid"], np.float32))
                     for s in values["shading"]
                 ),
-                frame=tuple(int(n) for n in _floats(values["frame"])),  # type: ignore[arg-type]
+                frame=(int(rows), int(cols)),
             )
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError(f"the noise lines cannot be understood ({error})") from error
@@ -139,6 +140,11 @@ def _short(value: np.float32) -> float:
 
 def _unsorted(isos: tuple[float, ...]) -> bool:
     return any(a >= b for a, b in itertools.pairwise(isos))
+
+
+def _pair(values: Sequence[object]) -> tuple[float, float]:
+    first, second = _floats(values)
+    return first, second
 
 
 def _floats(values: Sequence[object]) -> tuple[float, ...]:
