@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError
+from ledcli.photo.carried import Carried
 from ledcli.photo.cfa import Phase, normalise, offsets
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.exif import Exif, read_exif_opened
@@ -71,6 +72,8 @@ class RawPhoto:
         The part of the mosaic that the maker shows, where it is not all.
     pixel_aspect : float
         Width of a pixel over its height.
+    carried : Carried
+        Tags that go to the result as they are.
     """
 
     path: Path
@@ -86,6 +89,7 @@ class RawPhoto:
     bits: int
     crop: tuple[int, int, int, int] | None = None
     pixel_aspect: float = 1.0
+    carried: Carried = field(default_factory=Carried)
 
     def normalised(self) -> NDArray[np.float32]:
         """Mosaic (H, W) with black at 0 and white at 1, not clipped."""
