@@ -2,26 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from ledcli.photo.tiff import Kind
-
-
-class Field(NamedTuple):
-    """A TIFF field as `tiff.serialise` writes it.
-
-    Attributes
-    ----------
-    kind : Kind
-    count : int
-        Of values, not of bytes.
-    data : bytes
-        Little endian.
-    """
-
-    kind: Kind
-    count: int
-    data: bytes
+from ledcli.photo.tiff import Field
 
 
 Fields = Mapping[int, Field]

@@ -22,13 +22,20 @@ class Kind(IntEnum):
     SHORT = 3
     LONG = 4
     RATIONAL = 5
+    SBYTE = 6
     UNDEFINED = 7
+    SSHORT = 8
+    SLONG = 9
     SRATIONAL = 10
+    FLOAT = 11
+    DOUBLE = 12
 
 
 _LETTER = {Kind.SHORT: "H", Kind.LONG: "I"}
 
 Blob = bytes | bytearray | memoryview
+Field = tuple[Kind, int, bytes]
+"""Type, number of values, and the values as little-endian bytes."""
 
 
 def rational(value: float, limit: int = 10**9) -> Fraction:
@@ -70,7 +77,7 @@ class Directory:
         The picture, if the directory has one.
     """
 
-    fields: dict[int, tuple[Kind, int, bytes]] = field(default_factory=dict)
+    fields: dict[int, Field] = field(default_factory=dict)
     children: dict[int, list["Directory"]] = field(default_factory=dict)
     strips: list[Blob] = field(default_factory=list)
 
