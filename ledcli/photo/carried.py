@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from ledcli.photo.tiff import Field
 
-
 Fields = Mapping[int, Field]
 """By tag."""
 
