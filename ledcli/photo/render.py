@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from ledcli.errors import OutputError
-from ledcli.photo.dng import exif_directory
 from ledcli.photo.exif import Exif
+from ledcli.photo.exifwrite import exif_directory
 from ledcli.photo.libraw import quiet
 from ledcli.photo.tags import date
 from ledcli.photo.tiff import Blob, Directory, Kind, serialise

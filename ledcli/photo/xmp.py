@@ -14,13 +14,15 @@ _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _LARGEST_PACKET = 1 << 20
 
 
-def xmp_packet(note: Mapping[str, object]) -> bytes:
+def xmp_packet(note: Mapping[str, object], base: bytes | None = None) -> bytes:
     """Make an XMP packet.
 
     Parameters
     ----------
     note : mapping
         Names to values: names are letters, digits and underscores, values any short text.
+    base : bytes or None
+        The source's own packet, which the note joins.
 
     Returns
     -------
