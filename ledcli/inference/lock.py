@@ -1,0 +1,95 @@
+"""One run at a time in an output folder."""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ledcli.errors import OutputError
+from ledcli.inference.manifest import STATE_FOLDER
+from ledcli.photo.files import make_folder
+
+POLL = 0.2
+"""Seconds between two looks at a lock that another run holds."""
+
+
+@contextlib.contextmanager
+def folder_lock(
+    root: Path,
+    waiting: Callable[[str], None],
+    stop: Callable[[], bool],
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[bool]:
+    """Hold an output folder's lock, ``.led/lock``, for the length of a block.
+
+    The system frees it when the holder ends, however it ends. On a disk that knows no locks the
+    block runs without.
+
+    Parameters
+    ----------
+    root : Path
+        Is made if it is not there.
+    waiting : callable
+        Told once that another run holds the lock, or that there can be none.
+    stop : callable
+        Whether to give up waiting.
+    pause : callable
+        Waits so many seconds.
+
+    Yields
+    ------
+    bool
+        Whether to go on; False when it gave up.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written to.
+    """
+    state = root / STATE_FOLDER
+    make_folder(state)
+    lock = FileLock(state / "lock")
+    said = held = False
+    try:
+        while not held and not stop():
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of filelock's, about disks without locks
+                    lock.acquire(blocking=False)
+                held = True
+            except Timeout:
+                if said:
+                    pause(POLL)
+                else:
+                    waiting(f"{root}: another led is at work there: waiting until it is done")
+                    said = True
+            except PermissionError as error:
+                raise OutputError(
+                    f"{state}: permission denied: choose a folder you may write to with --out"
+                ) from error
+            except (OSError, NotImplementedError):
+                waiting(f"{root}: this disk knows no locks: do not run led there twice at a time")
+                held = True
+        yield held
+    finally:
+        with contextlib.suppress(OSError):
+            lock.release()
+
+
+@contextlib.contextmanager
+def folder_locks(
+    roots: Iterable[Path],
+    waiting: Callable[[str], None],
+    stop: Callable[[], bool],
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[bool]:
+    """Hold the locks of several folders, as `folder_lock`; in one order, so that two runs agree."""
+    real = {root.resolve(): root for root in roots}
+    with contextlib.ExitStack() as stack:
+        yield all(
+            stack.enter_context(folder_lock(real[place], waiting, stop, pause))
+            for place in sorted(real)
+        )

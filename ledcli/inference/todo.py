@@ -1,0 +1,135 @@
+"""What is left to do for a photo, by the manifest: all, some, or nothing."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ledcli.errors import LedError, OutputError
+from ledcli.inference.jobs import Job
+from ledcli.inference.manifest import Entry, Manifest, Stamp, Standing
+
+Record = Mapping[str, object]
+"""What JSON can hold."""
+
+FINISHED = "done already"
+EDITED = "changed by somebody since: kept as it is"
+NEW = "not there yet"
+PHOTO_CHANGED = "the photo has changed"
+SETTINGS_CHANGED = "other settings or another model"
+OVERWRITE = "to be overwritten"
+
+
+class Todo(NamedTuple):
+    """What to do for one photo.
+
+    Attributes
+    ----------
+    make : tuple of str
+        The formats to write; empty: skip the photo.
+    kept : tuple of Path
+        Outputs that stay.
+    why : str
+        The reason, in words.
+    error : LedError or None
+        Why the photo cannot be done; nothing is to be made then.
+    """
+
+    make: tuple[str, ...]
+    kept: tuple[Path, ...] = ()
+    why: str = ""
+    error: LedError | None = None
+
+
+def what_to_do(
+    job: Job,
+    manifest: Manifest,
+    expected: Callable[[Record], Record],
+    overwrite: bool = False,
+) -> Todo:
+    """Decide from the manifest and the files' sizes and times; nothing is read.
+
+    An output is kept when it is what led wrote last, from this photo as it is now, with the
+    settings and the model that would be taken now. One that somebody changed since is kept as
+    well. A file that led did not write, or that was changed and would have to be made again, is
+    replaced with `overwrite` only.
+
+    Parameters
+    ----------
+    job : Job
+    manifest : Manifest
+        Of ``job.root``.
+    expected : callable
+        What `made_with` would be for a photo, from the `photo` of its entry.
+    overwrite : bool
+        Make all.
+    """
+    formats = tuple(job.outputs)
+    if overwrite:
+        return Todo(formats, why=OVERWRITE)
+    try:
+        source = Stamp.of(os.stat(job.source))
+    except (OSError, ValueError):
+        source = None  # reading it will say why
+    make, kept, reasons = [], [], []
+    try:
+        for name, path in job.outputs.items():
+            keep, why = _one(path, job.source, source, manifest, expected)
+            if keep:
+                kept.append(path)
+            else:
+                make.append(name)
+            reasons.append((keep, why))
+    except LedError as error:
+        return Todo((), tuple(kept), error=error)
+    # What is to be made says why; else what is not as led left it.
+    reasons.sort(key=lambda reason: (reason[0], reason[1] == FINISHED))
+    return Todo(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
+
+
+def _one(
+    path: Path,
+    source: Path,
+    now: Stamp | None,
+    manifest: Manifest,
+    expected: Callable[[Record], Record],
+) -> tuple[bool, str]:
+    """Return whether an output is kept, and why; raises OutputError."""
+    standing = manifest.standing(path)
+    entry = manifest.entry(path)
+    if standing is Standing.ABSENT:
+        return False, NEW
+    if standing is Standing.FOREIGN or entry is None:
+        raise _refused(path, "is there already, and led knows nothing of it")
+    if not _same_photo(entry, source, now, manifest):
+        raise _refused(path, f"is there already, made from another photo ({entry.source})")
+    stale = _stale(entry, now, expected)
+    if standing is Standing.CHANGED:
+        if stale:
+            raise _refused(path, f"somebody changed it since led wrote it, and now {stale}")
+        return True, EDITED
+    if standing is Standing.OURS:
+        return False, stale or NEW
+    return not stale, stale or FINISHED
+
+
+def _same_photo(entry: Entry, source: Path, now: Stamp | None, manifest: Manifest) -> bool:
+    """Tell whether an output was made from this photo, though it may lie elsewhere by now."""
+    moved = entry.source.rpartition("/")[2] == source.name and now is not None
+    if moved and now is not None and entry.source_stamp.still(now):
+        return True
+    return entry.source == manifest.from_root(source)
+
+
+def _stale(entry: Entry, now: Stamp | None, expected: Callable[[Record], Record]) -> str:
+    """Say why an output is out of date; empty if it is not."""
+    if now is None or not entry.source_stamp.still(now):
+        return PHOTO_CHANGED
+    # As it would come back from the file: tuples as lists.
+    wanted = json.loads(json.dumps(expected(entry.photo)))
+    return "" if wanted == entry.made_with else SETTINGS_CHANGED
+
+
+def _refused(path: Path, why: str) -> OutputError:
+    return OutputError(f"{path}: {why}: --overwrite replaces it, --out chooses another folder")
