@@ -56,6 +56,7 @@ def make_raw(
     colour_matrix: Sequence[Sequence[float]] | None = COLOUR_MATRIX,
     active_area: tuple[int, int, int, int] | None = None,
     more_tags: Sequence[tuple[int, int, int, Any]] = (),
+    byteorder: str = "<",
     seed: int = 0,
 ) -> NDArray[np.uint16]:
     """Write a raw of 16-bit samples and return the mosaic it holds.
@@ -83,6 +84,8 @@ def make_raw(
     active_area : (top, left, bottom, right) or None
         Of the samples; the phase stays that of the first sample of all.
     more_tags : (code, type, count, value)
+    byteorder : str
+        ``<`` as Intel has it, ``>`` as Motorola.
     seed : int
 
     Returns
@@ -143,7 +146,7 @@ def make_raw(
         mosaic,
         photometric="cfa",
         metadata=None,
-        byteorder="<",
+        byteorder=byteorder,
         extratags=[(*tag, True) for tag in (*tags, (274, _SHORT, 1, orientation))],
     )
     return mosaic

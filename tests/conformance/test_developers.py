@@ -1,0 +1,84 @@
+"""Raw developers show the result as they show the source: ratio 1 and strength 0.
+
+`LED_CONFORMANCE=all` asks the slow ones about every camera too.
+"""
+
+import functools
+import os
+
+import pytest
+
+from tests.conformance import judges
+from tests.conformance.cameras import CAMERAS, FEW
+
+ALL = os.environ.get("LED_CONFORMANCE") == "all"
+MOST = 1.0
+"""Of 255, on the mean."""
+MOST_LINEAR = 2.0
+"""A demosaiced DNG has LibRaw's demosaic, not the developer's own."""
+
+every = pytest.mark.parametrize("camera", CAMERAS, ids=str)
+some = pytest.mark.parametrize("camera", CAMERAS if ALL else FEW, ids=str)
+forms = pytest.mark.parametrize("form", ["ljpeg", "none", "linear"])
+few_forms = pytest.mark.parametrize("form", ["ljpeg", "none", "linear"] if ALL else ["ljpeg"])
+needs_dcraw = pytest.mark.skipif(judges.MISSING["dcraw"], reason="no dcraw here")
+needs_darktable = pytest.mark.skipif(judges.MISSING["darktable-cli"], reason="no darktable here")
+needs_rawtherapee = pytest.mark.skipif(
+    judges.MISSING["rawtherapee-cli"], reason="no RawTherapee here"
+)
+
+
+@pytest.fixture(scope="module")
+def develop(tmp_path_factory):
+    """Render a file with a program by name; each is rendered once."""
+    folder = tmp_path_factory.mktemp("developed")
+
+    @functools.cache
+    def rendered(program, path):
+        if program in ("libraw", "dcraw"):
+            return getattr(judges, program)(path)
+        return getattr(judges, program)(path, folder)
+
+    return rendered
+
+
+def off(develop, program, shoot, camera, form):
+    source = develop(program, shoot.source(camera.name))
+    return judges.difference(source, develop(program, shoot.result(form, camera.name)))
+
+
+def most(form):
+    return MOST_LINEAR if form == "linear" else MOST
+
+
+@every
+@forms
+def test_libraw(develop, shoot, camera, form):
+    assert off(develop, "libraw", shoot, camera, form) < most(form)
+
+
+@needs_dcraw
+@every
+@forms
+def test_dcraw(develop, shoot, camera, form):
+    assert off(develop, "dcraw", shoot, camera, form) < most(form)
+
+
+@needs_rawtherapee
+@some
+@forms
+def test_rawtherapee(develop, shoot, camera, form):
+    assert off(develop, "rawtherapee", shoot, camera, form) < most(form)
+
+
+@needs_darktable
+@some
+@few_forms
+def test_darktable(develop, shoot, camera, form):
+    assert off(develop, "darktable", shoot, camera, form) < most(form)
+
+
+@needs_darktable
+@pytest.mark.parametrize("form", ["none", "linear"])
+def test_darktable_opens_the_other_forms(develop, shoot, form):
+    assert off(develop, "darktable", shoot, FEW[0], form) < most(form)

@@ -1,0 +1,138 @@
+"""The same on real frames: Canon's CRW and a DNG of Magic Lantern."""
+
+import functools
+import os
+
+import numpy as np
+import pytest
+import rawpy
+
+from tests.conformance import judges
+from tests.conformance.conftest import denoise
+from tests.conformance.judges import needs_exiftool
+from tests.conformance.tagtable import EVERY
+from tests.conformance.test_developers import (
+    MOST,
+    needs_darktable,
+    needs_dcraw,
+    needs_rawtherapee,
+)
+from tests.shoot import SHARED
+
+GOOD = SHARED / "raw/good"
+FRAMES = sorted(GOOD.glob("*")) if GOOD.is_dir() else []
+ALL = os.environ.get("LED_CONFORMANCE") == "all"
+WHITE = 65535
+CRW_TAGS = (
+    "Make", "Model", "Orientation", "DateTimeOriginal", "ExposureTime", "FNumber", "FocalLength",
+    "ISO", "OwnerName",
+)  # fmt: skip
+"""Of CRW, which has them elsewhere than TIFF."""
+
+pytestmark = pytest.mark.skipif(not FRAMES, reason="no ../shared/data/raw here")
+each = pytest.mark.parametrize("frame", FRAMES, ids=lambda path: path.name)
+some = pytest.mark.parametrize(
+    "frame", FRAMES if ALL else FRAMES[-2:-1], ids=lambda path: path.name
+)
+
+
+@pytest.fixture(scope="module")
+def real(shoot, tmp_path_factory):
+    """The folder of the results."""
+    out = tmp_path_factory.mktemp("real")
+    assert denoise(GOOD, out, shoot.model) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def off(tmp_path_factory):
+    """What a program's renderings of two files differ by."""
+    folder = tmp_path_factory.mktemp("developed")
+
+    @functools.cache
+    def difference(program, source, result):
+        files = (source, result)
+        if program in ("libraw", "dcraw"):
+            return judges.difference(*(getattr(judges, program)(path) for path in files))
+        return judges.difference(*(getattr(judges, program)(path, folder) for path in files))
+
+    return difference
+
+
+def result(real, frame):
+    return real / f"{frame.stem}.dng"
+
+
+@each
+def test_the_mosaic_comes_back_bit_for_bit(real, frame):
+    with rawpy.imread(str(frame)) as source, rawpy.imread(str(result(real, frame))) as again:
+        one = source.raw_image_visible.astype(np.float64)
+        other = again.raw_image_visible.astype(np.float64)
+        colours = source.raw_colors_visible
+        np.testing.assert_array_equal(
+            np.array(list(source.color_desc))[colours],
+            np.array(list(again.color_desc))[again.raw_colors_visible],
+        )
+        assert again.white_level == WHITE
+        limits = source.camera_white_level_per_channel
+        whites = {float(source.white_level), *(float(limit) for limit in limits or ())}
+        blacks = np.array(source.black_level_per_channel)[colours]
+        new = np.array(again.black_level_per_channel)[again.raw_colors_visible]
+    # Which of the file's white levels is taken is ours to say; then nothing is.
+    errors = []
+    for white in whites:
+        factor = (WHITE - new) / (white - blacks)
+        below = one <= white
+        back = np.rint((other - new) / factor + blacks)
+        errors.append(int((back[below] != one[below]).sum()))
+    assert min(errors) == 0
+
+
+@needs_exiftool
+def test_exiftool_finds_nothing_to_say(real):
+    assert judges.complaints(sorted(real.glob("*.dng"))) == {}
+
+
+@needs_exiftool
+@each
+def test_the_tags_are_the_source_s(real, frame):
+    found = judges.tags([frame, result(real, frame)])
+    source, other = found[frame], found[result(real, frame)]
+    if frame.suffix == ".CRW":
+        source, other = (_by_name(tags) for tags in (source, other))
+        assert judges.differing(source, other, CRW_TAGS) == {}
+        return
+    # A tag that is empty or says nothing ("undef", 0/0) need not go along.
+    source = {name: value for name, value in source.items() if value not in ("", "undef")}
+    assert judges.differing(source, other, map(str, EVERY)) == {}
+
+
+@needs_exiftool
+@each
+def test_maker_notes_go_along(real, frame):
+    if frame.suffix != ".CRW":
+        pytest.skip("has none")
+    found = judges.tags([result(real, frame)])[result(real, frame)]
+    assert any(name.startswith("Canon:") for name in found)
+
+
+@each
+@pytest.mark.parametrize("program", ["libraw", pytest.param("dcraw", marks=needs_dcraw)])
+def test_it_looks_as_its_source(real, off, frame, program):
+    assert off(program, frame, result(real, frame)) < MOST
+
+
+@some
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("darktable", marks=needs_darktable),
+        pytest.param("rawtherapee", marks=needs_rawtherapee),
+    ],
+)
+def test_it_looks_as_its_source_to_slow_programs(real, off, frame, program):
+    assert off(program, frame, result(real, frame)) < MOST
+
+
+def _by_name(tags):
+    return {name.partition(":")[2]: value for name, value in tags.items()}
