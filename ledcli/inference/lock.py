@@ -1,6 +1,7 @@
 """One run at a time in an output folder."""
 
 import contextlib
+import errno
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +11,12 @@ from filelock import FileLock, Timeout
 
 from ledcli.errors import OutputError
 from ledcli.inference.manifest import STATE_FOLDER
-from ledcli.photo.files import make_folder
+from ledcli.photo.files import make_folder, way_out
 
 POLL = 0.2
 """Seconds between two looks at a lock that another run holds."""
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+"""What systems say of a disk without locks: network disks, some FUSE ones."""
 
 
 @contextlib.contextmanager
@@ -66,11 +69,9 @@ def folder_lock(
                 else:
                     waiting(f"{root}: another led is at work there: waiting until it is done")
                     said = True
-            except PermissionError as error:
-                raise OutputError(
-                    f"{state}: permission denied: choose a folder you may write to with --out"
-                ) from error
-            except (OSError, NotImplementedError):
+            except (OSError, NotImplementedError) as error:
+                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                    raise OutputError(f"{state}: cannot be written to: {way_out(error)}") from error
                 waiting(f"{root}: this disk knows no locks: do not run led there twice at a time")
                 held = True
         yield held

@@ -123,7 +123,8 @@ class Entry:
         )
         if not good:
             return None
-        return cls(*texts, Stamp(*stamps[2:]), *maps, Stamp(*stamps[:2]))
+        (output, source), (made_with, photo) = texts, maps
+        return cls(output, source, Stamp(*stamps[2:]), made_with, photo, Stamp(*stamps[:2]))
 
 
 _NUMBERS = ("size", "mtime_ns", "source_size", "source_mtime_ns")
@@ -258,14 +259,14 @@ class Manifest:
             raise OutputError(f"{self.path}: cannot be read: {way_out(error)}") from error
         lines = text.split("\n")
         self._whole = lines[-1] == ""
-        scan = json.decoder.scanstring
+        decode = json.JSONDecoder().raw_decode
         for line in lines:
             if not line:
                 continue
             name: object = None
             with contextlib.suppress(ValueError):
                 if line.startswith(_START + '"') and line.endswith("}"):
-                    name = scan(line, len(_START) + 1)[0]
+                    name = decode(line, len(_START))[0]  # the rest when it is asked for
                 else:
                     self._other.append(line)
             if isinstance(name, str):

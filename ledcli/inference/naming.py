@@ -120,9 +120,8 @@ def plan(
         if each not in SUFFIX_OF_FORMAT:
             raise UsageError(f"no format '{each}': choose {', '.join(SUFFIX_OF_FORMAT)}")
     template = NameTemplate(name)
-    folders = [(out or raw.beside) / raw.below for raw in raws]
     real = _RealFolders()
-    keys = [real.key(folder) for folder in folders]
+    keys = [real.key((out or raw.beside) / raw.below) for raw in raws]
     bases = [template.base(raw) for raw in raws]
     wanted = [(key, alike(base)) for key, base in zip(keys, bases, strict=True)]
     shared = Counter(wanted)
@@ -138,8 +137,13 @@ def plan(
             bases[i] = template.base(raws[i], again)
         taken.add((keys[i], alike(bases[i])))
     sources = {place for raw in raws for place in real.places(raw.file)}
+    # One spelling for one folder: its manifest is opened once.
+    roots: dict[str, Path] = {}
     jobs = []
-    for raw, folder, key, base in zip(raws, folders, keys, bases, strict=True):
+    for raw, key, base in zip(raws, keys, bases, strict=True):
+        root = out or raw.beside
+        root = roots.setdefault(real.key(root), root)
+        folder = root / raw.below
         outputs = {f: folder / (base + SUFFIX_OF_FORMAT[f]) for f in formats}
         for path in outputs.values():
             if (key, alike(path.name)) in sources:
@@ -147,7 +151,7 @@ def plan(
                     f"{path} is one of the photos: choose another folder with --out, "
                     "or another name with --name"
                 )
-        jobs.append(Job(raw.file, outputs, out or raw.beside))
+        jobs.append(Job(raw.file, outputs, root))
     return jobs
 
 

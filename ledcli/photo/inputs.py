@@ -1,7 +1,9 @@
 """Which raws the user named: files, folders and patterns."""
 
+import errno
 import glob
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,22 @@ from ledcli.photo.raw import RAW_SUFFIXES
 
 DEFAULT_FOLDER = "denoised"
 """The output folder unless another is chosen."""
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+_WAY_OUT = {
+    "EACCES": "change its permissions, or name other photos",
+    "EPERM": "change its permissions, or name other photos",
+    "ENAMETOOLONG": "its path is too long: go into the folder and name it from there",
+    "ELOOP": "its links go in a circle",
+    "EMFILE": "too many files are open: raise the limit ('ulimit -n')",
+}
 
 
 class FoundRaw(NamedTuple):
@@ -36,8 +54,13 @@ def find_raws(
     *,
     recursive: bool = False,
     problem: Callable[[UsageError], None] | None = None,
+    note: Callable[[str], None] | None = None,
+    out: Path | None = None,
 ) -> list[FoundRaw]:
     """Return the raws that files, folders and patterns stand for.
+
+    Nothing is opened. Links to files are taken, links to folders inside a folder are not followed;
+    what is no file (a pipe, a device) is passed over, and so are hidden files and folders.
 
     Parameters
     ----------
@@ -47,7 +70,12 @@ def find_raws(
     recursive : bool
         Folders stand for the raws in their subfolders too.
     problem : callable, optional
-        Told of an input that stands for nothing while others do; without it that is an error.
+        Told of an input that stands for nothing while others do, and of a folder that cannot be
+        read; without it that is an error.
+    note : callable, optional
+        Told of what is named like a raw inside a folder and is none: a pipe, a link to nothing.
+    out : Path, optional
+        The output folder, if one was chosen: not looked into unless it is named.
 
     Returns
     -------
@@ -60,51 +88,121 @@ def find_raws(
     UsageError
         An input does not exist, or there is no raw in it.
     """
-    found: dict[Path, FoundRaw] = {}  # by where they really are
-    problems = []
+    search = _Search(recursive, out, note or (lambda _: None))
+    found: dict[str, FoundRaw] = {}  # by where they really are
     for text in inputs:
-        path = Path(os.path.normpath(Path(text).expanduser()))
-        try:
-            raws = _in_folder(path, recursive) if path.is_dir() else _named(path)
-        except UsageError as error:
-            problems.append(error)
-            continue
-        for raw in raws:
-            found.setdefault(raw.file.resolve(), raw)
-    if problems and (problem is None or not found):
-        raise problems[0]
+        for raw, place in search.one(text):
+            found.setdefault(place, raw)
+    if search.problems and (problem is None or not found):
+        raise search.problems[0]
     if problem is not None:
-        for nothing_found in problems:
-            problem(nothing_found)
+        for each in search.problems:
+            problem(each)
     return list(found.values())
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[FoundRaw]:
-    paths = sorted(folder.rglob("*") if recursive else folder.iterdir())
-    files = [p for p in paths if _is_raw(p.relative_to(folder)) and p.is_file()]
-    if not files:
-        hint = "" if recursive else "; --recursive looks into its subfolders too"
-        raise UsageError(f"{folder}: no raw files in this folder{hint}")
-    here = folder.resolve() == Path.cwd()
-    # The parent of "..", as text, would be ".".
-    parent = folder.resolve().parent if folder.name == ".." else folder.parent
-    beside = (folder if here else parent) / DEFAULT_FOLDER
-    return [FoundRaw(p, p.parent.relative_to(folder), beside) for p in files]
+class _Search:
+    """One search through several inputs; `problems` are those it met."""
+
+    def __init__(self, recursive: bool, out: Path | None, note: Callable[[str], None]) -> None:
+        self.recursive, self.note = recursive, note
+        self.out = None if out is None else os.path.realpath(out)
+        self.problems: list[UsageError] = []
+
+    def one(self, text: str) -> list[tuple[FoundRaw, str]]:
+        """Return the raws of one input, each with where it really is."""
+        path = Path(os.path.normpath(os.path.expanduser(text)))
+        problems = len(self.problems)
+        try:
+            found = self._in_folder(path) if path.is_dir() else self._named(path)
+        except UsageError as error:
+            self.problems.append(error)
+            return []
+        except (OSError, ValueError) as error:
+            self._unreadable(path, error)
+            return []
+        if not found and len(self.problems) == problems:
+            hint = "" if self.recursive else "; --recursive looks into its subfolders too"
+            self.problems.append(UsageError(f"{path}: no raw files in this folder{hint}"))
+        return found
+
+    def _named(self, path: Path) -> list[tuple[FoundRaw, str]]:
+        names = [str(path)]
+        if not os.path.lexists(path):
+            names = [n for n in sorted(glob.glob(str(path))) if not os.path.isdir(n)]
+            if not names:
+                raise UsageError(
+                    f"{path}: no such file or folder, and no pattern that matches a file"
+                )
+        found = []
+        for name in names:
+            file = Path(name)
+            try:
+                kind = stat.S_IFMT(os.stat(name).st_mode)
+            except FileNotFoundError:
+                kind = 0
+            if kind == stat.S_IFREG:
+                raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER)
+                found.append((raw, os.path.realpath(name)))
+            else:
+                what = _KINDS.get(kind, "a link to a file that is not there")
+                self.problems.append(UsageError(f"{name}: is {what}, not a raw file"))
+        return found
+
+    def _in_folder(self, folder: Path) -> list[tuple[FoundRaw, str]]:
+        here = folder.resolve() == Path.cwd()
+        # The parent of "..", as text, would be ".".
+        parent = folder.resolve().parent if folder.name == ".." else folder.parent
+        beside = (folder if here else parent) / DEFAULT_FOLDER
+        found: list[tuple[tuple[str, ...], FoundRaw, str]] = []
+        to_do: list[tuple[str, ...]] = [()]
+        while to_do:
+            parts = to_do.pop()
+            inside = folder.joinpath(*parts)
+            names, folders = self._entries(inside)
+            real, below = os.path.realpath(inside), Path(*parts)
+            for name, is_link in names:
+                file = inside / name
+                place = os.path.realpath(file) if is_link else os.path.join(real, name)
+                found.append(((*parts, name), FoundRaw(file, below, beside), place))
+            if self.recursive:
+                # What led wrote is no input.
+                below_out = [n for n in folders if os.path.join(real, n) == self.out]
+                to_do += [(*parts, n) for n in folders if n not in below_out]
+        found.sort(key=lambda each: each[0])
+        return [(raw, place) for _, raw, place in found]
+
+    def _entries(self, folder: Path) -> tuple[list[tuple[str, bool]], list[str]]:
+        """Return the raws in a folder, and whether they are links, and the folders to look into."""
+        names: list[tuple[str, bool]] = []
+        folders: list[str] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        if name != DEFAULT_FOLDER:
+                            folders.append(name)
+                    elif os.path.splitext(name)[1].lower() in RAW_SUFFIXES:
+                        if _is_file(entry):
+                            names.append((name, entry.is_symlink()))
+                        elif not entry.is_dir():
+                            self.note(f"{folder / name}: is no file: passed over")
+        except OSError as error:
+            self._unreadable(folder, error)
+        return names, folders
+
+    def _unreadable(self, path: Path, error: OSError | ValueError) -> None:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+        what_to_do = _WAY_OUT.get(code, "look whether its drive is connected")
+        self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {what_to_do}"))
 
 
-def _named(path: Path) -> list[FoundRaw]:
-    files = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path)))]
-    files = [p for p in files if not p.is_dir()]
-    if not files:
-        raise UsageError(f"{path}: no such file or folder, and no pattern that matches a file")
-    return [FoundRaw(p, Path(), p.parent / DEFAULT_FOLDER) for p in files]
-
-
-def _is_raw(relative: Path) -> bool:
-    # What led wrote into a folder is no input when the folder is denoised again.
-    hidden = any(part.startswith(".") for part in relative.parts)
-    return (
-        relative.suffix.lower() in RAW_SUFFIXES
-        and not hidden
-        and DEFAULT_FOLDER not in relative.parts[:-1]
-    )
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # links in a circle
+        return False
