@@ -5,25 +5,23 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Self
 
 from ledcli.errors import OutputError
+from ledcli.inference.entry import START, Entry, Stamp
 from ledcli.photo.files import atomic_write, make_folder, way_out
+
+__all__ = ["STATE_FOLDER", "Entry", "Manifest", "Stamp", "Standing"]
 
 STATE_FOLDER = ".led"
 """In the output folder: the manifest and the lock."""
 FILE_NAME = "manifest.jsonl"
-VERSION = 1
 LARGEST = 1 << 30
 """Bytes: 100,000 photos in three formats, written five times each, take half of it."""
 COMPACT_FROM = 1000
 """Lines under which a manifest is not worth making shorter."""
-_TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-"""Nanoseconds to which disks round a file's time: NTFS, some network disks, exFAT, ext3, FAT."""
-_START = f'{{"v":{VERSION},"output":'
 
 
 class Standing(Enum):
@@ -39,95 +37,6 @@ class Standing(Enum):
     OURS = "ours"
     CHANGED = "changed"
     FOREIGN = "foreign"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Size in bytes and time of change in nanoseconds, by which a file is known again."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, state: os.stat_result) -> Self:
-        """Return the stamp of what `os.stat` found."""
-        return cls(state.st_size, state.st_mtime_ns)
-
-    def still(self, now: "Stamp") -> bool:
-        """Tell whether a file that had this stamp and has `now` the other is unchanged.
-
-        A disk may have rounded the time since, as FAT does when it is taken out.
-        """
-        apart = abs(self.mtime_ns - now.mtime_ns)
-        rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
-        return self.size == now.size and (apart == 0 or rounded)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One output as it was written; a line of the manifest.
-
-    Attributes
-    ----------
-    output : str
-        Its path relative to the root, with ``/``.
-    source : str
-        The photo's path, relative to the root where there is a way.
-    source_stamp : Stamp
-        Of the photo, taken before it was read.
-    made_with : mapping
-        The settings and the model; what JSON can hold.
-    photo : mapping
-        What choosing the model needs to know of the photo; what JSON can hold.
-    output_stamp : Stamp
-    """
-
-    output: str
-    source: str
-    source_stamp: Stamp
-    made_with: Mapping[str, object]
-    photo: Mapping[str, object]
-    output_stamp: Stamp
-
-    def line(self) -> str:
-        """Return the entry as one line of ASCII."""
-        record = {
-            "v": VERSION,
-            "output": self.output,
-            "size": self.output_stamp.size,
-            "mtime_ns": self.output_stamp.mtime_ns,
-            "source": self.source,
-            "source_size": self.source_stamp.size,
-            "source_mtime_ns": self.source_stamp.mtime_ns,
-            "made_with": self.made_with,
-            "photo": self.photo,
-        }
-        return json.dumps(record, separators=(",", ":"))
-
-    @classmethod
-    def parse(cls, line: str) -> Self | None:
-        """Return the entry of a line; None if it is none, or of another version."""
-        try:
-            record = json.loads(line)
-            if record["v"] != VERSION:
-                return None
-            stamps = [record[key] for key in _NUMBERS]
-            texts = [record["output"], record["source"]]
-            maps = [record["made_with"], record["photo"]]
-        except (ValueError, RecursionError, KeyError, TypeError):
-            return None
-        good = (
-            all(type(n) is int for n in stamps)
-            and all(type(t) is str for t in texts)
-            and all(type(m) is dict for m in maps)
-        )
-        if not good:
-            return None
-        (output, source), (made_with, photo) = texts, maps
-        return cls(output, source, Stamp(*stamps[2:]), made_with, photo, Stamp(*stamps[:2]))
-
-
-_NUMBERS = ("size", "mtime_ns", "source_size", "source_mtime_ns")
 
 
 class Manifest:
@@ -265,8 +174,8 @@ class Manifest:
                 continue
             name: object = None
             with contextlib.suppress(ValueError):
-                if line.startswith(_START + '"') and line.endswith("}"):
-                    name = decode(line, len(_START))[0]  # the rest when it is asked for
+                if line.startswith(START + '"') and line.endswith("}"):
+                    name = decode(line, len(START))[0]  # the rest when it is asked for
                 else:
                     self._other.append(line)
             if isinstance(name, str):

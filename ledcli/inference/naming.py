@@ -4,7 +4,7 @@ import os
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ledcli.errors import OutputError, UsageError
@@ -125,24 +125,27 @@ def plan(
     bases = [template.base(raw) for raw in raws]
     wanted = [(key, alike(base)) for key, base in zip(keys, bases, strict=True)]
     shared = Counter(wanted)
+    endings = [SUFFIX_OF_FORMAT[each] for each in formats]
+    taken = {place for raw in raws for place in _folders(out or raw.beside, raw.below, real)}
+
+    def names(i: int) -> set[tuple[str, str]]:
+        return {(keys[i], alike(bases[i] + ending)) for ending in endings}
+
     # Those that nobody else wants first; then in an order that is the same in every run.
-    order = sorted(range(len(raws)), key=lambda i: (shared[wanted[i]] > 1, str(raws[i].file)))
-    taken: set[tuple[str, str]] = set()
-    for i in order:
+    for i in sorted(range(len(raws)), key=lambda i: (shared[wanted[i]] > 1, str(raws[i].file))):
         again = 1 if shared[wanted[i]] > 1 else 0
-        if again:
-            bases[i] = template.base(raws[i], again)
-        while (keys[i], alike(bases[i])) in taken:
+        bases[i] = template.base(raws[i], again)
+        while not taken.isdisjoint(names(i)):
             again += 1
             bases[i] = template.base(raws[i], again)
-        taken.add((keys[i], alike(bases[i])))
+        taken |= names(i)
     sources = {place for raw in raws for place in real.places(raw.file)}
     # One spelling for one folder: its manifest is opened once.
     roots: dict[str, Path] = {}
     jobs = []
     for raw, key, base in zip(raws, keys, bases, strict=True):
         root = out or raw.beside
-        root = roots.setdefault(real.key(root), root)
+        root = roots.setdefault(os.path.realpath(root), root)
         folder = root / raw.below
         outputs = {f: folder / (base + SUFFIX_OF_FORMAT[f]) for f in formats}
         for path in outputs.values():
@@ -153,6 +156,13 @@ def plan(
                 )
         jobs.append(Job(raw.file, outputs, root))
     return jobs
+
+
+def _folders(root: Path, below: Path, real: "_RealFolders") -> Iterator[tuple[str, str]]:
+    """Yield the folders that results lie in: a result may not have the name of one."""
+    for folder in (below, *below.parents):
+        if folder.name:
+            yield real.key(root / folder.parent), alike(folder.name)
 
 
 def folders_of(jobs: Sequence[Job]) -> Mapping[Path, list[Path]]:

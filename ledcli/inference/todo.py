@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import LedError, OutputError
 from ledcli.inference.jobs import Job
 from ledcli.inference.manifest import Entry, Manifest, Stamp, Standing
+from ledcli.photo.inputs import FoundRaw
 
 Record = Mapping[str, object]
 """What JSON can hold."""
@@ -86,6 +87,42 @@ def what_to_do(
     # What is to be made says why; else what is not as led left it.
     reasons.sort(key=lambda reason: (reason[0], reason[1] == FINISHED))
     return Todo(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
+
+
+def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[FoundRaw]:
+    """Return the raws without the DNGs that led wrote among them.
+
+    With ``--out`` as the photos' own folder they lie there together, and a second run is to find
+    the same photos as the first. By the manifest: what led has no line of is a photo.
+
+    Parameters
+    ----------
+    raws : sequence of FoundRaw
+        From `find_raws`.
+    out : Path, optional
+        Output folder, instead of the one beside each input.
+
+    Raises
+    ------
+    OutputError
+        A manifest cannot be read.
+    """
+    manifests: dict[Path, Manifest] = {}
+    real: dict[Path, str] = {}
+    photos = []
+    for raw in raws:
+        root = out or raw.beside
+        for folder in (root, raw.file.parent):
+            if folder not in real:
+                real[folder] = os.path.realpath(folder)
+        place, top = Path(real[raw.file.parent]), Path(real[root])
+        if place.is_relative_to(top):
+            if root not in manifests:
+                manifests[root] = Manifest(root)
+            if manifests[root].entry(root / place.relative_to(top) / raw.file.name) is not None:
+                continue
+        photos.append(raw)
+    return photos
 
 
 def _one(

@@ -111,6 +111,9 @@ class _Search:
 
     def one(self, text: str) -> list[tuple[FoundRaw, str]]:
         """Return the raws of one input, each with where it really is."""
+        if not text:
+            self.problems.append(UsageError("an empty name among the photos: leave it out"))
+            return []
         path = Path(os.path.normpath(os.path.expanduser(text)))
         problems = len(self.problems)
         try:
