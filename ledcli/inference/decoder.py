@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ LIMIT_S = 120.0
 LIMIT_S_PER_MB = 1.0
 """A drive of 1 MB a second is slow, not broken."""
 START_LIMIT_S = 120.0
+LAST_WORD_S = 1.0
+"""What a process that ends is given to be gone."""
 MEMORY_BYTES = 6 << 30
 """What LibRaw decodes is 2 GB at most; 60 MP take a quarter of this."""
 
@@ -31,6 +34,10 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ledcli.inference.worker import serve; serve()"
 )
+
+
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+"""Threads that wait must not take the network's cores from it."""
 
 
 class Decoder:
@@ -86,27 +93,26 @@ class Decoder:
         RawError
             As `read_raw`; and where LibRaw crashed on the file, or never came back from it.
         LedError
-            The file needs more memory than allowed, the worker cannot be started, or the decoder
-            is closed.
+            The file needs more memory than allowed, the worker cannot be started or was killed,
+            or the decoder is closed.
         """
         with self._turn:
-            worker = self._ready(path)
-            megabytes = _size(path) / 1e6
-            limit = self.limit_s + LIMIT_S_PER_MB * megabytes
+            worker = self._ready()
+            limit = self.limit_s + LIMIT_S_PER_MB * _megabytes(path)
             try:
                 answer = worker.ask(Request(path, limit), limit)
-            except TimeoutError:
+            except BaseException as error:
+                # Whatever it was: an answer that comes late must not pass for another file's.
                 self._drop(worker)
-                raise RawError(
-                    f"{path}: LibRaw did not come to an end with it in {limit:.0f} s: the file is "
-                    "damaged, or its drive too slow"
-                ) from None
-            except EOFError:
-                self._drop(worker)
-                self._check_open(path)
-                raise RawError(
-                    f"{path}: LibRaw crashed on it: the file is damaged, or not supported"
-                ) from None
+                self._check_open()
+                if isinstance(error, TimeoutError):
+                    raise RawError(
+                        f"{path}: LibRaw did not come to an end with it in {limit:.0f} s: the "
+                        "file is damaged, or its drive too slow"
+                    ) from None
+                if isinstance(error, EOFError):
+                    raise _crashed(path, worker.ended_by) from None
+                raise
         if isinstance(answer, LedError):
             raise answer
         return cast(Decoded, answer)
@@ -119,13 +125,13 @@ class Decoder:
         if worker:
             worker.end()
 
-    def _check_open(self, path: Path) -> None:
+    def _check_open(self) -> None:
         if self._closed:
-            raise LedError(f"{path}: was not read: the run was stopped")
+            raise LedError("no more photos are read: the run was stopped")
 
-    def _ready(self, path: Path) -> "_Worker":
+    def _ready(self) -> "_Worker":
         with self._state:
-            self._check_open(path)
+            self._check_open()
             if self._worker is None:
                 self._worker = _Worker(self._setup)
             worker = self._worker
@@ -133,9 +139,9 @@ class Decoder:
             worker.wait_for_start()
         except (EOFError, TimeoutError):
             self._drop(worker)
-            self._check_open(path)
+            self._check_open()
             raise LedError(
-                f"{path}: the process that reads raws does not start: set LED_DEBUG=1 to see why"
+                "the process that reads raws does not start: set LED_DEBUG=1 to see why"
             ) from None
         return worker
 
@@ -151,18 +157,23 @@ class _Worker:
 
     def __init__(self, setup: Setup) -> None:
         self._said: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._started = False
+        self._started = self._ended = False
+        self.ended_by: int | None = None
         # A session of its own: Ctrl-C at the terminal is for the parent to act on.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, json.dumps([str(part) for part in sys.path])],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if os.environ.get("LED_DEBUG") else subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, json.dumps([str(part) for part in sys.path])],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if os.environ.get("LED_DEBUG") else subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise LedError(f"the process that reads raws cannot be started: {why}") from error
         self._to, self._from = cast(FileIO, self._process.stdin), cast(FileIO, self._process.stdout)
         widen(self._from)
         threading.Thread(target=self._listen, daemon=True).start()
@@ -175,6 +186,7 @@ class _Worker:
                 self._said.put(receive(self._from))
         except Exception:
             # The end, or what a crash left in the pipe.
+            self._from.close()
             self._said.put(_ENDED)
 
     def wait_for_start(self) -> None:
@@ -197,17 +209,22 @@ class _Worker:
         except queue.Empty:
             raise TimeoutError from None
         if said is _ENDED:
+            self._ended = True
             raise EOFError
         return said
 
     def end(self) -> None:
         """Kill the process; who waits for it hears of it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # One that has ended by itself is to say how.
+            self._process.wait(LAST_WORD_S if self._ended else 0)
+            self.ended_by = self._process.returncode
         with contextlib.suppress(OSError):
             self._process.kill()
         self._said.put(_ENDED)
         with contextlib.suppress(subprocess.TimeoutExpired):
             # One that hangs in a read from a drive that is gone dies when the drive lets it.
-            self._process.wait(1)
+            self._process.wait(LAST_WORD_S)
         with contextlib.suppress(OSError):
             self._to.close()
 
@@ -215,8 +232,17 @@ class _Worker:
 _ENDED = object()
 
 
-def _size(path: Path) -> int:
+def _crashed(path: Path, status: int | None) -> LedError:
+    if status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)):
+        return LedError(
+            f"{path}: the process that read it was killed: if the memory is full, close other "
+            "programs and try again"
+        )
+    return RawError(f"{path}: LibRaw crashed on it: the file is damaged, or not supported")
+
+
+def _megabytes(path: Path) -> float:
     try:
-        return path.stat().st_size
+        return path.stat().st_size / 1e6
     except OSError:
-        return 0
+        return 0.0

@@ -1,6 +1,8 @@
-"""The worker process that reads raws: what runs in it, and how the two ends talk. No torch.
+"""The process that reads raws, from inside, and the frames that both ends talk in. No torch.
 
-Frames go both ways: the sizes of what follows, a pickle, then the arrays as they lie in memory.
+A frame is the sizes of what follows, a pickle, and the arrays as they lie in memory. They go
+through a pipe: shared memory would save a copy of the mosaic, 2 % of the time that reading the
+photo takes, but its names outlive processes that are killed.
 """
 
 import contextlib
@@ -19,7 +21,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from ledcli.errors import LedError
+from ledcli.errors import LedError, RawError
 from ledcli.inference.autoratio import gain_of
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.photo.cfa import pack
@@ -79,10 +81,15 @@ def decode_file(path: Path) -> Decoded:
     """
     # Anything but a file would keep its reader waiting; read_raw says what it is.
     note = read_note(path) if path.is_file() else None
-    photo = read_raw(path)
+    try:
+        photo = read_raw(path)
+    except RawError:
+        if note is None:
+            raise
+        raise RawError(f"{path}: is a result of led already: give the camera's raw") from None
     planes = pack(photo.normalised(), photo.phase)
     noise = estimate_noise(planes)
-    return Decoded(photo, noise, gain_of(planes, noise), note)
+    return Decoded(photo, noise, gain_of(planes), note)
 
 
 def send(pipe: FileIO, message: object) -> None:
