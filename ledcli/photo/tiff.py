@@ -1,4 +1,4 @@
-"""Writing TIFF: directories with sub-directories and strips, classic, little endian."""
+"""Writing TIFF: directories with sub-directories, strips or tiles, classic, little endian."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ from ledcli.errors import OutputError
 
 _LARGEST = 2**32 - 1
 """Bytes; classic TIFF counts them in 32 bits."""
-STRIP_OFFSETS = 273
-STRIP_BYTE_COUNTS = 279
+STRIP_OFFSETS, STRIP_BYTE_COUNTS = 273, 279
+TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325
 
 
 class Kind(IntEnum):
@@ -75,11 +75,14 @@ class Directory:
         Tag to the directories it points at.
     strips : list of bytes
         The picture, if the directory has one.
+    tiled : bool
+        Whether those strips are tiles.
     """
 
     fields: dict[int, Field] = field(default_factory=dict)
     children: dict[int, list["Directory"]] = field(default_factory=dict)
     strips: list[Blob] = field(default_factory=list)
+    tiled: bool = False
 
     def integers(self, tag: int, kind: Kind, values: int | Sequence[int]) -> None:
         """Set a tag of whole numbers: BYTE, SHORT or LONG."""
@@ -181,8 +184,13 @@ def _directory_bytes(
     if strip_starts:
         count = len(strip_starts)
         sizes = [memoryview(strip).nbytes for strip in directory.strips]
-        fields[STRIP_OFFSETS] = (Kind.LONG, count, struct.pack(f"<{count}I", *strip_starts))
-        fields[STRIP_BYTE_COUNTS] = (Kind.LONG, count, struct.pack(f"<{count}I", *sizes))
+        where_tag, size_tag = (
+            (TILE_OFFSETS, TILE_BYTE_COUNTS)
+            if directory.tiled
+            else (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
+        )
+        fields[where_tag] = (Kind.LONG, count, struct.pack(f"<{count}I", *strip_starts))
+        fields[size_tag] = (Kind.LONG, count, struct.pack(f"<{count}I", *sizes))
     entries, values = [struct.pack("<H", len(fields))], []
     position = start + 2 + 12 * len(fields) + 4
     for tag in sorted(fields):
