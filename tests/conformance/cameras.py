@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.shoot import make_raw
+from tests.shoot import make_raw, scene
 
 EVEN, ODD = (208, 264), (211, 267)
 """RawTherapee opens nothing much smaller than 200 x 200."""
@@ -88,9 +88,12 @@ class Camera:
         if self.crop:
             top, left, height, width = self.crop
             more += [(50719, _LONG, 2, (left, top)), (50720, _LONG, 2, (width, height))]
+        seed = sum(map(ord, self.name))
+        light = scene(self.shape, seed)
+        light[40:60, 50:80] = 1.5  # a lamp, above white
         mosaic = make_raw(
             folder / self.name,
-            shape=self.shape,
+            light=light,
             phase=self.phase,
             bits=self.bits,
             black=self.black,
@@ -101,7 +104,7 @@ class Camera:
             aperture=None,
             focal_length=None,
             datetime=None,
-            seed=sum(map(ord, self.name)),
+            seed=seed,
             **self.how | {"more_tags": more},
         )
         return mosaic[self.active]
