@@ -189,9 +189,10 @@ class _Search:
                         if name != DEFAULT_FOLDER:
                             folders.append(name)
                     elif os.path.splitext(name)[1].lower() in RAW_SUFFIXES:
-                        if _is_file(entry):
+                        kind = _kind(entry)
+                        if kind == stat.S_IFREG:
                             names.append((name, entry.is_symlink()))
-                        elif not entry.is_dir():
+                        elif kind != stat.S_IFDIR:
                             self.note(f"{folder / name}: is no file: passed over")
         except OSError as error:
             self._unreadable(folder, error)
@@ -204,8 +205,11 @@ class _Search:
         self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {what_to_do}"))
 
 
-def _is_file(entry: "os.DirEntry[str]") -> bool:
+def _kind(entry: "os.DirEntry[str]") -> int:
+    """Return what an entry, or what it is a link to, is; 0 for a link that leads nowhere."""
     try:
-        return entry.is_file()
-    except OSError:  # links in a circle
-        return False
+        if entry.is_file():
+            return stat.S_IFREG
+        return stat.S_IFMT(entry.stat().st_mode)
+    except OSError:
+        return 0
