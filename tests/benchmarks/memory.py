@@ -1,0 +1,125 @@
+"""Memory of `led denoise`: a raw of 60 MP, and two hundred small ones in a row.
+
+    python tests/benchmarks/memory.py
+    python tests/benchmarks/memory.py --quick
+
+The memory is that of the process and its children together, pages they share counted once, looked
+at twenty times a second. A whole run writes results/memory.json and memory.md.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from checkout import RESULTS
+from report import context, head, keep, table
+from watch import Finished, led
+
+from tests.shoot import make_raw
+
+SHAPE = (6720, 8960)
+LIMIT_BYTES = 4e9
+SMALL = (800, 1200)
+EARLY = 20
+MOST_GROWTH_BYTES = 50e6
+"""What may come and go between two looks; a photo that stayed would be 180 times 4 MB."""
+RUN_LIMIT_S = 1800.0
+
+
+def main() -> int:
+    """Measure, print and keep."""
+    options = _options()
+    count = 30 if options.quick else 200
+    early = 10 if options.quick else EARLY
+    shape = (2000, 3000) if options.quick else SHAPE
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        _note(f"a raw of {shape[0] * shape[1] / 1e6:.0f} MP")
+        make_raw(folder / "large.ARW", shape=shape, gain=4.0, read_noise=5.0, iso=12800)
+        large = _denoise(folder / "large.ARW", folder / "large")
+        (folder / "large.ARW").unlink()
+        _note(f"{count} raws of {SMALL[0] * SMALL[1] / 1e6:.1f} MP")
+        (folder / "raws").mkdir()
+        make_raw(folder / "raws" / "0000.ARW", shape=SMALL)
+        for number in range(1, count):
+            # The same photo under many names.
+            (folder / "raws" / f"{number:04d}.ARW").hardlink_to(folder / "raws" / "0000.ARW")
+        small = _denoise(folder / "raws", folder / "small")
+    first, last = _peak_at(small, early), _peak_at(small, count)
+    wrong = int(large.peak > LIMIT_BYTES) + int(last - first > MOST_GROWTH_BYTES)
+    results = {
+        "megapixels": shape[0] * shape[1] / 1e6,
+        "large_peak": large.peak,
+        "large_seconds": large.seconds,
+        "photos": count,
+        "early": early,
+        "peak_early": first,
+        "peak_late": last,
+        "wrong": wrong,
+    }
+    about = context()
+    markdown = _markdown(about, results)
+    print(markdown)
+    path = options.json or (None if options.quick else RESULTS / "memory.json")
+    if path:
+        keep(path, about | results, markdown)
+    return 1 if wrong else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="6 MP and 30 photos, to try it")
+    parser.add_argument("--folder", type=Path, help="where to work; the system's otherwise")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
+    return parser.parse_args()
+
+
+def _denoise(raws: Path, out: Path) -> Finished:
+    done = led(
+        "denoise", raws, "--ratio", 100, "--out", out, "--json", "--quiet",
+        limit_s=RUN_LIMIT_S, memory=True,
+    )  # fmt: skip
+    if done.status:
+        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
+    return done
+
+
+def _peak_at(done: Finished, photos: int) -> int:
+    """Return the most memory from the end of photo `photos` - 9 to that of `photos`, in bytes."""
+    ends = [at for at, _ in done.lines]
+    start, end = ends[photos - 10], ends[photos - 1]
+    return max((size for at, size in done.memory if start <= at <= end), default=0)
+
+
+def _markdown(about: dict[str, Any], results: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"a raw of {results['megapixels']:.0f} MP, ratio 100, to DNG",
+            f"{results['large_peak'] / 1e9:.2f} GB",
+        ],
+        *(
+            [
+                f"{results['photos']} raws of {SMALL[0] * SMALL[1] / 1e6:.1f} MP, {place}",
+                f"{results[key] / 1e9:.3f} GB",
+            ]
+            for place, key in (
+                (f"up to photo {results['early']}", "peak_early"),
+                (f"up to photo {results['photos']}", "peak_late"),
+            )
+        ),
+    ]
+    text = head("Memory", about)
+    text += "Peak of the process and its children together; of ten photos in the lower rows.\n\n"
+    return text + table(["what", "peak memory"], rows)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
