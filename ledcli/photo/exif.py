@@ -1,11 +1,14 @@
 """What a raw file says about the shot: ISO, exposure time, camera, lens. Never guessed."""
 
+import contextlib
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ledcli.errors import MetadataError, RawError
-from ledcli.photo.containers import ciff_make_model, exif_blocks
+from ledcli.photo.bytesource import FileBytes
+from ledcli.photo.containers import Holds, ciff_make_model, parts
 from ledcli.photo.libraw import Opened, open_raw
 from ledcli.photo.tags import SANE, clean, date, find, iso_of, number, sane, tags_in, text
 
@@ -149,9 +152,13 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         raise RawError(
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
+    named = None
     if not tags:
-        for block in exif_blocks(path):
-            tags.update(tags_in(block))
+        with contextlib.suppress(OSError), FileBytes(path) as data:
+            named = ciff_make_model(data)
+            for part in parts(data):
+                if part.holds in (Holds.ALL, Holds.EXIF) and part.data is not data:
+                    tags.update(tags_in(io.BytesIO(part.data[:])))
     iso, ask_for_iso = iso_of(tags)
     numbers = {
         "exposure_time": number(find(tags, "ExposureTime")),
@@ -173,7 +180,7 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
     if ask_for_iso:
         unsaid.add("iso")
     make, model = text(find(tags, "Make")), text(find(tags, "Model"))
-    if make is None and model is None and (named := ciff_make_model(path)):
+    if make is None and model is None and named:
         make, model = (clean(word) for word in named)
     orientation = number(find(tags, "Orientation"))
     exif = Exif(

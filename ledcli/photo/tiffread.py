@@ -1,9 +1,17 @@
-"""Just enough TIFF reading to tell a cut-off file and to find one tag again."""
+"""Just enough TIFF reading to tell a cut-off file and to find directories and tags again."""
 
 import struct
+from collections import deque
 from collections.abc import Iterator
 
+from ledcli.photo.bytesource import Bytes
+from ledcli.photo.tiff import Field, Kind
+
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
+"""Bytes that turn round together with the byte order."""
+_IFD_KIND = 13
+"""A LONG that points at a directory (TIFF technical note 1)."""
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _SUB_IFDS = 330
 _SLACK = 512
@@ -21,34 +29,99 @@ _MAGIC = {
 """TIFF, Olympus' and Panasonic's, and their byte order for struct."""
 _MOST_ENTRIES, _MOST_DIRECTORIES, _MOST_VALUES = 1000, 64, 1 << 20
 
-Directory = dict[int, tuple[int, int, int]]
-"""Tag to (type, count, position of the value)."""
+Entry = tuple[int, int, int]
+"""Type, number of values, position of the first."""
+Directory = dict[int, Entry]
+"""By tag."""
 
 
-def first_directory_tag(data: bytes, tag: int) -> bytes | None:
+def byte_order(data: Bytes) -> str | None:
+    """Return a TIFF's byte order as struct writes it, ``<`` or ``>``; None for anything else."""
+    return _MAGIC.get(bytes(data[:4]))
+
+
+def first_directory(data: Bytes) -> Directory:
+    """Read the first directory of a TIFF; empty where there is none."""
+    return next(directories(data), {})
+
+
+def first_directory_tag(data: Bytes, tag: int) -> bytes | None:
     """Bytes of a tag in the first directory of a TIFF; None when it is not there."""
-    for directory in _directories(data):
-        if tag not in directory:
-            return None
-        kind, count, at = directory[tag]
-        return data[at : at + count * _SIZES[kind]]
-    return None
+    entry = first_directory(data).get(tag)
+    if entry is None:
+        return None
+    kind, count, at = entry
+    return data[at : at + count * _SIZES[kind]]
 
 
-def cut_short(data: bytes) -> bool:
+def child(data: Bytes, order: str, entry: Entry | None) -> Directory:
+    """Read the directory that a tag points at; empty where there is none."""
+    pointers = integers(data, order, entry)
+    return directory_at(data, order, pointers[0]) if pointers else {}
+
+
+def directory_at(data: Bytes, order: str, at: int) -> Directory:
+    """Read the directory at that byte; empty where it runs beyond the end or past all sense."""
+    head = data[at : at + 2] if at > 0 else b""
+    if len(head) < 2:
+        return {}
+    (count,) = struct.unpack(order + "H", head)
+    entries = data[at + 2 : at + 2 + 12 * count]
+    if count > _MOST_ENTRIES or len(entries) < 12 * count:
+        return {}
+    directory: Directory = {}
+    for index in range(count):
+        tag, kind, number, where = struct.unpack_from(order + "HHII", entries, 12 * index)
+        size = _SIZES.get(kind, 0) * number
+        if size:
+            directory[tag] = (kind, number, where if size > 4 else at + 2 + 12 * index + 8)
+    return directory
+
+
+def value_of(data: Bytes, order: str, entry: Entry, most_bytes: int) -> Field | None:
+    """Read a tag's values, little-endian whatever the file's byte order.
+
+    Parameters
+    ----------
+    data : Bytes
+    order : str
+    entry : (type, count, position)
+    most_bytes : int
+        A larger one is not read.
+
+    Returns
+    -------
+    Field or None
+        None when it is too large, or lies beyond the end of the data.
+    """
+    kind, count, at = entry
+    size = _SIZES[kind] * count
+    if size > most_bytes or at + size > len(data):
+        return None
+    value = data[at : at + size]
+    word = _WORDS.get(kind, 1)
+    if order == ">" and word > 1:
+        turned = bytearray(size)
+        for place in range(word):
+            turned[place::word] = value[word - 1 - place :: word]
+        value = bytes(turned)
+    return Kind.LONG if kind == _IFD_KIND else Kind(kind), count, value
+
+
+def cut_short(data: Bytes) -> bool:
     """Whether a TIFF's largest picture, or all its directories, lie beyond the end of the data.
 
     The largest alone: a preview that points nowhere harms nobody.
     """
-    order = _order(data)
+    order = byte_order(data)
     if order is None:
         return False
     seen, largest, missing = False, 0, 0
-    for directory in _directories(data):
+    for directory in directories(data):
         seen = True
         for starts_tag, counts_tag in zip(_OFFSETS, _COUNTS, strict=True):
-            starts = _integers(data, order, directory.get(starts_tag))
-            counts = _integers(data, order, directory.get(counts_tag))
+            starts = integers(data, order, directory.get(starts_tag))
+            counts = integers(data, order, directory.get(counts_tag))
             if starts and counts and sum(counts) > largest and max(starts) < _ELSEWHERE:
                 largest = sum(counts)
                 ends = (start + count for start, count in zip(starts, counts, strict=False))
@@ -56,47 +129,35 @@ def cut_short(data: bytes) -> bool:
     return not seen or missing > _SLACK
 
 
-def _order(data: bytes) -> str | None:
-    return _MAGIC.get(bytes(data[:4]))
-
-
-def _directories(data: bytes) -> Iterator[Directory]:
+def directories(data: Bytes) -> Iterator[Directory]:
     """Walk the chain of directories and their sub-directories, each once, damage or no damage."""
-    order = _order(data)
+    order = byte_order(data)
     if order is None or len(data) < 8:
         return
-    waiting = [struct.unpack_from(order + "I", data, 4)[0]]
+    waiting = deque([struct.unpack(order + "I", data[4:8])[0]])
     done: set[int] = set()
     while waiting and len(done) < _MOST_DIRECTORIES:
-        at = waiting.pop(0)
-        if at in done or at == 0 or at + 2 > len(data):
+        at = waiting.popleft()
+        if at in done:
             continue
         done.add(at)
-        (count,) = struct.unpack_from(order + "H", data, at)
-        end = at + 2 + 12 * count
-        if count > _MOST_ENTRIES or end > len(data):
+        directory = directory_at(data, order, at)
+        if not directory:
             continue
-        directory: Directory = {}
-        for position in range(at + 2, end, 12):
-            tag, kind, number = struct.unpack_from(order + "HHI", data, position)
-            size = _SIZES.get(kind, 0) * number
-            if size == 0:
-                continue
-            where = position + 8
-            if size > 4:
-                (where,) = struct.unpack_from(order + "I", data, position + 8)
-            directory[tag] = (kind, number, where)
         yield directory
-        waiting += _integers(data, order, directory.get(_SUB_IFDS))
-        if end + 4 <= len(data):
-            waiting.append(struct.unpack_from(order + "I", data, end)[0])
+        waiting.extend(integers(data, order, directory.get(_SUB_IFDS))[:_MOST_DIRECTORIES])
+        (count,) = struct.unpack(order + "H", data[at : at + 2])
+        following = data[at + 2 + 12 * count : at + 6 + 12 * count]
+        if len(following) == 4:
+            waiting.append(struct.unpack(order + "I", following)[0])
 
 
-def _integers(data: bytes, order: str, field: tuple[int, int, int] | None) -> list[int]:
-    if field is None:
+def integers(data: Bytes, order: str, entry: Entry | None) -> list[int]:
+    """Read a tag's whole numbers; none where it has none or lies beyond the end."""
+    if entry is None:
         return []
-    kind, count, at = field
-    letter = {1: "B", 3: "H", 4: "I", 13: "I"}.get(kind)
+    kind, count, at = entry
+    letter = {1: "B", 3: "H", 4: "I", _IFD_KIND: "I"}.get(kind)
     if letter is None or count > _MOST_VALUES or at + count * _SIZES[kind] > len(data):
         return []
-    return list(struct.unpack_from(f"{order}{count}{letter}", data, at))
+    return list(struct.unpack(f"{order}{count}{letter}", data[at : at + count * _SIZES[kind]]))

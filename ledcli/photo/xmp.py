@@ -1,20 +1,30 @@
-"""The record inside an output of what was done to it, as an XMP packet of our own namespace."""
+"""The record inside an output of what was done to it, as XMP in a namespace of our own."""
 
+import os
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from ledcli.errors import UsageError
+from ledcli.photo.bytesource import Bytes, FileBytes
+from ledcli.photo.containers import png_text
 from ledcli.photo.tiffread import first_directory_tag
+from ledcli.photo.xmpjoin import CAMERA_RAW, LARGEST_PACKET, RDF, TIFF, join
 
 XMP_TAG = 700
 NAMESPACE = "urn:ledcli:denoise:1.0/"
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+PNG_XMP = "XML:com.adobe.xmp"
+"""Keyword of the text chunk, XMP specification part 3."""
 _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-_LARGEST_PACKET = 1 << 20
+_MORE = 1 << 16
+"""Bytes that our own lines may add to the largest packet of a source."""
 
 
-def xmp_packet(note: Mapping[str, object], base: bytes | None = None) -> bytes:
+def xmp_packet(
+    note: Mapping[str, object], base: bytes | None = None, *, upright: bool = False
+) -> bytes:
     """Make an XMP packet.
 
     Parameters
@@ -22,7 +32,11 @@ def xmp_packet(note: Mapping[str, object], base: bytes | None = None) -> bytes:
     note : mapping
         Names to values: names are letters, digits and underscores, values any short text.
     base : bytes or None
-        The source's own packet, which the note joins.
+        The source's own packet, which the note joins: it stays as it is, but for an earlier note
+        of ours. One that is no XMP, or is made to break readers, is left out.
+    upright : bool
+        Whether the packet is for a picture with the orientation applied, no raw: then the
+        source's orientation and its settings for raw developers are left out as well.
 
     Returns
     -------
@@ -36,15 +50,44 @@ def xmp_packet(note: Mapping[str, object], base: bytes | None = None) -> bytes:
         # XML has no way to write control characters.
         text = "".join(c if c.isprintable() else " " for c in str(value))
         attributes.append(f"\n   led:{name}={quoteattr(text)}")
+    ours = (
+        f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:led="{NAMESPACE}"'
+        f"{''.join(attributes)}/>\n"
+    ).encode("utf-8", "replace")
+    unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
+    if upright:
+        unwanted |= {(TIFF, "Orientation"), (CAMERA_RAW, None)}
+    joined = join(base, ours if note else b"", unwanted) if base else None
+    if joined is not None:
+        return joined
     return (
-        f'{_BEGIN}\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{_RDF}">\n'
-        f'  <rdf:Description rdf:about=""\n   xmlns:led="{NAMESPACE}"{"".join(attributes)}/>\n'
-        ' </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>'
-    ).encode()
+        f'{_BEGIN}\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{RDF}">\n'
+    ).encode() + (ours + b' </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>')
+
+
+def now() -> str:
+    """Return the time for a note, UTC to the second in ISO form.
+
+    ``SOURCE_DATE_EPOCH`` in the environment stands in for the clock, so that builds and tests can
+    make the same bytes twice (reproducible-builds.org).
+
+    Raises
+    ------
+    UsageError
+        The variable is no number of seconds.
+    """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        moment = time.gmtime(int(fixed) if fixed else None)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {fixed!r}, not a number of seconds since 1970: unset it"
+        ) from None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
 
 
 def read_note(path: Path) -> dict[str, str] | None:
-    """Read the note back from a DNG or TIFF that `led` wrote.
+    """Read the note back from a DNG, TIFF or PNG that `led` wrote, and little else of the file.
 
     Parameters
     ----------
@@ -56,27 +99,29 @@ def read_note(path: Path) -> dict[str, str] | None:
         None when the file is not ours, or cannot be read.
     """
     try:
-        data = Path(path).read_bytes()
+        with FileBytes(path) as data:
+            return note_in(data)
     except OSError:
         return None
-    return note_in(data)
 
 
-def note_in(data: bytes) -> dict[str, str] | None:
+def note_in(data: Bytes) -> dict[str, str] | None:
     """As `read_note`, for a file in memory."""
-    packet = first_directory_tag(data, XMP_TAG)
-    # A packet that declares entities is not ours, and could be made to grow without end.
-    if not packet or len(packet) > _LARGEST_PACKET or b"<!" in packet:
+    packet = first_directory_tag(data, XMP_TAG) or png_text(data, PNG_XMP)
+    # A packet that declares a document type is not ours, and could be made to grow without end.
+    if not packet or len(packet) > LARGEST_PACKET + _MORE or b"<!DOCTYPE" in packet:
         return None
     try:
         root = ElementTree.fromstring(packet.decode("utf-8").rstrip("\0"))
     except (ElementTree.ParseError, ValueError):
         return None
     prefix = f"{{{NAMESPACE}}}"
-    note = {
-        key.removeprefix(prefix): value
-        for element in root.iter(f"{{{_RDF}}}Description")
-        for key, value in element.attrib.items()
-        if key.startswith(prefix)
-    }
+    note: dict[str, str] = {}
+    for element in root.iter(f"{{{RDF}}}Description"):
+        # Programs that keep a packet may turn its attributes into elements.
+        said = [*element.attrib.items(), *((child.tag, child.text or "") for child in element)]
+        note |= {key.removeprefix(prefix): value for key, value in said if key.startswith(prefix)}
     return note or None
+
+
+denoised_note = note_in

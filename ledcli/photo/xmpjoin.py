@@ -1,0 +1,158 @@
+"""Adding a description to an XMP packet that stays, byte for byte, what it was otherwise."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from xml.parsers import expat
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
+LARGEST_PACKET = 8 << 20
+"""Bytes; raw developers keep masks and histories in it."""
+_DEEPEST = 100
+_BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'.encode()
+_END = b'\n<?xpacket end="w"?>'
+_TAG_NAME = re.compile(rb"<[^\s/>]+")
+_ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"'/]+)\s*=\s*("[^"]*"|'[^']*')""")
+
+Unwanted = Collection[tuple[str, str | None]]
+"""Namespaces and names of properties; None is every name."""
+
+
+class _NotXmp(Exception):
+    """The packet is no XMP, or none to be trusted."""
+
+
+def join(base: bytes, ours: bytes, unwanted: Unwanted) -> bytes | None:
+    """Add a description to a packet, and take some properties out of it.
+
+    Parameters
+    ----------
+    base : bytes
+        The packet, UTF-8.
+    ours : bytes
+        An ``rdf:Description`` element that declares its own namespaces.
+    unwanted : pairs of namespace and name
+        Properties that are left out where they stand directly in a description.
+
+    Returns
+    -------
+    bytes or None
+        None when `base` is no XMP, too large, too deep, or declares a document type (entities can
+        be made to grow without end).
+    """
+    packet = base.rstrip(b"\0").removeprefix(b"\xef\xbb\xbf")
+    if len(packet) > LARGEST_PACKET:
+        return None
+    try:
+        walk = _Walk(packet, unwanted)
+    except (_NotXmp, expat.ExpatError, ValueError):
+        return None
+    parts, at = [], 0
+    for cut in [*sorted(walk.cuts), _Cut(walk.end, walk.end)]:
+        # What lies inside something that goes already is gone with it.
+        if cut.start >= at:
+            parts.append(packet[at : cut.start])
+            at = cut.stop
+    joined = b"".join([*parts, ours, packet[at:]])
+    if b"<?xpacket" not in joined:
+        joined = _BEGIN + joined + _END
+    return joined
+
+
+@dataclass(frozen=True, order=True)
+class _Cut:
+    """Bytes of the packet that go."""
+
+    start: int
+    stop: int
+
+
+class _Walk:
+    """One pass over a packet: where its RDF ends, and where unwanted properties lie."""
+
+    def __init__(self, packet: bytes, unwanted: Unwanted) -> None:
+        self.cuts: list[_Cut] = []
+        self.end = -1
+        self._packet = packet
+        self._unwanted = unwanted
+        self._path: list[str] = []
+        self._going: int | None = None
+        self._prefixes: dict[str, str] = {}
+        self._parser = parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
+        parser.StartDoctypeDeclHandler = self._doctype
+        parser.StartNamespaceDeclHandler = self._namespace
+        parser.StartElementHandler = self._starts
+        parser.EndElementHandler = self._ends
+        parser.Parse(packet, True)
+        if self.end < 0:
+            raise _NotXmp
+
+    def _doctype(self, *what: object) -> None:
+        raise _NotXmp
+
+    def _namespace(self, prefix: str | None, uri: str | None) -> None:
+        self._prefixes[prefix or ""] = uri or ""
+
+    def _starts(self, name: str, attributes: dict[str, str]) -> None:
+        at = self._parser.CurrentByteIndex
+        inside = self._in_description()
+        self._path.append(name)
+        if len(self._path) > _DEEPEST:
+            raise _NotXmp
+        if name == f"{RDF} RDF" and self._is_empty(at):
+            raise _NotXmp
+        if inside and self._is_unwanted(name):
+            self._going = at
+        elif self._in_description() and any(self._is_unwanted(name) for name in attributes):
+            self._cut_attributes(at)
+            about = f"{RDF} about"
+            if self._is_empty(at) and all(a == about or self._is_unwanted(a) for a in attributes):
+                self.cuts.append(self._whole(at))
+
+    def _ends(self, name: str) -> None:
+        at = self._parser.CurrentByteIndex
+        self._path.pop()
+        if self._going is not None and self._in_description():
+            # Of an empty element, expat reports the byte after it as its end.
+            stop = at if self._is_empty(self._going) else self._packet.index(b">", at) + 1
+            self.cuts.append(_Cut(self._going, stop))
+            self._going = None
+        if name == f"{RDF} RDF" and self.end < 0:
+            self.end = at
+
+    def _in_description(self) -> bool:
+        """Whether the path ends at a description of the first RDF."""
+        rdf, description = f"{RDF} RDF", f"{RDF} Description"
+        return self._path[-2:] == [rdf, description] and self.end < 0
+
+    def _is_unwanted(self, name: str) -> bool:
+        uri, _, local = name.rpartition(" ")
+        return (uri, None) in self._unwanted or (uri, local) in self._unwanted
+
+    def _tag(self, at: int) -> tuple[list[re.Match[bytes]], int]:
+        """Find the attributes of the start tag at that byte, and the byte after the tag."""
+        name = _TAG_NAME.match(self._packet, at)
+        if name is None:
+            raise _NotXmp
+        found, end = [], name.end()
+        while attribute := _ATTRIBUTE.match(self._packet, end):
+            found.append(attribute)
+            end = attribute.end()
+        return found, self._packet.index(b">", end) + 1
+
+    def _is_empty(self, at: int) -> bool:
+        return self._packet.startswith(b"/>", self._tag(at)[1] - 2)
+
+    def _whole(self, at: int) -> _Cut:
+        """Return the empty element at that byte, with the blanks that an earlier join added."""
+        stop = self._tag(at)[1]
+        start = at - 2 if self._packet.startswith(b"  ", at - 2) else at
+        return _Cut(start, stop + 1 if self._packet.startswith(b"\n", stop) else stop)
+
+    def _cut_attributes(self, at: int) -> None:
+        for attribute in self._tag(at)[0]:
+            prefix, _, local = attribute[1].decode().rpartition(":")
+            if prefix and self._is_unwanted(f"{self._prefixes.get(prefix, '')} {local}"):
+                self.cuts.append(_Cut(attribute.start(), attribute.end()))
