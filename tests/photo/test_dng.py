@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ledcli.errors import OutputError
 from ledcli.photo.cfa import Phase
-from ledcli.photo.dng import dng_bytes, output_black
+from ledcli.photo.dng import dng_bytes
+from ledcli.photo.levels import output_black
 from ledcli.photo.raw import read_raw
 from ledcli.photo.tiff import Directory, Kind, rational, serialise
 from ledcli.photo.xmp import note_in, read_note, xmp_packet

@@ -1,0 +1,111 @@
+"""A demosaiced picture in the camera's own colours, for programs that prefer one."""
+
+import io
+from typing import Any
+
+import numpy as np
+import rawpy
+from numpy.typing import NDArray
+
+from ledcli.errors import OutputError
+from ledcli.photo.colour import put_colour, shot_wb
+from ledcli.photo.levels import WHITE, quantise
+from ledcli.photo.libraw import quiet
+from ledcli.photo.raw import RawPhoto
+from ledcli.photo.tiff import Directory, Kind, serialise
+
+CFA_COLOURS = {"R": 0, "G": 1, "B": 2}
+"""DNG's numbers for them."""
+
+
+def demosaic(
+    photo: RawPhoto, x: NDArray[np.float32], black: int, headroom: float = 1.0
+) -> NDArray[np.uint16]:
+    """Demosaic with LibRaw (AHD), and nothing else: no balance, no colour change, no clipping.
+
+    LibRaw gets the mosaic balanced, as edges are found where the colours agree, and the balance
+    is taken out afterwards. Its gains are at most 1, so that nothing is cut off below white.
+
+    Parameters
+    ----------
+    photo : RawPhoto
+        Gives everything but the pixels.
+    x : float32 array (H, W)
+        0 black.
+    black : int
+        DN of the result's black, in all colours.
+    headroom : float
+        The value of `x` that becomes 65,535 DN.
+
+    Returns
+    -------
+    uint16 array (H, W, 3)
+        Camera RGB in DN; all of the mosaic, not turned.
+
+    Raises
+    ------
+    OutputError
+        `x` holds values that are not numbers, or LibRaw fails.
+    """
+    wb = shot_wb(photo)
+    gains = wb / wb.max()
+    mosaic = quantise(
+        x, photo.phase, np.full(4, black), headroom=headroom, gains=gains[[0, 1, 2, 1]]
+    )
+    rgb = _by_libraw(_mosaic_alone(photo, mosaic))
+    for colour, gain in enumerate(gains):
+        plane = rgb[..., colour]
+        # 65,536 entries instead of two passes in floating point over the picture.
+        plane[...] = _without(gain, black)[plane]
+    return rgb
+
+
+def _without(gain: float, black: int) -> NDArray[np.uint16]:
+    """Table of 65,536 DN: a gain about black taken out."""
+    levels = black + (np.arange(WHITE + 1) - black) / gain
+    return np.clip(np.rint(levels), 0, WHITE).astype(np.uint16)
+
+
+def _by_libraw(dng: bytes) -> NDArray[np.uint16]:
+    try:
+        with quiet(), rawpy.imread(io.BytesIO(dng)) as raw:
+            rgb: NDArray[Any] = raw.postprocess(
+                demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+                user_wb=[1, 1, 1, 1],
+                user_black=0,
+                user_sat=WHITE,
+                user_flip=0,
+                output_color=rawpy.ColorSpace.raw,
+                output_bps=16,
+                gamma=(1, 1),
+                no_auto_bright=True,
+                adjust_maximum_thr=0.0,
+            )
+    except rawpy.LibRawError as error:
+        raise OutputError(
+            f"LibRaw cannot demosaic the result ({error}): leave --linear out"
+        ) from None
+    return rgb.astype(np.uint16, copy=False)
+
+
+def _mosaic_alone(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
+    """Make a DNG of a mosaic (H, W) for LibRaw: black 0, so that the pedestal stays in."""
+    height, width = mosaic.shape
+    root = Directory(strips=[mosaic.astype("<u2", copy=False).data])
+    for tag, kind, value in (
+        (254, Kind.LONG, 0),
+        (256, Kind.LONG, width),
+        (257, Kind.LONG, height),
+        (258, Kind.SHORT, 16),
+        (259, Kind.SHORT, 1),
+        (262, Kind.SHORT, 32803),
+        (277, Kind.SHORT, 1),
+        (278, Kind.LONG, height),
+        (50717, Kind.LONG, WHITE),
+    ):
+        root.integers(tag, kind, value)
+    root.integers(33421, Kind.SHORT, (2, 2))
+    root.integers(33422, Kind.BYTE, [CFA_COLOURS[letter] for letter in photo.phase])
+    root.integers(50706, Kind.BYTE, (1, 4, 0, 0))
+    put_colour(root, photo)
+    return serialise(root)

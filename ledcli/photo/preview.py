@@ -1,0 +1,115 @@
+"""The small pictures inside a DNG: what a photographer sees before a raw developer has opened it.
+
+Rendered from the denoised mosaic itself; the camera's own would make the file look untouched.
+"""
+
+import functools
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ledcli.photo.cfa import offsets, shift_phase
+from ledcli.photo.colour import shot_wb, srgb_from_camera
+from ledcli.photo.raw import RawPhoto
+
+PREVIEW_SIDE, THUMBNAIL_SIDE = 1024, 256
+"""Pixels on the long side."""
+_QUALITY = 90
+_LINEAR_STEPS = 1 << 14
+_SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
+"""The sRGB curve, IEC 61966-2-1."""
+
+
+def preview_rgb(
+    photo: RawPhoto, x: NDArray[np.float32], long_side: int = PREVIEW_SIDE
+) -> NDArray[np.uint8]:
+    """Render a mosaic small: the maker's crop, its white balance, sRGB, not turned.
+
+    The 2x2 cells are averaged in whole blocks, then to the size; no demosaicing. Colours are
+    LibRaw's (`srgb_from_camera`); what is clipped in one colour is clipped in all, to white.
+
+    Parameters
+    ----------
+    photo : RawPhoto
+        Gives everything but the pixels.
+    x : float32 array (H, W)
+        0 black; 1 is white, and so is everything above.
+    long_side : int
+        Of the result, in pixels; a mosaic of fewer cells is not enlarged.
+
+    Returns
+    -------
+    uint8 array (h, w, 3)
+    """
+    colours, size = _binned(photo, x, long_side)
+    wb = shot_wb(photo)
+    # As LibRaw: the colour that needs the smallest gain is white at white, the others sooner.
+    matrix = srgb_from_camera(photo).astype(np.float32)
+    balanced = colours * (wb / wb.min()).astype(np.float32)[:, None, None]
+    balanced = _resized(balanced, size)
+    np.clip(balanced, 0, 1, out=balanced)
+    rgb = np.tensordot(balanced, matrix, axes=(0, 1))
+    np.clip(rgb, 0, 1, out=rgb)
+    rgb *= _LINEAR_STEPS
+    picture: NDArray[np.uint8] = _srgb_curve()[rgb.astype(np.uint16)]
+    return picture
+
+
+def thumbnail(picture: NDArray[np.uint8], long_side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:
+    """Make a picture (h, w, 3) smaller; one that is small enough stays."""
+    height, width = picture.shape[:2]
+    size = _fitting(width, height, long_side)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
+def jpeg_bytes(picture: NDArray[np.uint8]) -> bytes:
+    """Make a baseline JPEG, YCbCr with colour at half the resolution in both directions."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=_QUALITY, subsampling="4:2:0")
+    return file.getvalue()
+
+
+def _binned(
+    photo: RawPhoto, x: NDArray[np.float32], long_side: int
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Average cells in blocks: colours (3, h, w), and the width and height to bring them to."""
+    top, left, height, width = photo.crop or (0, 0, *x.shape)
+    rows, cols = height // 2, width // 2
+    block = max(1, max(rows, cols) // long_side)
+    rows, cols = rows // block, cols // block
+    sums = np.empty((rows, 2, 2 * block * cols), np.float32)
+    for number in range(rows):
+        start = top + 2 * block * number
+        band = np.minimum(x[start : start + 2 * block, left : left + 2 * block * cols], 1)
+        np.add.reduce(band.reshape(block, 2, -1), axis=0, out=sums[number])
+    cells = sums.reshape(rows, 2, cols, block, 2).sum(axis=3)
+    cells *= np.float32(1 / block**2)
+    red, green, blue, other = (
+        cells[:, row, :, col] for row, col in offsets(shift_phase(photo.phase, top, left))
+    )
+    aspect = photo.pixel_aspect
+    size = _fitting(cols * max(1, aspect), rows * max(1, 1 / aspect), long_side)
+    return np.stack([red, (green + other) / 2, blue]), size
+
+
+def _resized(colours: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if colours.shape[:0:-1] == size:
+        return colours
+    planes = [Image.fromarray(plane).resize(size, Image.Resampling.BOX) for plane in colours]
+    return np.stack([np.asarray(plane) for plane in planes])
+
+
+def _fitting(width: float, height: float, long_side: int) -> tuple[int, int]:
+    factor = min(1.0, long_side / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+@functools.cache
+def _srgb_curve() -> NDArray[np.uint8]:
+    """Make a table (steps + 1,) of the sRGB curve."""
+    linear = np.arange(_LINEAR_STEPS + 1) / _LINEAR_STEPS
+    power = 1.055 * np.maximum(linear, _KNEE) ** (1 / _POWER) - 0.055
+    curve = np.where(linear <= _KNEE, _SLOPE * linear, power)
+    return np.rint(255 * curve).astype(np.uint8)
