@@ -20,6 +20,7 @@ from typing import Any
 
 from checkout import RESULTS, SHARED
 from damage import KINDS, variants
+from hostile import hostile
 from report import context, head, keep, table
 from stops import full_disk, killed, small_raws
 from watch import led
@@ -32,7 +33,8 @@ BATCH = 50
 FILE_LIMIT_S = 20.0
 """A file's share of a run's limit; `led` has its own limit for each file."""
 RUN_LIMIT_S = 400.0
-MUST_BE_NONE = ("tracebacks", "hangs", "crashes", "unreported", "unopened")
+MUST_BE_NONE = ("tracebacks", "hangs", "crashes", "unreported", "unopened", "above 4 GB")
+LIMIT_BYTES = 4e9
 SEED = 4
 
 
@@ -92,6 +94,10 @@ def _damaged(folder: Path, count: int) -> Iterator[dict[str, Any]]:
         totals += _run(batch, folder / f"out{number}")
         _note(f"{min(BATCH * (number + 1), count)} of {count}: {dict(totals)}")
     yield _result(f"{count} damaged variants of six raws", totals)
+    files = hostile(folder / "hostile")
+    yield _result(
+        f"{len(files)} made to cost memory, time or life", _run(files, folder / "hostile-out")
+    )
     bad = SHARED / "raw/bad"
     if bad.is_dir():
         files = sorted(bad.iterdir())
@@ -128,10 +134,13 @@ def _run(files: list[Path], out: Path) -> Counter[str]:
         # Status 1 says that some failed; anything else is an end before its time.
         crashes=int(not done.hung and done.status not in (0, 1)),
     )
+    counts["above 4 GB"] = int(done.peak > LIMIT_BYTES)
     results = [json.loads(line) for _, line in done.lines]
     counts["unreported"] = 0 if done.hung else len(files) - len(results)
     for result in results:
         counts[result["status"]] += 1
+        if result["status"] == "failed" and ("\n" in result["error"] or not result["error"]):
+            counts["unreported"] += 1
     written = [path for path in out.rglob("*") if path.is_file() and ".led" not in path.parts]
     counts["unopened"] = sum(not _opens(path) for path in written)
     if not judges.MISSING["exiftool"]:
