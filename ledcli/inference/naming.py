@@ -4,8 +4,9 @@ import os
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ledcli.errors import OutputError, UsageError
 from ledcli.inference.jobs import Job
@@ -52,7 +53,7 @@ class NameTemplate:
                 known = ", ".join(f"{{{each}}}" for each in KEYS)
                 raise self._wrong(f"'{{{key}}}' is no key: there are {known}")
         fixed = "".join(literal for literal, *_ in parts)
-        keys = [key for _, key, *_ in parts if key is not None]
+        self._keys = keys = [key for _, key, *_ in parts if key is not None]
         if not {"stem", "name"} & set(keys):
             raise self._wrong("it needs {stem} or {name}, or all photos would be called the same")
         if keys[-1] != "ext" or parts[-1][1] != "ext" or keys.count("ext") != 1:
@@ -78,8 +79,10 @@ class NameTemplate:
         stem = raw.file.stem if again == 0 else name
         if again > 1:
             stem = name = f"{name}-{again}"
-        # A hidden folder's photos are not hidden ones.
-        folder = os.path.basename(os.path.dirname(os.path.abspath(raw.file))).lstrip(".")
+        folder = ""
+        if "folder" in self._keys:
+            # A hidden folder's photos are not hidden ones.
+            folder = os.path.basename(os.path.dirname(os.path.abspath(raw.file))).lstrip(".")
         suffix = raw.file.suffix.removeprefix(".")
         return self.text.format(stem=stem, name=name, suffix=suffix, folder=folder, ext="")
 
@@ -121,48 +124,36 @@ def plan(
             raise UsageError(f"no format '{each}': choose {', '.join(SUFFIX_OF_FORMAT)}")
     template = NameTemplate(name)
     real = _RealFolders()
-    keys = [real.key((out or raw.beside) / raw.below) for raw in raws]
+    folders = _Folders(out, real)
+    below = [folders.of(raw) for raw in raws]
     bases = [template.base(raw) for raw in raws]
-    wanted = [(key, alike(base)) for key, base in zip(keys, bases, strict=True)]
+    wanted = [(folder.key, alike(base)) for folder, base in zip(below, bases, strict=True)]
     shared = Counter(wanted)
     endings = [SUFFIX_OF_FORMAT[each] for each in formats]
-    taken = {place for raw in raws for place in _folders(out or raw.beside, raw.below, real)}
+    taken = folders.names()
 
     def names(i: int) -> set[tuple[str, str]]:
-        return {(keys[i], alike(bases[i] + ending)) for ending in endings}
+        return {(below[i].key, alike(bases[i] + ending)) for ending in endings}
 
     # Those that nobody else wants first; then in an order that is the same in every run.
     for i in sorted(range(len(raws)), key=lambda i: (shared[wanted[i]] > 1, str(raws[i].file))):
-        again = 1 if shared[wanted[i]] > 1 else 0
-        bases[i] = template.base(raws[i], again)
-        while not taken.isdisjoint(names(i)):
+        again = 0
+        while (again == 0 and shared[wanted[i]] > 1) or not taken.isdisjoint(names(i)):
             again += 1
             bases[i] = template.base(raws[i], again)
         taken |= names(i)
     sources = {place for raw in raws for place in real.places(raw.file)}
-    # One spelling for one folder: its manifest is opened once.
-    roots: dict[str, Path] = {}
     jobs = []
-    for raw, key, base in zip(raws, keys, bases, strict=True):
-        root = out or raw.beside
-        root = roots.setdefault(os.path.realpath(root), root)
-        folder = root / raw.below
-        outputs = {f: folder / (base + SUFFIX_OF_FORMAT[f]) for f in formats}
+    for raw, folder, base in zip(raws, below, bases, strict=True):
+        outputs = {f: folder.path / (base + SUFFIX_OF_FORMAT[f]) for f in formats}
         for path in outputs.values():
-            if (key, alike(path.name)) in sources:
+            if (folder.key, alike(path.name)) in sources:
                 raise OutputError(
                     f"{path} is one of the photos: choose another folder with --out, "
                     "or another name with --name"
                 )
-        jobs.append(Job(raw.file, outputs, root))
+        jobs.append(Job(raw.file, outputs, folder.root))
     return jobs
-
-
-def _folders(root: Path, below: Path, real: "_RealFolders") -> Iterator[tuple[str, str]]:
-    """Yield the folders that results lie in: a result may not have the name of one."""
-    for folder in (below, *below.parents):
-        if folder.name:
-            yield real.key(root / folder.parent), alike(folder.name)
 
 
 def folders_of(jobs: Sequence[Job]) -> Mapping[Path, list[Path]]:
@@ -179,6 +170,43 @@ def alike(name: str) -> str:
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+class _Folder(NamedTuple):
+    """An output folder: its root, itself, and what is equal for folders that may be one."""
+
+    root: Path
+    path: Path
+    key: str
+
+
+class _Folders:
+    """The output folders of a run; each is made out once."""
+
+    def __init__(self, out: Path | None, real: "_RealFolders") -> None:
+        self.out, self.real = out, real
+        self._roots: dict[str, Path] = {}
+        self._known: dict[tuple[str, str], _Folder] = {}
+
+    def of(self, raw: FoundRaw) -> _Folder:
+        """Return the folder of a photo's results."""
+        root = self.out or raw.beside
+        known = (str(root), str(raw.below))
+        if known not in self._known:
+            # One spelling for one root: its manifest is opened once.
+            root = self._roots.setdefault(os.path.realpath(root), root)
+            path = root / raw.below
+            self._known[known] = _Folder(root, path, self.real.key(path))
+        return self._known[known]
+
+    def names(self) -> set[tuple[str, str]]:
+        """Return the names that folders have inside others: no result may have them."""
+        return {
+            (self.real.key(place.parent), alike(place.name))
+            for folder in self._known.values()
+            for place in (folder.path, *folder.path.parents)
+            if place.is_relative_to(folder.root) and place != folder.root
+        }
 
 
 class _RealFolders:
