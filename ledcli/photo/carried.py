@@ -1,12 +1,46 @@
 """The tags that go from a source to its result as they are: EXIF, GPS, IPTC, XMP, DNG colour."""
 
+import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ledcli.photo.bytesource import Bytes
+from ledcli.photo.carriedtags import (
+    DNG_COLOUR,
+    DNG_NAMES,
+    DNG_RAW,
+    EXIF,
+    GPS,
+    IMAGE,
+    LONGEST_OPCODES,
+    MAPS,
+    Spec,
+    fit,
+    turned_charset,
+)
+from ledcli.photo.containers import Holds, is_ciff, parts
 from ledcli.photo.tiff import Field
+from ledcli.photo.tiffread import (
+    Directory,
+    byte_order,
+    child,
+    directories,
+    first_directory,
+    integers,
+    value_of,
+)
+from ledcli.photo.xmpjoin import LARGEST_PACKET
 
 Fields = Mapping[int, Field]
 """By tag."""
+
+_XMP, _IPTC, _EXIF_IFD, _GPS_IFD, _MAKER_NOTES = 700, 33723, 34665, 34853, 37500
+_DNG_VERSION, _DNG_PRIVATE_DATA = 50706, 50740
+_IMAGE_KIND, _PHOTOMETRIC, _CFA = 254, 262, 32803
+_IPTC_MARK = 0x1C
+_LARGEST_IPTC = 1 << 20
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +55,8 @@ class Carried:
         The packets.
     maker_notes : bool
         Whether the source has any.
+    raw : Fields
+        Of the directory of a DNG's raw picture.
     """
 
     image: Fields = field(default_factory=dict)
@@ -29,3 +65,120 @@ class Carried:
     xmp: bytes | None = None
     iptc: bytes | None = None
     maker_notes: bool = False
+    raw: Fields = field(default_factory=dict)
+
+
+def read_carried(data: Bytes) -> Carried:
+    """Read the tags of a raw file that go to its result.
+
+    Only the tags of `carriedtags` are taken, and of them those whose values are what the standard
+    asks for. Whatever else the file holds, or where its offsets point, nothing is raised but what
+    reading `data` raises itself.
+
+    Parameters
+    ----------
+    data : Bytes
+        The file: TIFF of either byte order (most raws), CR3, RAF, MRW, or a JPEG in front.
+
+    Returns
+    -------
+    Carried
+        The values little-endian; empty for a file of another kind.
+    """
+    found = _Found()
+    for part in parts(data):
+        if part.holds is Holds.ALL:
+            found.take_file(part.data)
+        elif part.holds is Holds.EXIF:
+            found.take(found.exif, part.data, first_directory(part.data), EXIF)
+        elif part.holds is Holds.GPS:
+            found.take(found.gps, part.data, first_directory(part.data), GPS)
+        elif part.holds is Holds.XMP:
+            found.xmp = found.xmp or part.data[:]
+        else:
+            found.maker_notes = True
+    return Carried(
+        image=found.image,
+        exif=found.exif,
+        gps=found.gps,
+        xmp=found.xmp if found.xmp and len(found.xmp) <= LARGEST_PACKET else None,
+        iptc=found.iptc,
+        maker_notes=found.maker_notes or is_ciff(data),
+        raw=found.raw,
+    )
+
+
+class _Found:
+    """Tags as they are found; what was found first stays."""
+
+    def __init__(self) -> None:
+        self.image: dict[int, Field] = {}
+        self.exif: dict[int, Field] = {}
+        self.gps: dict[int, Field] = {}
+        self.raw: dict[int, Field] = {}
+        self.xmp: bytes | None = None
+        self.iptc: bytes | None = None
+        self.maker_notes = False
+
+    def take_file(self, data: Bytes) -> None:
+        """Take all of a TIFF."""
+        order = byte_order(data)
+        if order is None:
+            return
+        first = first_directory(data)
+        exif = child(data, order, first.get(_EXIF_IFD))
+        self.take(self.image, data, first, IMAGE)
+        # Some cameras keep the exposure in the first directory, as TIFF/EP had it.
+        self.take(self.exif, data, exif, EXIF)
+        self.take(self.exif, data, first, EXIF)
+        self.take(self.gps, data, child(data, order, first.get(_GPS_IFD)), GPS)
+        if _DNG_VERSION in first:
+            self.take(self.image, data, first, DNG_NAMES | DNG_COLOUR)
+            _drop_wrong_maps(self.image)
+            self.take(self.raw, data, _raw_directory(data, order), DNG_RAW)
+        self.xmp = self.xmp or _packet(data, first, _XMP, LARGEST_PACKET)
+        iptc = _packet(data, first, _IPTC, _LARGEST_IPTC)
+        if self.iptc is None and iptc and iptc[0] == _IPTC_MARK:
+            self.iptc = iptc
+        notes = _MAKER_NOTES in exif or _MAKER_NOTES in first or _DNG_PRIVATE_DATA in first
+        self.maker_notes = self.maker_notes or notes
+
+    def take(
+        self, into: dict[int, Field], data: Bytes, directory: Directory, specs: Mapping[int, Spec]
+    ) -> None:
+        """Take the tags of a directory that are wanted and what they should be."""
+        order = byte_order(data) or "<"
+        for tag in specs.keys() & directory.keys() - into.keys():
+            value = value_of(data, order, directory[tag], LONGEST_OPCODES)
+            fitting = fit(specs[tag], turned_charset(tag, value, order)) if value else None
+            if fitting is not None:
+                into[tag] = fitting
+
+
+def _packet(data: Bytes, first: Directory, tag: int, largest: int) -> bytes | None:
+    """Bytes of a tag, whatever its type says they are."""
+    entry = first.get(tag)
+    # Value order "<" takes them as they lie in the file.
+    value = value_of(data, "<", entry, largest) if entry else None
+    return value[2] if value else None
+
+
+def _raw_directory(data: Bytes, order: str) -> Directory:
+    """Find the directory of a DNG's full-size mosaic."""
+    for directory in directories(data):
+        photometric = integers(data, order, directory.get(_PHOTOMETRIC))
+        if photometric == [_CFA] and integers(data, order, directory.get(_IMAGE_KIND)) in ([], [0]):
+            return directory
+    return {}
+
+
+def _drop_wrong_maps(image: dict[int, Field]) -> None:
+    """Take out the tables of a colour profile that are not as large as the profile says."""
+    for table, dims in MAPS.items():
+        if table in image:
+            size = struct.unpack("<3I", image[dims][2]) if dims in image else (0,)
+            if image[table][1] != 3 * math.prod(size):
+                del image[table]
+    for dims in set(MAPS.values()):
+        if not any(MAPS[table] == dims for table in MAPS.keys() & image.keys()):
+            image.pop(dims, None)

@@ -10,7 +10,8 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError
-from ledcli.photo.carried import Carried
+from ledcli.photo.bytesource import FileBytes
+from ledcli.photo.carried import Carried, read_carried
 from ledcli.photo.cfa import Phase, normalise, offsets
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.exif import Exif, read_exif_opened
@@ -151,7 +152,17 @@ def read_raw(path: Path) -> RawPhoto:
             bits=int(white.max()).bit_length(),
             crop=_crop(raw, mosaic.shape),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
+            carried=_carried(path),
         )
+
+
+def _carried(path: Path) -> Carried:
+    try:
+        with FileBytes(path) as data:
+            return read_carried(data)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise RawError(f"{path}: cannot be read: {why}") from None
 
 
 def _pattern(path: Path, raw: rawpy.RawPy) -> tuple[list[int], Phase]:
