@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.photo.cfa import offsets
+from ledcli.photo.cfa import Phase, offsets
 from ledcli.photo.colour import put_colour
 from ledcli.photo.exifwrite import put_shot
 from ledcli.photo.levels import WHITE, output_black, quantise
@@ -79,14 +79,14 @@ def dng_bytes(
         raise ValueError(f"pixels of {x.shape} for a mosaic of {photo.mosaic.shape}")
     if compression not in COMPRESSIONS:
         raise ValueError(f"{compression!r} is not one of {', '.join(COMPRESSIONS)}")
-    black = output_black(photo, x, headroom)
     if linear:
-        # One level: demosaicing mixes the two greens.
-        black[:] = black.max()
-        samples = demosaic(photo, x, int(black[0]), headroom)
+        samples = demosaic(photo, x, headroom)
+        raw = _colours(samples)
     else:
+        black = output_black(photo, x, headroom)
         samples = quantise(x, photo.phase, black, headroom=headroom)
-    raw = _raw_picture(photo, black, samples)
+        raw = _mosaic(samples, photo.phase, black)
+    _put_frame(raw, photo)
     _put_samples(raw, samples, compression)
     shown = preview_rgb(photo, x)
     root = _first(photo, thumbnail(shown), software)
@@ -136,27 +136,32 @@ def _preview(
     return ifd
 
 
-def _raw_picture(
-    photo: RawPhoto, black: NDArray[np.int64], samples: NDArray[np.uint16]
-) -> Directory:
-    """Make the raw directory but for the samples: form, levels, active area and crop."""
+def _mosaic(samples: NDArray[np.uint16], phase: Phase, black: NDArray[np.int64]) -> Directory:
+    """Make the directory of a mosaic but for the samples: pattern and levels."""
     ifd = Directory()
-    height, width = samples.shape[:2]
-    if samples.ndim == 3:
-        _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_LINEAR_RAW)
-        ifd.integers(50713, Kind.SHORT, (1, 1))
-        ifd.integers(50714, Kind.LONG, [int(level) for level in black[:3]])
-        ifd.integers(50717, Kind.LONG, (WHITE, WHITE, WHITE))
-    else:
-        _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_CFA)
-        ifd.integers(33421, Kind.SHORT, (2, 2))
-        ifd.integers(33422, Kind.BYTE, [CFA_COLOURS[letter] for letter in photo.phase])
-        ifd.integers(50710, Kind.BYTE, (0, 1, 2))
-        ifd.integers(50711, Kind.SHORT, 1)
-        cell = dict(zip(offsets(photo.phase), black, strict=True))
-        ifd.integers(50713, Kind.SHORT, (2, 2))
-        ifd.integers(50714, Kind.LONG, [int(cell[at]) for at in ((0, 0), (0, 1), (1, 0), (1, 1))])
-        ifd.integers(50717, Kind.LONG, WHITE)
+    _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_CFA)
+    ifd.integers(33421, Kind.SHORT, (2, 2))
+    ifd.integers(33422, Kind.BYTE, [CFA_COLOURS[letter] for letter in phase])
+    ifd.integers(50710, Kind.BYTE, (0, 1, 2))
+    ifd.integers(50711, Kind.SHORT, 1)
+    cell = dict(zip(offsets(phase), black, strict=True))
+    ifd.integers(50713, Kind.SHORT, (2, 2))
+    ifd.integers(50714, Kind.LONG, [int(cell[at]) for at in ((0, 0), (0, 1), (1, 0), (1, 1))])
+    ifd.integers(50717, Kind.LONG, WHITE)
+    return ifd
+
+
+def _colours(samples: NDArray[np.uint16]) -> Directory:
+    """Make the directory of a demosaiced picture but for the samples."""
+    ifd = Directory()
+    _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_LINEAR_RAW)
+    ifd.integers(50717, Kind.LONG, (WHITE, WHITE, WHITE))
+    return ifd
+
+
+def _put_frame(ifd: Directory, photo: RawPhoto) -> None:
+    """Put the shape of a pixel, the active area and the maker's crop."""
+    height, width = photo.mosaic.shape
     aspect = Fraction(photo.pixel_aspect).limit_denominator(10000)
     wide, high = (aspect, Fraction(1)) if aspect >= 1 else (Fraction(1), 1 / aspect)
     ifd.rationals(50718, [wide, high])
@@ -164,7 +169,6 @@ def _raw_picture(
     ifd.integers(50719, Kind.LONG, (left, top))
     ifd.integers(50720, Kind.LONG, (cols_shown, rows_shown))
     ifd.integers(50829, Kind.LONG, (0, 0, height, width))
-    return ifd
 
 
 def _put_samples(ifd: Directory, samples: NDArray[np.uint16], compression: str) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
 from ledcli.photo.colour import put_colour, shot_wb
-from ledcli.photo.levels import WHITE, quantise
+from ledcli.photo.levels import WHITE, output_black, quantise
 from ledcli.photo.libraw import quiet
 from ledcli.photo.raw import RawPhoto
 from ledcli.photo.tiff import Directory, Kind, serialise
@@ -18,13 +18,14 @@ CFA_COLOURS = {"R": 0, "G": 1, "B": 2}
 """DNG's numbers for them."""
 
 
-def demosaic(
-    photo: RawPhoto, x: NDArray[np.float32], black: int, headroom: float = 1.0
-) -> NDArray[np.uint16]:
+def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> NDArray[np.uint16]:
     """Demosaic with LibRaw (AHD), and nothing else: no balance, no colour change, no clipping.
 
     LibRaw gets the mosaic balanced, as edges are found where the colours agree, and the balance
     is taken out afterwards. Its gains are at most 1, so that nothing is cut off below white.
+    It also gets a pedestal. The result has none: with one in a demosaiced DNG, LibRaw shows it
+    too dark and darktable and RawTherapee in false colours (LibRaw 0.22, darktable 4.2,
+    RawTherapee 5.9).
 
     Parameters
     ----------
@@ -32,21 +33,20 @@ def demosaic(
         Gives everything but the pixels.
     x : float32 array (H, W)
         0 black.
-    black : int
-        DN of the result's black, in all colours.
     headroom : float
         The value of `x` that becomes 65,535 DN.
 
     Returns
     -------
     uint16 array (H, W, 3)
-        Camera RGB in DN; all of the mosaic, not turned.
+        Camera RGB, 0 black, 65,535 white; all of the mosaic, not turned.
 
     Raises
     ------
     OutputError
         `x` holds values that are not numbers, or LibRaw fails.
     """
+    black = int(output_black(photo, x, headroom).max())
     wb = shot_wb(photo)
     gains = wb / wb.max()
     mosaic = quantise(
@@ -56,13 +56,13 @@ def demosaic(
     for colour, gain in enumerate(gains):
         plane = rgb[..., colour]
         # 65,536 entries instead of two passes in floating point over the picture.
-        plane[...] = _without(gain, black)[plane]
+        plane[...] = _without(black, gain)[plane]
     return rgb
 
 
-def _without(gain: float, black: int) -> NDArray[np.uint16]:
-    """Table of 65,536 DN: a gain about black taken out."""
-    levels = black + (np.arange(WHITE + 1) - black) / gain
+def _without(black: int, gain: float) -> NDArray[np.uint16]:
+    """Make a table of 65,536 DN that takes out a pedestal and a gain."""
+    levels = (np.arange(WHITE + 1) - black) / (WHITE - black) / gain * WHITE
     return np.clip(np.rint(levels), 0, WHITE).astype(np.uint16)
 
 
