@@ -22,11 +22,13 @@ __all__ = ["Decoded", "Decoder"]
 LIMIT_S = 120.0
 LIMIT_S_PER_MB = 1.0
 """A drive of 1 MB a second is slow, not broken."""
+MOST_MB = 2048.0
+"""No raw is larger; what is gets no more time."""
 START_LIMIT_S = 120.0
 LAST_WORD_S = 1.0
 """What a process that ends is given to be gone."""
 MEMORY_BYTES = 6 << 30
-"""What LibRaw decodes is 2 GB at most; 60 MP take a quarter of this."""
+"""What LibRaw decodes is 2 GB at most; reading 60 MP takes 1 GB in all."""
 
 # What Python runs in the worker: with the parent's search path, and nothing from the folder that
 # the run happens to be in (-P).
@@ -34,8 +36,6 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ledcli.inference.worker import serve; serve()"
 )
-
-
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 """Threads that wait must not take the network's cores from it."""
 
@@ -104,15 +104,15 @@ class Decoder:
             except BaseException as error:
                 # Whatever it was: an answer that comes late must not pass for another file's.
                 self._drop(worker)
+                if not isinstance(error, EOFError | TimeoutError):
+                    raise
                 self._check_open()
                 if isinstance(error, TimeoutError):
                     raise RawError(
                         f"{path}: LibRaw did not come to an end with it in {limit:.0f} s: the "
                         "file is damaged, or its drive too slow"
                     ) from None
-                if isinstance(error, EOFError):
-                    raise _crashed(path, worker.ended_by) from None
-                raise
+                raise _crashed(path, worker.ended_by) from None
         if isinstance(answer, LedError):
             raise answer
         return cast(Decoded, answer)
@@ -243,6 +243,6 @@ def _crashed(path: Path, status: int | None) -> LedError:
 
 def _megabytes(path: Path) -> float:
     try:
-        return path.stat().st_size / 1e6
+        return min(path.stat().st_size / 1e6, MOST_MB)
     except OSError:
         return 0.0
