@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ledcli.errors import OutputError, UsageError
 from ledcli.inference.jobs import Job
+from ledcli.inference.manifest import STATE_FOLDER
 from ledcli.photo.inputs import FoundRaw
 
 SUFFIX_OF_FORMAT = {"dng": ".dng", "png": ".png", "tiff": ".tif"}
@@ -157,11 +158,11 @@ def plan(
 
 
 def folders_of(jobs: Sequence[Job]) -> Mapping[Path, list[Path]]:
-    """Return, for each root, the folders its outputs lie in."""
+    """Return, for each root, the folders a run writes into: its state's and those of outputs."""
     found: dict[Path, dict[Path, None]] = {}
     for job in jobs:
-        below = found.setdefault(job.root, {})
-        below.update(dict.fromkeys(path.parent for path in job.outputs.values()))
+        folders = found.setdefault(job.root, {job.root / STATE_FOLDER: None})
+        folders.update(dict.fromkeys(path.parent for path in job.outputs.values()))
     return {root: list(folders) for root, folders in found.items()}
 
 

@@ -62,9 +62,8 @@ def test_subfolders_are_kept_under_one_root(here):
         "raw/b.CR2": "denoised/b.dng",
     }
     assert {job.root for job in jobs} == {Path("denoised")}
-    assert folders_of(jobs) == {
-        Path("denoised"): [Path("denoised/1"), Path("denoised/2"), Path("denoised")]
-    }
+    folders = [Path("denoised", name) for name in (".led", "1", "2", "")]
+    assert folders_of(jobs) == {Path("denoised"): folders}
 
 
 def test_one_root_however_it_is_spelled(here):

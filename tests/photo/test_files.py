@@ -215,7 +215,7 @@ def test_every_refusal_of_the_system_says_what_to_do(tmp_path, monkeypatch, name
 
 
 def test_names_that_no_disk_takes(tmp_path):
-    with pytest.raises(OutputError, match="too long.*--name"):
+    with pytest.raises(OutputError, match=r"too long.*--name"):
         atomic_write(tmp_path / ("x" * 300), b"")
     with pytest.raises(OutputError, match="does not allow this name"):
         atomic_write(tmp_path / "a\0.dng", b"")
