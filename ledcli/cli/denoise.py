@@ -1,19 +1,39 @@
 """`led denoise`: clean raws."""
 
+from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledcli.cli.app import FAILED
+from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
-from ledcli.errors import OutputError, UsageError
+from ledcli.cli.signals import stoppable
+from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ledcli.inference.choice import Chooser
-    from ledcli.inference.folder import Job, Result
+    from ledcli.inference.jobs import Job, Result, Settings
+    from ledcli.inference.todo import Todo
+
+AUTO = "auto"
+STOPPING = "stopping: the photo at work is finished first; Ctrl-C once more stops at once"
+
+
+class Compression(StrEnum):
+    """How a DNG keeps its pixels."""
+
+    LJPEG = "ljpeg"
+    NONE = "none"
+
+
+class Highlights(StrEnum):
+    """What becomes of what the ratio brings past white."""
+
+    CLIP = "clip"
+    KEEP = "keep"
 
 
 def denoise(
@@ -21,8 +41,12 @@ def denoise(
         list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
     ],
     ratio: Annotated[
-        float | None,
-        typer.Option(help="Brighten by this factor; without it the photo keeps its brightness."),
+        str | None,
+        typer.Option(
+            metavar="FACTOR|auto",
+            help="Brighten by this factor, or by what each photo's histogram asks for; without it "
+            "the photo keeps its brightness.",
+        ),
     ] = None,
     exposure: Annotated[
         str | None,
@@ -34,16 +58,33 @@ def denoise(
     strength: Annotated[
         float, typer.Option(help="0 leaves the noise, 1 takes all of it.", min=0, max=1)
     ] = 1.0,
+    highlights: Annotated[
+        Highlights,
+        typer.Option(help="What the ratio brings past white: clip it, or keep it in the DNG."),
+    ] = Highlights.CLIP,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder.", show_default="'denoised' beside the input"),
     ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Output names: {stem}, {ext}, {name}, {suffix}, {folder} of the photo.",
+        ),
+    ] = "{stem}{ext}",
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format", help="dng, png or tiff; several: --format dng,png", show_default="dng"
         ),
     ] = None,
+    compression: Annotated[
+        Compression, typer.Option(help="Of the DNG: lossless JPEG, or none.")
+    ] = Compression.LJPEG,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Demosaic the DNG, for programs that prefer it.")
+    ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
     ] = False,
@@ -58,8 +99,11 @@ def denoise(
     tile: Annotated[
         int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Denoise photos that led wrote, too.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that are there already.")
+        bool, typer.Option("--overwrite", help="Make all results anew, whatever is there.")
     ] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -68,7 +112,8 @@ def denoise(
     """Clean raws to 16-bit DNG, PNG or TIFF.
 
     Each photo goes to the newest model that you tuned to its camera and that covers the ratio and
-    the ISO, else to the bundled one. The originals are never written to.
+    the ISO, else to the bundled one. The originals are never written to. Called again, it does
+    only what is missing or changed. Ctrl-C finishes the photo at work; a second one stops at once.
 
     Examples
     --------
@@ -83,52 +128,104 @@ def denoise(
     Every photo to the brightness of a long exposure::
 
         led denoise ./raw --exposure long.ARW
+
+    A mixed folder, each photo as bright as it should have been, lamps not burnt out::
+
+        led denoise ./raw --ratio auto --highlights keep
     """
     output = Output(json=json, quiet=quiet)
-    if ratio is not None and exposure is not None:
-        raise UsageError("--ratio and --exposure both say how much to brighten: give one of them")
+    settings = _settings(ratio, exposure, strength, highlights, compression, linear, again)
 
-    from ledcli.inference.folder import LARGEST_RATIO, Settings, existing, plan  # NumPy, torch
+    from ledcli.inference.naming import plan  # NumPy
     from ledcli.photo.inputs import find_raws
 
-    if ratio is not None and not 1 <= ratio <= LARGEST_RATIO:
-        raise UsageError(f"--ratio is a factor from 1 to {LARGEST_RATIO:g}, not {ratio:g}")
-    level = _exposure_level(exposure) if exposure is not None else None
-    settings = Settings(ratio=1.0 if ratio is None else ratio, exposure=level, strength=strength)
     chosen = [f.strip() for group in formats or ["dng"] for f in group.split(",")]
+    if linear and "dng" not in chosen:
+        raise UsageError("--linear is about the DNG: add --format dng, or leave it out")
     problems: list[UsageError] = []
     raws = find_raws(inputs, recursive=recursive, problem=problems.append)
-    jobs = plan(raws, chosen, out)
+    jobs = plan(raws, chosen, out, name)
     for problem in problems:
         output.error(problem)
-    there = existing(jobs)
-    if there and not overwrite:
-        raise OutputError(
-            f"{there[0]}{f' and {len(there) - 1} more' if len(there) > 1 else ''}: already there. "
-            "--overwrite replaces, --out chooses another folder"
-        )
+
+    from ledcli.inference.choice import Named, PerPhoto
+    from ledcli.inference.folder import Engine, decide, run
+
+    chooser = PerPhoto() if model is None else Named(model)
     if dry_run:
-        for job in jobs:
-            output.result(_planned(job), _line(job.source, job.outputs.values()))
+        for job, todo in zip(
+            jobs, decide(jobs, settings, chooser, overwrite=overwrite), strict=True
+        ):
+            _show_plan(output, job, todo)
         return
-
-    from ledcli.inference.folder import run
-
-    models, where = _models(model, device, precision, tile)
-    output.info(f"{len(jobs)} photo{'s' if len(jobs) > 1 else ''}, {where}")
-    failed = len(problems)
+    counts: Counter[str] = Counter(failed=len(problems))
     said = None
-    with output.progress(len(jobs), "denoising", "photos") as bar:
-        for result in run(models, jobs, settings):
+    with (
+        stoppable(lambda: output.info(STOPPING)) as stop,
+        output.progress(len(jobs), "denoising", "photos") as bar,
+    ):
+        for result in run(
+            jobs,
+            settings,
+            chooser,
+            engine=Engine(device, precision, tile),
+            overwrite=overwrite,
+            stop=stop,
+            say=output.info,
+        ):
             how = _how(result)
             if how and how != said:
                 output.info(how)
                 said = how
-            failed += _show(output, result)
+            _show(output, result)
+            counts[result.status] += 1
             bar.advance(note=result.source.name)
-    output.info(f"{len(jobs) + len(problems) - failed} done, {failed} failed")
-    if failed:
+        stopped = stop()
+    parts = [f"{counts['done']} done", f"{counts['skipped']} skipped", f"{counts['failed']} failed"]
+    output.info(", ".join(part for part in parts if part != "0 skipped"))
+    left = len(jobs) + len(problems) - counts.total()
+    if stopped and left:
+        output.hint(f"{left} not begun: the same command goes on")
+        raise typer.Exit(INTERRUPTED)
+    if counts["failed"]:
         raise typer.Exit(FAILED)
+
+
+def _settings(
+    ratio: str | None,
+    exposure: str | None,
+    strength: float,
+    highlights: Highlights,
+    compression: Compression,
+    linear: bool,
+    again: bool,
+) -> "Settings":
+    """Check the options that are numbers or words, and make the settings of them."""
+    from ledcli.inference.jobs import LARGEST_RATIO, Settings
+
+    if ratio is not None and exposure is not None:
+        raise UsageError("--ratio and --exposure both say how much to brighten: give one of them")
+    factor: float | None = 1.0
+    if ratio == AUTO:
+        factor = None
+    elif ratio is not None:
+        try:
+            factor = float(ratio)
+        except ValueError:
+            factor = 0.0
+        if not 1 <= factor <= LARGEST_RATIO:
+            raise UsageError(
+                f"--ratio is a factor from 1 to {LARGEST_RATIO:g} or auto, not {ratio}"
+            )
+    return Settings(
+        ratio=factor,
+        exposure=_exposure_level(exposure) if exposure is not None else None,
+        strength=strength,
+        highlights=highlights.value,
+        compression=compression.value,
+        linear=linear,
+        again=again,
+    )
 
 
 def _exposure_level(text: str) -> float:
@@ -149,27 +246,6 @@ def _exposure_level(text: str) -> float:
     return level
 
 
-def _models(
-    name: str | None, device: str, precision: str, tile: int | None
-) -> tuple["Chooser", str]:
-    """Return what chooses the model of each photo, and where they run, in words."""
-    from ledcli.inference.choice import Named, PerPhoto
-    from ledcli.inference.engine import Denoiser
-    from ledcli.inference.tiles import TILE
-    from ledcli.zoo.bundled import find_bundled
-    from ledcli.zoo.shelf import find_model, listed_name
-
-    side = TILE if tile is None else tile
-    if name is None:
-        find_bundled()  # if it is missing, that is one error and not one a photo
-        models = PerPhoto(device=device, precision=precision, tile=side)
-        return models, f"{models.device}, {models.precision}"
-    found = find_model(name)
-    denoiser = Denoiser(*found, device=device, precision=precision, tile=side)
-    named = Named(denoiser, listed_name(found), found.path.name)
-    return named, f"{denoiser.device}, {denoiser.precision}"
-
-
 def _how(result: "Result") -> str | None:
     """Say what denoised a photo; None where it came to nothing before."""
     choice = result.choice
@@ -179,20 +255,24 @@ def _how(result: "Result") -> str | None:
     return f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
 
 
-def _show(output: Output, result: "Result") -> bool:
-    """Report one photo; return whether it failed."""
+def _show(output: Output, result: "Result") -> None:
+    """Report one photo."""
     for warning in result.warnings:
         output.warn(warning)
+    record: dict[str, object] = {"file": result.source, "status": result.status}
     if result.error is not None:
         output.error(result.error)
         if output.json:
-            output.result({"file": result.source, "status": "failed", "error": str(result.error)})
-        return True
+            output.result({**record, "error": str(result.error)})
+        return
+    if result.why:
+        if output.json:
+            output.result({**record, "why": result.why, "outputs": result.outputs})
+        return
     choice, noise = result.choice, result.noise
     output.result(
         {
-            "file": result.source,
-            "status": "done",
+            **record,
             "outputs": result.outputs,
             "ratio": result.ratio,
             **(choice.record() if choice else {}),
@@ -201,14 +281,23 @@ def _show(output: Output, result: "Result") -> bool:
             "read_variance": noise.variance if noise else None,
             "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
         },
-        _line(result.source, result.outputs),
+        _line(result.source, result.outputs, result.ratio),
     )
-    return False
 
 
-def _planned(job: "Job") -> dict[str, object]:
-    return {"file": job.source, "status": "planned", "outputs": list(job.outputs.values())}
+def _show_plan(output: Output, job: "Job", todo: "Todo") -> None:
+    """Report what would become of a photo."""
+    if todo.error is not None:
+        output.error(todo.error)
+        return
+    outputs = [job.outputs[name] for name in todo.make]
+    status = "planned" if outputs else "skipped"
+    output.result(
+        {"file": job.source, "status": status, "why": todo.why, "outputs": outputs},
+        _line(job.source, outputs) if outputs else f"{printable(job.source)}: {todo.why}",
+    )
 
 
-def _line(source: Path, outputs: Iterable[Path]) -> str:
-    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}"
+def _line(source: Path, outputs: Iterable[Path], ratio: float | None = None) -> str:
+    brighter = f" (x {ratio:g})" if ratio is not None and ratio != 1 else ""
+    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}{brighter}"

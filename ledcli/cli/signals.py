@@ -9,10 +9,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def stoppable(asked_now: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM inside the block into a request that the work looks at.
 
-    Yields what tells whether a stop was asked for.
+    Parameters
+    ----------
+    asked_now : callable
+        Called when it comes.
+
+    Yields
+    ------
+    callable
+        Tells whether a stop was asked for.
     """
     asked = False
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -22,6 +30,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
         asked = True
         for each, handler in before.items():
             signal.signal(each, handler)
+        asked_now()
 
     for number in SIGNALS:
         signal.signal(number, ask)

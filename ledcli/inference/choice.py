@@ -1,21 +1,16 @@
-"""Which model denoises each photo of a run, and the denoisers that are kept ready for it."""
+"""Which model denoises each photo of a run. No torch."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ledcli.errors import ModelError
-from ledcli.inference.device import choose_device, choose_precision
-from ledcli.inference.engine import Denoiser
-from ledcli.inference.tiles import TILE, check_tile
 from ledcli.noise.lines import CameraNoise
 from ledcli.photo.exif import Exif
-from ledcli.zoo.modelfile import ModelSpec
-from ledcli.zoo.pick import is_camera, passed_over, pick_model
-
-KEPT = 2
-"""Denoisers that are held in memory at a time: photos of two cameras may well alternate."""
+from ledcli.zoo.bundled import FoundModel, find_bundled
+from ledcli.zoo.modelfile import ModelSpec, file_sha256, read_spec
+from ledcli.zoo.pick import Picked, is_camera, passed_over, pick_model
+from ledcli.zoo.shelf import find_model, listed_name
 
 
 @dataclass(frozen=True)
@@ -54,102 +49,116 @@ class Choice:
 
 
 class Chosen(NamedTuple):
-    """A denoiser for a photo; `warnings` are what choosing it brought to light."""
+    """A model file for a photo; `warnings` are what choosing it brought to light."""
 
-    denoiser: Denoiser
+    path: Path
     choice: Choice
     warnings: tuple[str, ...] = ()
 
 
 class Chooser(Protocol):
-    """Says what denoises a photo."""
+    """Says what denoises a photo.
+
+    Attributes
+    ----------
+    ratio_range : (float, float)
+        Of the ratios that some model covers: the bounds of a ratio that is inferred.
+    """
+
+    ratio_range: tuple[float, float]
 
     def choose(self, exif: Exif, ratio: float) -> Chosen:
         """Choose for a photo of these tags at this ratio; raises ModelError."""
 
+    def without(self, path: Path, error: ModelError) -> str:
+        """Pass a damaged model over from now on; return the warning, or raise the error."""
+
 
 class Named:
-    """One denoiser for every photo: of the model that the user named.
+    """One model for every photo: the one that the user named.
 
     Parameters
     ----------
-    denoiser
-        The one.
-    name, file : str
-        For the record, as in `Choice`; without them the model's own name, and no file.
+    name : str or Path
+        As `zoo.shelf.find_model` takes it.
+    branch : str, optional
+        The CSA set, instead of the one that the name stands for.
+
+    Raises
+    ------
+    ModelError
+        When there is none of that name, or it is damaged.
     """
 
-    def __init__(self, denoiser: Denoiser, name: str = "", file: str = "") -> None:
-        self.denoiser = denoiser
-        self.name, self.file = name or denoiser.name, file
+    def __init__(self, name: str | Path, branch: str | None = None) -> None:
+        found = find_model(name)
+        if branch is not None:
+            found = FoundModel(found.path, branch)
+        self.spec = read_spec(found.path)
+        self.ratio_range = self.spec.ratio_range
+        self._path = found.path
+        self._choice = Choice(
+            listed_name(found), found.path.name, found.branch, file_sha256(found.path), "named"
+        )
 
     def choose(self, exif: Exif, ratio: float) -> Chosen:
         """Choose the one, whatever the photo."""
-        reason, cameras = "named", self.denoiser.spec.cameras
+        choice, cameras = self._choice, self.spec.cameras
         if cameras and not is_camera(exif.camera, exif.make, cameras):
             reason = f"named, but tuned to another camera: {', '.join(cameras)}"
-        return Chosen(self.denoiser, _choice(self.denoiser, self.name, self.file, reason))
+            choice = Choice(choice.model, choice.file, choice.branch, choice.sha256, reason)
+        return Chosen(self._path, choice)
+
+    def without(self, path: Path, error: ModelError) -> str:
+        """Raise the error: there is no other."""
+        raise error
 
 
 class PerPhoto:
     """The best model at hand for each photo, as `zoo.pick.pick_model` has it.
 
-    A model is loaded when the first photo needs it. A tuned one that is damaged is passed over,
-    with a warning, for what else there is.
-
-    Parameters
-    ----------
-    device, precision, tile
-        As for `Denoiser`.
-
     Raises
     ------
-    UsageError
-        A device or precision that is not there, or a tile too small.
+    ModelError
+        When the bundled models are missing.
     """
 
-    def __init__(self, *, device: str = "auto", precision: str = "auto", tile: int = TILE) -> None:
-        check_tile(tile)
-        self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
-        self.tile = tile
-        self._ready: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
+    def __init__(self) -> None:
+        # If the bundled model is missing, that is one error and not one a photo.
+        self.ratio_range = read_spec(find_bundled().path).ratio_range
         self._bad: set[Path] = set()
-        self._warned: set[str] = set()
+        self._hashes: dict[Path, str] = {}
+        self._picked: dict[tuple[object, ...], Picked] = {}
 
     def choose(self, exif: Exif, ratio: float) -> Chosen:
-        """Choose by the photo's camera, ratio and ISO; each warning comes once in a run."""
-        warnings: list[str] = []
+        """Choose by the photo's camera, ratio and ISO."""
+        key = (exif.camera, exif.make, ratio, exif.iso)
+        lost: list[str] = []
         while True:
-            picked = pick_model(exif.camera, exif.make, ratio, exif.iso, without=self._bad)
+            picked = self._picked.get(key)
+            if picked is None:
+                picked = pick_model(exif.camera, exif.make, ratio, exif.iso, without=self._bad)
+                self._picked[key] = picked
             try:
-                denoiser = self._denoiser(picked.path, picked.branch)
+                sha256 = self._sha256(picked.path)
                 break
             except ModelError as error:
-                if not picked.tuned:
-                    raise
-                # Its header was good. Without it, there is one tuned model less to pick.
-                self._bad.add(picked.path)
-                warnings.append(passed_over(error))
-        new = [w for w in [*warnings, *picked.warnings] if w not in self._warned]
-        self._warned.update(new)
-        choice = _choice(denoiser, picked.name, picked.path.name, picked.reason)
-        return Chosen(denoiser, choice, tuple(new))
+                lost.append(self.without(picked.path, error))
+        choice = Choice(picked.name, picked.path.name, picked.branch, sha256, picked.reason)
+        return Chosen(picked.path, choice, (*lost, *picked.warnings))
 
-    def _denoiser(self, path: Path, branch: str) -> Denoiser:
-        key = (path, branch)
-        if key not in self._ready:
-            while len(self._ready) >= KEPT:
-                self._ready.popitem(last=False)
-            self._ready[key] = Denoiser(
-                path,
-                branch,
-                device=str(self.device),
-                precision=self.precision,
-                tile=self.tile,
-            )
-        self._ready.move_to_end(key)
-        return self._ready[key]
+    def without(self, path: Path, error: ModelError) -> str:
+        """Pass a tuned model over for what else there is; its header was good, its tensors not."""
+        if not any(picked.path == path and picked.tuned for picked in self._picked.values()):
+            raise error
+        self._bad.add(path)
+        self._picked.clear()
+        return passed_over(error)
+
+    def _sha256(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = file_sha256(path)
+        return self._hashes[path]
 
 
 def camera_noise(spec: ModelSpec, exif: Exif) -> CameraNoise | None:
@@ -162,7 +171,3 @@ def camera_noise(spec: ModelSpec, exif: Exif) -> CameraNoise | None:
     if spec.cameras and not is_camera(exif.camera, exif.make, spec.cameras):
         return None
     return spec.noise_lines.at(exif.iso)
-
-
-def _choice(denoiser: Denoiser, name: str, file: str, reason: str) -> Choice:
-    return Choice(name, file, denoiser.branch, denoiser.sha256, reason)

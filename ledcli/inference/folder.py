@@ -1,247 +1,272 @@
-"""The run: where the results go, and every photo on its way through."""
+"""The run over a folder: what is to be done, under the folder's lock, and what came of it."""
 
+from __future__ import annotations
+
+import contextlib
+import errno
 import os
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from ledcli import __version__
-from ledcli.errors import LedError, MetadataError, OutputError, UsageError
-from ledcli.inference.choice import Choice, Chooser, Named, camera_noise
-from ledcli.inference.engine import Denoiser
-from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.photo.cfa import pack, unpack
-from ledcli.photo.dng import dng_bytes
-from ledcli.photo.exif import require_exposure_level
-from ledcli.photo.files import atomic_write
-from ledcli.photo.inputs import FoundRaw
-from ledcli.photo.raw import RawPhoto, read_raw
-from ledcli.photo.render import png_bytes, render_rgb16, tiff_bytes
-from ledcli.zoo.pick import covers
+from ledcli.errors import OutputError
+from ledcli.inference.choice import Chooser
+from ledcli.inference.jobs import Job, Result, Settings
+from ledcli.inference.lock import folder_locks
+from ledcli.inference.manifest import Manifest, Stamp
+from ledcli.inference.naming import folders_of
+from ledcli.inference.space import check_space
+from ledcli.inference.todo import Todo, what_to_do
+from ledcli.photo.exif import Exif
+from ledcli.photo.files import atomic_write, make_folder, remove_leftovers
 
-SUFFIX_OF_FORMAT = {"dng": ".dng", "png": ".png", "tiff": ".tif"}
-LARGEST_RATIO = 10_000.0
-"""Thirteen stops: beyond, a typing error is likelier than a photo."""
-SOFTWARE = f"led {__version__}"
+if TYPE_CHECKING:
+    from ledcli.inference.steps import Clean
+    from ledcli.photo.makernotes import MakerNotes
 
-
-@dataclass(frozen=True)
-class Job:
-    """One photo: where it is and, by format, where its results go."""
-
-    source: Path
-    outputs: Mapping[str, Path]
+HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
+"""Errors of a disk that would meet every photo to come."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is done to every photo.
+class Engine(NamedTuple):
+    """Where and how the network runs; see `inference.ready.Ready`."""
 
-    Attributes
-    ----------
-    ratio : float
-        Digital gain, unless ``exposure`` is given.
-    exposure : float or None
-        Exposure level (ISO x seconds) to bring every photo to.
-    strength : float
-        0 leaves the input as it is (times the ratio), 1 denoises fully.
-    """
-
-    ratio: float = 1.0
-    exposure: float | None = None
-    strength: float = 1.0
-
-    def ratio_of(self, photo: RawPhoto) -> float:
-        """Return the photo's ratio; raises MetadataError when a tag is missing or nonsense."""
-        if self.exposure is None:
-            return self.ratio
-        ratio = self.exposure / require_exposure_level(photo.path, photo.exif)
-        if ratio > LARGEST_RATIO:
-            raise MetadataError(
-                f"{photo.path}: its ISO and exposure time ask for a ratio of {ratio:.3g}: "
-                "check them, or give --ratio"
-            )
-        # A brighter photo is not darkened: its clipped highlights would come out tinted.
-        return max(ratio, 1.0)
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
 
 
-@dataclass
-class Result:
-    """What became of one photo; ``error`` is None when all went well. Times are in seconds.
-
-    ``noise_from`` says where ``noise`` comes from: ``lines`` (the model's own, over ISO) or
-    ``blind`` (estimated from the photo).
-    """
-
-    source: Path
-    outputs: list[Path] = field(default_factory=list)
-    error: Exception | None = None
-    warnings: list[str] = field(default_factory=list)
-    ratio: float | None = None
-    choice: Choice | None = None
-    noise: NoiseLine | None = None
-    noise_from: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-def plan(raws: Sequence[FoundRaw], formats: Sequence[str], out: Path | None = None) -> list[Job]:
-    """Name the results of every photo, so that no two share a name and none is a source.
+def decide(
+    jobs: Sequence[Job], settings: Settings, chooser: Chooser, *, overwrite: bool = False
+) -> list[Todo]:
+    """Find out what is left to do for each photo; reads manifests, looks at files, loads nothing.
 
     Parameters
     ----------
-    raws : sequence of FoundRaw
-        From `find_raws`.
-    formats : sequence of str
-        Of ``dng``, ``png``, ``tiff``.
-    out : Path, optional
-        Output folder, instead of the one beside each input.
+    jobs : sequence of Job
+        From `plan`.
+    settings, chooser
+        As for `run`.
+    overwrite : bool
+        Make all.
+    """
+    with _manifests(jobs) as manifests:
+        return _decide(jobs, manifests, settings, chooser, overwrite)
+
+
+def run(
+    jobs: Sequence[Job],
+    settings: Settings,
+    chooser: Chooser,
+    *,
+    engine: Engine = Engine(),  # noqa: B008  (immutable)
+    overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[Result]:
+    """Denoise what is missing or changed; a photo that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        From `plan`.
+    settings, chooser
+        What is done to every photo, and with which model.
+    engine : Engine
+    overwrite : bool
+        Make all, and replace what led did not write.
+    stop : callable
+        Asked between photos; once it says yes, what has begun is finished and no more is.
+    say : callable
+        Told what a person may want to know of the run as a whole.
+
+    Yields
+    ------
+    Result
+        One for each photo, in the order of the jobs; none for those that `stop` left out.
 
     Raises
     ------
-    UsageError
-        A format is not known.
     OutputError
-        A result would lie where a source is.
+        An output folder cannot be written to, or has too little room.
+    UsageError, ModelError
+        The engine or the model is not there.
     """
-    for name in formats:
-        if name not in SUFFIX_OF_FORMAT:
-            raise UsageError(f"no format '{name}': choose {', '.join(SUFFIX_OF_FORMAT)}")
-    wanted = [(out or raw.beside) / raw.below / raw.file.stem for raw in raws]
-    shared = Counter(map(_key, wanted))
-    sources = {_key(raw.file.resolve()) for raw in raws}
-    taken: set[str] = set()
-    jobs = []
-    for raw, base in zip(raws, wanted, strict=True):
-        # IMG_1.CR2 and IMG_1.NEF keep their full names: IMG_1.CR2.dng, IMG_1.NEF.dng.
-        base = base if shared[_key(base)] == 1 else base.with_name(raw.file.name)
-        name, again = base.name, 1
-        while _key(base.with_name(name)) in taken:
-            again += 1
-            name = f"{base.name}-{again}"
-        taken.add(_key(base.with_name(name)))
-        outputs = {f: base.with_name(name + SUFFIX_OF_FORMAT[f]) for f in formats}
-        for path in outputs.values():
-            if _key(path.resolve()) in sources:
-                raise OutputError(f"{path} is one of the photos: choose another folder with --out")
-        jobs.append(Job(raw.file, outputs))
-    return jobs
+    todos = decide(jobs, settings, chooser, overwrite=overwrite)
+    if not any(todo.make for todo in todos):
+        # Nothing to do: no lock to wait for, no network to load.
+        yield from map(_not_made, jobs, todos)
+        return
+
+    from ledcli.inference.decoder import Decoder
+
+    with contextlib.ExitStack() as held:
+        # Its imports overlap with torch's.
+        decoder = held.enter_context(Decoder())
+
+        from ledcli.inference.pipeline import pipeline
+        from ledcli.inference.ready import Ready
+
+        ready = Ready(**engine._asdict())
+        if not held.enter_context(folder_locks({job.root for job in jobs}, say, stop)):
+            return
+        for folders in folders_of(jobs).values():
+            for folder in folders:
+                remove_leftovers(folder)
+        manifests = held.enter_context(_manifests(jobs))
+        # Again: another run may have been at work until now.
+        todos = _decide(jobs, manifests, settings, chooser, overwrite)
+        to_make = [
+            replace(job, outputs={name: job.outputs[name] for name in todo.make})
+            for job, todo in zip(jobs, todos, strict=True)
+            if todo.make
+        ]
+        check_space(to_make, settings.compression)
+        of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
+        say(f"{len(to_make)}{of} photos, {ready.device}, {ready.precision}")
+        shelf = held.enter_context(_Shelf(manifests, settings, say))
+        made = pipeline(
+            to_make,
+            settings,
+            chooser,
+            ready,
+            decoder,
+            shelf.put,
+            lambda: stop() or shelf.broken is not None,
+        )
+        held.enter_context(contextlib.closing(made))
+        told: set[str] = set()
+        for job, todo in zip(jobs, todos, strict=True):
+            if not todo.make:
+                yield _not_made(job, todo)
+                continue
+            result = next(made, None)
+            if result is None and shelf.broken is None:
+                return
+            if result is None:
+                result = Result(job.source, error=OutputError(f"{job.source}: {shelf.broken}"))
+            result.outputs += todo.kept
+            # A model that is passed over is passed over for every photo.
+            result.warnings = [text for text in result.warnings if text not in told]
+            told.update(result.warnings)
+            yield result
 
 
-def _key(path: Path) -> str:
-    # Some file systems do not tell upper from lower case.
-    return str(path).casefold()
+class _Shelf:
+    """Puts the files of a photo where they belong, and writes down in the manifest that it did.
 
-
-def run(models: Denoiser | Chooser, jobs: Sequence[Job], settings: Settings) -> Iterator[Result]:
-    """Denoise photo after photo; a photo that fails is told of and does not stop the others.
-
-    Parameters
-    ----------
-    models : Denoiser or Chooser
-        One denoiser for all, or what chooses one for each photo (`inference.choice.PerPhoto`).
-    jobs, settings
-        From `plan`, and what is done to all of them.
+    Used by the writing thread alone.
     """
-    chooser = Named(models) if isinstance(models, Denoiser) else models
-    for job in jobs:
-        result = Result(job.source)
-        try:
-            _denoise(chooser, job, settings, result)
-        except LedError as error:
-            result.error = error
-        except MemoryError:
-            result.error = LedError(
-                f"{job.source}: needs more memory than there is: close other programs"
-            )
-        except Exception as error:
-            # The next photo must have its turn whatever this one ran into.
-            result.error = LedError(f"{job.source}: {type(error).__name__}: {error}")
-            result.error.__cause__ = error
-        yield result
+
+    def __init__(
+        self, manifests: Mapping[Path, Manifest], settings: Settings, say: Callable[[str], None]
+    ) -> None:
+        self.manifests = manifests
+        self.settings = settings
+        self.say = say
+        self.broken: str | None = None  # why no photo to come can be written
+        self._notes: MakerNotes | None = None
+        self._looked = False
+
+    def __enter__(self) -> _Shelf:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._notes is not None:
+            self._notes.close()
+
+    def put(self, job: Job, clean: Clean, source: Stamp, result: Result) -> None:
+        """Encode and write every format of a photo."""
+        from ledcli.inference.steps import encoded
+
+        exif = clean.photo.exif
+        photo = {
+            "make": exif.make,
+            "model": exif.model,
+            "iso": exif.iso,
+            "ratio": result.ratio,
+        }
+        choice = result.choice
+        made_with = _made_with(self.settings, choice.sha256, choice.branch) if choice else {}
+        manifest = self.manifests[job.root]
+        for name, path in job.outputs.items():
+
+            def before(written: os.stat_result, path: Path = path) -> None:
+                entry = manifest.new_entry(path, job.source, source, made_with, photo, written)
+                manifest.record(entry)
+
+            data = encoded(clean, name, self.settings)
+            finish = self._finish(clean, result) if name == "dng" else None
+            try:
+                make_folder(path.parent)
+                atomic_write(path, data, finish=finish, before=before)
+            except OutputError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno in HOPELESS:
+                    self.broken = f"not begun, as the disk failed ({cause.strerror})"
+                raise
+            result.outputs.append(path)
+
+    def _finish(self, clean: Clean, result: Result) -> Callable[[Path], None] | None:
+        """Return what adds the maker notes to a written DNG; None where there are none to add."""
+        if not clean.photo.carried.maker_notes:
+            return None
+        if not self._looked:
+            from ledcli.photo.makernotes import MakerNotes
+
+            self._looked, self._notes = True, MakerNotes.find()
+            if self._notes is None:
+                self.say("exiftool is not on the PATH: maker notes are not carried into the DNGs")
+        notes = self._notes
+        if notes is None:
+            return None
+
+        def copy(dng: Path) -> None:
+            warning = notes.copy(clean.photo.path, dng)
+            if warning:
+                result.warnings.append(warning)
+
+        return copy
 
 
-def _denoise(chooser: Chooser, job: Job, settings: Settings, result: Result) -> None:
-    clock = _Clock(result.seconds)
-    photo = read_raw(job.source)
-    result.ratio = settings.ratio_of(photo)
-    x = photo.normalised()
-    planes = pack(x, photo.phase)
-    clock.lap("decode")
-    denoiser, choice, warnings = chooser.choose(photo.exif, result.ratio)
-    result.choice = choice
-    result.warnings += [*warnings, *_warnings(denoiser, photo.path, result.ratio, settings)]
-    clock.lap("model")
-    own = camera_noise(denoiser.spec, photo.exif)
-    result.noise = own.line if own else estimate_noise(planes)
-    result.noise_from = "lines" if own else "blind"
-    clock.lap("estimate")
-    clean = denoiser.denoise(
-        planes,
-        result.ratio,
-        phase=photo.phase,
-        noise=own or result.noise,
-        strength=settings.strength,
-    )
-    clock.lap("network")
-    mosaic = unpack(clean, photo.phase, x.shape)
-    note = _note(choice, result, settings)
-    dng = dng_bytes(photo, mosaic, software=SOFTWARE, note=note)
-    for name, path in job.outputs.items():
-        _write(path, dng if name == "dng" else _rendered(name, dng, photo, note))
-        result.outputs.append(path)
-    clock.lap("encode")
+def _made_with(settings: Settings, sha256: str, branch: str) -> dict[str, object]:
+    """Return what decides an output, apart from the photo."""
+    return {**settings.record(), "model": sha256, "set": branch}
 
 
-def _warnings(denoiser: Denoiser, path: Path, ratio: float, settings: Settings) -> Iterator[str]:
-    lowest, highest = denoiser.spec.ratio_range
-    if not covers(denoiser.spec.ratio_range, ratio):
-        yield f"{path}: the model was trained for ratios {lowest:g} to {highest:g}, not {ratio:.3g}"
-    elif settings.exposure is not None and ratio == 1:
-        yield f"{path}: is as bright as the exposure asked for already: it keeps its brightness"
-
-
-def existing(jobs: Sequence[Job]) -> list[Path]:
-    """Return the results that are there already: of an earlier run, or somebody's photos."""
-    return [path for job in jobs for path in job.outputs.values() if os.path.lexists(path)]
-
-
-def _rendered(name: str, dng: bytes, photo: RawPhoto, note: Mapping[str, object]) -> bytes:
-    encode = {"png": png_bytes, "tiff": tiff_bytes}[name]
-    return encode(render_rgb16(dng), exif=photo.exif, software=SOFTWARE, note=note)
-
-
-def _write(path: Path, data: bytes) -> None:
+def _expected(
+    settings: Settings, chooser: Chooser, photo: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Return what a photo would be made with now, by what the manifest knows of it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{path.parent} cannot be made ({reason}): choose another folder with --out"
-        ) from error
-    atomic_write(path, data)
+        exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])  # type: ignore[arg-type]
+        choice = chooser.choose(exif, float(photo["ratio"])).choice  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return _made_with(settings, choice.sha256, choice.branch)
 
 
-def _note(choice: Choice, result: Result, settings: Settings) -> dict[str, object]:
-    return {
-        **choice.record(),
-        "noise": result.noise_from,
-        "ratio": result.ratio,
-        "strength": settings.strength,
-        "version": __version__,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _decide(
+    jobs: Sequence[Job],
+    manifests: Mapping[Path, Manifest],
+    settings: Settings,
+    chooser: Chooser,
+    overwrite: bool,
+) -> list[Todo]:
+    expected = partial(_expected, settings, chooser)
+    return [what_to_do(job, manifests[job.root], expected, overwrite) for job in jobs]
 
 
-class _Clock:
-    """Writes down how long each part took."""
+def _not_made(job: Job, todo: Todo) -> Result:
+    result = Result(job.source, list(todo.kept), error=todo.error)
+    if todo.error is None:
+        result.why = todo.why
+    return result
 
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds, self.before = seconds, time.perf_counter()
 
-    def lap(self, part: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part] = now - self.before
-        self.before = now
+@contextlib.contextmanager
+def _manifests(jobs: Sequence[Job]) -> Iterator[Mapping[Path, Manifest]]:
+    with contextlib.ExitStack() as opened:
+        yield {root: opened.enter_context(Manifest(root)) for root in {job.root for job in jobs}}

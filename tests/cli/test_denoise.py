@@ -1,5 +1,8 @@
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 
 import imagecodecs
 import numpy as np
@@ -17,6 +20,10 @@ from tests.shoot import SHARED, make_dark, make_raw, truncate
 
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def visible(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
 
 
 def denoise(*arguments):
@@ -68,8 +75,7 @@ def test_a_bad_file_is_one_line_and_does_not_stop_the_others(tmp_path, capsys):
     assert len(err.splitlines()) == 1
     assert "2.ARW" in err
     assert "Traceback" not in err
-    written = sorted(p.name for p in (tmp_path / "denoised").iterdir())
-    assert written == ["1.dng", "3.dng"]
+    assert visible(tmp_path / "denoised") == ["1.dng", "3.dng"]
     assert len(out.splitlines()) == 2
 
 
@@ -114,6 +120,11 @@ def test_exposure_without_the_tag_names_file_and_tag(tmp_path, capsys):
         ("--ratio", "0"),
         ("--ratio", "0.5"),
         ("--ratio", "nan"),
+        ("--ratio", "automatic"),
+        ("--compression", "zip"),
+        ("--highlights", "burn"),
+        ("--name", "{iso}{ext}"),
+        ("--linear", "--format", "png"),
         ("--strength", "1.5"),
         ("--format", "jpeg"),
         ("--device", "toaster"),
@@ -328,3 +339,93 @@ def test_what_was_done_is_recorded_in_the_dng(tmp_path):
     assert len(note["sha256"]) == 64
     assert float(note["ratio"]) == 3
     assert float(note["strength"]) == 0.5
+
+
+def results(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_run_again_it_says_what_it_skipped(tmp_path, capsys):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in ("1.ARW", "2.ARW"):
+        make_raw(folder / name)
+    assert denoise(folder) == 0
+    capsys.readouterr()
+    assert denoise(folder, "--json") == 0
+    assert [(r["status"], r["why"]) for r in results(capsys)] == [("skipped", "done already")] * 2
+    make_raw(folder / "3.ARW")
+    assert denoise(folder, "--dry-run", "--json") == 0
+    assert [r["status"] for r in results(capsys)] == ["skipped", "skipped", "planned"]
+    assert denoise(folder) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 and "3.ARW" in out
+    assert err.splitlines()[-1] == "1 done, 2 skipped, 0 failed"
+
+
+def test_names_by_template(tmp_path, capsys):
+    for name in ("IMG_1.CR2", "IMG_1.NEF", "IMG_2.NEF"):
+        make_raw(tmp_path / name)
+    options = ("--name", "{stem}-led{ext}", "--out", tmp_path / "o", "--format", "dng,tiff")
+    assert denoise(tmp_path, *options) == 0
+    written = visible(tmp_path / "o")
+    assert len(written) == 6
+    assert {"IMG_2-led.dng", "IMG_2-led.tif"} < set(written)
+    assert denoise(tmp_path, "--name", "{nonsense}{ext}") == 2
+    assert "{stem}" in capsys.readouterr().err
+
+
+def test_an_output_is_not_denoised_again_unless_asked(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW")
+    assert denoise(tmp_path / "a.ARW", "--quiet") == 0
+    result = tmp_path / "denoised" / "a.dng"
+    assert denoise(result, "--out", tmp_path / "o", "--quiet") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "already denoised by led" in line and "generic" in line and "--again" in line
+    assert denoise(result, "--out", tmp_path / "o", "--quiet", "--again") == 0
+
+
+def test_an_inferred_ratio_is_shown(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW", light=np.full((128, 160), 0.004))
+    assert denoise(tmp_path / "a.ARW", "--ratio", "auto") == 0
+    out, _ = capsys.readouterr()
+    ratio = float(read_note(tmp_path / "denoised" / "a.dng")["ratio"])
+    assert ratio > 5 and f"(x {ratio:g})" in out
+
+
+def start(*arguments):
+    words = [sys.executable, "-m", "ledcli", "denoise", *map(str, arguments)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_the_photo_at_work_and_the_next_run_goes_on(tmp_path, number):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for n in range(40):
+        make_raw(folder / f"{n:02}.ARW", shape=(512, 512), seed=n)
+    running = start(folder)
+    assert running.stdout.readline()
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in err and "the same command goes on" in err
+    written = visible(tmp_path / "denoised")
+    assert 1 <= len(written) == len(out.splitlines()) + 1 < 40
+    for name in written:
+        read_raw(tmp_path / "denoised" / name)
+    assert not [p for p in (tmp_path / "denoised").iterdir() if p.suffix == ".part"]
+
+
+def test_two_runs_on_one_folder_share_the_work(tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for n in range(8):
+        make_raw(folder / f"{n}.ARW", seed=n)
+    runs = [start(folder, "--json"), start(folder, "--json")]
+    both = [each.communicate(timeout=60) for each in runs]
+    assert [each.returncode for each in runs] == [0, 0]
+    records = [[json.loads(line)["status"] for line in out.splitlines()] for out, _ in both]
+    assert sorted(records) == [["done"] * 8, ["skipped"] * 8]
+    assert any("another led is at work" in err for _, err in both)
+    assert visible(tmp_path / "denoised") == [f"{n}.dng" for n in range(8)]

@@ -1,14 +1,17 @@
 import gc
 import json
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.inference import choice
+from ledcli.inference import choice, steps
 from ledcli.inference.choice import Named, PerPhoto, camera_noise
 from ledcli.inference.engine import Denoiser
+from ledcli.inference.ready import Ready
+from ledcli.inference.steps import Frame
 from ledcli.photo.exif import Exif
 from ledcli.zoo import bundled
 from ledcli.zoo.modelfile import file_sha256, read_spec
@@ -17,6 +20,7 @@ from tests.inference.models import noise_lines, write_model
 ONE = Exif(make="Led", model="Testcam One", iso=800.0)
 TWO = Exif(make="Led", model="Testcam Two", iso=800.0)
 OTHER = Exif(make="Sony", model="ILCE-7SM2", iso=800.0)
+READY = Ready(device="cpu", precision="float32")
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +41,20 @@ def tune(home, name, camera=ONE, **how):
     )
 
 
-def chooser(**how):
-    return PerPhoto(device="cpu", precision="float32", **how)
+def load(models, exif, ratio=100, ready=None):
+    """Choose and load, as a run does: a model that turns out damaged is passed over."""
+    frame = Frame(SimpleNamespace(exif=exif), None, None, 1.0)
+    warnings = []
+    denoiser, chosen = steps._model(frame, ratio, models, ready or READY, warnings)
+    return denoiser, chosen, warnings
 
 
 def test_each_photo_gets_its_model_and_the_choice_says_which(led_home):
     path = tune(led_home, "mine", training={"date": "2026-11-20"})
-    models = chooser()
-    denoiser, chosen, warnings = models.choose(ONE, 100)
+    models = PerPhoto()
+    denoiser, chosen, warnings = load(models, ONE)
     assert (chosen.model, chosen.file, chosen.branch) == ("mine", "mine.safetensors", "")
-    assert warnings == ()
+    assert warnings == []
     assert chosen.sha256 == denoiser.sha256 == file_sha256(path)
     assert chosen.reason == "tuned to Led Testcam One on 2026-11-20"
     assert models.choose(ONE, 1).choice.model == "generic"
@@ -69,34 +77,35 @@ def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
             alive.append(weakref.ref(self))
 
     alive = []
-    monkeypatch.setattr(choice, "Denoiser", Counted)
-    models = chooser()
+    monkeypatch.setattr("ledcli.inference.ready.Denoiser", Counted)
+    models, ready = PerPhoto(), Ready(device="cpu", precision="float32")
     for exif in (ONE, TWO, ONE, TWO, ONE):
-        models.choose(exif, 100)
+        load(models, exif, ready=ready)
     assert made == ["mine", "yours"]
-    models.choose(OTHER, 100)  # the one used longest ago makes room: yours
-    models.choose(ONE, 100)
+    load(models, OTHER, ready=ready)  # the one used longest ago makes room: yours
+    load(models, ONE, ready=ready)
     assert made == ["mine", "yours", "b"]
-    models.choose(TWO, 100)
+    load(models, TWO, ready=ready)
     assert made == ["mine", "yours", "b", "yours"]
     assert max(kept) <= 1  # never a third beside the new one
 
 
-def test_a_model_that_is_installed_meanwhile_is_used(led_home):
-    models = chooser()
+def test_a_model_that_is_installed_meanwhile_is_for_the_next_run(led_home):
+    models = PerPhoto()
     assert models.choose(ONE, 100).choice.model == "generic"
     tune(led_home, "mine")
-    assert models.choose(ONE, 100).choice.model == "mine"
+    assert models.choose(ONE, 100).choice.model == "generic"
+    assert PerPhoto().choose(ONE, 100).choice.model == "mine"
 
 
 def test_the_choice_has_the_name_of_the_shelf_not_of_the_header(led_home):
     tune(led_home, "mine").rename(led_home / "models" / "renamed.safetensors")
-    assert chooser().choose(ONE, 100).choice.model == "renamed"
+    assert PerPhoto().choose(ONE, 100).choice.model == "renamed"
 
 
 def test_a_photo_beyond_the_model_s_isos_goes_to_the_bundled_one(led_home):
     tune(led_home, "mine", noise_lines=noise_lines(isos=(6400.0,)))
-    models = chooser()
+    models = PerPhoto()
     low, near, unknown = (
         models.choose(Exif(make="Led", model="Testcam One", iso=iso), 100).choice
         for iso in (400.0, 12800.0, None)
@@ -116,22 +125,22 @@ def test_a_model_whose_weights_are_damaged_is_passed_over_and_told_of_once(led_h
     for name in ("mine", "newer"):
         spoil(tune(led_home, name, training={"date": f"2026-11-2{len(name)}"}))
     tune(led_home, "older", training={"date": "2026-11-01"})
-    models = chooser()
-    chosen = models.choose(ONE, 100)
-    assert chosen.choice.model == "older"
-    for warning, name in zip(chosen.warnings, ("newer", "mine"), strict=True):
+    models = PerPhoto()
+    _, chosen, warnings = load(models, ONE)
+    assert chosen.model == "older"
+    for warning, name in zip(warnings, ("newer", "mine"), strict=True):
         assert warning.startswith("an installed model is passed over: ") and "\n" not in warning
         assert f"{name}.safetensors" in warning and "not finite" in warning
-    again = models.choose(ONE, 100)
-    assert (again.choice.model, again.warnings) == ("older", ())
+    _, again, warnings = load(models, ONE)
+    assert (again.model, warnings) == ("older", [])
 
 
 def test_a_bundled_model_whose_weights_are_damaged_is_an_error(led_home):
     spoil(bundled.find_bundled().path)
-    models = chooser()
+    models = PerPhoto()
     for _ in range(2):
         with pytest.raises(ModelError, match=r"b\.safetensors.*not finite"):
-            models.choose(ONE, 100)
+            load(models, ONE)
 
 
 def test_a_model_that_vanishes_before_it_is_loaded_is_passed_over(led_home, monkeypatch):
@@ -144,44 +153,41 @@ def test_a_model_that_vanishes_before_it_is_loaded_is_passed_over(led_home, monk
         return picked
 
     monkeypatch.setattr(choice, "pick_model", slow_pick)
-    models = chooser()
-    chosen = models.choose(ONE, 100)
-    assert chosen.choice.model == "generic"
-    (warning,) = chosen.warnings
-    assert "no such model file" in warning
-    assert models.choose(ONE, 100).warnings == ()
+    models = PerPhoto()
+    _, chosen, warnings = load(models, ONE)
+    assert chosen.model == "generic"
+    (warning,) = warnings
+    assert "mine.safetensors" in warning
+    assert load(models, ONE)[2] == []
 
 
 def test_a_model_in_memory_outlives_its_file(led_home):
     path = tune(led_home, "mine")
-    models = chooser()
-    denoiser = models.choose(ONE, 100).denoiser
+    models = PerPhoto()
+    denoiser, _, _ = load(models, ONE)
     path.unlink()
-    assert models.choose(ONE, 100).choice.model == "generic"
-    assert denoiser.name == "mine"
+    again, chosen, _ = load(models, ONE)
+    assert again is denoiser and chosen.model == "mine"
 
 
-def test_a_damaged_model_is_told_of_once(led_home):
+def test_a_damaged_model_is_told_of(led_home):
     tune(led_home, "mine").write_bytes(b"nothing")
-    models = chooser()
-    (warning,) = models.choose(ONE, 100).warnings
+    (warning,) = PerPhoto().choose(ONE, 100).warnings
     assert "mine.safetensors" in warning
-    assert models.choose(ONE, 100).warnings == ()
-    assert models.choose(TWO, 100).warnings == ()
 
 
 @pytest.mark.parametrize("how", [{"device": "gpu"}, {"precision": "fp16"}, {"tile": 7}])
 def test_what_cannot_be_had_is_refused_before_the_first_photo(how):
     with pytest.raises(UsageError):
-        PerPhoto(**how)
+        Ready(**how)
 
 
 def test_a_named_model_serves_every_photo_and_says_so_when_it_is_another_camera_s(led_home):
     path = tune(led_home, "mine")
-    models = Named(Denoiser(path, "", device="cpu", precision="float32"))
+    models = Named(path)
     assert models.choose(ONE, 1).choice.reason == "named"
     chosen = models.choose(OTHER, 100).choice
-    assert (chosen.model, chosen.file) == ("mine", "")
+    assert (chosen.model, chosen.file) == ("mine", "mine.safetensors")
     assert "tuned to another camera: Led Testcam One" in chosen.reason
 
 

@@ -1,21 +1,27 @@
 import hashlib
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ledcli.errors import MetadataError, OutputError, RawError, UsageError
-from ledcli.inference.choice import PerPhoto
-from ledcli.inference.engine import Denoiser
-from ledcli.inference.folder import Settings, plan, run
+from ledcli.errors import LedError, MetadataError, OutputError, RawError
+from ledcli.inference.choice import Named, PerPhoto
+from ledcli.inference.folder import Engine, run
+from ledcli.inference.jobs import Settings, Status
+from ledcli.inference.naming import plan
+from ledcli.photo import files
 from ledcli.photo.inputs import find_raws
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
 from ledcli.zoo.modelfile import file_sha256
 from tests.inference.models import noise_lines, write_model
-from tests.photo.test_render import png_note
 from tests.shoot import make_raw
+
+ENGINE = Engine("cpu", "float32")
+
+
+def visible(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
 
 
 @pytest.fixture
@@ -24,197 +30,69 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def touch(*names):
-    for name in names:
-        path = Path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-
-def found(*inputs, **how):
-    return [str(raw.file) for raw in find_raws(inputs, **how)]
-
-
-def planned(*inputs, formats=("dng",), out=None, **how):
-    """Source: results, as text."""
-    jobs = plan(find_raws(inputs, **how), formats, out)
-    return {str(j.source): [str(p) for p in j.outputs.values()] for j in jobs}
-
-
-def test_a_folder_stands_for_the_raws_in_it(here):
-    touch("raw/b.CR2", "raw/a.nef", "raw/c.jpg", "raw/.d.CR2", "raw/sub/e.ARW", "raw/notes.txt")
-    assert found("raw") == ["raw/a.nef", "raw/b.CR2"]
-    assert found("./raw/") == ["raw/a.nef", "raw/b.CR2"]
-    assert found("raw", recursive=True) == ["raw/a.nef", "raw/b.CR2", "raw/sub/e.ARW"]
-
-
-def test_patterns_that_the_shell_left_alone(here):
-    touch("raw/a.CR2", "raw/b.CR2", "raw/c.NEF")
-    assert found("raw/*.CR2") == ["raw/a.CR2", "raw/b.CR2"]
-    assert found("*/c.*") == ["raw/c.NEF"]
-
-
-def test_a_file_is_taken_whatever_its_name_even_with_a_pattern_s_letters(here):
-    touch("IMG [1].CR2", "scan.data")
-    assert found("IMG [1].CR2", "scan.data") == ["IMG [1].CR2", "scan.data"]
-
-
-def test_no_raw_is_taken_twice(here):
-    touch("raw/a.CR2", "raw/b.CR2")
-    assert found("raw/b.CR2", "raw", "./raw/a.CR2") == ["raw/b.CR2", "raw/a.CR2"]
-    assert len(found("raw", str(here / "raw"))) == 2
-
-
-def test_what_led_wrote_is_no_input(here):
-    touch("raw/a.CR2", "raw/denoised/a.dng", "denoised/a.dng")
-    assert found("raw", recursive=True) == ["raw/a.CR2"]
-    assert found(".", recursive=True) == ["raw/a.CR2"]
-    assert found("denoised") == ["denoised/a.dng"]  # unless it is named
-
-
-@pytest.mark.parametrize("missing", ["nothing", "no/such/file.CR2", "*.CR2", ""])
-def test_what_is_not_there_is_an_error(here, missing):
-    with pytest.raises(UsageError):
-        find_raws([missing])
-
-
-def test_an_empty_folder_is_an_error_that_tells_of_recursive(here):
-    touch("raw/sub/a.CR2")
-    with pytest.raises(UsageError, match="--recursive"):
-        find_raws(["raw"])
-    (here / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"no raw files in this folder$"):
-        find_raws(["empty"], recursive=True)
-
-
-def test_results_lie_in_denoised_beside_the_input(here):
-    touch("shoot/raw/a.CR2", "b.NEF")
-    assert planned("shoot/raw") == {"shoot/raw/a.CR2": ["shoot/denoised/a.dng"]}
-    assert planned("shoot/raw/a.CR2") == {"shoot/raw/a.CR2": ["shoot/raw/denoised/a.dng"]}
-    assert planned("b.NEF") == {"b.NEF": ["denoised/b.dng"]}
-    # Beside the folder we are in would be out of sight.
-    assert planned(".") == {"b.NEF": ["denoised/b.dng"]}
-
-
-def test_another_folder_and_several_formats(here):
-    touch("raw/a.CR2")
-    results = planned("raw", formats=("dng", "png", "tiff"), out=Path("clean"))
-    assert results == {"raw/a.CR2": ["clean/a.dng", "clean/a.png", "clean/a.tif"]}
-
-
-def test_subfolders_are_kept(here):
-    touch("raw/1/a.CR2", "raw/2/a.CR2")
-    assert planned("raw", recursive=True) == {
-        "raw/1/a.CR2": ["denoised/1/a.dng"],
-        "raw/2/a.CR2": ["denoised/2/a.dng"],
-    }
-
-
-def all_different(results):
-    paths = [path.casefold() for outputs in results.values() for path in outputs]
-    return len(set(paths)) == len(paths)
-
-
-def test_no_two_photos_share_a_result(here):
-    touch("raw/a.CR2", "raw/a.NEF", "raw/A.ARW", "raw/b.CR2", "more/b.CR2", "raw/a.CR2.dng")
-    results = planned("raw", "more/b.CR2", out=Path("out"))
-    assert len(results) == 6 and all_different(results)
-    assert results["raw/a.NEF"] == ["out/a.NEF.dng"]
-    assert all(Path(name).stem in outputs[0] for name, outputs in results.items())
-
-
-def test_photos_of_one_name_from_two_folders(here):
-    touch("1/a.CR2", "2/a.CR2", "3/a.CR2")
-    results = planned("1/a.CR2", "2/a.CR2", "3/a.CR2", out=Path("out"))
-    assert all_different(results)
-
-
-@pytest.mark.parametrize("name", ["a.dng", "a.DNG"])
-def test_a_result_never_lies_on_a_source(here, name):
-    # a.dng is a.DNG where the file system does not tell them apart.
-    touch(f"raw/{name}")
-    with pytest.raises(OutputError, match="--out"):
-        planned("raw", out=Path("raw"))
-    with pytest.raises(OutputError, match="--out"):
-        planned(f"raw/{name}", out=here / "raw" / ".." / "raw")
-
-
-def test_a_result_never_lies_on_a_source_through_a_link(here):
-    touch("raw/a.dng")
-    (here / "link").symlink_to("raw", target_is_directory=True)
-    with pytest.raises(OutputError):
-        planned("raw", out=Path("link"))
-
-
-def test_an_unknown_format_is_refused(here):
-    touch("a.CR2")
-    with pytest.raises(UsageError, match="no format 'jpeg': choose dng, png, tiff"):
-        planned("a.CR2", formats=("jpeg",))
-
-
 @pytest.fixture(scope="module")
-def denoiser(tmp_path_factory):
-    path = write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-    return Denoiser(path, "a", device="cpu", precision="float32")
+def tiny(tmp_path_factory):
+    return Named(write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
 
 
-def run_all(denoiser, formats=("dng",), **settings):
-    return list(run(denoiser, plan(find_raws(["raw"]), formats), Settings(**settings)))
+def run_all(chooser, formats=("dng",), overwrite=False, **settings):
+    jobs = plan(find_raws(["raw"]), formats)
+    return list(run(jobs, Settings(**settings), chooser, engine=ENGINE, overwrite=overwrite))
 
 
-def test_a_bad_photo_does_not_stop_the_others_and_no_source_is_touched(here, denoiser):
+def test_a_bad_photo_does_not_stop_the_others_and_no_source_is_touched(here, tiny):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW")
     (here / "raw" / "b.ARW").write_bytes(b"no raw")
     make_raw(here / "raw" / "c.ARW", shape=(127, 161), phase="GBRG")
     before = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in (here / "raw").iterdir()}
-    first, bad, last = run_all(denoiser, ratio=2.0)
+    first, bad, last = run_all(tiny, ratio=2.0)
     assert first.error is None and last.error is None
     assert isinstance(bad.error, RawError) and bad.outputs == []
-    assert sorted(p.name for p in (here / "denoised").iterdir()) == ["a.dng", "c.dng"]
+    assert visible(here / "denoised") == ["a.dng", "c.dng"]
     after = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in (here / "raw").iterdir()}
     assert after == before
-    assert set(first.seconds) == {"decode", "model", "estimate", "network", "encode"}
+    assert set(first.seconds) == {"decode", "pack", "model", "network", "encode"}
     assert first.ratio == 2.0 and first.noise.gain > 0
     (path,) = last.outputs
     again = read_raw(path)
     assert again.mosaic.shape == (127, 161) and again.phase == "GBRG"
 
 
-def test_the_result_says_what_was_done(here, denoiser):
+def test_the_result_says_what_was_done(here, tiny):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW")
-    (result,) = run_all(denoiser, ratio=3.0, strength=0.5)
+    (result,) = run_all(tiny, ratio=3.0, strength=0.5)
     note = read_note(result.outputs[0])
-    assert note["model"] == "tiny/a" and note["sha256"] == denoiser.sha256
+    assert (note["model"], note["set"]) == ("tiny.safetensors", "a")
     assert float(note["ratio"]) == 3 and float(note["strength"]) == 0.5
 
 
-def test_without_denoising_the_dng_is_the_photo_times_the_ratio(here, denoiser):
+def test_without_denoising_the_dng_is_the_photo_times_the_ratio(here, tiny):
     (here / "raw").mkdir()
     light = np.linspace(0.01, 0.2, 160)[None, :].repeat(128, 0)
     make_raw(here / "raw" / "a.ARW", light=light, phase="BGGR")
-    (result,) = run_all(denoiser, ratio=4.0, strength=0.0)
+    (result,) = run_all(tiny, ratio=4.0, strength=0.0)
     source, out = read_raw(here / "raw" / "a.ARW"), read_raw(result.outputs[0])
     np.testing.assert_allclose(out.normalised(), source.normalised() * 4, atol=2e-5)
 
 
-def test_an_exposure_level_gives_each_photo_its_own_ratio(here, denoiser):
+def test_an_exposure_level_gives_each_photo_its_own_ratio(here, tiny):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW", iso=800, exposure_time=Fraction(1, 100))
     make_raw(here / "raw" / "b.ARW", iso=1600, exposure_time=Fraction(1, 50))
     make_raw(here / "raw" / "c.ARW", iso=None)
-    first, second, untagged = run_all(denoiser, exposure=80.0)
+    first, second, untagged = run_all(tiny, exposure=80.0)
     assert first.ratio == pytest.approx(10) and second.ratio == pytest.approx(2.5)
     assert isinstance(untagged.error, MetadataError)
     assert "c.ARW" in str(untagged.error) and "ISO" in str(untagged.error)
     assert not (here / "denoised" / "c.dng").exists()
 
 
-def test_every_format_is_written(here, denoiser):
+def test_every_format_is_written(here, tiny):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW")
-    (result,) = run_all(denoiser, formats=("dng", "png", "tiff"))
+    (result,) = run_all(tiny, formats=("dng", "png", "tiff"))
     assert result.error is None
     assert [p.name for p in result.outputs] == ["a.dng", "a.png", "a.tif"]
     assert all(p.stat().st_size > 1000 for p in result.outputs)
@@ -231,8 +109,7 @@ def tune(home, **how):
 
 
 def run_per_photo(**settings):
-    models = PerPhoto(device="cpu", precision="float32")
-    return list(run(models, plan(find_raws(["raw"]), ["dng"]), Settings(**settings)))
+    return run_all(PerPhoto(), **settings)
 
 
 def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here, led_home):
@@ -295,12 +172,175 @@ def test_a_damaged_tuned_model_is_passed_over_and_told_of_once(here, led_home):
     assert "mine.safetensors" in warning
 
 
-def test_every_format_carries_the_same_note(here, denoiser):
+def test_every_format_carries_the_same_note(here, tiny):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW")
-    (result,) = run_all(denoiser, formats=("dng", "png", "tiff"), ratio=2.0)
+    (result,) = run_all(tiny, formats=("dng", "png", "tiff"), ratio=2.0)
     dng, png, tiff = result.outputs
     note = read_note(dng)
-    assert note["choice"] == "named" and note["sha256"] == denoiser.sha256
+    assert note["choice"] == "named" and len(note["sha256"]) == 64
     assert read_note(tiff) == note
-    assert png_note(png.read_bytes()) == note
+    assert read_note(png) == note
+
+
+def statuses(results):
+    return [str(result.status) for result in results]
+
+
+def shoot(here, *names):
+    (here / "raw").mkdir(exist_ok=True)
+    for seed, name in enumerate(names):
+        make_raw(here / "raw" / name, seed=seed)
+
+
+def test_run_again_it_does_only_what_is_missing_or_changed(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW", "c.ARW")
+    assert statuses(run_all(tiny)) == ["done"] * 3
+    with monkeypatch.context() as patched:
+        patched.setattr("ledcli.inference.decoder.Decoder", None)  # nothing is even opened
+        again = run_all(tiny)
+    assert statuses(again) == ["skipped"] * 3
+    assert [r.outputs[0].name for r in again] == ["a.dng", "b.dng", "c.dng"]
+    (here / "denoised" / "b.dng").unlink()
+    make_raw(here / "raw" / "c.ARW", seed=9, shape=(130, 160))
+    assert statuses(run_all(tiny)) == ["skipped", "done", "done"]
+    assert read_raw(here / "denoised" / "c.dng").mosaic.shape == (130, 160)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"ratio": 3.0}, {"strength": 0.5}, {"compression": "none"}, {"linear": True}]
+)
+def test_other_settings_make_the_photo_again(here, tiny, changed):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    assert statuses(run_all(tiny, **changed)) == ["done"]
+    assert statuses(run_all(tiny, **changed)) == ["skipped"]
+
+
+def test_another_model_makes_the_photo_again(here, led_home):
+    shoot(here, "a.ARW", "b.ARW")
+    make_raw(here / "raw" / "b.ARW", model="Testcam Two")
+    assert statuses(run_per_photo(ratio=3.0)) == ["done"] * 2
+    tune(led_home)
+    assert statuses(run_per_photo(ratio=3.0)) == ["done", "skipped"]
+
+
+def test_a_format_that_is_asked_for_later_is_added_alone(here, tiny):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    before = (here / "denoised" / "a.dng").stat().st_mtime_ns
+    (result,) = run_all(tiny, formats=("dng", "png"))
+    assert sorted(p.name for p in result.outputs) == ["a.dng", "a.png"]
+    assert (here / "denoised" / "a.dng").stat().st_mtime_ns == before
+
+
+def test_what_somebody_edited_is_kept(here, tiny):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    dng = here / "denoised" / "a.dng"
+    dng.write_bytes(dng.read_bytes() + b"edited")
+    (kept,) = run_all(tiny)
+    assert kept.status == Status.SKIPPED and "kept" in kept.why
+    (refused,) = run_all(tiny, ratio=2.0)
+    assert isinstance(refused.error, OutputError) and "--overwrite" in str(refused.error)
+    assert dng.read_bytes().endswith(b"edited")
+    assert statuses(run_all(tiny, ratio=2.0, overwrite=True)) == ["done"]
+
+
+def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
+    shoot(here, *(f"{n}.ARW" for n in range(6)))
+    jobs, seen = plan(find_raws(["raw"]), ["dng"]), []
+    for result in run(jobs, Settings(), tiny, engine=ENGINE, stop=lambda: len(seen) >= 2):
+        seen.append(result)
+    assert 2 <= len(seen) < 6 and statuses(seen) == ["done"] * len(seen)
+    assert visible(here / "denoised") == [f"{n}.dng" for n in range(len(seen))]
+    assert statuses(run_all(tiny)) == ["skipped"] * len(seen) + ["done"] * (6 - len(seen))
+
+
+def test_leaving_in_the_middle_leaves_no_part_of_a_file(here, tiny):
+    shoot(here, *(f"{n}.ARW" for n in range(4)))
+    going = run(plan(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE)
+    next(going)
+    going.close()
+    assert statuses(run_all(tiny))[0] == "skipped"
+    assert visible(here / "denoised") == [f"{n}.dng" for n in range(4)]
+    assert not list((here / "denoised").glob(".led-*"))
+
+
+def test_a_full_disk_ends_the_run_and_is_told_of_each_photo(here, tiny, monkeypatch):
+    shoot(here, *(f"{n}.ARW" for n in range(5)))
+    synced = []
+
+    def full(number):
+        synced.append(number)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    results = run_all(tiny)
+    assert statuses(results) == ["failed"] * 5
+    assert "disk is full" in str(results[0].error)
+    assert "not begun" in str(results[-1].error) and "4.ARW" in str(results[-1].error)
+    assert len(synced) < 5
+    assert visible(here / "denoised") == []
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert statuses(run_all(tiny)) == ["done"] * 5
+
+
+def test_what_led_wrote_is_not_denoised_twice(here, tiny):
+    shoot(here, "a.ARW")
+    (first,) = run_all(tiny, ratio=2.0)
+    first.outputs[0].rename(here / "raw" / "b.dng")
+    results = run_all(tiny)
+    assert statuses(results) == ["done", "failed"]
+    assert "already denoised by led" in str(results[1].error)
+    assert "--again" in str(results[1].error)
+    assert statuses(run_all(tiny, again=True)) == ["skipped", "done"]
+
+
+def test_an_inferred_ratio_brings_a_dark_photo_to_the_brightness_of_a_light_one(here, tiny):
+    (here / "raw").mkdir()
+    light = np.linspace(0.05, 0.5, 512)[None, :].repeat(384, 0)
+    make_raw(here / "raw" / "dark.ARW", light=light / 30)
+    make_raw(here / "raw" / "light.ARW", light=light)
+    dark, normal = run_all(tiny, ratio=None)
+    assert dark.ratio == pytest.approx(30 * normal.ratio, rel=0.3)
+    assert read_note(dark.outputs[0])["ratio_from"] == "auto"
+    assert float(read_note(dark.outputs[0])["ratio"]) == dark.ratio
+
+
+def test_an_inferred_ratio_stays_in_the_model_s_range(here, led_home):
+    path = tune(led_home, ratio_range=(2.0, 4.0))
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW", light=np.full((128, 160), 0.001))
+    (result,) = run_all(Named(path), ratio=None)
+    assert result.ratio == 4.0
+
+
+def test_kept_highlights_open_as_bright_and_are_there_above_white(here, tiny):
+    (here / "raw").mkdir()
+    light = np.full((128, 160), 0.01)
+    light[32:96, 40:120] = 0.5
+    make_raw(here / "raw" / "a.ARW", light=light)
+    (clip,) = run_all(tiny, ratio=10.0)
+    clipped = read_raw(clip.outputs[0]).normalised()
+    assert clipped[64, 80] == pytest.approx(1)
+    (keep,) = run_all(tiny, ratio=10.0, highlights="keep")
+    kept = read_raw(keep.outputs[0]).normalised()
+    assert kept[60:68, 76:84].mean() / kept[4:28, 4:36].mean() == pytest.approx(50, rel=0.1)
+
+
+def test_an_unexpected_error_is_one_failed_photo(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW")
+    met = []
+
+    def broken(*given, **how):
+        met.append(1)
+        if len(met) == 1:
+            raise RuntimeError("out of luck")
+        return b"file"
+
+    monkeypatch.setattr("ledcli.inference.steps.encoded", broken)
+    first, second = run_all(tiny)
+    assert isinstance(first.error, LedError) and "RuntimeError: out of luck" in str(first.error)
+    assert second.status == Status.DONE

@@ -1,0 +1,51 @@
+"""The denoisers that a run keeps ready."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+from ledcli.inference.device import choose_device, choose_precision
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.tiles import TILE, check_tile
+
+KEPT = 2
+"""Denoisers that are held in memory at a time: photos of two cameras may well alternate."""
+
+
+class Ready:
+    """Loads a model when the first photo needs it, and keeps the latest.
+
+    Parameters
+    ----------
+    device, precision, tile
+        As for `Denoiser`; None is the default tile.
+
+    Raises
+    ------
+    UsageError
+        A device or precision that is not there, or a tile too small.
+    """
+
+    def __init__(
+        self, *, device: str = "auto", precision: str = "auto", tile: int | None = None
+    ) -> None:
+        self.tile = TILE if tile is None else tile
+        check_tile(self.tile)
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self._ready: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
+
+    def denoiser(self, path: Path, branch: str) -> Denoiser:
+        """Return the denoiser of a model file and one of its CSA sets; raises ModelError."""
+        key = (path, branch)
+        if key not in self._ready:
+            while len(self._ready) >= KEPT:
+                self._ready.popitem(last=False)
+            self._ready[key] = Denoiser(
+                path,
+                branch,
+                device=str(self.device),
+                precision=self.precision,
+                tile=self.tile,
+            )
+        self._ready.move_to_end(key)
+        return self._ready[key]

@@ -1,0 +1,210 @@
+"""One photo's way: its brightness, its model, the network, the files' bytes."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli import __version__
+from ledcli.errors import MetadataError, ModelError
+from ledcli.inference.choice import Choice, Chooser, camera_noise
+from ledcli.inference.decoder import Decoded
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.highlights import headroom_of, keep_highlights
+from ledcli.inference.jobs import LARGEST_RATIO, Result, Settings
+from ledcli.inference.ready import Ready
+from ledcli.noise.estimate import NoiseLine
+from ledcli.photo.cfa import pack, unpack
+from ledcli.photo.dng import dng_bytes
+from ledcli.photo.exif import require_exposure_level
+from ledcli.photo.raw import RawPhoto
+from ledcli.photo.render import png_bytes, render_rgb16, tiff_bytes
+from ledcli.photo.xmp import now
+from ledcli.zoo.pick import covers
+
+SOFTWARE = f"led {__version__}"
+Planes = NDArray[np.float32]
+
+
+@dataclass
+class Frame:
+    """A photo between decoding and network.
+
+    Attributes
+    ----------
+    planes : float32 array (4, h, w)
+        Normalised R, G1, B, G2, not gained.
+    noise : NoiseLine
+        The blind estimate.
+    gain : float
+        What a normally exposed photo would need; see inference/autoratio.py.
+    """
+
+    photo: RawPhoto
+    planes: Planes
+    noise: NoiseLine
+    gain: float
+
+
+@dataclass
+class Clean:
+    """A photo between network and disk.
+
+    Attributes
+    ----------
+    planes : float32 array (4, h, w)
+        Clean, times the ratio.
+    headroom : float
+        The brightest value that the DNG shall hold; white is 1.
+    note : mapping
+        What was done, for the record in the files.
+    """
+
+    photo: RawPhoto
+    planes: Planes
+    headroom: float
+    note: Mapping[str, object] = field(default_factory=dict)
+
+
+def framed(decoded: Decoded) -> Frame:
+    """Pack a decoded photo for the network."""
+    photo = decoded.photo
+    return Frame(photo, pack(photo.normalised(), photo.phase), decoded.noise, decoded.gain)
+
+
+def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
+    """Return a photo's ratio.
+
+    Parameters
+    ----------
+    frame, settings
+    bounds : (float, float)
+        Of an inferred ratio.
+
+    Raises
+    ------
+    MetadataError
+        An exposure is asked for, and a tag that it takes is missing or nonsense.
+    """
+    if settings.exposure is not None:
+        ratio = settings.exposure / require_exposure_level(frame.photo.path, frame.photo.exif)
+        if ratio > LARGEST_RATIO:
+            raise MetadataError(
+                f"{frame.photo.path}: its ISO and exposure time ask for a ratio of {ratio:.3g}: "
+                "check them, or give --ratio"
+            )
+        # A brighter photo is not darkened: its clipped highlights would come out tinted.
+        return max(ratio, 1.0)
+    if settings.ratio is None:
+        lowest, highest = bounds
+        # Two digits are more than a histogram tells, and read better in a record.
+        return min(max(float(f"{frame.gain:.2g}"), lowest, 1.0), highest)
+    return settings.ratio
+
+
+def denoised(
+    frame: Frame, settings: Settings, chooser: Chooser, ready: Ready, result: Result
+) -> Clean:
+    """Take a photo through the network; what was done is written into `result`."""
+    photo = frame.photo
+    ratio = result.ratio = ratio_of(frame, settings, chooser.ratio_range)
+    with timed(result, "model"):
+        denoiser, result.choice = _model(frame, ratio, chooser, ready, result.warnings)
+    result.warnings += _warnings(denoiser, photo, ratio, settings)
+    own = camera_noise(denoiser.spec, photo.exif)
+    result.noise, result.noise_from = (own.line, "lines") if own else (frame.noise, "blind")
+    with timed(result, "network"):
+        planes = denoiser.denoise(
+            frame.planes,
+            ratio,
+            phase=photo.phase,
+            noise=own or frame.noise,
+            strength=settings.strength,
+        )
+    headroom = 1.0
+    if settings.highlights == "keep":
+        planes = keep_highlights(planes, frame.planes, ratio)
+        headroom = min(headroom_of(planes), ratio)
+    return Clean(photo, planes, headroom, _note(result, settings))
+
+
+def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
+    """Make the bytes of a file.
+
+    Parameters
+    ----------
+    clean
+    name : str
+        The format: ``dng``, ``png`` or ``tiff``.
+    settings
+    """
+    photo, note = clean.photo, clean.note
+    x = unpack(clean.planes, photo.phase, photo.mosaic.shape)
+    if name == "dng":
+        return dng_bytes(
+            photo,
+            x,
+            software=SOFTWARE,
+            note=note,
+            compression=settings.compression,
+            linear=settings.linear,
+            headroom=clean.headroom,
+        )
+    encode = {"png": png_bytes, "tiff": tiff_bytes}[name]
+    plain = dng_bytes(photo, x, software=SOFTWARE, compression="none")
+    return encode(render_rgb16(plain), exif=photo.exif, software=SOFTWARE, note=note)
+
+
+@contextmanager
+def timed(result: Result, part: str) -> Iterator[None]:
+    """Add the seconds that a block takes to a part of a result's times."""
+    before = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent = time.perf_counter() - before
+        result.seconds[part] = result.seconds.get(part, 0.0) + spent
+
+
+def _model(
+    frame: Frame, ratio: float, chooser: Chooser, ready: Ready, warnings: list[str]
+) -> tuple[Denoiser, Choice]:
+    """Choose a photo's model and load it; a damaged one is passed over where there is another."""
+    while True:
+        chosen = chooser.choose(frame.photo.exif, ratio)
+        warnings += chosen.warnings
+        try:
+            return ready.denoiser(chosen.path, chosen.choice.branch), chosen.choice
+        except ModelError as error:
+            warnings.append(chooser.without(chosen.path, error))
+
+
+def _warnings(
+    denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings
+) -> Iterator[str]:
+    lowest, highest = denoiser.spec.ratio_range
+    if not covers(denoiser.spec.ratio_range, ratio):
+        yield (
+            f"{photo.path}: the model was trained for ratios {lowest:g} to {highest:g}, "
+            f"not {ratio:.3g}"
+        )
+    elif settings.exposure is not None and ratio == 1:
+        yield (
+            f"{photo.path}: is as bright as the exposure asked for already: it keeps its brightness"
+        )
+
+
+def _note(result: Result, settings: Settings) -> dict[str, object]:
+    return {
+        **(result.choice.record() if result.choice else {}),
+        "noise": result.noise_from,
+        "ratio": result.ratio,
+        "ratio_from": settings.ratio_from,
+        "strength": settings.strength,
+        "highlights": settings.highlights,
+        "version": __version__,
+        "when": now(),
+    }
