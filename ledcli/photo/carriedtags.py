@@ -1,6 +1,7 @@
 """Which tags go from a source to its result, and what their values may be."""
 
 import math
+import re
 import struct
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ LONGEST_OPCODES = 4 << 20
 _WHOLE = {Kind.BYTE: "B", Kind.SHORT: "H", Kind.LONG: "I"}
 _FRACTIONS = {Kind.RATIONAL: "I", Kind.SRATIONAL: "i"}
 _TEXT = (Kind.ASCII, Kind.BYTE)
+_DATE = re.compile(rb"\d{4}:(0[1-9]|1[0-2]):(0[1-9]|[12]\d|3[01]) ([01]\d|2[0-3]):[0-5]\d:[0-5]\d")
 _UNICODE = b"UNICODE\0"
 
 
@@ -34,6 +36,8 @@ class Spec(NamedTuple):
         Number of values.
     unknown : bool
         Whether 0/0, "not known", is an answer.
+    date : bool
+        Whether the text is a date and time.
     """
 
     name: str
@@ -41,10 +45,15 @@ class Spec(NamedTuple):
     least: int = 1
     most: int = 1
     unknown: bool = False
+    date: bool = False
 
 
 def _text(name: str, most: int = LONGEST_TEXT) -> Spec:
     return Spec(name, Kind.ASCII, 1, most)
+
+
+def _date(name: str) -> Spec:
+    return Spec(name, Kind.ASCII, 20, 20, date=True)
 
 
 def _short(name: str, most: int = 1) -> Spec:
@@ -71,7 +80,7 @@ IMAGE = {
     270: _text("ImageDescription"),
     271: _text("Make"),
     272: _text("Model"),
-    306: _text("DateTime", 20),
+    306: _date("DateTime"),
     315: _text("Artist"),
     18246: _short("Rating"),
     18249: _short("RatingPercent"),
@@ -86,6 +95,7 @@ IMAGE = {
 """Of the first directory, whatever the file (TIFF 6.0; Microsoft's XP tags)."""
 
 DNG_NAMES = {
+    37393: _long("ImageNumber"),
     50708: _text("UniqueCameraModel"),
     50709: _text("LocalizedCameraModel"),
     50735: _text("CameraSerialNumber"),
@@ -134,12 +144,11 @@ MAPS = {50938: 50937, 50939: 50937, 50982: 50981}
 
 DNG_RAW = {
     50733: _long("BayerGreenSplit"),
-    51008: _bytes("OpcodeList1", 4, LONGEST_OPCODES),
     51009: _bytes("OpcodeList2", 4, LONGEST_OPCODES),
     51022: _bytes("OpcodeList3", 4, LONGEST_OPCODES),
 }
-"""Of the directory of a DNG's raw picture: corrections of lens and sensor, which count pixels from
-the active area's first."""
+"""Of the directory of a DNG's raw picture: corrections of lens and sensor. These two lists count
+pixels from the active area's first, which is the result's first; OpcodeList1 counts otherwise."""
 
 EXIF = {
     33434: _fraction("ExposureTime"),
@@ -154,8 +163,8 @@ EXIF = {
     34868: _long("ISOSpeedLatitudeyyy"),
     34869: _long("ISOSpeedLatitudezzz"),
     36864: _bytes("ExifVersion", 4, 4),
-    36867: _text("DateTimeOriginal", 20),
-    36868: _text("DateTimeDigitized", 20),
+    36867: _date("DateTimeOriginal"),
+    36868: _date("DateTimeDigitized"),
     36880: _text("OffsetTime", 16),
     36881: _text("OffsetTimeOriginal", 16),
     36882: _text("OffsetTimeDigitized", 16),
@@ -295,6 +304,8 @@ def turned_charset(tag: int, field: Field, order: str) -> Field:
 
 def _fit_text(spec: Spec, kind: Kind, data: bytes) -> Field | None:
     if kind not in _TEXT:
+        return None
+    if spec.date and not _DATE.fullmatch(data.rstrip(b"\0")):
         return None
     ended = data if data.endswith(b"\0") else data + b"\0"
     return (Kind.ASCII, len(ended), ended) if len(ended) <= spec.most + 1 else None

@@ -12,7 +12,7 @@ from ledcli.photo.tiff import Directory, Kind, rational
 
 EXIF_IFD = 34665
 GPS_IFD = 34853
-_IPTC = 33723
+IPTC_TAG = 33723
 _ISO, _ISO_TYPE, _ISO_INDEX, _EXIF_VERSION, _GPS_VERSION = 34855, 34864, 34866, 36864, 0
 _RECOMMENDED_INDEX = 2
 """SensitivityType: the ISO is a recommended exposure index."""
@@ -62,7 +62,7 @@ def put_tags(root: Directory, exif: Exif, carried: Carried | None = None) -> Non
     if carried.iptc:
         # As LONGs, which is how readers look for it.
         padded = carried.iptc + bytes(-len(carried.iptc) % 4)
-        root.fields[_IPTC] = (Kind.LONG, len(padded) // 4, padded)
+        root.fields[IPTC_TAG] = (Kind.LONG, len(padded) // 4, padded)
 
 
 def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:

@@ -16,25 +16,25 @@ from PIL import ImageCms
 
 from ledcli.errors import OutputError
 from ledcli.photo.exif import Exif
-from ledcli.photo.exifwrite import exif_directory
+from ledcli.photo.exifwrite import EXIF_IFD, IPTC_TAG, put_tags
 from ledcli.photo.libraw import quiet
-from ledcli.photo.tags import date
+from ledcli.photo.raw import RawPhoto
 from ledcli.photo.tiff import Blob, Directory, Kind, serialise
-from ledcli.photo.xmp import XMP_TAG, xmp_packet
+from ledcli.photo.xmp import PNG_XMP, XMP_TAG, xmp_packet
 
 SRGB_GAMMA = (2.4, 12.92)
 """Power and slope of the sRGB curve, IEC 61966-2-1."""
-_EXIF_IFD = 34665
 _ICC_TAG = 34675
-_DEFLATE = 8
+_LZW = 5
 _HORIZONTAL = 2
 _STRIP_BYTES = 1 << 20
 _DOTS_PER_INCH = Fraction(300)
 _LEVEL = 1
 """Noise and fine gradients of 16 bits gain under 1 % from the slower levels."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_XMP = b"XML:com.adobe.xmp\0" + bytes(4)
-"""Keyword of the chunk; then: not compressed (two bytes), no language, no translated keyword."""
+_PLAIN_TEXT = bytes(5)
+"""Behind a text chunk's keyword: its end, not compressed (two bytes), no language, no translation
+of the keyword."""
 
 
 def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
@@ -74,7 +74,7 @@ def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
 def png_bytes(
     rgb: NDArray[np.uint16],
     *,
-    exif: Exif | None = None,
+    photo: RawPhoto | None = None,
     software: str | None = None,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
@@ -84,8 +84,8 @@ def png_bytes(
     ----------
     rgb : uint16 array (h, w, 3)
         sRGB, upright.
-    exif : Exif or None
-        Embedded as EXIF.
+    photo : RawPhoto or None
+        Its tags are embedded: EXIF, GPS, XMP.
     software : str or None
     note : mapping or None
         Of what was done, embedded as XMP.
@@ -105,10 +105,14 @@ def png_bytes(
         _chunk(b"IHDR", header),
         _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile())),
     ]
-    if exif is not None:
-        chunks.append(_chunk(b"eXIf", serialise(_about(exif, software))))
-    if note:
-        chunks.append(_chunk(b"iTXt", _PNG_XMP + xmp_packet(note)))
+    if photo is not None:
+        about = _about(photo, software)
+        # IPTC has no place in a PNG.
+        about.fields.pop(IPTC_TAG, None)
+        chunks.append(_chunk(b"eXIf", serialise(about)))
+    packet = _packet(photo, note)
+    if packet:
+        chunks.append(_chunk(b"iTXt", PNG_XMP.encode() + _PLAIN_TEXT + packet))
     chunks += [_chunk(b"IDAT", _deflate(lines.tobytes())), _chunk(b"IEND", b"")]
     return b"".join([_PNG_SIGNATURE, *chunks])
 
@@ -116,18 +120,20 @@ def png_bytes(
 def tiff_bytes(
     rgb: NDArray[np.uint16],
     *,
-    exif: Exif | None = None,
+    photo: RawPhoto | None = None,
     software: str | None = None,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
-    """Make a TIFF of 16 bits per channel, deflated, with the sRGB profile.
+    """Make a TIFF of 16 bits per channel with the sRGB profile.
+
+    Compressed by LZW, which TIFF 6.0 itself defines: readers that lack Deflate have it.
 
     Parameters
     ----------
     rgb : uint16 array (h, w, 3)
         sRGB, upright.
-    exif : Exif or None
-        Embedded as EXIF.
+    photo : RawPhoto or None
+        Its tags are embedded: EXIF, GPS, XMP, IPTC.
     software : str or None
     note : mapping or None
         Of what was done, embedded as XMP.
@@ -138,19 +144,20 @@ def tiff_bytes(
     """
     height, width, _ = rgb.shape
     rows = max(1, _STRIP_BYTES // (width * 6))
-    root = _about(exif or Exif(), software)
+    root = _about(photo, software)
     root.integers(256, Kind.LONG, width)
     root.integers(257, Kind.LONG, height)
     root.integers(258, Kind.SHORT, (16, 16, 16))
-    root.integers(259, Kind.SHORT, _DEFLATE)
+    root.integers(259, Kind.SHORT, _LZW)
     root.integers(262, Kind.SHORT, 2)
     root.integers(277, Kind.SHORT, 3)
     root.integers(278, Kind.LONG, rows)
     root.integers(284, Kind.SHORT, 1)
     root.integers(317, Kind.SHORT, _HORIZONTAL)
     root.raw(_ICC_TAG, Kind.UNDEFINED, srgb_profile())
-    if note:
-        root.raw(XMP_TAG, Kind.BYTE, xmp_packet(note))
+    packet = _packet(photo, note)
+    if packet:
+        root.raw(XMP_TAG, Kind.BYTE, packet)
     root.strips = [_strip(rgb[top : top + rows]) for top in range(0, height, rows)]
     return serialise(root)
 
@@ -165,10 +172,10 @@ def srgb_profile() -> bytes:
 
 
 def _strip(rows: NDArray[np.uint16]) -> Blob:
-    """Deflate rows of pixels as differences to the left neighbour."""
+    """Compress rows of pixels as differences to the left neighbour."""
     differences = rows.astype("<u2")
     differences[:, 1:] -= rows[:, :-1]
-    return _deflate(differences.tobytes())
+    return bytes(imagecodecs.lzw_encode(differences.tobytes()))
 
 
 def _deflate(data: bytes) -> bytes:
@@ -176,23 +183,24 @@ def _deflate(data: bytes) -> bytes:
     return bytes(imagecodecs.deflate_encode(data, level=_LEVEL))
 
 
-def _about(exif: Exif, software: str | None) -> Directory:
+def _packet(photo: RawPhoto | None, note: Mapping[str, object] | None) -> bytes | None:
+    """Make the XMP packet; None when there is nothing to say."""
+    base = photo.carried.xmp if photo else None
+    return xmp_packet(note or {}, base, upright=True) if note or base else None
+
+
+def _about(photo: RawPhoto | None, software: str | None) -> Directory:
     """Tags about the shot. The pixels are upright already, so the orientation is 1."""
     root = Directory()
-    root.text(271, exif.make)
-    root.text(272, exif.model)
+    put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else None)
     root.integers(274, Kind.SHORT, 1)
     root.text(305, software)
-    root.text(306, date(exif.datetime))
-    root.text(315, exif.artist)
-    root.text(33432, exif.copyright)
     for tag in (282, 283):
         root.rationals(tag, [_DOTS_PER_INCH])
     root.integers(296, Kind.SHORT, 2)
-    shot = exif_directory(exif)
+    (shot,) = root.children[EXIF_IFD]
     shot.raw(40960, Kind.UNDEFINED, b"0100")
     shot.integers(40961, Kind.SHORT, 1)
-    root.children[_EXIF_IFD] = [shot]
     return root
 
 

@@ -11,14 +11,11 @@ from PIL import Image, ImageCms
 
 from ledcli.errors import OutputError
 from ledcli.photo.dng import dng_bytes
-from ledcli.photo.exif import Exif
 from ledcli.photo.raw import read_raw
 from ledcli.photo.render import png_bytes, render_rgb16, srgb_profile, tiff_bytes
 from ledcli.photo.tiff import Directory, Kind, serialise
 from ledcli.photo.xmp import XMP_TAG, note_in
 from tests.shoot import make_raw
-
-EXIF = Exif(make="Led", model="Testcam", iso=800.0, exposure_time=1 / 60)
 
 
 @pytest.fixture
@@ -74,9 +71,9 @@ def test_what_libraw_cannot_open_is_an_output_error():
         render_rgb16(b"II*\0" + bytes(100))
 
 
-def test_a_png_has_16_bits_the_profile_and_the_tags():
+def test_a_png_has_16_bits_the_profile_and_the_tags(photo):
     rgb = _gradient()
-    png = png_bytes(rgb, exif=EXIF, software="led")
+    png = png_bytes(rgb, photo=photo, software="led")
     np.testing.assert_array_equal(imagecodecs.png_decode(png), rgb)
     assert png[24] == 16 and png[25] == 2
     chunks, at = {}, 8
@@ -91,9 +88,9 @@ def test_a_png_has_16_bits_the_profile_and_the_tags():
     assert str(tags["EXIF ExposureTime"]) == "1/60"
 
 
-def test_a_tiff_has_16_bits_the_profile_and_the_tags():
+def test_a_tiff_has_16_bits_the_profile_and_the_tags(photo):
     rgb = _gradient()
-    data = tiff_bytes(rgb, exif=EXIF, software="led")
+    data = tiff_bytes(rgb, photo=photo, software="led")
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         page = tif.pages[0]
         np.testing.assert_array_equal(page.asarray(), rgb)
@@ -103,7 +100,7 @@ def test_a_tiff_has_16_bits_the_profile_and_the_tags():
     assert len(data) < rgb.nbytes
     tags = exifread.process_file(io.BytesIO(data))
     assert str(tags["EXIF ISOSpeedRatings"]) == "800"
-    assert str(tags["Image Model"]) == "Testcam"
+    assert str(tags["Image Model"]) == "Testcam One"
 
 
 def test_both_carry_the_note_and_the_picture_is_the_same():
