@@ -95,10 +95,22 @@ def rawtherapee(path: Path, folder: Path) -> NDArray[np.uint8]:
     return _pixels(out)
 
 
-def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Mean of what two renderings differ by, of 255; they must have the same size."""
+def difference(one: NDArray[np.uint8], other: NDArray[np.uint8], border: int = 0) -> float:
+    """Mean of what two renderings differ by, of 255; they must have the same size.
+
+    Where a `border` is given, either may lack up to that many pixels at each edge.
+    """
+    if border:
+        size = [min(sides) for sides in zip(one.shape[:2], other.shape[:2], strict=True)]
+        assert np.abs(np.subtract(one.shape, other.shape)).max() <= 2 * border
+        one, other = (_middle(picture, *size) for picture in (one, other))
     assert one.shape == other.shape, f"rendered as {other.shape}, the source as {one.shape}"
     return float(np.abs(one.astype(np.int16) - other).mean())
+
+
+def _middle(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]
 
 
 def _run(words: Sequence[str], given: str = "", **environment: str) -> str:
@@ -126,7 +138,8 @@ def differing(
     return {
         name: (source[name], result.get(name))
         for name in names
-        if name in source and not _same(source[name], result.get(name))
+        # An empty text says nothing, and need not go along.
+        if source.get(name, "") != "" and not _same(source[name], result.get(name))
     }
 
 

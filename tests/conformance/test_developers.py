@@ -16,6 +16,8 @@ MOST = 1.0
 """Of 255, on the mean."""
 MOST_LINEAR = 2.0
 """A demosaiced DNG has LibRaw's demosaic, not the developer's own."""
+BORDER = 8
+"""Pixels at each edge of a mosaic that a developer may not show."""
 
 every = pytest.mark.parametrize("camera", CAMERAS, ids=str)
 some = pytest.mark.parametrize("camera", CAMERAS if ALL else FEW, ids=str)
@@ -44,7 +46,9 @@ def develop(tmp_path_factory):
 
 def off(develop, program, shoot, camera, form):
     source = develop(program, shoot.source(camera.name))
-    return judges.difference(source, develop(program, shoot.result(form, camera.name)))
+    result = develop(program, shoot.result(form, camera.name))
+    # What has a demosaic of its own may leave out the mosaic's edge, but not a linear one's.
+    return judges.difference(source, result, BORDER if form == "linear" else 0)
 
 
 def most(form):

@@ -35,7 +35,8 @@ def test_every_sample_is_the_source_s_scaled(shoot, camera, form):
         expected = black + factor * (source[here] - low)
         assert np.abs(mosaic[here] - expected).max() <= 0.51
         again = np.rint((mosaic[here] - black) / factor + low)
-        np.testing.assert_array_equal(again, source[here])
+        # A camera of 16 bits that has little black gives up a part of a level for the pedestal.
+        assert np.abs(again - source[here]).max() <= (0 if factor >= 1 else 1)
         assert black > 0
     np.testing.assert_allclose(factors, factors[0], rtol=1e-4)
 
