@@ -20,16 +20,16 @@ _LARGEST_ILLUMINANT = 24
 _PPM = 1_000_000
 _LARGEST_NUMBER = 100.0
 _MOST_STOPS = 20.0
-_LONGEST_TEXT = 1024
 _NUMBERS = {Kind.RATIONAL: "I", Kind.SRATIONAL: "i", Kind.FLOAT: "f"}
 
 # Colour, calibration and forward matrix: of the first, of the second illuminant.
 _MATRICES = ((50721, 50723, 50964), (50722, 50724, 50965))
 _ANALOG_BALANCE = 50727
-_SIGNATURES = (50931, 50932)
-_PROFILE_TEXTS = (50936, 50942)
-_STOPS_OFFSET, _BLACK_RENDER, _EMBED_POLICY, _TONE_CURVE = 51109, 51110, 50941, 50940
-_SHARPNESS, _RESPONSE_LIMIT = 50732, 50734
+_STOPS_OFFSET, _TONE_CURVE, _SECOND_MAP = 51109, 50940, 50939
+_SHARPNESS, _RESPONSE_LIMIT, _SHADOW_SCALE = 50732, 50734, 50739
+_PROFILE: tuple[int, ...] = (50931, 50932, 50934, 50936, 50937, 50938, _SECOND_MAP, 50941, 50942)
+_PROFILE += (50981, 50982, 51107, 51108, 51110)
+"""Names, signatures, tables of hues and looks, switches: `read_carried` has checked these."""
 
 
 def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
@@ -62,7 +62,8 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
     stops = float(own[0]) if own is not None and _is_stops(own) else 0.0
     stops += float(np.log2(headroom))
     root.rationals(BASELINE_EXPOSURE, [_millionths(stops)], signed=True)
-    _copy(root, theirs, _SHARPNESS, _positive(1))
+    for tag in (_SHARPNESS, _SHADOW_SCALE):
+        _copy(root, theirs, tag, _positive(1))
     _copy(root, theirs, _RESPONSE_LIMIT, _positive(1, most=1.0))
 
 
@@ -111,14 +112,11 @@ def _put_matrices(root: Directory, theirs: Fields) -> bool:
         root.fields.pop(50964, None)
         root.fields.pop(50965, None)
     _copy(root, theirs, _ANALOG_BALANCE, _positive(3))
-    for tag in (*_SIGNATURES, *_PROFILE_TEXTS):
-        _copy_text(root, theirs, tag)
+    for tag in _PROFILE:
+        if tag in theirs and (tag != _SECOND_MAP or len(sets) == 2):
+            root.fields[tag] = theirs[tag]
     _copy(root, theirs, _STOPS_OFFSET, _is_stops)
     _copy(root, theirs, _TONE_CURVE, _is_curve)
-    for tag, most in ((_BLACK_RENDER, 1), (_EMBED_POLICY, 3)):
-        field = theirs.get(tag)
-        if field and field[:2] == (Kind.LONG, 1) and int.from_bytes(field[2], "little") <= most:
-            root.fields[tag] = field
     return True
 
 
@@ -133,12 +131,6 @@ def _copy(
         return False
     root.fields[tag] = field
     return True
-
-
-def _copy_text(root: Directory, theirs: Fields, tag: int) -> None:
-    field = theirs.get(tag)
-    if field and field[0] in (Kind.ASCII, Kind.BYTE) and 0 < len(field[2]) <= _LONGEST_TEXT:
-        root.fields[tag] = field
 
 
 def _values(field: Field | None) -> NDArray[np.float64] | None:

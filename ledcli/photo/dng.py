@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.photo.carried import Fields
 from ledcli.photo.cfa import Phase, offsets
 from ledcli.photo.colour import put_colour
 from ledcli.photo.exifwrite import put_shot
@@ -33,6 +34,9 @@ _SRGB = 2
 """PreviewColorSpace."""
 _CENTRED = 1
 """YCbCrPositioning."""
+_OF_MOSAIC, _OF_COLOURS = (50733, 51009, 51022), (51022,)
+"""BayerGreenSplit and the opcodes of lens and sensor corrections (checked by `read_carried`).
+OpcodeList2 may count by the Bayer pattern, so that it is not for a demosaiced picture."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?")
 
 
@@ -81,11 +85,11 @@ def dng_bytes(
         raise ValueError(f"{compression!r} is not one of {', '.join(COMPRESSIONS)}")
     if linear:
         samples = demosaic(photo, x, headroom)
-        raw = _colours(samples)
+        raw = _colours(samples, photo.carried.raw)
     else:
         black = output_black(photo, x, headroom)
         samples = quantise(x, photo.phase, black, headroom=headroom)
-        raw = _mosaic(samples, photo.phase, black)
+        raw = _mosaic(samples, photo.phase, black, photo.carried.raw)
     _put_frame(raw, photo)
     _put_samples(raw, samples, compression)
     shown = preview_rgb(photo, x)
@@ -108,10 +112,6 @@ def _first(photo: RawPhoto, picture: NDArray[np.uint8], software: str) -> Direct
     ifd.text(305, software)
     ifd.integers(50706, Kind.BYTE, (1, 4, 0, 0))
     ifd.integers(50707, Kind.BYTE, (1, 1, 0, 0))
-    if 50708 not in ifd.fields:
-        ifd.text(50708, photo.exif.camera or "Unknown camera")
-    if 50735 not in ifd.fields:
-        ifd.text(50735, photo.exif.serial)
     name = photo.path.name.encode("utf-8", "replace") + b"\0"
     ifd.raw(50827, Kind.ASCII if name.isascii() else Kind.BYTE, name)
     return ifd
@@ -136,7 +136,9 @@ def _preview(
     return ifd
 
 
-def _mosaic(samples: NDArray[np.uint16], phase: Phase, black: NDArray[np.int64]) -> Directory:
+def _mosaic(
+    samples: NDArray[np.uint16], phase: Phase, black: NDArray[np.int64], carried: Fields
+) -> Directory:
     """Make the directory of a mosaic but for the samples: pattern and levels."""
     ifd = Directory()
     _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_CFA)
@@ -148,15 +150,21 @@ def _mosaic(samples: NDArray[np.uint16], phase: Phase, black: NDArray[np.int64])
     ifd.integers(50713, Kind.SHORT, (2, 2))
     ifd.integers(50714, Kind.LONG, [int(cell[at]) for at in ((0, 0), (0, 1), (1, 0), (1, 1))])
     ifd.integers(50717, Kind.LONG, WHITE)
+    _copy(ifd, carried, _OF_MOSAIC)
     return ifd
 
 
-def _colours(samples: NDArray[np.uint16]) -> Directory:
+def _colours(samples: NDArray[np.uint16], carried: Fields) -> Directory:
     """Make the directory of a demosaiced picture but for the samples."""
     ifd = Directory()
     _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_LINEAR_RAW)
     ifd.integers(50717, Kind.LONG, (WHITE, WHITE, WHITE))
+    _copy(ifd, carried, _OF_COLOURS)
     return ifd
+
+
+def _copy(ifd: Directory, carried: Fields, tags: tuple[int, ...]) -> None:
+    ifd.fields.update({tag: carried[tag] for tag in tags if tag in carried})
 
 
 def _put_frame(ifd: Directory, photo: RawPhoto) -> None:
