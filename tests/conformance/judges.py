@@ -71,14 +71,19 @@ def dcraw(path: Path) -> NDArray[np.uint8]:
     return _pixels(io.BytesIO(done.stdout))
 
 
-def darktable(path: Path, folder: Path) -> NDArray[np.uint8]:
-    """Render with darktable's defaults; `folder` takes its settings and the picture."""
+def darktable(path: Path, folder: Path, *, plain: bool = False) -> NDArray[np.uint8]:
+    """Render with darktable's defaults; `folder` takes its settings and the picture.
+
+    By default darktable (4.2) gives a mosaic its filmic curve, and a linear DNG none. `plain`
+    leaves the curve out.
+    """
+    plainly = ["--conf", "plugins/darkroom/workflow=none"] if plain else []
     out = folder / f"{path.parent.name}-{path.name}.darktable.png"
     said = _run(
         [
             "darktable-cli", str(path), str(out), "--core", "--configdir", str(folder / "config"),
             "--cachedir", str(folder / "cache"), "--library", ":memory:",
-            "--conf", "write_sidecar_files=never", "--disable-opencl",
+            "--conf", "write_sidecar_files=never", "--disable-opencl", *plainly,
         ]
     )  # fmt: skip
     assert out.exists(), f"darktable does not open {path.name}: {said}"
