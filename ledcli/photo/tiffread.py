@@ -113,20 +113,25 @@ def cut_short(data: Bytes) -> bool:
 
     The largest alone: a preview that points nowhere harms nobody.
     """
-    order = byte_order(data)
-    if order is None:
+    if byte_order(data) is None:
         return False
-    seen, largest, missing = False, 0, 0
+    ends = [start + size for start, size in largest_picture(data)]
+    return not any(True for _ in directories(data)) or max(ends, default=0) > len(data) + _SLACK
+
+
+def largest_picture(data: Bytes) -> list[tuple[int, int]]:
+    """Find the strips or tiles of a TIFF's largest picture: first byte and bytes of each."""
+    order = byte_order(data)
+    found: list[tuple[int, int]] = []
+    largest = 0
     for directory in directories(data):
-        seen = True
         for starts_tag, counts_tag in zip(_OFFSETS, _COUNTS, strict=True):
-            starts = integers(data, order, directory.get(starts_tag))
-            counts = integers(data, order, directory.get(counts_tag))
+            starts = integers(data, order or "<", directory.get(starts_tag))
+            counts = integers(data, order or "<", directory.get(counts_tag))
             if starts and counts and sum(counts) > largest and max(starts) < _ELSEWHERE:
                 largest = sum(counts)
-                ends = (start + count for start, count in zip(starts, counts, strict=False))
-                missing = max(ends) - len(data)
-    return not seen or missing > _SLACK
+                found = list(zip(starts, counts, strict=False))
+    return found
 
 
 def directories(data: Bytes) -> Iterator[Directory]:

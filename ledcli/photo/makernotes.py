@@ -1,0 +1,169 @@
+"""Maker notes from a source into its DNG, by exiftool: each maker's offsets are their own riddle.
+
+exiftool runs on its own, as a program of its own; it is used when it is there.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ledcli.photo.bytesource import FileBytes
+from ledcli.photo.exiftool import Exiftool, ExiftoolError
+from ledcli.photo.tiffread import largest_picture
+
+LIMIT_S = 30.0
+"""Seconds for one file, many times what it takes."""
+_MOST_FAILURES = 3
+"""In a row, after which it is not tried any more."""
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
+_COPY = ["-MakerNotes"]
+_MEND = [
+    # A CR3's notes have offsets that hold in the CR3 only.
+    "-F",
+    "-tagsFromFile",
+    "@",
+    "-Software",
+    # The maker's own preview stays behind, and its empty place gets the denoised one.
+    "-MakerNotes:PreviewImage<SubIFD1:PreviewImage",
+]
+_CHUNK = 1 << 22
+
+
+class MakerNotes:
+    """Copies maker notes, one file after the other, with one exiftool.
+
+    Use as a context manager, or `close` it. Safe to use from several threads.
+
+    Parameters
+    ----------
+    program : str
+        Path of exiftool.
+    limit_s : float
+        Seconds for one file.
+    """
+
+    def __init__(self, program: str, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
+        # Under tame names: a photo's own may have line breaks, dashes and pipes, which mean
+        # something to exiftool.
+        self._folder = tempfile.TemporaryDirectory(prefix="led-", ignore_cleanup_errors=True)
+        self._tame = Path(self._folder.name)
+        self._exiftool = Exiftool(program, self._tame)
+        self._lock = threading.Lock()
+        self._failures = 0
+
+    @classmethod
+    def find(cls) -> Self | None:
+        """Return one when exiftool is on the PATH, else None."""
+        program = shutil.which("exiftool")
+        return cls(program) if program else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End exiftool and remove what it needed."""
+        with self._lock:
+            self._exiftool.close()
+            self._folder.cleanup()
+
+    def copy(self, source: Path, dng: Path) -> str | None:
+        """Copy the maker notes of a source into a DNG that is already written.
+
+        The DNG is replaced as a whole, and only by one whose picture is the same; whatever goes
+        wrong, it stays as it was. The source is only read.
+
+        Parameters
+        ----------
+        source : Path
+        dng : Path
+
+        Returns
+        -------
+        str or None
+            None when all is well, else in one line why there are no maker notes.
+        """
+        with self._lock:
+            if self._failures >= _MOST_FAILURES:
+                return "maker notes not copied: exiftool failed too often"
+            new = dng.parent / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
+            mended = new.with_name(f"{new.stem}-2.part")
+            try:
+                why = self._copied(source, dng, new, mended)
+                self._failures = 0
+            except ExiftoolError as error:
+                self._failures += 1
+                why = f"exiftool: {error}"
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+            finally:
+                for left in (new, mended):
+                    with contextlib.suppress(OSError):
+                        left.unlink()
+            return f"maker notes not copied: {why}" if why else None
+
+    def _copied(self, source: Path, dng: Path, new: Path, mended: Path) -> str | None:
+        suffix = source.suffix if _SUFFIX.fullmatch(source.suffix) else ""
+        # A name each time: exiftool must not find the last photo where this one's link failed.
+        self._link("folder", dng.parent)
+        at = os.path.join("folder", new.name)
+        taken = self._link(f"source{suffix}", source)
+        said = self._ask("-tagsFromFile", taken, *_COPY, "-o", at, self._link("old.dng", dng))
+        if "No writable tags" in said:
+            return "the source has none that exiftool can copy"
+        if not new.exists():
+            return f"exiftool: {_first_line(said)}"
+        if not self._ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
+            self._ask(*_MEND, "-o", os.path.join("folder", mended.name), "new.dng")
+            if mended.exists():
+                os.replace(mended, new)
+        if not _same_picture(dng, new):
+            return "exiftool would have changed the picture"
+        os.replace(new, dng)
+        return None
+
+    def _ask(self, *arguments: str) -> str:
+        return self._exiftool.ask(arguments, self._limit_s)
+
+    def _link(self, name: str, path: Path) -> str:
+        link = self._tame / name
+        with contextlib.suppress(FileNotFoundError):
+            link.unlink()
+        link.symlink_to(os.path.abspath(path))
+        return name
+
+
+def _first_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if "Error" in line or "Warning" in line]
+    # Behind the dash it names the file, by a name that is not the user's.
+    return lines[0].rpartition(" - ")[0] or lines[0] if lines else "it wrote nothing"
+
+
+def _same_picture(old: Path, new: Path) -> bool:
+    """Whether two TIFFs hold the same bytes for their largest picture."""
+    with FileBytes(old) as before, FileBytes(new) as after:
+        pieces, again = largest_picture(before), largest_picture(after)
+        if not pieces or [size for _, size in pieces] != [size for _, size in again]:
+            return False
+        for (start, size), (other, _) in zip(pieces, again, strict=True):
+            for at in range(0, size, _CHUNK):
+                length = min(_CHUNK, size - at)
+                one = before[start + at : start + at + length]
+                if one != after[other + at : other + at + length]:
+                    return False
+    return True
