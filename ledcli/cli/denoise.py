@@ -137,14 +137,17 @@ def denoise(
     settings = _settings(ratio, exposure, strength, highlights, compression, linear, again)
 
     from ledcli.inference.naming import plan  # NumPy
+    from ledcli.inference.todo import without_results
     from ledcli.photo.inputs import find_raws
 
     chosen = [f.strip() for group in formats or ["dng"] for f in group.split(",")]
     if linear and "dng" not in chosen:
         raise UsageError("--linear is about the DNG: add --format dng, or leave it out")
     problems: list[UsageError] = []
-    raws = find_raws(inputs, recursive=recursive, problem=problems.append)
-    jobs = plan(raws, chosen, out, name)
+    raws = find_raws(
+        inputs, recursive=recursive, problem=problems.append, note=output.warn, out=out
+    )
+    jobs = plan(without_results(raws, out), chosen, out, name)
     for problem in problems:
         output.error(problem)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledcli.errors import OutputError
-from ledcli.inference.choice import Chooser
+from ledcli.inference.choice import Choice, Chooser
 from ledcli.inference.jobs import Job, Result, Settings
 from ledcli.inference.lock import folder_locks
 from ledcli.inference.manifest import Manifest, Stamp
@@ -97,6 +97,7 @@ def run(
     todos = decide(jobs, settings, chooser, overwrite=overwrite)
     if not any(todo.make for todo in todos):
         # Nothing to do: no lock to wait for, no network to load.
+        _tidy(jobs)
         yield from map(_not_made, jobs, todos)
         return
 
@@ -112,9 +113,7 @@ def run(
         ready = Ready(**engine._asdict())
         if not held.enter_context(folder_locks({job.root for job in jobs}, say, stop)):
             return
-        for folders in folders_of(jobs).values():
-            for folder in folders:
-                remove_leftovers(folder)
+        _tidy(jobs)
         manifests = held.enter_context(_manifests(jobs))
         # Again: another run may have been at work until now.
         todos = _decide(jobs, manifests, settings, chooser, overwrite)
@@ -123,7 +122,8 @@ def run(
             for job, todo in zip(jobs, todos, strict=True)
             if todo.make
         ]
-        check_space(to_make, settings.compression)
+        if tight := check_space(to_make, settings.compression, linear=settings.linear):
+            say(tight)
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
         say(f"{len(to_make)}{of} photos, {ready.device}, {ready.precision}")
         shelf = held.enter_context(_Shelf(manifests, settings, say))
@@ -188,13 +188,13 @@ class _Shelf:
             "iso": exif.iso,
             "ratio": result.ratio,
         }
-        choice = result.choice
-        made_with = _made_with(self.settings, choice.sha256, choice.branch) if choice else {}
         manifest = self.manifests[job.root]
         for name, path in job.outputs.items():
 
-            def before(written: os.stat_result, path: Path = path) -> None:
-                entry = manifest.new_entry(path, job.source, source, made_with, photo, written)
+            def before(written: os.stat_result, name: str = name, path: Path = path) -> None:
+                facts = {**photo, "format": name}
+                made_with = _made_with(self.settings, result.choice, name)
+                entry = manifest.new_entry(path, job.source, source, made_with, facts, written)
                 manifest.record(entry)
 
             data = encoded(clean, name, self.settings)
@@ -231,9 +231,10 @@ class _Shelf:
         return copy
 
 
-def _made_with(settings: Settings, sha256: str, branch: str) -> dict[str, object]:
-    """Return what decides an output, apart from the photo."""
-    return {**settings.record(), "model": sha256, "set": branch}
+def _made_with(settings: Settings, choice: Choice | None, name: str) -> dict[str, object]:
+    """Return what decides an output of a format, apart from the photo."""
+    record = settings.record(name)
+    return {**record, "model": choice.sha256, "set": choice.branch} if choice else record
 
 
 def _expected(
@@ -243,9 +244,9 @@ def _expected(
     try:
         exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])  # type: ignore[arg-type]
         choice = chooser.choose(exif, float(photo["ratio"])).choice  # type: ignore[arg-type]
+        return _made_with(settings, choice, str(photo["format"]))
     except (KeyError, TypeError, ValueError):
         return {}
-    return _made_with(settings, choice.sha256, choice.branch)
 
 
 def _decide(
@@ -257,6 +258,13 @@ def _decide(
 ) -> list[Todo]:
     expected = partial(_expected, settings, chooser)
     return [what_to_do(job, manifests[job.root], expected, overwrite) for job in jobs]
+
+
+def _tidy(jobs: Sequence[Job]) -> None:
+    """Remove what killed runs left half-written."""
+    for folders in folders_of(jobs).values():
+        for folder in folders:
+            remove_leftovers(folder)
 
 
 def _not_made(job: Job, todo: Todo) -> Result:

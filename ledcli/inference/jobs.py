@@ -72,17 +72,18 @@ class Settings:
             return "exposure"
         return "auto" if self.ratio is None else "given"
 
-    def record(self) -> dict[str, object]:
-        """Return what decides the outputs; two runs whose records differ write different files."""
-        return {
+    def record(self, name: str) -> dict[str, object]:
+        """Return what decides an output of a format: if it differs, so do the files."""
+        record: dict[str, object] = {
             "ratio": self.ratio if self.exposure is None else None,
             "ratio_from": self.ratio_from,
             "exposure": self.exposure,
             "strength": self.strength,
             "highlights": self.highlights,
-            "compression": self.compression,
-            "linear": self.linear,
         }
+        if name == "dng":
+            record |= {"compression": self.compression, "linear": self.linear}
+        return record
 
 
 class Status(StrEnum):

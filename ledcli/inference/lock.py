@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from ledcli.errors import OutputError
 from ledcli.inference.manifest import STATE_FOLDER
 from ledcli.photo.files import make_folder, way_out
 
+LOCK = "lock"
 POLL = 0.2
 """Seconds between two looks at a lock that another run holds."""
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
@@ -28,7 +30,8 @@ def folder_lock(
 ) -> Iterator[bool]:
     """Hold an output folder's lock, ``.led/lock``, for the length of a block.
 
-    The system frees it when the holder ends, however it ends. On a disk that knows no locks the
+    The system frees it when the holder ends, however it ends. A folder in which nothing came to be
+    is removed again. On a disk that knows no locks the
     block runs without.
 
     Parameters
@@ -54,7 +57,7 @@ def folder_lock(
     """
     state = root / STATE_FOLDER
     make_folder(state)
-    lock = FileLock(state / "lock")
+    lock = FileLock(state / LOCK)
     said = held = False
     try:
         while not held and not stop():
@@ -62,7 +65,11 @@ def folder_lock(
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of filelock's, about disks without locks
                     lock.acquire(blocking=False)
-                held = True
+                # Its last holder may have cleared it away while we opened it.
+                held = os.path.exists(lock.lock_file)
+                if not held:
+                    lock.release()
+                    make_folder(state)
             except Timeout:
                 if said:
                     pause(POLL)
@@ -76,8 +83,20 @@ def folder_lock(
                 held = True
         yield held
     finally:
+        if held:
+            _clear_away(root)
         with contextlib.suppress(OSError):
             lock.release()
+
+
+def _clear_away(root: Path) -> None:
+    """Remove an output folder in which nothing came to be."""
+    state = root / STATE_FOLDER
+    with contextlib.suppress(OSError):
+        if os.listdir(state) == [LOCK]:
+            os.unlink(state / LOCK)
+            state.rmdir()
+            root.rmdir()  # unless there is something in it
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
         )
     encode = {"png": png_bytes, "tiff": tiff_bytes}[name]
     plain = dng_bytes(photo, x, software=SOFTWARE, compression="none")
-    return encode(render_rgb16(plain), exif=photo.exif, software=SOFTWARE, note=note)
+    return encode(render_rgb16(plain), photo=photo, software=SOFTWARE, note=note)
 
 
 @contextmanager

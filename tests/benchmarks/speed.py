@@ -20,8 +20,11 @@ from checkout import RESULTS
 from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_seconds
 from report import context, head, keep, table
 
+from ledcli.inference.choice import Named
 from ledcli.inference.engine import Denoiser
-from ledcli.inference.folder import Settings, plan, run
+from ledcli.inference.folder import Engine, run
+from ledcli.inference.jobs import Settings
+from ledcli.inference.naming import plan
 from ledcli.nets.repnr import deploy
 from ledcli.photo.inputs import find_raws
 from ledcli.zoo.modelfile import load_model
@@ -31,7 +34,8 @@ from tests.shoot import make_raw
 SHAPES = {"12 MP": (3000, 4000), "24 MP": (4000, 6000)}
 QUICK = {"1 MP": (800, 1200)}
 RATIO = 100.0
-PARTS = ("decode", "estimate", "network", "encode")
+PARTS = ("decode", "pack", "network", "encode")
+"""Of a photo's way; in a run they overlap with those of the photos beside it."""
 
 
 def main() -> None:
@@ -60,7 +64,7 @@ def main() -> None:
                 *([f"--model={options.model}"] if options.model else []),
             )  # fmt: skip
             _note(f"{name}: {repeats + 1} runs, the first to warm up")
-            parts = _parts(denoiser, raw, Path(folder) / "out", repeats)
+            parts = _parts(denoiser, found.path, raw, repeats)
             rates.append(matrix_rate(dtype, denoiser.device))
             size = tuple(n // 2 for n in shape)
             padded = tuple(-(-n // denoiser.multiple) * denoiser.multiple for n in size)
@@ -116,20 +120,25 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _parts(denoiser: Denoiser, raw: Path, out: Path, repeats: int) -> dict[str, float]:
-    """Median seconds of each part of a photo's way, and of the whole."""
-    jobs = plan(find_raws([str(raw)]), ["dng"], out)
-    seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "whole")}
-    for turn in range(repeats + 1):
-        start = time.perf_counter()
-        (done,) = run(denoiser, jobs, Settings(ratio=RATIO))
-        whole = time.perf_counter() - start
+def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str, float]:
+    """Median seconds of each part of a photo's way, and of a photo in a run of several."""
+    folder = raw.parent / raw.stem / "raw"
+    folder.mkdir(parents=True)
+    for n in range(repeats + 1):
+        (folder / f"{n}{raw.suffix}").hardlink_to(raw)
+    jobs = plan(find_raws([str(folder)]), ["dng"])
+    seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "in a run")}
+    engine = Engine(str(denoiser.device), denoiser.precision)
+    before = None
+    for done in run(jobs, Settings(ratio=RATIO), Named(model, denoiser.branch), engine=engine):
         if done.error:
             raise done.error
-        if turn:
+        now = time.perf_counter()
+        if before is not None:  # the first warms up
             for part in PARTS:
                 seconds[part].append(done.seconds[part])
-            seconds["whole"].append(whole)
+            seconds["in a run"].append(now - before)
+        before = now
     return {part: statistics.median(values) for part, values in seconds.items()}
 
 
@@ -141,11 +150,11 @@ def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"median of {about['repeats']} after one to warm up; raw to DNG at ratio {RATIO:g}.\n\n"
     )
     text += table(
-        ["photo", *PARTS, "whole", "`led denoise`, start to end", "peak memory"],
+        ["photo", *PARTS, "a photo in a run", "`led denoise` of one, start to end", "peak memory"],
         [
             [
                 r["photo"],
-                *(f"{r['seconds'][part]:.2f}" for part in (*PARTS, "whole")),
+                *(f"{r['seconds'][part]:.2f}" for part in (*PARTS, "in a run")),
                 f"{r['process_seconds']:.2f}",
                 f"{r['peak_bytes'] / 1e9:.2f} GB",
             ]
