@@ -1,6 +1,8 @@
 import dataclasses
 import io
-import struct
+import json
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import rawpy
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ledcli.errors import OutputError
 from ledcli.photo.cfa import Phase
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.levels import output_black
 from ledcli.photo.raw import read_raw
-from ledcli.photo.tiff import Directory, Kind, rational, serialise
+from ledcli.photo.tiff import Directory, Kind, serialise
 from ledcli.photo.xmp import note_in, read_note, xmp_packet
 from tests.shoot import SHARED, make_dark, make_raw
 
@@ -73,15 +76,6 @@ def test_noise_below_black_is_kept(tmp_path, how):
         assert (again.black >= 1024).all()
         assert _off_by(again, x) < 0.51
         assert again.normalised().mean() == pytest.approx(x.mean(), abs=1e-5)
-
-
-def test_the_pedestal_follows_the_camera_and_has_a_limit(tmp_path):
-    path = tmp_path / "a.dng"
-    make_raw(path, black=2048, bits=14)
-    photo = read_raw(path)
-    x = photo.normalised()
-    assert output_black(photo, x)[0] == pytest.approx(2048 / 16383 * 65535, abs=1)
-    assert output_black(photo, x - 50)[0] == 16384
 
 
 def test_above_white_is_white_and_numbers_are_rounded(tmp_path):
@@ -180,31 +174,6 @@ def test_a_hostile_packet_is_not_expanded():
     assert note_in(serialise(root)) is None
 
 
-@pytest.mark.parametrize("value", [Fraction(1, 60), Fraction(1, 8000), Fraction(5, 2), 30, 7.1])
-def test_exposure_times_stay_the_fractions_they_were(value):
-    exact = Fraction(value).limit_denominator(10000)
-    assert rational(float(value)) == exact
-    assert rational(float(np.float32(float(value)))) == exact
-
-
-def test_tiff_directories_are_sorted_and_aligned():
-    child = Directory(strips=[b"abc"])
-    root = Directory(strips=[b"12345", b"67"])
-    root.text(305, "odd")
-    root.text(271, "four!")
-    root.rationals(50728, [Fraction(1, 3)])
-    root.children[330] = [child]
-    data = serialise(root)
-    assert struct.unpack_from("<2sHI", data) == (b"II", 42, 8)
-    with tifffile.TiffFile(io.BytesIO(data)) as tif:
-        tags = {tag.code: tag for tag in tif.pages[0].tags}
-    assert list(tags) == sorted(tags)
-    assert all(tag.valueoffset % 2 == 0 for tag in tags.values())
-    offsets, counts = tags[273].value, tags[279].value
-    parts = [data[at : at + n] for at, n in zip(offsets, counts, strict=True)]
-    assert parts == [b"12345", b"67"]
-
-
 @needs_real_files
 @pytest.mark.parametrize("name", ["canon_s40_0101.CRW", "canon_kissx4_ml_colorchart.dng"])
 def test_libraw_shows_source_and_dng_alike(tmp_path, name):
@@ -220,3 +189,129 @@ def test_libraw_shows_source_and_dng_alike(tmp_path, name):
                 ).astype(np.float64)
             )
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.2
+
+
+def _exiftool(path, *options):
+    """Tags by group and name, as exiftool reads them."""
+    done = subprocess.run(
+        ["exiftool", "-j", "-G1", "-n", *options, str(path)], capture_output=True, check=True
+    )
+    return json.loads(done.stdout)[0]
+
+
+needs_exiftool = pytest.mark.skipif(not shutil.which("exiftool"), reason="no exiftool here")
+
+
+def _directories(path):
+    """First directory, raw and preview, as tag to value."""
+    with tifffile.TiffFile(path) as tif:
+        first = tif.pages[0]
+        return [{tag.code: tag.value for tag in page.tags} for page in (first, *first.pages)]
+
+
+FORMS = [{}, {"compression": "none"}, {"linear": True}, {"linear": True, "compression": "none"}]
+
+
+@pytest.mark.parametrize("how", FORMS)
+def test_a_file_is_thumbnail_raw_and_preview(tmp_path, how):
+    path = tmp_path / "a.dng"
+    make_raw(path, shape=(301, 402), orientation=6)
+    photo = read_raw(path)
+    note = {"model": "x", "when": "2026-01-02T03:04:05Z"}
+    path.write_bytes(dng_bytes(photo, photo.normalised(), software="led 1.2", note=note, **how))
+    first, raw, preview = _directories(path)
+    assert [tags[254] for tags in (first, raw, preview)] == [1, 0, 1]
+    assert first[274] == 6 and 274 not in raw and 274 not in preview
+    assert (raw[256], raw[257], raw[258]) == (402, 301, (16, 16, 16) if "linear" in how else 16)
+    assert raw[262] == (34892 if "linear" in how else 32803)
+    assert raw[259] == (1 if "compression" in how else 7)
+    assert raw[50720] == (402, 301)
+    assert (preview[256], preview[257], preview[259]) == (201, 150, 7)
+    assert (preview[50966], preview[50967], preview[50970]) == ("led", "1.2", 2)
+    assert preview[50971] == note["when"]
+    # What belongs to the shot and the camera is in the first directory alone.
+    for tag in (271, 272, 700, 34665, 50706, 50721, 50728, 50730):
+        assert tag in first and tag not in raw and tag not in preview
+
+
+@needs_exiftool
+@pytest.mark.parametrize("how", [*FORMS, {"headroom": 7.3}])
+@pytest.mark.parametrize("shape", [(32, 33), (333, 400)])
+def test_exiftool_finds_nothing_wrong(tmp_path, how, shape):
+    path = tmp_path / "a.dng"
+    make_raw(path, shape=shape, black=(500, 510, 520, 530), orientation=8)
+    photo = read_raw(path)
+    note = {"model": "x", "when": "2026-01-02T03:04:05Z"}
+    path.write_bytes(dng_bytes(photo, photo.normalised(), software="led 1", note=note, **how))
+    found = _exiftool(path, "-validate", "-warning", "-error", "-a")
+    assert found.pop("ExifTool:Validate") == "0 0 0"
+    assert found.keys() <= {"SourceFile"}
+
+
+@pytest.mark.parametrize("shape", [(64, 80), (45, 37), (32, 400)])
+def test_compressed_and_not_are_the_same_to_the_last_bit(tmp_path, shape):
+    path = tmp_path / "a.ARW"
+    make_raw(path, shape=shape, phase="GBRG")
+    photo = read_raw(path)
+    x = np.random.default_rng(0).uniform(-0.02, 1.1, shape).astype(np.float32)
+    mosaics = [_again(photo, x, tmp_path, compression=how).mosaic for how in ("ljpeg", "none")]
+    np.testing.assert_array_equal(*mosaics)
+
+
+def test_the_preview_is_of_the_denoised_pixels(tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path, shape=(600, 800))
+    photo = read_raw(path)
+    for level, shown in ((0.0, 0), (2.0, 255)):
+        x = np.full(photo.mosaic.shape, level, np.float32)
+        path.write_bytes(dng_bytes(photo, x, software="led"))
+        with rawpy.imread(str(path)) as raw:
+            thumb = raw.extract_thumb()
+        assert thumb.format == rawpy.ThumbFormat.JPEG
+        assert (np.asarray(Image.open(io.BytesIO(thumb.data))) == shown).all()
+
+
+def test_headroom_keeps_what_is_brighter_and_the_exposure_makes_up_for_it(tmp_path):
+    path = tmp_path / "a.dng"
+    tags = [(50730, 10, 1, (1, 2))]
+    make_raw(path, more_tags=tags)
+    photo = read_raw(path)
+    x = photo.normalised() * 3
+    x[10:20, 10:20] = 3.9
+    again = _again(photo, x, tmp_path, headroom=4.0)
+    np.testing.assert_array_equal(again.white, [65535] * 4)
+    step = 4 / float(65535 - again.black[0])
+    assert np.abs(again.normalised() * 4 - x).max() < 1.01 * step
+    first, *_ = _directories(tmp_path / "again.dng")
+    assert Fraction(*first[50730]) == Fraction(5, 2)
+
+
+def test_a_sky_with_headroom_does_not_band(tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path, shape=(200, 320))
+    photo = read_raw(path)
+    step = 256 / 60000
+    sky = np.broadcast_to(np.linspace(10, 13, 320, dtype=np.float32) * step, (200, 320)).copy()
+    again = _again(photo, sky, tmp_path, headroom=256.0)
+    columns = again.normalised().mean(axis=0) * 256
+    # Rounded to the nearest, columns would be off by up to half a step.
+    assert np.abs(columns - sky[0]).max() < 0.15 * step
+    # And the same file comes out every time.
+    same = [dng_bytes(photo, sky, software="led", headroom=256.0) for _ in range(2)]
+    assert same[0] == same[1]
+
+
+@needs_real_files
+@needs_exiftool
+def test_real_frames_make_files_in_which_nothing_is_wrong(tmp_path):
+    for source in sorted((RAW / "good").iterdir()):
+        photo = read_raw(source)
+        path = tmp_path / f"{source.stem}.dng"
+        path.write_bytes(dng_bytes(photo, photo.normalised(), software="led 1"))
+    found = subprocess.run(
+        ["exiftool", "-q", "-j", "-validate", "-warning", "-error", "-a", str(tmp_path)],
+        capture_output=True,
+        check=True,
+    )
+    for tags in json.loads(found.stdout):
+        assert tags["Validate"] == "OK" and not tags.keys() & {"Warning", "Error"}, tags
