@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-_GOODBYE_S = 5
+_GOODBYE_S = 2
 _AT_OUR_END = "cat; printf '\\n-stay_open\\nFalse\\n'"
 """exiftool waits for more at the end of its input; this tells it to go when we are gone, killed or
 not."""
@@ -91,8 +91,8 @@ class Exiftool:
     def close(self) -> None:
         """End it in a friendly way."""
         if self._process is not None:
-            with contextlib.suppress(OSError):
-                self._send(b"-stay_open\nFalse\n")
+            with contextlib.suppress(OSError, ValueError):
+                self._send(b"-stay_open\nFalse\n").close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GOODBYE_S)
         self.kill()
@@ -142,11 +142,12 @@ class Exiftool:
             target=_listen, args=(self._process.stdout, self._lines), daemon=True
         ).start()
 
-    def _send(self, text: bytes) -> None:
+    def _send(self, text: bytes) -> IO[bytes]:
         process = self._feeder or self._process
         assert process is not None and process.stdin is not None
         process.stdin.write(text)
         process.stdin.flush()
+        return process.stdin
 
 
 def _listen(output: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:

@@ -1,6 +1,9 @@
 import io
+import shutil
 import struct
+import subprocess
 import zlib
+from dataclasses import replace
 
 import exifread
 import imagecodecs
@@ -10,11 +13,12 @@ import tifffile
 from PIL import Image, ImageCms
 
 from ledcli.errors import OutputError
+from ledcli.photo.carried import Carried
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.raw import read_raw
 from ledcli.photo.render import png_bytes, render_rgb16, srgb_profile, tiff_bytes
 from ledcli.photo.tiff import Directory, Kind, serialise
-from ledcli.photo.xmp import XMP_TAG, note_in
+from ledcli.photo.xmp import XMP_TAG, note_in, xmp_packet
 from tests.shoot import make_raw
 
 
@@ -130,3 +134,60 @@ def test_the_profile_is_srgb_and_the_same_every_time():
     profile = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
     assert "sRGB" in ImageCms.getProfileDescription(profile)
     assert srgb_profile()[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+
+
+@pytest.fixture
+def rich(photo):
+    """A portrait-format photo whose source says more than its camera and exposure."""
+    place = (Kind.RATIONAL, 3, struct.pack("<6I", 47, 1, 30, 1, 0, 1))
+    carried = Carried(
+        image={270: (Kind.ASCII, 6, b"Night\0")},
+        exif={42036: (Kind.ASCII, 5, b"Lens\0"), 37521: (Kind.ASCII, 3, b"42\0")},
+        gps={
+            0: (Kind.BYTE, 4, bytes((2, 3, 0, 0))),
+            1: (Kind.ASCII, 2, b"N\0"),
+            2: place,
+            27: (Kind.UNDEFINED, 11, b"ASCII\0\0\0GPS"),
+        },
+        xmp=xmp_packet({}).replace(
+            b"<rdf:Description",
+            b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" '
+            b'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"',
+        ),
+        iptc=b"\x1c\x02\x05\0\x05night",
+    )
+    return replace(photo, orientation=6, carried=carried)
+
+
+def test_both_carry_what_the_source_says(rich):
+    """Position, lens, caption, rating; but not its orientation, for the pixels are upright."""
+    png, tiff = (make(_gradient(), photo=rich, software="led") for make in (png_bytes, tiff_bytes))
+    with Image.open(io.BytesIO(png)) as picture:
+        packet, exif = (
+            picture.text["XML:com.adobe.xmp"].encode(),
+            picture.info["exif"].removeprefix(b"Exif\0\0"),
+        )
+    with tifffile.TiffFile(io.BytesIO(tiff)) as tif:
+        tags = tif.pages[0].tags
+        assert tags[700].value == packet and tags[274].value == 1
+        assert tags[33723].count == 3
+    assert b'Rating="4"' in packet and b"Orientation" not in packet
+    for data in (exif, tiff):
+        found = exifread.process_file(io.BytesIO(data))
+        assert str(found["EXIF LensModel"]) == "Lens"
+        assert str(found["EXIF SubSecTimeOriginal"]) == "42"
+        assert str(found["GPS GPSLatitude"]) == "[47, 30, 0]"
+        assert str(found["Image ImageDescription"]) == "Night"
+        assert str(found["Image Orientation"]) == "Horizontal (normal)"
+
+
+@pytest.mark.skipif(not shutil.which("exiftool"), reason="no exiftool on the PATH")
+def test_exiftool_finds_nothing_wrong_and_the_caption(rich, tmp_path):
+    for name, make in (("a.png", png_bytes), ("a.tif", tiff_bytes)):
+        note = {"model": "m"}
+        (tmp_path / name).write_bytes(make(_gradient(), photo=rich, software="led", note=note))
+        words = ["exiftool", "-validate", "-warning", "-error", "-a", "-s3", "-IPTC:ObjectName"]
+        done = subprocess.run(
+            [*words, tmp_path / name], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split() == ["OK"] + ["night"] * (name == "a.tif")
