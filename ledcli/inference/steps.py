@@ -126,7 +126,8 @@ def denoised(
         )
     headroom = 1.0
     if settings.highlights == "keep":
-        planes = keep_highlights(planes, frame.planes, ratio)
+        known_to = ratio if denoiser.form.sees_past_white else 1.0
+        planes = keep_highlights(planes, frame.planes, ratio, known_to=known_to)
         headroom = min(headroom_of(planes), ratio)
     return Clean(photo, planes, headroom, _note(result, settings))
 

@@ -22,6 +22,8 @@ class Form(Protocol):
     """An input form: how many planes the network takes, and the way in and out."""
 
     in_planes: int
+    sees_past_white: bool
+    """Whether the network is given what the ratio brings past white."""
 
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
@@ -33,6 +35,7 @@ class Gain:
     """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image."""
 
     in_planes = 4
+    sees_past_white = False
 
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
@@ -51,6 +54,7 @@ class Stabilised:
     """
 
     in_planes = 9
+    sees_past_white = True
 
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor

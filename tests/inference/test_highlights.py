@@ -111,3 +111,13 @@ def test_bands_leave_no_seam():
 def test_headroom_is_what_white_must_cover():
     assert headroom_of(ramp(0.7)) == 1
     assert headroom_of(ramp(3.5)) == 3.5
+
+
+def test_a_network_that_saw_more_keeps_what_it_gives_up_to_there():
+    light = ramp(RATIO)
+    noisy = light / RATIO + 0.01
+    kept = keep_highlights(light, noisy, RATIO, known_to=RATIO)
+    known = light[0, 0] < FROM * RATIO - 0.5
+    assert np.array_equal(kept[:, :, known], light[:, :, known])
+    top = light[0, 0] >= TO * RATIO
+    assert kept[:, :, top] == pytest.approx(np.minimum(noisy, 1)[:, :, top] * RATIO)
