@@ -30,7 +30,7 @@ from ledcli.photo.tiffread import (
     integers,
     value_of,
 )
-from ledcli.photo.xmpjoin import LARGEST_PACKET
+from ledcli.photo.xmpjoin import BASIC, LARGEST_PACKET, RDF, packet
 
 Fields = Mapping[int, Field]
 """By tag."""
@@ -38,6 +38,9 @@ Fields = Mapping[int, Field]
 _XMP, _IPTC, _EXIF_IFD, _GPS_IFD, _MAKER_NOTES = 700, 33723, 34665, 34853, 37500
 _DNG_VERSION, _DNG_PRIVATE_DATA = 50706, 50740
 _IMAGE_KIND, _PHOTOMETRIC, _CFA = 254, 262, 32803
+_RATING = 18246
+"""Microsoft's tag of the stars that a photo was given; in the standard they are XMP's."""
+_MOST_STARS = 5
 _IPTC_MARK = 0x1C
 _LARGEST_IPTC = 1 << 20
 """Bytes."""
@@ -101,7 +104,7 @@ def read_carried(data: Bytes) -> Carried:
         image=found.image,
         exif=found.exif,
         gps=found.gps,
-        xmp=found.xmp if found.xmp and len(found.xmp) <= LARGEST_PACKET else None,
+        xmp=_rated(found.xmp, found.stars),
         iptc=found.iptc,
         maker_notes=found.maker_notes or is_ciff(data),
         raw=found.raw,
@@ -117,6 +120,7 @@ class _Found:
         self.gps: dict[int, Field] = {}
         self.raw: dict[int, Field] = {}
         self.xmp: bytes | None = None
+        self.stars = 0
         self.iptc: bytes | None = None
         self.maker_notes = False
 
@@ -136,6 +140,7 @@ class _Found:
             self.take(self.image, data, first, DNG_NAMES | DNG_COLOUR)
             _drop_wrong_maps(self.image)
             self.take(self.raw, data, _raw_directory(data, order), DNG_RAW)
+        self.stars = self.stars or sum(integers(data, order, first.get(_RATING))[:1])
         self.xmp = self.xmp or _packet(data, first, _XMP, LARGEST_PACKET)
         iptc = _packet(data, first, _IPTC, _LARGEST_IPTC)
         if self.iptc is None and iptc and iptc[0] == _IPTC_MARK:
@@ -153,6 +158,19 @@ class _Found:
             fitting = fit(specs[tag], turned_charset(tag, value, order)) if value else None
             if fitting is not None:
                 into[tag] = fitting
+
+
+def _rated(xmp: bytes | None, stars: int) -> bytes | None:
+    """Return the packet, with the camera's rating when it has none of its own."""
+    if xmp is not None and len(xmp) > LARGEST_PACKET:
+        xmp = None
+    if not 1 <= stars <= _MOST_STARS or b"Rating" in (xmp or b""):
+        return xmp
+    ours = (
+        f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:xmp="{BASIC}" '
+        f'xmp:Rating="{stars}"/>\n'
+    )
+    return packet(ours.encode(), xmp)
 
 
 def _packet(data: Bytes, first: Directory, tag: int, largest: int) -> bytes | None:

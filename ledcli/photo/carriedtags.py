@@ -82,10 +82,7 @@ IMAGE = {
     272: _text("Model"),
     306: _date("DateTime"),
     315: _text("Artist"),
-    18246: _short("Rating"),
-    18249: _short("RatingPercent"),
     33432: _text("Copyright"),
-    34858: Spec("TimeZoneOffset", Kind.SSHORT, 1, 2),
     40091: Spec("XPTitle", Kind.BYTE, 2, LONGEST_TEXT),
     40092: Spec("XPComment", Kind.BYTE, 2, LONGEST_TEXT),
     40093: Spec("XPAuthor", Kind.BYTE, 2, LONGEST_TEXT),
@@ -95,6 +92,7 @@ IMAGE = {
 """Of the first directory, whatever the file (TIFF 6.0; Microsoft's XP tags)."""
 
 DNG_NAMES = {
+    34858: Spec("TimeZoneOffset", Kind.SSHORT, 1, 2),
     37393: _long("ImageNumber"),
     50708: _text("UniqueCameraModel"),
     50709: _text("LocalizedCameraModel"),
@@ -102,7 +100,7 @@ DNG_NAMES = {
     50736: _fraction("DNGLensInfo", 4, unknown=True),
     51105: _text("CameraLabel"),
 }
-"""Of the first directory of a DNG (DNG specification 1.7): about the camera."""
+"""Of the first directory of a DNG (DNG specification 1.7, TIFF/EP): about the camera."""
 
 DNG_COLOUR = {
     50721: _signed("ColorMatrix1", 9),

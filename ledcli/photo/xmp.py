@@ -11,13 +11,12 @@ from ledcli.errors import UsageError
 from ledcli.photo.bytesource import Bytes, FileBytes
 from ledcli.photo.containers import png_text
 from ledcli.photo.tiffread import first_directory_tag
-from ledcli.photo.xmpjoin import CAMERA_RAW, LARGEST_PACKET, RDF, TIFF, join
+from ledcli.photo.xmpjoin import CAMERA_RAW, LARGEST_PACKET, RDF, TIFF, packet
 
 XMP_TAG = 700
 NAMESPACE = "urn:ledcli:denoise:1.0/"
 PNG_XMP = "XML:com.adobe.xmp"
 """Keyword of the text chunk, XMP specification part 3."""
-_BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _MORE = 1 << 16
 """Bytes that our own lines may add to the largest packet of a source."""
 
@@ -57,12 +56,7 @@ def xmp_packet(
     unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
     if upright:
         unwanted |= {(TIFF, "Orientation"), (CAMERA_RAW, None)}
-    joined = join(base, ours if note else b"", unwanted) if base else None
-    if joined is not None:
-        return joined
-    return (
-        f'{_BEGIN}\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{RDF}">\n'
-    ).encode() + (ours + b' </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>')
+    return packet(ours if note or not base else b"", base, unwanted)
 
 
 def now() -> str:
@@ -107,12 +101,12 @@ def read_note(path: Path) -> dict[str, str] | None:
 
 def note_in(data: Bytes) -> dict[str, str] | None:
     """As `read_note`, for a file in memory."""
-    packet = first_directory_tag(data, XMP_TAG) or png_text(data, PNG_XMP)
+    found = first_directory_tag(data, XMP_TAG) or png_text(data, PNG_XMP)
     # A packet that declares a document type is not ours, and could be made to grow without end.
-    if not packet or len(packet) > LARGEST_PACKET + _MORE or b"<!DOCTYPE" in packet:
+    if not found or len(found) > LARGEST_PACKET + _MORE or b"<!DOCTYPE" in found:
         return None
     try:
-        root = ElementTree.fromstring(packet.decode("utf-8").rstrip("\0"))
+        root = ElementTree.fromstring(found.decode("utf-8").rstrip("\0"))
     except (ElementTree.ParseError, ValueError):
         return None
     prefix = f"{{{NAMESPACE}}}"

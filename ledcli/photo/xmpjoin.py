@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from xml.parsers import expat
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+BASIC = "http://ns.adobe.com/xap/1.0/"
 TIFF = "http://ns.adobe.com/tiff/1.0/"
 CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
 LARGEST_PACKET = 8 << 20
@@ -22,6 +23,15 @@ Unwanted = Collection[tuple[str, str | None]]
 
 class _NotXmp(Exception):
     """The packet is no XMP, or none to be trusted."""
+
+
+def packet(ours: bytes, base: bytes | None = None, unwanted: Unwanted = ()) -> bytes:
+    """Make a packet of a description alone, or joined to another packet if that can be (`join`)."""
+    joined = join(base, ours, unwanted) if base else None
+    if joined is not None:
+        return joined
+    head = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{RDF}">\n'.encode()
+    return _BEGIN + head + ours + b" </rdf:RDF>\n</x:xmpmeta>" + _END
 
 
 def join(base: bytes, ours: bytes, unwanted: Unwanted) -> bytes | None:
@@ -42,20 +52,20 @@ def join(base: bytes, ours: bytes, unwanted: Unwanted) -> bytes | None:
         None when `base` is no XMP, too large, too deep, or declares a document type (entities can
         be made to grow without end).
     """
-    packet = base.rstrip(b"\0").removeprefix(b"\xef\xbb\xbf")
-    if len(packet) > LARGEST_PACKET:
+    whole = base.rstrip(b"\0").removeprefix(b"\xef\xbb\xbf")
+    if len(whole) > LARGEST_PACKET:
         return None
     try:
-        walk = _Walk(packet, unwanted)
+        walk = _Walk(whole, unwanted)
     except (_NotXmp, expat.ExpatError, ValueError):
         return None
     parts, at = [], 0
     for cut in [*sorted(walk.cuts), _Cut(walk.end, walk.end)]:
         # What lies inside something that goes already is gone with it.
         if cut.start >= at:
-            parts.append(packet[at : cut.start])
+            parts.append(whole[at : cut.start])
             at = cut.stop
-    joined = b"".join([*parts, ours, packet[at:]])
+    joined = b"".join([*parts, ours, whole[at:]])
     if b"<?xpacket" not in joined:
         joined = _BEGIN + joined + _END
     return joined

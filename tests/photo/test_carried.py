@@ -171,6 +171,17 @@ def test_values_are_what_the_standard_asks_for_or_left_out(table, tag, given, ta
     assert fit(table[tag], given) == (given if taken == "same" else taken)
 
 
+def test_stars_given_in_the_camera_become_xmps():
+    rated = {18246: (3, [4]), 271: (2, b"Led\0")}
+    assert b'xmp:Rating="4"' in read_carried(tiff("<", [rated])).xmp
+    both = read_carried(tiff("<", [{**rated, 700: (1, XMP)}])).xmp
+    assert b'xmp:Rating="4"' in both and b"urn:ledcli" in both
+    own = XMP.replace(b"led:model=", b"led:Rating=")
+    assert read_carried(tiff("<", [{**rated, 700: (1, own)}])).xmp == own
+    for stars in (0, 6, 65535):
+        assert read_carried(tiff("<", [{18246: (3, [stars])}])).xmp is None
+
+
 def test_colour_is_taken_from_a_dng_alone(tmp_path):
     path = tmp_path / "a.dng"
     more = [(50730, 10, 1, (1, 2)), (51009, 7, 4, bytes(4)), (50937, 4, 3, (1, 1, 1))]
