@@ -75,11 +75,12 @@ class Shoot:
 
 
 def denoise(
-    raws: Path, out: Path, model: Path, options: Sequence[str] = (), *, ratio: float = 1
+    raws: Path, out: Path, model: Path, options: Sequence[str] = (), *, quiet: bool = True
 ) -> int:
-    """Run `led denoise` with strength 0."""
-    words = ["denoise", raws, "--out", out, "--model", model, "--ratio", ratio, "--strength", 0]
-    return run([str(word) for word in [*words, *options, "--device", "cpu", "--quiet"]])
+    """Run `led denoise` with ratio 1 and strength 0."""
+    words = ["denoise", raws, "--out", out, "--model", model, "--ratio", 1, "--strength", 0]
+    words += [*options, "--device", "cpu", *(["--quiet"] if quiet else [])]
+    return run([str(word) for word in words])
 
 
 @pytest.fixture(scope="session")

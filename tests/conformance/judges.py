@@ -56,16 +56,23 @@ def complaints(files: Iterable[Path]) -> dict[Path, list[str]]:
     return said
 
 
-def libraw(path: Path) -> NDArray[np.uint8]:
-    """Render with LibRaw, upright, at the photo's own white balance and brightness."""
+def libraw(path: Path, *, flip: int | None = None, daylight: bool = False) -> NDArray[np.uint8]:
+    """Render with LibRaw at the photo's own brightness and white balance.
+
+    A `flip` of 0 leaves the picture as it is stored; `daylight` takes that balance instead.
+    """
     with rawpy.imread(str(path)) as raw:
-        return raw.postprocess(use_camera_wb=True, no_auto_bright=True)
+        return raw.postprocess(use_camera_wb=not daylight, no_auto_bright=True, user_flip=flip)
 
 
-def dcraw(path: Path) -> NDArray[np.uint8]:
-    """Render with dcraw, upright, at the photo's own white balance and brightness."""
+def dcraw(path: Path, *, daylight: bool = False) -> NDArray[np.uint8]:
+    """Render with dcraw, upright, at the photo's own brightness and white balance, or daylight."""
+    balance = [] if daylight else ["-w"]
     done = subprocess.run(
-        ["dcraw", "-w", "-W", "-c", str(path)], capture_output=True, timeout=SECONDS, check=False
+        ["dcraw", *balance, "-W", "-c", str(path)],
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
     )
     assert done.stdout, f"dcraw does not open {path.name}: {done.stderr.decode(errors='replace')}"
     return _pixels(io.BytesIO(done.stdout))
@@ -78,7 +85,7 @@ def darktable(path: Path, folder: Path, *, plain: bool = False) -> NDArray[np.ui
     leaves the curve out.
     """
     plainly = ["--conf", "plugins/darkroom/workflow=none"] if plain else []
-    out = folder / f"{path.parent.name}-{path.name}.darktable.png"
+    out = folder / f"{path.parent.name}-{path.name}.{'plain' if plain else 'darktable'}.png"
     said = _run(
         [
             "darktable-cli", str(path), str(out), "--core", "--configdir", str(folder / "config"),
@@ -111,6 +118,12 @@ def difference(one: NDArray[np.uint8], other: NDArray[np.uint8], border: int = 0
         one, other = (_middle(picture, *size) for picture in (one, other))
     assert one.shape == other.shape, f"rendered as {other.shape}, the source as {one.shape}"
     return float(np.abs(one.astype(np.int16) - other).mean())
+
+
+def shift(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Difference of the means of two renderings, of 255, in the colour where it is largest."""
+    means = [picture.mean(axis=(0, 1)) for picture in (one, other)]
+    return float(np.abs(means[0] - means[1]).max())
 
 
 def _middle(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -14,8 +14,8 @@ from tests.conformance.cameras import CAMERAS, FEW
 ALL = os.environ.get("LED_CONFORMANCE") == "all"
 MOST = 1.0
 """Of 255, on the mean."""
-MOST_LINEAR = 2.0
-"""A demosaiced DNG has LibRaw's demosaic, not the developer's own."""
+MOST_LINEAR = 5.0
+"""A demosaiced DNG has LibRaw's demosaic, not the developer's own: noise looks otherwise."""
 BORDER = 8
 """Pixels at each edge of a mosaic that a developer may not show."""
 
@@ -37,53 +37,64 @@ def develop(tmp_path_factory):
 
     @functools.cache
     def rendered(program, path, **how):
-        if program in ("libraw", "dcraw"):
-            return getattr(judges, program)(path)
+        if program == "dcraw":
+            return judges.dcraw(path)
         return getattr(judges, program)(path, folder, **how)
 
     return rendered
 
 
-def off(develop, program, shoot, camera, form):
+def check(develop, program, shoot, camera, form):
     how = {"plain": True} if (program, form) == ("darktable", "linear") else {}
     source = develop(program, shoot.source(camera.name), **how)
     result = develop(program, shoot.result(form, camera.name), **how)
-    # What has a demosaic of its own may leave out the mosaic's edge, but not a linear one's.
-    return judges.difference(source, result, BORDER if form == "linear" else 0)
+    looks_alike(source, result, form)
 
 
-def most(form):
-    return MOST_LINEAR if form == "linear" else MOST
+def looks_alike(source, result, form):
+    if form == "linear":
+        # What demosaics by itself may leave out the mosaic's edge, but not a linear one's.
+        assert judges.difference(source, result, BORDER) < MOST_LINEAR
+        assert judges.shift(source, result) < MOST
+    else:
+        assert judges.difference(source, result) < MOST
 
 
 @every
 @forms
-def test_libraw(develop, shoot, camera, form):
-    assert off(develop, "libraw", shoot, camera, form) < most(form)
+def test_libraw(shoot, camera, form):
+    top, left = (camera.area or (0, 0))[:2]
+    # LibRaw 0.22 leaves out the first row and column of a source where they have an odd place,
+    # and turns its black by one pixel.
+    if (top % 2 or left % 2) and len(set(camera.black)) > 1:
+        pytest.skip("LibRaw takes the black of one colour for another's")
+    source = judges.libraw(shoot.source(camera.name), flip=0)
+    result = judges.libraw(shoot.result(form, camera.name), flip=0)[top % 2 :, left % 2 :]
+    looks_alike(source, result, form)
 
 
 @needs_dcraw
 @every
 @forms
 def test_dcraw(develop, shoot, camera, form):
-    assert off(develop, "dcraw", shoot, camera, form) < most(form)
+    check(develop, "dcraw", shoot, camera, form)
 
 
 @needs_rawtherapee
 @some
 @forms
 def test_rawtherapee(develop, shoot, camera, form):
-    assert off(develop, "rawtherapee", shoot, camera, form) < most(form)
+    check(develop, "rawtherapee", shoot, camera, form)
 
 
 @needs_darktable
 @some
 @few_forms
 def test_darktable(develop, shoot, camera, form):
-    assert off(develop, "darktable", shoot, camera, form) < most(form)
+    check(develop, "darktable", shoot, camera, form)
 
 
 @needs_darktable
 @pytest.mark.parametrize("form", ["none", "linear"])
 def test_darktable_opens_the_other_forms(develop, shoot, form):
-    assert off(develop, "darktable", shoot, FEW[0], form) < most(form)
+    check(develop, "darktable", shoot, FEW[0], form)

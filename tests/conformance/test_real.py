@@ -1,6 +1,5 @@
 """The same on real frames: Canon's CRW and a DNG of Magic Lantern."""
 
-import functools
 import os
 
 import numpy as np
@@ -45,18 +44,9 @@ def real(shoot, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def off(tmp_path_factory):
-    """What a program's renderings of two files differ by."""
-    folder = tmp_path_factory.mktemp("developed")
-
-    @functools.cache
-    def difference(program, source, result):
-        files = (source, result)
-        if program in ("libraw", "dcraw"):
-            return judges.difference(*(getattr(judges, program)(path) for path in files))
-        return judges.difference(*(getattr(judges, program)(path, folder) for path in files))
-
-    return difference
+def folder(tmp_path_factory):
+    """For the programs' own files."""
+    return tmp_path_factory.mktemp("developed")
 
 
 def result(real, frame):
@@ -99,7 +89,7 @@ def test_the_tags_are_the_source_s(real, frame):
     found = judges.tags([frame, result(real, frame)])
     source, other = found[frame], found[result(real, frame)]
     if frame.suffix == ".CRW":
-        source, other = (_by_name(tags) for tags in (source, other))
+        source, other = (_where_it_belongs(tags) for tags in (source, other))
         assert judges.differing(source, other, CRW_TAGS) == {}
         return
     # A fraction of 0/0 need not go along.
@@ -118,8 +108,13 @@ def test_maker_notes_go_along(real, frame):
 
 @each
 @pytest.mark.parametrize("program", ["libraw", pytest.param("dcraw", marks=needs_dcraw)])
-def test_it_looks_as_its_source(real, off, frame, program):
-    assert off(program, frame, result(real, frame)) < MOST
+def test_it_looks_as_its_source(real, frame, program):
+    render = getattr(judges, program)
+    with rawpy.imread(str(frame)) as raw:
+        # Where a source has no balance, the result has daylight's, and programs guess one.
+        daylight = min(raw.camera_whitebalance[:3]) <= 0
+    source, again = (render(path, daylight=daylight) for path in (frame, result(real, frame)))
+    assert judges.difference(source, again) < MOST
 
 
 @some
@@ -130,9 +125,25 @@ def test_it_looks_as_its_source(real, off, frame, program):
         pytest.param("rawtherapee", marks=needs_rawtherapee),
     ],
 )
-def test_it_looks_as_its_source_to_slow_programs(real, off, frame, program):
-    assert off(program, frame, result(real, frame)) < MOST
+def test_it_looks_as_its_source_to_slow_programs(real, folder, frame, program):
+    render = getattr(judges, program)
+    source, again = (render(path, folder) for path in (frame, result(real, frame)))
+    if source.shape != again.shape:
+        # They keep to the maker's crop in a DNG, and know none in a CRW.
+        with rawpy.imread(str(frame)) as raw:
+            sizes = raw.sizes
+        top = sizes.crop_top_margin - sizes.top_margin
+        left = sizes.crop_left_margin - sizes.left_margin
+        source = source[top : top + again.shape[0], left : left + again.shape[1]]
+    assert judges.difference(source, again) < MOST
 
 
-def _by_name(tags):
-    return {name.partition(":")[2]: value for name, value in tags.items()}
+def _where_it_belongs(tags):
+    """Return tags by name, those of the camera and not of our own record."""
+    belongs = ("IFD0", "ExifIFD", "CanonRaw")
+    return {
+        name: value
+        for full, value in tags.items()
+        for group, _, name in [full.partition(":")]
+        if group in belongs
+    }

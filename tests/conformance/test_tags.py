@@ -122,8 +122,6 @@ def test_maker_notes_go_along(shoot, noted, tmp_path):
 @needs_exiftool
 def test_it_is_said_when_maker_notes_cannot_go_along(shoot, noted, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert denoise(noted, tmp_path / "o", shoot.model) == 0
-    said = capfd.readouterr().err
-    assert "exiftool" in said
-    assert "maker notes" in said.casefold()
-    assert len(said.splitlines()) == 1
+    assert denoise(noted, tmp_path / "o", shoot.model, quiet=False) == 0
+    said = capfd.readouterr().err.splitlines()
+    assert len([line for line in said if "exiftool" in line and "maker notes" in line]) == 1
