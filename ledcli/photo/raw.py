@@ -134,7 +134,7 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{mosaic.size} pixels, copy it from the card again"
             )
         black, white = _levels(path, raw, indices)
-        missing = what_is_missing(mosaic, normalise(mosaic, phase, black, white))
+        missing = what_is_missing(mosaic, black, white)
         if missing:
             raise RawError(f"{path}: {missing}")
         aspect = float(raw.sizes.pixel_aspect)
