@@ -59,9 +59,8 @@ def info(
 
 def _record(photo: "RawPhoto") -> dict[str, Any]:
     from ledcli.noise.estimate import estimate_noise
-    from ledcli.photo.cfa import pack
 
-    noise = estimate_noise(pack(photo.normalised(), photo.phase))
+    noise = estimate_noise(photo.planes())
     height, width = photo.mosaic.shape
     exif = photo.exif
     return {

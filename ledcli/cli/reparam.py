@@ -106,11 +106,10 @@ def _planes(path: Path) -> "Tensor":
     """Return the middle of a photo as normalised planes."""
     import torch
 
-    from ledcli.photo.cfa import pack
     from ledcli.photo.raw import read_raw
 
     photo = read_raw(path)
-    planes = torch.from_numpy(pack(photo.normalised(), photo.phase))
+    planes = torch.from_numpy(photo.planes())
     top, left = (max(n - PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
     return planes[:, top : top + PROOF_SIDE, left : left + PROOF_SIDE]
 

@@ -17,7 +17,7 @@ from ledcli.inference.highlights import headroom_of, keep_highlights
 from ledcli.inference.jobs import LARGEST_RATIO, Result, Settings
 from ledcli.inference.ready import Ready
 from ledcli.noise.estimate import NoiseLine
-from ledcli.photo.cfa import pack, unpack
+from ledcli.photo.cfa import unpack
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.exif import require_exposure_level
 from ledcli.photo.raw import RawPhoto
@@ -72,7 +72,7 @@ class Clean:
 def framed(decoded: Decoded) -> Frame:
     """Pack a decoded photo for the network."""
     photo = decoded.photo
-    return Frame(photo, pack(photo.normalised(), photo.phase), decoded.noise, decoded.gain)
+    return Frame(photo, photo.planes(), decoded.noise, decoded.gain)
 
 
 def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:

@@ -24,7 +24,6 @@ import numpy as np
 from ledcli.errors import LedError, RawError
 from ledcli.inference.autoratio import gain_of
 from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.photo.cfa import pack
 from ledcli.photo.raw import RawPhoto, read_raw
 from ledcli.photo.xmp import read_note
 
@@ -87,7 +86,7 @@ def decode_file(path: Path) -> Decoded:
         if note is None:
             raise
         raise RawError(f"{path}: is a result of led already: give the camera's raw") from None
-    planes = pack(photo.normalised(), photo.phase)
+    planes = photo.planes()
     noise = estimate_noise(planes)
     return Decoded(photo, noise, gain_of(planes), note)
 

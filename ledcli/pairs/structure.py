@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.pairs.register import register
-from ledcli.photo.cfa import pack
 from ledcli.photo.raw import RawPhoto
 
 BINS = 64
@@ -101,7 +100,7 @@ class View:
 
 def view_of(photo: RawPhoto) -> View:
     """Reduce a photo to what the checks need."""
-    planes = pack(photo.normalised(), photo.phase)
+    planes = photo.planes()
     even = despiked(planes)
     bins = bins_of(planes, even)
     return View(planes, even, bins, signature_of(bins))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ledcli.errors import RawError
 from ledcli.photo.bytesource import FileBytes
 from ledcli.photo.carried import Carried, read_carried
-from ledcli.photo.cfa import Phase, normalise, offsets
+from ledcli.photo.cfa import Phase, normalise, offsets, pack
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
@@ -95,6 +95,14 @@ class RawPhoto:
     def normalised(self) -> NDArray[np.float32]:
         """Mosaic (H, W) with black at 0 and white at 1, not clipped."""
         return normalise(self.mosaic, self.phase, self.black, self.white)
+
+    def planes(self) -> NDArray[np.float32]:
+        """Packed planes (4, h, w) of the normalised mosaic; faster than packing that."""
+        planes = pack(self.mosaic, self.phase).astype(np.float32)
+        for plane, black, white in zip(planes, self.black, self.white, strict=True):
+            plane -= black
+            plane /= np.float32(float(white) - float(black))
+        return planes
 
 
 def read_raw(path: Path) -> RawPhoto:

@@ -176,7 +176,7 @@ def _hdr(path: Path, count: int, side: int, rng: np.random.Generator) -> Iterato
 
 def _raw(path: Path, count: int, side: int, rng: np.random.Generator) -> Iterator[Planes]:
     photo = read_raw(path)
-    planes = pack(photo.normalised(), photo.phase)
+    planes = photo.planes()
     _, rows, cols = planes.shape
     if min(rows, cols) < side:
         raise ValueError(f"it is smaller than {2 * side} pixels")

@@ -14,7 +14,6 @@ from ledcli.pairs.foundfile import DarkFrame
 from ledcli.pairs.listfile import Pair
 from ledcli.pairs.ratios import ratio_of
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
-from ledcli.photo.cfa import pack
 from ledcli.photo.exif import Exif, read_exif
 from ledcli.photo.raw import read_raw
 from ledcli.training.fewshot import FewShot, RawPair
@@ -212,7 +211,7 @@ def _read(header: Header, keep: bool) -> tuple[RawPair, tuple[str, ...]]:
     pair, _, ratio, iso, long_iso, *_ = header
     short, long = read_raw(pair.short), read_raw(pair.long)
     problems = check_pair(short, long, ratio).against(keep_shifted=keep)
-    planes = [pack(photo.normalised(), photo.phase) for photo in (short, long)]
+    planes = [photo.planes() for photo in (short, long)]
     return RawPair(planes[0], planes[1], ratio, iso, long_iso, str(pair.short)), problems
 
 
@@ -237,7 +236,7 @@ def _fitting(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[Dark
 
 def _planes_of(path: Path) -> NDArray[np.float32]:
     photo = read_raw(path)
-    return pack(photo.normalised(), photo.phase)
+    return photo.planes()
 
 
 def _against_the_rule(headers: Sequence[Header]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 
 from ledcli.inference.device import fast_in_bf16
 from ledcli.inference.engine import Denoiser
-from ledcli.photo.cfa import pack, unpack
+from ledcli.photo.cfa import unpack
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.raw import read_raw
 from ledcli.zoo.shelf import find_model
@@ -89,7 +89,7 @@ def test_a_smooth_gradient_does_not_band(bundled, tmp_path):
     light = np.linspace(0.2, 0.6, 1024)[None, :].repeat(256, 0)
     make_raw(tmp_path / "sky.ARW", light=light, gain=0.5)
     photo = read_raw(tmp_path / "sky.ARW")
-    clean = bundled("auto").denoise(pack(photo.normalised(), photo.phase), 1)
+    clean = bundled("auto").denoise(photo.planes(), 1)
     mosaic = unpack(clean, photo.phase, photo.mosaic.shape)
     (tmp_path / "sky.dng").write_bytes(dng_bytes(photo, mosaic, software="led test"))
     with rawpy.imread(str(tmp_path / "sky.dng")) as raw:

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from ledcli.errors import RawError
-from ledcli.photo.cfa import Phase
+from ledcli.photo.cfa import Phase, pack
 from ledcli.photo.libraw import quiet
 from ledcli.photo.raw import RAW_SUFFIXES, read_raw
 from tests.shoot import (
@@ -264,3 +264,10 @@ def test_odd_bayer_files_are_read(path):
     photo = read_raw(path)
     assert photo.phase == Phase.GRBG
     assert (photo.pixel_aspect > 1.5) == ("dc120" in path.name)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_planes_are_the_packed_normalised_mosaic(tmp_path, phase):
+    make_raw(tmp_path / "a.dng", shape=(65, 131), phase=phase, black=(510, 520, 515, 518))
+    photo = read_raw(tmp_path / "a.dng")
+    assert np.array_equal(photo.planes(), pack(photo.normalised(), photo.phase))
