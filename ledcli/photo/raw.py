@@ -16,6 +16,7 @@ from ledcli.photo.cfa import Phase, normalise, offsets, pack
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
+from ledcli.photo.tiffread import first_directory
 
 # fmt: off
 RAW_SUFFIXES = frozenset({
@@ -42,6 +43,7 @@ XYZ_FROM_SRGB = np.array(
 )
 """IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
 
+_DNG_VERSION = 50706
 _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 """By LibRaw's flip: 1 mirrors columns, 2 mirrors rows, 4 swaps the axes."""
 _LARGEST_MULTIPLIER = 100.0
@@ -141,7 +143,8 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        black, white = _levels(path, raw, indices)
+        carried, is_dng = _header(path)
+        black, white = _levels(path, raw, indices, is_dng)
         missing = what_is_missing(mosaic, black, white)
         if missing:
             raise RawError(f"{path}: {missing}")
@@ -160,14 +163,15 @@ def read_raw(path: Path) -> RawPhoto:
             bits=int(white.max()).bit_length(),
             crop=_crop(raw, mosaic.shape),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
-            carried=_carried(path),
+            carried=carried,
         )
 
 
-def _carried(path: Path) -> Carried:
+def _header(path: Path) -> tuple[Carried, bool]:
+    """Tags that are carried, and whether the file is a DNG."""
     try:
         with FileBytes(path) as data:
-            return read_carried(data)
+            return read_carried(data), _DNG_VERSION in first_directory(data)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise RawError(f"{path}: cannot be read: {why}") from None
@@ -200,16 +204,17 @@ def _pattern(path: Path, raw: rawpy.RawPy) -> tuple[list[int], Phase]:
 
 
 def _levels(
-    path: Path, raw: rawpy.RawPy, indices: Sequence[int]
+    path: Path, raw: rawpy.RawPy, indices: Sequence[int], is_dng: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Black and white in plane order; the file's own linearity limit goes before LibRaw's white.
 
-    One white for all colours: saturated areas must stay neutral.
+    But not before a DNG's, which is the file's own too. One white for all colours: saturated areas
+    must stay neutral.
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
     white = float(raw.white_level)
     limits = raw.camera_white_level_per_channel
-    if limits and white / 2 <= min(limits) <= 65535 and min(limits) > black.max():
+    if limits and not is_dng and white / 2 <= min(limits) <= 65535 and min(limits) > black.max():
         white = float(min(limits))
     if not black.max() < white <= 65535:
         raise RawError(

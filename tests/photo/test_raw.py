@@ -91,6 +91,13 @@ def test_colour_white_balance_and_orientation(tmp_path):
     assert photo.as_shot_wb is None and photo.colour_matrix is None
 
 
+def test_the_white_of_a_dng_is_the_one_it_says(tmp_path):
+    """LibRaw knows a lower limit for this camera's own files."""
+    path = tmp_path / "a.dng"
+    make_raw(path, make="NIKON CORPORATION", model="NIKON D2Hs")
+    np.testing.assert_array_equal(read_raw(path).white, [16383] * 4)
+
+
 def test_a_name_that_is_not_text_is_read(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.dng")
     make_raw(tmp_path / "a.dng")
