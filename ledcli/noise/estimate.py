@@ -81,9 +81,10 @@ def _blocks(planes: NDArray[np.float32]) -> _Blocks:
             clipped |= plane <= lowest
         # All four arrays cover the mask's valid area, so that a block's mean is of the same place.
         noise = second_difference(plane)
-        spoilt = in_blocks(clipped[1:-1, 1:-1]).any((1, 3))
-        means.append(in_blocks(plane[1:-1, 1:-1]).mean((1, 3), np.float64)[~spoilt])
-        variances.append(in_blocks(noise**2).mean((1, 3), np.float64)[~spoilt])
+        np.square(noise, out=noise)
+        spoilt = _block_means(clipped[1:-1, 1:-1]) > 0
+        means.append(_block_means(plane[1:-1, 1:-1])[~spoilt])
+        variances.append(_block_means(noise)[~spoilt])
     mean, variance = np.concatenate(means), np.concatenate(variances)
     if len(mean) < 2:
         # All clipped: nothing to denoise, and nothing to tell how.
@@ -118,15 +119,25 @@ def second_difference(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
     White noise keeps its variance; what a row or a column has in common is gone.
     """
-    rows = plane[:, 2:] - 2 * plane[:, 1:-1] + plane[:, :-2]
-    both: NDArray[np.float32] = rows[2:] - 2 * rows[1:-1] + rows[:-2]
-    return both / np.float32(MASK_GAIN**0.5)
+    rows = plane[:, 2:] + plane[:, :-2]
+    rows -= 2 * plane[:, 1:-1]
+    both: NDArray[np.float32] = rows[2:] + rows[:-2]
+    both -= 2 * rows[1:-1]
+    both /= np.float32(MASK_GAIN**0.5)
+    return both
 
 
 def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
     """View ``(h, w)`` as ``(h / 8, 8, w / 8, 8)``; what does not fill a block is left out."""
     rows, cols = (n // BLOCK for n in values.shape)
     return values[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
+
+
+def _block_means(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean of every block of ``(h, w)``; down the columns first, which lie beside each other."""
+    columns = in_blocks(values).sum(1, np.float32)
+    means: NDArray[np.float64] = columns.sum(2, np.float64) / BLOCK**2
+    return means
 
 
 def _quiet(blocks: _Blocks, chosen: NDArray[np.intp]) -> tuple[float, float, float]:
