@@ -140,7 +140,7 @@ def test_it_looks_as_its_source_to_slow_programs(real, folder, frame, program):
 
 def _where_it_belongs(tags):
     """Return tags by name, those of the camera and not of our own record."""
-    belongs = ("IFD0", "ExifIFD", "CanonRaw")
+    belongs = ("IFD0", "ExifIFD", "Canon", "CanonRaw")
     return {
         name: value
         for full, value in tags.items()
