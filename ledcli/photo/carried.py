@@ -20,12 +20,12 @@ from ledcli.photo.carriedtags import (
     turned_charset,
 )
 from ledcli.photo.containers import Holds, is_ciff, parts
+from ledcli.photo.dngframe import is_dng, raw_directory
 from ledcli.photo.tiff import Field
 from ledcli.photo.tiffread import (
     Directory,
     byte_order,
     child,
-    directories,
     first_directory,
     integers,
     value_of,
@@ -36,8 +36,7 @@ Fields = Mapping[int, Field]
 """By tag."""
 
 _XMP, _IPTC, _EXIF_IFD, _GPS_IFD, _MAKER_NOTES = 700, 33723, 34665, 34853, 37500
-_DNG_VERSION, _DNG_PRIVATE_DATA = 50706, 50740
-_IMAGE_KIND, _PHOTOMETRIC, _CFA = 254, 262, 32803
+_DNG_PRIVATE_DATA = 50740
 _RATING = 18246
 """Microsoft's tag of the stars that a photo was given; in the standard they are XMP's."""
 _MOST_STARS = 5
@@ -136,10 +135,10 @@ class _Found:
         self.take(self.exif, data, exif, EXIF)
         self.take(self.exif, data, first, EXIF)
         self.take(self.gps, data, child(data, order, first.get(_GPS_IFD)), GPS)
-        if _DNG_VERSION in first:
+        if is_dng(data):
             self.take(self.image, data, first, DNG_NAMES | DNG_COLOUR)
             _drop_wrong_maps(self.image)
-            self.take(self.raw, data, _raw_directory(data, order), DNG_RAW)
+            self.take(self.raw, data, raw_directory(data), DNG_RAW)
         self.stars = self.stars or sum(integers(data, order, first.get(_RATING))[:1])
         self.xmp = self.xmp or _packet(data, first, _XMP, LARGEST_PACKET)
         iptc = _packet(data, first, _IPTC, _LARGEST_IPTC)
@@ -179,15 +178,6 @@ def _packet(data: Bytes, first: Directory, tag: int, largest: int) -> bytes | No
     # Value order "<" takes them as they lie in the file.
     value = value_of(data, "<", entry, largest) if entry else None
     return value[2] if value else None
-
-
-def _raw_directory(data: Bytes, order: str) -> Directory:
-    """Find the directory of a DNG's full-size mosaic."""
-    for directory in directories(data):
-        photometric = integers(data, order, directory.get(_PHOTOMETRIC))
-        if photometric == [_CFA] and integers(data, order, directory.get(_IMAGE_KIND)) in ([], [0]):
-            return directory
-    return {}
 
 
 def _drop_wrong_maps(image: dict[int, Field]) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import rawpy
@@ -14,9 +15,9 @@ from ledcli.photo.bytesource import FileBytes
 from ledcli.photo.carried import Carried, read_carried
 from ledcli.photo.cfa import Phase, normalise, offsets, pack
 from ledcli.photo.checks import what_is_missing
+from ledcli.photo.dngframe import Frame, is_dng, odd_frame
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
-from ledcli.photo.tiffread import first_directory
 
 # fmt: off
 RAW_SUFFIXES = frozenset({
@@ -43,7 +44,6 @@ XYZ_FROM_SRGB = np.array(
 )
 """IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
 
-_DNG_VERSION = 50706
 _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 """By LibRaw's flip: 1 mirrors columns, 2 mirrors rows, 4 swaps the axes."""
 _LARGEST_MULTIPLIER = 100.0
@@ -127,9 +127,15 @@ def read_raw(path: Path) -> RawPhoto:
     path = Path(path)
     with open_raw(path) as opened:
         raw = opened.raw
+        header = _header(path, (raw.sizes.raw_height, raw.sizes.raw_width))
+        frame = header.frame
         try:
-            indices, phase = _pattern(path, raw)
-            mosaic = np.array(raw.raw_image_visible, np.uint16)
+            indices, phase = _pattern(path, raw, frame)
+            if frame is None:
+                mosaic = np.array(raw.raw_image_visible, np.uint16)
+            else:
+                top, left, bottom, right = frame.area
+                mosaic = np.array(raw.raw_image[top:bottom, left:right], np.uint16)
         except (rawpy.LibRawError, NotImplementedError) as error:
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
         if min(mosaic.shape) < SMALLEST_SIDE:
@@ -143,8 +149,7 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        carried, is_dng = _header(path)
-        black, white = _levels(path, raw, indices, is_dng)
+        black, white = _levels(path, raw, indices, phase, header)
         missing = what_is_missing(mosaic, black, white)
         if missing:
             raise RawError(f"{path}: {missing}")
@@ -161,23 +166,33 @@ def read_raw(path: Path) -> RawPhoto:
             daylight_wb=_multipliers(raw.daylight_whitebalance),
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
             bits=int(white.max()).bit_length(),
-            crop=_crop(raw, mosaic.shape),
+            crop=_crop(raw, mosaic.shape, frame),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
-            carried=carried,
+            carried=header.carried,
         )
 
 
-def _header(path: Path) -> tuple[Carried, bool]:
-    """Tags that are carried, and whether the file is a DNG."""
+class _Header(NamedTuple):
+    """What the file itself says, LibRaw aside."""
+
+    carried: Carried
+    is_dng: bool
+    frame: Frame | None
+
+
+def _header(path: Path, shape: tuple[int, int]) -> _Header:
+    """Read it; the frame only when LibRaw has decoded samples of the same shape."""
     try:
         with FileBytes(path) as data:
-            return read_carried(data), _DNG_VERSION in first_directory(data)
+            frame = odd_frame(data)
+            frame = frame if frame and frame.shape == shape else None
+            return _Header(read_carried(data), is_dng(data), frame)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise RawError(f"{path}: cannot be read: {why}") from None
 
 
-def _pattern(path: Path, raw: rawpy.RawPy) -> tuple[list[int], Phase]:
+def _pattern(path: Path, raw: rawpy.RawPy, frame: Frame | None) -> tuple[list[int], Phase]:
     """LibRaw's colour index of each plane (R, G1, B, G2), and the phase of the active area."""
     names = raw.color_desc.decode("ascii", "replace")
     pattern = raw.raw_pattern
@@ -193,7 +208,7 @@ def _pattern(path: Path, raw: rawpy.RawPy) -> tuple[list[int], Phase]:
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
         raise RawError(f"{path}: is from a sensor of four colours ({names}), not supported")
     # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
-    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    top, left = frame.area[:2] if frame else (raw.sizes.top_margin, raw.sizes.left_margin)
     cell = np.roll(pattern, (-top, -left), axis=(0, 1))
     if pattern.shape == (2, 2):
         found = "".join(names[index] for index in cell.ravel())
@@ -204,7 +219,7 @@ def _pattern(path: Path, raw: rawpy.RawPy) -> tuple[list[int], Phase]:
 
 
 def _levels(
-    path: Path, raw: rawpy.RawPy, indices: Sequence[int], is_dng: bool
+    path: Path, raw: rawpy.RawPy, indices: Sequence[int], phase: Phase, header: _Header
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Black and white in plane order; the file's own linearity limit goes before LibRaw's white.
 
@@ -212,9 +227,16 @@ def _levels(
     must stay neutral.
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
+    if header.frame is not None and header.frame.black is not None:
+        black = np.array([header.frame.black[place] for place in offsets(phase)], np.float32)
     white = float(raw.white_level)
     limits = raw.camera_white_level_per_channel
-    if limits and not is_dng and white / 2 <= min(limits) <= 65535 and min(limits) > black.max():
+    if (
+        limits
+        and not header.is_dng
+        and white / 2 <= min(limits) <= 65535
+        and min(limits) > black.max()
+    ):
         white = float(min(limits))
     if not black.max() < white <= 65535:
         raise RawError(
@@ -258,11 +280,15 @@ def _multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
     return wb if wb.max() < _LARGEST_MULTIPLIER and wb.min() > 1 / _LARGEST_MULTIPLIER else None
 
 
-def _crop(raw: rawpy.RawPy, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+def _crop(
+    raw: rawpy.RawPy, shape: tuple[int, ...], frame: Frame | None
+) -> tuple[int, int, int, int] | None:
     """Maker's crop, counted from the active area's first pixel; None when it is all or unknown."""
     sizes = raw.sizes
     top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
     height, width = sizes.crop_height, sizes.crop_width
+    if frame is not None:
+        top, left, height, width = frame.crop or (0, 0, *shape)
     if min(height, width) < SMALLEST_SIDE or min(top, left) < 0:
         return None
     if top + height > shape[0] or left + width > shape[1] or (height, width) == shape:

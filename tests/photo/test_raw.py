@@ -53,29 +53,43 @@ def test_mosaic_levels_and_phase_come_back(tmp_path, phase, shape):
     assert photo.bits == 14
 
 
-@pytest.mark.parametrize(
-    ("area", "phase"),
-    [((4, 6, 104, 140), "GRBG"), ((2, 4, 101, 141), "GRBG"), ((0, 2, 67, 81), "GRBG")],
-)
+BLACK = (500, 520, 540, 560)
+
+
+@pytest.mark.parametrize("area", [(4, 6, 104, 140), (2, 4, 101, 141), (0, 2, 67, 81)])
+@pytest.mark.parametrize("phase", list(Phase))
 def test_the_phase_is_that_of_the_active_area(tmp_path, area, phase):
     path = tmp_path / "a.dng"
-    mosaic = make_raw(path, phase=phase, active_area=area)
+    mosaic = make_raw(path, phase=phase, active_area=area, black=BLACK)
     photo = read_raw(path)
     top, left, bottom, right = area
     np.testing.assert_array_equal(photo.mosaic, mosaic[top:bottom, left:right])
     assert photo.phase == phase
+    np.testing.assert_array_equal(photo.black, BLACK)
 
 
-def test_an_odd_margin_keeps_its_colours(tmp_path):
-    """LibRaw leaves out the first line of an odd margin; the colours must still be right."""
+@pytest.mark.parametrize("area", [(3, 5, 103, 142), (1, 4, 102, 141), (2, 7, 67, 81)])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_an_odd_margin_loses_nothing_and_keeps_its_colours(tmp_path, area, phase):
+    """LibRaw leaves out the first line of an odd margin, and takes one colour's black for
+    another's."""
     path = tmp_path / "a.dng"
+    row, col = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[phase]
     light = np.full((130, 160), 0.1)
-    light[0::2, 0::2] = 0.5
-    make_raw(path, light=light, active_area=(3, 5, 103, 142), gain=0)
-    x = read_raw(path).normalised()
+    light[row::2, col::2] = 0.5
+    crop = [(50719, 4, 2, (4, 2)), (50720, 4, 2, (60, 50))]
+    mosaic = make_raw(
+        path, phase=phase, light=light, active_area=area, black=BLACK, gain=0, more_tags=crop
+    )
     photo = read_raw(path)
-    row, col = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[photo.phase]
-    np.testing.assert_allclose(x[row::2, col::2], 0.5, atol=0.01)
+    top, left, bottom, right = area
+    np.testing.assert_array_equal(photo.mosaic, mosaic[top:bottom, left:right])
+    np.testing.assert_array_equal(photo.black, BLACK)
+    assert photo.crop == (2, 4, 50, 60)
+    x = photo.normalised()
+    red = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[photo.phase]
+    np.testing.assert_allclose(x[red[0] :: 2, red[1] :: 2], 0.5, atol=0.01)
+    assert np.median(x) == pytest.approx(0.1, abs=0.01)
 
 
 def test_colour_white_balance_and_orientation(tmp_path):
