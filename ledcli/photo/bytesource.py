@@ -1,5 +1,6 @@
 """A file as if it were in memory, of which only what is looked at is read."""
 
+import errno
 import os
 import stat
 from collections import OrderedDict
@@ -78,7 +79,11 @@ class FileBytes:
     def _read(self, start: int, count: int) -> bytes:
         self._file.seek(start)
         parts = []
-        while count > 0 and (part := self._file.read(count)):
+        count = min(count, self._size - start)
+        while count > 0:
+            part = self._file.read(count)
+            if not part:
+                raise OSError(errno.EIO, "it became shorter while it was read")
             parts.append(part)
             count -= len(part)
         return b"".join(parts)

@@ -208,6 +208,14 @@ def test_a_file_gives_what_its_bytes_give_and_little_is_read(tmp_path):
         assert data[: 2 << 20] == path.open("rb").read(2 << 20)
 
 
+def test_a_file_that_shrinks_while_it_is_read_is_an_error_of_its_disk(tmp_path):
+    path = tmp_path / "a.NEF"
+    path.write_bytes(camera_file("<") + bytes(1 << 20))
+    with FileBytes(path) as data, pytest.raises(OSError, match="shorter"):
+        path.write_bytes(b"")
+        read_carried(data)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([*_containers(), "TIFF", "big-endian"]))
 def test_damage_never_raises(seed, kind):
