@@ -116,6 +116,3 @@ def note_in(data: Bytes) -> dict[str, str] | None:
         said = [*element.attrib.items(), *((child.tag, child.text or "") for child in element)]
         note |= {key.removeprefix(prefix): value for key, value in said if key.startswith(prefix)}
     return note or None
-
-
-denoised_note = note_in
