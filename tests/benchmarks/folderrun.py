@@ -176,7 +176,7 @@ def _markdown(about: dict[str, Any], results: dict[str, Any]) -> str:
     text = head("Folder runs", about)
     text += (
         f"Photos of {results['megapixels']:.0f} MP at ratio {RATIO}, to DNG. The network alone is "
-        f"the median of {REPEATS} on one photo in a process of its own, before and after the run: "
+        f"the median of {REPEATS} on one photo, with nothing beside it, before and after the run: "
         f"{', '.join(f'{s:.2f} s' for s in results['network_s'])}. The {results['finished']} "
         "finished photos are links to one; a run with nothing to do is the median of "
         f"{len(results['again_all_s'])}.\n\n"
