@@ -1,7 +1,6 @@
 """`led denoise`: clean raws."""
 
 from collections import Counter
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.app import FAILED, INTERRUPTED
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.results import how_denoised, show_plan, show_result
 from ledcli.cli.signals import stoppable
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ledcli.inference.jobs import Job, Result, Settings
-    from ledcli.inference.todo import Todo
+    from ledcli.inference.jobs import Settings
 
 AUTO = "auto"
 STOPPING = "stopping: the photo at work is finished first; Ctrl-C once more stops at once"
@@ -159,7 +158,7 @@ def denoise(
         for job, todo in zip(
             jobs, decide(jobs, settings, chooser, overwrite=overwrite), strict=True
         ):
-            _show_plan(output, job, todo)
+            show_plan(output, job, todo)
         return
     counts: Counter[str] = Counter(failed=len(problems))
     said = None
@@ -176,11 +175,11 @@ def denoise(
             stop=stop,
             say=output.info,
         ):
-            how = _how(result)
+            how = how_denoised(result)
             if how and how != said:
                 output.info(how)
                 said = how
-            _show(output, result)
+            show_result(output, result)
             counts[result.status] += 1
             bar.advance(note=result.source.name)
         stopped = stop()
@@ -247,60 +246,3 @@ def _exposure_level(text: str) -> float:
     if not 0 < level < float("inf"):
         raise UsageError(f"--exposure takes a level above 0 (ISO x seconds), not {text}")
     return level
-
-
-def _how(result: "Result") -> str | None:
-    """Say what denoised a photo; None where it came to nothing before."""
-    choice = result.choice
-    if choice is None or result.noise_from is None:
-        return None
-    noise = {"lines": "the camera's own noise", "blind": "noise estimated from the photo"}
-    return f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
-
-
-def _show(output: Output, result: "Result") -> None:
-    """Report one photo."""
-    for warning in result.warnings:
-        output.warn(warning)
-    record: dict[str, object] = {"file": result.source, "status": result.status}
-    if result.error is not None:
-        output.error(result.error)
-        if output.json:
-            output.result({**record, "error": str(result.error)})
-        return
-    if result.why:
-        if output.json:
-            output.result({**record, "why": result.why, "outputs": result.outputs})
-        return
-    choice, noise = result.choice, result.noise
-    output.result(
-        {
-            **record,
-            "outputs": result.outputs,
-            "ratio": result.ratio,
-            **(choice.record() if choice else {}),
-            "noise": result.noise_from,
-            "gain": noise.gain if noise else None,
-            "read_variance": noise.variance if noise else None,
-            "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
-        },
-        _line(result.source, result.outputs, result.ratio),
-    )
-
-
-def _show_plan(output: Output, job: "Job", todo: "Todo") -> None:
-    """Report what would become of a photo."""
-    if todo.error is not None:
-        output.error(todo.error)
-        return
-    outputs = [job.outputs[name] for name in todo.make]
-    status = "planned" if outputs else "skipped"
-    output.result(
-        {"file": job.source, "status": status, "why": todo.why, "outputs": outputs},
-        _line(job.source, outputs) if outputs else f"{printable(job.source)}: {todo.why}",
-    )
-
-
-def _line(source: Path, outputs: Iterable[Path], ratio: float | None = None) -> str:
-    brighter = f" (x {ratio:g})" if ratio is not None and ratio != 1 else ""
-    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}{brighter}"

@@ -70,7 +70,7 @@ def scan(
     from ledcli.pairs import foundfile, listfile
     from ledcli.pairs.record import scan_record
     from ledcli.pairs.scan import scan as find_pairs
-    from ledcli.photo.raw import RAW_SUFFIXES
+    from ledcli.photo.inputs import RAW_SUFFIXES
 
     output = Output(json=json, quiet=quiet)
     if out.suffix.lower() in RAW_SUFFIXES | {".json", ""}:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ledcli.errors import OutputError
-from ledcli.inference.choice import Choice, Chooser
-from ledcli.inference.jobs import Job, Result, Settings
+from ledcli.inference.choice import Chooser
+from ledcli.inference.jobs import Job, Result, Settings, made_with
 from ledcli.inference.lock import folder_locks
-from ledcli.inference.manifest import Manifest, Stamp
+from ledcli.inference.manifest import Manifest
 from ledcli.inference.naming import folders_of
 from ledcli.inference.space import check_space
 from ledcli.inference.todo import Todo, what_to_do
 from ledcli.photo.exif import Exif
-from ledcli.photo.files import atomic_write, make_folder, remove_leftovers
-
-if TYPE_CHECKING:
-    from ledcli.inference.steps import Clean
-    from ledcli.photo.makernotes import MakerNotes
-
-HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
-"""Errors of a disk that would meet every photo to come."""
+from ledcli.photo.files import remove_leftovers
 
 
 class Engine(NamedTuple):
@@ -109,6 +100,7 @@ def run(
 
         from ledcli.inference.pipeline import pipeline
         from ledcli.inference.ready import Ready
+        from ledcli.inference.store import Store
 
         ready = Ready(**engine._asdict())
         if not held.enter_context(folder_locks({job.root for job in jobs}, say, stop)):
@@ -126,15 +118,15 @@ def run(
             say(tight)
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
         say(f"{len(to_make)}{of} photos, {ready.device}, {ready.precision}")
-        shelf = held.enter_context(_Shelf(manifests, settings, say))
+        store = held.enter_context(Store(manifests, settings, say))
         made = pipeline(
             to_make,
             settings,
             chooser,
             ready,
             decoder,
-            shelf.put,
-            lambda: stop() or shelf.broken is not None,
+            store.put,
+            lambda: stop() or store.broken is not None,
         )
         held.enter_context(contextlib.closing(made))
         told: set[str] = set()
@@ -143,98 +135,15 @@ def run(
                 yield _not_made(job, todo)
                 continue
             result = next(made, None)
-            if result is None and shelf.broken is None:
+            if result is None and store.broken is None:
                 return
             if result is None:
-                result = Result(job.source, error=OutputError(f"{job.source}: {shelf.broken}"))
+                result = Result(job.source, error=OutputError(f"{job.source}: {store.broken}"))
             result.outputs += todo.kept
             # A model that is passed over is passed over for every photo.
             result.warnings = [text for text in result.warnings if text not in told]
             told.update(result.warnings)
             yield result
-
-
-class _Shelf:
-    """Puts the files of a photo where they belong, and writes down in the manifest that it did.
-
-    Used by the writing thread alone.
-    """
-
-    def __init__(
-        self, manifests: Mapping[Path, Manifest], settings: Settings, say: Callable[[str], None]
-    ) -> None:
-        self.manifests = manifests
-        self.settings = settings
-        self.say = say
-        self.broken: str | None = None  # why no photo to come can be written
-        self._notes: MakerNotes | None = None
-        self._looked = False
-
-    def __enter__(self) -> _Shelf:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._notes is not None:
-            self._notes.close()
-
-    def put(self, job: Job, clean: Clean, source: Stamp, result: Result) -> None:
-        """Encode and write every format of a photo."""
-        from ledcli.inference.steps import encoded
-
-        exif = clean.photo.exif
-        photo = {
-            "make": exif.make,
-            "model": exif.model,
-            "iso": exif.iso,
-            "ratio": result.ratio,
-        }
-        manifest = self.manifests[job.root]
-        for name, path in job.outputs.items():
-
-            def before(written: os.stat_result, name: str = name, path: Path = path) -> None:
-                facts = {**photo, "format": name}
-                made_with = _made_with(self.settings, result.choice, name)
-                entry = manifest.new_entry(path, job.source, source, made_with, facts, written)
-                manifest.record(entry)
-
-            data = encoded(clean, name, self.settings)
-            finish = self._finish(clean, result) if name == "dng" else None
-            try:
-                make_folder(path.parent)
-                atomic_write(path, data, finish=finish, before=before)
-            except OutputError as error:
-                cause = error.__cause__
-                if isinstance(cause, OSError) and cause.errno in HOPELESS:
-                    self.broken = f"not begun, as the disk failed ({cause.strerror})"
-                raise
-            result.outputs.append(path)
-
-    def _finish(self, clean: Clean, result: Result) -> Callable[[Path], None] | None:
-        """Return what adds the maker notes to a written DNG; None where there are none to add."""
-        if not clean.photo.carried.maker_notes:
-            return None
-        if not self._looked:
-            from ledcli.photo.makernotes import MakerNotes
-
-            self._looked, self._notes = True, MakerNotes.find()
-            if self._notes is None:
-                self.say("exiftool is not on the PATH: maker notes are not carried into the DNGs")
-        notes = self._notes
-        if notes is None:
-            return None
-
-        def copy(dng: Path) -> None:
-            warning = notes.copy(clean.photo.path, dng)
-            if warning:
-                result.warnings.append(warning)
-
-        return copy
-
-
-def _made_with(settings: Settings, choice: Choice | None, name: str) -> dict[str, object]:
-    """Return what decides an output of a format, apart from the photo."""
-    record = settings.record(name)
-    return {**record, "model": choice.sha256, "set": choice.branch} if choice else record
 
 
 def _expected(
@@ -244,7 +153,7 @@ def _expected(
     try:
         exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])  # type: ignore[arg-type]
         choice = chooser.choose(exif, float(photo["ratio"])).choice  # type: ignore[arg-type]
-        return _made_with(settings, choice, str(photo["format"]))
+        return made_with(settings, choice, str(photo["format"]))
     except (KeyError, TypeError, ValueError):
         return {}
 

@@ -128,3 +128,9 @@ class Result:
         if self.error is not None:
             return Status.FAILED
         return Status.SKIPPED if self.why else Status.DONE
+
+
+def made_with(settings: Settings, choice: Choice | None, name: str) -> dict[str, object]:
+    """Return what decides an output of a format, apart from the photo."""
+    record = settings.record(name)
+    return {**record, "model": choice.sha256, "set": choice.branch} if choice else record

@@ -13,7 +13,7 @@ from ledcli.inference.manifest import Stamp
 from ledcli.inference.ready import Ready
 from ledcli.inference.steps import Clean, Frame, denoised, framed, timed
 
-Store = Callable[[Job, Clean, Stamp, Result], None]
+Put = Callable[[Job, Clean, Stamp, Result], None]
 """Encodes a photo and puts its files where they belong; raises OutputError. The stamp is that of
 the source before it was read."""
 
@@ -24,7 +24,7 @@ def pipeline(
     chooser: Chooser,
     ready: Ready,
     decoder: Decoder,
-    store: Store,
+    put: Put,
     stop: Callable[[], bool],
 ) -> Generator[Result, None, None]:
     """Take photos through decoding, network and writing.
@@ -36,7 +36,7 @@ def pipeline(
     Parameters
     ----------
     jobs, settings, chooser, ready, decoder
-    store : callable
+    put : callable
         Called in the writing thread.
     stop : callable
         Asked before each photo; once it says yes, those that are in the network or behind it are
@@ -64,7 +64,7 @@ def pipeline(
             del frame
             if behind is not None:
                 yield behind.result()
-            behind = writer.submit(_stored, store, job, clean, source, result)
+            behind = writer.submit(_stored, put, job, clean, source, result)
             del clean
         if behind is not None:
             yield behind.result()
@@ -93,10 +93,10 @@ def _read(decoder: Decoder, job: Job, settings: Settings) -> tuple[Result, Stamp
     return result, source, frame
 
 
-def _stored(store: Store, job: Job, clean: Clean | None, source: Stamp, result: Result) -> Result:
+def _stored(put: Put, job: Job, clean: Clean | None, source: Stamp, result: Result) -> Result:
     if clean is not None:
         with _caught(result), timed(result, "encode"):
-            store(job, clean, source, result)
+            put(job, clean, source, result)
     return result
 
 

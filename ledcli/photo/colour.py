@@ -7,8 +7,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.photo.cameracolour import XYZ_FROM_SRGB
 from ledcli.photo.carried import Fields
-from ledcli.photo.raw import XYZ_FROM_SRGB, RawPhoto
+from ledcli.photo.raw import RawPhoto
 from ledcli.photo.tiff import Directory, Field, Kind
 
 BASELINE_EXPOSURE = 50730

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import UsageError
-from ledcli.photo.raw import RAW_SUFFIXES
+
+# fmt: off
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff", ".gpr",
+    ".iiq", ".k25", ".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef",
+    ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})
+# fmt: on
+"""File name endings, lower case, that a camera gives its raws."""
 
 DEFAULT_FOLDER = "denoised"
 """The output folder unless another is chosen."""

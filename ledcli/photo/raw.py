@@ -12,21 +12,13 @@ from numpy.typing import NDArray
 
 from ledcli.errors import RawError
 from ledcli.photo.bytesource import FileBytes
+from ledcli.photo.cameracolour import colour_matrix, multipliers
 from ledcli.photo.carried import Carried, read_carried
 from ledcli.photo.cfa import Phase, normalise, offsets, pack
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.dngframe import Frame, is_dng, odd_frame
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
-
-# fmt: off
-RAW_SUFFIXES = frozenset({
-    ".3fr", ".arw", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff", ".gpr",
-    ".iiq", ".k25", ".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef",
-    ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
-})
-# fmt: on
-"""File name endings, lower case, that a camera gives its raws."""
 
 SMALLEST_SIDE = 32
 """Pixels; no camera makes fewer, and a network needs more to look at."""
@@ -35,18 +27,8 @@ FEWEST_BITS = 0.1
 """Per pixel; the tightest codes of cameras take 1, and a header alone under 0.01. What LibRaw
 decodes from nothing is whatever memory held before, so it cannot be told by its pixels."""
 
-XYZ_FROM_SRGB = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
-"""IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
-
 _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 """By LibRaw's flip: 1 mirrors columns, 2 mirrors rows, 4 swaps the axes."""
-_LARGEST_MULTIPLIER = 100.0
 
 
 @dataclass(frozen=True)
@@ -161,9 +143,9 @@ def read_raw(path: Path) -> RawPhoto:
             black=black,
             white=white,
             exif=read_exif_opened(path, opened),
-            colour_matrix=_colour_matrix(raw),
-            as_shot_wb=_multipliers(raw.camera_whitebalance),
-            daylight_wb=_multipliers(raw.daylight_whitebalance),
+            colour_matrix=colour_matrix(raw),
+            as_shot_wb=multipliers(raw.camera_whitebalance),
+            daylight_wb=multipliers(raw.daylight_whitebalance),
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
             bits=int(white.max()).bit_length(),
             crop=_crop(raw, mosaic.shape, frame),
@@ -244,40 +226,6 @@ def _levels(
             f"({black.max():g}): the file is damaged or its camera unknown"
         )
     return black, np.full(4, white, np.float32)
-
-
-def _colour_matrix(raw: rawpy.RawPy) -> NDArray[np.float64] | None:
-    """XYZ to camera, from LibRaw's table of cameras, else from what the file says.
-
-    What the file says reaches us as camera to sRGB with white at (1, 1, 1); the daylight
-    multipliers undo that normalisation.
-    """
-    table = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
-    if _usable(table):
-        return table
-    to_srgb = np.asarray(raw.color_matrix, np.float64)[:, :3]
-    daylight = np.asarray(raw.daylight_whitebalance[:3], np.float64)
-    if not _usable(to_srgb) or not np.isfinite(daylight).all() or (daylight <= 0).any():
-        return None
-    matrix = np.diag(1 / daylight) @ np.linalg.inv(to_srgb) @ np.linalg.inv(XYZ_FROM_SRGB)
-    return matrix if _usable(matrix) else None
-
-
-def _usable(matrix: NDArray[np.float64]) -> bool:
-    return bool(
-        np.isfinite(matrix).all()
-        and np.abs(matrix).max() < 100
-        and abs(np.linalg.det(matrix)) > 1e-6
-    )
-
-
-def _multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
-    """White balance with green at 1; None where LibRaw has zeros, -1 or nonsense."""
-    red, green, blue = (float(value) for value in values[:3])
-    if not all(math.isfinite(value) and value > 0 for value in (red, green, blue)):
-        return None
-    wb = np.array([red / green, 1.0, blue / green])
-    return wb if wb.max() < _LARGEST_MULTIPLIER and wb.min() > 1 / _LARGEST_MULTIPLIER else None
 
 
 def _crop(

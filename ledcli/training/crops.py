@@ -16,7 +16,8 @@ from PIL import Image
 
 from ledcli.errors import LedError, TrainingError
 from ledcli.photo.cfa import Phase, pack
-from ledcli.photo.raw import RAW_SUFFIXES, read_raw
+from ledcli.photo.inputs import RAW_SUFFIXES
+from ledcli.photo.raw import read_raw
 from ledcli.training.scenes import Linear, make_scene
 
 RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})

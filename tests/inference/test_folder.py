@@ -340,7 +340,7 @@ def test_an_unexpected_error_is_one_failed_photo(here, tiny, monkeypatch):
             raise RuntimeError("out of luck")
         return b"file"
 
-    monkeypatch.setattr("ledcli.inference.steps.encoded", broken)
+    monkeypatch.setattr("ledcli.inference.store.encoded", broken)
     first, second = run_all(tiny)
     assert isinstance(first.error, LedError) and "RuntimeError: out of luck" in str(first.error)
     assert second.status == Status.DONE

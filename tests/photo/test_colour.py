@@ -5,9 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from ledcli.photo.cameracolour import XYZ_FROM_SRGB
 from ledcli.photo.carried import Carried
 from ledcli.photo.colour import put_colour, shot_wb, srgb_from_camera
-from ledcli.photo.raw import XYZ_FROM_SRGB, read_raw
+from ledcli.photo.raw import read_raw
 from ledcli.photo.tiff import Directory, Kind
 from tests.shoot import make_raw
 

@@ -9,8 +9,9 @@ import tifffile
 
 from ledcli.errors import RawError
 from ledcli.photo.cfa import Phase, pack
+from ledcli.photo.inputs import RAW_SUFFIXES
 from ledcli.photo.libraw import quiet
-from ledcli.photo.raw import RAW_SUFFIXES, read_raw
+from ledcli.photo.raw import read_raw
 from tests.shoot import (
     COLOUR_MATRIX,
     SHARED,

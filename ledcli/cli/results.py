@@ -1,0 +1,68 @@
+"""How `led denoise` shows what became of each photo."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledcli.cli.console import Output, printable
+
+if TYPE_CHECKING:
+    from ledcli.inference.jobs import Job, Result
+    from ledcli.inference.todo import Todo
+
+
+def how_denoised(result: "Result") -> str | None:
+    """Say what denoised a photo; None where it came to nothing before."""
+    choice = result.choice
+    if choice is None or result.noise_from is None:
+        return None
+    noise = {"lines": "the camera's own noise", "blind": "noise estimated from the photo"}
+    return f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
+
+
+def show_result(output: Output, result: "Result") -> None:
+    """Report one photo."""
+    for warning in result.warnings:
+        output.warn(warning)
+    record: dict[str, object] = {"file": result.source, "status": result.status}
+    if result.error is not None:
+        output.error(result.error)
+        if output.json:
+            output.result({**record, "error": str(result.error)})
+        return
+    if result.why:
+        if output.json:
+            output.result({**record, "why": result.why, "outputs": result.outputs})
+        return
+    choice, noise = result.choice, result.noise
+    output.result(
+        {
+            **record,
+            "outputs": result.outputs,
+            "ratio": result.ratio,
+            **(choice.record() if choice else {}),
+            "noise": result.noise_from,
+            "gain": noise.gain if noise else None,
+            "read_variance": noise.variance if noise else None,
+            "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
+        },
+        _line(result.source, result.outputs, result.ratio),
+    )
+
+
+def show_plan(output: Output, job: "Job", todo: "Todo") -> None:
+    """Report what would become of a photo."""
+    if todo.error is not None:
+        output.error(todo.error)
+        return
+    outputs = [job.outputs[name] for name in todo.make]
+    status = "planned" if outputs else "skipped"
+    output.result(
+        {"file": job.source, "status": status, "why": todo.why, "outputs": outputs},
+        _line(job.source, outputs) if outputs else f"{printable(job.source)}: {todo.why}",
+    )
+
+
+def _line(source: Path, outputs: Iterable[Path], ratio: float | None = None) -> str:
+    brighter = f" (x {ratio:g})" if ratio is not None and ratio != 1 else ""
+    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}{brighter}"
