@@ -1,5 +1,6 @@
 """How `led denoise` shows what became of each photo."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,13 +41,14 @@ def show_result(output: Output, result: "Result") -> None:
             **record,
             "outputs": result.outputs,
             "ratio": result.ratio,
+            "headroom": result.headroom,
             **(choice.record() if choice else {}),
             "noise": result.noise_from,
             "gain": noise.gain if noise else None,
             "read_variance": noise.variance if noise else None,
             "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
         },
-        _line(result.source, result.outputs, result.ratio),
+        _line(result.source, result.outputs) + _brightness(result),
     )
 
 
@@ -63,6 +65,14 @@ def show_plan(output: Output, job: "Job", todo: "Todo") -> None:
     )
 
 
-def _line(source: Path, outputs: Iterable[Path], ratio: float | None = None) -> str:
-    brighter = f" (x {ratio:g})" if ratio is not None and ratio != 1 else ""
-    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}{brighter}"
+def _line(source: Path, outputs: Iterable[Path]) -> str:
+    return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}"
+
+
+def _brightness(result: "Result") -> str:
+    parts = []
+    if result.ratio is not None and result.ratio != 1:
+        parts.append(f"x {result.ratio:g}")
+    if result.headroom > 1:
+        parts.append(f"highlights kept: {math.log2(result.headroom):.1f} stops above white")
+    return f" ({', '.join(parts)})" if parts else ""

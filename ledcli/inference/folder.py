@@ -117,7 +117,8 @@ def run(
         if tight := check_space(to_make, settings.compression, linear=settings.linear):
             say(tight)
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
-        say(f"{len(to_make)}{of} photos, {ready.device}, {ready.precision}")
+        photos = "photo" if len(jobs) == 1 else "photos"
+        say(f"{len(to_make)}{of} {photos}, {ready.device}, {ready.precision}")
         store = held.enter_context(Store(manifests, settings, say))
         made = pipeline(
             to_make,

@@ -106,6 +106,8 @@ class Result:
         Why it failed.
     why : str
         Why it was skipped.
+    headroom : float
+        The brightest value in the DNG; white is 1.
     noise_from : str or None
         Where ``noise`` comes from: ``lines`` (the model's own, over ISO) or ``blind`` (estimated
         from the photo).
@@ -117,6 +119,7 @@ class Result:
     why: str = ""
     warnings: list[str] = field(default_factory=list)
     ratio: float | None = None
+    headroom: float = 1.0
     choice: Choice | None = None
     noise: NoiseLine | None = None
     noise_from: str | None = None

@@ -124,12 +124,11 @@ def denoised(
             noise=own or frame.noise,
             strength=settings.strength,
         )
-    headroom = 1.0
     if settings.highlights == "keep":
         known_to = ratio if denoiser.form.sees_past_white else 1.0
         planes = keep_highlights(planes, frame.planes, ratio, known_to=known_to)
-        headroom = min(headroom_of(planes), ratio)
-    return Clean(photo, planes, headroom, _note(result, settings))
+        result.headroom = min(headroom_of(planes), ratio)
+    return Clean(photo, planes, result.headroom, _note(result, settings))
 
 
 def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
@@ -206,6 +205,7 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         "ratio_from": settings.ratio_from,
         "strength": settings.strength,
         "highlights": settings.highlights,
+        "headroom": result.headroom,
         "version": __version__,
         "when": now(),
     }

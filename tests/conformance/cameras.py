@@ -1,5 +1,6 @@
 """The made-up cameras whose raws the suite sends through `led denoise`."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,15 @@ class Camera:
 
     def make(self, folder: Path) -> NDArray[np.uint16]:
         """Write a raw without tags of the shot, `tagtable` adds them; return the active area."""
+        return self._write(folder)[self.active]
+
+    def make_trimmed(self, folder: Path, mosaic: NDArray[np.uint16]) -> None:
+        """Write the same raw without its margins, from its active area."""
+        phase = "".join("RGBG"[colour] for colour in self.colours()[:2, :2].ravel())
+        trimmed = dataclasses.replace(self, phase=phase, area=None, shape=mosaic.shape)
+        trimmed._write(folder, mosaic=mosaic)
+
+    def _write(self, folder: Path, **more_how: Any) -> NDArray[np.uint16]:
         more = list(self.how.get("more_tags", ()))
         if self.crop:
             top, left, height, width = self.crop
@@ -91,7 +101,7 @@ class Camera:
         seed = sum(map(ord, self.name))
         light = scene(self.shape, seed)
         light[40:60, 50:80] = 1.5  # a lamp, above white
-        mosaic = make_raw(
+        return make_raw(
             folder / self.name,
             light=light,
             phase=self.phase,
@@ -105,9 +115,8 @@ class Camera:
             focal_length=None,
             datetime=None,
             seed=seed,
-            **self.how | {"more_tags": more},
+            **self.how | {"more_tags": more} | more_how,
         )
-        return mosaic[self.active]
 
 
 def _every() -> Iterator[Camera]:

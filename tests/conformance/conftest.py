@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ledcli.cli.app import run
 from tests.conformance import judges, tagtable
-from tests.conformance.cameras import CAMERAS
+from tests.conformance.cameras import CAMERAS, Camera
 from tests.inference.models import write_model
 
 FORMS: Mapping[str, Sequence[str]] = {
@@ -46,6 +46,16 @@ class Shoot:
     def source(self, name: str) -> Path:
         """Return a camera's raw."""
         return self.folder / "raw" / name
+
+    def trimmed(self, camera: Camera) -> Path:
+        """Return a camera's raw without margins, made if it is not there yet."""
+        path = self.folder / "trimmed" / camera.name
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            camera.make_trimmed(path.parent, self.mosaics[camera.name])
+            if not judges.MISSING["exiftool"]:
+                judges.exiftool(tagtable.arguments(), [path])
+        return path
 
     def result(self, form: str, name: str, suffix: str = ".dng") -> Path:
         """Return what became of a camera's raw in a form of `FORMS`."""

@@ -46,7 +46,12 @@ def develop(tmp_path_factory):
 
 def check(develop, program, shoot, camera, form):
     how = {"plain": True} if (program, form) == ("darktable", "linear") else {}
-    source = develop(program, shoot.source(camera.name), **how)
+    path = shoot.source(camera.name)
+    if program == "darktable" and camera.area:
+        # darktable 4.2 gives a DNG with odd margins other colours at its edges (by up to 4 of 255
+        # on the mean) than the same DNG without them.
+        path = shoot.trimmed(camera)
+    source = develop(program, path, **how)
     result = develop(program, shoot.result(form, camera.name), **how)
     looks_alike(source, result, form)
 

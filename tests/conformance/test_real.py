@@ -126,6 +126,9 @@ def test_it_looks_as_its_source(real, frame, program):
     ],
 )
 def test_it_looks_as_its_source_to_slow_programs(real, folder, frame, program):
+    with rawpy.imread(str(frame)) as raw:
+        if min(raw.camera_whitebalance[:3]) <= 0:
+            pytest.skip("has no white balance: every program guesses its own")
     render = getattr(judges, program)
     source, again = (render(path, folder) for path in (frame, result(real, frame)))
     if source.shape != again.shape:
