@@ -47,6 +47,8 @@ def develop(tmp_path_factory):
 def check(develop, program, shoot, camera, form):
     how = {"plain": True} if (program, form) == ("darktable", "linear") else {}
     path = shoot.source(camera.name)
+    if (program, form) == ("darktable", "linear") and camera.crop:
+        pytest.skip("darktable 4.2 shows a linear DNG's crop from the frame's corner")
     if program == "darktable" and camera.area:
         # darktable 4.2 gives a DNG with odd margins other colours at its edges (by up to 4 of 255
         # on the mean) than the same DNG without them.
