@@ -228,6 +228,9 @@ def quieten_libraries() -> None:
 
     What they say about a bad file comes on top of our own line about it, without its name.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the process's life)
     # A name or message that the terminal's encoding lacks must not end the run.
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):

@@ -10,7 +10,7 @@ import typer
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
-from ledcli.cli.results import how_denoised, show_plan, show_result
+from ledcli.cli.results import how_denoised, show_failed, show_plan, show_result
 from ledcli.cli.signals import stoppable
 from ledcli.errors import UsageError
 
@@ -148,19 +148,18 @@ def denoise(
     )
     jobs = plan(without_results(raws, out), chosen, out, name)
     for problem in problems:
-        output.error(problem)
+        show_failed(output, None, problem)
 
     from ledcli.inference.choice import Named, PerPhoto
     from ledcli.inference.folder import Engine, decide, run
 
     chooser = PerPhoto() if model is None else Named(model)
-    if dry_run:
-        for job, todo in zip(
-            jobs, decide(jobs, settings, chooser, overwrite=overwrite), strict=True
-        ):
-            show_plan(output, job, todo)
-        return
     counts: Counter[str] = Counter(failed=len(problems))
+    if dry_run:
+        todos = decide(jobs, settings, chooser, overwrite=overwrite)
+        counts.update(show_plan(output, *each) for each in zip(jobs, todos, strict=True))
+        _finish(output, counts, "planned")
+        return
     said = None
     with (
         stoppable(lambda: output.info(STOPPING)) as stop,
@@ -183,11 +182,17 @@ def denoise(
             counts[result.status] += 1
             bar.advance(note=result.source.name)
         stopped = stop()
-    parts = [f"{counts['done']} done", f"{counts['skipped']} skipped", f"{counts['failed']} failed"]
-    output.info(", ".join(part for part in parts if part != "0 skipped"))
     left = len(jobs) + len(problems) - counts.total()
     if stopped and left:
         output.hint(f"{left} not begun: the same command goes on")
+    _finish(output, counts, "done", stopped=stopped and left > 0)
+
+
+def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = False) -> None:
+    """Sum up, and leave with the exit status that says so."""
+    parts = [f"{counts[each]} {each}" for each in (word, "skipped", "failed")]
+    output.info(", ".join(part for part in parts if part != "0 skipped"))
+    if stopped:
         raise typer.Exit(INTERRUPTED)
     if counts["failed"]:
         raise typer.Exit(FAILED)

@@ -27,9 +27,7 @@ def show_result(output: Output, result: "Result") -> None:
         output.warn(warning)
     record: dict[str, object] = {"file": result.source, "status": result.status}
     if result.error is not None:
-        output.error(result.error)
-        if output.json:
-            output.result({**record, "error": str(result.error)})
+        show_failed(output, result.source, result.error, result.outputs)
         return
     if result.why:
         if output.json:
@@ -52,17 +50,31 @@ def show_result(output: Output, result: "Result") -> None:
     )
 
 
-def show_plan(output: Output, job: "Job", todo: "Todo") -> None:
-    """Report what would become of a photo."""
+def show_plan(output: Output, job: "Job", todo: "Todo") -> str:
+    """Report what would become of a photo, and return it in a word."""
     if todo.error is not None:
-        output.error(todo.error)
-        return
+        show_failed(output, job.source, todo.error, todo.kept)
+        return "failed"
     outputs = [job.outputs[name] for name in todo.make]
     status = "planned" if outputs else "skipped"
     output.result(
-        {"file": job.source, "status": status, "why": todo.why, "outputs": outputs},
+        {"file": job.source, "status": status, "why": todo.why, "outputs": outputs or todo.kept},
         _line(job.source, outputs) if outputs else f"{printable(job.source)}: {todo.why}",
     )
+    return status
+
+
+def show_failed(
+    output: Output, source: Path | None, error: Exception, outputs: Iterable[Path] = ()
+) -> None:
+    """Report what came to nothing; `outputs` are there all the same."""
+    output.error(error)
+    there = list(outputs)
+    if output.json:
+        record = {"file": source, "status": "failed", "error": str(error), "outputs": there}
+        output.result(record)
+    elif there:
+        output.info(f"{source}: written all the same: {', '.join(str(path) for path in there)}")
 
 
 def _line(source: Path, outputs: Iterable[Path]) -> str:

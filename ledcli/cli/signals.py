@@ -24,6 +24,8 @@ def stoppable(asked_now: Callable[[], None] = lambda: None) -> Iterator[Callable
     """
     asked = False
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    # A shell ignores Ctrl-C for what it runs in the background, and so do we.
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
@@ -32,7 +34,7 @@ def stoppable(asked_now: Callable[[], None] = lambda: None) -> Iterator[Callable
             signal.signal(each, handler)
         asked_now()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, ask)
     try:
         yield lambda: asked

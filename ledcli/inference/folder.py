@@ -12,13 +12,16 @@ from typing import NamedTuple
 from ledcli.errors import OutputError
 from ledcli.inference.choice import Chooser
 from ledcli.inference.jobs import Job, Result, Settings, made_with
-from ledcli.inference.lock import folder_locks
+from ledcli.inference.lock import folder_lock, folder_locks
 from ledcli.inference.manifest import Manifest
 from ledcli.inference.naming import folders_of
 from ledcli.inference.space import check_space
 from ledcli.inference.todo import Todo, what_to_do
 from ledcli.photo.exif import Exif
 from ledcli.photo.files import remove_leftovers
+
+LEFTOVERS = ".led-*.part"
+"""What a killed run may leave in an output folder."""
 
 
 class Engine(NamedTuple):
@@ -88,7 +91,7 @@ def run(
     todos = decide(jobs, settings, chooser, overwrite=overwrite)
     if not any(todo.make for todo in todos):
         # Nothing to do: no lock to wait for, no network to load.
-        _tidy(jobs)
+        _tidy_if_free(jobs)
         yield from map(_not_made, jobs, todos)
         return
 
@@ -118,7 +121,8 @@ def run(
             say(tight)
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
         photos = "photo" if len(jobs) == 1 else "photos"
-        say(f"{len(to_make)}{of} {photos}, {ready.device}, {ready.precision}")
+        if to_make:
+            say(f"{len(to_make)}{of} {photos}, {ready.device}, {ready.precision}")
         store = held.enter_context(Store(manifests, settings, say))
         made = pipeline(
             to_make,
@@ -127,6 +131,7 @@ def run(
             ready,
             decoder,
             store.put,
+            store.abandon,
             lambda: stop() or store.broken is not None,
         )
         held.enter_context(contextlib.closing(made))
@@ -137,7 +142,7 @@ def run(
                 continue
             result = next(made, None)
             if result is None and store.broken is None:
-                return
+                continue  # stopped; what is done already is still told of
             if result is None:
                 result = Result(job.source, error=OutputError(f"{job.source}: {store.broken}"))
             result.outputs += todo.kept
@@ -175,6 +180,16 @@ def _tidy(jobs: Sequence[Job]) -> None:
     for folders in folders_of(jobs).values():
         for folder in folders:
             remove_leftovers(folder)
+
+
+def _tidy_if_free(jobs: Sequence[Job]) -> None:
+    """Do so where no other run is at work; looks once, and waits for nobody."""
+    for root, folders in folders_of(jobs).items():
+        if any(next(folder.glob(LEFTOVERS), None) for folder in folders):
+            looks = iter([False])
+            with folder_lock(root, lambda text: None, partial(next, looks, True)) as free:
+                for folder in folders if free else ():
+                    remove_leftovers(folder)
 
 
 def _not_made(job: Job, todo: Todo) -> Result:

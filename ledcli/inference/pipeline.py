@@ -25,6 +25,7 @@ def pipeline(
     ready: Ready,
     decoder: Decoder,
     put: Put,
+    abandon: Callable[[], None],
     stop: Callable[[], bool],
 ) -> Generator[Result, None, None]:
     """Take photos through decoding, network and writing.
@@ -38,6 +39,8 @@ def pipeline(
     jobs, settings, chooser, ready, decoder
     put : callable
         Called in the writing thread.
+    abandon : callable
+        Called when the caller leaves early: makes a `put` that is under way come to an end.
     stop : callable
         Asked before each photo; once it says yes, those that are in the network or behind it are
         finished and no other is begun.
@@ -70,10 +73,13 @@ def pipeline(
             yield behind.result()
             behind = None
     finally:
-        # Also when the caller leaves early, with a second Ctrl-C: nothing is waited for.
         decoder.close()
         reader.shutdown(wait=False, cancel_futures=True)
-        writer.shutdown(wait=False, cancel_futures=True)
+        if behind is not None:
+            # The caller leaves early, with a second Ctrl-C. The file that is being written is
+            # waited for: nothing may be written once the folder's lock is gone.
+            abandon()
+        writer.shutdown(wait=True, cancel_futures=True)
 
 
 def _read(decoder: Decoder, job: Job, settings: Settings) -> tuple[Result, Stamp, Frame | None]:

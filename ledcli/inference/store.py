@@ -14,6 +14,7 @@ from ledcli.photo.files import atomic_write, make_folder
 from ledcli.photo.makernotes import MakerNotes
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
+HOPELESS.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 """Errors of a disk that would meet every photo to come."""
 
 
@@ -40,6 +41,11 @@ class Store:
         if self._notes is not None:
             self._notes.close()
 
+    def abandon(self) -> None:
+        """Make a `put` that is under way in another thread come to an end soon."""
+        if self._notes is not None:
+            self._notes.abort()
+
     def put(self, job: Job, clean: Clean, source: Stamp, result: Result) -> None:
         """Encode and write every format of a photo."""
         exif = clean.photo.exif
@@ -65,7 +71,7 @@ class Store:
             except OutputError as error:
                 cause = error.__cause__
                 if isinstance(cause, OSError) and cause.errno in HOPELESS:
-                    self.broken = f"not begun, as the disk failed ({cause.strerror})"
+                    self.broken = f"not begun, as nothing can be written ({cause.strerror})"
                 raise
             result.outputs.append(path)
 

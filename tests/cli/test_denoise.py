@@ -429,3 +429,36 @@ def test_two_runs_on_one_folder_share_the_work(tmp_path):
     assert sorted(records) == [["done"] * 8, ["skipped"] * 8]
     assert any("another led is at work" in err for _, err in both)
     assert visible(tmp_path / "denoised") == [f"{n}.dng" for n in range(8)]
+
+
+def test_a_dry_run_tells_of_what_would_fail(tmp_path, capsys):
+    (tmp_path / "raw").mkdir()
+    make_raw(tmp_path / "raw" / "a.NEF")
+    make_raw(tmp_path / "raw" / "b.NEF")
+    (tmp_path / "denoised").mkdir()
+    (tmp_path / "denoised" / "b.dng").write_bytes(b"somebody's")
+    names = (tmp_path / "raw", tmp_path / "nope.NEF")
+    assert denoise(*names, "--dry-run", "--json", "--out", tmp_path / "denoised") == 1
+    statuses = [(r["status"], "error" in r) for r in results(capsys)]
+    assert statuses == [("failed", True), ("planned", False), ("failed", True)]
+    assert visible(tmp_path / "denoised") == ["b.dng"]
+
+
+def test_every_photo_has_its_json_line_and_it_says_what_was_written(tmp_path, capsys):
+    make_raw(tmp_path / "a.NEF")
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "a.png").mkdir()  # where the PNG should go
+    options = ("--format", "dng,png", "--out", tmp_path / "o", "--json", "--quiet", "--overwrite")
+    assert denoise(tmp_path / "a.NEF", tmp_path / "nope.NEF", *options) == 1
+    missing, half = results(capsys)
+    assert missing["status"] == half["status"] == "failed"
+    assert half["outputs"] == [str(tmp_path / "o" / "a.dng")]
+    assert "a.png" in half["error"]
+
+
+def test_a_closed_standard_output_does_not_end_the_run(tmp_path):
+    make_raw(tmp_path / "a.NEF")
+    words = f'"{sys.executable}" -m ledcli denoise "{tmp_path}/a.NEF" >&-'
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert visible(tmp_path / "denoised") == ["a.dng"]

@@ -1,4 +1,5 @@
 import hashlib
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -344,3 +345,72 @@ def test_an_unexpected_error_is_one_failed_photo(here, tiny, monkeypatch):
     first, second = run_all(tiny)
     assert isinstance(first.error, LedError) and "RuntimeError: out of luck" in str(first.error)
     assert second.status == Status.DONE
+
+
+class SlowExiftool:
+    """Stands in for MakerNotes: a copy lasts until it is aborted."""
+
+    copying, aborted = threading.Event(), threading.Event()
+    find = classmethod(lambda cls: cls())
+
+    def copy(self, source, dng):
+        self.copying.set()
+        assert self.aborted.wait(60)
+
+    def abort(self):
+        self.aborted.set()
+
+    def close(self):
+        pass
+
+
+def test_the_second_ctrl_c_ends_what_is_being_written_before_the_lock_goes(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW", "c.ARW")
+    monkeypatch.setattr("ledcli.inference.store.MakerNotes", SlowExiftool)
+    monkeypatch.setattr(
+        "ledcli.inference.store.Store._finish",
+        lambda store, clean, result: lambda dng: _notes_of(store).copy(clean.photo.path, dng),
+    )
+    asked = []
+
+    def stop():
+        asked.append(1)
+        if len(asked) == 3:  # before the second photo: the first is being written
+            assert SlowExiftool.copying.wait(60)
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run(plan(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE, stop=stop))
+    assert SlowExiftool.aborted.is_set()
+    there = set(visible(here / "denoised"))
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("led-write")]
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    again = run_all(tiny)
+    assert {r.outputs[0].name for r in again if r.status == Status.SKIPPED} == there
+
+
+def _notes_of(store):
+    store._notes = store._notes or SlowExiftool()
+    return store._notes
+
+
+def test_a_stop_still_tells_of_what_is_done_already(here, tiny):
+    shoot(here, "a.ARW", "b.ARW", "c.ARW")
+    run_all(tiny)
+    (here / "denoised" / "a.dng").unlink()
+    jobs = plan(find_raws(["raw"]), ["dng"])
+    asked = []
+    stop = lambda: bool(asked) or asked.append(1)  # noqa: E731  (after the lock is had)
+    told = list(run(jobs, Settings(), tiny, engine=ENGINE, stop=stop))
+    assert statuses(told) == ["skipped", "skipped"]
+
+
+def test_what_a_killed_run_left_goes_though_all_is_done(here, tiny):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    left = here / "denoised" / ".led-999999-0123abcd.part"
+    left.write_bytes(b"half")
+    assert statuses(run_all(tiny)) == ["skipped"]
+    assert not left.exists()
