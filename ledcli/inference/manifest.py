@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Self
 from ledcli.errors import OutputError
 from ledcli.inference.entry import START, Entry, Stamp
 from ledcli.photo.files import atomic_write, make_folder, way_out
+from ledcli.photo.xmp import read_note
 
 __all__ = ["STATE_FOLDER", "Entry", "Manifest", "Stamp", "Standing"]
 
@@ -65,6 +67,8 @@ class Manifest:
         self._other: list[str] = []
         self._whole = True
         self._file: int | None = None
+        self._closed = False
+        self._writing = threading.Lock()
         self._load()
 
     def __len__(self) -> int:
@@ -101,6 +105,17 @@ class Manifest:
                 return Standing.OURS
         return Standing.CHANGED
 
+    def wrote(self, path: Path) -> bool:
+        """Tell whether the file under a name is led's: as it was written, or edited since.
+
+        One that was edited has led's note in it; without, it is another file that somebody put
+        in its place, a camera's own DNG say. Raises OutputError if nobody can tell.
+        """
+        standing = self.standing(path)
+        if standing is Standing.CHANGED:
+            return read_note(path) is not None
+        return standing in (Standing.CURRENT, Standing.OURS)
+
     def new_entry(
         self,
         output: Path,
@@ -123,28 +138,47 @@ class Manifest:
         return real.replace(os.sep, "/")
 
     def record(self, entry: Entry) -> None:
-        """Write down an output that is about to get its name, onto the disk; raises OutputError."""
+        """Write down an output that is about to get its name, onto the disk.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written, or the manifest is closed.
+        """
         line = entry.line()
-        try:
-            if self._file is None:
-                self._open()
-            assert self._file is not None
-            data = (line if self._whole else "\n" + line).encode("ascii") + b"\n"
-            self._whole = False
-            written = os.write(self._file, data)
-            if written < len(data):
-                os.write(self._file, data[written:])
-            os.fsync(self._file)
-            self._whole = True
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {way_out(error)}") from error
-        self._lines.setdefault(entry.output, []).append(line)
+        with self._writing:
+            if self._closed:
+                raise OutputError(
+                    f"{self.root}: the run was broken off: run the same command again"
+                )
+            try:
+                self._append(line)
+            except OSError as error:
+                raise OutputError(f"{self.path}: cannot be written: {way_out(error)}") from error
+            self._lines.setdefault(entry.output, []).append(line)
 
     def close(self) -> None:
-        """Close the file; recording opens it again."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """Close it for good, once what is being recorded is: nothing more can be.
+
+        The folder's lock may go after this, though another thread is still at work.
+        """
+        with self._writing:
+            self._closed = True
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    def _append(self, line: str) -> None:
+        if self._file is None:
+            self._open()
+        assert self._file is not None
+        data = (line if self._whole else "\n" + line).encode("ascii") + b"\n"
+        self._whole = False
+        written = os.write(self._file, data)
+        if written < len(data):
+            os.write(self._file, data[written:])
+        os.fsync(self._file)
+        self._whole = True
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ledcli.errors import OutputError, UsageError
 from ledcli.inference.jobs import Job
-from ledcli.inference.manifest import STATE_FOLDER
+from ledcli.inference.manifest import STATE_FOLDER, Manifest
 from ledcli.photo.inputs import FoundRaw
 
 SUFFIX_OF_FORMAT = {"dng": ".dng", "png": ".png", "tiff": ".tif"}
@@ -96,6 +96,8 @@ def plan(
     formats: Sequence[str],
     out: Path | None = None,
     name: str = DEFAULT_NAME,
+    *,
+    sources: Sequence[FoundRaw] | None = None,
 ) -> list[Job]:
     """Name the results of every photo, so that no two share a name and none is a source.
 
@@ -112,6 +114,9 @@ def plan(
         Output folder, instead of the one beside each input.
     name : str
         As `NameTemplate` has it.
+    sources : sequence of FoundRaw, optional
+        All raws that were found, those that `todo.without_results` left out with them. A result
+        may lie on one that was left out only if led wrote that.
 
     Raises
     ------
@@ -143,12 +148,20 @@ def plan(
             again += 1
             bases[i] = template.base(raws[i], again)
         taken |= names(i)
-    sources = {place for raw in raws for place in real.places(raw.file)}
+    photos = {place for raw in raws for place in real.places(raw.file)}
+    left_out = {place for raw in sources or () for place in real.places(raw.file)} - photos
+    manifests: dict[Path, Manifest] = {}
     jobs = []
     for raw, folder, base in zip(raws, below, bases, strict=True):
         outputs = {f: folder.path / (base + SUFFIX_OF_FORMAT[f]) for f in formats}
         for path in outputs.values():
-            if (folder.key, alike(path.name)) in sources:
+            place = (folder.key, alike(path.name))
+            taken_by_photo = place in photos
+            if place in left_out:
+                if folder.root not in manifests:
+                    manifests[folder.root] = Manifest(folder.root)
+                taken_by_photo = os.path.lexists(path) and not manifests[folder.root].wrote(path)
+            if taken_by_photo:
                 raise OutputError(
                     f"{path} is one of the photos: choose another folder with --out, "
                     "or another name with --name"

@@ -1,7 +1,6 @@
 """Whether there is room for the results, before the first photo."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from ledcli.errors import OutputError
 from ledcli.inference.jobs import Job
-from ledcli.photo.files import make_folder, way_out
+from ledcli.photo.files import hidden_name, make_folder, way_out
 
 # Bytes of a result per byte of its source, at the least and as a rule. Cameras store 12 to 14 bits
 # a pixel in 0.7 (lossy) to 2 bytes (plain), as a rule in 1.25. Lossless JPEG takes 1.36 bytes
@@ -115,8 +114,7 @@ class _Places:
 
 
 def _try_to_write(folder: Path) -> None:
-    # As `photo.files.atomic_write` names them: one left behind is removed by the next run.
-    trial = folder / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
+    trial = hidden_name(folder)
     try:
         try:
             trial.write_bytes(b"led")

@@ -93,7 +93,8 @@ def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[F
     """Return the raws without the DNGs that led wrote among them.
 
     With ``--out`` as the photos' own folder they lie there together, and a second run is to find
-    the same photos as the first. By the manifest: what led has no line of is a photo.
+    the same photos as the first. By the manifest: what led has no line of is a photo, and so is
+    what somebody put in a result's place. A file that the user named stays whatever it is.
 
     Parameters
     ----------
@@ -111,6 +112,9 @@ def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[F
     real: dict[Path, str] = {}
     photos = []
     for raw in raws:
+        if raw.named:
+            photos.append(raw)
+            continue
         root = out or raw.beside
         for folder in (root, raw.file.parent):
             if folder not in real:
@@ -119,7 +123,7 @@ def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[F
         if place.is_relative_to(top):
             if root not in manifests:
                 manifests[root] = Manifest(root)
-            if manifests[root].entry(root / place.relative_to(top) / raw.file.name) is not None:
+            if manifests[root].wrote(root / place.relative_to(top) / raw.file.name):
                 continue
         photos.append(raw)
     return photos

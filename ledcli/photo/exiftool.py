@@ -39,6 +39,7 @@ class Exiftool:
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._asked = 0
+        self.aborted = False
 
     def ask(self, arguments: Sequence[str], limit_s: float) -> str:
         """Run one command.
@@ -108,10 +109,22 @@ class Exiftool:
                         process.stdin.close()
         self._process = self._feeder = None
 
+    def abort(self) -> None:
+        """End it for good, from any thread: a question under way fails, and so does any other."""
+        self.aborted = True
+        # Left to be waited for by the thread that asks.
+        for process in (self._process, self._feeder):
+            if process is not None:
+                process.kill()
+        # Whoever else may hold its output open, as on Windows, where it starts a second process.
+        self._lines.put(None)
+
     def _start(self) -> None:
+        self._go_on()
         if self._process is not None and self._process.poll() is None:
             return
         self.kill()
+        self._lines = queue.SimpleQueue()
         shell = shutil.which("sh") if os.name == "posix" else None
         ours: int | IO[bytes] = subprocess.PIPE
         # Of a session of their own: Ctrl-C is for us, and we say what becomes of them.
@@ -137,10 +150,14 @@ class Exiftool:
         )
         if self._feeder is not None and self._feeder.stdout is not None:
             self._feeder.stdout.close()
-        self._lines = queue.SimpleQueue()
         threading.Thread(
             target=_listen, args=(self._process.stdout, self._lines), daemon=True
         ).start()
+        self._go_on()  # `abort` may not have seen it yet
+
+    def _go_on(self) -> None:
+        if self.aborted:
+            raise ExiftoolError("it was broken off")
 
     def _send(self, text: bytes) -> IO[bytes]:
         process = self._feeder or self._process

@@ -59,6 +59,11 @@ def way_out(error: OSError) -> str:
     return _WAY_OUT.get(name, (error.strerror or str(error)).lower())
 
 
+def hidden_name(folder: Path) -> Path:
+    """Return a new name in a folder for what is not finished; `remove_leftovers` knows its form."""
+    return folder / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it; raises OutputError saying why it cannot be."""
     try:
@@ -97,7 +102,7 @@ def atomic_write(
     """
     path = Path(path)
     # Short whatever the name: a name of 255 bytes must still find room beside itself.
-    hidden = path.parent / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
+    hidden = hidden_name(path.parent)
     _writing.add(hidden.name)
     try:
         if path.is_dir():

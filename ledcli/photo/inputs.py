@@ -50,11 +50,14 @@ class FoundRaw(NamedTuple):
         Its folder relative to the folder that was named; kept below the output folder.
     beside : Path
         The output folder unless another is chosen.
+    named : bool
+        Whether the user named the file itself, and not only a folder that it lies in.
     """
 
     file: Path
     below: Path
     beside: Path
+    named: bool = False
 
 
 def find_raws(
@@ -100,7 +103,9 @@ def find_raws(
     found: dict[str, FoundRaw] = {}  # by where they really are
     for text in inputs:
         for raw, place in search.one(text):
-            found.setdefault(place, raw)
+            first = found.setdefault(place, raw)
+            if raw.named and not first.named:
+                found[place] = first._replace(named=True)
     if search.problems and (problem is None or not found):
         raise search.problems[0]
     if problem is not None:
@@ -153,7 +158,7 @@ class _Search:
             except FileNotFoundError:
                 kind = 0
             if kind == stat.S_IFREG:
-                raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER)
+                raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER, named=True)
                 found.append((raw, os.path.realpath(name)))
             else:
                 what = _KINDS.get(kind, "a link to a file that is not there")

@@ -6,7 +6,6 @@ exiftool runs on its own, as a program of its own; it is used when it is there.
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from typing import Self
 
 from ledcli.photo.bytesource import FileBytes
 from ledcli.photo.exiftool import Exiftool, ExiftoolError
+from ledcli.photo.files import hidden_name
 from ledcli.photo.tiffread import largest_picture
 
 LIMIT_S = 30.0
@@ -82,6 +82,10 @@ class MakerNotes:
             self._exiftool.close()
             self._folder.cleanup()
 
+    def abort(self) -> None:
+        """Make a `copy` under way in another thread end at once, and any other not begin."""
+        self._exiftool.abort()
+
     def copy(self, source: Path, dng: Path) -> str | None:
         """Copy the maker notes of a source into a DNG that is already written.
 
@@ -99,10 +103,11 @@ class MakerNotes:
             None when all is well, else in one line why there are no maker notes.
         """
         with self._lock:
+            if self._exiftool.aborted:
+                return "maker notes not copied: the run was broken off"
             if self._failures >= _MOST_FAILURES:
                 return "maker notes not copied: exiftool failed too often"
-            new = dng.parent / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
-            mended = new.with_name(f"{new.stem}-2.part")
+            new, mended = (hidden_name(dng.parent) for _ in range(2))
             try:
                 why = self._copied(source, dng, new, mended)
                 self._failures = 0

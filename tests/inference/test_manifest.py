@@ -273,3 +273,15 @@ def test_a_state_folder_that_is_a_file_is_named(root):
 def test_a_name_that_no_disk_takes_is_an_error_of_one_line(root):
     with pytest.raises(OutputError, match="too long"):
         Manifest(root).standing(root / ("x" * 300 + ".dng"))
+
+
+def test_once_closed_nothing_is_recorded(root):
+    """The thread of a run that was broken off must not write when the lock is gone."""
+    manifest = Manifest(root)
+    write(manifest, "a.dng")
+    manifest.close()
+    before = lines(root)
+    with pytest.raises(OutputError, match="broken off"):
+        write(manifest, "b.dng")
+    assert lines(root) == before and not (root / "b.dng").exists()
+    manifest.close()

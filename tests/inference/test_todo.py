@@ -8,8 +8,11 @@ from ledcli.inference import todo as module
 from ledcli.inference.manifest import Manifest, Stamp
 from ledcli.inference.naming import plan
 from ledcli.inference.todo import what_to_do, without_results
+from ledcli.photo.dng import dng_bytes
 from ledcli.photo.files import atomic_write
 from ledcli.photo.inputs import find_raws
+from ledcli.photo.raw import read_raw
+from tests.shoot import make_raw
 
 MADE = {"ratio": 2.0, "model": "ab", "range": (1, 300)}
 
@@ -204,3 +207,47 @@ def test_results_among_the_photos_are_no_photos(here):
     assert [str(raw.file) for raw in found()] == names
     assert plan(found(), ["dng"], out, "{stem}-led{ext}") == jobs
     assert {decide(job).why for job in jobs} == {module.FINISHED}
+    again = plan(
+        found(), ["dng"], out, "{stem}-led{ext}", sources=find_raws(["raw"], recursive=True)
+    )
+    assert again == jobs
+
+
+def test_a_camera_s_file_in_a_result_s_place_is_a_photo_and_never_replaced(here):
+    """A card emptied into the folder once more, over the results."""
+    out = Path("raw")
+    (job,) = jobs_of(out=out)
+    make(job)
+    Path("raw/a.dng").write_bytes(b"a camera's own DNG")
+    raws = find_raws(["raw"])
+    photos = without_results(raws, out)
+    assert [raw.file.name for raw in photos] == ["a.CR2", "a.dng"]
+    camera = Path("raw/a.dng")
+    for jobs in (plan(photos, ["dng"], out), plan(photos, ["dng"], out, sources=raws)):
+        assert all(camera not in job.outputs.values() for job in jobs)
+    # Even where it was left out, as when it came after the look.
+    with pytest.raises(OutputError, match=r"a\.dng is one of the photos"):
+        plan(photos[:1], ["dng"], out, sources=raws)
+
+
+def test_a_result_that_was_edited_is_still_no_photo(here):
+    out = Path("raw")
+    (job,) = jobs_of(out=out)
+    make(job)
+    make_raw(Path("raw/a.dng"))
+    photo = read_raw(Path("raw/a.dng"))
+    data = dng_bytes(photo, photo.normalised(), software="led 1", note={"model": "m"})
+    Path("raw/a.dng").write_bytes(data)
+    raws = find_raws(["raw"])
+    assert [raw.file.name for raw in without_results(raws, out)] == ["a.CR2"]
+    assert plan(without_results(raws, out), ["dng"], out, sources=raws) == [job]
+    assert decide(job).why == module.EDITED
+
+
+def test_a_result_that_the_user_named_is_not_passed_over_in_silence(here):
+    out = Path("raw")
+    (job,) = jobs_of(out=out)
+    make(job)
+    for names in (["raw/a.dng"], ["raw", "raw/a.dng"]):
+        found = without_results(find_raws(names), out)
+        assert Path("raw/a.dng") in [raw.file for raw in found]

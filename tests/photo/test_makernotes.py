@@ -2,6 +2,7 @@ import os
 import shutil
 import struct
 import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ledcli.photo.carried import read_carried
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.exif import read_exif
+from ledcli.photo.exiftool import Exiftool, ExiftoolError
 from ledcli.photo.makernotes import MakerNotes
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
@@ -194,6 +196,54 @@ def test_a_program_that_is_none_is_given_up(tmp_path):
     with MakerNotes(str(tmp_path / "none")) as notes:
         said = [notes.copy(source, tmp_path / "a.dng") for _ in range(4)]
     assert "cannot be run" in said[0] and "failed too often" in said[3]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+def test_a_copy_that_is_broken_off_ends_and_none_begins_after(tmp_path):
+    program = tmp_path / "exiftool"
+    program.write_text("#!/bin/sh\necho $$ >> started\nexec sleep 100\n")
+    program.chmod(0o755)
+    dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, "Led", "Testcam"))
+    before = dng.read_bytes()
+    said = []
+    with MakerNotes(str(program), limit_s=60) as notes:
+        thread = threading.Thread(
+            target=lambda: said.append(notes.copy(tmp_path / "source.dng", dng))
+        )
+        thread.start()
+        while not _lines(notes._tame / "started"):
+            assert thread.is_alive()
+        notes.abort()
+        thread.join(20)
+        assert not thread.is_alive() and said[0].startswith("maker notes not copied: ")
+        assert notes.copy(tmp_path / "source.dng", dng).endswith("the run was broken off")
+        assert len(_lines(notes._tame / "started")) == 1
+    assert dng.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
+
+
+def _lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_what_is_broken_off_while_it_starts_ends_too(tmp_path, monkeypatch):
+    """`abort` between the start of the process and its being known."""
+    program = tmp_path / "exiftool"
+    program.write_text("#!/bin/sh\nexec sleep 100\n")
+    program.chmod(0o755)
+    begun = []
+
+    def start(*arguments, **how):
+        begun.append(popen(*arguments, **how))
+        asked.abort()
+        return begun[-1]
+
+    popen = subprocess.Popen
+    asked = Exiftool(str(program), tmp_path)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(ExiftoolError):
+        asked.ask(["-ver"], 60)
+    assert begun and all(process.poll() is not None for process in begun)
 
 
 def test_without_exiftool_there_is_none(monkeypatch):
