@@ -31,8 +31,7 @@ def folder_lock(
     """Hold an output folder's lock, ``.led/lock``, for the length of a block.
 
     The system frees it when the holder ends, however it ends. A folder in which nothing came to be
-    is removed again. On a disk that knows no locks the
-    block runs without.
+    is removed again. On a disk that knows no locks the block runs without.
 
     Parameters
     ----------
@@ -56,8 +55,10 @@ def folder_lock(
         The folder cannot be made or written to.
     """
     state = root / STATE_FOLDER
+    made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
     make_folder(state)
-    lock = FileLock(state / LOCK)
+    # A lock by a file's being there alone would outlive a killed run.
+    lock = FileLock(state / LOCK, fallback_to_soft=False)
     said = held = False
     try:
         while not held and not stop():
@@ -65,11 +66,10 @@ def folder_lock(
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of filelock's, about disks without locks
                     lock.acquire(blocking=False)
-                # Its last holder may have cleared it away while we opened it.
-                held = os.path.exists(lock.lock_file)
-                if not held:
-                    lock.release()
-                    make_folder(state)
+                held = True
+            except FileNotFoundError:
+                make_folder(state)  # its last holder has just cleared it away
+                pause(POLL)
             except Timeout:
                 if said:
                     pause(POLL)
@@ -87,6 +87,9 @@ def folder_lock(
             _clear_away(root)
         with contextlib.suppress(OSError):
             lock.release()
+        for folder in made:  # those that are empty; one in which another run is, is not
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _clear_away(root: Path) -> None:

@@ -83,16 +83,78 @@ def test_who_is_asked_to_stop_waits_no_longer(tmp_path, another_run):
         assert not held
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks"), NotImplementedError("flock")])
-def test_a_disk_without_locks_is_told_of_and_used(tmp_path, monkeypatch, error):
-    def acquire(*_, **__):
-        raise error
+@pytest.mark.skipif(os.name == "nt", reason="locks are others there")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("left", [False, True])
+def test_a_disk_without_locks_is_told_of_and_used(tmp_path, monkeypatch, number, left):
+    """Whether or not a killed run left its lock's file there."""
+    fcntl = pytest.importorskip("fcntl")
 
-    monkeypatch.setattr(module.FileLock, "acquire", acquire)
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".led").mkdir()
+    (tmp_path / ".led" / "kept").touch()
+    if left:
+        (tmp_path / ".led" / "lock").touch()
     said = []
     with folder_lock(tmp_path, said.append, never, unexpected) as held:
         assert held
     assert said == [f"{tmp_path}: this disk knows no locks: do not run led there twice at a time"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file is not removed there")
+def test_a_lock_on_a_file_that_its_holder_cleared_away_counts_for_nothing(tmp_path, monkeypatch):
+    """Opened before, locked after: the next run would make another file and hold that."""
+    fcntl = pytest.importorskip("fcntl")
+    flock, cleared = fcntl.flock, []
+
+    def late(number, how):
+        if not cleared and how & fcntl.LOCK_EX:
+            cleared.append(number)
+            os.unlink(tmp_path / ".led" / "lock")
+            (tmp_path / ".led" / "lock").touch()  # of a third run, which may hold it
+        flock(number, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with folder_lock(tmp_path, lambda text: None, never, unexpected) as held:
+        assert held
+        with open(tmp_path / ".led" / "lock") as file, pytest.raises(BlockingIOError):
+            flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_folder_that_goes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    real, gone = module.FileLock.acquire, []
+
+    def acquire(self, *how, **more):
+        if not gone:
+            gone.append(1)
+            (tmp_path / "out" / ".led").rmdir()
+            raise FileNotFoundError(errno.ENOENT, "gone")
+        return real(self, *how, **more)
+
+    monkeypatch.setattr(module.FileLock, "acquire", acquire)
+    with folder_lock(tmp_path / "out", unexpected, never, lambda seconds: None) as held:
+        assert held and (tmp_path / "out" / ".led" / "lock").exists()
+
+
+def test_who_gives_up_leaves_no_folders(tmp_path):
+    with folder_lock(tmp_path / "a" / "out", unexpected, lambda: True, unexpected) as held:
+        assert not held
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    with folder_lock(tmp_path / "there", unexpected, lambda: True, unexpected) as held:
+        assert not held
+    assert (tmp_path / "there").exists() and not list((tmp_path / "there").iterdir())
+
+
+def test_who_gives_up_leaves_another_run_its_folder(tmp_path, another_run):
+    before = sorted((tmp_path / ".led").iterdir())
+    said = []
+    with folder_lock(tmp_path, said.append, lambda: bool(said), unexpected) as held:
+        assert not held
+    assert sorted((tmp_path / ".led").iterdir()) == before != []
 
 
 @pytest.mark.parametrize(("number", "why"), [(errno.EACCES, "permission"), (errno.EROFS, "read-o")])
