@@ -104,7 +104,7 @@ def test_the_installed_wheel_denoises_with_the_bundled_model(environment, tmp_pa
         cwd=tmp_path,
         LED_HOME=str(tmp_path / "home"),
     )  # fmt: skip
-    (result,) = (tmp_path / "clean").iterdir()
+    (result,) = (tmp_path / "clean").glob("*.dng")
     assert result.suffix == ".dng"
     assert result.stat().st_size > 10_000
     assert photo.read_bytes() == before
