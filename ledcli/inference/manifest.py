@@ -1,6 +1,7 @@
 """What a run wrote, by which it knows when it is called again what is done and what is not."""
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -143,7 +144,7 @@ class Manifest:
         Raises
         ------
         OutputError
-            It cannot be written, or the manifest is closed.
+            It cannot be written, the manifest is closed, or its folder is not what it was.
         """
         line = entry.line()
         with self._writing:
@@ -152,6 +153,11 @@ class Manifest:
                     f"{self.root}: the run was broken off: run the same command again"
                 )
             try:
+                if self._file is not None and not self._in_place(self._file):
+                    raise OutputError(
+                        f"{self.root}: the output folder was removed or replaced while led was at "
+                        "work: run the same command again"
+                    ) from OSError(errno.ENODEV, "the output folder was removed")
                 self._append(line)
             except OSError as error:
                 raise OutputError(f"{self.path}: cannot be written: {way_out(error)}") from error
@@ -167,6 +173,13 @@ class Manifest:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
+
+    def _in_place(self, file: int) -> bool:
+        """Tell whether the open file is the one that the manifest's path leads to."""
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _append(self, line: str) -> None:
         if self._file is None:

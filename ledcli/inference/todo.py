@@ -18,7 +18,7 @@ FINISHED = "done already"
 EDITED = "changed by somebody since: kept as it is"
 NEW = "not there yet"
 PHOTO_CHANGED = "the photo has changed"
-SETTINGS_CHANGED = "other settings or another model"
+SETTINGS_CHANGED = "made with other settings or another model"
 OVERWRITE = "to be overwritten"
 
 
@@ -148,7 +148,9 @@ def _one(
     stale = _stale(entry, now, expected)
     if standing is Standing.CHANGED:
         if stale:
-            raise _refused(path, f"somebody changed it since led wrote it, and now {stale}")
+            since = "somebody changed it since led wrote it"
+            because = stale if stale == PHOTO_CHANGED else f"it was {stale}"
+            raise _refused(path, f"{since}, and {because}")
         return True, EDITED
     if standing is Standing.OURS:
         return False, stale or NEW

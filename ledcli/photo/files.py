@@ -15,11 +15,12 @@ from ledcli.errors import OutputError
 _ELSEWHERE = "choose another folder with --out"
 _GONE = f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}"
 _REFUSED = "the disk's format does not allow this name: choose another with --name"
+# Elsewhere a file that is open can be replaced.
+_HELD_OPEN = ", or close the program that has the file open" if os.name == "nt" else ""
 _WAY_OUT = {
     "ENOSPC": f"the disk is full: free some space, or {_ELSEWHERE} on another disk",
     "EDQUOT": f"your disk quota is used up: free some space, or {_ELSEWHERE} on another disk",
-    "EACCES": f"permission denied: {_ELSEWHERE} that you may write to, "
-    "or close the program that has the file open",
+    "EACCES": f"permission denied: {_ELSEWHERE} that you may write to{_HELD_OPEN}",
     "EPERM": f"permission denied: {_ELSEWHERE} that you may write to",
     "EROFS": f"the disk is read-only: {_ELSEWHERE} on another disk",
     "ENOENT": "its folder does not exist: make it first",
@@ -134,8 +135,10 @@ def remove_leftovers(folder: Path) -> int:
     """Remove the hidden files that killed runs left in a folder, and return how many.
 
     Those of a process that is alive stay, unless they are older than an hour: its number may have
-    gone to another. Call it while holding the folder's lock. A folder that cannot be read has
-    none.
+    gone to another. A folder that cannot be read has none.
+
+    To be called only while holding the folder's lock: the number of a process on another machine,
+    or in another container, says nothing here, and its files would seem left behind.
     """
     removed = 0
     try:
@@ -150,14 +153,15 @@ def remove_leftovers(folder: Path) -> int:
             # Our own number on a file we do not write: of a run that had it before us, as in a
             # container, where every run has the same.
             own = pid == os.getpid()
-            busy = os.path.basename(name) in _writing if own else young and _alive(pid)
+            busy = os.path.basename(name) in _writing if own else young and alive(pid)
             if not busy and stat.S_ISREG(state.st_mode):
                 os.unlink(name)
                 removed += 1
     return removed
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Tell whether there is a process of that number; where nobody can tell, there is."""
     if os.name == "nt":
         return True  # signal 0 would be a Ctrl-C there
     try:

@@ -119,6 +119,9 @@ class _Search:
 
     def __init__(self, recursive: bool, out: Path | None, note: Callable[[str], None]) -> None:
         self.recursive, self.note = recursive, note
+        self.cwd = _working_folder()
+        if self.cwd is None and out is not None and not out.is_absolute():
+            raise _adrift(out)
         self.out = None if out is None else os.path.realpath(out)
         self.problems: list[UsageError] = []
 
@@ -128,6 +131,9 @@ class _Search:
             self.problems.append(UsageError("an empty name among the photos: leave it out"))
             return []
         path = Path(os.path.normpath(os.path.expanduser(text)))
+        if self.cwd is None and not path.is_absolute():
+            self.problems.append(_adrift(path))
+            return []
         problems = len(self.problems)
         try:
             found = self._in_folder(path) if path.is_dir() else self._named(path)
@@ -166,7 +172,7 @@ class _Search:
         return found
 
     def _in_folder(self, folder: Path) -> list[tuple[FoundRaw, str]]:
-        here = folder.resolve() == Path.cwd()
+        here = folder.resolve() == self.cwd
         # The parent of "..", as text, would be ".".
         parent = folder.resolve().parent if folder.name == ".." else folder.parent
         beside = (folder if here else parent) / DEFAULT_FOLDER
@@ -216,6 +222,18 @@ class _Search:
         code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
         what_to_do = _WAY_OUT.get(code, "look whether its drive is connected")
         self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {what_to_do}"))
+
+
+def _working_folder() -> Path | None:
+    """Return the working folder; None when somebody removed it."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _adrift(path: Path) -> UsageError:
+    return UsageError(f"{path}: the working folder is gone: cd to one that is there")
 
 
 def _kind(entry: "os.DirEntry[str]") -> int:

@@ -7,21 +7,27 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ledcli.photo.bytesource import FileBytes
 from ledcli.photo.exiftool import Exiftool, ExiftoolError
-from ledcli.photo.files import hidden_name
+from ledcli.photo.files import alive, hidden_name
 from ledcli.photo.tiffread import largest_picture
 
 LIMIT_S = 30.0
 """Seconds for one file, many times what it takes."""
 _MOST_FAILURES = 3
 """In a row, after which it is not tried any more."""
+_LEFT = re.compile(r"led-(\d{1,10})-[a-z0-9_]{8}")
+"""Our folders among those for passing things; what a killed run had stays there."""
+_FORGOTTEN_S = 86400.0
+"""After which nobody uses such a folder any more, though a process of that number is alive."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _COPY = ["-MakerNotes"]
 _MEND = [
@@ -53,7 +59,10 @@ class MakerNotes:
         self._limit_s = limit_s
         # Under tame names: a photo's own may have line breaks, dashes and pipes, which mean
         # something to exiftool.
-        self._folder = tempfile.TemporaryDirectory(prefix="led-", ignore_cleanup_errors=True)
+        _remove_leftovers(Path(tempfile.gettempdir()))
+        self._folder = tempfile.TemporaryDirectory(
+            prefix=f"led-{os.getpid()}-", ignore_cleanup_errors=True
+        )
         self._tame = Path(self._folder.name)
         self._exiftool = Exiftool(program, self._tame)
         self._lock = threading.Lock()
@@ -117,7 +126,7 @@ class MakerNotes:
             except OSError as error:
                 why = (error.strerror or str(error)).lower()
             finally:
-                for left in (new, mended):
+                for left in (new, mended, self._tame / new.name, self._tame / mended.name):
                     with contextlib.suppress(OSError):
                         left.unlink()
             return f"maker notes not copied: {why}" if why else None
@@ -125,16 +134,18 @@ class MakerNotes:
     def _copied(self, source: Path, dng: Path, new: Path, mended: Path) -> str | None:
         suffix = source.suffix if _SUFFIX.fullmatch(source.suffix) else ""
         # A name each time: exiftool must not find the last photo where this one's link failed.
-        self._link("folder", dng.parent)
-        at = os.path.join("folder", new.name)
+        made = self._way_to(dng.parent)
+        at = os.path.join(made, new.name)
         taken = self._link(f"source{suffix}", source)
         said = self._ask("-tagsFromFile", taken, *_COPY, "-o", at, self._link("old.dng", dng))
         if "No writable tags" in said:
             return "the source has none that exiftool can copy"
+        self._bring(made, new)
         if not new.exists():
             return f"exiftool: {_first_line(said)}"
         if not self._ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
-            self._ask(*_MEND, "-o", os.path.join("folder", mended.name), "new.dng")
+            self._ask(*_MEND, "-o", os.path.join(made, mended.name), "new.dng")
+            self._bring(made, mended)
             if mended.exists():
                 os.replace(mended, new)
         if not _same_picture(dng, new):
@@ -146,11 +157,50 @@ class MakerNotes:
         return self._exiftool.ask(arguments, self._limit_s)
 
     def _link(self, name: str, path: Path) -> str:
-        link = self._tame / name
+        """Give a file a tame name, for reading alone; return the name."""
+        link, real = self._tame / name, os.path.realpath(path)
         with contextlib.suppress(FileNotFoundError):
             link.unlink()
-        link.symlink_to(os.path.abspath(path))
+        try:
+            link.symlink_to(real)
+        except (OSError, NotImplementedError):  # as Windows does, unless it is told to
+            try:
+                os.link(real, link)
+            except (OSError, NotImplementedError):  # another disk
+                shutil.copyfile(real, link)
         return name
+
+    def _way_to(self, folder: Path) -> str:
+        """Return a tame name of a folder; of none where there are no links to folders."""
+        link = self._tame / "folder"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                link.unlink()
+            link.symlink_to(os.path.abspath(folder), target_is_directory=True)
+        except (OSError, NotImplementedError):
+            return ""
+        return link.name
+
+    def _bring(self, made: str, path: Path) -> None:
+        """Bring what was written without a way to its folder there."""
+        here = self._tame / path.name
+        if not made and here.exists():
+            shutil.move(here, path)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the folders of runs of this user that were killed."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _LEFT.fullmatch(entry.name)
+            if match is None:
+                continue
+            with contextlib.suppress(OSError):
+                state = entry.stat(follow_symlinks=False)
+                ours = os.name == "nt" or state.st_uid == os.geteuid()
+                busy = alive(int(match[1])) and time.time() - state.st_mtime < _FORGOTTEN_S
+                if ours and stat.S_ISDIR(state.st_mode) and not busy:
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _first_line(said: str) -> str:

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -285,3 +287,20 @@ def test_once_closed_nothing_is_recorded(root):
         write(manifest, "b.dng")
     assert lines(root) == before and not (root / "b.dng").exists()
     manifest.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file's folder is not removed there")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_was_removed_or_replaced_ends_the_run(root, again):
+    with Manifest(root) as manifest:
+        write(manifest, "a.dng")
+        shutil.rmtree(root)
+        root.mkdir()
+        if again:
+            with Manifest(root) as another:
+                write(another, "c.dng")
+        with pytest.raises(OutputError, match="removed or replaced while led was at work") as found:
+            write(manifest, "b.dng")
+    cause = found.value.__cause__
+    assert isinstance(cause, OSError) and cause.errno == errno.ENODEV
+    assert not (root / "b.dng").exists() and len(Manifest(root)) == again

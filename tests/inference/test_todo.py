@@ -122,8 +122,12 @@ def test_an_edited_result_is_not_replaced_by_one_of_other_settings(here):
     make(job)
     job.outputs["dng"].write_bytes(b"edited with care")
     found = decide(job, {"ratio": 3.0})
-    assert found.make == () and "somebody changed it" in str(found.error)
-    assert module.SETTINGS_CHANGED in str(found.error) and "--overwrite" in str(found.error)
+    assert found.make == () and str(found.error) == (
+        "denoised/a.dng: somebody changed it since led wrote it, and it was made with other "
+        "settings or another model: --overwrite replaces it, --out chooses another folder"
+    )
+    job.source.write_bytes(b"another raw")
+    assert "since led wrote it, and the photo has changed: --over" in str(decide(job).error)
 
 
 def test_another_photo_s_result_is_not_replaced(here):

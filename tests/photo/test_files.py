@@ -214,6 +214,11 @@ def test_every_refusal_of_the_system_says_what_to_do(tmp_path, monkeypatch, name
     assert os.listdir(tmp_path) == []
 
 
+def test_only_windows_keeps_a_file_that_another_program_has_open():
+    refused = files.way_out(PermissionError(errno.EACCES, "no"))
+    assert ("has the file open" in refused) == (os.name == "nt")
+
+
 def test_names_that_no_disk_takes(tmp_path):
     with pytest.raises(OutputError, match=r"too long.*--name"):
         atomic_write(tmp_path / ("x" * 300), b"")

@@ -7,7 +7,7 @@ import pytest
 
 from ledcli.errors import UsageError
 from ledcli.photo import inputs
-from ledcli.photo.inputs import find_raws
+from ledcli.photo.inputs import FoundRaw, find_raws
 
 
 @pytest.fixture
@@ -206,3 +206,31 @@ def test_a_drive_that_goes_while_it_is_read_is_told_of(here, monkeypatch):
     monkeypatch.setattr(inputs.os, "scandir", lambda folder: Vanishing())
     with pytest.raises(UsageError, match=r"raw: cannot be read \(input/output error\)"):
         find_raws(["raw"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a working folder is not removed there")
+def test_a_working_folder_that_is_gone(here):
+    touch("photos/a.CR2", "photos/b.CR2")
+    photos = here / "photos"
+    (here / "work").mkdir()
+    os.chdir(here / "work")
+    (here / "work").rmdir()
+    assert [raw.file for raw in find_raws([str(photos)])] == [photos / "a.CR2", photos / "b.CR2"]
+    raw = FoundRaw(photos / "a.CR2", Path(), photos / "denoised", named=True)
+    assert find_raws([str(photos / "a.CR2")]) == [raw]
+    gone = "the working folder is gone: cd to one that is there"
+    for name in ("a.CR2", ".", "..", "*.CR2"):
+        with pytest.raises(UsageError) as found:
+            find_raws([name])
+        assert str(found.value) == f"{name}: {gone}"
+    with pytest.raises(UsageError, match=f"^out: {gone}$"):
+        find_raws([str(photos)], out=Path("out"))
+
+
+def test_a_file_that_is_named_is_known_as_named(here):
+    touch("raw/a.CR2", "raw/b.CR2")
+    for names in (["raw", "raw/b.CR2"], ["raw/b.CR2", "raw"]):
+        assert {raw.file.name: raw.named for raw in find_raws(names)} == {
+            "a.CR2": False,
+            "b.CR2": True,
+        }

@@ -2,7 +2,9 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from ledcli.photo.carried import read_carried
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.exif import read_exif
 from ledcli.photo.exiftool import Exiftool, ExiftoolError
+from ledcli.photo.files import remove_leftovers
 from ledcli.photo.makernotes import MakerNotes
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
@@ -130,6 +133,79 @@ def test_no_name_means_anything_to_it(notes, donor, name, tmp_path):
     assert "118-1861" in _exiftool("-s3", "-FileNumber", dng.rename(tmp_path / "a.dng"))
     assert [path.name for path in folder.iterdir()] == [source.name]
     assert {path.name for path in tmp_path.iterdir()} == {folder.name, "a.dng"}
+
+
+@exiftool
+@pytest.mark.parametrize("hard", [True, False])
+def test_where_there_are_no_links_the_notes_arrive_as_well(donor, tmp_path, monkeypatch, hard):
+    """As on Windows: symbolic links are for administrators, hard ones for one disk."""
+
+    def refuse(*_, **__):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    if not hard:
+        monkeypatch.setattr(os, "link", refuse)
+    before = donor.read_bytes()
+    with MakerNotes.find() as notes:
+        for name in ("a.dng", "b.dng"):
+            dng = _dng(tmp_path / name, donor)
+            mosaic = read_raw(dng).mosaic
+            assert notes.copy(donor, dng) is None
+            assert "118-1861" in _exiftool("-s3", "-FileNumber", dng)
+            np.testing.assert_array_equal(read_raw(dng).mosaic, mosaic)
+        tame = notes._tame
+    assert donor.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "b.dng"} and not tame.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nobody can tell there who is alive")
+def test_what_a_killed_run_left_among_the_temporary_files_goes(tmp_path, monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait(30)
+    for name in (f"led-{ended.pid}-0a_b1c2d", f"led-{os.getppid()}-0a_b1c2d", "led-own", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "source.CR2").symlink_to(__file__)
+    link = tmp_path / f"led-{ended.pid}-11111111"
+    link.symlink_to(tmp_path / "other")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with MakerNotes("exiftool") as notes, MakerNotes("exiftool") as more:
+        assert notes._tame.name.startswith(f"led-{os.getpid()}-")
+        assert notes._tame.exists() and more._tame.exists()
+        assert not (tmp_path / f"led-{ended.pid}-0a_b1c2d").exists()
+    kept = {f"led-{os.getppid()}-0a_b1c2d", "led-own", "other", link.name}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    assert (tmp_path / "other" / "source.CR2").exists()
+    # Another user's.
+    other = tmp_path / f"led-{ended.pid}-22222222"
+    other.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    MakerNotes("exiftool").close()
+    assert other.exists()
+
+
+@exiftool
+def test_every_hidden_file_of_a_killed_copy_is_removed_by_the_next_run(
+    donor, tmp_path, monkeypatch
+):
+    kept = []
+
+    def watched(one, two):
+        kept.extend(tmp_path.glob(".*"))
+        raise OSError(5, "killed")
+
+    monkeypatch.setattr(os, "replace", watched)
+    source = RAW / "bad/canon_r6_pruned.CR3"  # its notes have to be mended
+    if not source.exists():
+        pytest.skip("no ../shared/data/raw here")
+    exif = read_exif(source)
+    dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, exif.make, exif.model))
+    with MakerNotes.find() as notes:
+        notes.copy(source, dng)
+    assert len(kept) == 2
+    for path in kept:
+        path.touch()
+    assert remove_leftovers(tmp_path) == 2 and not list(tmp_path.glob(".*"))
 
 
 @exiftool
