@@ -21,7 +21,7 @@ _JPEG_EXIF, _JPEG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PANASONIC_JPEG = 46
 """JpgFromRaw: the preview in an RW2, which alone has the maker notes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
-_CIFF_MAKE_MODEL = 0x080A
+_CIFF_MAKE_MODEL, _CIFF_SERIAL = 0x080A, 0x180B
 _CIFF_KIND = 0x3800
 _CIFF_FOLDERS = (0x2800, 0x3000)
 _CIFF_IN_PLACE = 0x4000
@@ -69,18 +69,26 @@ def parts(data: Bytes) -> list[Part]:
 
 def ciff_make_model(data: Bytes) -> tuple[str, str] | None:
     """Make and model of a Canon CRW file, which has no EXIF; None for any other file."""
-    head = data[:14]
-    if not is_ciff(data):
-        return None
-    try:
-        (heap,) = struct.unpack_from("<I", head, 2)
-        record = _ciff_find(data, heap, len(data), depth=0)
-    except struct.error:
-        return None
+    record = _ciff_record(data, _CIFF_MAKE_MODEL)
     words = record.split(b"\0") if record else []
     if len(words) < 2:
         return None
     return words[0].decode("latin-1"), words[1].decode("latin-1")
+
+
+def ciff_serial(data: Bytes, model: str) -> str | None:
+    """Return the serial number of the body of a Canon CRW as Canon spells it; None without.
+
+    A PowerShot has another number in its place (exiftool's CanonRaw tags).
+    """
+    record = _ciff_record(data, _CIFF_SERIAL)
+    if record is None or len(record) < 4 or "EOS" not in model.split():
+        return None
+    (number,) = struct.unpack_from("<I", record)
+    if not number:
+        return None
+    # The D30's has a hexadecimal half and a decimal one.
+    return f"{number >> 16:x}-{number & 0xFFFF:05}" if "D30" in model.split() else f"{number:010}"
 
 
 def is_ciff(data: Bytes) -> bool:
@@ -205,8 +213,18 @@ def _mrw(data: Bytes) -> Iterator[Part]:
         position += 8 + size
 
 
-def _ciff_find(data: Bytes, start: int, end: int, depth: int) -> bytes | None:
-    """Look for the make-and-model record in the folder that fills bytes `start` to `end`."""
+def _ciff_record(data: Bytes, wanted: int) -> bytes | None:
+    if not is_ciff(data):
+        return None
+    try:
+        (heap,) = struct.unpack_from("<I", data[:14], 2)
+        return _ciff_find(data, heap, len(data), wanted, depth=0)
+    except struct.error:
+        return None
+
+
+def _ciff_find(data: Bytes, start: int, end: int, wanted: int, depth: int) -> bytes | None:
+    """Look for a record in the folder that fills bytes `start` to `end`."""
     if depth > 4 or end - start < 6:
         return None
     (table,) = struct.unpack("<I", data[end - 4 : end])
@@ -215,11 +233,13 @@ def _ciff_find(data: Bytes, start: int, end: int, depth: int) -> bytes | None:
     entries = data[at + 2 : at + 2 + 10 * min(count, _MOST_PIECES)]
     for tag, size, offset in struct.iter_unpack("<HII", entries[: len(entries) // 10 * 10]):
         if tag & _CIFF_IN_PLACE:
+            if tag == wanted | _CIFF_IN_PLACE:
+                return struct.pack("<II", size, offset)
             continue
-        if tag == _CIFF_MAKE_MODEL:
+        if tag == wanted:
             return data[start + offset : start + offset + min(size, 256)]
         if tag & _CIFF_KIND in _CIFF_FOLDERS and start + offset + size < end:
-            found = _ciff_find(data, start + offset, start + offset + size, depth + 1)
+            found = _ciff_find(data, start + offset, start + offset + size, wanted, depth + 1)
             if found:
                 return found
     return None

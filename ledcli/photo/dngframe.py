@@ -23,7 +23,7 @@ _RATIONAL = 5
 _CELL = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-class Frame(NamedTuple):
+class DngFrame(NamedTuple):
     """What a DNG says of its mosaic.
 
     Attributes
@@ -60,7 +60,7 @@ def raw_directory(data: Bytes) -> Directory:
     return {}
 
 
-def odd_frame(data: Bytes) -> Frame | None:
+def odd_frame(data: Bytes) -> DngFrame | None:
     """Read the frame of a DNG whose active area begins in an odd row or column.
 
     LibRaw 0.22 leaves out that row or column, and gives each colour the black of another.
@@ -71,7 +71,7 @@ def odd_frame(data: Bytes) -> Frame | None:
 
     Returns
     -------
-    Frame or None
+    DngFrame or None
         None for every other file, which LibRaw reads right.
     """
     if not is_dng(data):
@@ -94,7 +94,7 @@ def odd_frame(data: Bytes) -> Frame | None:
         crop = (origin[1], origin[0], shown[1], shown[0])
     levels = _numbers(data, order, directory.get(_BLACK))
     black = _cell(levels, whole(_BLACK_REPEAT) or [1, 1])
-    return Frame((height, width), (top, left, bottom, right), black, crop)
+    return DngFrame((height, width), (top, left, bottom, right), black, crop)
 
 
 def _cell(levels: list[float], repeat: list[int]) -> dict[tuple[int, int], float] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ledcli.errors import MetadataError, RawError
 from ledcli.photo.bytesource import FileBytes
-from ledcli.photo.containers import Holds, ciff_make_model, parts
+from ledcli.photo.containers import Holds, ciff_make_model, ciff_serial, parts
 from ledcli.photo.libraw import Opened, open_raw
 from ledcli.photo.tags import SANE, clean, date, find, iso_of, number, sane, tags_in, text
 
@@ -152,10 +152,11 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         raise RawError(
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
-    named = None
+    named = serial = None
     if not tags:
         with contextlib.suppress(OSError), FileBytes(path) as data:
             named = ciff_make_model(data)
+            serial = ciff_serial(data, named[1]) if named else None
             for part in parts(data):
                 if part.holds in (Holds.ALL, Holds.EXIF) and part.data is not data:
                     tags.update(tags_in(io.BytesIO(part.data[:])))
@@ -192,7 +193,7 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         lens=text(find(tags, "LensModel")),
         orientation=int(orientation) if orientation and orientation in range(1, 9) else None,
         lens_make=text(find(tags, "LensMake")),
-        serial=text(find(tags, "BodySerialNumber")),
+        serial=text(find(tags, "BodySerialNumber")) or serial,
         artist=text(find(tags, "Artist")),
         copyright=text(find(tags, "Copyright")),
     )

@@ -16,7 +16,7 @@ from ledcli.photo.cameracolour import colour_matrix, multipliers
 from ledcli.photo.carried import Carried, read_carried
 from ledcli.photo.cfa import Phase, normalise, offsets, pack
 from ledcli.photo.checks import what_is_missing
-from ledcli.photo.dngframe import Frame, is_dng, odd_frame
+from ledcli.photo.dngframe import DngFrame, is_dng, odd_frame
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
 
@@ -159,7 +159,7 @@ class _Header(NamedTuple):
 
     carried: Carried
     is_dng: bool
-    frame: Frame | None
+    frame: DngFrame | None
 
 
 def _header(path: Path, shape: tuple[int, int]) -> _Header:
@@ -174,7 +174,7 @@ def _header(path: Path, shape: tuple[int, int]) -> _Header:
         raise RawError(f"{path}: cannot be read: {why}") from None
 
 
-def _pattern(path: Path, raw: rawpy.RawPy, frame: Frame | None) -> tuple[list[int], Phase]:
+def _pattern(path: Path, raw: rawpy.RawPy, frame: DngFrame | None) -> tuple[list[int], Phase]:
     """LibRaw's colour index of each plane (R, G1, B, G2), and the phase of the active area."""
     names = raw.color_desc.decode("ascii", "replace")
     pattern = raw.raw_pattern
@@ -229,7 +229,7 @@ def _levels(
 
 
 def _crop(
-    raw: rawpy.RawPy, shape: tuple[int, ...], frame: Frame | None
+    raw: rawpy.RawPy, shape: tuple[int, ...], frame: DngFrame | None
 ) -> tuple[int, int, int, int] | None:
     """Maker's crop, counted from the active area's first pixel; None when it is all or unknown."""
     sizes = raw.sizes

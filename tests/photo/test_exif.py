@@ -146,6 +146,43 @@ def test_reading_tags_needs_no_torch():
 
 @needs_real_files
 @pytest.mark.parametrize(
+    ("name", "serial"),
+    [
+        ("good/canon_d30.CRW", "1235-02474"),
+        ("bad/exiftool_CanonRaw.crw", "0560018150"),
+        ("good/canon_g2_0304.CRW", None),  # another number is in its place
+    ],
+)
+def test_a_crw_s_serial_number_is_spelled_as_canon_does(name, serial):
+    assert read_exif(RAW / name).serial == serial
+
+
+def _crw(path, model, serial):
+    """A CIFF file with nothing but the camera's name and its number, in the folder's own table."""
+    inner = struct.pack("<HHII", 1, 0x580B, serial, 0xABABABAB) + struct.pack("<I", 0)
+    name = b"Canon\0" + model + b"\0"
+    table = struct.pack("<HHIIHII", 2, 0x300A, len(inner), len(name), 0x080A, len(name), 0)
+    heap = name + inner + table + struct.pack("<I", len(name) + len(inner))
+    path.write_bytes(b"II" + struct.pack("<I", 26) + b"HEAPCCDR" + bytes(12) + heap)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "number", "serial"),
+    [
+        (b"Canon EOS D30", 0x123509AA, "1235-02474"),
+        (b"Canon EOS 10D", 560018150, "0560018150"),
+        (b"Canon EOS 10D", 0, None),
+        (b"Canon PowerShot S40", 0x43B2685C, None),
+    ],
+)
+def test_the_serial_number_in_a_made_up_crw(tmp_path, model, number, serial):
+    exif = read_exif(_crw(tmp_path / "a.crw", model, number))
+    assert (exif.model, exif.serial) == (model.decode(), serial)
+
+
+@needs_real_files
+@pytest.mark.parametrize(
     ("name", "model", "iso", "time"),
     [
         ("good/canon_s40_0101.CRW", "Canon PowerShot S40", 50, 0.00991446),
