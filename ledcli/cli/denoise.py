@@ -146,7 +146,7 @@ def denoise(
     raws = find_raws(
         inputs, recursive=recursive, problem=problems.append, note=output.warn, out=out
     )
-    jobs = plan(without_results(raws, out), chosen, out, name)
+    jobs = plan(without_results(raws, out), chosen, out, name, sources=raws)
     for problem in problems:
         show_failed(output, None, problem)
 
