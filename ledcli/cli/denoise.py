@@ -3,21 +3,19 @@
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ledcli.cli.app import FAILED, INTERRUPTED
+from ledcli.cli.brightness import brightness
 from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.cli.results import how_denoised, show_failed, show_plan, show_result
 from ledcli.cli.signals import stoppable
-from ledcli.errors import UsageError
+from ledcli.errors import LedError, RawError, UsageError
 
-if TYPE_CHECKING:
-    from ledcli.inference.jobs import Settings
-
-AUTO = "auto"
+DENOISED = "{}: is a result of led's: --again denoises it once more"
 STOPPING = "stopping: the photo at work is finished first; Ctrl-C once more stops at once"
 
 
@@ -133,9 +131,21 @@ def denoise(
         led denoise ./raw --ratio auto --highlights keep
     """
     output = Output(json=json, quiet=quiet)
-    settings = _settings(ratio, exposure, strength, highlights, compression, linear, again)
+    gain, level = brightness(ratio, exposure)
 
-    from ledcli.inference.naming import plan  # NumPy
+    from ledcli.inference.jobs import Settings  # NumPy
+
+    settings = Settings(
+        ratio=gain,
+        exposure=level,
+        strength=strength,
+        highlights=highlights.value,
+        compression=compression.value,
+        linear=linear,
+        again=again,
+    )
+
+    from ledcli.inference.naming import plan
     from ledcli.inference.todo import without_results
     from ledcli.photo.inputs import find_raws
 
@@ -146,15 +156,20 @@ def denoise(
     raws = find_raws(
         inputs, recursive=recursive, problem=problems.append, note=output.warn, out=out
     )
-    jobs = plan(without_results(raws, out), chosen, out, name, sources=raws)
-    for problem in problems:
-        show_failed(output, None, problem)
+    photos, named_results = without_results(raws, out)
+    if again:
+        photos, named_results = [*photos, *named_results], []
+    jobs = plan(photos, chosen, out, name, sources=raws)
+    failed: list[tuple[Path | None, LedError]] = [(None, problem) for problem in problems]
+    failed += [(raw.file, RawError(DENOISED.format(raw.file))) for raw in named_results]
+    for file, problem in failed:
+        show_failed(output, file, problem)
 
     from ledcli.inference.choice import Named, PerPhoto
     from ledcli.inference.folder import Engine, decide, run
 
     chooser = PerPhoto() if model is None else Named(model)
-    counts: Counter[str] = Counter(failed=len(problems))
+    counts: Counter[str] = Counter(failed=len(failed))
     if dry_run:
         todos = decide(jobs, settings, chooser, overwrite=overwrite)
         counts.update(show_plan(output, *each) for each in zip(jobs, todos, strict=True))
@@ -182,7 +197,7 @@ def denoise(
             counts[result.status] += 1
             bar.advance(note=result.source.name)
         stopped = stop()
-    left = len(jobs) + len(problems) - counts.total()
+    left = len(jobs) + len(failed) - counts.total()
     if stopped and left:
         output.hint(f"{left} not begun: the same command goes on")
     _finish(output, counts, "done", stopped=stopped and left > 0)
@@ -196,58 +211,3 @@ def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = 
         raise typer.Exit(INTERRUPTED)
     if counts["failed"]:
         raise typer.Exit(FAILED)
-
-
-def _settings(
-    ratio: str | None,
-    exposure: str | None,
-    strength: float,
-    highlights: Highlights,
-    compression: Compression,
-    linear: bool,
-    again: bool,
-) -> "Settings":
-    """Check the options that are numbers or words, and make the settings of them."""
-    from ledcli.inference.jobs import LARGEST_RATIO, Settings
-
-    if ratio is not None and exposure is not None:
-        raise UsageError("--ratio and --exposure both say how much to brighten: give one of them")
-    factor: float | None = 1.0
-    if ratio == AUTO:
-        factor = None
-    elif ratio is not None:
-        try:
-            factor = float(ratio)
-        except ValueError:
-            factor = 0.0
-        if not 1 <= factor <= LARGEST_RATIO:
-            raise UsageError(
-                f"--ratio is a factor from 1 to {LARGEST_RATIO:g} or auto, not {ratio}"
-            )
-    return Settings(
-        ratio=factor,
-        exposure=_exposure_level(exposure) if exposure is not None else None,
-        strength=strength,
-        highlights=highlights.value,
-        compression=compression.value,
-        linear=linear,
-        again=again,
-    )
-
-
-def _exposure_level(text: str) -> float:
-    """Take a number as the level itself, anything else as a long exposure's file."""
-    from ledcli.photo.exif import read_exif, require_exposure_level
-
-    try:
-        level = float(text)
-    except ValueError:
-        path = Path(text)
-        if not path.is_file():
-            raise UsageError(
-                f"--exposure takes a number (ISO x seconds) or a raw file; '{text}' is neither"
-            ) from None
-        return require_exposure_level(path, read_exif(path))
-    if not 0 < level < float("inf"):
-        raise UsageError(f"--exposure takes a level above 0 (ISO x seconds), not {text}")
-    return level

@@ -89,12 +89,20 @@ def what_to_do(
     return Todo(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
 
 
-def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[FoundRaw]:
-    """Return the raws without the DNGs that led wrote among them.
+class Sorted(NamedTuple):
+    """Raws that were found: the photos, and results of led's that the user named one by one."""
+
+    photos: list[FoundRaw]
+    results: list[FoundRaw]
+
+
+def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> Sorted:
+    """Sort out the DNGs that led wrote.
 
     With ``--out`` as the photos' own folder they lie there together, and a second run is to find
     the same photos as the first. By the manifest: what led has no line of is a photo, and so is
-    what somebody put in a result's place. A file that the user named stays whatever it is.
+    what somebody put in a result's place. Results that were found in a folder are passed over in
+    silence.
 
     Parameters
     ----------
@@ -110,11 +118,8 @@ def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[F
     """
     manifests: dict[Path, Manifest] = {}
     real: dict[Path, str] = {}
-    photos = []
+    found = Sorted([], [])
     for raw in raws:
-        if raw.named:
-            photos.append(raw)
-            continue
         root = out or raw.beside
         for folder in (root, raw.file.parent):
             if folder not in real:
@@ -124,9 +129,11 @@ def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> list[F
             if root not in manifests:
                 manifests[root] = Manifest(root)
             if manifests[root].wrote(root / place.relative_to(top) / raw.file.name):
+                if raw.named:
+                    found.results.append(raw)
                 continue
-        photos.append(raw)
-    return photos
+        found.photos.append(raw)
+    return found
 
 
 def _one(

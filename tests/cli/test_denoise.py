@@ -462,3 +462,15 @@ def test_a_closed_standard_output_does_not_end_the_run(tmp_path):
     done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert visible(tmp_path / "denoised") == ["a.dng"]
+
+
+def test_a_shell_s_star_over_photos_and_results_does_the_same_as_the_folder(tmp_path, capsys):
+    for name in ("a.NEF", "b.NEF"):
+        make_raw(tmp_path / name)
+    assert denoise(*sorted(tmp_path.glob("[!.]*")), "--out", tmp_path) == 0
+    capsys.readouterr()
+    assert denoise(*sorted(tmp_path.glob("[!.]*")), "--out", tmp_path, "--json", "--quiet") == 1
+    records = results(capsys)
+    assert sorted(r["status"] for r in records) == ["failed", "failed", "skipped", "skipped"]
+    assert all("--again" in r["error"] for r in records if r["status"] == "failed")
+    assert visible(tmp_path) == ["a.NEF", "a.dng", "b.NEF", "b.dng"]

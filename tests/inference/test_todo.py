@@ -200,7 +200,7 @@ def test_results_among_the_photos_are_no_photos(here):
     out = Path("raw")
 
     def found():
-        return without_results(find_raws(["raw"], recursive=True), out)
+        return without_results(find_raws(["raw"], recursive=True), out).photos
 
     names = [str(raw.file) for raw in found()]
     assert names == ["raw/a.CR2", "raw/b.dng", "raw/sub/c.CR2"]
@@ -224,7 +224,7 @@ def test_a_camera_s_file_in_a_result_s_place_is_a_photo_and_never_replaced(here)
     make(job)
     Path("raw/a.dng").write_bytes(b"a camera's own DNG")
     raws = find_raws(["raw"])
-    photos = without_results(raws, out)
+    photos = without_results(raws, out).photos
     assert [raw.file.name for raw in photos] == ["a.CR2", "a.dng"]
     camera = Path("raw/a.dng")
     for jobs in (plan(photos, ["dng"], out), plan(photos, ["dng"], out, sources=raws)):
@@ -243,8 +243,8 @@ def test_a_result_that_was_edited_is_still_no_photo(here):
     data = dng_bytes(photo, photo.normalised(), software="led 1", note={"model": "m"})
     Path("raw/a.dng").write_bytes(data)
     raws = find_raws(["raw"])
-    assert [raw.file.name for raw in without_results(raws, out)] == ["a.CR2"]
-    assert plan(without_results(raws, out), ["dng"], out, sources=raws) == [job]
+    assert [raw.file.name for raw in without_results(raws, out).photos] == ["a.CR2"]
+    assert plan(without_results(raws, out).photos, ["dng"], out, sources=raws) == [job]
     assert decide(job).why == module.EDITED
 
 
@@ -254,4 +254,5 @@ def test_a_result_that_the_user_named_is_not_passed_over_in_silence(here):
     make(job)
     for names in (["raw/a.dng"], ["raw", "raw/a.dng"]):
         found = without_results(find_raws(names), out)
-        assert Path("raw/a.dng") in [raw.file for raw in found]
+        assert [raw.file for raw in found.results] == [Path("raw/a.dng")]
+        assert Path("raw/a.dng") not in [raw.file for raw in found.photos]
