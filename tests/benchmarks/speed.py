@@ -8,7 +8,10 @@ A whole run writes results/speed.json and speed.md; a quick one only where --jso
 
 import argparse
 import copy
+import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,12 +24,16 @@ from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_secon
 from report import context, head, keep, table
 
 from ledcli.inference.choice import Named
+from ledcli.inference.device import choose_device
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.folder import Engine, run
 from ledcli.inference.jobs import Settings
 from ledcli.inference.naming import plan
+from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
+from ledcli.noise.estimate import estimate_noise
 from ledcli.photo.inputs import find_raws
+from ledcli.photo.raw import read_raw
 from ledcli.zoo.modelfile import load_model
 from ledcli.zoo.shelf import find_model
 from tests.shoot import make_raw
@@ -36,11 +43,15 @@ QUICK = {"1 MP": (800, 1200)}
 RATIO = 100.0
 PARTS = ("decode", "pack", "network", "encode")
 """Of a photo's way; in a run they overlap with those of the photos beside it."""
+COLUMNS = (*PARTS, "in a run", "network alone")
 
 
 def main() -> None:
     """Measure, print and keep."""
     options = _options()
+    if options.upstream:
+        _measure_upstream(options)
+        return
     shapes = QUICK if options.quick else SHAPES
     repeats = 1 if options.quick else options.repeats
     found = find_model(options.model)
@@ -68,10 +79,10 @@ def main() -> None:
             rates.append(matrix_rate(dtype, denoiser.device))
             size = tuple(n // 2 for n in shape)
             padded = tuple(-(-n // denoiser.multiple) * denoiser.multiple for n in size)
+            _note(f"{name}: the network alone")
+            parts["network alone"] = _network_alone(denoiser, raw, repeats)
             _note(f"{name}: the whole frame in float32")
-            upstream = whole_frame_seconds(
-                plain, in_planes, padded, denoiser.device, max(1, repeats // 2)
-            )
+            upstream = _upstream(options, padded, max(1, repeats // 2))
             flops = per_pixel * size[0] * size[1]
             results.append(
                 {
@@ -79,9 +90,9 @@ def main() -> None:
                     "shape": shape,
                     "seconds": parts,
                     "useful_gflop": flops / 1e9,
-                    "network_gflops": flops / parts["network"] / 1e9,
+                    "network_gflops": flops / parts["network alone"] / 1e9,
                     "upstream_seconds": upstream,
-                    "times_faster": upstream and upstream / parts["network"],
+                    "times_faster": upstream and upstream / parts["network alone"],
                     "process_seconds": wall,
                     "peak_bytes": peak,
                 }
@@ -116,6 +127,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="runs to take the median of")
     parser.add_argument("--model", help="a name or a file; the bundled default without")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
+    parser.add_argument(
+        "--upstream", type=int, nargs=2, help="only upstream's way, on planes of this size"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
     return parser.parse_args()
 
@@ -142,6 +156,37 @@ def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str
     return {part: statistics.median(values) for part, values in seconds.items()}
 
 
+def _network_alone(denoiser: Denoiser, raw: Path, repeats: int) -> float:
+    """Median seconds of the network on a photo with nothing beside it."""
+    photo = read_raw(raw)
+    planes = photo.planes()
+    noise = estimate_noise(planes)
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        denoiser.denoise(planes, RATIO, phase=photo.phase, noise=noise)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+def _upstream(options: argparse.Namespace, size: tuple[int, int], repeats: int) -> float | None:
+    """Seconds of upstream's way, in a process that torch's large pages are not asked for in."""
+    words = [sys.executable, __file__, "--upstream", *map(str, size), "--repeats", str(repeats)]
+    words += ["--model", options.model] if options.model else []
+    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0"}
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout)
+
+
+def _measure_upstream(options: argparse.Namespace) -> None:
+    found = find_model(options.model)
+    spec, repnr = load_model(found.path)
+    plain = deploy(repnr, found.branch) if spec.branches else repnr
+    in_planes = FORMS[spec.input_form].in_planes
+    size = tuple(options.upstream)
+    print(json.dumps(whole_frame_seconds(plain, in_planes, size, choose_device(), options.repeats)))
+
+
 def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
     text = head("Speed", about)
     text += (
@@ -150,11 +195,18 @@ def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"median of {about['repeats']} after one to warm up; raw to DNG at ratio {RATIO:g}.\n\n"
     )
     text += table(
-        ["photo", *PARTS, "a photo in a run", "`led denoise` of one, start to end", "peak memory"],
+        [
+            "photo",
+            *PARTS,
+            "a photo in a run",
+            "network alone",
+            "`led denoise` of one, start to end",
+            "peak memory",
+        ],
         [
             [
                 r["photo"],
-                *(f"{r['seconds'][part]:.2f}" for part in (*PARTS, "in a run")),
+                *(f"{r['seconds'][part]:.2f}" for part in COLUMNS),
                 f"{r['process_seconds']:.2f}",
                 f"{r['peak_bytes'] / 1e9:.2f} GB",
             ]
@@ -165,7 +217,7 @@ def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"\nMatrix products of side 4096 in {about['precision']} run at "
         f"{about['matrix_gflops']:.0f} GFLOP/s here. The network's rate counts useful work only: "
         "the halo is in its time, not in its FLOPs. Upstream's way is the same network on the "
-        "whole frame in float32, contiguous, eager.\n\n"
+        "whole frame in float32, contiguous, eager, without the large pages that led asks for.\n\n"
     )
     return text + table(
         ["photo", "useful GFLOP", "GFLOP/s", "of the matrix rate", "upstream's way", "faster"],
