@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 # Before torch and NumPy come in, which read it once. More threads than cores make the small
 # networks of the tests slower, not faster.
@@ -10,6 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 import numpy as np
 import pytest
 import torch
+
+# What a shell starts in the background has Ctrl-C ignored, and would hand that on to the commands
+# that the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
