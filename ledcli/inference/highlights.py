@@ -21,7 +21,7 @@ def keep_highlights(
     """Put the photo's own highlights in place of those that the network knows nothing of.
 
     A network that was given ``min(x * ratio, 1)`` knows up to white. One that was given all knows
-    up to the sensor's white, which is at `ratio`: there the photo is 3 to 5 times noisier than
+    up to the sensor's white, which is at `ratio`: there the photo is 2 to 5 times noisier than
     what the network makes of it (made-up lamps, D850, ratios 8 to 300), so it is not taken sooner.
 
     The four planes of a 2x2 cell are blended with one weight, by the brightest of them, so that
