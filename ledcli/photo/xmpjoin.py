@@ -103,6 +103,8 @@ class _Walk:
         raise _NotXmp
 
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
+        if "}" in (uri or ""):
+            raise _NotXmp  # readers that write names as {namespace}name refuse the whole packet
         self._prefixes[prefix or ""] = uri or ""
 
     def _starts(self, name: str, attributes: dict[str, str]) -> None:
