@@ -1,6 +1,7 @@
 """Adding a description to an XMP packet that stays, byte for byte, what it was otherwise."""
 
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection
 from dataclasses import dataclass
 from xml.parsers import expat
@@ -28,10 +29,19 @@ class _NotXmp(Exception):
 def packet(ours: bytes, base: bytes | None = None, unwanted: Unwanted = ()) -> bytes:
     """Make a packet of a description alone, or joined to another packet if that can be (`join`)."""
     joined = join(base, ours, unwanted) if base else None
-    if joined is not None:
+    if joined is not None and _is_readable(joined):
         return joined
     head = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{RDF}">\n'.encode()
     return _BEGIN + head + ours + b" </rdf:RDF>\n</x:xmpmeta>" + _END
+
+
+def _is_readable(joined: bytes) -> bool:
+    """Tell whether other readers take a packet: some are stricter about namespaces."""
+    try:
+        ElementTree.fromstring(joined.decode("utf-8"))
+    except (ElementTree.ParseError, ValueError):
+        return False
+    return True
 
 
 def join(base: bytes, ours: bytes, unwanted: Unwanted) -> bytes | None:
@@ -103,8 +113,6 @@ class _Walk:
         raise _NotXmp
 
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
-        if "}" in (uri or ""):
-            raise _NotXmp  # readers that write names as {namespace}name refuse the whole packet
         self._prefixes[prefix or ""] = uri or ""
 
     def _starts(self, name: str, attributes: dict[str, str]) -> None:
