@@ -2,7 +2,6 @@
 
 import os
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -11,14 +10,12 @@ from ledcli.errors import UsageError
 from ledcli.photo.bytesource import Bytes, FileBytes
 from ledcli.photo.containers import png_text
 from ledcli.photo.tiffread import first_directory_tag
-from ledcli.photo.xmpjoin import CAMERA_RAW, LARGEST_PACKET, RDF, TIFF, packet
+from ledcli.photo.xmpjoin import CAMERA_RAW, RDF, TIFF, packet, parsed
 
 XMP_TAG = 700
 NAMESPACE = "urn:ledcli:denoise:1.0/"
 PNG_XMP = "XML:com.adobe.xmp"
 """Keyword of the text chunk, XMP specification part 3."""
-_MORE = 1 << 16
-"""Bytes that our own lines may add to the largest packet of a source."""
 
 
 def xmp_packet(
@@ -102,12 +99,8 @@ def read_note(path: Path) -> dict[str, str] | None:
 def note_in(data: Bytes) -> dict[str, str] | None:
     """As `read_note`, for a file in memory."""
     found = first_directory_tag(data, XMP_TAG) or png_text(data, PNG_XMP)
-    # A packet that declares a document type is not ours, and could be made to grow without end.
-    if not found or len(found) > LARGEST_PACKET + _MORE or b"<!DOCTYPE" in found:
-        return None
-    try:
-        root = ElementTree.fromstring(found.decode("utf-8").rstrip("\0"))
-    except (ElementTree.ParseError, ValueError):
+    root = parsed(found) if found else None
+    if root is None:
         return None
     prefix = f"{{{NAMESPACE}}}"
     note: dict[str, str] = {}

@@ -12,6 +12,8 @@ TIFF = "http://ns.adobe.com/tiff/1.0/"
 CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
 LARGEST_PACKET = 8 << 20
 """Bytes; raw developers keep masks and histories in it."""
+_OURS = 1 << 16
+"""Bytes that our own lines may add to the largest packet of a source."""
 _DEEPEST = 100
 _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'.encode()
 _END = b'\n<?xpacket end="w"?>'
@@ -29,19 +31,20 @@ class _NotXmp(Exception):
 def packet(ours: bytes, base: bytes | None = None, unwanted: Unwanted = ()) -> bytes:
     """Make a packet of a description alone, or joined to another packet if that can be (`join`)."""
     joined = join(base, ours, unwanted) if base else None
-    if joined is not None and _is_readable(joined):
+    if joined is not None and parsed(joined) is not None:
         return joined
     head = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{RDF}">\n'.encode()
     return _BEGIN + head + ours + b" </rdf:RDF>\n</x:xmpmeta>" + _END
 
 
-def _is_readable(joined: bytes) -> bool:
-    """Tell whether other readers take a packet: some are stricter about namespaces."""
+def parsed(packet: bytes) -> ElementTree.Element | None:
+    """Parse a packet; None when it is damaged, too large, or declares a document type."""
+    if len(packet) > LARGEST_PACKET + _OURS or b"<!DOCTYPE" in packet:
+        return None
     try:
-        ElementTree.fromstring(joined.decode("utf-8"))
+        return ElementTree.fromstring(packet.decode("utf-8").rstrip("\0"))
     except (ElementTree.ParseError, ValueError):
-        return False
-    return True
+        return None
 
 
 def join(base: bytes, ours: bytes, unwanted: Unwanted) -> bytes | None:
