@@ -209,7 +209,7 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as leaving:  # shell completion ends this way
         status = DONE if leaving.code is None else leaving.code
         return status if isinstance(status, int) else FAILED
-    except Exception as error:
+    except Exception as error:  # a fault of ours: one line all the same
         if debugging():
             output.trace(error)
         first = (str(error).splitlines() or [""])[0]
@@ -234,6 +234,7 @@ def quieten_libraries() -> None:
     # A name or message that the terminal's encoding lacks must not end the run.
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):
+            # What replaces a stream in tests may lack it, and so does its type.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if not debugging():
         logging.captureWarnings(True)

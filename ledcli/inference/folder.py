@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ledcli.errors import OutputError
 from ledcli.inference.choice import Chooser
@@ -18,10 +18,7 @@ from ledcli.inference.naming import folders_of
 from ledcli.inference.space import check_space
 from ledcli.inference.todo import Todo, what_to_do
 from ledcli.photo.exif import Exif
-from ledcli.photo.files import remove_leftovers
-
-LEFTOVERS = ".led-*.part"
-"""What a killed run may leave in an output folder."""
+from ledcli.photo.files import leftovers, remove_leftovers
 
 
 class Engine(NamedTuple):
@@ -153,12 +150,12 @@ def run(
 
 
 def _expected(
-    settings: Settings, chooser: Chooser, photo: Mapping[str, object]
+    settings: Settings, chooser: Chooser, photo: Mapping[str, Any]
 ) -> Mapping[str, object]:
     """Return what a photo would be made with now, by what the manifest knows of it."""
     try:
-        exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])  # type: ignore[arg-type]
-        choice = chooser.choose(exif, float(photo["ratio"])).choice  # type: ignore[arg-type]
+        exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
+        choice = chooser.choose(exif, float(photo["ratio"])).choice
         return made_with(settings, choice, str(photo["format"]))
     except (KeyError, TypeError, ValueError):
         return {}
@@ -185,7 +182,7 @@ def _tidy(jobs: Sequence[Job]) -> None:
 def _tidy_if_free(jobs: Sequence[Job]) -> None:
     """Do so where no other run is at work; looks once, and waits for nobody."""
     for root, folders in folders_of(jobs).items():
-        if any(next(folder.glob(LEFTOVERS), None) for folder in folders):
+        if any(map(leftovers, folders)):
             looks = iter([False])
             with folder_lock(root, lambda text: None, partial(next, looks, True)) as free:
                 for folder in folders if free else ():

@@ -76,7 +76,7 @@ def folder_lock(
                 else:
                     waiting(f"{root}: another led is at work there: waiting until it is done")
                     said = True
-            except (OSError, NotImplementedError) as error:
+            except (OSError, NotImplementedError) as error:  # filelock's word for "no locks here"
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise OutputError(f"{state}: cannot be written to: {way_out(error)}") from error
                 waiting(f"{root}: this disk knows no locks: do not run led there twice at a time")

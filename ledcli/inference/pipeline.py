@@ -117,6 +117,6 @@ def _caught(result: Result) -> Iterator[None]:
         result.error = LedError(
             f"{result.source}: needs more memory than there is: close other programs"
         )
-    except Exception as error:
+    except Exception as error:  # of any library: it costs this photo alone
         result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
         result.error.__cause__ = error

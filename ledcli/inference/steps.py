@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,17 @@ class Clean:
     planes: Planes
     headroom: float
     note: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def mosaic(self) -> NDArray[np.float32]:
+        """The clean mosaic (H, W), white at 1."""
+        return unpack(self.planes, self.photo.phase, self.photo.mosaic.shape)
+
+    @cached_property
+    def picture(self) -> NDArray[np.uint16]:
+        """The developed photo (h, w, 3), sRGB, upright."""
+        plain = dng_bytes(self.photo, self.mosaic, software=SOFTWARE, compression="none")
+        return render_rgb16(plain)
 
 
 def framed(decoded: Decoded) -> Frame:
@@ -142,11 +154,10 @@ def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
     settings
     """
     photo, note = clean.photo, clean.note
-    x = unpack(clean.planes, photo.phase, photo.mosaic.shape)
     if name == "dng":
         return dng_bytes(
             photo,
-            x,
+            clean.mosaic,
             software=SOFTWARE,
             note=note,
             compression=settings.compression,
@@ -154,8 +165,7 @@ def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
             headroom=clean.headroom,
         )
     encode = {"png": png_bytes, "tiff": tiff_bytes}[name]
-    plain = dng_bytes(photo, x, software=SOFTWARE, compression="none")
-    return encode(render_rgb16(plain), photo=photo, software=SOFTWARE, note=note)
+    return encode(clean.picture, photo=photo, software=SOFTWARE, note=note)
 
 
 @contextmanager

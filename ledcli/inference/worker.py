@@ -182,7 +182,7 @@ def _answer(work: Callable[[Path], object], path: Path) -> object:
             ),
             error,
         )
-    except Exception as error:
+    except Exception as error:  # of any library: it costs this file alone
         said = f"{path}: cannot be read: {type(error).__name__}: {error}"
         return _with_trace(LedError(said), error)
 
@@ -192,7 +192,7 @@ def _with_trace(error: LedError, cause: BaseException | None = None) -> LedError
     text = "".join(traceback.format_exception(cause or error))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # an error's own constructor may fail in any way
         error = LedError(str(error))
     error.add_note(f"In the process that reads raws:\n{text}")
     return error

@@ -5,7 +5,6 @@ import os
 import stat
 from collections import OrderedDict
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 _BLOCK = 1 << 14
@@ -47,12 +46,7 @@ class FileBytes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._file.close()
 
     def __len__(self) -> int:

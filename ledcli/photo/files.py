@@ -131,6 +131,15 @@ def atomic_write(
     _name_onto_disk(path.parent)
 
 
+def leftovers(folder: Path) -> list[tuple[str, int]]:
+    """List the hidden files of a folder that are being written or were left: path and process."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(e.path, int(m[1])) for e in entries if (m := _PART.fullmatch(e.name))]
+    except OSError:
+        return []
+
+
 def remove_leftovers(folder: Path) -> int:
     """Remove the hidden files that killed runs left in a folder, and return how many.
 
@@ -141,12 +150,7 @@ def remove_leftovers(folder: Path) -> int:
     or in another container, says nothing here, and its files would seem left behind.
     """
     removed = 0
-    try:
-        with os.scandir(folder) as entries:
-            left = [(e.path, int(m[1])) for e in entries if (m := _PART.fullmatch(e.name))]
-    except OSError:
-        return 0
-    for name, pid in left:
+    for name, pid in leftovers(folder):
         with contextlib.suppress(OSError):
             state = os.lstat(name)
             young = time.time() - state.st_mtime < ABANDONED

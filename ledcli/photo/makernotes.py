@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ledcli.photo.bytesource import FileBytes
@@ -77,12 +76,7 @@ class MakerNotes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -177,7 +171,7 @@ class MakerNotes:
             with contextlib.suppress(FileNotFoundError):
                 link.unlink()
             link.symlink_to(os.path.abspath(folder), target_is_directory=True)
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError):  # as in _link
             return ""
         return link.name
 

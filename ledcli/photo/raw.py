@@ -118,7 +118,7 @@ def read_raw(path: Path) -> RawPhoto:
             else:
                 top, left, bottom, right = frame.area
                 mosaic = np.array(raw.raw_image[top:bottom, left:right], np.uint16)
-        except (rawpy.LibRawError, NotImplementedError) as error:
+        except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
         if min(mosaic.shape) < SMALLEST_SIDE:
             height, width = mosaic.shape

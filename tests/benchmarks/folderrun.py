@@ -24,7 +24,6 @@ from watch import Finished, led
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.manifest import Manifest
 from ledcli.noise.estimate import estimate_noise
-from ledcli.photo.cfa import pack
 from ledcli.photo.raw import read_raw
 from ledcli.zoo.shelf import find_model
 from tests.shoot import make_raw
@@ -93,7 +92,7 @@ def _raws(folder: Path, shape: tuple[int, int], count: int) -> Path:
 def _network(raws: Path, shape: tuple[int, int]) -> float:
     """Median seconds of the network on one of the photos, with nothing else going on."""
     photo = read_raw(raws / "IMG_0000.ARW")
-    planes = pack(photo.normalised(), photo.phase)
+    planes = photo.planes()
     noise = estimate_noise(planes)
     denoiser = Denoiser(*find_model("generic"))
     seconds = []
@@ -155,7 +154,9 @@ def _results(
     again: list[float],
 ) -> dict[str, Any]:
     ends = [at for at, _ in row.lines]
-    pace = (ends[-1] - ends[0]) / (in_a_row - 1)
+    # A photo is told of when the network is through with the next: from the first line to the
+    # last but one there is a network a line.
+    pace = (ends[-2] - ends[0]) / (in_a_row - 2)
     alone = statistics.mean(network)
     return {
         "megapixels": shape[0] * shape[1] / 1e6,
