@@ -2,14 +2,15 @@
 
 Names are relative to the list's folder, quoted as in a shell where they hold blanks or quotes;
 a backslash is a plain character. There are no comments. What the other lists add in further
-columns (ISO, aperture, ratio) is known and checked; of these only the ratio is kept.
+columns (ISO, aperture, ratio) is known and checked; of these the ratio and the short frame's ISO
+are kept.
 """
 
 import math
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from ledcli.photo.files import atomic_write
 LARGEST_LIST = 16 << 20
 """Bytes; a list of 100,000 pairs is smaller, and a raw given for a list is not read whole."""
 
-_SHOT_COLUMN = re.compile(r"ISO\d+|F(\d+(\.\d+)?|N/A)", re.IGNORECASE)
+_SHOT_COLUMN = re.compile(r"ISO(\d+)|F(\d+(\.\d+)?|N/A)", re.IGNORECASE)
 """SID: ``ISO200 F8``; ELD and LED: ``ISO800 ISO100``, of the short and of the long frame."""
 _BYTE_ORDER_MARK = "\ufeff"
 _LONGEST_QUOTE = 80
@@ -35,20 +36,37 @@ class Pair(NamedTuple):
     short, long : Path
     ratio : float or None
         Only where the list itself states it.
+    iso : float or None
+        Of the short frame, where the list states it.
     """
 
     short: Path
     long: Path
     ratio: float | None = None
+    iso: float | None = None
 
 
-def read_list(path: Path) -> list[Pair]:
+Find = Callable[[str, str], Path | None]
+"""Finds the file that a list names; told the name and the folder (short or long) where lists of
+bare names have it."""
+
+
+def read_list(
+    path: Path,
+    *,
+    find: Find | None = None,
+    missing: Callable[[PairError], None] | None = None,
+) -> list[Pair]:
     """Read a list of pairs.
 
     Parameters
     ----------
     path : Path
         The list: ours, or one of SID, ELD or LED.
+    find : callable, optional
+        Where the files are, if not where the list says.
+    missing : callable, optional
+        Told of a line whose files are not there, which is then passed over.
 
     Returns
     -------
@@ -62,20 +80,29 @@ def read_list(path: Path) -> list[Pair]:
         not there, has columns that mean nothing, or repeats itself.
     """
     path = Path(path)
-    pairs: dict[tuple[Path, Path], int] = {}
-    ratios = []
+    pairs: dict[tuple[Path, Path], Pair] = {}
+    lines: dict[tuple[Path, Path], int] = {}
+    passed_over = 0
     for number, line in enumerate(_lines(path), 1):
-        words = _words(line, f"{path}, line {number}")
+        where = f"{path}, line {number}"
+        words = _words(line, where)
         if not words:
             continue
-        pair = _pair(words, path.parent, f"{path}, line {number}")
-        first = pairs.setdefault(pair[:2], number)
+        try:
+            pair = _pair(words, path.parent, where, find or _beside(path.parent))
+        except _NotThereError as error:
+            if missing is None:
+                raise
+            missing(error)
+            passed_over += 1
+            continue
+        first = lines.setdefault(pair[:2], number)
         if first != number:
-            raise PairError(f"{path}, line {number}: says the same as line {first}: remove one")
-        ratios.append(pair.ratio)
-    if not pairs:
+            raise PairError(f"{where}: says the same as line {first}: remove one")
+        pairs[pair[:2]] = pair
+    if not pairs and not passed_over:
         raise PairError(f"{path}: holds no pair: make the list with 'led pairs scan DIR'")
-    return [Pair(*files, ratio) for files, ratio in zip(pairs, ratios, strict=True)]
+    return list(pairs.values())
 
 
 def write_list(path: Path, pairs: Sequence[Pair]) -> None:
@@ -187,23 +214,31 @@ def _words(line: str, where: str) -> list[str]:
         ) from None
 
 
-def _pair(words: list[str], folder: Path, where: str) -> Pair:
+class _NotThereError(PairError):
+    """A list names a file that is not there."""
+
+
+def _pair(words: list[str], folder: Path, where: str, find: Find) -> Pair:
     if len(words) == 1:
         raise PairError(f"{where}: names one file, '{_short(words[0])}': a pair is SHORT LONG")
-    ratio = _ratio(words[2:], where)
+    ratio, iso = _columns(words[2:], where)
     short, long = (
-        _file(name, folder, beside, where) for name, beside in zip(words[:2], _FOLDERS, strict=True)
+        _file(name, folder, where, find(name, beside))
+        for name, beside in zip(words[:2], _FOLDERS, strict=True)
     )
     if short == long:
         raise PairError(f"{where}: names {short} twice: a pair is a short frame and a long one")
-    return Pair(short, long, ratio)
+    return Pair(short, long, ratio, iso)
 
 
-def _ratio(columns: list[str], where: str) -> float | None:
-    """Check what follows the two names; return the ratio if it is among it."""
-    ratio = None
+def _columns(columns: list[str], where: str) -> tuple[float | None, float | None]:
+    """Check what follows the two names; return the ratio and the first ISO if they are there."""
+    ratio = iso = None
     for column in columns:
-        if _SHOT_COLUMN.fullmatch(column):
+        shot = _SHOT_COLUMN.fullmatch(column)
+        if shot:
+            if iso is None and shot[1]:
+                iso = float(shot[1]) or None
             continue
         try:
             value = float(column)
@@ -215,20 +250,28 @@ def _ratio(columns: list[str], where: str) -> float | None:
                 "a line is SHORT LONG, and names with blanks need quotes"
             )
         ratio = value
-    return ratio
+    return ratio, iso
 
 
-def _file(name: str, folder: Path, beside: str, where: str) -> Path:
-    choices = [folder / name]
-    if os.path.basename(name) == name:
-        choices.append(folder / beside / name)
-    for file in choices:
-        if os.path.isfile(file):
-            return file
-    raise PairError(
-        f"{where}: there is no file '{_short(name)}' in {_place(folder)}: "
-        "names are relative to the list, and those with blanks need quotes"
-    )
+def _beside(folder: Path) -> Find:
+    """Files are where the list says, or in the folders that ELD's lists leave out."""
+
+    def find(name: str, beside: str) -> Path | None:
+        choices = [folder / name]
+        if os.path.basename(name) == name:
+            choices.append(folder / beside / name)
+        return next((file for file in choices if os.path.isfile(file)), None)
+
+    return find
+
+
+def _file(name: str, folder: Path, where: str, file: Path | None) -> Path:
+    if file is None:
+        raise _NotThereError(
+            f"{where}: there is no file '{_short(name)}' in {_place(folder)}: "
+            "names are relative to the list, and those with blanks need quotes"
+        )
+    return file
 
 
 def _place(folder: Path) -> str:

@@ -83,13 +83,13 @@ def test_sid_s_list(shoot):
     line = "./Sony/short/00001_00_0.1s.ARW ./Sony/long/00001_00_0.1s.ARW ISO200 F8\n"
     folder = shoot / "Sony"
     assert read(shoot, line + "\n") == [
-        Pair(folder / "short/00001_00_0.1s.ARW", folder / "long/00001_00_0.1s.ARW")
+        Pair(folder / "short/00001_00_0.1s.ARW", folder / "long/00001_00_0.1s.ARW", iso=200)
     ]
 
 
 def test_eld_s_lists(shoot):
     line = "a.ARW b.ARW ISO800 ISO100\r\n"
-    assert read(shoot, "\ufeff" + line) == [Pair(shoot / "a.ARW", shoot / "b.ARW")]
+    assert read(shoot, "\ufeff" + line) == [Pair(shoot / "a.ARW", shoot / "b.ARW", iso=800)]
     (shoot / "short").mkdir()
     (shoot / "long").mkdir()
     (shoot / "short" / "1_0.1s.ARW").touch()
@@ -97,6 +97,30 @@ def test_eld_s_lists(shoot):
     assert read(shoot, "1_0.1s.ARW 1_10s.ARW 100\n") == [
         Pair(shoot / "short/1_0.1s.ARW", shoot / "long/1_10s.ARW", 100.0)
     ]
+
+
+def test_lines_without_their_files_are_passed_over_where_that_is_wanted(shoot):
+    told = []
+    path = shoot / "list.txt"
+    path.write_text("a.ARW b.ARW\ngone.ARW b.ARW\n")
+    assert read_list(path, missing=told.append) == [Pair(shoot / "a.ARW", shoot / "b.ARW")]
+    (error,) = told
+    assert "line 2" in str(error) and "gone.ARW" in str(error)
+    with pytest.raises(PairError, match="line 2"):
+        read_list(path)
+
+
+def test_the_files_may_be_somewhere_else_than_the_list_says(shoot):
+    path = shoot / "list.txt"
+    path.write_text("x.ARW y.ARW\n")
+    told = []
+
+    def find(name, beside):
+        told.append((name, beside))
+        return shoot / {"x.ARW": "a.ARW", "y.ARW": "b.ARW"}[name]
+
+    assert read_list(path, find=find) == [Pair(shoot / "a.ARW", shoot / "b.ARW")]
+    assert told == [("x.ARW", "short"), ("y.ARW", "long")]
 
 
 @pytest.mark.parametrize(

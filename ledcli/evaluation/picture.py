@@ -1,0 +1,45 @@
+"""Planes as a picture on a screen: half the size, white balanced, in sRGB."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
+"""The sRGB curve, IEC 61966-2-1."""
+
+
+def picture(
+    planes: NDArray[np.float32], white_balance: ArrayLike, to_srgb: ArrayLike | None = None
+) -> NDArray[np.float32]:
+    """Render planes without a demosaic, so that nothing but the planes shows.
+
+    Parameters
+    ----------
+    planes : float32 array (4, h, w)
+        R, G1, B, G2, white at 1.
+    white_balance : (3,)
+        Multipliers for R, G, B; green is 1.
+    to_srgb : (3, 3), optional
+        From white-balanced camera colours to linear sRGB; without it they are taken for sRGB.
+
+    Returns
+    -------
+    float32 array (h, w, 3)
+        sRGB, 0 to 1. A pixel is a 2x2 cell of the mosaic; its green is the mean of the two.
+    """
+    red, green, blue = np.asarray(white_balance, np.float32)
+    rgb = np.stack(
+        [planes[0] * red, (planes[1] + planes[3]) * (np.float32(0.5) * green), planes[2] * blue],
+        axis=-1,
+    )
+    # White must stay white: what one colour has past it would tint it.
+    np.clip(rgb, 0, 1, out=rgb)
+    if to_srgb is not None:
+        rgb = np.clip(rgb @ np.asarray(to_srgb, np.float32).T, 0, 1)
+    return srgb_from_linear(rgb)
+
+
+def srgb_from_linear(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply the sRGB curve (IEC 61966-2-1), 0..1 to 0..1, to an array of any shape."""
+    above = np.maximum(linear, np.float32(_KNEE)) ** np.float32(1 / _POWER)
+    coded = np.where(linear <= _KNEE, linear * _SLOPE, 1.055 * above - 0.055)
+    return coded.astype(np.float32)

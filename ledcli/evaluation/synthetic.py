@@ -1,0 +1,91 @@
+"""Short frames made of clean photographs with the noise of a camera that is calibrated."""
+
+import hashlib
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.training.crops import pack_rgb, srgb_to_linear
+
+SIZE_MULTIPLE = 32
+"""Photographs are cut to this multiple of pixels, so that every network takes them whole."""
+WHITE_BALANCE = (2.0, 1.0, 1.7)
+"""Linear red and blue are divided by these: a daylight scene as a sensor sees it."""
+
+Planes = NDArray[np.float32]
+
+
+def clean_planes(path: Path) -> Planes:
+    """Read a rendered photograph as a sensor would have seen it.
+
+    Parameters
+    ----------
+    path : Path
+        8-bit sRGB.
+
+    Returns
+    -------
+    float32 array (4, h, w)
+        Planes R, G1, B, G2 of an RGGB mosaic, linear, 0 to 1; h and w are multiples of 16.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, or is smaller than 32 pixels.
+    """
+    coded = np.asarray(iio.imread(path, plugin="pillow", mode="RGB"))
+    rows, cols = (n // SIZE_MULTIPLE * SIZE_MULTIPLE for n in coded.shape[:2])
+    if not rows or not cols:
+        raise ValueError(f"it is smaller than {SIZE_MULTIPLE} pixels")
+    linear = srgb_to_linear(coded[:rows, :cols].astype(np.float32) / np.float32(255))
+    return pack_rgb(linear / np.float32(WHITE_BALANCE))
+
+
+def noise_of(camera: str, gain: float) -> NoiseParameters:
+    """Return a calibrated camera's noise: its lines and mean lambda, no colour bias.
+
+    Parameters
+    ----------
+    camera : str
+        A name of `calibrated()`.
+    gain : float
+        System gain K, DN per electron.
+    """
+    return calibrated()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
+
+
+def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) -> Planes:
+    """Photograph clean planes, too dark by the ratio.
+
+    Parameters
+    ----------
+    clean : float32 array (4, h, w)
+        White at 1.
+    noise : NoiseParameters
+        Of one frame.
+    ratio : float
+    seed : int
+        The same seed makes the same noise.
+
+    Returns
+    -------
+    float32 array (4, h, w)
+        Normalised, not gained; clipped at the sensor's white, not below black.
+    """
+    dn = add_noise(
+        torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio),
+        noise,
+        torch.Generator().manual_seed(seed),
+    )
+    short: Planes = (dn[0] / CALIBRATED_WHITE).clamp_max(1).numpy()
+    return short
+
+
+def seed_of(key: str) -> int:
+    """Return a seed that follows from a text: the same on every machine."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
