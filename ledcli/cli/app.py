@@ -74,6 +74,7 @@ COMMANDS = (
     Command("reparam", "Fold a tuned model into its plain network, and prove it is the same."),
     Command("models", "List, describe and remove the models at hand."),
     Command("info", "Camera, ISO, time, exposure level, estimated noise of raws."),
+    Command("evaluate", "PSNR and SSIM of models on SID, ELD, pairs, or calibrated noise."),
     Command("demo", "Make a small shoot and run the whole chain on it."),
     Command("doctor", "What this machine can do, and whether its fast paths are right."),
 )

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.training.crops import pack_rgb, srgb_to_linear
+from ledcli.training.scenes import Linear
 
 SIZE_MULTIPLE = 32
 """Photographs are cut to this multiple of pixels, so that every network takes them whole."""
 WHITE_BALANCE = (2.0, 1.0, 1.7)
 """Linear red and blue are divided by these: a daylight scene as a sensor sees it."""
+_BALANCE = np.array(WHITE_BALANCE, np.float32)
 
 Planes = NDArray[np.float32]
 
@@ -43,7 +45,8 @@ def clean_planes(path: Path) -> Planes:
     if not rows or not cols:
         raise ValueError(f"it is smaller than {SIZE_MULTIPLE} pixels")
     linear = srgb_to_linear(coded[:rows, :cols].astype(np.float32) / np.float32(255))
-    return pack_rgb(linear / np.float32(WHITE_BALANCE))
+    seen: Linear = (linear / _BALANCE).astype(np.float32)
+    return pack_rgb(seen)
 
 
 def noise_of(camera: str, gain: float) -> NoiseParameters:

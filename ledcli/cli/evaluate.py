@@ -1,0 +1,211 @@
+"""`led evaluate`: how good models are, by frames whose truth is known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledcli.cli.app import FAILED, INTERRUPTED
+from ledcli.cli.console import Output
+from ledcli.cli.figures import counted, show_frame, show_means, show_skipped
+from ledcli.cli.options import JsonOption, QuietOption
+from ledcli.cli.signals import stoppable
+from ledcli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from ledcli.evaluation.cases import Source
+    from ledcli.evaluation.results import Evaluation
+
+STOPPING = "stopping: the frame at work is finished first; Ctrl-C once more stops at once"
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Model names ('led models list') or files.",
+            show_default="the bundled default",
+        ),
+    ] = None,
+    sid: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Frames in SID's layout: short, long.")
+    ] = None,
+    list_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="SID's list of pairs to take.",
+            show_default="the test list in the folder",
+        ),
+    ] = None,
+    eld: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Frames in ELD's layout: CAMERA/scene-1.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST", help="A list of pairs: 'led pairs scan', DarkRAW, LED."),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Clean photographs, given calibrated cameras' noise."),
+    ] = None,
+    cameras: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Calibrated cameras for --photos, by commas.", show_default="all"
+        ),
+    ] = None,
+    gains: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K,...",
+            help="System gains for --photos, DN per electron.",
+            show_default="two of each camera",
+        ),
+    ] = None,
+    ratios: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATIO,...",
+            help="These ratios only: 100,300.",
+            show_default="all; 1,20,100,300 for --photos",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="A row per frame and model, for a spreadsheet."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A page of tables, curves and crops (index.html)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """PSNR and SSIM of models on SID, ELD, pairs, or calibrated noise.
+
+    Each short frame goes through each model as 'led denoise' takes it, and is compared with its
+    long frame: the raw planes, and half-size pictures in sRGB; as they are, and after the
+    illuminance correction (one factor per frame) that figures in papers are given with. 'noisy'
+    is the short frame times the ratio.
+
+    Examples
+    --------
+    The bundled model on SID's test list::
+
+        led evaluate --sid ~/SID
+
+    Two models on ELD, with a page to look at::
+
+        led evaluate sony my-camera --eld ~/ELD --ratios 100,200 --report report
+
+    Your own pairs, as a table for a spreadsheet::
+
+        led evaluate generic my-camera --pairs pairs.txt --csv figures.csv
+
+    Clean photographs with the noise of a calibrated camera::
+
+        led evaluate --photos ~/kodak --cameras SonyA7S2 --ratios 100
+    """
+    output = Output(json=json, quiet=quiet)
+    chosen = [name for name in (sid, eld, pairs, photos) if name is not None]
+    if len(chosen) != 1:
+        raise UsageError("name what to measure on: one of --sid, --eld, --pairs and --photos")
+    if list_file is not None and sid is None:
+        raise UsageError("--list is about --sid: name a list of pairs with --pairs")
+    if photos is None and (cameras or gains):
+        raise UsageError("--cameras and --gains are about --photos: name a folder with it")
+    wanted, levels = _numbers(ratios, "--ratios", 1, "100,300"), _numbers(gains, "--gains", 0, "3")
+    _check_csv(csv)
+
+    from ledcli.evaluation import datasets
+    from ledcli.evaluation.evaluate import Gathered, entrants, measure
+
+    if sid is not None:
+        source = datasets.sid(sid, list_file, wanted)
+    elif eld is not None:
+        source = datasets.eld(eld, wanted)
+    elif pairs is not None:
+        source = datasets.listed(pairs, wanted)
+    else:
+        assert photos is not None
+        names = [name.strip() for name in (cameras or "").split(",") if name.strip()]
+        source = datasets.photographs(photos, names, levels, wanted)
+    if not source.cases and not source.skipped:
+        raise UsageError(f"{chosen[0]}: has no frame of ratio {ratios}: leave --ratios out")
+    measured_models = entrants(models or [], device=device, precision=precision, tile=tile)
+    gathered = Gathered(source, [model.name for model in measured_models])
+    for line in source.skipped:
+        show_skipped(output, None, line)
+    output.info(
+        f"{source.name}: {counted(len(source.cases), 'frame')}, {counted(len(measured_models), 'model')}"
+    )
+    with (
+        stoppable(lambda: output.info(STOPPING)) as stop,
+        output.progress(len(source.cases), "measuring", "frames") as bar,
+    ):
+        for measured in measure(source, measured_models):
+            gathered.add(measured)
+            show_frame(output, measured)
+            bar.advance(note=measured.case.name)
+            if stop():
+                break
+        stopped = stop()
+    evaluation = gathered.evaluation()
+    if evaluation.frames:
+        show_means(output, evaluation)
+        _write(output, evaluation, csv, report)
+    _leave(output, source, evaluation, stopped=stopped)
+
+
+def _write(output: Output, evaluation: "Evaluation", csv: Path | None, report: Path | None) -> None:
+    from ledcli.evaluation.csvfile import write_csv
+
+    if csv is not None:
+        write_csv(csv, evaluation)
+        output.info(f"wrote {csv}")
+    if report is not None:
+        from ledcli.evaluation.report import write_report
+
+        output.info(f"wrote {write_report(report, evaluation)}")
+
+
+def _leave(output: Output, source: "Source", evaluation: "Evaluation", *, stopped: bool) -> None:
+    """Sum up, and leave with the exit status that says so."""
+    done = len({frame.frame for frame in evaluation.frames})
+    failed = len(evaluation.skipped)
+    left = len(source.cases) + len(source.skipped) - done - failed
+    text = f"{done} measured" + (f", {failed} failed" if failed else "")
+    output.info(text + (f", {left} not begun" if left else ""))
+    if stopped and left:
+        raise typer.Exit(INTERRUPTED)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _check_csv(csv: Path | None) -> None:
+    """Refuse at once what could not be written at the end."""
+    if csv is None:
+        return
+    if not csv.parent.is_dir():
+        raise OutputError(f"{csv}: its folder does not exist: make it first")
+    if csv.exists() or csv.is_symlink():
+        raise OutputError(f"{csv}: already there: choose another name with --csv")
+
+
+def _numbers(text: str | None, option: str, least: float, example: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        numbers = [-1.0]
+    if not all(least <= number < float("inf") and number > 0 for number in numbers):
+        limit = f"from {least:g}" if least else "above 0"
+        raise UsageError(f"{option} takes numbers {limit} by commas, such as {example}, not {text}")
+    return numbers

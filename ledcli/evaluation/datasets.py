@@ -1,0 +1,121 @@
+"""Data sets that can be measured on: SID, ELD, lists of pairs, clean photographs."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ledcli.errors import RawError, UsageError
+from ledcli.evaluation.cases import Case, Frame, Source, source_of_pairs, unique_names
+from ledcli.evaluation.eld import eld
+from ledcli.evaluation.framefiles import frame_name, natural_order
+from ledcli.evaluation.sid import sid
+from ledcli.evaluation.synthetic import (
+    WHITE_BALANCE,
+    clean_planes,
+    noise_of,
+    seed_of,
+    short_frame,
+)
+from ledcli.noise.cameras import calibrated
+from ledcli.pairs.listfile import read_list
+from ledcli.training.crops import RENDERED_SUFFIXES
+
+__all__ = ["eld", "listed", "photographs", "sid"]
+
+GAINS: Mapping[str, tuple[float, ...]] = {"SonyA7S2": (0.75, 3.0)}
+OTHER_GAINS = (2.5, 10.0)
+"""System gain K, DN per electron: a middling and a high ISO of each camera."""
+RATIOS = (1.0, 20.0, 100.0, 300.0)
+
+
+def listed(list_file: Path, ratios: Sequence[float] = ()) -> Source:
+    """Read a list of pairs, as `led pairs scan` writes it, or one of SID, ELD, LED or DarkRAW.
+
+    Parameters
+    ----------
+    list_file : Path
+    ratios : sequence of float
+        Only these; empty takes all.
+
+    Raises
+    ------
+    PairError
+        The list is wrong.
+    """
+    skipped: list[str] = []
+    pairs = read_list(list_file, missing=lambda error: skipped.append(str(error)))
+    short = [frame_name(pair.short) for pair in pairs]
+    both = [f"{_place(pair.short)} {_place(pair.long)}" for pair in pairs]
+    named = list(zip(unique_names(short, both), pairs, strict=True))
+    return source_of_pairs(f"pairs of {list_file.name}", named, ratios=ratios, skipped=skipped)
+
+
+def photographs(
+    folder: Path,
+    cameras: Sequence[str] = (),
+    gains: Sequence[float] = (),
+    ratios: Sequence[float] = (),
+) -> Source:
+    """Make short frames of clean photographs with the noise of calibrated cameras.
+
+    Parameters
+    ----------
+    folder : Path
+        Of photographs in sRGB, searched with its subfolders.
+    cameras : sequence of str
+        Names of `calibrated()`; empty takes all.
+    gains : sequence of float
+        System gains K, DN per electron; empty takes two of each camera.
+    ratios : sequence of float
+        Empty takes 1, 20, 100, 300.
+
+    Raises
+    ------
+    UsageError
+        A camera is not known, or the folder holds no photograph.
+    """
+    known = {name.lower(): name for name in calibrated()}
+    unknown = [name for name in cameras if name.lower() not in known]
+    if unknown:
+        raise UsageError(
+            f"no calibrated camera is called '{unknown[0]}': there are {', '.join(known.values())}"
+        )
+    chosen = [known[name.lower()] for name in cameras] or list(known.values())
+    files = [f for f in folder.rglob("*") if f.suffix.lower() in RENDERED_SUFFIXES and f.is_file()]
+    if not files:
+        raise UsageError(f"{folder}: holds no photograph (PNG, JPEG, TIFF, WebP): name another")
+    files.sort(key=natural_order)
+    names = unique_names(
+        [file.stem for file in files], [str(file.relative_to(folder)) for file in files]
+    )
+    cases = [
+        Case(
+            f"{name} {camera} K={gain:g} x{ratio:g}",
+            f"{camera} K={gain:g}",
+            None,
+            ratio,
+            partial(_synthetic, file, camera, gain, ratio),
+        )
+        for name, file in zip(names, files, strict=True)
+        for camera in chosen
+        for gain in gains or GAINS.get(camera, OTHER_GAINS)
+        for ratio in ratios or RATIOS
+    ]
+    title = f"{folder.resolve().name}, {len(files)} photograph{'s' * (len(files) > 1)}, noise of {', '.join(chosen)}"
+    return Source(title, cases, [])
+
+
+def _synthetic(file: Path, camera: str, gain: float, ratio: float) -> Frame:
+    try:
+        clean = clean_planes(file)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RawError(f"{file}: cannot be read as a photograph: {error}") from None
+    key = f"{file.name} {camera} K{gain:g} {ratio:g}"
+    short = short_frame(clean, noise_of(camera, gain), ratio, seed_of(key))
+    return Frame(short, clean, white_balance=np.array(WHITE_BALANCE))
+
+
+def _place(file: Path) -> str:
+    return f"{file.parent.name}/{frame_name(file)}"

@@ -1,0 +1,228 @@
+"""Measuring: every frame of a data set through every model, as `led denoise` would take it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli.errors import LedError, UsageError
+from ledcli.evaluation.cases import Case, Frame, Source
+from ledcli.evaluation.detail import most_detailed
+from ledcli.evaluation.illuminance import corrected
+from ledcli.evaluation.metrics import psnr, ssim
+from ledcli.evaluation.picture import picture
+from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
+from ledcli.inference.choice import camera_noise
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.tiles import TILE
+from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.zoo.shelf import find_model
+
+MOST_CROPS = 12
+
+Planes = NDArray[np.float32]
+Picture = NDArray[np.float32]
+
+
+class Entrant(NamedTuple):
+    """A model that is measured, under the name that tells it from the others."""
+
+    name: str
+    denoiser: Denoiser
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One frame, measured or not.
+
+    Attributes
+    ----------
+    case : Case
+    results : tuple of FrameResult
+        The noisy input's first, then the models'; empty where the frame could not be measured.
+    crop : Crop or None
+    error : LedError or None
+        Why it could not be measured.
+    """
+
+    case: Case
+    results: tuple[FrameResult, ...] = ()
+    crop: Crop | None = None
+    error: LedError | None = None
+
+
+@dataclass
+class Gathered:
+    """Results as they come, of which an `Evaluation` is made."""
+
+    source: Source
+    models: Sequence[str]
+    frames: list[FrameResult] = field(default_factory=list)
+    crops: list[Crop] = field(default_factory=list)
+    skipped: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.skipped = list(self.source.skipped)
+
+    def add(self, measured: Measured) -> None:
+        """Take one frame in; of the crops only the worst are kept."""
+        if measured.error is not None:
+            self.skipped.append(f"{measured.case.name}: {measured.error}")
+            return
+        self.frames += measured.results
+        if measured.crop is not None:
+            self.crops.append(measured.crop)
+            self.crops.sort(key=self._gain)
+            del self.crops[MOST_CROPS:]
+
+    def evaluation(self) -> Evaluation:
+        """Return all that was gathered."""
+        models = [NOISY, *self.models]
+        return Evaluation(self.source.name, models, self.frames, self.crops, self.skipped)
+
+    def _gain(self, crop: Crop) -> float:
+        return crop.psnr[self.models[0]] - crop.psnr[NOISY]
+
+
+def entrants(
+    models: Sequence[str],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+) -> list[Entrant]:
+    """Load the models to be measured.
+
+    Parameters
+    ----------
+    models : sequence of str
+        As `zoo.shelf.find_model` takes them; empty takes the bundled default.
+    device, precision, tile
+        As for `Denoiser`; None is the default tile.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    UsageError
+        A model is named twice.
+    """
+    found: dict[str, Denoiser] = {}
+    seen = set()
+    names: Sequence[str | None] = list(models) or [None]
+    for name in names:
+        model = find_model(name)
+        key = (model.path.resolve(), model.branch)
+        if key in seen:
+            raise UsageError(f"{name}: is named twice: name each model once")
+        seen.add(key)
+        denoiser = Denoiser(
+            *model, device=device, precision=precision, tile=TILE if tile is None else tile
+        )
+        found[_free(denoiser.name, model.path, [NOISY, *found])] = denoiser
+    return [Entrant(*pair) for pair in found.items()]
+
+
+def measure(source: Source, models: Sequence[Entrant]) -> Iterator[Measured]:
+    """Measure frame by frame; one that cannot be read costs itself alone.
+
+    Parameters
+    ----------
+    source : Source
+    models : sequence of Entrant
+
+    Yields
+    ------
+    Measured
+        In the order of the cases.
+    """
+    for case in source.cases:
+        try:
+            yield _measured(case, case.read(), models)
+        except LedError as error:
+            yield Measured(case, error=error)
+        except MemoryError:
+            problem = LedError("needs more memory than there is: close other programs")
+            yield Measured(case, error=problem)
+
+
+def figures(
+    result: Planes, truth: Planes, frame: Frame, true_picture: Picture
+) -> tuple[dict[str, float], Picture]:
+    """Compare a result with the truth.
+
+    Parameters
+    ----------
+    result : float32 array (4, h, w)
+        Times the ratio; clipped to 0..1 here.
+    truth : float32 array (4, h, w)
+        Within 0 to 1.
+    frame : Frame
+        Its colours.
+    true_picture : float32 array (h, w, 3)
+        The truth's, sRGB.
+
+    Returns
+    -------
+    dict of str to float
+        By `results.MEASURES`.
+    float32 array (h, w, 3)
+        The result's picture, sRGB, not corrected.
+    """
+    found: dict[str, float] = {}
+    shown = None
+    for end, planes in (("", np.clip(result, 0, 1)), ("_corrected", corrected(result, truth))):
+        planes = np.clip(planes, 0, 1)
+        rendered = picture(planes, frame.white_balance, frame.to_srgb)
+        shown = rendered if shown is None else shown
+        found |= {
+            f"psnr{end}": psnr(planes, truth),
+            f"ssim{end}": ssim(planes, truth),
+            f"psnr_srgb{end}": psnr(rendered, true_picture),
+            f"ssim_srgb{end}": ssim(_channels_first(rendered), _channels_first(true_picture)),
+        }
+    assert shown is not None
+    return found, shown
+
+
+def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
+    truth, place = frame.truth, most_detailed(frame.truth)
+    true_picture = picture(truth, frame.white_balance, frame.to_srgb)
+    blind = estimate_noise(frame.short)
+    results, pictures, gained = [], {}, {}
+    for name, planes in _results(case, frame, models, blind):
+        by_measure, rendered = figures(planes, truth, frame, true_picture)
+        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, by_measure))
+        pictures[name], gained[name] = _bytes(rendered[place]), by_measure["psnr"]
+    crop = Crop(
+        case.name, case.camera, case.iso, case.ratio, pictures, _bytes(true_picture[place]), gained
+    )
+    return Measured(case, tuple(results), crop)
+
+
+def _results(
+    case: Case, frame: Frame, models: Sequence[Entrant], blind: NoiseLine
+) -> Iterator[tuple[str, Planes]]:
+    """Yield the noisy input times the ratio, then what each model makes of it."""
+    yield NOISY, frame.short * np.float32(case.ratio)
+    for name, denoiser in models:
+        # As `led denoise`: what the model's own lines say of the camera, else the blind estimate.
+        noise = camera_noise(denoiser.spec, frame.exif) or blind
+        yield name, denoiser.denoise(frame.short, case.ratio, phase=frame.phase, noise=noise)
+
+
+def _channels_first(rendered: Picture) -> Picture:
+    return np.ascontiguousarray(np.moveaxis(rendered, 2, 0))
+
+
+def _bytes(rendered: Picture) -> NDArray[np.uint8]:
+    return np.rint(rendered * 255).astype(np.uint8)
+
+
+def _free(name: str, file: Path, taken: Sequence[str]) -> str:
+    """Tell a model from others of its name by its file, else by a number."""
+    choices = [name, f"{name} ({file.stem})", *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
+    return next(choice for choice in choices if choice not in taken)

@@ -1,0 +1,39 @@
+"""Files of data sets: which are frames, in which order, under which names."""
+
+import re
+from pathlib import Path
+
+from ledcli.errors import UsageError
+from ledcli.evaluation.packed import SUFFIXES
+from ledcli.photo.inputs import RAW_SUFFIXES
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """Return the raws and packed frames of a folder."""
+    kinds = RAW_SUFFIXES | set(SUFFIXES)
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in kinds)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders of a folder; raises UsageError where it cannot be read."""
+    try:
+        return sorted((place for place in folder.iterdir() if place.is_dir()), key=natural_order)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"{folder}: cannot be read: {why}") from None
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key by which scene-2 comes before scene-10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def frame_name(file: Path) -> str:
+    """Return the name without what raws and packed frames end in: ``10003_00_0.04s``."""
+    name = file.name
+    for suffixes in (SUFFIXES, RAW_SUFFIXES):
+        suffix = Path(name).suffix
+        if suffix.lower() in suffixes:
+            name = name[: -len(suffix)]
+    return name
