@@ -23,7 +23,7 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...",
+            metavar="MODEL",
             help="Model names ('led models list') or files.",
             show_default="the bundled default",
         ),
@@ -144,9 +144,8 @@ def evaluate(
     gathered = Gathered(source, [model.name for model in measured_models])
     for line in source.skipped:
         show_skipped(output, None, line)
-    output.info(
-        f"{source.name}: {counted(len(source.cases), 'frame')}, {counted(len(measured_models), 'model')}"
-    )
+    frames, of_models = counted(len(source.cases), "frame"), counted(len(measured_models), "model")
+    output.info(f"{source.name}: {frames}, {of_models}")
     with (
         stoppable(lambda: output.info(STOPPING)) as stop,
         output.progress(len(source.cases), "measuring", "frames") as bar,

@@ -103,7 +103,8 @@ def photographs(
         for gain in gains or GAINS.get(camera, OTHER_GAINS)
         for ratio in ratios or RATIOS
     ]
-    title = f"{folder.resolve().name}, {len(files)} photograph{'s' * (len(files) > 1)}, noise of {', '.join(chosen)}"
+    number = f"{len(files)} photographs" if len(files) > 1 else "1 photograph"
+    title = f"{folder.resolve().name}, {number}, noise of {', '.join(chosen)}"
     return Source(title, cases, [])
 
 

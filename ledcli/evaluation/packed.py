@@ -86,13 +86,13 @@ def _with_levels(path: Path, parts: dict[str, NDArray[Any]]) -> Packed:
 
 
 def _normalised(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
-    planes = _four(path, array)
-    if planes.dtype.kind != "f" or np.nanmax(planes) > LARGEST_NORMALISED:
+    planes = _finite(path, _four(path, array))
+    if array.dtype.kind != "f" or planes.max() > LARGEST_NORMALISED:
         raise RawError(
             f"{path}: is in DN, and an .npy has no black and white level: divide it to 0..1, or "
             "pack it as .npz with im, black_level and white_level"
         )
-    return _finite(path, planes.astype(np.float32))
+    return planes
 
 
 def _four(path: Path, array: NDArray[Any]) -> NDArray[Any]:
@@ -109,10 +109,10 @@ def _four(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _finite(path: Path, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _finite(path: Path, planes: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(planes).all():
         raise RawError(f"{path}: holds values that are not numbers: pack it anew")
-    return np.ascontiguousarray(planes)
+    return np.ascontiguousarray(planes, np.float32)
 
 
 def _of_planes(path: Path, name: str, level: NDArray[Any]) -> NDArray[np.float32]:

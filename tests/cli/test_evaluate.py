@@ -1,0 +1,108 @@
+"""`led evaluate` as a user runs it, on a tiny data set with a tiny model."""
+
+import csv
+import json
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from ledcli.cli.app import run
+from ledcli.evaluation.results import MEASURES
+from tests.inference.models import write_model
+from tests.shoot import make_raw, scene
+
+LIGHT = scene((64, 80))
+
+
+@pytest.fixture
+def shoot(tmp_path, monkeypatch):
+    """Three pairs of two ratios and two ISOs, a list of them, and a model."""
+    monkeypatch.chdir(tmp_path)
+    make_raw(tmp_path / "long.ARW", light=LIGHT, iso=100, exposure_time=10, gain=0.1)
+    for name, ratio, iso in (("a", 100, 800), ("b", 100, 3200), ("c", 20, 800)):
+        time = 1000 / ratio / iso
+        make_raw(tmp_path / f"{name}.ARW", light=LIGHT / ratio, iso=iso, exposure_time=time)
+    (tmp_path / "pairs.txt").write_text("".join(f"{n}.ARW long.ARW\n" for n in "abc"))
+    write_model(tmp_path / "m.safetensors")
+    return tmp_path
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_json_has_a_line_per_frame_and_the_means(shoot, capsys):
+    assert run(["evaluate", "m.safetensors", "--pairs", "pairs.txt", "--json", "--quiet"]) == 0
+    *frames, means = lines(capsys)
+    assert [(f["frame"], f["iso"], f["ratio"]) for f in frames] == [
+        ("a", 800, 100),
+        ("b", 3200, 100),
+        ("c", 800, 20),
+    ]
+    noisy, model = frames[0]["figures"]
+    assert noisy == "noisy"
+    assert set(frames[0]["figures"][model]) == set(MEASURES)
+    assert means["frames"] == 3 and means["skipped"] == []
+    expected = np.mean([f["figures"]["noisy"]["psnr"] for f in frames])
+    assert means["means"]["noisy"]["psnr"] == pytest.approx(expected)
+    assert [g["value"] for g in means["groups"]["iso"] if g["model"] == "noisy"] == [800, 3200]
+
+
+def test_people_get_tables_a_csv_and_a_report(shoot, capsys):
+    given = ["evaluate", "m.safetensors", "--pairs", "pairs.txt"]
+    assert run([*given, "--csv", "f.csv", "--report", "page"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line][:2] == ["mean", "noisy"]
+    assert "\nratio" in out and "\niso" in out and "\ncamera" in out
+    rows = list(csv.DictReader((shoot / "f.csv").open()))
+    assert len(rows) == 6
+    assert [row["frame"] for row in rows] == ["a", "a", "b", "b", "c", "c"]
+    assert rows[0]["model"] == "noisy" != rows[1]["model"]
+    assert float(rows[0]["psnr"]) > 0 and rows[0]["ratio"] == "100.0"
+    assert (shoot / "page" / "index.html").stat().st_size > 1000
+    assert run([*given, "--csv", "f.csv"]) == 1
+    assert "already there" in capsys.readouterr().err
+
+
+def test_a_bad_frame_is_named_and_the_others_are_measured(shoot, capsys):
+    (shoot / "b.ARW").write_bytes((shoot / "b.ARW").read_bytes()[:3000])
+    (shoot / "c.ARW").unlink()
+    assert run(["evaluate", "m.safetensors", "--pairs", "pairs.txt", "--json", "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    failed = [record for record in records if record.get("status") == "failed"]
+    assert len(failed) == 2 and len(err.splitlines()) == 2
+    assert [r["frame"] for r in records if "figures" in r] == ["a"]
+    assert len(records[-1]["skipped"]) == 2
+
+
+def test_photographs_and_a_calibrated_camera(shoot, capsys):
+    (shoot / "clean").mkdir()
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    iio.imwrite(shoot / "clean" / "p.png", picture)
+    given = ["--photos", "clean", "--cameras", "SonyA7S2", "--gains", "3", "--ratios", "1,20"]
+    assert run(["evaluate", "m.safetensors", *given, "--json", "--quiet"]) == 0
+    *frames, means = lines(capsys)
+    assert [f["frame"] for f in frames] == ["p SonyA7S2 K=3 x1", "p SonyA7S2 K=3 x20"]
+    assert "SonyA7S2" in means["source"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ([], "name what to measure on"),
+        (["--pairs", "pairs.txt", "--photos", "."], "one of"),
+        (["--pairs", "pairs.txt", "--list", "x"], "--list is about --sid"),
+        (["--pairs", "pairs.txt", "--cameras", "SonyA7S2"], "about --photos"),
+        (["--pairs", "pairs.txt", "--ratios", "0.5"], "--ratios takes numbers from 1"),
+        (["--pairs", "pairs.txt", "--ratios", "250"], "no frame of ratio 250"),
+        (["--photos", ".", "--gains", "0"], "--gains takes numbers above 0"),
+        (["--sid", "."], "SID's layout"),
+        (["--eld", "."], "ELD's layout"),
+    ],
+)
+def test_bad_usage_is_one_line(shoot, capsys, given, why):
+    assert run(["evaluate", "m.safetensors", *given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert why in line

@@ -1,0 +1,134 @@
+"""Measuring: figures that can be worked out by hand, worst crops first, one bad frame alone."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ledcli.errors import RawError, UsageError
+from ledcli.evaluation.cases import Case, Frame, Source
+from ledcli.evaluation.evaluate import MOST_CROPS, Entrant, Gathered, entrants, measure
+from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, FrameResult
+from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.lines import CameraNoise
+from ledcli.photo.cfa import Phase
+from tests.inference.models import write_model
+
+TRUTH = np.random.default_rng(0).uniform(0.2, 0.8, (4, 24, 32)).astype(np.float32)
+
+
+def frame(offset=0.05, truth=TRUTH, ratio=10.0):
+    """Make a short frame that is off by a known amount once it is gained."""
+    return Frame((truth + np.float32(offset)) / np.float32(ratio), truth, Phase.GRBG)
+
+
+def case(name="a", ratio=10.0, read=frame, iso=800.0, camera="Cam"):
+    return Case(name, camera, iso, ratio, read)
+
+
+class Off:
+    """A denoiser whose result is off by a known amount, or by a factor."""
+
+    spec = SimpleNamespace(noise_lines=None, cameras=())
+
+    def __init__(self, offset=0.0, factor=1.0):
+        self.offset, self.factor, self.asked = offset, factor, []
+
+    def denoise(self, planes, ratio, **how):
+        self.asked.append((ratio, how))
+        return (TRUTH * self.factor + self.offset).astype(np.float32)
+
+
+def run(cases, *models):
+    source = Source("made up", list(cases), [])
+    named = [Entrant(f"m{i}", model) for i, model in enumerate(models)]
+    gathered = Gathered(source, [model.name for model in named])
+    for measured in measure(source, named):
+        gathered.add(measured)
+    return gathered.evaluation()
+
+
+def test_an_offset_gives_the_figures_worked_out_by_hand():
+    evaluation = run([case()], Off(0.01))
+    noisy, model = evaluation.frames
+    assert (noisy.model, model.model) == (NOISY, "m0") == tuple(evaluation.models)
+    assert set(model.figures) == set(MEASURES)
+    assert noisy.figures["psnr"] == pytest.approx(-20 * np.log10(0.05), abs=1e-3)
+    assert model.figures["psnr"] == pytest.approx(40, abs=1e-3)
+    assert (model.camera, model.iso, model.ratio) == ("Cam", 800, 10)
+    assert model.figures["psnr_srgb"] > noisy.figures["psnr_srgb"]
+    assert noisy.figures["ssim"] < model.figures["ssim"] < 1
+
+
+def test_the_correction_cancels_a_factor_and_the_plain_figures_do_not():
+    (_, model) = run([case()], Off(factor=0.8)).frames
+    assert model.figures["psnr"] < 20
+    for name in ("psnr_corrected", "psnr_srgb_corrected"):
+        assert model.figures[name] > 90
+    assert model.figures["ssim_corrected"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_model_is_asked_as_denoise_asks_it():
+    model = Off()
+    run([case()], model)
+    ((ratio, how),) = model.asked
+    assert ratio == 10 and how["phase"] == Phase.GRBG
+    assert isinstance(how["noise"], NoiseLine)
+
+
+def test_a_tuned_model_uses_its_own_noise_lines():
+    own = CameraNoise(NoiseLine(1e-4, 1e-6), np.zeros((4, 1, 1), np.float32), (24, 32))
+    model = Off()
+    model.spec = SimpleNamespace(cameras=(), noise_lines=SimpleNamespace(at=lambda iso: own))
+    run([case()], model)
+    assert model.asked[0][1]["noise"] is own
+
+
+def test_a_frame_that_cannot_be_read_costs_itself_alone():
+    def fail():
+        raise RawError("b.ARW: is damaged")
+
+    evaluation = run([case("a"), case("b", read=fail), case("c")], Off())
+    assert [f.frame for f in evaluation.frames if f.model == NOISY] == ["a", "c"]
+    assert list(evaluation.skipped) == ["b: b.ARW: is damaged"]
+
+
+def test_the_worst_crops_come_first_and_are_few():
+    offsets = np.linspace(0.02, 0.1, MOST_CROPS + 3)
+    cases = [case(f"{i}", read=lambda o=o: frame(o)) for i, o in enumerate(offsets)]
+    crops = run(cases, Off(0.03)).crops
+    # The noisier the frame, the more the model gains.
+    assert [crop.frame for crop in crops] == [str(i) for i in range(MOST_CROPS)]
+    assert crops[0].psnr["m0"] < crops[0].psnr[NOISY]
+    shown = crops[0].pictures
+    assert set(shown) == {NOISY, "m0"}
+    assert shown["m0"].shape == crops[0].truth.shape == (24, 32, 3)
+    assert shown["m0"].dtype == np.uint8 and (shown["m0"] > crops[0].truth).mean() > 0.9
+
+
+def test_groups_are_means_by_value_in_order():
+    def one(model, value, figure, camera=""):
+        return FrameResult(model, f"{value} {figure}", camera, value, 100.0, {"psnr": figure})
+
+    frames = [one(NOISY, 1600.0, 20.0), one("m", 1600.0, 30.0), one(NOISY, None, 10.0)]
+    frames += [one(NOISY, 200.0, 40.0), one(NOISY, 1600.0, 24.0)]
+    evaluation = Evaluation("made up", [NOISY, "m"], frames, [], [])
+    groups = [(g.value, g.model, g.frames, g.figures["psnr"]) for g in evaluation.groups("iso")]
+    assert groups == [
+        (200.0, NOISY, 1, 40.0),
+        (1600.0, NOISY, 2, 22.0),
+        (1600.0, "m", 1, 30.0),
+        (None, NOISY, 1, 10.0),
+    ]
+    assert [(g.model, g.frames) for g in evaluation.means()] == [(NOISY, 4), ("m", 1)]
+    assert "ssim" not in evaluation.means()[0].figures
+
+
+def test_models_of_one_name_are_told_apart_and_one_named_twice_is_refused(tmp_path):
+    first = write_model(tmp_path / "first.safetensors")
+    second = write_model(tmp_path / "second.safetensors", seed=4)
+    one, two = entrants([str(first), str(second)], device="cpu")
+    assert one.name == one.denoiser.name == two.denoiser.name
+    assert two.name == f"{one.name} (second)"
+    with pytest.raises(UsageError, match="twice"):
+        entrants([str(first), str(first)], device="cpu")

@@ -1,0 +1,70 @@
+"""Pictures of planes, the place with the most detail, the illuminance correction."""
+
+import numpy as np
+import pytest
+
+from ledcli.evaluation.detail import most_detailed
+from ledcli.evaluation.illuminance import corrected, illuminance_scale
+from ledcli.evaluation.metrics import psnr
+from ledcli.evaluation.picture import picture, srgb_from_linear
+from ledcli.training.crops import srgb_to_linear
+
+
+def flat(*values):
+    return np.tile(np.array(values, np.float32)[:, None, None], (1, 4, 6))
+
+
+def test_the_curve_is_that_of_srgb():
+    coded = np.linspace(0, 1, 256, dtype=np.float32)
+    assert np.allclose(srgb_from_linear(srgb_to_linear(coded)), coded, atol=1e-6)
+
+
+def test_a_grey_that_the_sensor_sees_coloured_is_grey():
+    shown = picture(flat(0.1, 0.2, 0.125, 0.2), (2.0, 1.0, 1.6))
+    assert shown.shape == (4, 6, 3) and shown.dtype == np.float32
+    assert np.allclose(shown, srgb_from_linear(np.float32(0.2)), atol=1e-6)
+
+
+def test_green_is_the_mean_of_both():
+    shown = picture(flat(0, 0.1, 0, 0.3), (1, 1, 1))
+    assert np.allclose(srgb_to_linear(shown)[0, 0], [0, 0.2, 0], atol=1e-6)
+
+
+def test_clipped_is_white_and_not_magenta():
+    assert np.allclose(picture(flat(1, 1, 1, 1), (2.0, 1.0, 1.6)), 1, atol=1e-6)
+
+
+def test_the_matrix_goes_from_camera_to_srgb():
+    matrix = [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
+    shown = srgb_to_linear(picture(flat(0.4, 0.2, 0.1, 0.2), (1, 1, 1), matrix))
+    assert np.allclose(shown[0, 0], [0.3, 0.2, 0.1], atol=1e-6)
+
+
+def test_most_detail_is_where_the_stripes_are():
+    planes = np.full((4, 64, 96), 0.3, np.float32)
+    planes[:, 40:56, 72:88:2] = 0.6
+    rows, cols = most_detailed(planes, side=16)
+    assert (rows, cols) == (slice(40, 56), slice(72, 88))
+
+
+def test_a_frame_smaller_than_a_crop_is_shown_whole():
+    rows, cols = most_detailed(np.random.default_rng(0).random((4, 20, 30), np.float32), side=160)
+    assert (rows, cols) == (slice(0, 20), slice(0, 30))
+
+
+def test_the_correction_takes_out_a_scale():
+    truth = np.random.default_rng(0).random((4, 16, 16), np.float32) * 0.9
+    assert illuminance_scale(truth * np.float32(0.8), truth) == pytest.approx(1.25, rel=1e-5)
+    assert psnr(corrected(truth * np.float32(0.8), truth), truth) > 100
+    assert psnr(truth * np.float32(0.8), truth) < 25
+
+
+def test_the_correction_is_one_factor_for_all_planes_and_leaves_white_out():
+    truth = flat(0.5, 0.25, 0.25, 1.0)
+    result = flat(0.25, 0.25, 0.25, 0.1)
+    # Of the three planes that are not white: (2/16 + 1/16 + 1/16) / (3/16).
+    assert illuminance_scale(result, truth) == pytest.approx(4 / 3)
+
+
+def test_nothing_is_corrected_by_a_black_frame():
+    assert illuminance_scale(flat(0, 0, 0, 0), flat(0.5, 0.5, 0.5, 0.5)) == 1
