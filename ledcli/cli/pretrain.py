@@ -41,12 +41,22 @@ def pretrain(
     virtual: Annotated[
         int, typer.Option(help="Virtual cameras, each with a CSA set of its own.", min=1)
     ] = 5,
-    channels: Annotated[int, typer.Option(help="Channels of the UNet's top level.", min=1)] = 32,
+    arch: Annotated[
+        str, typer.Option(help="Network: resunet, or unet as in the paper.")
+    ] = "resunet",
+    channels: Annotated[
+        int | None,
+        typer.Option(help="Channels of its top level.", min=1, show_default="16; the unet's 32"),
+    ] = None,
     iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 100_000,
     minutes: Annotated[
         float | None, typer.Option(help="Time budget; the schedule fits itself to it.")
     ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-4,
+    optimiser: Annotated[str, typer.Option(help="muon, or adam as in the paper.")] = "muon",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate.", show_default="3e-3; adam's 4e-4"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
@@ -70,7 +80,7 @@ def pretrain(
 
     With nothing but made-up scenes, in the paper's form::
 
-        led pretrain --form gain --ratios 100 300 --out paper.safetensors
+        led pretrain --form gain --arch unet --optimiser adam --ratios 100 300
     """
     output = Output(json=json, quiet=quiet)
     lowest, highest = ratios
@@ -80,22 +90,26 @@ def pretrain(
         raise UsageError("--minutes is a time above 0")
 
     from ledcli.inference.device import choose_device, choose_precision
+    from ledcli.nets.table import sized
     from ledcli.training.crops import pack_crops
     from ledcli.training.draws import Recipe
-    from ledcli.training.pretrain import describe, pretrain
+    from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
     from ledcli.training.schedule import Schedule
 
     where = choose_device(device)
     recipe = Recipe(
         form=form,
-        arguments={"channels": channels},
+        architecture=arch,
+        arguments=sized(arch, channels),
         ratio_range=(lowest, highest),
         virtual=virtual,
         colour_bias=form == "gain",
+        optimiser=optimiser,
         seed=seed,
     )
     name = out.stem.lower()
     describe(recipe, name, SOURCE, LICENCE)
+    schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,7 +133,7 @@ def pretrain(
         recipe,
         crops,
         out,
-        Schedule(iterations=iters, minutes=minutes, learning_rate=learning_rate),
+        schedule,
         device=where,
         bf16=choose_precision(precision, where) == "bf16",
         resume=resume,

@@ -16,7 +16,7 @@ from ledcli.inference.device import (
     fast_in_bf16,
     is_out_of_memory,
 )
-from ledcli.inference.fused import fuse_activations
+from ledcli.inference.fused import fuse
 from ledcli.inference.greens import even_greens
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, check_tile, tiled
 from ledcli.nets.forms import FORMS
@@ -169,5 +169,5 @@ def prepared(net: nn.Module, device: torch.device, precision: Precision) -> nn.M
             if name not in exact:
                 layer.to(torch.bfloat16)
         if device.type == "cpu" and fast_in_bf16(device):
-            fuse_activations(net)
+            fuse(net)
     return net

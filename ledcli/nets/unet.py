@@ -29,6 +29,7 @@ class UNet(nn.Module):
     """Layers that run in float32 whatever the precision of the others."""
     plain_layers = ("conv10_1",)
     """Convolutions that stay plain when the network is converted to RepNR."""
+    last_layer = "conv10_1"
 
     negative_slope = NEGATIVE_SLOPE
     """Every convolution but those of `plain_layers` is followed by a leaky ReLU of this slope; a

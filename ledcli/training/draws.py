@@ -1,9 +1,10 @@
 """What a pretraining draws: a CSA set, its cameras' noise, clean scenes, and the short frames."""
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ from ledcli.noise.cameras import (
 )
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.training.crops import FULL_SCALE
+from ledcli.training.outofmodel import OutOfModel, draw_out_of_model
 
 GENERIC = "generic"
-FRESH_SHARE = 0.6
-"""Share of the generic set's frames whose camera is drawn afresh; the others are calibrated."""
+FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
+"""Share of the generic set's frames whose camera is drawn afresh, the others are calibrated; and
+share of the fresh ones that are drawn from the wide ranges."""
 STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
 """Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
 HELD_OUT = 8
@@ -52,12 +55,14 @@ class Recipe:
         Share of iterations for the generic set, whose cameras are drawn afresh.
     colour_bias : bool
         Frames with a wrong black: a tuned model learns its camera's, a blind one cannot.
+    optimiser : str
+        ``muon`` for the kernels and Adam for the rest, or ``adam`` for all.
     stages : sequence of (until, batch, side)
         Batches and crop sides over the progress: small crops first, large ones last.
     """
 
     form: str = "stabilised"
-    architecture: str = "unet"
+    architecture: str = "resunet"
     arguments: dict[str, Any] = field(default_factory=dict)
     ratio_range: tuple[float, float] = (1.0, 300.0)
     at_one: float = 0.1
@@ -65,7 +70,13 @@ class Recipe:
     makers: bool = True
     generic: float = 0.5
     colour_bias: bool = False
-    stages: Sequence[tuple[float, int, int]] = ((0.6, 8, 128), (0.85, 4, 192), (1.0, 2, 256))
+    optimiser: str = "muon"
+    stages: Sequence[tuple[float, int, int]] = (
+        (0.5, 16, 64),
+        (0.8, 8, 128),
+        (0.95, 4, 192),
+        (1.0, 2, 256),
+    )
     seed: int = 0
 
     def text(self) -> str:
@@ -126,6 +137,12 @@ class Draws:
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
+    def seeded(self, seed: int) -> Self:
+        """Return the draws of a step, of the same crops: steps may run side by side."""
+        step = copy.copy(self)
+        step.seed(seed)
+        return step
+
     def csa_set(self) -> str:
         """Draw the CSA set of a step."""
         others = [name for name in self.sets if name != GENERIC]
@@ -141,13 +158,18 @@ class Draws:
             camera = cameras[self.rng.integers(len(cameras))]
             fresh = name == GENERIC and self.rng.random() < FRESH_SHARE
             if fresh:
-                camera = fresh_camera(self.generator)
+                camera = fresh_camera(self.generator, wide=bool(self.rng.random() < WIDE_SHARE))
             frame = camera.sample(1, self.generator, colour_bias=self.recipe.colour_bias)
             if fresh:
                 frame.step.fill_(float(self.rng.choice(STEPS)))
             frames.append(frame)
         columns = zip(*(vars(f).values() for f in frames), strict=True)
         return NoiseParameters(*(torch.cat(column) for column in columns)).to(self.device)
+
+    def out_of_model(self, name: str, batch: int) -> OutOfModel:
+        """Draw what the noise model does not know, for the generic set's frames."""
+        share = 1.0 if name == GENERIC else 0.0
+        return draw_out_of_model(batch, share, self.rng).to(self.device)
 
     def ratios(self, batch: int) -> Tensor:
         """Draw ratios ``(batch,)``."""
@@ -185,10 +207,16 @@ class Draws:
 
 
 def short_frames(
-    clean: Tensor, ratio: Tensor, noise: NoiseParameters, generator: torch.Generator
+    clean: Tensor,
+    ratio: Tensor,
+    noise: NoiseParameters,
+    generator: torch.Generator,
+    out_of_model: OutOfModel | None = None,
 ) -> Batch:
     """Make short frames of clean planes; sensors cut off at white."""
     dn = add_noise(clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1), noise, generator)
+    if out_of_model is not None:
+        dn += out_of_model.sample(dn, noise.pixel_variance().sqrt(), generator)
     x = (dn / CALIBRATED_WHITE).clamp_max(1.0)
     variance = noise.pixel_variance() / CALIBRATED_WHITE**2
     return Batch(clean, x, ratio, noise.gain / CALIBRATED_WHITE, variance)

@@ -18,17 +18,26 @@ from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
 from ledcli.photo.files import atomic_write
+from ledcli.training.lanes import Lanes
+from ledcli.training.muon import Muon, fits
 from ledcli.training.schedule import ALL, LogLine, Schedule
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
+
+BESIDE_MUON = 0.15
+"""Adam's learning rate over Muon's, where both train a network."""
 
 
 class Method(Protocol):
     """What the loop trains: it draws a batch and returns its loss."""
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Return the loss of one step; ``progress`` runs from 0 to 1 over the training."""
+        """Return the loss of one step; ``progress`` runs from 0 to 1 over the training.
+
+        With several lanes it is called in several threads at a time, each with a network and a
+        generator of its own.
+        """
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return figures on held-out data, for the log."""
@@ -53,6 +62,11 @@ class Trainer:
         Seed of all that is drawn.
     groups : mapping of str to parameters, optional
         The groups that the schedule's phases name; without it all are one group.
+    lanes : int
+        Parts of a step that are computed side by side, each on a core (training/lanes.py); the
+        loss is called once for each.
+    muon : bool
+        Train the convolutions' kernels by Muon instead of Adam.
     """
 
     def __init__(
@@ -65,6 +79,8 @@ class Trainer:
         bf16: bool,
         seed: int = 0,
         groups: Mapping[str, list[nn.Parameter]] | None = None,
+        lanes: int = 1,
+        muon: bool = False,
     ) -> None:
         # torch's type stubs do not know this argument of Module.to.
         self.net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -73,10 +89,9 @@ class Trainer:
             groups = {ALL: [p for p in self.net.parameters() if p.requires_grad]}
         self.trained: list[Tensor] = [p for group in groups.values() for p in group]
         self.average = [p.detach().clone() for p in self.trained]
-        # A CSA set that was not drawn has no gradient and is left alone by Adam.
-        named = [{"params": group, "name": name} for name, group in groups.items()]
-        self.optimiser = torch.optim.Adam(named, lr=schedule.learning_rate, fused=True)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.optimisers = _optimisers(groups, schedule.learning_rate, muon)
+        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(lanes)]
+        self.lanes = Lanes(self.net, lanes) if lanes > 1 else None
         self.step, self.seconds = 0, 0.0
 
     def run(
@@ -150,23 +165,40 @@ class Trainer:
 
     def _one_step(self, progress: float) -> Tensor:
         rates = self.schedule.rates(self.step, progress)
-        for group in self.optimiser.param_groups:
+        for group in (g for optimiser in self.optimisers for g in optimiser.param_groups):
             trains = group["name"] in rates
-            group["lr"] = rates.get(group["name"], 0.0)
+            group["lr"] = rates.get(group["name"], 0.0) * group["share"]
             for weight in group["params"]:
                 weight.requires_grad_(trains)
-        self.optimiser.zero_grad(set_to_none=True)
-        with self.autocast():
-            loss = self.method.loss(self.net, progress, self.generator)
-        loss.backward()
+        loss = self._gradients(progress)
         norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
         # Most steps are shorter than the limit: then every gradient stays as it is.
         if norm > self.schedule.clip:
             nn.utils.clip_grads_with_norm_(self.trained, self.schedule.clip, norm)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self._move_average()
-        return loss.detach()
+        return loss
+
+    def _gradients(self, progress: float) -> Tensor:
+        """Give every weight that takes part its gradient; return the loss."""
+
+        def loss(net: nn.Module, lane: int) -> Tensor:
+            with self.autocast():
+                return self.method.loss(net, progress, self.generators[lane])
+
+        for weight in self.trained:
+            weight.grad = None
+        if self.lanes is None:
+            value = loss(self.net, 0)
+            value.backward()
+            return value.detach()
+        weights = [weight for weight in self.trained if weight.requires_grad]
+        value, gradients = self.lanes.gradients(loss, weights)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        return value
 
     def _move_average(self) -> None:
         """Move the average towards the weights: at first every step, later several in one."""
@@ -178,7 +210,10 @@ class Trainer:
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the network runs."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        # The cache of cast weights is one for all threads: with lanes each casts its own.
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=self.lanes is None
+        )
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -202,11 +237,12 @@ class Trainer:
 
     def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint, whole or not at all; raises OutputError."""
-        tensors = {"generator": self.generator.get_state()}
+        tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(self.generators)}
         for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
             tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
-            for key, value in self.optimiser.state.get(weight, {}).items():
-                tensors[f"adam.{i}.{key}"] = value
+            for optimiser in self.optimisers:
+                for key, value in optimiser.state.get(weight, {}).items():
+                    tensors[f"state.{i}.{key}"] = value
         state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
         atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
 
@@ -235,17 +271,39 @@ class Trainer:
 
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self.generator.set_state(tensors.pop("generator").cpu())
-        adam: dict[int, dict[str, Any]] = {}
+        states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
+        # With other lanes than before, a run goes on as well, but not draw for draw.
+        for generator, state_of in zip(self.generators, states, strict=False):
+            generator.set_state(state_of.cpu())
+        of = {w: o for o in self.optimisers for g in o.param_groups for w in g["params"]}
         with torch.no_grad():
             for name, tensor in tensors.items():
                 kind, index, *key = name.split(".")
-                i = int(index)
-                if kind == "adam":
+                weight = self.trained[int(index)]
+                if kind == "state":
                     # Fused Adam walks through memory: its moments must lie as the weights do.
                     if tensor.ndim:
-                        tensor = torch.empty_like(self.trained[i]).copy_(tensor)
-                    adam.setdefault(i, {})[key[0]] = tensor
+                        tensor = torch.empty_like(weight).copy_(tensor)
+                    of[weight].state[weight][key[0]] = tensor
                 else:
-                    (self.trained if kind == "weight" else self.average)[i].copy_(tensor)
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": adam})
+                    (weight if kind == "weight" else self.average[int(index)]).copy_(tensor)
+
+
+def _optimisers(
+    groups: Mapping[str, list[nn.Parameter]], rate: float, muon: bool
+) -> list[torch.optim.Optimizer]:
+    """Adam, and Muon for the kernels where it is asked for; their groups have the same names."""
+
+    def named(for_muon: bool, share: float) -> list[dict[str, Any]]:
+        return [
+            {
+                "params": [w for w in weights if (muon and fits(w)) is for_muon],
+                "name": name,
+                "share": share,
+            }
+            for name, weights in groups.items()
+        ]
+
+    # A CSA set that was not drawn has no gradient and is left alone by both.
+    adam = torch.optim.Adam(named(False, BESIDE_MUON if muon else 1.0), lr=rate, fused=True)
+    return [adam, Muon(named(True, 1.0), lr=rate)] if muon else [adam]

@@ -1,12 +1,38 @@
-"""Losses in the stabilised domain, where the noise has unit variance."""
+"""Losses: in the stabilised domain, where the noise has unit variance, and in linear light."""
 
+import torch
 from torch import Tensor
 
 CHARBONNIER = 0.5
 """Half a standard deviation of noise: a square below, an absolute value above. Closer to the mean
 than to the median, so that dim light is not darkened."""
+STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
+"""Mean square errors below which a frame counts as clean: a hundredth of the noise's standard
+deviation; 70 dB."""
+PAST_WHITE = 0.05
+"""What an error past white counts: highlights are cut off there, but not without a slope."""
 
 
 def charbonnier(error: Tensor) -> Tensor:
     """Return ``sqrt(error^2 + c^2) - c`` element by element."""
     return (error.square() + CHARBONNIER**2).sqrt() - CHARBONNIER
+
+
+def log_error(error: Tensor, floor: float) -> Tensor:
+    """Return the mean over frames of the logarithm of the root mean square error.
+
+    Nepers: PSNR turned round and divided by 8.7. A frame of deep noise, whose error is a tenth of
+    the noise's deviation, so weighs as much as a clean one, where half of the noise must stay.
+
+    Parameters
+    ----------
+    error : Tensor ``(N, 4, h, w)``
+    floor : float
+        Mean square error below which it does not matter.
+    """
+    return (error.square().mean((1, 2, 3)) + floor).log().mean() / 2
+
+
+def under_white(x: Tensor) -> Tensor:
+    """Bend planes (white at 1) over at white, where PSNR cuts them off."""
+    return torch.where(x > 1, 1 + PAST_WHITE * (x - 1), x)

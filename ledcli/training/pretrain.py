@@ -21,14 +21,17 @@ from ledcli.nets.forms import FORMS, Stabilised
 from ledcli.nets.repnr import convert, select
 from ledcli.nets.table import build
 from ledcli.noise.cameras import calibrated
-from ledcli.noise.stabilise import electron_scale, stabilise
+from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
 from ledcli.training.crops import FULL_SCALE, load_crops
 from ledcli.training.draws import Batch, Draws, Recipe, short_frames
 from ledcli.training.loop import Trainer
-from ledcli.training.losses import charbonnier
+from ledcli.training.losses import LINEAR_FLOOR, STABLE_FLOOR, log_error, under_white
 from ledcli.training.schedule import LogLine, Schedule
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
+LEARNING_RATES = {"muon": 3e-3, "adam": 4e-4}
+MOST_LANES = 8
+"""Of one training: a part of a batch should hold more than one crop."""
 VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 
 
@@ -43,12 +46,17 @@ class Pretraining:
         A crop file. The last ones are held out for validation.
     device : torch.device
         Where batches are made.
+    lanes : int
+        Into how many parts a batch is split.
     """
 
-    def __init__(self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device, lanes: int = 1
+    ) -> None:
         if recipe.form not in FORMS:
             raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
         self.recipe, self.device, self.form = recipe, device, FORMS[recipe.form]
+        self.lanes = lanes
         self.draws = Draws(recipe, crops, device)
 
     def network(self) -> nn.Module:
@@ -57,44 +65,36 @@ class Pretraining:
         arguments = {"in_planes": self.form.in_planes, **self.recipe.arguments}
         net = convert(build(self.recipe.architecture, arguments), self.draws.sets)
         if isinstance(self.form, Stabilised):
-            last = list(net.children())[-1]
-            for weight in last.parameters():
+            for weight in net.get_submodule(str(net.last_layer)).parameters():
                 nn.init.zeros_(weight)
         return net
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Draw a CSA set and a batch; return the loss in the form's own domain.
+        """Draw a CSA set and a batch; return the loss (training/losses.py).
 
-        Stabilised: Charbonnier in standard deviations of noise, so that every ratio weighs the
-        same. Gain: L1 on the gained planes, as published.
+        Stabilised: half of it in standard deviations of noise, half in linear light, every frame
+        by the logarithm of its error, so that every ratio weighs the same. Gain: L1 on the gained
+        planes, as published.
         """
         # All draws follow from the loop's generator, so that a resumed training goes on alike.
-        self.draws.seed(int(torch.randint(2**31, (), generator=generator, device=self.device)))
+        seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
+        draws = self.draws.seeded(seed)
         _, count, side = next(s for s in self.recipe.stages if progress < s[0] or s[0] >= 1)
-        name = self.draws.csa_set()
+        count = max(1, count // self.lanes)
+        name = draws.csa_set()
         select(net, name)
-        clean, ratio = self.draws.scenes(count, side), self.draws.ratios(count)
-        batch = short_frames(clean, ratio, self.draws.noise(name, count), generator)
+        clean, ratio = draws.scenes(count, side), draws.ratios(count)
+        foreign = draws.out_of_model(name, count)
+        batch = short_frames(clean, ratio, draws.noise(name, count), generator, foreign)
         if not isinstance(self.form, Stabilised):
             return F.l1_loss(self.form(net, *batch[1:]), clean)
-        gain, t0 = electron_scale(*(e.reshape(-1, 1, 1, 1) for e in self._mistaken(batch)))
+        line = (e.reshape(-1, 1, 1, 1) for e in _mistaken(batch, draws.generator))
+        gain, t0 = electron_scale(*line)
+        level = gain * ratio.reshape(-1, 1, 1, 1)
         denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
-        target = stabilise(clean / (gain * ratio.reshape(-1, 1, 1, 1)), t0)
-        return charbonnier(denoised - target).mean()
-
-    def _mistaken(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Make the noise lines wrong as the blind estimate is, so that the network forgives it."""
-        shape = (2, len(batch.x))
-        normal = torch.randn(shape, generator=self.draws.generator).to(self.device)
-        far = torch.rand(shape, generator=self.draws.generator).to(self.device)
-        how_far = torch.rand(shape, generator=self.draws.generator).to(self.device)
-        # Texture makes it overrate the gain; without dark areas the read noise is a guess.
-        texture = torch.where(far[0] < 0.3, how_far[0], 0.0)
-        guess = torch.where(far[1] < 0.15, 5 * how_far[1] - 2, 0.0)
-        return (
-            batch.gain * (0.12 * normal[0] + texture).exp(),
-            batch.variance * (0.15 * normal[1] + guess).exp(),
-        )
+        stable = log_error(denoised - stabilise(clean / level, t0), STABLE_FLOOR)
+        linear = log_error(under_white(unstabilise(denoised, t0) * level) - clean, LINEAR_FLOOR)
+        return (stable + linear) / 2
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of held-out crops at ratios 1, 20, 100 and 300: same frames each time."""
@@ -126,10 +126,29 @@ class Pretraining:
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
+def _mistaken(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Make the noise lines wrong as the blind estimate is, so that the network forgives it."""
+    shape = (2, len(batch.x))
+    normal = torch.randn(shape, generator=generator).to(batch.x.device)
+    far = torch.rand(shape, generator=generator).to(batch.x.device)
+    how_far = torch.rand(shape, generator=generator).to(batch.x.device)
+    # Texture makes it overrate the gain; without dark areas the read noise is a guess.
+    texture = torch.where(far[0] < 0.3, how_far[0], 0.0)
+    guess = torch.where(far[1] < 0.15, 5 * how_far[1] - 2, 0.0)
+    return (
+        batch.gain * (0.12 * normal[0] + texture).exp(),
+        batch.variance * (0.15 * normal[1] + guess).exp(),
+    )
+
+
 def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
     """Describe the model that a recipe makes; raises what will not do before hours are spent."""
     if recipe.form not in FORMS:
         raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
+    if recipe.optimiser not in LEARNING_RATES:
+        names = " or ".join(LEARNING_RATES)
+        raise TrainingError(f"no optimiser '{recipe.optimiser}': choose {names}")
+    build(recipe.architecture, recipe.arguments)
     return ModelSpec(
         name=name,
         architecture=recipe.architecture,
@@ -184,8 +203,19 @@ def pretrain(
         No crops, a checkpoint that does not fit, or a loss that is not a number.
     """
     spec = describe(recipe, name, source, licence)
-    method = Pretraining(recipe, load_crops(crops), device)
-    trainer = Trainer(method.network(), method, schedule, device, bf16=bf16, seed=recipe.seed)
+    # A GPU wants the whole batch at once; on the CPU each core takes a part.
+    lanes = min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+    method = Pretraining(recipe, load_crops(crops), device, lanes)
+    trainer = Trainer(
+        method.network(),
+        method,
+        schedule,
+        device,
+        bf16=bf16,
+        seed=recipe.seed,
+        lanes=lanes,
+        muon=recipe.optimiser == "muon",
+    )
     checkpoint = out.with_suffix(".checkpoint")
     if resume:
         trainer.resume(checkpoint, recipe.text())

@@ -10,12 +10,13 @@ from ledcli.noise.cameras import MAKERS
 from ledcli.training.crops import load_crops, pack_crops
 from ledcli.training.draws import Recipe
 from ledcli.training.loop import Trainer
-from ledcli.training.pretrain import Pretraining, pretrain
+from ledcli.training.pretrain import MOST_LANES, Pretraining, pretrain
 from ledcli.training.schedule import Schedule
 from ledcli.zoo.modelfile import load_model
 
 CPU = torch.device("cpu")
-TINY = Recipe(arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48)))
+LANES = min(torch.get_num_threads(), MOST_LANES)
+TINY = Recipe(architecture="unet", arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48)))
 
 
 def tiny(**changes):
@@ -31,6 +32,12 @@ def crops(tmp_path_factory):
 
 def state(net):
     return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def as_pretrain_does(crops, schedule):
+    method = Pretraining(TINY, load_crops(crops), CPU, LANES)
+    net = method.network()
+    return Trainer(net, method, schedule, CPU, bf16=False, lanes=LANES, muon=True)
 
 
 def changed(net, before):
@@ -66,8 +73,7 @@ def test_the_model_file_says_what_it_is_and_loads(tmp_path, crops):
 
 
 def test_the_model_file_holds_the_averaged_weights(tmp_path, crops):
-    method = Pretraining(TINY, load_crops(crops), CPU)
-    trainer = Trainer(method.network(), method, Schedule(3), CPU, bf16=False)
+    trainer = as_pretrain_does(crops, Schedule(3))
     list(trainer.run())
     pretrain(TINY, crops, tmp_path / "m.safetensors", Schedule(3), device=CPU, bf16=False)
     _, net = load_model(tmp_path / "m.safetensors")
@@ -79,8 +85,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_model(tmp_path, crops):
     how = {"device": CPU, "bf16": False}
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     pretrain(TINY, crops, whole, Schedule(6, warm_up=0), **how)
-    method = Pretraining(TINY, load_crops(crops), CPU)
-    cut_off = Trainer(method.network(), method, Schedule(6, warm_up=0), CPU, bf16=False)
+    cut_off = as_pretrain_does(crops, Schedule(6, warm_up=0))
     checkpoint = broken.with_suffix(".checkpoint")
     next(cut_off.run(log_every=3))
     cut_off.save(checkpoint, TINY.text())

@@ -1,0 +1,96 @@
+"""A UNet of residual blocks: skips are added, blocks learn what to change."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NEGATIVE_SLOPE = 0.1
+"""Slope of the leaky ReLU inside a block."""
+QUIET_START = 0.3
+"""A block's last kernel starts this much smaller than by default: a block starts near identity."""
+
+
+class ResidualBlock(nn.Module):
+    """``x + second(leaky_relu(first(x)))`` with two 3x3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight *= QUIET_START
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape."""
+        return x + self.second(F.leaky_relu(self.first(x), NEGATIVE_SLOPE, inplace=True))
+
+
+class ResUNet(nn.Module):
+    """Levels of residual blocks; 2x2 convolutions down, transposed ones up, skips added.
+
+    Few channels at the top, where a convolution is bound by memory, and many below, where a
+    processor's matrix units are busy (models/EXPERIMENTS.md). The first and the last layer run in
+    float32 whatever the precision in between: the first sees signals hundreds of times their
+    noise, and after the last a smooth sky must not band.
+
+    Parameters
+    ----------
+    in_planes, out_planes : int
+        Planes of the input (the input form decides) and of the output.
+    channels : sequence of int
+        Channels of each level, the top first.
+    encoder, decoder : sequence of int
+        Blocks of each level on the way down, and (one level less) on the way up.
+    """
+
+    float32_layers = ("head", "tail")
+    """Layers that run in float32 whatever the precision of the others."""
+    plain_layers = ("tail",)
+    """Convolutions that stay plain when the network is converted to RepNR."""
+    last_layer = "tail"
+
+    def __init__(
+        self,
+        in_planes: int = 4,
+        out_planes: int = 4,
+        channels: Sequence[int] = (16, 64, 128, 256),
+        encoder: Sequence[int] = (1, 2, 2, 4),
+        decoder: Sequence[int] = (1, 2, 2),
+    ) -> None:
+        super().__init__()
+        if not len(channels) == len(encoder) == len(decoder) + 1:
+            raise TypeError("encoder needs a number for every level, decoder one less")
+        self.size_multiple = 2 ** len(decoder)
+        steps = list(pairwise(channels))
+        self.head = nn.Conv2d(in_planes, channels[0], 3, padding=1)
+        self.encoder = nn.ModuleList(map(_blocks, channels, encoder))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in steps)
+        self.decoder = nn.ModuleList(map(_blocks, channels[:-1], decoder))
+        self.tail = nn.Conv2d(channels[0], out_planes, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
+        device = x.device.type
+        inner = self.up[0].weight.dtype
+        if torch.is_autocast_enabled(device):
+            inner = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            h = self.head(x.float())
+        h = self.encoder[0](h.to(inner))
+        skips = []
+        for down, blocks in zip(self.down, self.encoder[1:], strict=True):
+            skips.append(h)
+            h = blocks(down(h))
+        for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
+            h = blocks(up(h) + skips.pop())
+        with torch.autocast(device, enabled=False):
+            out: Tensor = self.tail(h.float())
+            return out
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))

@@ -1,0 +1,63 @@
+"""Lanes: a step's batch computed in parts, each on a core of its own.
+
+One operation spread over two cores wastes a third of them, measured on this loop: they wait for
+each other after every one. Two halves of a batch, each on one core from the clean scene to the
+gradient, meet once a step.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor, nn
+
+Gradients = Sequence[Tensor | None]
+
+
+class Lanes:
+    """Threads that share the weights of a network.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Its parameters are shared; each lane has modules of its own, and so selects its own CSA.
+    count : int
+        Lanes, 1 or more.
+    """
+
+    def __init__(self, net: nn.Module, count: int) -> None:
+        shared = {id(p): p for p in net.parameters()}
+        self.nets = [net, *(copy.deepcopy(net, dict(shared)) for _ in range(count - 1))]
+        self._threads = ThreadPoolExecutor(count, "lane", torch.set_num_threads, (1,))
+
+    def gradients(
+        self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
+    ) -> tuple[Tensor, Gradients]:
+        """Return the mean loss of the lanes and its gradients.
+
+        Parameters
+        ----------
+        loss : callable
+            The loss of a lane, from its network and its number.
+        weights : sequence of Tensor
+            What to differentiate by; one that no lane used has the gradient None.
+        """
+
+        def lane(number: int) -> tuple[Tensor, Gradients]:
+            value = loss(self.nets[number], number)
+            return value.detach(), torch.autograd.grad(value, weights, allow_unused=True)
+
+        values, gradients = zip(*self._threads.map(lane, range(len(self.nets))), strict=True)
+        return torch.stack(values).mean(), [_mean(parts) for parts in zip(*gradients, strict=True)]
+
+
+def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Mean over the lanes; a lane that did not use the weight counts as zero."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    total = known[0]
+    for part in known[1:]:
+        total = total.add_(part)
+    return total.div_(len(parts))

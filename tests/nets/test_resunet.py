@@ -1,0 +1,74 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ledcli.errors import ModelError
+from ledcli.inference.fused import FusedBlock, fuse
+from ledcli.nets.repnr import blocks, convert, deploy
+from ledcli.nets.resunet import ResUNet
+from ledcli.nets.table import build
+
+TINY = {"channels": (4, 8, 12), "encoder": (1, 0, 2), "decoder": (1, 1)}
+
+
+@pytest.mark.parametrize("rows,cols", [(4, 4), (8, 20)])
+def test_the_output_has_the_input_s_size_in_float32(rows, cols):
+    net = ResUNet(9, **TINY)
+    assert net.size_multiple == 4
+    assert net(torch.rand(2, 9, rows, cols)).shape == (2, 4, rows, cols)
+    net.to(torch.bfloat16)
+    for name in net.float32_layers:
+        net.get_submodule(name).float()
+    assert net(torch.rand(1, 9, rows, cols)).dtype == torch.float32
+
+
+def test_first_and_last_layer_run_in_float32_under_autocast():
+    net, seen = ResUNet(4, **TINY), {}
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _m, _i, out, n=name: seen.update({n: out.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.rand(1, 4, 16, 16)).dtype == torch.float32
+    assert seen.pop("head") == seen.pop("tail") == torch.float32
+    assert set(seen.values()) == {torch.bfloat16}
+
+
+def test_a_constant_skip_reaches_the_way_up():
+    """With the deeper levels silent, what is left is the top level's own way."""
+    net = ResUNet(4, **TINY).requires_grad_(False)
+    for weight in net.up.parameters():
+        weight.zero_()
+    x = torch.rand(1, 4, 8, 8)
+    top = net.decoder[0](net.encoder[0](net.head(x)))
+    torch.testing.assert_close(net(x), net.tail(top))
+
+
+def test_every_convolution_but_the_last_becomes_a_repnr_block_and_folds_back():
+    torch.manual_seed(0)
+    net = convert(ResUNet(9, **TINY), ("generic", "sony"))
+    convolutions = [m for m in ResUNet(9, **TINY).modules() if isinstance(m, nn.Conv2d)]
+    assert len(blocks(net)) == len(convolutions) - 1
+    for block in blocks(net):
+        nn.init.normal_(block.align_biases["generic"], std=0.1)
+        nn.init.normal_(block.align_weights["generic"], mean=1, std=0.1)
+    x = torch.rand(1, 9, 16, 12)
+    torch.testing.assert_close(deploy(net, "generic")(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is not in this torch")
+def test_fused_blocks_are_the_same_function():
+    torch.manual_seed(0)
+    net = ResUNet(9, **TINY).requires_grad_(False).eval()
+    fused = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    fuse(fused)
+    assert sum(isinstance(m, FusedBlock) for m in fused.modules()) == 5
+    with torch.inference_mode():
+        x = torch.rand(1, 9, 32, 24)
+        torch.testing.assert_close(fused(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+def test_numbers_that_do_not_go_together_are_refused():
+    with pytest.raises(ModelError, match="does not take"):
+        build("resunet", {"channels": [4, 8], "encoder": [1, 1], "decoder": [1, 1]})

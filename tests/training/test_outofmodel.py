@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+import torch
+
+from ledcli.training.outofmodel import HOT_SCALE, OutOfModel, draw_out_of_model
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def only(**values):
+    zero = torch.zeros(1)
+    filled = {k: torch.tensor([v]) for k, v in values.items()}
+    return OutOfModel(**({"columns": zero, "density": zero, "hot": zero} | filled))
+
+
+def test_columns_are_shared_by_the_planes_that_lie_on_them():
+    read = torch.tensor([4.0])
+    added = only(columns=0.5).sample(torch.zeros(1, 4, 6, 4000), read, generator())[0]
+    assert torch.equal(added[:, 0], added[:, 5])  # the same down the frame
+    assert torch.equal(added[0], added[3]) and torch.equal(added[1], added[2])
+    assert not torch.equal(added[0], added[1])
+    assert float(added.std()) == pytest.approx(2.0, rel=0.05)
+
+
+def test_hot_pixels_are_few_and_bright():
+    read = torch.tensor([2.0])
+    added = only(density=0.01, hot=20.0).sample(torch.zeros(1, 4, 300, 300), read, generator())
+    assert float((added > 0).float().mean()) == pytest.approx(0.01, rel=0.05)
+    assert float(added[added > 0].mean()) == pytest.approx(40.0, rel=0.1)
+    assert added.min() >= 0
+
+
+def test_frames_without_any_stay_as_they_are():
+    assert not only().sample(torch.zeros(1, 4, 8, 8), torch.ones(1), generator()).any()
+
+
+def test_draws_are_rare_within_range_and_none_at_share_zero():
+    drawn = draw_out_of_model(4000, 1.0, np.random.default_rng(0))
+    assert 0.2 < float((drawn.columns > 0).float().mean()) < 0.3
+    assert 0.2 < float((drawn.density > 0).float().mean()) < 0.3
+    assert HOT_SCALE[0] <= float(drawn.hot.min()) and float(drawn.hot.max()) <= HOT_SCALE[1]
+    none = draw_out_of_model(100, 0.0, np.random.default_rng(0))
+    assert not none.columns.any() and not none.density.any()
