@@ -1,13 +1,14 @@
 """Lanes: a step's batch computed in parts, each on a core of its own.
 
 One operation spread over two cores wastes a third of them, measured on this loop: they wait for
-each other after every one. Two halves of a batch, each on one core from the clean scene to the
-gradient, meet once a step.
+each other after every one, and for a long time where something else runs too. Two halves of a
+batch, each on one core from the clean scene to the gradient, meet once a step.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class Lanes:
         shared = {id(p): p for p in net.parameters()}
         self.nets = [net, *(copy.deepcopy(net, dict(shared)) for _ in range(count - 1))]
         self._threads = ThreadPoolExecutor(count, "lane", torch.set_num_threads, (1,))
+        self.each = self._threads.map
+        """Applies a function to each of a list, a lane's core each."""
 
     def gradients(
         self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
@@ -50,6 +53,17 @@ class Lanes:
 
         values, gradients = zip(*self._threads.map(lane, range(len(self.nets))), strict=True)
         return torch.stack(values).mean(), [_mean(parts) for parts in zip(*gradients, strict=True)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep what the calling thread computes inside the block to one core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -9,24 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
-from ledcli.photo.files import atomic_write
-from ledcli.training.lanes import Lanes
-from ledcli.training.muon import Muon, fits
+from ledcli.training.checkpoint import load_checkpoint, save_checkpoint
+from ledcli.training.lanes import Lanes, one_thread
+from ledcli.training.optimisers import optimisers
 from ledcli.training.schedule import ALL, LogLine, Schedule
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
-
-BESIDE_MUON = 0.15
-"""Adam's learning rate over Muon's, where both train a network."""
 
 
 class Method(Protocol):
@@ -89,9 +84,10 @@ class Trainer:
             groups = {ALL: [p for p in self.net.parameters() if p.requires_grad]}
         self.trained: list[Tensor] = [p for group in groups.values() for p in group]
         self.average = [p.detach().clone() for p in self.trained]
-        self.optimisers = _optimisers(groups, schedule.learning_rate, muon)
-        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(lanes)]
         self.lanes = Lanes(self.net, lanes) if lanes > 1 else None
+        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(lanes)]
+        each = self.lanes.each if self.lanes else map
+        self.optimisers = optimisers(groups, schedule.learning_rate, muon, each)
         self.step, self.seconds = 0, 0.0
 
     def run(
@@ -164,6 +160,12 @@ class Trainer:
                 last_saved = time.monotonic()
 
     def _one_step(self, progress: float) -> Tensor:
+        if self.lanes is None:
+            return self._stepped(progress)
+        with one_thread():
+            return self._stepped(progress)
+
+    def _stepped(self, progress: float) -> Tensor:
         rates = self.schedule.rates(self.step, progress)
         for group in (g for optimiser in self.optimisers for g in optimiser.param_groups):
             trains = group["name"] in rates
@@ -237,73 +239,8 @@ class Trainer:
 
     def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint, whole or not at all; raises OutputError."""
-        tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(self.generators)}
-        for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
-            tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
-            for optimiser in self.optimisers:
-                for key, value in optimiser.state.get(weight, {}).items():
-                    tensors[f"state.{i}.{key}"] = value
-        state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
-        atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
+        save_checkpoint(self, path, recipe)
 
     def resume(self, path: Path, recipe: str = "") -> None:
         """Go on from a checkpoint; raises TrainingError when it is of another training."""
-        if not path.is_file():
-            raise TrainingError(f"{path}: there is no checkpoint to go on from: leave out --resume")
-        try:
-            with safe_open(path, "pt", device=str(self.device)) as file:
-                state = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if state["recipe"] != recipe:
-                raise ValueError("another recipe")
-            self._restore(tensors, state)
-        except (
-            SafetensorError,
-            OSError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:
-            raise TrainingError(
-                f"{path} is of another training: give the options it was made with, or remove it"
-            ) from error
-
-    def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
-        # With other lanes than before, a run goes on as well, but not draw for draw.
-        for generator, state_of in zip(self.generators, states, strict=False):
-            generator.set_state(state_of.cpu())
-        of = {w: o for o in self.optimisers for g in o.param_groups for w in g["params"]}
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                kind, index, *key = name.split(".")
-                weight = self.trained[int(index)]
-                if kind == "state":
-                    # Fused Adam walks through memory: its moments must lie as the weights do.
-                    if tensor.ndim:
-                        tensor = torch.empty_like(weight).copy_(tensor)
-                    of[weight].state[weight][key[0]] = tensor
-                else:
-                    (weight if kind == "weight" else self.average[int(index)]).copy_(tensor)
-
-
-def _optimisers(
-    groups: Mapping[str, list[nn.Parameter]], rate: float, muon: bool
-) -> list[torch.optim.Optimizer]:
-    """Adam, and Muon for the kernels where it is asked for; their groups have the same names."""
-
-    def named(for_muon: bool, share: float) -> list[dict[str, Any]]:
-        return [
-            {
-                "params": [w for w in weights if (muon and fits(w)) is for_muon],
-                "name": name,
-                "share": share,
-            }
-            for name, weights in groups.items()
-        ]
-
-    # A CSA set that was not drawn has no gradient and is left alone by both.
-    adam = torch.optim.Adam(named(False, BESIDE_MUON if muon else 1.0), lr=rate, fused=True)
-    return [adam, Muon(named(True, 1.0), lr=rate)] if muon else [adam]
+        load_checkpoint(self, path, recipe)
