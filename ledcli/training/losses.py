@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ledcli.noise.stabilise import stabilise, unstabilise
+
 CHARBONNIER = 0.5
 """Half a standard deviation of noise: a square below, an absolute value above. Closer to the mean
 than to the median, so that dim light is not darkened."""
@@ -16,6 +18,26 @@ PAST_WHITE = 0.05
 def charbonnier(error: Tensor) -> Tensor:
     """Return ``sqrt(error^2 + c^2) - c`` element by element."""
     return (error.square() + CHARBONNIER**2).sqrt() - CHARBONNIER
+
+
+def frame_loss(denoised: Tensor, clean: Tensor, level: Tensor, t0: Tensor) -> Tensor:
+    """Return what the stabilised form trains on: every frame by the logarithm of its error.
+
+    Half of it in standard deviations of noise, where dark and bright weigh alike, half in linear
+    light, where PSNR is measured.
+
+    Parameters
+    ----------
+    denoised : Tensor ``(N, 4, h, w)``
+        The network's stabilised planes.
+    clean : Tensor ``(N, 4, h, w)``
+        The truth times the ratio; at 1 it is cut off, and what is denoised past 1 counts little.
+    level, t0 : Tensor ``(N, 1, 1, 1)``
+        Gain times ratio, and the transform's offset (noise/stabilise.py).
+    """
+    stable = denoised - stabilise(clean / level, t0)
+    linear = under_white(unstabilise(denoised, t0) * level) - clean
+    return (log_error(stable, STABLE_FLOOR) + log_error(linear, LINEAR_FLOOR)) / 2
 
 
 def log_error(error: Tensor, floor: float) -> Tensor:

@@ -21,11 +21,11 @@ from ledcli.nets.forms import FORMS, Stabilised
 from ledcli.nets.repnr import convert, select
 from ledcli.nets.table import build
 from ledcli.noise.cameras import calibrated
-from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
+from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.crops import FULL_SCALE, load_crops
 from ledcli.training.draws import Batch, Draws, Recipe, short_frames
 from ledcli.training.loop import Trainer
-from ledcli.training.losses import LINEAR_FLOOR, STABLE_FLOOR, log_error, under_white
+from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import LogLine, Schedule
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
@@ -72,9 +72,8 @@ class Pretraining:
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw a CSA set and a batch; return the loss (training/losses.py).
 
-        Stabilised: half of it in standard deviations of noise, half in linear light, every frame
-        by the logarithm of its error, so that every ratio weighs the same. Gain: L1 on the gained
-        planes, as published.
+        Stabilised: by frames, so that every ratio weighs the same. Gain: L1 on the gained planes,
+        as published.
         """
         # All draws follow from the loop's generator, so that a resumed training goes on alike.
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
@@ -90,11 +89,8 @@ class Pretraining:
             return F.l1_loss(self.form(net, *batch[1:]), clean)
         line = (e.reshape(-1, 1, 1, 1) for e in _mistaken(batch, draws.generator))
         gain, t0 = electron_scale(*line)
-        level = gain * ratio.reshape(-1, 1, 1, 1)
         denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
-        stable = log_error(denoised - stabilise(clean / level, t0), STABLE_FLOOR)
-        linear = log_error(under_white(unstabilise(denoised, t0) * level) - clean, LINEAR_FLOOR)
-        return (stable + linear) / 2
+        return frame_loss(denoised, clean, gain * ratio.reshape(-1, 1, 1, 1), t0)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of held-out crops at ratios 1, 20, 100 and 300: same frames each time."""
