@@ -66,7 +66,7 @@ def test_a_blur_costs_texture_most_and_a_shift_shows_as_bias(photo):
     found = figures(shifted, photo)
     np.testing.assert_allclose(found.bias, [0.002, 0, 0, 0], atol=1e-7)
     assert found.delta_e > 0.1
-    both = summary([found, found._replace(bias=(-0.002, 0, 0, 0))])
+    both = summary([found.as_json(), found._replace(bias=(-0.002, 0, 0, 0)).as_json()])
     assert both["bias"][0] == 0
     assert both["absolute_bias"][0] == pytest.approx(0.002, abs=1e-6)
 
@@ -83,7 +83,7 @@ def test_facts_count_cells_and_leave_out_what_is_not_known():
     results = [
         _cell("SonyA7S2-1", 1, noisy=45, bm3d=46, led=45.5),
         _cell("SonyA7S2-100", 100, noisy=20, bm3d=31, led=30),
-        _cell("SonyA7S2-200", 200, noisy=20, bm3d=None, led=19),
+        _cell("SonyA7S2-200", 200, noisy=20, bm3d={}, led=19),
     ]
     found = {fact.name: fact for fact in facts_of(results, "led")}
     assert found["least over the noisy input"].value == -1

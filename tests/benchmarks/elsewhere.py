@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from protocol import CELLS, Cell, Score
-
-CAMERAS = ("SonyA7S2", "NikonD850", "CanonEOS700D")
-RATIOS = (1.0, 20.0, 100.0, 300.0)
+from protocol import CELLS, TWELVE, Cell, Score
 
 
 class Row(NamedTuple):
@@ -29,8 +26,7 @@ class Row(NamedTuple):
 
 def twelve() -> tuple[Cell, ...]:
     """Return the cells measured elsewhere: three cameras at their high gain, four ratios."""
-    by_name = {cell.name: cell for cell in CELLS}
-    return tuple(by_name[f"{camera}-{ratio:g}"] for camera in CAMERAS for ratio in RATIOS)
+    return tuple(cell for cell in CELLS if cell.name in TWELVE)
 
 
 def _row(title: str, source: str, figures: Sequence[tuple[float, float]]) -> Row:

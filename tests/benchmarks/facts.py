@@ -43,7 +43,7 @@ def differences(
     results: Sequence[Result], method: str, other: str, measure: str = "psnr"
 ) -> list[Difference]:
     """Compare two methods in the cells where both are known."""
-    known = [r for r in results if r["figures"].get(method) and r["figures"].get(other)]
+    known = [r for r in results if all(measure in r["figures"].get(m, {}) for m in (method, other))]
     return [
         Difference(r["figures"][method][measure] - r["figures"][other][measure], r["cell"])
         for r in known

@@ -1,6 +1,6 @@
 """The figures of merit of one result: signal, structure, colour, texture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -61,17 +61,21 @@ def figures(planes: Planes, photo: Photo) -> Figures:
     )
 
 
-def summary(of_photos: Sequence[Figures]) -> dict[str, Any]:
-    """Mean figures over the photos of a cell.
+def summary(of_photos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean figures over the photos of a cell, of the measures that every photo has.
 
     ``bias`` is the mean of the signed errors of each plane, ``absolute_bias`` of their sizes: an
     error that changes its sign from photo to photo shows only there.
     """
-    errors = np.array([f.bias for f in of_photos])
-    means = {
-        name: round(float(np.mean([getattr(f, name) for f in of_photos])), 4)
-        for name in ("psnr", "ssim", "detail", "delta_e")
+    known = [name for name in Figures._fields if all(name in f for f in of_photos)]
+    means: dict[str, Any] = {
+        name: round(float(np.mean([f[name] for f in of_photos])), 4)
+        for name in known
+        if name != "bias"
     }
+    if "bias" not in known:
+        return means
+    errors = np.array([f["bias"] for f in of_photos])
     return means | {
         "bias": [round(float(value), 6) for value in errors.mean(0)],
         "absolute_bias": [round(float(value), 6) for value in np.abs(errors).mean(0)],

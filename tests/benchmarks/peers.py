@@ -42,17 +42,15 @@ class Bm3d:
         self.known: dict[str, dict[str, Any]] = {}
         self._read()
 
-    def figures(self, shot: Shot) -> Figures | None:
-        """Return the figures of a shot; None where they are not known and not to be computed."""
+    def figures(self, shot: Shot) -> dict[str, Any]:
+        """Return the figures of a shot; what is not known and not to be computed is left out."""
         known = self.known.get(shot.key, {})
-        if not set(Figures._fields) <= known.keys():
-            if not self.compute:
-                return None
+        if not set(Figures._fields) <= known.keys() and self.compute:
             known = self._agreeing(shot.key, figures(bm3d_oracle(shot), shot.photo).as_json())
             self._read()  # another run may have written meanwhile
             self.known[shot.key] = known
             self._save()
-        return Figures(**known | {"bias": tuple(known["bias"])})
+        return known
 
     def _agreeing(self, key: str, new: dict[str, Any]) -> dict[str, Any]:
         """Return new figures; those that were known already stay as they are."""
@@ -129,7 +127,7 @@ def main() -> None:
     bm3d = Bm3d(CACHE)
     pictures = photos(options.photos)
     for cell in cells(options.cells):
-        for picture in pictures:
+        for picture in pictures[: cell.photos]:
             found = bm3d.figures(Shot(picture, cell))
             print(f"{cell.name} {picture.path.name}: {found}", file=sys.stderr, flush=True)
 

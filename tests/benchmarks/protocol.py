@@ -19,7 +19,9 @@ from ledcli.noise.physics import NoiseParameters
 
 VERSION = "1"
 """Raised whenever the same photo and cell give other figures than before."""
-PHOTOS = 6
+PHOTOS, PHOTOS_MORE = 6, 2
+"""Photographs of the twelve cells that were measured elsewhere too, and of the others: BM3D takes
+some twenty seconds for a photograph."""
 GAINS = {
     "SonyA7S2": (3.0, 0.75),
     "NikonD850": (10.0, 2.5),
@@ -48,7 +50,18 @@ class Cell(NamedTuple):
         high = self.gain == GAINS[self.camera][0]
         return f"{self.camera}-{'' if high else f'K{self.gain:g}-'}{self.ratio:g}"
 
+    @property
+    def photos(self) -> int:
+        """Number of photographs that it is measured on."""
+        return PHOTOS if self.name in TWELVE else PHOTOS_MORE
 
+
+TWELVE = {
+    f"{camera}-{ratio}"
+    for camera in ("SonyA7S2", "NikonD850", "CanonEOS700D")
+    for ratio in (1, 20, 100, 300)
+}
+"""Names of the cells that peers were measured on elsewhere."""
 CELLS = tuple(
     Cell(camera, gain, ratio)
     for camera, gains in GAINS.items()

@@ -15,7 +15,7 @@ from typing import Any
 
 from checkout import RESULTS, SHARED
 from facts import BM3D, NOISY, Fact, facts_of
-from figures import Figures, figures, summary
+from figures import figures, summary
 from peers import CACHE, Bm3d, bm3d_version
 from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos
 from qualityreport import markdown, mean_figures
@@ -36,7 +36,7 @@ def main() -> None:
     bm3d = Bm3d(None if options.crop else CACHE, compute=options.bm3d)
     results = []
     for cell in chosen:
-        results.append(_measure(cell, pictures, models, bm3d, options.oracle))
+        results.append(_measure(cell, pictures[: cell.photos], models, bm3d, options.oracle))
         print(f"{cell.name}: {_line(results[-1])}", file=sys.stderr, flush=True)
     about = context() | {
         "models": [
@@ -106,12 +106,12 @@ def _measure(
     cell: Cell, pictures: list[Photo], models: dict[str, Denoiser], bm3d: Bm3d, oracle: bool
 ) -> dict[str, Any]:
     """Return the figures of a cell by method, and how far the blind estimate was off."""
-    found: dict[str, list[Figures | None]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     gains, variances = [], []
     for picture in pictures:
         shot = Shot(picture, cell)
-        of_shot: dict[str, Figures | None] = {
-            NOISY: figures(shot.noisy, picture),
+        of_shot = {
+            NOISY: figures(shot.noisy, picture).as_json(),
             BM3D: bm3d.figures(shot),
         }
         truth = _true_line(shot)
@@ -120,7 +120,7 @@ def _measure(
         for name, denoiser in models.items():
             for how, line in (("blind", blind), ("oracle", truth))[: 1 + oracle]:
                 denoised = denoiser.denoise(shot.short, cell.ratio, noise=line)
-                of_shot[f"{name}, {how}"] = figures(denoised, picture)
+                of_shot[f"{name}, {how}"] = figures(denoised, picture).as_json()
         for method, value in of_shot.items():
             found.setdefault(method, []).append(value)
         gains.append(blind.gain / truth.gain)
@@ -130,7 +130,8 @@ def _measure(
         "camera": cell.camera,
         "gain": cell.gain,
         "ratio": cell.ratio,
-        "figures": {method: _summary(values) for method, values in found.items()},
+        "photos": len(pictures),
+        "figures": {method: summary(values) for method, values in found.items()},
         "estimated_over_true_gain": [round(g, 3) for g in gains],
         "estimated_over_true_variance": [round(v, 3) for v in variances],
     }
@@ -140,11 +141,6 @@ def _true_line(shot: Shot) -> NoiseLine:
     """Return the line that the shot was made with; row noise is not in it."""
     variance = float(shot.noise.pixel_variance()) / CALIBRATED_WHITE**2
     return NoiseLine(shot.cell.gain / CALIBRATED_WHITE, variance)
-
-
-def _summary(values: list[Figures | None]) -> dict[str, Any] | None:
-    known = [value for value in values if value is not None]
-    return summary(known) if len(known) == len(values) else None
 
 
 def _kept(results: list[dict[str, Any]], facts: dict[str, list[Fact]]) -> dict[str, Any]:

@@ -9,6 +9,15 @@ from report import head, table
 
 Figures = dict[str, Any]
 
+
+def _shown(show: Callable[[Figures], str], figures: Figures) -> str:
+    """Show a measure, or a dash where it is not known."""
+    try:
+        return show(figures)
+    except KeyError:
+        return "-"
+
+
 MEASURES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "PSNR / SSIM": ("dB, of the planes", lambda f: f"{f['psnr']:.2f}/{f['ssim']:.3f}"),
     "most detailed tenth": ("PSNR in dB", lambda f: f"{f['detail']:.2f}"),
@@ -44,6 +53,8 @@ def mean_figures(results: Sequence[Result]) -> dict[str, Figures]:
 def _mean(figures: Sequence[Figures]) -> Figures:
     means: Figures = {}
     for name, value in figures[0].items():
+        if not all(name in f for f in figures):
+            continue
         if isinstance(value, list):
             columns = zip(*(f[name] for f in figures), strict=True)
             # Errors of opposite sign in two cells do not make one good cell.
@@ -73,7 +84,7 @@ def _introduction(about: dict[str, Any], results: Sequence[Result]) -> str:
         for m in about["models"]
     )
     bm3d = f"BM3D {about['bm3d']}" if about["bm3d"] else "BM3D"
-    lacking = sum(r["figures"][BM3D] is None for r in results)
+    lacking = sum(not r["figures"][BM3D] for r in results)
     missing = f" It is not known in {lacking} of {len(results)} cells." if lacking else ""
     return (
         f"{models}\n{len(results)} cells (camera, gain, ratio), {len(about['photos'])} photographs"
@@ -97,7 +108,9 @@ def _means_table(results: Sequence[Result]) -> str:
     if not means:
         return ""
     count = len(common(results))
-    rows = [[method, *(show(f) for _, show in MEASURES.values())] for method, f in means.items()]
+    rows = [
+        [method, *(_shown(show, f) for _, show in MEASURES.values())] for method, f in means.items()
+    ]
     legend = "; ".join(f"{name}: {what}" for name, (what, _) in MEASURES.items())
     return (
         f"## Means over the {count} cells that every method is known in\n\n"
@@ -114,7 +127,7 @@ def _by_ratio(results: Sequence[Result]) -> str:
     text = "## Means by ratio\n"
     for name, (what, show) in MEASURES.items():
         rows = [
-            [method, *(show(f[method]) if method in f else "-" for f in means.values())]
+            [method, *(_shown(show, f.get(method, {})) for f in means.values())]
             for method in methods_of(results)
         ]
         text += f"\n**{name}** ({what})\n\n"
