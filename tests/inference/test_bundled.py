@@ -85,6 +85,22 @@ def test_a_flat_grey_comes_back_at_its_mean(bundled, colour):
     np.testing.assert_allclose(denoised.mean((1, 2)), colour, rtol=0.01)
 
 
+def test_no_cast_at_ratio_100(bundled):
+    clean = np.float32((0.25, 0.5, 0.3, 0.5))[:, None, None] * np.ones((1, 384, 512), np.float32)
+    denoised = bundled("auto").denoise(shoot(clean, 100), 100)
+    np.testing.assert_allclose(denoised.mean((1, 2)), clean.mean((1, 2)), atol=0.002)
+
+
+@pytest.mark.parametrize("ratio", [1, 20, 100])
+def test_a_flat_grey_shows_no_checkerboard(bundled, ratio):
+    """Pixels at the same place of every 2 x 2 and 8 x 8 block: the network pools and unpools."""
+    clean = np.full((4, 512, 512), 0.4, np.float32)
+    denoised = bundled("auto").denoise(shoot(clean, ratio, gain=2.5), ratio)[:, 32:-32, 32:-32]
+    for period, most in ((2, 0.001), (8, 0.002)):
+        phases = denoised.reshape(4, 448 // period, period, 448 // period, period).mean((0, 1, 3))
+        assert np.ptp(phases) < most * 0.4
+
+
 def test_a_smooth_gradient_does_not_band(bundled, tmp_path):
     light = np.linspace(0.2, 0.6, 1024)[None, :].repeat(256, 0)
     make_raw(tmp_path / "sky.ARW", light=light, gain=0.5)

@@ -46,3 +46,16 @@ def test_a_clean_frame_reaches_the_floor():
     assert float(exact) == pytest.approx(floor, abs=1e-3)
     wrong = frame_loss(stabilise(clean / level, t0) + 0.1, clean, level, t0)
     assert float(wrong) > float(exact) + 1
+
+
+def test_what_does_not_count_changes_nothing():
+    torch.manual_seed(0)
+    error = torch.randn(2, 4, 8, 8)
+    counts = torch.ones_like(error)
+    counts[:, :, :, 4:] = 0
+    spoilt = error.clone()
+    spoilt[:, :, :, 4:] = 1e3
+    assert float(log_error(spoilt, 0.0, counts)) == float(log_error(error, 0.0, counts))
+    assert float(log_error(error, 0.0, counts)) == pytest.approx(
+        float(log_error(error[..., :4], 0.0)), rel=1e-5
+    )
