@@ -32,7 +32,8 @@ def most_detailed(
     energy[:, 1:] += np.diff(green, axis=1) ** 2
     rows, cols = (min(side, n) for n in green.shape)
     total = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    sums = total[rows:, cols:] - total[:-rows, cols:] - total[rows:, :-cols] + total[:-rows, :-cols]
-    looked = sums[::step, ::step]
-    row, col = (step * int(n) for n in np.unravel_index(looked.argmax(), looked.shape))
+    below, above = total[rows::step], total[:-rows:step]
+    sums = below[:, cols::step] - above[:, cols::step]
+    sums -= below[:, :-cols:step] - above[:, :-cols:step]
+    row, col = (step * int(n) for n in np.unravel_index(sums.argmax(), sums.shape))
     return slice(row, row + rows), slice(col, col + cols)

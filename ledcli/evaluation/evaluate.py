@@ -150,7 +150,7 @@ def measure(source: Source, models: Sequence[Entrant]) -> Iterator[Measured]:
 
 
 def figures(
-    result: Planes, truth: Planes, frame: Frame, true_picture: Picture
+    result: Planes, frame: Frame, true_picture: Picture
 ) -> tuple[dict[str, float], Picture]:
     """Compare a result with the truth.
 
@@ -158,10 +158,8 @@ def figures(
     ----------
     result : float32 array (4, h, w)
         Times the ratio; clipped to 0..1 here.
-    truth : float32 array (4, h, w)
-        Within 0 to 1.
     frame : Frame
-        Its colours.
+        Its truth and colours.
     true_picture : float32 array (h, w, 3)
         The truth's, sRGB.
 
@@ -172,31 +170,37 @@ def figures(
     float32 array (h, w, 3)
         The result's picture, sRGB, not corrected.
     """
-    found: dict[str, float] = {}
-    shown = None
-    for end, planes in (("", np.clip(result, 0, 1)), ("_corrected", corrected(result, truth))):
-        planes = np.clip(planes, 0, 1)
-        rendered = picture(planes, frame.white_balance, frame.to_srgb)
-        shown = rendered if shown is None else shown
-        found |= {
-            f"psnr{end}": psnr(planes, truth),
-            f"ssim{end}": ssim(planes, truth),
-            f"psnr_srgb{end}": psnr(rendered, true_picture),
-            f"ssim_srgb{end}": ssim(_channels_first(rendered), _channels_first(true_picture)),
-        }
-    assert shown is not None
-    return found, shown
+    found, shown = _compared(result, frame, true_picture)
+    again, _ = _compared(corrected(result, frame.truth), frame, true_picture)
+    return found | {f"{name}_corrected": value for name, value in again.items()}, shown
+
+
+def _compared(
+    result: Planes, frame: Frame, true_picture: Picture
+) -> tuple[dict[str, float], Picture]:
+    """Compare a result as it is, by planes and by its picture; return that too."""
+    planes = np.clip(result, 0, 1)
+    rendered = picture(planes, frame.white_balance, frame.to_srgb)
+    colours, true_colours = (np.moveaxis(shown, 2, 0) for shown in (rendered, true_picture))
+    found = {
+        "psnr": psnr(planes, frame.truth),
+        "ssim": ssim(planes, frame.truth),
+        "psnr_srgb": psnr(colours, true_colours),
+        "ssim_srgb": ssim(colours, true_colours),
+    }
+    return found, rendered
 
 
 def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
-    truth, place = frame.truth, most_detailed(frame.truth)
-    true_picture = picture(truth, frame.white_balance, frame.to_srgb)
+    place = most_detailed(frame.truth)
+    true_picture = picture(frame.truth, frame.white_balance, frame.to_srgb)
     blind = estimate_noise(frame.short)
     results, pictures, gained = [], {}, {}
     for name, planes in _results(case, frame, models, blind):
-        by_measure, rendered = figures(planes, truth, frame, true_picture)
+        by_measure, rendered = figures(planes, frame, true_picture)
         results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, by_measure))
         pictures[name], gained[name] = _bytes(rendered[place]), by_measure["psnr"]
+        del planes, rendered  # before the next model takes its memory
     crop = Crop(
         case.name, case.camera, case.iso, case.ratio, pictures, _bytes(true_picture[place]), gained
     )
@@ -212,10 +216,6 @@ def _results(
         # As `led denoise`: what the model's own lines say of the camera, else the blind estimate.
         noise = camera_noise(denoiser.spec, frame.exif) or blind
         yield name, denoiser.denoise(frame.short, case.ratio, phase=frame.phase, noise=noise)
-
-
-def _channels_first(rendered: Picture) -> Picture:
-    return np.ascontiguousarray(np.moveaxis(rendered, 2, 0))
 
 
 def _bytes(rendered: Picture) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ def illuminance_scale(result: NDArray[np.float32], truth: NDArray[np.float32]) -
 
     Parameters
     ----------
-    result, truth : float32 arrays of one shape
+    result, truth : float32 arrays (C, h, w)
         White at 1.
 
     Returns
@@ -22,11 +22,17 @@ def illuminance_scale(result: NDArray[np.float32], truth: NDArray[np.float32]) -
     float
         1 where nothing tells: a black result, or a truth that is all white.
     """
-    known = truth < 1
-    x = np.clip(result, 0, 1)[known].astype(np.float64)
-    y = truth[known].astype(np.float64)
-    energy = float(x @ x)
-    return float(x @ y) / energy if energy > 0 else 1.0
+    likeness = energy = 0.0
+    # Row by row, so that all is in cache.
+    for x, y in zip(_rows(result), _rows(truth), strict=True):
+        known = np.where(y < 1, np.clip(x, 0, 1), 0).astype(np.float64)
+        likeness += float(known @ y)
+        energy += float(known @ known)
+    return likeness / energy if energy > 0 else 1.0
+
+
+def _rows(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return planes.reshape(-1, planes.shape[-1])
 
 
 def corrected(result: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float32]:

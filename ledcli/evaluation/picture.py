@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 _SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
 """The sRGB curve, IEC 61966-2-1."""
+_STRIP = 16
+"""Rows that are rendered at once: they fit in cache."""
 
 
 def picture(
@@ -26,16 +28,25 @@ def picture(
     float32 array (h, w, 3)
         sRGB, 0 to 1. A pixel is a 2x2 cell of the mosaic; its green is the mean of the two.
     """
-    red, green, blue = np.asarray(white_balance, np.float32)
-    rgb = np.stack(
-        [planes[0] * red, (planes[1] + planes[3]) * (np.float32(0.5) * green), planes[2] * blue],
-        axis=-1,
-    )
+    balance = np.asarray(white_balance, np.float32)
+    matrix = None if to_srgb is None else np.asarray(to_srgb, np.float32)
+    colours = np.empty((3, *planes.shape[1:]), np.float32)
+    for top in range(0, planes.shape[1], _STRIP):
+        rows = np.s_[:, top : top + _STRIP]
+        colours[rows] = srgb_from_linear(_linear(planes[rows], balance, matrix))
+    return np.moveaxis(colours, 0, 2)
+
+
+def _linear(
+    planes: NDArray[np.float32], balance: NDArray[np.float32], matrix: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Return linear colours ``(3, h, w)``, 0 to 1."""
+    red, green, blue = balance
+    half = np.float32(0.5) * green
+    rgb = np.stack([planes[0] * red, (planes[1] + planes[3]) * half, planes[2] * blue])
     # White must stay white: what one colour has past it would tint it.
     np.clip(rgb, 0, 1, out=rgb)
-    if to_srgb is not None:
-        rgb = np.clip(rgb @ np.asarray(to_srgb, np.float32).T, 0, 1)
-    return srgb_from_linear(rgb)
+    return rgb if matrix is None else np.clip(np.tensordot(matrix, rgb, 1), 0, 1)
 
 
 def srgb_from_linear(linear: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ledcli.evaluation.metrics import bias, ciede2000, delta_e2000, lab_from_srgb, psnr, ssim
 
@@ -37,20 +38,21 @@ def test_what_passes_white_and_black_is_no_error():
     assert psnr(np.array([[[-0.5, 1.5]]]), truth) == psnr(truth, truth)
 
 
-def test_ssim_is_its_formula_in_every_window(planes):
-    other = planes + np.random.default_rng(4).normal(0, 0.1, planes.shape)
-    shown = other.clip(0, 1)
-    values = []
-    for a, b in zip(shown, planes, strict=True):
-        for i in range(a.shape[0] - 6):
-            for j in range(a.shape[1] - 6):
-                x, y = (v[i : i + 7, j : j + 7].ravel() for v in (a, b))
-                (vx, cov), (_, vy) = np.cov(x, y)
-                structure = (2 * cov + 0.03**2) / (vx + vy + 0.03**2)
-                means = x.mean() ** 2 + y.mean() ** 2 + 0.01**2
-                values.append((2 * x.mean() * y.mean() + 0.01**2) / means * structure)
-    assert ssim(other, planes) == pytest.approx(np.mean(values), abs=1e-12)
-    assert ssim(planes, planes) == pytest.approx(1)
+# One window, a part of a block, and one window more than there is in whole blocks.
+@pytest.mark.parametrize("shape", [(4, 7, 7), (2, 20, 24), (1, 64 + 7, 2 * 256 + 7)])
+def test_ssim_is_its_formula_in_every_window(shape):
+    rng = np.random.default_rng(4)
+    truth = rng.uniform(0.1, 0.9, shape) * np.linspace(0, 1, shape[2])
+    other = truth + rng.normal(0, 0.1, shape)
+    x, y = (sliding_window_view(a, (7, 7), (1, 2)) for a in (other.clip(0, 1), truth))
+    mx, my = (a.mean((3, 4), keepdims=True) for a in (x, y))
+    x, y = x - mx, y - my
+    vx, vy, cov = ((a * b).sum((3, 4)) / 48 for a, b in ((x, x), (y, y), (x, y)))
+    mx, my = mx[..., 0, 0], my[..., 0, 0]
+    index = (2 * mx * my + 0.01**2) * (2 * cov + 0.03**2)
+    index /= (mx**2 + my**2 + 0.01**2) * (vx + vy + 0.03**2)
+    assert ssim(other, truth) == pytest.approx(index.mean(), abs=1e-12)
+    assert ssim(truth, truth) == pytest.approx(1)
 
 
 def test_bias_is_signed_and_by_plane(planes):
