@@ -4,11 +4,10 @@ The chosen CSA set becomes the camera's own, ``target``; an OMNR branch is added
 convolutions stay frozen. Afterwards everything folds into the plain network.
 
 The loss is taken where the input form puts the noise. ``gain``: L1 between the planes times the
-ratio, as published. ``stabilised``: a Charbonnier loss (L1 with a rounded tip) in standard
-deviations of noise, because there a pair at ratio 300 and one at ratio 1, of a low ISO and of a
-high one, weigh alike, and because the network was pretrained by it; in the gained domain the
-darkest pairs would drown the others. Pixels that are clipped in the long frame do not count: it
-does not say how bright they are.
+ratio, as published. ``stabilised``: that of the pretraining, every crop by the logarithm of its
+error, so that a pair at ratio 300 and one at ratio 1, of a low ISO and of a high one, weigh alike;
+in the gained domain the darkest pairs would drown the others. Pixels that are clipped in the long
+frame do not count: it does not say how bright they are.
 """
 
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from ledcli.nets.repnr import blocks, convert
 from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
-from ledcli.training.losses import charbonnier
+from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import Phase, Schedule
 from ledcli.zoo.modelfile import ModelSpec
 
@@ -150,12 +149,11 @@ class FineTuning:
         counts = (batch.clean < CLIPPED).float()
         if not isinstance(self.form, Stabilised):
             error = (self.form(net, *batch[1:]) - batch.clean).abs()
-        else:
-            gain, t0 = electron_scale(*(_mistaken(batch, rng)))
-            denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
-            target = stabilise(batch.clean / (gain * batch.ratio.reshape(-1, 1, 1, 1)), t0)
-            error = charbonnier(denoised - target)
-        return (error * counts).sum() / counts.sum().clamp_min(1)
+            return (error * counts).sum() / counts.sum().clamp_min(1)
+        gain, t0 = electron_scale(*(_mistaken(batch, rng)))
+        denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
+        level = gain * batch.ratio.reshape(-1, 1, 1, 1)
+        return frame_loss(denoised, batch.clean, level, t0, counts)
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""

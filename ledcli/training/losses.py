@@ -5,19 +5,11 @@ from torch import Tensor
 
 from ledcli.noise.stabilise import stabilise, unstabilise
 
-CHARBONNIER = 0.5
-"""Half a standard deviation of noise: a square below, an absolute value above. Closer to the mean
-than to the median, so that dim light is not darkened."""
 STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
 """Mean square errors below which a frame counts as clean: a hundredth of the noise's standard
 deviation; 70 dB."""
 PAST_WHITE = 0.05
 """What an error past white counts: highlights are cut off there, but not without a slope."""
-
-
-def charbonnier(error: Tensor) -> Tensor:
-    """Return ``sqrt(error^2 + c^2) - c`` element by element."""
-    return (error.square() + CHARBONNIER**2).sqrt() - CHARBONNIER
 
 
 def frame_loss(

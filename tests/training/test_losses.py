@@ -8,16 +8,10 @@ from ledcli.training.losses import (
     LINEAR_FLOOR,
     PAST_WHITE,
     STABLE_FLOOR,
-    charbonnier,
     frame_loss,
     log_error,
     under_white,
 )
-
-
-def test_charbonnier_is_a_square_near_zero_and_an_absolute_value_far_off():
-    assert float(charbonnier(torch.tensor(0.01))) == pytest.approx(0.01**2, rel=0.01)
-    assert float(charbonnier(torch.tensor(100.0))) == pytest.approx(99.5, rel=1e-3)
 
 
 def test_the_log_error_falls_by_the_same_for_every_frame_whose_error_halves():
