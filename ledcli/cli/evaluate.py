@@ -1,5 +1,6 @@
 """`led evaluate`: how good models are, by frames whose truth is known."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
-from ledcli.cli.figures import counted, show_frame, show_means, show_skipped
+from ledcli.cli.figures import show_frame, show_means, show_skipped
 from ledcli.cli.options import JsonOption, QuietOption
 from ledcli.cli.signals import stoppable
 from ledcli.errors import OutputError, UsageError
@@ -124,9 +125,11 @@ def evaluate(
         raise UsageError("--cameras and --gains are about --photos: name a folder with it")
     wanted, levels = _numbers(ratios, "--ratios", 1, "100,300"), _numbers(gains, "--gains", 0, "3")
     _check_csv(csv)
+    _check_report(report)
 
     from ledcli.evaluation import datasets
     from ledcli.evaluation.evaluate import Gathered, entrants, measure
+    from ledcli.evaluation.wording import counted
 
     if sid is not None:
         source = datasets.sid(sid, list_file, wanted)
@@ -158,25 +161,33 @@ def evaluate(
                 break
         stopped = stop()
     evaluation = gathered.evaluation()
+    written = True
     if evaluation.frames:
         show_means(output, evaluation)
-        _write(output, evaluation, csv, report)
-    _leave(output, source, evaluation, stopped=stopped)
+        written = _write(output, evaluation, csv, report)
+    _leave(output, source, evaluation, stopped=stopped, written=written)
 
 
-def _write(output: Output, evaluation: "Evaluation", csv: Path | None, report: Path | None) -> None:
+def _write(output: Output, evaluation: "Evaluation", csv: Path | None, report: Path | None) -> bool:
+    """Write what was asked for; that one of the two fails does not cost the other."""
     from ledcli.evaluation.csvfile import write_csv
+    from ledcli.evaluation.report import write_report
 
-    if csv is not None:
-        write_csv(csv, evaluation)
-        output.info(f"wrote {csv}")
-    if report is not None:
-        from ledcli.evaluation.report import write_report
+    written = True
+    for path, write in ((csv, write_csv), (report, write_report)):
+        if path is None:
+            continue
+        try:
+            output.info(f"wrote {write(path, evaluation)}")
+        except OutputError as error:
+            output.error(error)
+            written = False
+    return written
 
-        output.info(f"wrote {write_report(report, evaluation)}")
 
-
-def _leave(output: Output, source: "Source", evaluation: "Evaluation", *, stopped: bool) -> None:
+def _leave(
+    output: Output, source: "Source", evaluation: "Evaluation", *, stopped: bool, written: bool
+) -> None:
     """Sum up, and leave with the exit status that says so."""
     done = len({frame.frame for frame in evaluation.frames})
     failed = len(evaluation.skipped)
@@ -185,7 +196,7 @@ def _leave(output: Output, source: "Source", evaluation: "Evaluation", *, stoppe
     output.info(text + (f", {left} not begun" if left else ""))
     if stopped and left:
         raise typer.Exit(INTERRUPTED)
-    if failed:
+    if failed or not written:
         raise typer.Exit(FAILED)
 
 
@@ -193,10 +204,23 @@ def _check_csv(csv: Path | None) -> None:
     """Refuse at once what could not be written at the end."""
     if csv is None:
         return
-    if not csv.parent.is_dir():
+    if not os.path.isdir(csv.parent):
         raise OutputError(f"{csv}: its folder does not exist: make it first")
-    if csv.exists() or csv.is_symlink():
+    if os.path.lexists(csv):
         raise OutputError(f"{csv}: already there: choose another name with --csv")
+    if not os.access(csv.parent, os.W_OK):
+        raise OutputError(f"{csv}: its folder cannot be written to: choose another with --csv")
+
+
+def _check_report(report: Path | None) -> None:
+    """Refuse at once a folder that could not be made or written to at the end."""
+    if report is None:
+        return
+    there = next(place for place in (report, *report.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(there):
+        raise OutputError(f"{there}: is a file, not a folder: choose another with --report")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"{there}: cannot be written to: choose another folder with --report")
 
 
 def _numbers(text: str | None, option: str, least: float, example: str) -> list[float]:

@@ -13,7 +13,7 @@ _HEADINGS = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "psnr_srgb": "sRGB PSNR",
-    "ssim_srgb": "SSIM",
+    "ssim_srgb": "sRGB SSIM",
 }
 
 
@@ -44,6 +44,8 @@ def show_skipped(output: Output, name: str | None, error: str) -> None:
 def show_means(output: Output, evaluation: "Evaluation") -> None:
     """Show the means: of all frames by measure, then by ratio, ISO and camera."""
     from ledcli.evaluation.results import KEYS, MEASURES
+    from ledcli.evaluation.tables import by_value
+    from ledcli.evaluation.wording import figure, plain
 
     means = evaluation.means()
     if output.json:
@@ -58,22 +60,17 @@ def show_means(output: Output, evaluation: "Evaluation") -> None:
         )
         return
     headings = ["mean of all", *_HEADINGS.values(), *("corr. " + h for h in _HEADINGS.values())]
-    rows = [[g.model, *(_figure(g, measure) for measure in MEASURES)] for g in means]
+    rows = [[g.model, *(figure(m, g.figures.get(m)) for m in MEASURES)] for g in means]
     _table(output, headings, rows)
     for key in KEYS:
-        groups = evaluation.groups(key)
-        values = list(dict.fromkeys(group.value for group in groups))
-        if values == [None]:
+        found = by_value(evaluation, key)
+        if [value for value, _ in found] == [None]:
             continue
-        by_place = {(group.value, group.model): group for group in groups}
-        columns = [key, "frames", *evaluation.models]
-        rows = []
-        for value in values:
-            here = [by_place[value, model] for model in evaluation.models]
-            label = f"{value:g}" if isinstance(value, float) else value or "unknown"
-            rows.append([label, str(here[0].frames), *map(_both, here)])
+        rows = [
+            [plain(value), str(groups[0].frames), *map(_both, groups)] for value, groups in found
+        ]
         output.result("")
-        _table(output, columns, rows)
+        _table(output, [key, "frames", *evaluation.models], rows)
 
 
 def _table(output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -81,14 +78,6 @@ def _table(output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def _both(group: "Group") -> str:
-    return f"{_figure(group, 'psnr')}/{_figure(group, 'ssim')}"
+    from ledcli.evaluation.wording import figure
 
-
-def _figure(group: "Group", measure: str) -> str:
-    value = group.figures.get(measure)
-    return "-" if value is None else f"{value:.2f}" if "psnr" in measure else f"{value:.4f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 frame``, ``2 frames``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return "/".join(figure(measure, group.figures.get(measure)) for measure in ("psnr", "ssim"))

@@ -1,8 +1,9 @@
 """What can be measured: frames that are known by their headers and not yet read."""
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -130,9 +131,18 @@ def source_of_pairs(
 
 
 def unique_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
-    """Return each name, or where several are alike what is longer and tells them apart."""
+    """Return each name, or where several are alike what is longer; if those are, a number too."""
     count = Counter(names)
-    return [name if count[name] == 1 else long for name, long in zip(names, longer, strict=True)]
+    taken: dict[str, None] = {}
+    for name, long in zip(names, longer, strict=True):
+        taken[free_name(name if count[name] == 1 else long, taken)] = None
+    return list(taken)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name, with a number behind it where it is taken: ``name (2)``."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 def named_ratio(short: Path, long: Path) -> float | None:
@@ -169,24 +179,19 @@ def _read_raws(pair: Pair) -> Frame:
     short, long = read_raw(pair.short), read_raw(pair.long)
     if short.mosaic.shape != long.mosaic.shape or short.phase != long.phase:
         raise _unlike(pair)
-    return Frame(
-        short.planes(),
-        np.clip(long.planes(), 0, 1),
-        short.phase,
-        shot_wb(long),
-        srgb_from_camera(long),
-        short.exif,
-    )
+    truth = long.planes()
+    np.clip(truth, 0, 1, out=truth)
+    colours = (shot_wb(long), srgb_from_camera(long))
+    return Frame(short.planes(), truth, short.phase, *colours, short.exif)
 
 
 def _read_packed(pair: Pair) -> Frame:
     short, long = read_packed(pair.short), read_packed(pair.long)
     if short.planes.shape != long.planes.shape:
         raise _unlike(pair)
-    frame = Frame(short.planes, np.clip(long.planes, 0, 1), to_srgb=long.to_srgb)
-    if long.white_balance is None:
-        return frame
-    return Frame(frame.short, frame.truth, white_balance=long.white_balance, to_srgb=long.to_srgb)
+    truth = np.clip(long.planes, 0, 1)
+    balance = np.ones(3) if long.white_balance is None else long.white_balance
+    return Frame(short.planes, truth, white_balance=balance, to_srgb=long.to_srgb)
 
 
 def _unlike(pair: Pair) -> PairError:

@@ -10,8 +10,8 @@ from ledcli.photo.files import atomic_write
 COLUMNS = ("frame", "camera", "iso", "ratio", "model", *MEASURES)
 
 
-def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """Write the figures; what is unknown is an empty cell. Raises OutputError."""
+def write_csv(path: Path, evaluation: Evaluation) -> Path:
+    """Write the figures, and return the file; an unknown cell is empty. Raises OutputError."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -20,3 +20,4 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
         writer.writerow([*about, *(frame.figures.get(name) for name in MEASURES)])
     # A file name may hold bytes that are no text.
     atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path

@@ -1,23 +1,26 @@
 """Data sets that can be measured on: SID, ELD, lists of pairs, clean photographs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.cases import Case, Frame, Source, source_of_pairs, unique_names
 from ledcli.evaluation.eld import eld
-from ledcli.evaluation.framefiles import frame_name, natural_order
+from ledcli.evaluation.framefiles import check_folder, frame_name, natural_order
 from ledcli.evaluation.sid import sid
 from ledcli.evaluation.synthetic import (
     WHITE_BALANCE,
+    check_photograph,
     clean_planes,
     noise_of,
     seed_of,
     short_frame,
 )
+from ledcli.evaluation.wording import counted
 from ledcli.noise.cameras import calibrated
 from ledcli.pairs.listfile import read_list
 from ledcli.training.crops import RENDERED_SUFFIXES
@@ -28,6 +31,8 @@ GAINS: Mapping[str, tuple[float, ...]] = {"SonyA7S2": (0.75, 3.0)}
 OTHER_GAINS = (2.5, 10.0)
 """System gain K, DN per electron: a middling and a high ISO of each camera."""
 RATIOS = (1.0, 20.0, 100.0, 300.0)
+
+Wanted = TypeVar("Wanted", str, float)
 
 
 def listed(list_file: Path, ratios: Sequence[float] = ()) -> Source:
@@ -82,11 +87,8 @@ def photographs(
         raise UsageError(
             f"no calibrated camera is called '{unknown[0]}': there are {', '.join(known.values())}"
         )
-    chosen = [known[name.lower()] for name in cameras] or list(known.values())
-    files = [f for f in folder.rglob("*") if f.suffix.lower() in RENDERED_SUFFIXES and f.is_file()]
-    if not files:
-        raise UsageError(f"{folder}: holds no photograph (PNG, JPEG, TIFF, WebP): name another")
-    files.sort(key=natural_order)
+    chosen = _each(known[name.lower()] for name in cameras) or list(known.values())
+    files, skipped = _photographs(folder)
     names = unique_names(
         [file.stem for file in files], [str(file.relative_to(folder)) for file in files]
     )
@@ -100,22 +102,47 @@ def photographs(
         )
         for name, file in zip(names, files, strict=True)
         for camera in chosen
-        for gain in gains or GAINS.get(camera, OTHER_GAINS)
-        for ratio in ratios or RATIOS
+        for gain in _each(gains) or GAINS.get(camera, OTHER_GAINS)
+        for ratio in _each(ratios) or RATIOS
     ]
-    number = f"{len(files)} photographs" if len(files) > 1 else "1 photograph"
+    number = counted(len(files), "photograph")
     title = f"{folder.resolve().name}, {number}, noise of {', '.join(chosen)}"
-    return Source(title, cases, [])
+    return Source(title, cases, skipped)
+
+
+def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return a folder's photographs, and a line for each that cannot be one."""
+    check_folder(folder)
+    found = [
+        file
+        for file in sorted(folder.rglob("*"), key=natural_order)
+        if file.suffix.lower() in RENDERED_SUFFIXES
+        and not file.name.startswith(".")  # a Mac leaves such files beside photos
+        and file.is_file()
+    ]
+    if not found:
+        raise UsageError(f"{folder}: holds no photograph (PNG, JPEG, TIFF, WebP): name another")
+    files, skipped = [], []
+    for file in found:
+        try:
+            check_photograph(file)
+        except RawError as error:
+            skipped.append(str(error))
+        else:
+            files.append(file)
+    return files, skipped
 
 
 def _synthetic(file: Path, camera: str, gain: float, ratio: float) -> Frame:
-    try:
-        clean = clean_planes(file)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise RawError(f"{file}: cannot be read as a photograph: {error}") from None
+    clean = clean_planes(file)
     key = f"{file.name} {camera} K{gain:g} {ratio:g}"
     short = short_frame(clean, noise_of(camera, gain), ratio, seed_of(key))
     return Frame(short, clean, white_balance=np.array(WHITE_BALANCE))
+
+
+def _each(values: Iterable[Wanted]) -> list[Wanted]:
+    """Return each value once, in the order given."""
+    return list(dict.fromkeys(values))
 
 
 def _place(file: Path) -> str:

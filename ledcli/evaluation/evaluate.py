@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import LedError, UsageError
-from ledcli.evaluation.cases import Case, Frame, Source
+from ledcli.evaluation.cases import Case, Frame, Source, free_name
 from ledcli.evaluation.detail import most_detailed
 from ledcli.evaluation.illuminance import corrected
 from ledcli.evaluation.metrics import psnr, ssim
@@ -122,7 +121,9 @@ def entrants(
         denoiser = Denoiser(
             *model, device=device, precision=precision, tile=TILE if tile is None else tile
         )
-        found[_free(denoiser.name, model.path, [NOISY, *found])] = denoiser
+        known = denoiser.name in [NOISY, *found]
+        own = f"{denoiser.name} ({model.path.stem})" if known else denoiser.name
+        found[free_name(own, found)] = denoiser
     return [Entrant(*pair) for pair in found.items()]
 
 
@@ -141,12 +142,22 @@ def measure(source: Source, models: Sequence[Entrant]) -> Iterator[Measured]:
     """
     for case in source.cases:
         try:
-            yield _measured(case, case.read(), models)
+            yield _measured(case, _read(case), models)
         except LedError as error:
             yield Measured(case, error=error)
         except MemoryError:
             problem = LedError("needs more memory than there is: close other programs")
             yield Measured(case, error=problem)
+
+
+def _read(case: Case) -> Frame:
+    try:
+        return case.read()
+    except (LedError, MemoryError):
+        raise
+    except Exception as error:  # of any library: it must not cost what was measured so far
+        first = (str(error).splitlines() or [""])[0]
+        raise LedError(f"cannot be read: {type(error).__name__}: {first}") from error
 
 
 def figures(
@@ -220,9 +231,3 @@ def _results(
 
 def _bytes(rendered: Picture) -> NDArray[np.uint8]:
     return np.rint(rendered * 255).astype(np.uint8)
-
-
-def _free(name: str, file: Path, taken: Sequence[str]) -> str:
-    """Tell a model from others of its name by its file, else by a number."""
-    choices = [name, f"{name} ({file.stem})", *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
-    return next(choice for choice in choices if choice not in taken)

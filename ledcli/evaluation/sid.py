@@ -40,7 +40,7 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
     root = _camera(folder)
     title = f"SID layout, {root.resolve().name}"
     if list_file is None:
-        list_file = next((place for place in _lists(root) if place.is_file()), None)
+        list_file = next((place for place in _lists(root) if os.path.isfile(place)), None)
     skipped: list[str] = []
     if list_file is None:
         pairs = _tests(root, skipped)
@@ -81,7 +81,7 @@ def _camera(folder: Path) -> Path:
 
 
 def _is_pair_folder(folder: Path) -> bool:
-    return (folder / "short").is_dir() and (folder / "long").is_dir()
+    return os.path.isdir(folder / "short") and os.path.isdir(folder / "long")
 
 
 def _files(root: Path, beside_list: Path) -> Find:

@@ -1,13 +1,16 @@
 """Short frames made of clean photographs with the noise of a camera that is calibrated."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
+from ledcli.errors import RawError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.training.crops import pack_rgb, srgb_to_linear
@@ -22,13 +25,15 @@ _BALANCE = np.array(WHITE_BALANCE, np.float32)
 Planes = NDArray[np.float32]
 
 
-def clean_planes(path: Path) -> Planes:
+def clean_planes(path: Path, shrink: int = 1) -> Planes:
     """Read a rendered photograph as a sensor would have seen it.
 
     Parameters
     ----------
     path : Path
-        8-bit sRGB.
+        sRGB; what has more than 8 bits is taken at 8.
+    shrink : int
+        Means over so many pixels a side in linear light: they take away the photograph's own grain.
 
     Returns
     -------
@@ -37,16 +42,42 @@ def clean_planes(path: Path) -> Planes:
 
     Raises
     ------
-    OSError, ValueError
-        It cannot be read, or is smaller than 32 pixels.
+    RawError
+        It cannot be read, or is no photograph to measure on.
     """
-    coded = np.asarray(iio.imread(path, plugin="pillow", mode="RGB"))
-    rows, cols = (n // SIZE_MULTIPLE * SIZE_MULTIPLE for n in coded.shape[:2])
-    if not rows or not cols:
-        raise ValueError(f"it is smaller than {SIZE_MULTIPLE} pixels")
+    with _opened(path) as opened:
+        coded = np.asarray(opened.convert("RGB"))
+    multiple = SIZE_MULTIPLE * shrink
+    rows, cols = (n // multiple * multiple for n in coded.shape[:2])
     linear = srgb_to_linear(coded[:rows, :cols].astype(np.float32) / np.float32(255))
+    if shrink > 1:
+        blocks = linear.reshape(rows // shrink, shrink, cols // shrink, shrink, 3)
+        linear = blocks.mean((1, 3))
     seen: Linear = (linear / _BALANCE).astype(np.float32)
     return pack_rgb(seen)
+
+
+def check_photograph(path: Path) -> None:
+    """Raise RawError where a file's header says that `clean_planes` cannot take it."""
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as opened:
+            if min(opened.size) < SIZE_MULTIPLE:
+                raise RawError(f"{path}: is smaller than {SIZE_MULTIPLE} pixels: name a larger one")
+            if opened.mode[0] in "IF":
+                # Pillow would cut off what passes 255.
+                raise RawError(f"{path}: is grey of more than 8 bits: give it in colour")
+            yield opened
+    except UnidentifiedImageError:
+        raise RawError(f"{path}: is no photograph that can be read: take it out") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise RawError(f"{path}: cannot be read as a photograph: {first}") from None
 
 
 def noise_of(camera: str, gain: float) -> NoiseParameters:

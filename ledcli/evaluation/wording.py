@@ -1,4 +1,4 @@
-"""How the report writes figures, names and conditions."""
+"""How the tables and the report write figures, names and conditions."""
 
 import math
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ def kind(measure: str) -> str:
 
 
 def figure(measure: str, value: float | None) -> str:
-    """Write a figure without its unit: PSNR by hundredths of a dB, SSIM by thousandths."""
+    """Write a figure without its unit: PSNR by hundredths of a dB, SSIM to four digits."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return f"{value:.2f}" if kind(measure) == "psnr" else f"{value:.3f}"
+    return f"{value:.2f}" if kind(measure) == "psnr" else f"{value:.4f}"
 
 
 def gain(measure: str, value: float) -> str:

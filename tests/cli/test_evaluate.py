@@ -9,6 +9,8 @@ import pytest
 
 from ledcli.cli.app import run
 from ledcli.evaluation.results import MEASURES
+from ledcli.evaluation.shoot import make_pairs
+from ledcli.pairs.listfile import Pair, write_list
 from tests.inference.models import write_model
 from tests.shoot import make_raw, scene
 
@@ -106,3 +108,52 @@ def test_bad_usage_is_one_line(shoot, capsys, given, why):
     assert run(["evaluate", "m.safetensors", *given]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert why in line
+
+
+def test_what_could_not_be_written_is_refused_before_the_work(shoot, capsys):
+    (shoot / "taken").write_text("")
+    given = ["evaluate", "m.safetensors", "--pairs", "pairs.txt"]
+    for wrong in (["--report", "taken"], ["--report", "taken/page"], ["--csv", "none/f.csv"]):
+        assert run([*given, *wrong]) == 1
+        out, err = capsys.readouterr()
+        assert out == "" and len(err.splitlines()) == 1
+
+
+def test_a_csv_that_fails_at_the_end_does_not_cost_the_report(shoot, capsys):
+    given = ["evaluate", "m.safetensors", "--pairs", "pairs.txt", "--csv", "f" * 300]
+    assert run([*given, "--report", "page", "--quiet"]) == 1
+    assert "too long" in capsys.readouterr().err
+    assert (shoot / "page" / "index.html").is_file()
+
+
+def test_table_csv_json_and_report_say_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pairs = [Pair(short.path, long.path) for short, long in make_pairs(tmp_path, size=128)]
+    write_list(tmp_path / "pairs.txt", pairs)
+    write_model(tmp_path / "m.safetensors")
+    given = ["evaluate", "m.safetensors", "--pairs", "pairs.txt", "--quiet"]
+    assert run([*given, "--csv", "f.csv", "--report", "page"]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert run([*given, "--json"]) == 0
+    *frames, means = lines(capsys)
+    page = (tmp_path / "page" / "index.html").read_text("utf-8")
+    rows = list(csv.DictReader((tmp_path / "f.csv").open()))
+
+    assert [f["frame"] for f in frames] == ["IMG_0001", "IMG_0003"]
+    assert [(row["frame"], row["model"]) for row in rows] == [
+        (f["frame"], model) for f in frames for model in f["figures"]
+    ]
+    for row, figures in zip(rows, (g for f in frames for g in f["figures"].values()), strict=True):
+        assert {name: float(row[name]) for name in MEASURES} == pytest.approx(figures, rel=1e-9)
+    for model, figures in means["means"].items():
+        of_model = [row for row in rows if row["model"] == model]
+        shown = next(line for line in table if line and line[0] == model)
+        for name, cell in zip(MEASURES, shown[1:], strict=True):
+            mean = np.mean([float(row[name]) for row in of_model])
+            assert figures[name] == pytest.approx(mean, rel=1e-9)
+            assert cell == (f"{mean:.2f}" if name.startswith("psnr") else f"{mean:.4f}")
+            assert f">{cell}<" in page
+    for group in means["groups"]["iso"]:
+        row = next(line for line in table if line and line[0] == f"{group['value']:g}")
+        psnr, ssim = (group["figures"][name] for name in ("psnr", "ssim"))
+        assert f"{psnr:.2f}/{ssim:.4f}" in row

@@ -6,8 +6,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from ledcli.errors import PairError, UsageError
-from ledcli.evaluation.cases import named_ratio
+from ledcli.errors import PairError, RawError, UsageError
+from ledcli.evaluation.cases import named_ratio, unique_names
 from ledcli.evaluation.datasets import eld, listed, photographs, sid
 from ledcli.photo.cfa import Phase
 from tests.shoot import make_raw, scene
@@ -165,6 +165,15 @@ def test_frames_of_one_name_are_told_apart(tmp_path):
     assert names == ["one/s one/l", "two/s two/l"]
 
 
+def test_names_are_unique_even_where_the_longer_ones_are_alike():
+    assert unique_names(["s", "s", "t"], ["x/s", "x/s", "x/t"]) == ["x/s", "x/s (2)", "t"]
+    assert unique_names(["b.png", "b", "b"], ["b.png.png", "b.png", "b.jpg"]) == [
+        "b.png",
+        "b.png (2)",
+        "b.jpg",
+    ]
+
+
 def test_a_pair_without_its_tags_is_skipped_and_named(tmp_path):
     long(tmp_path / "l.ARW")
     make_raw(tmp_path / "s.ARW", shape=SHAPE, iso=None)
@@ -204,3 +213,30 @@ def test_what_photographs_need_is_said(tmp_path):
         photographs(tmp_path)
     with pytest.raises(UsageError, match="SonyA7S2"):
         photographs(tmp_path, ["Leica"])
+    with pytest.raises(UsageError, match="no such folder"):
+        photographs(tmp_path / "nowhere")
+
+
+def test_a_bad_photograph_is_one_line_and_a_value_given_twice_counts_once(tmp_path):
+    picture = np.full((40, 40, 3), 90, np.uint8)
+    iio.imwrite(tmp_path / "a.png", picture)
+    iio.imwrite(tmp_path / "._a.png", picture)
+    iio.imwrite(tmp_path / "small.png", picture[:20])
+    iio.imwrite(tmp_path / "deep.tif", np.full((40, 40), 9000, np.uint16))
+    (tmp_path / "none.jpg").write_bytes(b"no picture")
+    source = photographs(tmp_path, ["SonyA7S2", "sonya7s2"], [3, 3.0], [1, 20, 1])
+    assert found(source) == [("a SonyA7S2 K=3 x1", 1), ("a SonyA7S2 K=3 x20", 20)]
+    assert [line.split(": ")[1] for line in source.skipped] == [
+        "is grey of more than 8 bits",
+        "is no photograph that can be read",
+        "is smaller than 32 pixels",
+    ]
+
+
+def test_a_photograph_that_is_cut_off_is_refused_when_it_is_read(tmp_path):
+    rng = np.random.default_rng(0)
+    iio.imwrite(tmp_path / "a.png", rng.integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
+    (case,) = photographs(tmp_path, ["SonyA7S2"], [3], [1]).cases
+    with pytest.raises(RawError, match=r"a\.png: cannot be read as a photograph"):
+        case.read()

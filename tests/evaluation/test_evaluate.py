@@ -93,6 +93,15 @@ def test_a_frame_that_cannot_be_read_costs_itself_alone():
     assert list(evaluation.skipped) == ["b: b.ARW: is damaged"]
 
 
+def test_a_library_that_fails_on_a_frame_costs_that_frame_alone():
+    def fail():
+        raise IndexError("out of bounds\nand more")
+
+    evaluation = run([case("a"), case("b", read=fail)], Off())
+    assert {f.frame for f in evaluation.frames} == {"a"}
+    assert list(evaluation.skipped) == ["b: cannot be read: IndexError: out of bounds"]
+
+
 def test_the_worst_crops_come_first_and_are_few():
     offsets = np.linspace(0.02, 0.1, MOST_CROPS + 3)
     cases = [case(f"{i}", read=lambda o=o: frame(o)) for i, o in enumerate(offsets)]
