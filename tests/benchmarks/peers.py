@@ -17,7 +17,7 @@ import numpy as np
 from checkout import RESULTS, SHARED
 from figures import Figures, figures
 from numpy.typing import NDArray
-from protocol import Planes, Shot, cells, photos
+from protocol import Planes, Shot, cells, photos, photos_of
 
 from ledcli.noise.cameras import CALIBRATED_WHITE
 
@@ -127,7 +127,7 @@ def main() -> None:
     bm3d = Bm3d(CACHE)
     pictures = photos(options.photos)
     for cell in cells(options.cells):
-        for picture in pictures[: cell.photos]:
+        for picture in photos_of(cell, pictures):
             found = bm3d.figures(Shot(picture, cell))
             print(f"{cell.name} {picture.path.name}: {found}", file=sys.stderr, flush=True)
 

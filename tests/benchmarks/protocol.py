@@ -4,7 +4,7 @@ The same noise for every rival: a frame's seed follows from its photo and cell a
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +19,11 @@ from ledcli.noise.physics import NoiseParameters
 
 VERSION = "1"
 """Raised whenever the same photo and cell give other figures than before."""
-PHOTOS, PHOTOS_MORE = 6, 2
-"""Photographs of the twelve cells that were measured elsewhere too, and of the others: BM3D takes
-some twenty seconds for a photograph."""
+PHOTOS = 6
+SHRINK = 2
+"""Cells of the lower gain take the photographs at half their size: Kodak's own grain and 8-bit
+steps are white noise as strong as that of K = 3 (standard deviation 0.004 to 0.008 of the square
+root of the signal, in the quietest fifth of the blocks), which is no truth for less noise."""
 GAINS = {
     "SonyA7S2": (3.0, 0.75),
     "NikonD850": (10.0, 2.5),
@@ -51,9 +53,9 @@ class Cell(NamedTuple):
         return f"{self.camera}-{'' if high else f'K{self.gain:g}-'}{self.ratio:g}"
 
     @property
-    def photos(self) -> int:
-        """Number of photographs that it is measured on."""
-        return PHOTOS if self.name in TWELVE else PHOTOS_MORE
+    def shrink(self) -> int:
+        """By how much its photographs are shrunk."""
+        return 1 if self.gain == GAINS[self.camera][0] else SHRINK
 
 
 TWELVE = {
@@ -87,15 +89,18 @@ class Photo:
         Its file.
     crop : int or None
         Side of the middle that is used, in plane pixels (smoke runs); None takes all.
+    shrink : int
+        By how much it is shrunk before.
     """
 
     path: Path
     crop: int | None = None
+    shrink: int = 1
 
     @cached_property
     def planes(self) -> Planes:
         """Clean planes R, G1, B, G2 ``(4, h, w)``, linear, 0..1."""
-        planes = clean_planes(self.path)
+        planes = clean_planes(self.path, self.shrink)
         if self.crop is None:
             return planes
         top, left = ((n - self.crop) // 2 for n in planes.shape[1:])
@@ -119,6 +124,7 @@ class Shot:
         """What its noise, and so every figure, follows from."""
         return f"v{VERSION} {self.photo.path.name} {self.photo.sha256[:12]} {self.cell.name} " + (
             f"K{self.cell.gain:g} crop{self.photo.crop or 0}"
+            + (f" shrink{self.photo.shrink}" if self.photo.shrink > 1 else "")
         )
 
     @cached_property
@@ -143,6 +149,11 @@ def photos(folder: Path, crop: int | None = None, count: int = PHOTOS) -> list[P
     if not paths:
         raise SystemExit(f"{folder}: no .png here; name the folder of photographs with --photos")
     return [Photo(path, crop) for path in paths]
+
+
+def photos_of(cell: Cell, pictures: list[Photo]) -> list[Photo]:
+    """Return the photographs as a cell takes them."""
+    return [replace(picture, shrink=cell.shrink) for picture in pictures]
 
 
 def cells(names: str | None) -> tuple[Cell, ...]:

@@ -17,7 +17,7 @@ from checkout import RESULTS, SHARED
 from facts import BM3D, NOISY, Fact, facts_of
 from figures import figures, summary
 from peers import CACHE, Bm3d, bm3d_version
-from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos
+from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos, photos_of
 from qualityreport import markdown, mean_figures
 from report import context, keep
 
@@ -36,7 +36,7 @@ def main() -> None:
     bm3d = Bm3d(None if options.crop else CACHE, compute=options.bm3d)
     results = []
     for cell in chosen:
-        results.append(_measure(cell, pictures[: cell.photos], models, bm3d, options.oracle))
+        results.append(_measure(cell, photos_of(cell, pictures), models, bm3d, options.oracle))
         print(f"{cell.name}: {_line(results[-1])}", file=sys.stderr, flush=True)
     about = context() | {
         "models": [
@@ -130,7 +130,7 @@ def _measure(
         "camera": cell.camera,
         "gain": cell.gain,
         "ratio": cell.ratio,
-        "photos": len(pictures),
+        "shrink": cell.shrink,
         "figures": {method: summary(values) for method, values in found.items()},
         "estimated_over_true_gain": [round(g, 3) for g in gains],
         "estimated_over_true_variance": [round(v, 3) for v in variances],
