@@ -1,8 +1,10 @@
 """The blind estimate: gain and read variance of a photo from the photo itself.
 
 Where a photo is smooth, what differs between neighbours is noise. A mask that ignores slopes
-leaves the noise; its variance over small blocks, the quietest of each brightness, lies on the
-line ``gain * x + variance``. Texture only adds, so the line is fitted from below.
+leaves the noise; its variance over small blocks that show no structure lies on the line
+``gain * x + variance``. Texture only adds, so the line is fitted from below. Whether a block shows
+structure is asked of the other planes: they see the same texture, but noise of their own, so that
+to choose a block by them does not favour those where the noise is low by chance.
 """
 
 from typing import Any, NamedTuple
@@ -13,20 +15,37 @@ from numpy.typing import NDArray
 BLOCK = 8
 """Side of a block, plane pixels."""
 MASK_GAIN = 36.0
-"""Sum of squares of the mask [1 -2 1]' [1 -2 1]: the factor by which it raises the variance."""
-QUIET_SHARE = 0.2
-"""The share of the blocks of a brightness that counts: the quietest."""
-QUIET_BIAS = 0.608
-"""Mean over those of the block variance of white Gaussian noise, over its true variance (1 would
-be all blocks); from 90,000 simulated blocks."""
-SATURATED = 0.95
-"""Blocks that touch this value are left out: clipping looks like silence."""
+"""Sum of squares of the mask [1 -2 1]' [1 -2 1], and of [1 -2 1]' [1 2 1]: the factor by which
+they raise the variance."""
+BLOCK_ERROR = (2 * (70 / 36) ** 2 / BLOCK**2) ** 0.5
+"""Standard deviation of a block's noise variance over its mean, for white Gaussian noise: 70/36 is
+the sum of squares of the autocorrelation of [1 -2 1]."""
+BLOCKS_PER_BIN = 240
+MOST_BINS = 60
+FEWEST_QUIET = 6
+"""Blocks of a bin, at least, that tell its noise; in a large photo QUIET_SHARE of them."""
+QUIET_SHARE = 0.005
+QUIET_STEP = 1.4
+"""Factor by which the number of blocks grows while more of them are as quiet."""
+QUIET_EXCESS = 1.3
+"""Standard errors by which more blocks may be noisier than fewer and still be as quiet."""
+MOST_QUIET = 0.9
+"""Share of a bin's blocks that is tried at most: the rest holds its edges."""
+ROUNDS = 2
+"""The second weighs each plane's structure by the noise that the first found."""
+TRUSTED_EXCESS, DOUBTED_EXCESS = 1.0, 0.67
+"""Standard errors by which a point may lie above the line, and by how many more it loses three
+quarters of its weight."""
+SATURATED = 0.9
+"""Blocks that touch this value are left out: clipping looks like silence. Some photosites are full
+before the white level: those of a Canon D30 at 0.93."""
 LARGEST_BLACK_CLIP = 0.02
 """Where more of a plane than this lies at its lowest value, the camera clipped at black."""
 LEAST_USABLE = 0.05
 """Share of usable blocks below which a frame clipped at black is judged by what black left of its
 noise."""
-BLOCKS_PER_BIN = 240
+STRIP = 4
+"""Rows of blocks that are measured at a time: they stay in the processor's cache."""
 SMALLEST_VARIANCE = 1e-12
 
 
@@ -41,8 +60,16 @@ class NoiseLine(NamedTuple):
 
 
 class _Blocks(NamedTuple):
+    """What is known of every block of every plane, ``(planes, blocks)``."""
+
     mean: NDArray[np.float64]
-    variance: NDArray[np.float64]
+    beside: NDArray[np.float64]
+    """Mean of the four blocks beside it: nearly its brightness, but none of its noise."""
+    noise: NDArray[np.float64]
+    """Variance of what slopes do not explain; structure adds to it where it is fine."""
+    structure: NDArray[np.float64]
+    """Sum of the variances of detail along the rows and down the columns."""
+    usable: NDArray[np.bool_]
 
 
 def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
@@ -59,37 +86,121 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
         Gain and read variance in units of white - black. Row noise is not in it: the mask
         cancels what a row has in common.
     """
-    blocks = _blocks(planes)
-    if len(blocks.mean) < LEAST_USABLE * planes.size / BLOCK**2:
+    blocks = _measure(planes)
+    count = int(blocks.usable.sum())
+    if count < LEAST_USABLE * planes.size / BLOCK**2:
         halved = _variance_clipped_at_black(planes)
         if halved is not None:
             return NoiseLine(0.0, halved)
-    order = np.argsort(blocks.mean)
-    bins = np.array_split(order, int(np.clip(len(order) // BLOCKS_PER_BIN, 2, 40)))
-    mean, variance, error = np.array([_quiet(blocks, chosen) for chosen in bins]).T
-    gain, read = _line_from_below(mean, variance, error)
-    return NoiseLine(float(gain), float(max(read, SMALLEST_VARIANCE)))
-
-
-def _blocks(planes: NDArray[np.float32]) -> _Blocks:
-    """Mean and noise variance of every usable block of every plane."""
-    means, variances = [], []
-    for plane in planes:
-        lowest = plane.min()
-        clipped = plane >= SATURATED
-        if _clips_at_black(plane, lowest):
-            clipped |= plane <= lowest
-        # All four arrays cover the mask's valid area, so that a block's mean is of the same place.
-        noise = second_difference(plane)
-        np.square(noise, out=noise)
-        spoilt = _block_means(clipped[1:-1, 1:-1]) > 0
-        means.append(_block_means(plane[1:-1, 1:-1])[~spoilt])
-        variances.append(_block_means(noise)[~spoilt])
-    mean, variance = np.concatenate(means), np.concatenate(variances)
-    if len(mean) < 2:
+    if count < 2:
         # All clipped: nothing to denoise, and nothing to tell how.
-        return _Blocks(np.array([0.0, 1.0]), np.full(2, SMALLEST_VARIANCE))
-    return _Blocks(mean, variance)
+        return NoiseLine(0.0, SMALLEST_VARIANCE)
+    mean, noise = blocks.mean[blocks.usable], blocks.noise[blocks.usable]
+    # By their own mean the darkest and brightest would be so by their noise, and bend the line.
+    order = np.argsort(blocks.beside[blocks.usable])
+    bins = np.array_split(order, int(np.clip(count // BLOCKS_PER_BIN, 2, MOST_BINS)))
+    line = NoiseLine(0.0, 1.0)
+    for _ in range(ROUNDS):
+        structure = _structure_of_the_others(blocks, line)[blocks.usable]
+        ordered = [chosen[np.argsort(structure[chosen])] for chosen in bins]
+        points = np.array([_quiet(mean[order], noise[order], line) for order in ordered])
+        line = _line_from_below(*points.T)
+    return NoiseLine(line.gain, max(line.variance, SMALLEST_VARIANCE))
+
+
+def _measure(planes: NDArray[np.float32]) -> _Blocks:
+    """Measure every block of every plane."""
+    rows, cols = (max((n - 2) // BLOCK, 0) for n in planes.shape[1:])
+    mean, noise, structure = np.zeros((3, len(planes), rows, cols))
+    usable = np.zeros(mean.shape, np.bool_)
+    for index, plane in enumerate(planes):
+        lowest = plane.min()
+        black = lowest if _clips_at_black(plane, lowest) else None
+        for top in range(0, rows, STRIP):
+            here = slice(top, min(top + STRIP, rows))
+            # One pixel more on every side, for the masks.
+            strip = plane[BLOCK * here.start : BLOCK * here.stop + 2, : BLOCK * cols + 2]
+            inner = in_blocks(strip[1:-1, 1:-1])
+            mean[index, here] = _block_means(strip[1:-1, 1:-1])
+            noise[index, here], structure[index, here] = _noise_and_structure(strip)
+            usable[index, here] = inner.max(1).max(2) < SATURATED
+            if black is not None:
+                usable[index, here] &= inner.min(1).min(2) > black
+    flat = (len(planes), rows * cols)
+    return _Blocks(
+        mean.reshape(flat),
+        _mean_beside(mean).reshape(flat),
+        noise.reshape(flat),
+        structure.reshape(flat),
+        usable.reshape(flat),
+    )
+
+
+def _mean_beside(mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the four blocks beside each, ``(planes, rows, cols)``; the border is repeated."""
+    if not mean.size:
+        return mean
+    edged = np.pad(mean, ((0, 0), (1, 1), (1, 1)), "edge")
+    beside: NDArray[np.float64] = edged[:, 1:-1, 2:] + edged[:, 1:-1, :-2]
+    return (beside + edged[:, 2:, 1:-1] + edged[:, :-2, 1:-1]) / 4
+
+
+def _noise_and_structure(
+    strip: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Noise and structure of the blocks of a strip, which has a pixel more on every side.
+
+    White noise of variance 1 gives 1 and 2.
+    """
+    ends, middle = strip[:, 2:] + strip[:, :-2], 2 * strip[:, 1:-1]
+    detail, smooth = ends - middle, ends + middle
+    ends, middle = detail[2:] + detail[:-2], 2 * detail[1:-1]
+    both = ends - middle
+    along_rows = ends + middle
+    down_columns = smooth[2:] + smooth[:-2] - 2 * smooth[1:-1]
+    np.square(both, out=both)
+    np.square(along_rows, out=along_rows)
+    along_rows += np.square(down_columns, out=down_columns)
+    return _block_means(both) / MASK_GAIN, _block_means(along_rows) / MASK_GAIN
+
+
+def _structure_of_the_others(blocks: _Blocks, line: NoiseLine) -> NDArray[np.float64]:
+    """Structure ``(planes, blocks)`` in terms of noise, of a block's place in the other planes.
+
+    A block that no other plane shares is judged by its own.
+    """
+    relative = np.where(blocks.usable, blocks.structure / _variance_at(blocks.mean, line), 0)
+    count = blocks.usable.sum(0)
+    others: NDArray[np.float64] = (relative.sum(0) - relative) / np.maximum(count - 1, 1)
+    return np.where(count > 1, others, relative)
+
+
+def _quiet(
+    mean: NDArray[np.float64], noise: NDArray[np.float64], line: NoiseLine
+) -> tuple[float, float, float]:
+    """Mean, noise variance and its standard error of a bin, whose blocks come quietest first.
+
+    As many blocks count as are as quiet as the quietest: their number grows until their variance
+    is more than its error above what fewer had. So a smooth photo tells its noise by almost all
+    of its blocks, and a textured one by its few smooth places.
+    """
+    first = min(max(FEWEST_QUIET, QUIET_SHARE * len(noise)), len(noise))
+    most = max(first, MOST_QUIET * len(noise))
+    steps = int(np.log(most / first) / np.log(QUIET_STEP)) + 1
+    counts = np.unique((first * QUIET_STEP ** np.arange(steps)).astype(int))
+    means = np.cumsum(mean)[counts - 1] / counts
+    variances = np.maximum(np.cumsum(noise)[counts - 1] / counts, SMALLEST_VARIANCE)
+    errors = BLOCK_ERROR / counts**0.5
+    relative = variances / _variance_at(means, line)
+    highest = np.minimum.accumulate(relative * (1 + QUIET_EXCESS * errors))
+    louder = np.flatnonzero(relative[1:] > highest[:-1])
+    last = louder[0] if len(louder) else len(counts) - 1
+    return float(means[last]), float(variances[last]), float(variances[last] * errors[last])
+
+
+def _variance_at(mean: NDArray[np.float64], line: NoiseLine) -> NDArray[np.float64]:
+    variance: NDArray[np.float64] = line.gain * mean.clip(min=0) + line.variance
+    return np.maximum(variance, SMALLEST_VARIANCE)
 
 
 def _clips_at_black(plane: NDArray[np.float32], lowest: np.float32) -> bool:
@@ -140,32 +251,24 @@ def _block_means(values: NDArray[Any]) -> NDArray[np.float64]:
     return means
 
 
-def _quiet(blocks: _Blocks, chosen: NDArray[np.intp]) -> tuple[float, float, float]:
-    """Mean, noise variance and its standard error, from the quietest blocks of a bin."""
-    variances = blocks.variance[chosen]
-    count = max(1, round(len(variances) * QUIET_SHARE))
-    quiet = np.argpartition(variances, count - 1)[:count]
-    variance = max(variances[quiet].mean() / QUIET_BIAS, SMALLEST_VARIANCE)
-    # Where the quiet blocks lie is not where the bin's middle is: a bin may hold dark and bright.
-    return float(blocks.mean[chosen][quiet].mean()), float(variance), float(variance / count**0.5)
-
-
 def _line_from_below(
     mean: NDArray[np.float64], variance: NDArray[np.float64], error: NDArray[np.float64]
-) -> tuple[float, float]:
+) -> NoiseLine:
     """Fit ``variance = gain * mean + read`` with both at least 0; points above count little."""
     weight = 1 / np.maximum(error, SMALLEST_VARIANCE) ** 2
     trust = np.ones_like(weight)
-    gain, read = 0.0, 0.0
+    line = NoiseLine(0.0, 0.0)
     for _ in range(30):
-        gain, read = nonnegative_line(mean, variance, weight * trust)
-        excess = (variance - gain * mean - read) / np.maximum(error, SMALLEST_VARIANCE)
+        line = NoiseLine(*nonnegative_line(mean, variance, weight * trust))
+        excess = (variance - line.gain * mean - line.variance) / np.maximum(
+            error, SMALLEST_VARIANCE
+        )
         # Texture lifts a point; noise lifts and lowers it by about its error.
-        trust = 1 / (1 + np.clip(excess, 0, None) ** 2) ** 2
+        doubt = (excess - TRUSTED_EXCESS).clip(min=0) / DOUBTED_EXCESS
+        trust = 1 / (1 + doubt**2) ** 2
         # The weight by the fitted variance, not by the measured: low outliers gain nothing.
-        fitted = np.maximum(gain * mean + read, SMALLEST_VARIANCE)
-        weight = 1 / (fitted * error / np.maximum(variance, SMALLEST_VARIANCE)) ** 2
-    return gain, read
+        weight = (variance / (_variance_at(mean, line) * np.maximum(error, SMALLEST_VARIANCE))) ** 2
+    return line
 
 
 def nonnegative_line(

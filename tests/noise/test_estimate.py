@@ -45,13 +45,13 @@ CAMERAS = [("SonyA7S2", 3.0), ("NikonD850", 10.0), ("CanonEOS700D", 10.0)]
 @pytest.mark.parametrize("kind", ["flat", "gradient", "texture"])
 @pytest.mark.parametrize("ratio", [1, 100])
 @pytest.mark.parametrize("name,gain", CAMERAS)
-def test_the_noise_of_a_photo_is_found_within_5_percent(name, gain, ratio, kind):
+def test_the_noise_of_a_photo_is_found_within_7_percent(name, gain, ratio, kind):
     noise = camera_noise(name, gain)
     clean = frame(kind) / ratio
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
     for light in np.quantile(clean, [0.3, 0.5, 0.9]):
         assert found.gain * light + found.variance == pytest.approx(
-            true.gain * light + true.variance, rel=0.05
+            true.gain * light + true.variance, rel=0.07
         )
 
 
@@ -67,6 +67,55 @@ def test_a_photo_with_dark_and_bright_tells_its_gain_and_read_noise_within_15_pe
     # In bright light read noise is lost in photon noise; the gain is not.
     bright = estimate_noise(shoot(frame(kind), noise))
     assert bright.gain == pytest.approx(true.gain, rel=0.05)
+
+
+def foliage(smooth, rows=256, cols=384):
+    """Leaves everywhere, as fine as the pixels and of every brightness, but for smooth places."""
+    rng = np.random.default_rng(1)
+    x = np.arange(cols, dtype=np.float32)
+    leaves = rng.normal(0, 0.25, (rows, cols)).clip(-0.9, 0.9)
+    # Places of 32 x 32 pixels, spread over the frame.
+    spots = rng.permutation((rows // 32) * (cols // 32)).reshape(rows // 32, cols // 32)
+    covered = np.kron(spots >= smooth * spots.size, np.ones((32, 32)))
+    light = (0.02 + 0.5 * x / cols) * (1 + covered * leaves)
+    return light.astype(np.float32) * WHITE_BALANCE
+
+
+@pytest.mark.parametrize("name,gain", [("SonyA7S2", 0.75), *CAMERAS])
+def test_one_smooth_place_in_ten_tells_the_noise_of_a_textured_photo(name, gain):
+    noise = camera_noise(name, gain)
+    clean = foliage(0.1)
+    found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
+    for light in np.quantile(clean, [0.3, 0.5, 0.9]):
+        assert found.gain * light + found.variance == pytest.approx(
+            true.gain * light + true.variance, rel=0.15
+        )
+
+
+def test_texture_in_one_plane_alone_is_seen_there():
+    """Where three planes are burnt out, a block is judged by its own structure."""
+    noise = camera_noise("NikonD850", 10.0)
+    clean = foliage(0.3)
+    clean[[0, 1, 3]] = 1.5
+    found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
+    light = float(np.median(clean[2]))
+    assert found.gain * light + found.variance == pytest.approx(
+        true.gain * light + true.variance, rel=0.2
+    )
+
+
+def test_photosites_that_are_full_below_the_white_level_do_not_pass_for_silence():
+    noise = camera_noise("NikonD850", 10.0)
+    rng = np.random.default_rng(2)
+    full = rng.normal(0.93, 0.002, (4, 256, 384)).astype(np.float32)
+    found = estimate_noise(np.minimum(shoot(frame("gradient") * 2.5, noise), full))
+    assert found.gain == pytest.approx(true_line(noise).gain, rel=0.08)
+
+
+def test_planes_smaller_than_a_block_tell_nothing():
+    for shape in ((4, 1, 1), (4, 4, 4), (4, 9, 40)):
+        line = estimate_noise(np.full(shape, 0.2, np.float32))
+        assert line.gain == 0 and 0 < line.variance < 1e-9
 
 
 def test_row_noise_is_not_taken_for_read_noise():
