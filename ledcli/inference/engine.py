@@ -18,6 +18,7 @@ from ledcli.inference.device import (
 )
 from ledcli.inference.fused import fuse
 from ledcli.inference.greens import even_greens
+from ledcli.inference.grid import without_grid
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, check_tile, tiled
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
@@ -123,6 +124,7 @@ class Denoiser:
         if self.spec.input_form == "stabilised":
             clean = anchored(frame, clean, ratio, noise)
             clean = even_greens(clean, ratio, noise, phase)
+            clean = without_grid(clean, ratio, noise)
         if strength < 1:
             clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()

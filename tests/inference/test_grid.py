@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from ledcli.inference.grid import BAND, without_grid
+from ledcli.noise.estimate import NoiseLine
+
+NOISE, RATIO = NoiseLine(1e-3, 1e-6), 100.0
+DEVIATION = RATIO * (0.4 / RATIO * NOISE.gain + NOISE.variance) ** 0.5
+"""Standard deviation of the noise at 0.4 of white."""
+
+
+def grey(rows=BAND + 70, cols=197):
+    return torch.full((4, rows, cols), 0.4)
+
+
+def patterns(rows, cols):
+    i, j = torch.arange(rows)[:, None], torch.arange(cols)
+    return (-1.0) ** j + 0 * i, (-1.0) ** i + 0 * j, (-1.0) ** (i + j)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(BAND + 70, 197), (33, 16)])
+def test_each_pattern_of_period_two_is_taken_out(which, shape):
+    amplitude = 0.05 * DEVIATION
+    given = grey(*shape) + amplitude * patterns(*shape)[which]
+    left = without_grid(given.clone(), RATIO, NOISE) - 0.4
+    assert float(left.abs().max()) < 0.1 * amplitude
+
+
+def test_a_pattern_that_changes_over_the_frame_is_followed():
+    rows, cols = 256, 512
+    amplitude = 0.05 * DEVIATION * torch.linspace(-1, 1, cols)
+    given = grey(rows, cols) + amplitude * patterns(rows, cols)[2]
+    left = without_grid(given.clone(), RATIO, NOISE) - 0.4
+    assert float(left.square().mean()) < 0.02 * float((given - 0.4).square().mean())
+
+
+def test_a_slope_and_a_smooth_photo_stay_as_they_are():
+    slope = torch.linspace(0.1, 0.9, 200).expand(4, 150, 200).clone()
+    slope += torch.linspace(0, 0.2, 150)[:, None]
+    change = without_grid(slope.clone(), RATIO, NOISE) - slope
+    assert float(change.abs().max()) < 1e-4
+
+
+def test_strong_detail_of_the_finest_size_stays():
+    stripes = grey() + 0.5 * DEVIATION * patterns(*grey().shape[1:])[0]
+    assert torch.equal(without_grid(stripes.clone(), RATIO, NOISE), stripes)
+
+
+def test_nothing_is_done_to_a_good_photo():
+    given = grey() + 1e-3 * patterns(*grey().shape[1:])[0]
+    assert torch.equal(without_grid(given.clone(), 1.0, NOISE), given)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 40), (3, 2)])
+def test_tiny_frames_pass(shape):
+    assert torch.isfinite(without_grid(grey(*shape), RATIO, NOISE)).all()
