@@ -37,6 +37,7 @@ check: $(READY)
 bench: $(READY_BENCH)
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/quality.py
+	$(BIN)/python tests/benchmarks/smooth.py
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
