@@ -10,7 +10,14 @@ import typer
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.brightness import brightness
 from ledcli.cli.console import Output
-from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.options import (
+    DeviceOption,
+    DryRunOption,
+    JsonOption,
+    PrecisionOption,
+    QuietOption,
+    TileOption,
+)
 from ledcli.cli.results import how_denoised, show_failed, show_plan, show_result
 from ledcli.cli.signals import stoppable
 from ledcli.errors import LedError, RawError, UsageError
@@ -91,11 +98,9 @@ def denoise(
             help="Model name ('led models list') or file.", show_default="the best for each photo"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
-    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    tile: TileOption = None,
     again: Annotated[
         bool, typer.Option("--again", help="Denoise photos that led wrote, too.")
     ] = False,

@@ -9,7 +9,7 @@ import typer
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.figures import show_frame, show_means, show_skipped
-from ledcli.cli.options import JsonOption, QuietOption
+from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, TileOption
 from ledcli.cli.signals import stoppable
 from ledcli.errors import OutputError, UsageError
 
@@ -82,11 +82,9 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="A page of tables, curves and crops (index.html)."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
-    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    tile: TileOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output, printable
-from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.options import DeviceOption, DryRunOption, JsonOption, PrecisionOption, QuietOption
 from ledcli.cli.signals import stoppable
 from ledcli.errors import OutputError, TrainingError, UsageError
 
@@ -57,8 +57,8 @@ def finetune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a tuning that was stopped.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     dry_run: DryRunOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,

@@ -16,3 +16,8 @@ DryRunOption = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be written; write nothing."),
 ]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+TileOption = Annotated[
+    int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
+]

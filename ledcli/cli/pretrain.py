@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.console import Output
-from ledcli.cli.options import JsonOption, QuietOption
+from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def pretrain(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

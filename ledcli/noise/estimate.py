@@ -7,16 +7,13 @@ structure is asked of the other planes: they see the same texture, but noise of 
 to choose a block by them does not favour those where the noise is low by chance.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 8
-"""Side of a block, plane pixels."""
-MASK_GAIN = 36.0
-"""Sum of squares of the mask [1 -2 1]' [1 -2 1], and of [1 -2 1]' [1 2 1]: the factor by which
-they raise the variance."""
+from ledcli.noise.blocks import BLOCK, Blocks, clips_at_black, in_blocks, measured
+
 BLOCK_ERROR = (2 * (70 / 36) ** 2 / BLOCK**2) ** 0.5
 """Standard deviation of a block's noise variance over its mean, for white Gaussian noise: 70/36 is
 the sum of squares of the autocorrelation of [1 -2 1]."""
@@ -36,16 +33,9 @@ ROUNDS = 2
 TRUSTED_EXCESS, DOUBTED_EXCESS = 1.0, 0.67
 """Standard errors by which a point may lie above the line, and by how many more it loses three
 quarters of its weight."""
-SATURATED = 0.9
-"""Blocks that touch this value are left out: clipping looks like silence. Some photosites are full
-before the white level: those of a Canon D30 at 0.93."""
-LARGEST_BLACK_CLIP = 0.02
-"""Where more of a plane than this lies at its lowest value, the camera clipped at black."""
 LEAST_USABLE = 0.05
 """Share of usable blocks below which a frame clipped at black is judged by what black left of its
 noise."""
-STRIP = 4
-"""Rows of blocks that are measured at a time: they stay in the processor's cache."""
 SMALLEST_VARIANCE = 1e-12
 
 
@@ -57,19 +47,6 @@ class NoiseLine(NamedTuple):
 
     gain: float
     variance: float
-
-
-class _Blocks(NamedTuple):
-    """What is known of every block of every plane, ``(planes, blocks)``."""
-
-    mean: NDArray[np.float64]
-    beside: NDArray[np.float64]
-    """Mean of the four blocks beside it: nearly its brightness, but none of its noise."""
-    noise: NDArray[np.float64]
-    """Variance of what slopes do not explain; structure adds to it where it is fine."""
-    structure: NDArray[np.float64]
-    """Sum of the variances of detail along the rows and down the columns."""
-    usable: NDArray[np.bool_]
 
 
 def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
@@ -86,7 +63,7 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
         Gain and read variance in units of white - black. Row noise is not in it: the mask
         cancels what a row has in common.
     """
-    blocks = _measure(planes)
+    blocks = measured(planes)
     count = int(blocks.usable.sum())
     if count < LEAST_USABLE * planes.size / BLOCK**2:
         halved = _variance_clipped_at_black(planes)
@@ -108,63 +85,7 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
     return NoiseLine(line.gain, max(line.variance, SMALLEST_VARIANCE))
 
 
-def _measure(planes: NDArray[np.float32]) -> _Blocks:
-    """Measure every block of every plane."""
-    rows, cols = (max((n - 2) // BLOCK, 0) for n in planes.shape[1:])
-    mean, noise, structure = np.zeros((3, len(planes), rows, cols))
-    usable = np.zeros(mean.shape, np.bool_)
-    for index, plane in enumerate(planes):
-        lowest = plane.min()
-        black = lowest if _clips_at_black(plane, lowest) else None
-        for top in range(0, rows, STRIP):
-            here = slice(top, min(top + STRIP, rows))
-            # One pixel more on every side, for the masks.
-            strip = plane[BLOCK * here.start : BLOCK * here.stop + 2, : BLOCK * cols + 2]
-            inner = in_blocks(strip[1:-1, 1:-1])
-            mean[index, here] = _block_means(strip[1:-1, 1:-1])
-            noise[index, here], structure[index, here] = _noise_and_structure(strip)
-            usable[index, here] = inner.max(1).max(2) < SATURATED
-            if black is not None:
-                usable[index, here] &= inner.min(1).min(2) > black
-    flat = (len(planes), rows * cols)
-    return _Blocks(
-        mean.reshape(flat),
-        _mean_beside(mean).reshape(flat),
-        noise.reshape(flat),
-        structure.reshape(flat),
-        usable.reshape(flat),
-    )
-
-
-def _mean_beside(mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of the four blocks beside each, ``(planes, rows, cols)``; the border is repeated."""
-    if not mean.size:
-        return mean
-    edged = np.pad(mean, ((0, 0), (1, 1), (1, 1)), "edge")
-    beside: NDArray[np.float64] = edged[:, 1:-1, 2:] + edged[:, 1:-1, :-2]
-    return (beside + edged[:, 2:, 1:-1] + edged[:, :-2, 1:-1]) / 4
-
-
-def _noise_and_structure(
-    strip: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Noise and structure of the blocks of a strip, which has a pixel more on every side.
-
-    White noise of variance 1 gives 1 and 2.
-    """
-    ends, middle = strip[:, 2:] + strip[:, :-2], 2 * strip[:, 1:-1]
-    detail, smooth = ends - middle, ends + middle
-    ends, middle = detail[2:] + detail[:-2], 2 * detail[1:-1]
-    both = ends - middle
-    along_rows = ends + middle
-    down_columns = smooth[2:] + smooth[:-2] - 2 * smooth[1:-1]
-    np.square(both, out=both)
-    np.square(along_rows, out=along_rows)
-    along_rows += np.square(down_columns, out=down_columns)
-    return _block_means(both) / MASK_GAIN, _block_means(along_rows) / MASK_GAIN
-
-
-def _structure_of_the_others(blocks: _Blocks, line: NoiseLine) -> NDArray[np.float64]:
+def _structure_of_the_others(blocks: Blocks, line: NoiseLine) -> NDArray[np.float64]:
     """Structure ``(planes, blocks)`` in terms of noise, of a block's place in the other planes.
 
     A block that no other plane shares is judged by its own.
@@ -203,10 +124,6 @@ def _variance_at(mean: NDArray[np.float64], line: NoiseLine) -> NDArray[np.float
     return np.maximum(variance, SMALLEST_VARIANCE)
 
 
-def _clips_at_black(plane: NDArray[np.float32], lowest: np.float32) -> bool:
-    return bool(lowest < SATURATED and (plane <= lowest).mean() > LARGEST_BLACK_CLIP)
-
-
 def _variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
     """Read variance of a dark frame whose camera cut off below black; None if it did not.
 
@@ -216,39 +133,13 @@ def _variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
     moments = []
     for plane in planes:
         lowest = plane.min()
-        if _clips_at_black(plane, lowest):
+        if clips_at_black(plane, lowest):
             moments.append(np.mean(in_blocks(plane - lowest) ** 2, (1, 3), np.float64).ravel())
     if not moments:
         return None
     every = np.sort(np.concatenate(moments))
     darkest = every[: max(1, len(every) // 4)]
     return float(max(2 * darkest.mean(), SMALLEST_VARIANCE)) if len(every) else None
-
-
-def second_difference(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what slopes do not explain of a plane ``(h, w)``, as ``(h - 2, w - 2)``.
-
-    White noise keeps its variance; what a row or a column has in common is gone.
-    """
-    rows = plane[:, 2:] + plane[:, :-2]
-    rows -= 2 * plane[:, 1:-1]
-    both: NDArray[np.float32] = rows[2:] + rows[:-2]
-    both -= 2 * rows[1:-1]
-    both /= np.float32(MASK_GAIN**0.5)
-    return both
-
-
-def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
-    """View ``(h, w)`` as ``(h / 8, 8, w / 8, 8)``; what does not fill a block is left out."""
-    rows, cols = (n // BLOCK for n in values.shape)
-    return values[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
-
-
-def _block_means(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean of every block of ``(h, w)``; down the columns first, which lie beside each other."""
-    columns = in_blocks(values).sum(1, np.float32)
-    means: NDArray[np.float64] = columns.sum(2, np.float64) / BLOCK**2
-    return means
 
 
 def _line_from_below(

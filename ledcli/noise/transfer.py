@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.estimate import (
-    SATURATED,
-    SMALLEST_VARIANCE,
-    in_blocks,
-    nonnegative_line,
-    second_difference,
-)
+from ledcli.noise.blocks import SATURATED, in_blocks, second_difference
+from ledcli.noise.estimate import SMALLEST_VARIANCE, nonnegative_line
 from ledcli.noise.lines import CameraLines
 from ledcli.noise.shading import Shading
 
