@@ -55,7 +55,7 @@ def pretrain(
     optimiser: Annotated[str, typer.Option(help="muon, or adam as in the paper.")] = "muon",
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Peak learning rate.", show_default="3e-3; adam's 4e-4"),
+        typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
     resume: Annotated[

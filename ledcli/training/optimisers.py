@@ -5,7 +5,7 @@ Muon is momentum whose direction is made orthogonal.
 A gradient of a layer seen as a matrix has a few large singular values; the step that Muon takes
 has all of them near one, so that rare directions are learnt as fast as common ones (Jordan et al.
 2024, "Muon: an optimizer for hidden layers in neural networks"). In five minutes of one core it
-brought the bundled model as far as Adam came in ten (models/EXPERIMENTS.md).
+brought a UNet to 34.4 dB, and Adam to 32.6 (models/EXPERIMENTS.md).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

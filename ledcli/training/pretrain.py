@@ -29,7 +29,8 @@ from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import LogLine, Schedule
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
-LEARNING_RATES = {"muon": 3e-3, "adam": 4e-4}
+LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
+"""Peak rates by optimiser: those that long trainings were made with."""
 MOST_LANES = 8
 """Of one training: a part of a batch should hold more than one crop."""
 VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
