@@ -124,17 +124,21 @@ class Pretraining:
 
 
 def _mistaken(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Make the noise lines wrong as the blind estimate is, so that the network forgives it."""
+    """Make the noise lines wrong as the blind estimate is, so that the network forgives it.
+
+    The more noise, the surer the estimate (tests/benchmarks/results/noise_estimate.md).
+    """
     shape = (2, len(batch.x))
     normal = torch.randn(shape, generator=generator).to(batch.x.device)
     far = torch.rand(shape, generator=generator).to(batch.x.device)
     how_far = torch.rand(shape, generator=generator).to(batch.x.device)
+    unsure = batch.ratio**-0.35
     # Texture makes it overrate the gain; without dark areas the read noise is a guess.
     texture = torch.where(far[0] < 0.3, how_far[0], 0.0)
     guess = torch.where(far[1] < 0.15, 5 * how_far[1] - 2, 0.0)
     return (
-        batch.gain * (0.12 * normal[0] + texture).exp(),
-        batch.variance * (0.15 * normal[1] + guess).exp(),
+        batch.gain * ((0.03 + 0.09 * unsure) * normal[0] + unsure * texture).exp(),
+        batch.variance * ((0.05 + 0.1 * unsure) * normal[1] + unsure * guess).exp(),
     )
 
 
