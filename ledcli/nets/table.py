@@ -5,21 +5,26 @@ from typing import Any
 from torch import nn
 
 from ledcli.errors import ModelError
+from ledcli.nets.nafnet import NAFNet
+from ledcli.nets.restormer import Restormer
 from ledcli.nets.resunet import ResUNet
 from ledcli.nets.unet import UNet
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet, "resunet": ResUNet}
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "unet": UNet,
+    "resunet": ResUNet,
+    "nafnet": NAFNet,
+    "restormer": Restormer,
+}
 
 
 def sized(architecture: str, channels: int | None) -> dict[str, Any]:
     """Return the arguments of an architecture with so many channels at the top; None: its own."""
     if channels is None:
         return {}
-    return {
-        "channels": [channels, 4 * channels, 8 * channels, 16 * channels]
-        if architecture == "resunet"
-        else channels
-    }
+    if architecture == "resunet":
+        return {"channels": [channels, 4 * channels, 8 * channels, 16 * channels]}
+    return {"channels" if architecture == "unet" else "width": channels}
 
 
 def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:

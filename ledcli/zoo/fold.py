@@ -109,7 +109,11 @@ def fold(
     if source_sha256 is not None:
         note["source_sha256"] = source_sha256
     training = {**spec.training, "folded": note}
-    folded = dataclasses.replace(spec, branches=(), omnr=False, training=training)
+    # A fold may leave a bias where the plain network had none: the architecture says which one.
+    arguments = {**spec.arguments, **getattr(net, "folded_arguments", {})}
+    folded = dataclasses.replace(
+        spec, arguments=arguments, branches=(), omnr=False, training=training
+    )
     return folded, repnr.deploy(copy.deepcopy(net).cpu().float(), branch).eval()
 
 

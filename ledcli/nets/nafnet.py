@@ -1,0 +1,153 @@
+"""NAFNet (Chen et al. 2022, "Simple Baselines for Image Restoration"): no activation functions.
+
+Where other networks have one, two halves of the channels are multiplied (the simple gate), and
+each channel is scaled by what a 1x1 convolution makes of the means over the whole input (the
+simplified channel attention). Tensors are named as in published checkpoints.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ledcli.nets.inner import ChannelNorm, inner_type
+
+NORM_EPS = 1e-6
+
+
+class NAFBlock(nn.Module):
+    """Two residual halves: gated depthwise convolution with channel attention; gated 1x1s.
+
+    Each adds its result times a learnt factor per channel, ``beta`` and ``gamma``, which start at
+    zero: a fresh block is the identity.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        double = 2 * channels
+        self.norm1 = ChannelNorm(channels, NORM_EPS)
+        self.conv1 = nn.Conv2d(channels, double, 1)
+        self.dwconv2 = nn.Conv2d(double, double, 3, padding=1, groups=double)
+        self.sca = nn.Sequential(GlobalMean(), nn.Conv2d(channels, channels, 1))
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.norm2 = ChannelNorm(channels, NORM_EPS)
+        self.conv4 = nn.Conv2d(channels, double, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape and type."""
+        h = _gate(self.dwconv2(self.conv1(self.norm1(x))))
+        x = x + self.conv3(h * self.sca(h)) * self.beta.to(x.dtype)
+        h = self.conv5(_gate(self.conv4(self.norm2(x))))
+        return x + h * self.gamma.to(x.dtype)
+
+
+class GlobalMean(nn.Module):
+    """The mean over all pixels of the input, however large: summed in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C, 1, 1)``."""
+        return x.mean((2, 3), keepdim=True, dtype=torch.float32).to(x.dtype)
+
+
+class Down(nn.Module):
+    """Half the size and twice the channels, by a 2x2 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.downconv = nn.Conv2d(channels, 2 * channels, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, 2C, H/2, W/2)``."""
+        return self.downconv(x)
+
+
+class Up(nn.Module):
+    """Twice the size and half the channels, by a 1x1 convolution and a pixel shuffle."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.upconv = nn.Conv2d(channels, 2 * channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C/2, 2H, 2W)``."""
+        return F.pixel_shuffle(self.upconv(x), 2)
+
+
+class NAFNet(nn.Module):
+    """Levels of NAF blocks; skips are added; the input is added to the output where it fits.
+
+    The first and the last layer run in float32 whatever the precision in between, as do the norms
+    and the global means.
+
+    Parameters
+    ----------
+    in_planes, out_planes : int
+        Planes of the input (the input form decides) and of the output.
+    width : int
+        Channels of the top level; each level below has twice as many.
+    encoder, decoder : sequence of int
+        Blocks of each level on the way down, the top first, and on the way up, the lowest first.
+    middle : int
+        Blocks at the bottom.
+    """
+
+    float32_layers = ("intro", "ending")
+    """Layers that run in float32 whatever the precision of the others."""
+    plain_layers = ("ending", "dwconv2", "downconv", "upconv")
+    """Convolutions that stay plain when the network is converted to RepNR."""
+    last_layer = "ending"
+
+    def __init__(
+        self,
+        in_planes: int = 4,
+        out_planes: int = 4,
+        width: int = 32,
+        encoder: Sequence[int] = (2, 2, 2, 2),
+        middle: int = 2,
+        decoder: Sequence[int] = (2, 2, 2, 2),
+    ) -> None:
+        super().__init__()
+        if not encoder or len(encoder) != len(decoder):
+            raise TypeError("encoder and decoder need a number for every level")
+        self.adds_input = in_planes == out_planes
+        self.size_multiple = 2 ** len(encoder)
+        channels = [width << level for level in range(len(encoder) + 1)]
+        self.intro = nn.Conv2d(in_planes, width, 3, padding=1)
+        self.encoders = nn.ModuleList(map(_blocks, channels[:-1], encoder))
+        self.downs = nn.ModuleList(map(Down, channels[:-1]))
+        self.middle_blks = _blocks(channels[-1], middle)
+        self.ups = nn.ModuleList(map(Up, reversed(channels[1:])))
+        self.decoders = nn.ModuleList(map(_blocks, reversed(channels[:-1]), decoder))
+        self.ending = nn.Conv2d(width, out_planes, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
+        device = x.device.type
+        inner = inner_type(x, next(self.downs.parameters()))
+        with torch.autocast(device, enabled=False):
+            h = self.intro(x.float())
+        h = h.to(inner)
+        skips = []
+        for blocks, down in zip(self.encoders, self.downs, strict=True):
+            h = blocks(h)
+            skips.append(h)
+            h = down(h)
+        h = self.middle_blks(h)
+        for up, blocks in zip(self.ups, self.decoders, strict=True):
+            h = blocks(up(h) + skips.pop())
+        with torch.autocast(device, enabled=False):
+            out: Tensor = self.ending(h.float())
+            return out + x.float() if self.adds_input else out
+
+
+def _gate(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, 1)
+    return first * second
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(NAFBlock(channels) for _ in range(count)))

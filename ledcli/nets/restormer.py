@@ -1,0 +1,212 @@
+"""Restormer (Zamir et al. 2022): a transformer whose attention is between channels.
+
+For every head the cosines between the channels' maps, taken over the whole input, are the
+attention ("transposed attention"): its cost grows with the pixels and not with their square.
+Tensors are named as in published checkpoints.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ledcli.nets.inner import ChannelNorm, inner_type
+
+NORM_EPS = 1e-5
+EXPANSION = 2.66
+"""Channels inside a feed-forward part, over its own (Restormer, section 4)."""
+SMALLEST_NORM = 1e-12
+"""A silent channel's cosine is 0 and not 0 over 0."""
+
+
+class ChannelAttention(nn.Module):
+    """Attention between the channels of a head, over all pixels (section 3.1)."""
+
+    def __init__(self, channels: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
+        self.qkv_dwconv = _depthwise(3 * channels)
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape."""
+        heads = self.qkv_dwconv(self.qkv(x)).chunk(3, 1)
+        query, key, value = (t.unflatten(1, (self.heads, -1)).flatten(3) for t in heads)
+        weights = self.weights(query, key).to(value.dtype)
+        return self.project_out((weights @ value).reshape(x.shape))
+
+    def weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Map two ``(N, heads, C/heads, HW)`` to the attention ``(N, heads, C/heads, C/heads)``.
+
+        Sums over hundreds of thousands of pixels and the softmax: in float32 whatever is around.
+        """
+        with torch.autocast(query.device.type, enabled=False):
+            query, key = query.float(), key.float()
+            rows, columns = (
+                each.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM) for each in (query, key)
+            )
+            cosines = query @ key.mT / rows / columns.mT
+            return (cosines * self.temperature.float()).softmax(-1)
+
+
+class FeedForward(nn.Module):
+    """One half of the channels, through a GELU, gates the other (section 3.2)."""
+
+    def __init__(self, channels: int, bias: bool) -> None:
+        super().__init__()
+        hidden = int(channels * EXPANSION)
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
+        self.dwconv = _depthwise(2 * hidden)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape."""
+        gate, passed = self.dwconv(self.project_in(x)).chunk(2, 1)
+        return self.project_out(F.gelu(gate) * passed)
+
+
+class TransformerBlock(nn.Module):
+    """``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``."""
+
+    def __init__(self, channels: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        self.norm1 = _norm(channels)
+        self.attn = ChannelAttention(channels, heads, bias)
+        self.norm2 = _norm(channels)
+        self.ffn = FeedForward(channels, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape and type."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.ffn(self.norm2(x))
+
+
+class PatchEmbedding(nn.Module):
+    """The first convolution."""
+
+    def __init__(self, in_planes: int, channels: int, bias: bool) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_planes, channels, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_planes, H, W)`` to ``(N, C, H, W)``."""
+        return self.proj(x)
+
+
+class Resample(nn.Module):
+    """A 3x3 convolution, then pixels to channels (half the size) or back (twice the size)."""
+
+    def __init__(self, channels: int, down: bool, bias: bool) -> None:
+        super().__init__()
+        out = channels // 2 if down else 2 * channels
+        conv = nn.Conv2d(channels, out, 3, padding=1, bias=bias)
+        self.body = nn.Sequential(conv, nn.PixelUnshuffle(2) if down else nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, 2C, H/2, W/2)`` or ``(N, C/2, 2H, 2W)``."""
+        return self.body(x)
+
+
+class Restormer(nn.Module):
+    """Four levels of transformer blocks; skips are concatenated; the input is added where it fits.
+
+    The first and the last layer run in float32 whatever the precision in between, as do the norms
+    and the attention's cosines and softmax.
+
+    Parameters
+    ----------
+    in_planes, out_planes : int
+        Planes of the input (the input form decides) and of the output.
+    width : int
+        Channels of the top level, an even number; each level below has twice as many.
+    blocks : sequence of int
+        Blocks of each of the four levels, the same on the way down and up.
+    refinement : int
+        Blocks at full size after the way up.
+    biased : bool
+        Whether the convolutions that RepNR replaces have a bias. As published they have none;
+        folding gives them one, for the shift of the CSA.
+    """
+
+    size_multiple = 8
+    """Height and width of the input must be a multiple of this."""
+    float32_layers = ("patch_embed", "output")
+    """Layers that run in float32 whatever the precision of the others."""
+    plain_layers = ("output", "dwconv")
+    """Convolutions that stay plain when the network is converted to RepNR; the second are all
+    depthwise ones."""
+    last_layer = "output"
+    folded_arguments: ClassVar[dict[str, Any]] = {"biased": True}
+    """Arguments of the plain network that a folded one is."""
+
+    def __init__(
+        self,
+        in_planes: int = 4,
+        out_planes: int = 4,
+        width: int = 32,
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        refinement: int = 1,
+        biased: bool = False,
+    ) -> None:
+        super().__init__()
+        if width % 2 or len(blocks) != 4 or min(blocks) < 1:
+            raise TypeError("width must be even, and each of four levels has a block or more")
+        self.adds_input = in_planes == out_planes
+        one, two, three, four = (width << level for level in range(4))
+
+        def level(channels: int, number: int, count: int) -> nn.Sequential:
+            heads = 1 << number
+            return nn.Sequential(*(TransformerBlock(channels, heads, biased) for _ in range(count)))
+
+        self.patch_embed = PatchEmbedding(in_planes, one, biased)
+        self.encoder_level1 = level(one, 0, blocks[0])
+        self.down1_2 = Resample(one, True, biased)
+        self.encoder_level2 = level(two, 1, blocks[1])
+        self.down2_3 = Resample(two, True, biased)
+        self.encoder_level3 = level(three, 2, blocks[2])
+        self.down3_4 = Resample(three, True, biased)
+        self.latent = level(four, 3, blocks[3])
+        self.up4_3 = Resample(four, False, biased)
+        self.reduce_chan_level3 = nn.Conv2d(2 * three, three, 1, bias=biased)
+        self.decoder_level3 = level(three, 2, blocks[2])
+        self.up3_2 = Resample(three, False, biased)
+        self.reduce_chan_level2 = nn.Conv2d(2 * two, two, 1, bias=biased)
+        self.decoder_level2 = level(two, 1, blocks[1])
+        self.up2_1 = Resample(two, False, biased)
+        # At the top the channels stay doubled after the skip.
+        self.decoder_level1 = level(2 * one, 0, blocks[0])
+        self.refinement = level(2 * one, 0, refinement)
+        self.output = nn.Conv2d(2 * one, out_planes, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
+        device = x.device.type
+        inner = inner_type(x, next(self.latent.parameters()))
+        with torch.autocast(device, enabled=False):
+            h = self.patch_embed(x.float())
+        one = self.encoder_level1(h.to(inner))
+        two = self.encoder_level2(self.down1_2(one))
+        three = self.encoder_level3(self.down2_3(two))
+        h = self.latent(self.down3_4(three))
+        h = self.reduce_chan_level3(torch.cat((self.up4_3(h), three), 1))
+        h = self.decoder_level3(h)
+        h = self.reduce_chan_level2(torch.cat((self.up3_2(h), two), 1))
+        h = self.decoder_level2(h)
+        h = self.decoder_level1(torch.cat((self.up2_1(h), one), 1))
+        h = self.refinement(h)
+        with torch.autocast(device, enabled=False):
+            out: Tensor = self.output(h.float())
+            return out + x.float() if self.adds_input else out
+
+
+def _depthwise(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+
+
+def _norm(channels: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(body=ChannelNorm(channels, NORM_EPS)))
