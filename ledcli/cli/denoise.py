@@ -62,6 +62,15 @@ def denoise(
     strength: Annotated[
         float, typer.Option(help="0 leaves the noise, 1 takes all of it.", min=0, max=1)
     ] = 1.0,
+    steps: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Looks that the network takes; more than one by a model of exposure diffusion.",
+            min=1,
+            max=20,
+        ),
+    ] = 1,
     highlights: Annotated[
         Highlights,
         typer.Option(help="What the ratio brings past white: clip it, or keep it in the DNG."),
@@ -148,6 +157,7 @@ def denoise(
         compression=compression.value,
         linear=linear,
         again=again,
+        steps=steps,
     )
 
     from ledcli.inference.naming import plan

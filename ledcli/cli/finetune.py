@@ -9,7 +9,7 @@ from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.options import DeviceOption, DryRunOption, JsonOption, PrecisionOption, QuietOption
 from ledcli.cli.signals import stoppable
-from ledcli.errors import OutputError, TrainingError, UsageError
+from ledcli.cli.tuningchecks import already_there, check_checkpoint, check_out, parsed_ratios
 
 if TYPE_CHECKING:
     from ledcli.training.pairfiles import LoadedPairs
@@ -24,8 +24,14 @@ def finetune(
         Path, typer.Argument(metavar="[PAIRS]", help="List of pairs, of 'led pairs scan'.")
     ] = DEFAULT_LIST,
     pretrained: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Model to start from ('led models list').")
+        str,
+        typer.Option(
+            metavar="NAME|FILE|none", help="Model to start from ('led models list'), or none."
+        ),
     ] = "generic",
+    method: Annotated[
+        str, typer.Option(help="led: LED; exposure: exposure diffusion, for 'denoise --steps'.")
+    ] = "led",
     name: Annotated[
         str | None,
         typer.Option(help="Name of the tuned model.", show_default="the camera's"),
@@ -37,18 +43,40 @@ def finetune(
     ratios: Annotated[
         str | None, typer.Option(help="Use the pairs of these ratios only: 100,300.")
     ] = None,
-    iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 1500,
+    iters: Annotated[
+        int | None, typer.Option(help="Iterations.", min=1, show_default="1500")
+    ] = None,
     crops: Annotated[
-        int, typer.Option(help="Crops of an iteration: 4 take a third of the time.", min=1)
-    ] = 16,
+        int | None,
+        typer.Option(
+            help="Crops of an iteration: 4 take a third of the time.",
+            min=1,
+            show_default="led: 16, exposure: 8",
+        ),
+    ] = None,
     schedule: Annotated[
-        str, typer.Option(help="joint: CSA and OMNR branch at once; led: LED's phases and rates.")
-    ] = "joint",
+        str | None,
+        typer.Option(
+            help="LED: joint, CSA and OMNR branch at once; or led, its phases and rates.",
+            show_default="joint",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.", min=0)] = 0,
     shot_noise: Annotated[
-        float,
-        typer.Option(help="Share of crops given more light with its photon noise.", min=0, max=1),
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="LED: share of crops given more light with its photon noise.",
+            min=0,
+            max=1,
+            show_default="0",
+        ),
+    ] = None,
+    l1: Annotated[
+        float | None,
+        typer.Option(
+            help="Exposure diffusion: weight of L1 beside its own loss.", min=0, show_default="1"
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep pairs that are shifted.")] = False,
     force: Annotated[
         bool,
@@ -66,9 +94,9 @@ def finetune(
     """Tune a model to your camera with two pairs of shots per ratio.
 
     Reads the pairs, checks them, measures the camera's noise on them, tunes the pretrained model
-    (LED), folds it into a plain network and installs it: 'led denoise' takes it from then on for
-    photos of this camera. Parts of the pairs are never trained on; if the tuned model is no
-    better there than the one it started from, it is not installed.
+    (by LED, unless told otherwise), folds it into a plain network and installs it: 'led denoise'
+    takes it from then on for photos of this camera. Parts of the pairs are never trained on; if
+    the tuned model is no better there than the one it started from, it is not installed.
 
     Examples
     --------
@@ -79,11 +107,15 @@ def finetune(
     A list of your own, for one ratio::
 
         led finetune pairs.txt --ratios 100 --name my-camera
+
+    Exposure diffusion, for many pairs; its model can look twice ('led denoise --steps 2')::
+
+        led finetune --method exposure
     """
     output = Output(json=json, quiet=quiet)
-    wanted = _ratios(ratios)
+    wanted = parsed_ratios(ratios)
     if out is not None:
-        _check_out(out)
+        check_out(out)
 
     from ledcli.zoo.shelf import (
         check_name,
@@ -95,26 +127,24 @@ def finetune(
 
     if name is not None:
         check_name(name)
-    start = find_model(pretrained)
+    start = None if pretrained == "none" else find_model(pretrained)
 
     from ledcli.inference.device import choose_device, choose_precision
     from ledcli.pairs.foundfile import read_darks
     from ledcli.pairs.listfile import read_list
-    from ledcli.training.finetune import Recipe, schedule_of
     from ledcli.training.pairfiles import load_pairs, read_headers
-    from ledcli.training.tune import Tuning, name_of
+    from ledcli.training.tune import Tuning, name_of, pretrained_model
+    from ledcli.training.tuners import Wishes, iterations_of, method_of, no_model
 
     where = choose_device(device)
     bf16 = choose_precision(precision, where) == "bf16"
-    schedule_of(schedule)
-    recipe = Recipe(
-        schedule=schedule, iterations=iters, batch=crops, shot_noise=shot_noise, seed=seed
-    )
+    wishes = Wishes(iters, crops, seed, schedule, shot_noise, l1)
+    iterations = iterations_of(method, wishes, anew=start is None)
     headers = read_headers(read_list(pairs), ratios=wanted, one_iso=force)
     darks = read_darks(pairs)
     name = name or free_name(name_of(headers[0].camera))
     checkpoint = installed_dir() / f"{name}.checkpoint"
-    _check_checkpoint(checkpoint, resume=resume)
+    check_checkpoint(checkpoint, resume=resume)
     with output.progress(len(headers), "reading", "pairs") as bar:
         loaded = load_pairs(
             headers,
@@ -129,16 +159,20 @@ def finetune(
     if dry_run:
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
-    tuning = Tuning(loaded, start, recipe, device=where, bf16=bf16)
+    origin = pretrained_model(start) if start else no_model()
+    how = method_of(method, wishes, origin, loaded.shots, where)
+    tuning = Tuning(loaded, origin, how, bf16=bf16)
+    if tuning.note:
+        output.info(tuning.note)
     make_installed_dir()
     if resume:
         tuning.resume(checkpoint)
     output.info(
-        f"tuning {pretrained} to {loaded.camera}, {iters} iterations on {where}; un-tuned, the "
-        f"held crops have {tuning.before:.2f} dB"
+        f"tuning {pretrained} to {loaded.camera}, {iterations} iterations on {where}; un-tuned, "
+        f"the held crops have {tuning.before:.2f} dB"
     )
     done, held = tuning.trainer.step, ""
-    with stoppable() as stop, output.progress(iters - done, "tuning", "iterations") as bar:
+    with stoppable() as stop, output.progress(iterations - done, "tuning", "iterations") as bar:
 
         def show(line: "LogLine") -> None:
             nonlocal done, held
@@ -161,7 +195,8 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
     from ledcli.zoo.shelf import free_name, install_model
 
     gain = tuned.after - tuned.before
-    output.info(f"proof: {tuned.proof}")
+    if tuned.proof:
+        output.info(f"proof: {tuned.proof}")
     record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "gain_db": gain}
     if gain <= 0 and not force:
         output.error(
@@ -177,51 +212,13 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
         try:
             save_model(out, tuned.spec, tuned.net.state_dict(), overwrite=False)
         except FileExistsError:
-            raise _there(out) from None
+            raise already_there(out) from None
         output.info(f"wrote {out}")
     output.result(
         {"model": name, "status": "done", "file": path, **record},
         f"{name}: {gain:+.2f} dB over the un-tuned model on held crops "
         f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(path)}",
     )
-
-
-def _check_out(out: Path) -> None:
-    """Refuse at once what could not be written at the end."""
-    from ledcli.zoo.shelf import SUFFIX
-
-    if out.suffix != SUFFIX:
-        raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: its folder does not exist: make it first")
-    if out.exists() or out.is_symlink():
-        raise _there(out)
-
-
-def _check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
-    if resume and not checkpoint.is_file():
-        raise TrainingError(
-            f"{checkpoint.stem}: there is no stopped tuning of this name: leave out --resume"
-        )
-    if checkpoint.is_file() and not resume:
-        raise TrainingError(
-            f"a tuning of '{checkpoint.stem}' was stopped: go on with --resume, or drop it with "
-            f"'led models rm {checkpoint.stem}'"
-        )
-
-
-def _there(out: Path) -> OutputError:
-    return OutputError(f"{out}: already there: choose another name with --out")
-
-
-def _ratios(text: str | None) -> list[float]:
-    try:
-        ratios = [float(part) for part in text.split(",")] if text else []
-    except ValueError:
-        ratios = [-1.0]
-    if not all(1 <= ratio < float("inf") for ratio in ratios):
-        raise UsageError(f"--ratios takes numbers from 1 by commas, such as 100,300, not {text}")
-    return ratios
 
 
 def _what(loaded: "LoadedPairs") -> str:

@@ -19,8 +19,9 @@ from ledcli.inference.device import (
 from ledcli.inference.fused import fuse
 from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
+from ledcli.inference.refine import refined
 from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, check_tile, tiled
-from ledcli.nets.forms import FORMS
+from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
@@ -75,7 +76,7 @@ class Denoiser:
         self.device = choose_device(device)
         self.precision: Precision = choose_precision(precision, self.device)
         self.net = prepared(net, self.device, self.precision)
-        self.form = FORMS[self.spec.input_form]
+        self.form = form_of(self.spec.input_form, self.spec.output)
         self.tile, self.halo = tile, halo
         self.multiple = int(getattr(net, "size_multiple", 1))
 
@@ -88,6 +89,7 @@ class Denoiser:
         phase: Phase = Phase.RGGB,
         noise: NoiseLine | CameraNoise | None = None,
         strength: float = 1.0,
+        steps: int = 1,
     ) -> Planes:
         """Denoise one photo.
 
@@ -104,6 +106,8 @@ class Denoiser:
             the blind estimate.
         strength : float
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
+        steps : int
+            Evaluations of a network that exposure diffusion trained (inference/refine.py).
 
         Returns
         -------
@@ -113,14 +117,20 @@ class Denoiser:
         Raises
         ------
         LedError
-            The device's memory does not hold the smallest tile.
+            The device's memory does not hold the smallest tile; several steps by a network that
+            makes one.
         """
+        if steps > 1 and self.spec.output != "adaptive":
+            raise ModelError(
+                f"{self.name} makes one step: leave out --steps, or name a model that "
+                "'led finetune --method exposure' made"
+            )
         given = planes
         if isinstance(noise, CameraNoise):
             planes, noise = noise.corrected(planes), noise.line
         noise = noise or estimate_noise(planes)
         frame = _tensor(planes)
-        clean = self._clean(frame, ratio, noise)
+        clean = refined(lambda x, r: self._clean(x, r, noise), frame, ratio, noise, steps)
         if self.spec.input_form == "stabilised":
             clean = anchored(frame, clean, ratio, noise)
             clean = even_greens(clean, ratio, noise, phase)

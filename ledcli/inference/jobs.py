@@ -55,6 +55,8 @@ class Settings:
         A DNG is demosaiced.
     again : bool
         Photos that led wrote are denoised once more.
+    steps : int
+        Evaluations of the network, by exposure diffusion's model.
     """
 
     ratio: float | None = 1.0
@@ -64,6 +66,7 @@ class Settings:
     compression: Compression = "ljpeg"
     linear: bool = False
     again: bool = False
+    steps: int = 1
 
     @property
     def ratio_from(self) -> str:
@@ -81,6 +84,8 @@ class Settings:
             "strength": self.strength,
             "highlights": self.highlights,
         }
+        if self.steps > 1:
+            record["steps"] = self.steps
         if name == "dng":
             record |= {"compression": self.compression, "linear": self.linear}
         return record

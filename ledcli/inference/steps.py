@@ -135,6 +135,7 @@ def denoised(
             phase=photo.phase,
             noise=own or frame.noise,
             strength=settings.strength,
+            steps=settings.steps,
         )
     if settings.highlights == "keep":
         known_to = ratio if denoiser.form.sees_past_white else 1.0
@@ -216,6 +217,7 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         "strength": settings.strength,
         "highlights": settings.highlights,
         "headroom": result.headroom,
+        **({"steps": settings.steps} if settings.steps > 1 else {}),
         "version": __version__,
         "when": now(),
     }

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ledcli.nets.adaptive import Adaptive
 from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
@@ -75,6 +76,11 @@ class Stabilised:
 
 
 FORMS: dict[str, Form] = {"gain": Gain(), "stabilised": Stabilised()}
+
+
+def form_of(input_form: str, output: str = "planes") -> Form:
+    """Return a model's form: what its network is given, and what its output means."""
+    return Adaptive() if output == "adaptive" else FORMS[input_form]
 
 
 def _local_mean(s: Tensor) -> Tensor:

@@ -10,21 +10,25 @@ in the gained domain the darkest pairs would drown the others. Pixels that are c
 frame do not count: it does not say how bright they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ledcli.errors import UsageError
+from ledcli.errors import TrainingError, UsageError
 from ledcli.nets.forms import FORMS, Stabilised
 from ledcli.nets.repnr import blocks, convert
 from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
+from ledcli.training.held import held_psnr
 from ledcli.training.losses import frame_loss
+from ledcli.training.methods import Finished, Pretrained, Start
 from ledcli.training.schedule import Phase, Schedule
+from ledcli.zoo.fold import fold, prove
 from ledcli.zoo.modelfile import ModelSpec
+from ledcli.zoo.trial import network_inputs
 
 TARGET = "target"
 """Name of the tuned camera's CSA set."""
@@ -125,7 +129,7 @@ class Recipe:
 
 
 class FineTuning:
-    """The method that the loop trains.
+    """LED's method: the CSA set and the OMNR branch are trained, then folded.
 
     Parameters
     ----------
@@ -136,9 +140,32 @@ class FineTuning:
     device : torch.device
     """
 
+    name = "led"
+
     def __init__(self, form: str, recipe: Recipe, shots: FewShot, device: torch.device) -> None:
         self.form, self.recipe, self.shots, self.device = FORMS[form], recipe, shots, device
         self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
+
+    def begin(self, pretrained: Pretrained) -> Start:
+        """Add the target set and the OMNR branch to the pretrained network, in place."""
+        spec, net, branch, _ = pretrained
+        if net is None:
+            raise UsageError("LED tunes a pretrained model: name one with --pretrained")
+        prepare(spec, net, branch)
+        return Start(replace(spec, branches=(TARGET,), omnr=True), net, groups(net))
+
+    def schedule(self) -> Schedule:
+        """Return how long and how fast."""
+        return schedule_of(self.recipe.schedule, self.recipe.iterations)
+
+    def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
+        """Fold, and prove on the held crops that nothing changed."""
+        folded, plain = fold(spec, net, TARGET)
+        frames = [batch.x[0] for batch in self.shots.held_batches()]
+        proof = prove(net, TARGET, plain, network_inputs(spec, plain, frames))
+        if not proof.holds:
+            raise TrainingError(f"the folded network is not the tuned one: {proof}")
+        return Finished(folded, plain, proof)
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the loss in the form's own domain, as the module says."""
@@ -161,17 +188,12 @@ class FineTuning:
         return lit(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
 
     def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return the PSNR of the held crops, the mean over the pairs."""
+        """Return the PSNR of the held crops."""
         return {"psnr": self.psnr(net)}
 
-    def psnr(self, net: nn.Module, *, blind: bool = False) -> float:
-        """Return the mean PSNR of the held crops; with the camera's lines or blind, in dB."""
-        values = []
-        for batch in self.shots.held_batches(blind=blind):
-            there = Batch(*(part.to(self.device) for part in batch))
-            error = (self.form(net, *there[1:]).detach().clamp(0, 1) - there.clean).square()
-            values.append(float(-10 * error.mean().clamp_min(1e-12).log10()))
-        return sum(values) / len(values)
+    def psnr(self, net: nn.Module) -> float:
+        """Return the PSNR of the held crops, with the camera's lines, in dB."""
+        return held_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
 
 
 def lit(batch: Batch, rng: np.random.Generator, share: float) -> Batch:

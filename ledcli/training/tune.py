@@ -13,22 +13,17 @@ import torch
 from torch import nn
 
 from ledcli import __version__
-from ledcli.errors import ModelError, TrainingError
-from ledcli.training.finetune import (
-    TARGET,
-    FineTuning,
-    Recipe,
-    groups,
-    prepare,
-    schedule_of,
-)
+from ledcli.errors import ModelError
+from ledcli.nets.forms import form_of
+from ledcli.nets.repnr import select
+from ledcli.training.held import held_psnr
 from ledcli.training.loop import Trainer
+from ledcli.training.methods import Pretrained, TuningMethod
 from ledcli.training.pairfiles import LoadedPairs
 from ledcli.training.schedule import LogLine
-from ledcli.zoo.fold import Proof, fold, prove
+from ledcli.zoo.fold import Proof
 from ledcli.zoo.modelfile import ModelSpec, file_sha256, load_model
 from ledcli.zoo.shelf import FoundModel
-from ledcli.zoo.trial import network_inputs
 
 LOG_EVERY = 10
 """Iterations between two log lines."""
@@ -43,11 +38,12 @@ class Tuned:
     Attributes
     ----------
     spec, net
-        The tuned model as it was trained: RepNR blocks with the target set and the OMNR branch.
+        The tuned model as it was trained; LED's has RepNR blocks with the target set and the OMNR
+        branch.
     folded, plain
-        The same, folded into the plain network.
-    proof : Proof
-        That the two are one function.
+        What is installed: the same, as a plain network.
+    proof : Proof or None
+        That the two are one function, where there was something to fold.
     before, after : float
         PSNR of the held crops in dB: the pretrained model, blind; the tuned one.
     """
@@ -56,9 +52,17 @@ class Tuned:
     net: nn.Module
     folded: ModelSpec
     plain: nn.Module
-    proof: Proof
+    proof: Proof | None
     before: float
     after: float
+
+
+def pretrained_model(start: FoundModel) -> Pretrained:
+    """Load the model that a tuning starts from; raises ModelError."""
+    spec, net = load_model(start.path)
+    if spec.cfa != "bayer":
+        raise ModelError(f"{start.path}: is for {spec.cfa}, the pairs are Bayer")
+    return Pretrained(spec, net, start.branch, file_sha256(start.path))
 
 
 class Tuning:
@@ -67,11 +71,12 @@ class Tuning:
     Parameters
     ----------
     pairs : LoadedPairs
-    start : FoundModel
-        The pretrained model and its CSA set.
-    recipe : Recipe
-    device, bf16
-        Where, and whether in bfloat16.
+    pretrained : Pretrained
+        The model to start from.
+    method : TuningMethod
+        Of these pairs.
+    bf16 : bool
+        Whether in bfloat16.
 
     Raises
     ------
@@ -80,32 +85,28 @@ class Tuning:
     """
 
     def __init__(
-        self,
-        pairs: LoadedPairs,
-        start: FoundModel,
-        recipe: Recipe,
-        *,
-        device: torch.device,
-        bf16: bool,
+        self, pairs: LoadedPairs, pretrained: Pretrained, method: TuningMethod, *, bf16: bool
     ) -> None:
-        self.pairs, self.start, self.recipe = pairs, start, recipe
-        self.pretrained, net = load_model(start.path)
-        if self.pretrained.cfa != "bayer":
-            raise ModelError(f"{start.path}: is for {self.pretrained.cfa}, the pairs are Bayer")
-        self.sha256 = file_sha256(start.path)
-        self.method = FineTuning(self.pretrained.input_form, recipe, pairs.shots, device)
-        prepare(self.pretrained, net, start.branch)
+        self.pairs, self.method = pairs, method
+        self.origin = {
+            "name": pretrained.spec.name,
+            "set": pretrained.branch,
+            "sha256": pretrained.sha256,
+        }
+        self.before = _untuned(pretrained, method, bf16)
+        start = method.begin(pretrained)
+        self.spec, self.note = start.spec, start.note
         self.trainer = Trainer(
-            net,
-            self.method,
-            schedule_of(recipe.schedule, recipe.iterations),
-            device,
+            start.net,
+            method,
+            method.schedule(),
+            method.device,
             bf16=bf16,
-            seed=recipe.seed,
-            groups=groups(net),
+            seed=method.recipe.seed,
+            groups=start.groups,
+            lanes=start.lanes,
+            muon=start.muon,
         )
-        with torch.inference_mode(), self.trainer.autocast():
-            self.before = self.method.psnr(self.trainer.net, blind=True)
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint; raises TrainingError when it is missing or of another tuning."""
@@ -150,7 +151,7 @@ class Tuning:
         )
         for line in steps:
             show(line)
-        if self.trainer.step < self.recipe.iterations:
+        if self.trainer.step < self.method.recipe.iterations:
             return None
         return self._tuned()
 
@@ -160,11 +161,7 @@ class Tuning:
             after = self.method.psnr(trainer.net)
         with trainer.averaged():
             spec = self._spec(after)
-            folded, plain = fold(spec, trainer.net, TARGET)
-            frames = [batch.x[0] for batch in self.pairs.shots.held_batches()]
-            proof = prove(trainer.net, TARGET, plain, network_inputs(spec, plain, frames))
-            if not proof.holds:
-                raise TrainingError(f"the folded network is not the tuned one: {proof}")
+            folded, plain, proof = self.method.finish(spec, trainer.net)
             trained = {
                 name: t.detach().cpu().clone() for name, t in trainer.net.state_dict().items()
             }
@@ -175,16 +172,12 @@ class Tuning:
         ratios = self.pairs.shots.ratios
         training: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "method": "led",
-            **asdict(self.recipe),
+            "method": self.method.name,
+            **asdict(self.method.recipe),
             "seconds": round(self.trainer.seconds),
             "device": self.method.device.type,
             "precision": "bf16" if self.trainer.bf16 else "float32",
-            "pretrained": {
-                "name": self.pretrained.name,
-                "set": self.start.branch,
-                "sha256": self.sha256,
-            },
+            "pretrained": self.origin,
             "pairs": self.pairs.records,
             "dark_frames": self.pairs.darks,
             "isos": list(self.pairs.shots.lines.isos),
@@ -194,13 +187,11 @@ class Tuning:
             "version": __version__,
         }
         return dataclasses.replace(
-            self.pretrained,
+            self.spec,
             name=name_of(self.pairs.camera),
-            branches=(TARGET,),
-            omnr=True,
             ratio_range=(ratios[0], ratios[-1]),
             cameras=(self.pairs.camera,),
-            method="led",
+            method=self.method.name,
             source="led finetune",
             training=training,
             noise_lines=self.pairs.shots.lines,
@@ -210,11 +201,11 @@ class Tuning:
         """Return what a checkpoint must be of to be gone on with."""
         lines, schedule = self.pairs.shots.lines.to_json(), self.trainer.schedule.as_json()
         parts = [
-            asdict(self.recipe),
+            self.method.name,
+            asdict(self.method.recipe),
             schedule,
             self.trainer.bf16,
-            self.sha256,
-            self.start.branch,
+            self.origin,
             self.pairs.records,
             lines,
             __version__,
@@ -225,3 +216,16 @@ class Tuning:
 def name_of(camera: str) -> str:
     """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
     return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"
+
+
+def _untuned(pretrained: Pretrained, method: TuningMethod, bf16: bool) -> float:
+    """PSNR of the held crops in dB: the pretrained model, blind; without one, the input gained."""
+    spec, net, branch, _ = pretrained
+    shots, device = method.shots, method.device
+    if net is None:
+        return held_psnr(lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), shots, device, blind=True)
+    if spec.branches:
+        select(net, branch)
+    form, net = form_of(spec.input_form, spec.output), net.to(device)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        return held_psnr(lambda batch: form(net, *batch[1:]), shots, device, blind=True)

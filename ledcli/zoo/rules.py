@@ -19,6 +19,9 @@ PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
 INPUT_FORMS = ("gain", "stabilised")
 """What the network is given; see ledcli/nets/forms.py."""
 
+OUTPUTS = ("planes", "adaptive")
+"""What the network's output means: clean planes, or the adaptive residual layer's parts."""
+
 MAX_RATIO = 1e6
 """No exposure is 20 stops short: a larger ratio is a mistake."""
 
@@ -120,6 +123,7 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "cfa": (lambda v: isinstance(v, str) and v in PLANES_OF_CFA, " or ".join(PLANES_OF_CFA)),
     "planes": (_is_int, "a whole number"),
     "input_form": (lambda v: v in INPUT_FORMS, " or ".join(INPUT_FORMS)),
+    "output": (lambda v: v in OUTPUTS, " or ".join(OUTPUTS)),
     "branches": (_are_branches, "a list of different names without dots"),
     "ratio_range": (_is_ratio_range, f"two numbers, 0 < low <= high <= {MAX_RATIO:g}"),
     "method": (_is_text, "a name"),

@@ -10,7 +10,7 @@ from ledcli.errors import ModelError
 from ledcli.noise.lines import CameraLines
 from ledcli.zoo.rules import FORMAT, PLANES_OF_CFA, RULES, short
 
-_OPTIONAL = ("omnr", "cameras", "training", "noise_lines")
+_OPTIONAL = ("output", "omnr", "cameras", "training", "noise_lines")
 """Keys that a file may leave out. Defaults of other fields are for those who write files."""
 
 
@@ -42,6 +42,9 @@ class ModelSpec:
         `bayer` or `xtrans`.
     planes
         Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
+    output
+        `planes`, or `adaptive`: an image, a residual and a mask (nets/adaptive.py), in the `gain`
+        form only.
     omnr
         Whether the RepNR blocks have the OMNR branch, which fine-tuning adds.
     cameras
@@ -70,6 +73,7 @@ class ModelSpec:
     source: str
     cfa: str = "bayer"
     planes: int = 4
+    output: str = "planes"
     omnr: bool = False
     cameras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +88,8 @@ class ModelSpec:
             raise ModelError(
                 f"planes must be {PLANES_OF_CFA[self.cfa]} for {self.cfa}, not {self.planes}"
             )
+        if self.output != "planes" and self.input_form != "gain":
+            raise ModelError(f"output must be planes in the form {self.input_form}")
         if self.omnr and not self.branches:
             raise ModelError("omnr needs at least one CSA set in branches")
         if self.noise_lines is not None and self.cfa != "bayer":
@@ -93,6 +99,8 @@ class ModelSpec:
         """Return the spec as JSON values."""
         header = dataclasses.asdict(self)
         del header["noise_lines"]
+        if self.output == "planes":
+            del header["output"]  # a led that knows no other can read the file
         if self.noise_lines is not None:
             header["noise_lines"] = self.noise_lines.to_json()
         return header

@@ -1,0 +1,85 @@
+"""Exposure diffusion's network and its steps (Wang et al., ExposureDiffusion, 2023).
+
+An exposure is told as a share of the reference's: the short frame has ``1 / ratio``, the reference
+1. ``F`` is the network with the adaptive residual layer, ``x`` are normalised planes, not gained.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Adaptive:
+    """The `gain` form with the adaptive residual layer (Eq. 12).
+
+    The network makes an image, a residual and one mask plane ``m`` (through a sigmoid), and::
+
+        F(x) = m [image] + (1 - m) [x ratio + residual],  [v] = v cut to 0..1
+
+    Bright places have nearly all their signal in the input: there the mask takes the residual,
+    and a second step does not wear them off.
+
+    Parameters
+    ----------
+    planes : int
+        Planes of the mosaic; the network makes ``2 planes + 1``.
+    """
+
+    sees_past_white = False
+
+    def __init__(self, planes: int = 4) -> None:
+        self.in_planes, self.out_planes = planes, 2 * planes + 1
+
+    def __call__(
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+    ) -> Tensor:
+        """Denoise planes ``(N, planes, h, w)``; the others are ``(N,)``; the line is not used."""
+        gained = x * ratio.reshape(-1, 1, 1, 1)
+        planes = x.shape[1]
+        parts: Tensor = net(gained.clamp_max(1.0))
+        image, residual, mask = parts.float().split((planes, planes, 1), 1)
+        share = mask.sigmoid()
+        return share * _cut(image) + (1 - share) * _cut(gained + residual)
+
+
+def exposures(ratio: float, steps: int) -> list[float]:
+    """Return the exposures that so many evaluations of the network start from.
+
+    From ``1 / ratio`` to 1 in equal factors.
+    """
+    if steps < 2:
+        return [1 / ratio]
+    return [ratio ** (number / (steps - 1) - 1) for number in range(steps)]
+
+
+def exposed_on(
+    x: Tensor,
+    clean: Tensor,
+    now: Tensor,
+    then: Tensor,
+    gain: Tensor,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Let light into a frame for longer: sample the next one (Eq. 10).
+
+    The photons that are still to come are drawn for the clean image as it is believed to be:
+    ``x + gain Poisson((then - now) clean / gain)``.
+
+    Parameters
+    ----------
+    x, clean : Tensor ``(N, planes, h, w)``
+        The frame, not gained, and the clean image at the reference's exposure.
+    now, then : Tensor ``(N,)``
+        Exposures before and after.
+    gain : Tensor ``(N,)``
+        System gain K over white - black: the size of one electron.
+    generator : torch.Generator, optional
+        On the device of ``x``.
+    """
+    k = gain.reshape(-1, 1, 1, 1)
+    more = (then - now).reshape(-1, 1, 1, 1) * clean.clamp_min(0)
+    return x + k * torch.poisson(more / k, generator)
+
+
+def _cut(x: Tensor) -> Tensor:
+    """Cut to 0..1; the gradient passes, or what once lay outside would never come back."""
+    return x + (x.clamp(0, 1) - x).detach()

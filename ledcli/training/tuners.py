@@ -1,0 +1,120 @@
+"""The methods of fine-tuning by name, and their recipes from what the user asked for."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from ledcli.errors import UsageError
+from ledcli.nets.table import build
+from ledcli.training import finetune
+from ledcli.training.draws import Recipe as PretrainingRecipe
+from ledcli.training.exposure import ExposureDiffusion, ExposureRecipe
+from ledcli.training.fewshot import FewShot
+from ledcli.training.finetune import FineTuning, schedule_of
+from ledcli.training.methods import Pretrained, TuningMethod
+from ledcli.zoo.modelfile import ModelSpec
+
+NONE = "none"
+"""``--pretrained none``: every weight starts anew."""
+MOST_LANES = 8
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for; None leaves it to the method.
+
+    Attributes
+    ----------
+    iterations, batch : int, optional
+        Of the training, and crops of an iteration.
+    seed : int, optional
+    schedule : str, optional
+        LED's, a name of `finetune.SCHEDULES`.
+    shot_noise : float, optional
+        LED's share of crops that get more light.
+    l1 : float, optional
+        Exposure diffusion's weight of the mean absolute error.
+    """
+
+    iterations: int | None = None
+    batch: int | None = None
+    seed: int | None = None
+    schedule: str | None = None
+    shot_noise: float | None = None
+    l1: float | None = None
+
+
+def _led(
+    wishes: dict[str, Any], pretrained: Pretrained, shots: FewShot, device: torch.device
+) -> TuningMethod:
+    return FineTuning(pretrained.spec.input_form, finetune.Recipe(**wishes), shots, device)
+
+
+def _exposure(
+    wishes: dict[str, Any], pretrained: Pretrained, shots: FewShot, device: torch.device
+) -> TuningMethod:
+    # A GPU wants the whole batch at once; on the CPU each core takes a part.
+    lanes = min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+    return ExposureDiffusion(ExposureRecipe(**wishes), shots, device, lanes)
+
+
+Maker = Callable[[dict[str, Any], Pretrained, FewShot, torch.device], TuningMethod]
+METHODS: dict[str, tuple[Maker, type[finetune.Recipe] | type[ExposureRecipe]]] = {
+    "led": (_led, finetune.Recipe),
+    "exposure": (_exposure, ExposureRecipe),
+}
+
+
+def iterations_of(name: str, wishes: Wishes, *, anew: bool = False) -> int:
+    """Return how long a method trains, ``anew`` without a pretrained model.
+
+    Raises
+    ------
+    UsageError
+        There is no such method or schedule, a wish is for another method, or LED has no model to
+        tune.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no method '{name}': choose {' or '.join(METHODS)}")
+    if anew and name == "led":
+        raise UsageError("LED tunes a pretrained model: name one with --pretrained")
+    owners = {n: {f.name for f in fields(recipe)} for n, (_, recipe) in METHODS.items()}
+    for wish in _given(wishes):
+        if wish not in owners[name]:
+            others = " or ".join(n for n, known in owners.items() if wish in known)
+            option = wish.replace("_", "-")
+            raise UsageError(f"--{option} is for --method {others}: leave it out")
+    if wishes.schedule is not None:
+        schedule_of(wishes.schedule)
+    return METHODS[name][1](**_given(wishes)).iterations
+
+
+def method_of(
+    name: str, wishes: Wishes, pretrained: Pretrained, shots: FewShot, device: torch.device
+) -> TuningMethod:
+    """Make a method of these pairs; name and wishes are as `iterations_of` lets pass."""
+    return METHODS[name][0](_given(wishes), pretrained, shots, device)
+
+
+def no_model() -> Pretrained:
+    """Return what stands for ``--pretrained none``: led's own architecture without weights."""
+    recipe = PretrainingRecipe()
+    build(recipe.architecture, recipe.arguments)
+    spec = ModelSpec(
+        name=NONE,
+        architecture=recipe.architecture,
+        arguments=dict(recipe.arguments),
+        input_form="gain",
+        branches=(),
+        ratio_range=(1.0, 1.0),
+        method=NONE,
+        licence="its owner's",
+        source="led finetune",
+    )
+    return Pretrained(spec, None, "", "")
+
+
+def _given(wishes: Wishes) -> dict[str, Any]:
+    return {name: value for name, value in asdict(wishes).items() if value is not None}
