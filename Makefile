@@ -48,12 +48,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
 		{ echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing into $(VENV): the first time this takes some minutes"
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev,onnx]'
 	@touch $@
 
 $(READY_BENCH): $(READY)
 	@echo "installing what only the benchmarks need"
-	@$(INSTALL) -e '.[dev,bench]'
+	@$(INSTALL) -e '.[dev,onnx,bench]'
 	@touch $@
 
 clean:

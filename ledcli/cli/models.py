@@ -9,6 +9,7 @@ import typer
 
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
+from ledcli.cli.models_export import export
 from ledcli.cli.options import JsonOption
 from ledcli.errors import ModelError
 
@@ -69,7 +70,9 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a .safetensors file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A name, or a file (.safetensors, .onnx).")
+    ],
     json: JsonOption = False,
 ) -> None:
     """Show all that a model says about itself.
@@ -99,6 +102,9 @@ def info(
     if header.spec.noise_lines is not None:
         shown = record | {"noise_lines": _noise(header.spec.noise_lines)}
     Output(json=json).result(record, "\n".join(_lines(shown)))
+
+
+app.command("export")(export)
 
 
 @app.command("rm")

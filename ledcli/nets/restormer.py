@@ -50,7 +50,7 @@ class ChannelAttention(nn.Module):
             rows, columns = (
                 each.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM) for each in (query, key)
             )
-            cosines = query @ key.mT / rows / columns.mT
+            cosines = query @ key.transpose(-2, -1) / rows / columns.transpose(-2, -1)
             return (cosines * self.temperature.float()).softmax(-1)
 
 

@@ -79,7 +79,24 @@ def read_header(path: Path) -> Header:
         raise _damaged(path, "has an unreadable header") from None
     metadata = entries.pop("__metadata__", None)
     tensors = _tensors(path, entries, data_bytes=size - 8 - length)
-    return Header(_spec(path, metadata), tensors)
+    return Header(described(path, metadata), tensors)
+
+
+def described(path: Path, metadata: object) -> ModelSpec:
+    """Return the description among a file's metadata; raises ModelError, which names the file."""
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise ModelError(
+            f"{path}: has no led description: it was not made by led. Name a model made by led."
+        )
+    try:
+        values = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise _damaged(path, "has an unreadable description") from None
+    try:
+        return ModelSpec.from_header(values)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}. It is no model for this led.") from None
 
 
 def _damaged(path: Path, what: str) -> ModelError:
@@ -96,22 +113,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
-
-
-def _spec(path: Path, metadata: object) -> ModelSpec:
-    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        raise ModelError(
-            f"{path}: has no led description: it was not made by led. Name a model made by led."
-        )
-    try:
-        values = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise _damaged(path, "has an unreadable description") from None
-    try:
-        return ModelSpec.from_header(values)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}. It is no model for this led.") from None
 
 
 def _tensors(path: Path, entries: dict[str, Any], data_bytes: int) -> dict[str, TensorInfo]:

@@ -1,6 +1,7 @@
 """The model file: one self-describing `.safetensors`, written whole and read with suspicion.
 
-Nothing is ever unpickled. `read_spec` and `read_header` work without torch.
+An ONNX file that was exported from one says the same of itself. Nothing is ever unpickled.
+`read_spec` and `read_header` work without torch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from ledcli.errors import ModelError, OutputError
 from ledcli.photo.files import atomic_write
-from ledcli.zoo.header import MAX_HEADER_BYTES, METADATA_KEY, Header, TensorInfo, read_header
+from ledcli.zoo.header import MAX_HEADER_BYTES, METADATA_KEY, Header, TensorInfo
+from ledcli.zoo.header import read_header as read_safetensors
+from ledcli.zoo.onnxheader import is_onnx, read_onnx
 from ledcli.zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -26,12 +29,26 @@ __all__ = [
     "Header",
     "ModelSpec",
     "TensorInfo",
+    "build_network",
     "file_sha256",
     "load_model",
     "read_header",
     "read_spec",
     "save_model",
+    "write_new",
 ]
+
+
+def read_header(path: Path | str) -> Header:
+    """Read all that a model file, or an exported one, says before its weights, without torch.
+
+    Raises
+    ------
+    ModelError
+        As `zoo.header.read_header`, or `zoo.onnxheader.read_onnx` for an ONNX file.
+    """
+    path = Path(path)
+    return read_onnx(path).header if is_onnx(path) else read_safetensors(path)
 
 
 def read_spec(path: Path | str) -> ModelSpec:
@@ -42,7 +59,7 @@ def read_spec(path: Path | str) -> ModelSpec:
     ModelError
         When the file is missing, damaged or not a model for this `led`.
     """
-    return read_header(Path(path)).spec
+    return read_header(path).spec
 
 
 def file_sha256(path: Path | str) -> str:
@@ -110,7 +127,7 @@ def save_model(
     if overwrite:
         atomic_write(path, data)
     else:
-        _write_new(path, data)
+        write_new(path, data)
 
 
 def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
@@ -133,7 +150,12 @@ def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
     from safetensors.torch import load_file
 
     path = Path(path)
-    header = read_header(path)
+    if is_onnx(path):
+        raise ModelError(
+            f"{path}: is an exported network: it denoises, and that is all. Name the "
+            ".safetensors model that it was exported from."
+        )
+    header = read_safetensors(path)
     # The shapes are compared on a network without memory: a header that promises a giant is
     # refused before anything is allocated.
     _compare(path, header.spec, {name: info.shape for name, info in header.tensors.items()})
@@ -147,13 +169,21 @@ def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
                 f"{path}: tensor '{name}' holds values that are not finite numbers. "
                 "Get the file again."
             )
-    net = _build(path, header.spec)
+    net = build_network(path, header.spec)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return header.spec, net.float().eval()
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file whole, under a name that nobody else has taken meanwhile."""
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file whole, under a name that nobody else has taken meanwhile.
+
+    Raises
+    ------
+    FileExistsError
+        When there is such a file.
+    OutputError
+        When it cannot be written.
+    """
     hidden = path.parent / f".led-{os.getpid()}-{secrets.token_hex(4)}.new"
     atomic_write(hidden, data)
     try:
@@ -174,12 +204,20 @@ def _write_new(path: Path, data: bytes) -> None:
         hidden.unlink(missing_ok=True)
 
 
-def _build(path: Path, spec: ModelSpec) -> nn.Module:
-    """Build the network that `spec` describes, with weights still to be set."""
-    from ledcli.nets import repnr, table
+def build_network(path: Path, spec: ModelSpec) -> nn.Module:
+    """Build the network that `spec` describes, with weights still to be set.
+
+    Raises
+    ------
+    ModelError
+        When there is no such architecture, or not with these arguments; names the file.
+    """
+    from ledcli.nets import modulation, repnr, table
 
     try:
         net = table.build(spec.architecture, dict(spec.arguments))
+        if spec.modulation:
+            return modulation.Modulated(net, spec.modulation)
         return repnr.convert(net, spec.branches, omnr=spec.omnr) if spec.branches else net
     except ModelError as error:
         raise ModelError(f"{path}: {error}. It is no model for this led.") from error
@@ -195,7 +233,7 @@ def _compare(path: Path, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]])
     import torch
 
     with torch.device("meta"):
-        expected = {n: tuple(t.shape) for n, t in _build(path, spec).state_dict().items()}
+        expected = {n: tuple(t.shape) for n, t in build_network(path, spec).state_dict().items()}
     for name, shape in expected.items():
         if name not in shapes:
             raise ModelError(

@@ -14,6 +14,7 @@ import platformdirs
 from ledcli.errors import ModelError, OutputError
 from ledcli.zoo.bundled import FoundModel, bundled_dir, find_bundled, read_registry
 from ledcli.zoo.modelfile import ModelSpec, read_spec, save_model
+from ledcli.zoo.onnxheader import ONNX_SUFFIX
 from ledcli.zoo.rules import LONGEST_NAME, NAME_RULE, is_name, short
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
     Parameters
     ----------
     name_or_path
-        A path (it ends in `.safetensors` or holds a separator), or a name as `list_models` gives
-        them, in upper or lower case; an installed model goes before a bundled one of its name.
+        A path (it ends in `.safetensors` or `.onnx`, or holds a separator), or a name as
+        `list_models` gives them, in upper or lower case; an installed model goes before a bundled
+        one of its name.
         None is the bundled default.
 
     Returns
@@ -81,7 +83,8 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
     if name_or_path is None:
         name_or_path = read_registry().default
     text = os.fspath(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith(SUFFIX) or re.search(r"[/\\]", text):
+    file = text.endswith((SUFFIX, ONNX_SUFFIX)) or re.search(r"[/\\]", text)
+    if file or isinstance(name_or_path, Path):
         path = Path(text).expanduser()
         branches = read_spec(path).branches
         return FoundModel(path, branches[0] if branches else "")
