@@ -11,6 +11,7 @@ from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.brightness import brightness
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
+    BackendOption,
     DeviceOption,
     DryRunOption,
     JsonOption,
@@ -104,11 +105,13 @@ def denoise(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model name ('led models list') or file.", show_default="the best for each photo"
+            help="Model name ('led models list') or file (.safetensors, .onnx).",
+            show_default="the best for each photo",
         ),
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    backend: BackendOption = "auto",
     tile: TileOption = None,
     again: Annotated[
         bool, typer.Option("--again", help="Denoise photos that led wrote, too.")
@@ -180,10 +183,12 @@ def denoise(
     for file, problem in failed:
         show_failed(output, file, problem)
 
+    from ledcli.inference.backend import choose_backend
     from ledcli.inference.choice import Named, PerPhoto
     from ledcli.inference.folder import Engine, decide, run
 
     chooser = PerPhoto() if model is None else Named(model)
+    backend = choose_backend(backend, chooser.path if isinstance(chooser, Named) else None)
     counts: Counter[str] = Counter(failed=len(failed))
     if dry_run:
         todos = decide(jobs, settings, chooser, overwrite=overwrite)
@@ -199,7 +204,7 @@ def denoise(
             jobs,
             settings,
             chooser,
-            engine=Engine(device, precision, tile),
+            engine=Engine(device, precision, tile, backend),
             overwrite=overwrite,
             stop=stop,
             say=output.info,

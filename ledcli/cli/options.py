@@ -18,6 +18,12 @@ DryRunOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="What computes the network: auto, torch or onnx (CPU, float32; needs ledcli[onnx])."
+    ),
+]
 TileOption = Annotated[
     int | None, typer.Option(help="Side of a tile in pixels of one colour; 0: whole frame.")
 ]

@@ -96,7 +96,7 @@ class Named:
             found = FoundModel(found.path, branch)
         self.spec = read_spec(found.path)
         self.ratio_range = self.spec.ratio_range
-        self._path = found.path
+        self.path = found.path
         self._choice = Choice(
             listed_name(found), found.path.name, found.branch, file_sha256(found.path), "named"
         )
@@ -107,7 +107,7 @@ class Named:
         if cameras and not is_camera(exif.camera, exif.make, cameras):
             reason = f"named, but tuned to another camera: {', '.join(cameras)}"
             choice = Choice(choice.model, choice.file, choice.branch, choice.sha256, reason)
-        return Chosen(self._path, choice)
+        return Chosen(self.path, choice)
 
     def without(self, path: Path, error: ModelError) -> str:
         """Raise the error: there is no other."""

@@ -45,6 +45,24 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "float32"
 
 
+def choose_place(backend: str, device: str, precision: str) -> tuple[torch.device, Precision]:
+    """Return where a backend works and in which precision: onnx on the CPU, in float32.
+
+    Raises
+    ------
+    UsageError
+        As the two above; and for another device or precision with onnx.
+    """
+    if backend == "onnx":
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"onnx runs on the CPU, not on {device}: leave --device out")
+        if precision not in ("auto", "float32"):
+            raise UsageError(f"onnx runs in float32, not in {precision}: leave --precision out")
+        return torch.device("cpu"), "float32"
+    where = choose_device(device)
+    return where, choose_precision(precision, where)
+
+
 def fast_in_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bfloat16 matrices in hardware."""
     if device.type == "cpu":

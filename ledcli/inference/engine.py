@@ -9,13 +9,8 @@ from torch import Tensor, nn
 
 from ledcli.errors import LedError, ModelError
 from ledcli.inference.anchor import anchored
-from ledcli.inference.device import (
-    Precision,
-    choose_device,
-    choose_precision,
-    fast_in_bf16,
-    is_out_of_memory,
-)
+from ledcli.inference.backend import choose_backend
+from ledcli.inference.device import Precision, choose_place, fast_in_bf16, is_out_of_memory
 from ledcli.inference.fused import fuse
 from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
@@ -27,6 +22,9 @@ from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
 from ledcli.photo.cfa import Phase
 from ledcli.zoo.modelfile import file_sha256, load_model
+from ledcli.zoo.onnxfile import to_onnx
+from ledcli.zoo.onnxheader import is_onnx
+from ledcli.zoo.onnxnet import load_onnx
 
 Planes = NDArray[np.float32]
 
@@ -37,20 +35,22 @@ class Denoiser:
     Parameters
     ----------
     model : Path
-        A model file.
+        A model file, or one that was exported to ONNX.
     branch : str
         The CSA set to fold; ignored by a model that has none.
     device, precision : str
         ``auto``, or as in inference/device.py.
     tile : int, optional
         Side of a tile in plane pixels; the halo comes on top. 0 takes the whole frame at once.
+    backend : str
+        What computes the network: ``auto``, or as in inference/backend.py.
 
     Raises
     ------
     ModelError
         The file is no model, or has no such CSA set.
     UsageError
-        A device or precision that is not there.
+        A device, precision or backend that is not there, or that do not go together.
     """
 
     def __init__(
@@ -62,8 +62,15 @@ class Denoiser:
         precision: str = "auto",
         tile: int = TILE,
         halo: int = HALO,
+        backend: str = "auto",
     ) -> None:
-        self.spec, net = load_model(model)
+        self.backend = choose_backend(backend, model)
+        self.device, self.precision = choose_place(self.backend, device, precision)
+        exported: nn.Module | None = None
+        if is_onnx(model):
+            self.spec, net, exported = load_onnx(model)
+        else:
+            self.spec, net = load_model(model)
         self.sha256 = file_sha256(model)
         self.name = f"{self.spec.name}/{branch}" if self.spec.branches else self.spec.name
         self.branch = branch if self.spec.branches else ""
@@ -73,12 +80,18 @@ class Denoiser:
                 raise ModelError(f"{model} has no CSA set '{branch}': choose one of {names}")
             net = deploy(net, branch)
         check_tile(tile)
-        self.device = choose_device(device)
-        self.precision: Precision = choose_precision(precision, self.device)
-        self.net = prepared(net, self.device, self.precision)
+        self.net = exported or self._prepared(net)
         self.form = form_of(self.spec.input_form, self.spec.output)
         self.tile, self.halo = tile, halo
         self.multiple = int(getattr(net, "size_multiple", 1))
+
+    def _prepared(self, net: nn.Module) -> nn.Module:
+        if self.backend == "onnx":
+            try:
+                return to_onnx(self.spec, net).net
+            except ModelError as error:
+                raise ModelError(f"{self.name}: {error}") from error
+        return prepared(net, self.device, self.precision)
 
     @torch.inference_mode()
     def denoise(

@@ -27,6 +27,12 @@ class Engine(NamedTuple):
     device: str = "auto"
     precision: str = "auto"
     tile: int | None = None
+    backend: str = "auto"
+
+    @property
+    def in_words(self) -> str:
+        """What to add to device and precision; nothing for torch."""
+        return ", onnxruntime" if self.backend == "onnx" else ""
 
 
 def decide(
@@ -119,7 +125,7 @@ def run(
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
         photos = "photo" if len(jobs) == 1 else "photos"
         if to_make:
-            say(f"{len(to_make)}{of} {photos}, {ready.device}, {ready.precision}")
+            say(f"{len(to_make)}{of} {photos}, {ready.device}, {ready.precision}{engine.in_words}")
         store = held.enter_context(Store(manifests, settings, say))
         made = pipeline(
             to_make,

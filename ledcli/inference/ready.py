@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from pathlib import Path
 
-from ledcli.inference.device import choose_device, choose_precision
+from ledcli.inference.device import choose_place
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.tiles import TILE, check_tile
 
@@ -16,22 +16,27 @@ class Ready:
 
     Parameters
     ----------
-    device, precision, tile
+    device, precision, tile, backend
         As for `Denoiser`; None is the default tile.
 
     Raises
     ------
     UsageError
-        A device or precision that is not there, or a tile too small.
+        A device, precision or backend that is not there, or a tile too small.
     """
 
     def __init__(
-        self, *, device: str = "auto", precision: str = "auto", tile: int | None = None
+        self,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+        backend: str = "auto",
     ) -> None:
         self.tile = TILE if tile is None else tile
         check_tile(self.tile)
-        self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.backend, self._asked = backend, (device, precision)
+        self.device, self.precision = choose_place(backend, device, precision)
         self._ready: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
 
     def denoiser(self, path: Path, branch: str) -> Denoiser:
@@ -43,9 +48,11 @@ class Ready:
             self._ready[key] = Denoiser(
                 path,
                 branch,
-                device=str(self.device),
-                precision=self.precision,
+                # As they were asked for: what is best depends on the backend, and that on the file.
+                device=self._asked[0],
+                precision=self._asked[1],
                 tile=self.tile,
+                backend=self.backend,
             )
         self._ready.move_to_end(key)
         return self._ready[key]

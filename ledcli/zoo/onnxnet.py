@@ -86,6 +86,12 @@ def load_onnx(path: Path) -> tuple[ModelSpec, nn.Module, OnnxNet]:
     file = read_onnx(path)
     with torch.device("meta"):
         plain = build_network(path, file.header.spec)
+    expected = sum(tensor.numel() for tensor in plain.state_dict().values())
+    if file.header.parameters != expected:
+        raise ModelError(
+            f"{path}: has {file.header.parameters} weights, and '{file.header.spec.architecture}' "
+            f"has {expected}: header and tensors disagree. Get the file again."
+        )
     try:
         return file.header.spec, plain, OnnxNet(file.data)
     except ModelError as error:

@@ -1,0 +1,169 @@
+"""The network in torch and in onnxruntime; without onnx the tests are skipped."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ledcli.cli.app import run
+from ledcli.errors import ModelError, UsageError
+from ledcli.inference.backend import choose_backend
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.ready import Ready
+from ledcli.noise.estimate import NoiseLine
+from ledcli.photo.raw import read_raw
+from ledcli.photo.xmp import read_note
+from ledcli.zoo import onnxfile
+from ledcli.zoo.modelfile import file_sha256
+from tests.inference.models import scene, shoot, write_model
+from tests.shoot import make_raw
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+LINE = NoiseLine(6e-4, 1e-7)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def exported(model):
+    path = model.with_name("tiny-b.onnx")
+    assert run(["models", "export", str(model), "--set", "b", "-o", str(path), "--quiet"]) == 0
+    return path
+
+
+@pytest.mark.parametrize("form", ["gain", "stabilised"])
+@pytest.mark.parametrize("rows,cols", [(96, 120), (33, 40), (150, 141)])
+def test_both_backends_give_the_same_photo(tmp_path, form, rows, cols):
+    """To 1e-4 of white, in tiles and whole."""
+    model = write_model(tmp_path / "tiny.safetensors", form=form)
+    planes = shoot(scene(rows, cols), 20)
+    for tile in (64, 0):
+        by_torch, by_onnx = (
+            Denoiser(model, "b", device="cpu", precision="float32", tile=tile, backend=backend)
+            for backend in ("torch", "onnx")
+        )
+        for ratio in (20, 100):
+            expected = by_torch.denoise(planes, ratio, noise=LINE)
+            out = by_onnx.denoise(planes, ratio, noise=LINE)
+            assert out.dtype == np.float32
+            np.testing.assert_allclose(out, expected, atol=1e-4)
+            assert np.abs(expected - planes * ratio).max() > 1e-2
+
+
+def test_an_exported_file_needs_no_word_of_what_it_is(model, exported):
+    planes = shoot(scene(96, 120), 20)
+    expected = Denoiser(model, "b", device="cpu", precision="float32").denoise(
+        planes, 20, noise=LINE
+    )
+    engine = Denoiser(exported, "")
+    assert (engine.backend, engine.device.type, engine.precision) == ("onnx", "cpu", "float32")
+    assert (engine.name, engine.sha256, engine.multiple) == ("tiny", file_sha256(exported), 16)
+    np.testing.assert_allclose(engine.denoise(planes, 20, noise=LINE), expected, atol=1e-4)
+    ready = Ready().denoiser(exported, "")
+    np.testing.assert_allclose(ready.denoise(planes, 20, noise=LINE), expected, atol=1e-4)
+
+
+def test_it_works_on_as_many_threads_as_torch(model, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    net = Denoiser(model, "a", backend="onnx").net
+    assert net.session.get_session_options().intra_op_num_threads == 3
+
+
+def test_when_the_memory_is_full_the_tile_is_halved(model, monkeypatch):
+    engine = Denoiser(model, "a", backend="onnx", tile=256, halo=16)
+    session, tried = engine.net.session, []
+
+    class Small:
+        def run(self, names, given):
+            (x,) = given.values()
+            tried.append(x.shape[2])
+            if x.shape[2] > 200:
+                raise Exception("Failed to allocate memory for requested buffer of size 9")
+            return session.run(names, given)
+
+    monkeypatch.setattr(engine.net, "session", Small())
+    planes = shoot(scene(256, 256), 20)
+    small = Denoiser(model, "a", backend="onnx", tile=64, halo=16)
+    np.testing.assert_allclose(
+        engine.denoise(planes, noise=LINE), small.denoise(planes, noise=LINE), atol=1e-6
+    )
+    assert tried[:2] == [256, 144] and engine.tile == 128
+
+
+@pytest.mark.parametrize(
+    "how,words",
+    [
+        ({"device": "cuda"}, "onnx runs on the CPU"),
+        ({"precision": "bf16"}, "onnx runs in float32"),
+        ({"backend": "tensorflow"}, "no backend 'tensorflow': choose auto, torch or onnx"),
+    ],
+)
+def test_what_onnx_cannot_do_is_refused(model, how, words):
+    with pytest.raises(UsageError, match=words):
+        Denoiser(model, "a", **{"backend": "onnx"} | how)
+
+
+def test_torch_does_not_run_an_exported_file(exported):
+    with pytest.raises(UsageError, match="is an ONNX file"):
+        choose_backend("torch", exported)
+
+
+def test_a_network_that_differs_as_onnx_is_not_used(model, monkeypatch):
+    monkeypatch.setattr(onnxfile, "TOLERANCE", 0.0)
+    with pytest.raises(ModelError, match="tiny/a: is not the same as ONNX"):
+        Denoiser(model, "a", backend="onnx")
+
+
+def denoise(*arguments):
+    return run(["denoise", *map(str, arguments)])
+
+
+def test_a_photo_says_which_model_it_was(model, exported, tmp_path, capsys):
+    make_raw(tmp_path / "a.NEF", light=np.full((128, 160), 0.004), gain=2.0)
+    how = [tmp_path / "a.NEF", "--ratio", 50, "--json"]
+    assert denoise(*how, "--model", exported, "--out", tmp_path / "x") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["sha256"] == file_sha256(exported)
+    assert "cpu, float32, onnxruntime" in err
+    assert denoise(*how, "--model", model, "--backend", "onnx", "--out", tmp_path / "y") == 0
+    note = read_note(tmp_path / "y" / "a.dng")
+    assert (note["sha256"], note["set"]) == (file_sha256(model), "a")
+    # The same photo, whatever computed it: a second run has nothing to do.
+    capsys.readouterr()
+    again = [*how, "--model", model, "--backend", "torch", "--precision", "float32"]
+    assert denoise(*again, "--out", tmp_path / "y") == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "skipped"
+    assert denoise(*again, "--out", tmp_path / "z") == 0
+    by_onnx, by_torch = (read_raw(tmp_path / name / "a.dng").normalised() for name in "yz")
+    np.testing.assert_allclose(by_onnx, by_torch, atol=1e-4)
+
+
+def test_without_the_extra_the_error_says_how_to_get_it(
+    model, exported, tmp_path, capsys, monkeypatch
+):
+    make_raw(tmp_path / "a.NEF")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for how in (["--backend", "onnx"], ["--model", exported]):
+        assert denoise(tmp_path / "a.NEF", *how) == 2
+        err = capsys.readouterr().err
+        assert "pip install 'ledcli[onnx]'" in err and err.count("\n") == 1
+    assert choose_backend("auto", model) == "torch"
+
+
+def test_a_file_whose_tensors_are_others_is_refused(exported, tmp_path):
+    import onnx
+
+    file = onnx.load(exported)
+    (entry,) = (p for p in file.metadata_props if p.key == "led")
+    entry.value = entry.value.replace('"channels": 4', '"channels": 8')
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(file.SerializeToString())
+    with pytest.raises(ModelError, match="header and tensors disagree"):
+        Denoiser(bad, "")
