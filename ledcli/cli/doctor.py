@@ -11,7 +11,8 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Tell what this machine can do, and whether its fast paths are right.
 
     Lists versions, devices and the bundled model, then denoises a made-up frame in every way this
-    machine has (device, precision, tiles) and compares each with the CPU in float32.
+    machine has (backend, device, precision, tiles) and compares each with torch on the CPU in
+    float32.
 
     Examples
     --------
@@ -27,9 +28,17 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
 
     paths = list(compare_paths(find_model()))
     output.table(
-        ["device", "precision", "tile", "rms of white", "largest", "agrees"],
+        ["backend", "device", "precision", "tile", "rms of white", "largest", "agrees"],
         [
-            (p.device, p.precision, p.tile, f"{p.rms:.1e}", f"{p.largest:.1e}", _yes(p.agrees))
+            (
+                p.backend,
+                p.device,
+                p.precision,
+                p.tile,
+                f"{p.rms:.1e}",
+                f"{p.largest:.1e}",
+                _yes(p.agrees),
+            )
             for p in paths
         ],
         records=[vars(p) | {"agrees": p.agrees} for p in paths],
@@ -38,8 +47,9 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     wrong = [p for p in paths if not p.agrees]
     for p in wrong:
         output.error(
-            f"{p.device} in {p.precision} differs from the reference by {p.rms:.1e}: "
-            "use --precision float32 or --device cpu, and please report it"
+            f"{p.backend} on {p.device} in {p.precision} differs from the reference by "
+            f"{p.rms:.1e}: use --backend torch with --precision float32 or --device cpu, and "
+            "please report it"
         )
     if wrong:
         raise typer.Exit(FAILED)
@@ -68,6 +78,7 @@ def _facts() -> dict[str, str]:
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
+        "onnxruntime": _onnxruntime(),
         "NumPy": np.__version__,
         "LibRaw": ".".join(map(str, rawpy.libraw_version)),
         "imagecodecs": imagecodecs.__version__,
@@ -76,6 +87,16 @@ def _facts() -> dict[str, str]:
         "uses": f"{best}, {choose_precision('auto', best)}, {torch.get_num_threads()} threads",
         "model": f"{model.path.name}, sha256 {file_sha256(model.path)[:16]}",
     }
+
+
+def _onnxruntime() -> str:
+    from ledcli.zoo.onnxheader import has_onnx
+
+    if not has_onnx():
+        return "not installed (pip install 'ledcli[onnx]')"
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def _yes(agrees: bool) -> str:

@@ -1,7 +1,8 @@
-"""Whether every fast path of this machine agrees with the reference: the CPU in float32."""
+"""Whether every way to compute that this machine has agrees with the reference: CPU, float32."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.physics import add_noise
 from ledcli.training.crops import pack_rgb
 from ledcli.training.scenes import make_scene
+from ledcli.zoo.onnxheader import has_onnx
 from ledcli.zoo.shelf import FoundModel
 
 SIDE = 256
@@ -23,8 +25,9 @@ LARGEST_RMS: dict[Precision, float] = {"float32": 2e-4, "bf16": 3e-3}
 
 @dataclass(frozen=True)
 class Path:
-    """One way of computing: where, how, and how far from the reference (of white)."""
+    """One way of computing: by what, where, how, and how far from the reference (of white)."""
 
+    backend: str
     device: str
     precision: Precision
     tile: int
@@ -40,13 +43,11 @@ class Path:
 def compare_paths(model: FoundModel) -> Iterator[Path]:
     """Denoise a made-up frame in every way this machine has; yield each way's difference."""
     short = _short_frame()
-    reference = _denoised(model, short, "cpu", "float32", 0)
-    for device, precision, tile in _ways():
-        difference = _denoised(model, short, device, precision, tile) - reference
+    reference = _denoised(model, short, _Way("torch", "cpu", "float32", 0))
+    for way in _ways():
+        difference = _denoised(model, short, way) - reference
         yield Path(
-            device,
-            precision,
-            tile,
+            *way,
             rms=float(np.sqrt(np.mean(difference**2, dtype=np.float64))),
             largest=float(np.abs(difference).max()),
         )
@@ -58,11 +59,20 @@ def devices() -> list[str]:
     return [best] if best == "cpu" else [best, "cpu"]
 
 
-def _ways() -> Iterator[tuple[str, Precision, int]]:
+class _Way(NamedTuple):
+    backend: str
+    device: str
+    precision: Precision
+    tile: int
+
+
+def _ways() -> Iterator[_Way]:
     for device in devices():
-        yield device, "float32", SIDE // 2
+        yield _Way("torch", device, "float32", SIDE // 2)
         if fast_in_bf16(torch.device(device)):
-            yield device, "bf16", SIDE // 2
+            yield _Way("torch", device, "bf16", SIDE // 2)
+    if has_onnx():
+        yield _Way("onnx", "cpu", "float32", SIDE // 2)
 
 
 def _short_frame() -> Planes:
@@ -74,8 +84,6 @@ def _short_frame() -> Planes:
     return (dn[0] / CALIBRATED_WHITE).numpy()
 
 
-def _denoised(
-    model: FoundModel, short: Planes, device: str, precision: Precision, tile: int
-) -> Planes:
-    denoiser = Denoiser(*model, device=device, precision=precision, tile=tile)
+def _denoised(model: FoundModel, short: Planes, way: _Way) -> Planes:
+    denoiser = Denoiser(*model, **way._asdict())
     return np.clip(denoiser.denoise(short, RATIO), 0, 1)

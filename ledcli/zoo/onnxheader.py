@@ -56,13 +56,21 @@ def is_onnx(path: Path) -> bool:
     return path.suffix.lower() == ONNX_SUFFIX
 
 
+def has_onnx() -> bool:
+    """Tell whether what ONNX takes is installed."""
+    return not _missing()
+
+
 def require_onnx(what: str) -> None:
     """Refuse what needs ONNX where it is not installed; raises UsageError."""
-    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := _missing():
         raise UsageError(
             f"{what} needs {' and '.join(missing)}: install it with pip install 'ledcli[onnx]'"
         )
+
+
+def _missing() -> list[str]:
+    return [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
 
 
 def read_onnx(path: Path) -> OnnxFile:

@@ -66,6 +66,8 @@ def test_doctor_finds_that_the_fast_paths_agree(capsys):
     facts, *paths = json_lines(capsys)
     assert facts["led"]
     assert {p["precision"] for p in paths} >= {"float32"}
+    # Where onnx is installed it is among them, and where it is not the facts say how to get it.
+    assert ("onnx" in {p["backend"] for p in paths}) != ("pip install" in facts["onnxruntime"])
     assert all(p["agrees"] for p in paths)
 
 
