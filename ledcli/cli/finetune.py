@@ -10,10 +10,12 @@ from ledcli.cli.console import Output, printable
 from ledcli.cli.options import DeviceOption, DryRunOption, JsonOption, PrecisionOption, QuietOption
 from ledcli.cli.signals import stoppable
 from ledcli.cli.tuningchecks import already_there, check_checkpoint, check_out, parsed_ratios
+from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.pairfiles import LoadedPairs
     from ledcli.training.schedule import LogLine
+    from ledcli.training.sources import Source
     from ledcli.training.tune import Tuned
 
 DEFAULT_LIST = Path("pairs.txt")
@@ -30,8 +32,20 @@ def finetune(
         ),
     ] = "generic",
     method: Annotated[
-        str, typer.Option(help="led: LED; exposure: exposure diffusion, for 'denoise --steps'.")
+        str,
+        typer.Option(
+            help="led: LED; adl: adaptive domain learning, with other cameras' shots; exposure: "
+            "exposure diffusion, for 'denoise --steps'."
+        ),
     ] = "led",
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="LIST|FOLDER",
+            help="ADL: another camera's list of pairs, or clean photos for made-up cameras.",
+            show_default="made-up cameras over made-up scenes",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the tuned model.", show_default="the camera's"),
@@ -108,6 +122,10 @@ def finetune(
 
         led finetune pairs.txt --ratios 100 --name my-camera
 
+    With another camera's pairs, as far as they help::
+
+        led finetune --method adl --source other.txt
+
     Exposure diffusion, for many pairs; its model can look twice ('led denoise --steps 2')::
 
         led finetune --method exposure
@@ -133,13 +151,16 @@ def finetune(
     from ledcli.pairs.foundfile import read_darks
     from ledcli.pairs.listfile import read_list
     from ledcli.training.pairfiles import load_pairs, read_headers
+    from ledcli.training.sources import find_sources
     from ledcli.training.tune import Tuning, name_of, pretrained_model
-    from ledcli.training.tuners import Wishes, iterations_of, method_of, no_model
+    from ledcli.training.tuners import Given, Wishes, iterations_of, method_of, no_model
 
     where = choose_device(device)
     bf16 = choose_precision(precision, where) == "bf16"
     wishes = Wishes(iters, crops, seed, schedule, shot_noise, l1)
     iterations = iterations_of(method, wishes, anew=start is None)
+    if source and method != "adl":
+        raise UsageError("--source is for --method adl: leave it out")
     headers = read_headers(read_list(pairs), ratios=wanted, one_iso=force)
     darks = read_darks(pairs)
     name = name or free_name(name_of(headers[0].camera))
@@ -160,7 +181,11 @@ def finetune(
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
     origin = pretrained_model(start) if start else no_model()
-    how = method_of(method, wishes, origin, loaded.shots, where)
+    sources: list[Source] = []
+    if method == "adl":
+        span = (loaded.shots.ratios[0], loaded.shots.ratios[-1])
+        sources = find_sources(source or [], span, seed=seed, report=output.warn)
+    how = method_of(method, wishes, Given(origin, loaded.camera, loaded.shots, sources, where))
     tuning = Tuning(loaded, origin, how, bf16=bf16)
     if tuning.note:
         output.info(tuning.note)
@@ -197,6 +222,8 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
     gain = tuned.after - tuned.before
     if tuned.proof:
         output.info(f"proof: {tuned.proof}")
+    for source, steps in tuned.spec.training.get("sources", {}).items():
+        output.info(f"{source}: {steps['kept']} of {steps['tried']} steps were kept")
     record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "gain_db": gain}
     if gain <= 0 and not force:
         output.error(

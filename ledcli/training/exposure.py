@@ -6,6 +6,7 @@ so that at denoising it may do the same for as many steps as one has time for.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +17,11 @@ from ledcli.training.adopt import adopt
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
 from ledcli.training.held import held_psnr
+from ledcli.training.losses import known, mean_known
 from ledcli.training.methods import Finished, Pretrained, Start
 from ledcli.training.schedule import Schedule
 from ledcli.zoo.modelfile import ModelSpec
 
-CLIPPED = 0.98
-"""Of white: where the truth is brighter the long frame may be clipped."""
 DARKEST = 1e-3
 """Of white: added to both sides of the divergence, on top of the read noise's light."""
 
@@ -99,13 +99,13 @@ class ExposureDiffusion:
         # Every frame has a way of its own: from its ratio to 1.
         ways = zip(*(exposures(float(r), self.recipe.steps + 1) for r in batch.ratio), strict=True)
         stops = [torch.tensor(way, device=self.device) for way in ways]
-        counts = (batch.clean < CLIPPED).float()
+        counts = known(batch.clean)
         darkness = darkness_of(batch)
         x, total = batch.x, torch.zeros((), device=self.device)
         for number, now in enumerate(stops):
             clean = self.form(net, x, 1 / now, batch.gain, batch.variance)
             total = total + divergence(clean, batch.clean, darkness, counts)
-            total = total + self.recipe.l1 * _mean((clean - batch.clean).abs(), counts)
+            total = total + self.recipe.l1 * mean_known((clean - batch.clean).abs(), counts)
             if number < self.recipe.steps:
                 then = stops[number + 1]
                 x = exposed_on(x, clean.detach(), now, then, batch.gain, generator)
@@ -118,6 +118,10 @@ class ExposureDiffusion:
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the held crops in dB, by the plain pass."""
         return held_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
+
+    def record(self) -> dict[str, Any]:
+        """Return nothing: the recipe says it all."""
+        return {}
 
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Install the network as it is: there is nothing to fold."""
@@ -148,8 +152,4 @@ def divergence(clean: Tensor, truth: Tensor, darkness: Tensor, counts: Tensor) -
         1 where the truth is known, 0 elsewhere.
     """
     f, x = clean.float() + darkness, truth + darkness
-    return _mean(f * (f / x).log() + x - f, counts)
-
-
-def _mean(values: Tensor, counts: Tensor) -> Tensor:
-    return (values * counts).sum() / counts.sum().clamp_min(1)
+    return mean_known(f * (f / x).log() + x - f, counts)

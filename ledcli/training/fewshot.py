@@ -134,8 +134,11 @@ class FewShot:
     def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
         """Draw crops ``(count, 4, side, side)``, of every pair as often."""
         chosen = [self.frames[i] for i in rng.integers(len(self.frames), size=count)]
-        crops = [frames.draw(rng, side) for frames in chosen]
-        return _batch(crops, chosen, [self.line(frames.iso) for frames in chosen])
+        return self.batch_of([frame.draw(rng, side) for frame in chosen], chosen)
+
+    def batch_of(self, crops: Sequence[tuple[Half, Half]], frames: Sequence[TrainingPair]) -> Batch:
+        """Put windows together, each of the pair beside it."""
+        return _batch(crops, frames, [self.line(frame.iso) for frame in frames])
 
     def held_batches(self, *, blind: bool = False) -> list[Batch]:
         """Return the held crops, a batch a pair: with all that is known of the camera, or blind.

@@ -3,27 +3,25 @@
 The chosen CSA set becomes the camera's own, ``target``; an OMNR branch is added at zero; the main
 convolutions stay frozen. Afterwards everything folds into the plain network.
 
-The loss is taken where the input form puts the noise. ``gain``: L1 between the planes times the
-ratio, as published. ``stabilised``: that of the pretraining, every crop by the logarithm of its
-error, so that a pair at ratio 300 and one at ratio 1, of a low ISO and of a high one, weigh alike;
-in the gained domain the darkest pairs would drown the others. Pixels that are clipped in the long
-frame do not count: it does not say how bright they are.
+The loss is taken where the input form puts the noise (training/losses.py), so that a pair at ratio
+300 and one at ratio 1, of a low ISO and of a high one, weigh alike; in the gained domain the
+darkest pairs would drown the others.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import FORMS, Stabilised
+from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import blocks, convert
-from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
 from ledcli.training.held import held_psnr
-from ledcli.training.losses import frame_loss
+from ledcli.training.losses import form_loss
 from ledcli.training.methods import Finished, Pretrained, Start
 from ledcli.training.schedule import Phase, Schedule
 from ledcli.zoo.fold import fold, prove
@@ -38,8 +36,6 @@ ITERATIONS = 1500
 BATCH, SIDE = 16, 128
 """Crops of an iteration, and their side in plane pixels: ten minutes on two cores, 0.4 dB better
 than a quarter of it."""
-CLIPPED = 0.98
-"""Of white: where the truth is brighter the long frame may be clipped."""
 LINE_ERROR = (0.05, 0.07)
 """Spread of the gain and of the read variance in training, in logarithms: what a line measured on
 two pairs may be off by."""
@@ -158,6 +154,10 @@ class FineTuning:
         """Return how long and how fast."""
         return schedule_of(self.recipe.schedule, self.recipe.iterations)
 
+    def record(self) -> dict[str, Any]:
+        """Return nothing: the recipe says it all."""
+        return {}
+
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Fold, and prove on the held crops that nothing changed."""
         folded, plain = fold(spec, net, TARGET)
@@ -173,14 +173,7 @@ class FineTuning:
         step = round(progress * self.recipe.iterations)
         rng = np.random.default_rng([self.recipe.seed, step])
         batch = Batch(*(part.to(self.device) for part in self.draw(rng)))
-        counts = (batch.clean < CLIPPED).float()
-        if not isinstance(self.form, Stabilised):
-            error = (self.form(net, *batch[1:]) - batch.clean).abs()
-            return (error * counts).sum() / counts.sum().clamp_min(1)
-        gain, t0 = electron_scale(*(_mistaken(batch, rng)))
-        denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
-        level = gain * batch.ratio.reshape(-1, 1, 1, 1)
-        return frame_loss(denoised, batch.clean, level, t0, counts)
+        return form_loss(self.form, net, batch, *_mistaken(batch, rng))
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""
@@ -215,8 +208,7 @@ def lit(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
 
 
 def _mistaken(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Make the noise lines as wrong as measured ones are; both ``(N, 1, 1, 1)``."""
+    """Make the noise lines as wrong as measured ones are; both ``(N,)``."""
     off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in LINE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
-    gain, variance = (batch.gain * factors[0], batch.variance * factors[1])
-    return gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1)
+    return batch.gain * factors[0], batch.variance * factors[1]

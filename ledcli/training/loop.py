@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
 from ledcli.training.checkpoint import load_checkpoint, save_checkpoint
+from ledcli.training.judge import Judge, Memory
 from ledcli.training.lanes import Lanes, one_thread
 from ledcli.training.optimisers import optimisers
 from ledcli.training.schedule import ALL, LogLine, Schedule
@@ -173,6 +174,11 @@ class Trainer:
             for weight in group["params"]:
                 weight.requires_grad_(trains)
         loss = self._gradients(progress)
+        judge = self.method if isinstance(self.method, Judge) else None
+        if judge is not None and judge.tentative(progress):
+            before = Memory(self.trained, self.optimisers)
+        else:
+            judge = None
         norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
         # Most steps are shorter than the limit: then every gradient stays as it is.
         if norm > self.schedule.clip:
@@ -180,8 +186,15 @@ class Trainer:
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
-        self._move_average()
+        if judge is not None and not self._accepted(judge):
+            before.restore()
+        else:
+            self._move_average()
         return loss
+
+    def _accepted(self, judge: Judge) -> bool:
+        with torch.inference_mode(), self.autocast():
+            return judge.accepts(self.net)
 
     def _gradients(self, progress: float) -> Tensor:
         """Give every weight that takes part its gradient; return the loss."""

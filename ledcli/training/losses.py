@@ -1,15 +1,51 @@
 """Losses: in the stabilised domain, where the noise has unit variance, and in linear light."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ledcli.noise.stabilise import stabilise, unstabilise
+from ledcli.nets.forms import Form, Stabilised
+from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
+from ledcli.training.draws import Batch
 
 STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
 """Mean square errors below which a frame counts as clean: a hundredth of the noise's standard
 deviation; 70 dB."""
 PAST_WHITE = 0.05
 """What an error past white counts: highlights are cut off there, but not without a slope."""
+CLIPPED = 0.98
+"""Of white: where the truth is brighter the long frame may be clipped."""
+
+
+def known(clean: Tensor) -> Tensor:
+    """Return 1 where a shot truth is known, 0 where the long frame may be clipped."""
+    return (clean < CLIPPED).float()
+
+
+def mean_known(values: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean of the values that count."""
+    return (values * counts).sum() / counts.sum().clamp_min(1)
+
+
+def form_loss(form: Form, net: nn.Module, batch: Batch, gain: Tensor, variance: Tensor) -> Tensor:
+    """Return the loss of shots where the input form puts the noise.
+
+    ``gain``: L1 between the planes times the ratio, as published. ``stabilised``: that of the
+    pretraining, every crop by the logarithm of its error. Clipped pixels do not count.
+
+    Parameters
+    ----------
+    form, net
+    batch : Batch
+    gain, variance : Tensor ``(N,)``
+        The noise lines that the network is given.
+    """
+    counts = known(batch.clean)
+    if not isinstance(form, Stabilised):
+        denoised = form(net, batch.x, batch.ratio, gain, variance)
+        return mean_known((denoised - batch.clean).abs(), counts)
+    gain, t0 = electron_scale(gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1))
+    denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
+    return frame_loss(denoised, batch.clean, gain * batch.ratio.reshape(-1, 1, 1, 1), t0, counts)
 
 
 def frame_loss(

@@ -91,5 +91,8 @@ class TuningMethod(Method, Protocol):
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the held crops in dB."""
 
+    def record(self) -> dict[str, Any]:
+        """Return what happened on the way, for the model file; JSON values."""
+
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Make of the trained network what is installed; raises TrainingError."""

@@ -174,6 +174,7 @@ class Tuning:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "method": self.method.name,
             **asdict(self.method.recipe),
+            **self.method.record(),
             "seconds": round(self.trainer.seconds),
             "device": self.method.device.type,
             "precision": "bf16" if self.trainer.bf16 else "float32",

@@ -1,19 +1,21 @@
 """The methods of fine-tuning by name, and their recipes from what the user asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ledcli.errors import UsageError
 from ledcli.nets.table import build
 from ledcli.training import finetune
+from ledcli.training.adl import AdaptiveDomainLearning, AdlRecipe
 from ledcli.training.draws import Recipe as PretrainingRecipe
 from ledcli.training.exposure import ExposureDiffusion, ExposureRecipe
 from ledcli.training.fewshot import FewShot
 from ledcli.training.finetune import FineTuning, schedule_of
 from ledcli.training.methods import Pretrained, TuningMethod
+from ledcli.training.sources import Source
 from ledcli.zoo.modelfile import ModelSpec
 
 NONE = "none"
@@ -46,23 +48,36 @@ class Wishes:
     l1: float | None = None
 
 
-def _led(
-    wishes: dict[str, Any], pretrained: Pretrained, shots: FewShot, device: torch.device
-) -> TuningMethod:
-    return FineTuning(pretrained.spec.input_form, finetune.Recipe(**wishes), shots, device)
+class Given(NamedTuple):
+    """What a method is made of besides its recipe."""
+
+    pretrained: Pretrained
+    camera: str
+    shots: FewShot
+    sources: Sequence[Source]
+    device: torch.device
 
 
-def _exposure(
-    wishes: dict[str, Any], pretrained: Pretrained, shots: FewShot, device: torch.device
-) -> TuningMethod:
+def _led(wishes: dict[str, Any], given: Given) -> TuningMethod:
+    form = given.pretrained.spec.input_form
+    return FineTuning(form, finetune.Recipe(**wishes), given.shots, given.device)
+
+
+def _adl(wishes: dict[str, Any], given: Given) -> TuningMethod:
+    recipe = AdlRecipe(**wishes)
+    return AdaptiveDomainLearning(recipe, given.camera, given.shots, given.sources, given.device)
+
+
+def _exposure(wishes: dict[str, Any], given: Given) -> TuningMethod:
     # A GPU wants the whole batch at once; on the CPU each core takes a part.
-    lanes = min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
-    return ExposureDiffusion(ExposureRecipe(**wishes), shots, device, lanes)
+    lanes = min(torch.get_num_threads(), MOST_LANES) if given.device.type == "cpu" else 1
+    return ExposureDiffusion(ExposureRecipe(**wishes), given.shots, given.device, lanes)
 
 
-Maker = Callable[[dict[str, Any], Pretrained, FewShot, torch.device], TuningMethod]
-METHODS: dict[str, tuple[Maker, type[finetune.Recipe] | type[ExposureRecipe]]] = {
+Recipe = finetune.Recipe | AdlRecipe | ExposureRecipe
+METHODS: dict[str, tuple[Callable[[dict[str, Any], Given], TuningMethod], type[Recipe]]] = {
     "led": (_led, finetune.Recipe),
+    "adl": (_adl, AdlRecipe),
     "exposure": (_exposure, ExposureRecipe),
 }
 
@@ -91,11 +106,9 @@ def iterations_of(name: str, wishes: Wishes, *, anew: bool = False) -> int:
     return METHODS[name][1](**_given(wishes)).iterations
 
 
-def method_of(
-    name: str, wishes: Wishes, pretrained: Pretrained, shots: FewShot, device: torch.device
-) -> TuningMethod:
+def method_of(name: str, wishes: Wishes, given: Given) -> TuningMethod:
     """Make a method of these pairs; name and wishes are as `iterations_of` lets pass."""
-    return METHODS[name][0](_given(wishes), pretrained, shots, device)
+    return METHODS[name][0](_given(wishes), given)
 
 
 def no_model() -> Pretrained:

@@ -1,0 +1,200 @@
+"""Adaptive domain learning (Algorithm 1): other cameras' shots, as far as they help this one.
+
+The network is first trained on the target's own shots. Then every step takes a batch of some
+source together with the target's, and is kept only if the network got better on other shots of
+the target; otherwise it is undone. At the end the target's shots alone fine-tune it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ledcli.nets.forms import form_of
+from ledcli.nets.modulation import Modulated
+from ledcli.training.adopt import adopt
+from ledcli.training.draws import Batch
+from ledcli.training.fewshot import MULTIPLE, FewShot, TrainingPair
+from ledcli.training.held import held_psnr
+from ledcli.training.losses import form_loss
+from ledcli.training.methods import Finished, Pretrained, Start
+from ledcli.training.schedule import Schedule
+from ledcli.training.sources import Drawn, Source
+from ledcli.training.validation import DynamicValidation, Window
+from ledcli.zoo.modelfile import ModelSpec
+
+
+@dataclass(frozen=True)
+class AdlRecipe:
+    """All that decides a training by adaptive domain learning but the shots and the start.
+
+    Attributes
+    ----------
+    iterations : int
+        Of all three parts.
+    batch, side : int
+        Crops of an iteration, half of them of the source, and their side in plane pixels.
+    target_until, sources_until : float
+        Progress at which the target's pretraining and the sources' part end.
+    best : int
+        M: with how many of the best PSNRs a step's is compared.
+    learning_rate : float
+        Peak, of Adam.
+    seed : int
+    """
+
+    iterations: int = 1500
+    batch: int = 16
+    side: int = 128
+    target_until: float = 0.2
+    sources_until: float = 0.8
+    best: int = 10
+    learning_rate: float = 1e-4
+    seed: int = 0
+
+
+class AdaptiveDomainLearning:
+    """The method that the loop trains, and the judge of its steps.
+
+    Parameters
+    ----------
+    recipe : AdlRecipe
+    camera : str
+        The target's name.
+    shots : FewShot
+        The target's pairs.
+    sources : sequence of Source
+    device : torch.device
+    """
+
+    name = "adl"
+
+    def __init__(
+        self,
+        recipe: AdlRecipe,
+        camera: str,
+        shots: FewShot,
+        sources: Sequence[Source],
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.camera, self.shots, self.device = recipe, camera, shots, device
+        self.sources = list(sources)
+        side = min([recipe.side, shots.side, *(source.side for source in sources)])
+        self.side = side // MULTIPLE * MULTIPLE
+        self.tried: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+        self.validation: DynamicValidation | None = None
+        self._at_stake: tuple[str, list[int]] | None = None
+
+    def begin(self, pretrained: Pretrained) -> Start:
+        """Take the pretrained network over, plain, and add its modulation."""
+        spec, net, branch, _ = pretrained
+        adopted = adopt(spec, net, branch, seed=self.recipe.seed)
+        self.form = form_of(spec.input_form, spec.output)
+        named = [self.camera, *(sensor for each in self.sources for sensor in each.sensors)]
+        sensors = tuple(dict.fromkeys(named))
+        return Start(
+            replace(adopted.spec, modulation=sensors),
+            Modulated(adopted.net, sensors),
+            note=str(adopted),
+        )
+
+    def schedule(self) -> Schedule:
+        """Return how long and how fast."""
+        recipe = self.recipe
+        return Schedule(recipe.iterations, learning_rate=recipe.learning_rate, warm_up=20, ema=0.99)
+
+    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+        """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
+        assert isinstance(net, Modulated)
+        recipe, frames = self.recipe, self.shots.frames
+        rng = np.random.default_rng([recipe.seed, round(progress * recipe.iterations)])
+        self._at_stake = None
+        way = (progress - recipe.target_until) / (recipe.sources_until - recipe.target_until)
+        if not 0 <= way < 1 or not self.sources:
+            return self._loss(net, self._target(rng, recipe.batch, frames))
+        if self.validation is None:
+            self.validation = self._validation(net)
+        source = self.sources[rng.integers(len(self.sources))]
+        validating = self.validation.draw(rng, way)
+        rest = [frame for i, frame in enumerate(frames) if i not in validating]
+        half = max(1, recipe.batch // 2)
+        foreign = source.draw(rng, half, self.side)
+        self._at_stake = source.name, validating
+        return self._loss(net, _merged(foreign, self._target(rng, half, rest or frames)))
+
+    def tentative(self, progress: float) -> bool:
+        """Tell whether the step that was just drawn has a source in it."""
+        return self._at_stake is not None
+
+    def accepts(self, net: nn.Module) -> bool:
+        """Keep a step after which the network is good enough on other shots of the target."""
+        assert self._at_stake and self.validation and isinstance(net, Modulated)
+        name, validating = self._at_stake
+        rng = np.random.default_rng([self.recipe.seed, 1, self.tried.total()])
+        self.tried[name] += 1
+        kept = self.validation.accepts(validating, rng, lambda window: self._psnr_at(net, window))
+        self.kept[name] += kept
+        return kept
+
+    def validate(self, net: nn.Module) -> dict[str, float]:
+        """Return the PSNR of the held crops."""
+        return {"psnr": self.psnr(net)}
+
+    def psnr(self, net: nn.Module) -> float:
+        """Return the PSNR of the held crops in dB."""
+        assert isinstance(net, Modulated)
+        isos = iter([frame.iso for frame in self.shots.frames])
+
+        def denoise(batch: Batch) -> Tensor:
+            net.about([self.camera] * len(batch.x), [next(isos)] * len(batch.x))
+            return self.form(net, *batch[1:])
+
+        return held_psnr(denoise, self.shots, self.device)
+
+    def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
+        """Install the network as it is: what it folds into depends on the photo's ISO."""
+        return Finished(spec, net)
+
+    def record(self) -> dict[str, Any]:
+        """Return how many steps were tried and kept, by source."""
+        names = dict.fromkeys(source.name for source in self.sources)
+        return {"sources": {n: {"tried": self.tried[n], "kept": self.kept[n]} for n in names}}
+
+    def _loss(self, net: Modulated, drawn: Drawn) -> Tensor:
+        batch = self._here(drawn.batch)
+        net.about(drawn.sensors, drawn.isos)
+        return form_loss(self.form, net, batch, batch.gain, batch.variance)
+
+    def _target(
+        self, rng: np.random.Generator, count: int, frames: Sequence[TrainingPair]
+    ) -> Drawn:
+        chosen = [frames[i] for i in rng.integers(len(frames), size=count)]
+        batch = self.shots.batch_of([f.draw(rng, self.side) for f in chosen], chosen)
+        return Drawn(batch, [self.camera] * count, [f.iso for f in chosen])
+
+    def _validation(self, net: Modulated) -> DynamicValidation:
+        recipe = self.recipe
+        with torch.inference_mode():
+            return DynamicValidation(
+                self.shots, self.side, recipe.best, lambda w: self._psnr_at(net, w), recipe.seed
+            )
+
+    def _psnr_at(self, net: Modulated, window: Window) -> float:
+        frame, row, col = window
+        batch = self._here(self.shots.batch_of([frame.window(row, col, self.side)], [frame]))
+        net.about([self.camera], [frame.iso])
+        clean = self.form(net, *batch[1:]).clamp(0, 1)
+        return float(-10 * (clean - batch.clean).square().mean().clamp_min(1e-12).log10())
+
+    def _here(self, batch: Batch) -> Batch:
+        return Batch(*(part.to(self.device) for part in batch))
+
+
+def _merged(first: Drawn, second: Drawn) -> Drawn:
+    parts = (torch.cat(pair) for pair in zip(first.batch, second.batch, strict=True))
+    return Drawn(Batch(*parts), [*first.sensors, *second.sensors], [*first.isos, *second.isos])

@@ -1,0 +1,218 @@
+"""Adaptive domain learning: what a step is made of, when it is kept, and that undoing is exact."""
+
+import numpy as np
+import pytest
+import torch
+
+from ledcli.nets.table import build
+from ledcli.training.adl import AdaptiveDomainLearning, AdlRecipe
+from ledcli.training.judge import Memory
+from ledcli.training.loop import Trainer
+from ledcli.training.methods import Pretrained
+from ledcli.training.optimisers import optimisers
+from ledcli.training.sources import Drawn, MadeUpSource, PairSource, find_sources
+from ledcli.training.validation import DynamicValidation
+from ledcli.zoo.modelfile import ModelSpec, load_model, save_model
+from tests.training.cameras import shots
+
+CPU = torch.device("cpu")
+TINY = {"in_planes": 9, "channels": 4}
+
+
+@pytest.fixture(scope="module")
+def few():
+    return shots()
+
+
+@pytest.fixture(scope="module")
+def crops():
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 40000, (6, 4, 64, 64)).astype(np.uint16)
+
+
+def pretrained():
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name="tiny",
+        architecture="unet",
+        arguments=TINY,
+        input_form="stabilised",
+        branches=(),
+        ratio_range=(1.0, 300.0),
+        method="pretrain",
+        licence="CC0-1.0",
+        source="tests",
+    )
+    net = build("unet", TINY)
+    for weight in net.conv10_1.parameters():
+        torch.nn.init.zeros_(weight)  # it begins by giving back what it is given
+    return Pretrained(spec, net, "", "")
+
+
+class Odd:
+    """A source that counts its draws and gives the shots of another."""
+
+    def __init__(self, inner, name="odd"):
+        self.inner, self.name, self.sensors, self.side = inner, name, ("Odd One",), inner.side
+        self.draws = 0
+
+    def draw(self, rng, count, side):
+        self.draws += 1
+        return Drawn(self.inner.draw(rng, count, side).batch, [self.name] * count, [800.0] * count)
+
+
+def trained(few, source, judge=None, **how):
+    recipe = AdlRecipe(**{"iterations": 20, "batch": 4, "side": 32, "learning_rate": 1e-3} | how)
+    method = AdaptiveDomainLearning(recipe, "Test One", few, [source], CPU)
+    if judge is not None:
+        method.accepts = judge
+    start = method.begin(pretrained())
+    trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=False)
+    return method, trainer
+
+
+def state(trainer):
+    weights = [w.detach().clone() for w in trainer.trained]
+    moments = [
+        {k: v.clone() for k, v in o.state[w].items()}
+        for o in trainer.optimisers
+        for g in o.param_groups
+        for w in g["params"]
+        if w in o.state
+    ]
+    return weights, moments
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a[0], b[0], strict=True)) and all(
+        torch.equal(x[k], y[k]) for x, y in zip(a[1], b[1], strict=True) for k in x
+    )
+
+
+def test_the_three_parts_follow_each_other(few):
+    odd = Odd(PairSource("Odd One", few))
+    _, trainer = trained(few, odd, judge=lambda net: True)
+    list(trainer.run())
+    # From a fifth of the way to four fifths, and in no other step.
+    assert odd.draws == 12
+
+
+def test_a_step_that_is_not_kept_leaves_no_trace(few):
+    odd = Odd(PairSource("Odd One", few))
+    looked = []
+
+    def never(net):
+        looked.append(True)
+        return False
+
+    _, trainer = trained(few, odd, judge=never)
+    steps = trainer.run(log_every=1)
+    for _ in range(4):
+        next(steps)
+    before = state(trainer)
+    for _ in range(6):
+        next(steps)
+    assert len(looked) == 6 and same(before, state(trainer))
+
+
+def test_memory_brings_weights_and_moments_back():
+    weight = torch.nn.Parameter(torch.randn(32, 32, 3, 3))
+    for muon in (False, True):
+        both = optimisers({"all": [weight]}, 1e-2, muon)
+
+        def step(both=both):
+            weight.grad = torch.randn_like(weight)
+            for optimiser in both:
+                optimiser.step()
+
+        fresh = Memory([weight], both)
+        value = weight.detach().clone()
+        step()
+        fresh.restore()
+        assert torch.equal(weight, value) and not any(o.state for o in both)
+        step()
+        kept = Memory([weight], both)
+        torch.manual_seed(3)
+        step()
+        once = weight.detach().clone()
+        kept.restore()
+        torch.manual_seed(3)
+        step()
+        assert torch.equal(weight, once)
+
+
+def test_validation_begins_with_a_fifth_of_the_pairs_and_ends_with_half():
+    many = shots(ratios=tuple(50.0 + 10 * i for i in range(10)), isos=(400.0, 6400.0))
+    validation = DynamicValidation(many, 32, 3, lambda window: 30.0, 0)
+    rng = np.random.default_rng(0)
+    assert len(set(validation.draw(rng, 0.0))) == 4 and len(set(validation.draw(rng, 1.0))) == 10
+
+
+def test_few_pairs_validate_by_how_different_their_gains_are(few):
+    validation = DynamicValidation(few, 32, 3, lambda window: 30.0, 0)
+    for seed in range(8):
+        chosen = validation.draw(np.random.default_rng(seed), 1.0)
+        assert {few.frames[i].iso for i in chosen} == {400.0, 6400.0}
+
+
+def test_a_step_must_beat_the_mean_of_the_best_so_far(few):
+    validation = DynamicValidation(few, 32, 2, lambda window: 30.0, 0)
+    rng = np.random.default_rng(0)
+
+    def accepts(psnr):
+        return validation.accepts([0], rng, lambda window: psnr)
+
+    assert not accepts(30.0) and not accepts(29.0)
+    assert accepts(31.0)  # the best: 0, +1
+    assert not accepts(30.4) and accepts(30.6)  # now +0.6, +1: the start has gone
+    assert not accepts(30.7) and accepts(30.9)
+
+
+def test_pairs_that_are_hard_are_not_judged_by_those_that_are_easy(few):
+    level = {id(frame): 20.0 + 10 * number for number, frame in enumerate(few.frames)}
+    validation = DynamicValidation(few, 32, 5, lambda window: level[id(window.frame)], 0)
+    rng = np.random.default_rng(0)
+    for number in range(len(few.frames)):
+        better = level[id(few.frames[number])] + 1 + number
+        assert validation.accepts([number], rng, lambda window, better=better: better)
+
+
+def test_steps_that_make_it_worse_are_undone(few, monkeypatch):
+    learn = AdaptiveDomainLearning._loss
+    monkeypatch.setattr(AdaptiveDomainLearning, "_loss", lambda *given: -learn(*given))
+    found = []
+    for judge in (None, lambda net: True):
+        how = {"target_until": 0.0, "sources_until": 1.0, "learning_rate": 0.02}
+        method, trainer = trained(few, PairSource("Odd One", few), judge, **how)
+        before = method.psnr(trainer.net)
+        list(trainer.run())
+        found.append(method.psnr(trainer.net) - before)
+    judged, unjudged = found
+    assert judged > -0.2 and unjudged < judged - 0.5
+
+
+def test_made_up_cameras_have_the_noise_that_they_say(crops):
+    source = MadeUpSource("scenes", crops, (100.0, 100.0))
+    batch, sensors, isos = source.draw(np.random.default_rng(0), 16, 64)
+    assert batch.x.shape == (16, 4, 64, 64) and (batch.ratio == 100).all()
+    assert any(sensors) and not all(sensors) and set(sensors) - {None} <= set(source.sensors)
+    assert np.argsort(isos).tolist() == torch.argsort(batch.gain).tolist()
+
+
+def test_sources_are_lists_of_pairs_and_folders_of_photos(tmp_path):
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    (source,) = find_sources([tmp_path], (50.0, 300.0))
+    drawn = source.draw(np.random.default_rng(0), 2, 32)
+    assert source.name == tmp_path.name and drawn.batch.clean.shape == (2, 4, 32, 32)
+
+
+def test_the_model_file_says_which_sensors_it_knows(few, tmp_path):
+    method, trainer = trained(few, Odd(PairSource("Odd One", few)))
+    spec = method.begin(pretrained()).spec
+    assert spec.modulation == ("Test One", "Odd One")
+    save_model(tmp_path / "m.safetensors", spec, trainer.net.state_dict())
+    loaded, net = load_model(tmp_path / "m.safetensors")
+    assert loaded == spec and net.sensors == spec.modulation
