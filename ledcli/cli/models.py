@@ -83,6 +83,7 @@ def info(
 
         led models info ./my-camera.safetensors --json
     """
+    from ledcli.nets.notes import about_tiles
     from ledcli.zoo.modelfile import file_sha256, read_header
     from ledcli.zoo.shelf import find_model
 
@@ -97,6 +98,7 @@ def info(
         "parameters": header.parameters,
         "bytes": path.stat().st_size,
         "sha256": file_sha256(path),
+        **({"tiles": note} if (note := about_tiles(header.spec.architecture)) else {}),
     }
     shown = record
     if header.spec.noise_lines is not None:

@@ -18,7 +18,8 @@ def how_denoised(result: "Result") -> str | None:
     if choice is None or result.noise_from is None:
         return None
     noise = {"lines": "the camera's own noise", "blind": "noise estimated from the photo"}
-    return f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
+    said = f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
+    return f"{said}; {result.about_tiles}" if result.about_tiles else said
 
 
 def show_result(output: Output, result: "Result") -> None:

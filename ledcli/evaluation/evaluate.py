@@ -16,7 +16,6 @@ from ledcli.evaluation.picture import picture
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.choice import camera_noise
 from ledcli.inference.engine import Denoiser
-from ledcli.inference.tiles import TILE
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.zoo.shelf import find_model
 
@@ -118,9 +117,7 @@ def entrants(
         if key in seen:
             raise UsageError(f"{name}: is named twice: name each model once")
         seen.add(key)
-        denoiser = Denoiser(
-            *model, device=device, precision=precision, tile=TILE if tile is None else tile
-        )
+        denoiser = Denoiser(*model, device=device, precision=precision, tile=tile)
         known = denoiser.name in [NOISY, *found]
         own = f"{denoiser.name} ({model.path.stem})" if known else denoiser.name
         found[free_name(own, found)] = denoiser

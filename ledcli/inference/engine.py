@@ -15,8 +15,9 @@ from ledcli.inference.fused import fuse
 from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
 from ledcli.inference.refine import refined
-from ledcli.inference.tiles import HALO, SMALLEST_TILE, TILE, check_tile, tiled
+from ledcli.inference.tiles import SMALLEST_TILE, check_tile, tiled, tiling_of
 from ledcli.nets.forms import form_of
+from ledcli.nets.notes import about_tiles
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
@@ -42,6 +43,7 @@ class Denoiser:
         ``auto``, or as in inference/device.py.
     tile : int, optional
         Side of a tile in plane pixels; the halo comes on top. 0 takes the whole frame at once.
+        Both are the architecture's own unless given.
     backend : str
         What computes the network: ``auto``, or as in inference/backend.py.
 
@@ -60,8 +62,8 @@ class Denoiser:
         *,
         device: str = "auto",
         precision: str = "auto",
-        tile: int = TILE,
-        halo: int = HALO,
+        tile: int | None = None,
+        halo: int | None = None,
         backend: str = "auto",
     ) -> None:
         self.backend = choose_backend(backend, model)
@@ -82,7 +84,7 @@ class Denoiser:
         check_tile(tile)
         self.net = exported or self._prepared(net)
         self.form = form_of(self.spec.input_form, self.spec.output)
-        self.tile, self.halo = tile, halo
+        self.tile, self.halo, self.fade = tiling_of(net, tile, halo)
         self.multiple = int(getattr(net, "size_multiple", 1))
 
     def _prepared(self, net: nn.Module) -> nn.Module:
@@ -152,6 +154,11 @@ class Denoiser:
             clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()
 
+    def about_tiles(self, planes: Planes) -> str:
+        """Say in a line what tiles mean to a photo; empty where it comes out as in one piece."""
+        whole = not self.tile or max(planes.shape[1:]) <= self.tile
+        return "" if whole else about_tiles(self.spec.architecture)
+
     def _clean(self, frame: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
         tile = self.tile or max(frame.shape) + self.multiple
         while True:
@@ -176,7 +183,14 @@ class Denoiser:
 
         # TF32 would round the layers that are float32 for a reason to ten bits.
         with torch.backends.cudnn.flags(allow_tf32=False):
-            return tiled(denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple)
+            return tiled(
+                denoise,
+                frame,
+                tile=tile,
+                halo=self.halo,
+                multiple=self.multiple,
+                fade=self.fade,
+            )
 
 
 def _tensor(planes: Planes) -> Tensor:

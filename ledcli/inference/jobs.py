@@ -116,6 +116,8 @@ class Result:
     noise_from : str or None
         Where ``noise`` comes from: ``lines`` (the model's own, over ISO) or ``blind`` (estimated
         from the photo).
+    about_tiles : str
+        What tiles mean to it, where they are not the whole frame.
     """
 
     source: Path
@@ -128,6 +130,7 @@ class Result:
     choice: Choice | None = None
     noise: NoiseLine | None = None
     noise_from: str | None = None
+    about_tiles: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

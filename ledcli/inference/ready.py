@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ledcli.inference.device import choose_place
 from ledcli.inference.engine import Denoiser
-from ledcli.inference.tiles import TILE, check_tile
+from ledcli.inference.tiles import check_tile
 
 KEPT = 2
 """Denoisers that are held in memory at a time: photos of two cameras may well alternate."""
@@ -33,8 +33,8 @@ class Ready:
         tile: int | None = None,
         backend: str = "auto",
     ) -> None:
-        self.tile = TILE if tile is None else tile
-        check_tile(self.tile)
+        check_tile(tile)
+        self.tile = tile
         self.backend, self._asked = backend, (device, precision)
         self.device, self.precision = choose_place(backend, device, precision)
         self._ready: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()

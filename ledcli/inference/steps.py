@@ -126,6 +126,7 @@ def denoised(
     with timed(result, "model"):
         denoiser, result.choice = _model(frame, ratio, chooser, ready, result.warnings)
     result.warnings += _warnings(denoiser, photo, ratio, settings)
+    result.about_tiles = denoiser.about_tiles(frame.planes)
     own = camera_noise(denoiser.spec, photo.exif)
     result.noise, result.noise_from = (own.line, "lines") if own else (frame.noise, "blind")
     with timed(result, "network"):

@@ -1,4 +1,10 @@
-"""Tiles: a frame is denoised window by window, each with a halo that is thrown away."""
+"""Tiles: a frame is denoised window by window, each with a halo that is thrown away.
+
+Some networks take means over all that they see (``global_operations``): NAFNet's channel attention,
+Restormer's attention. Then a tile is not the whole frame, however wide the halo, and neighbours
+would meet in a step. Their results are faded into each other across the border.
+How far tiles and whole frame are apart is in tests/inference/test_global_tiles.py.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -6,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ledcli.errors import UsageError
 
@@ -18,12 +24,40 @@ HALO = 96
 network reaches. In float32 a tile then is the whole frame to 1e-5 of white; 80 left 3e-4 at ratio
 300, and 1e-2 in single pixels at ratio 100."""
 SMALLEST_TILE = 64
+FADE = 16
+"""Plane pixels on either side of a border over which two tiles with means of their own are faded
+into each other."""
 
 
-def check_tile(side: int) -> None:
+def check_tile(side: int | None) -> None:
     """Refuse a side that no tile can have; 0 is the whole frame. Raises UsageError."""
-    if side < 0 or 0 < side < SMALLEST_TILE:
+    if side is not None and (side < 0 or 0 < side < SMALLEST_TILE):
         raise UsageError(f"a tile has {SMALLEST_TILE} pixels or more, not {side}")
+
+
+class Tiling(NamedTuple):
+    """Tile, halo and fade of a network, in plane pixels; as `tiled` takes them."""
+
+    tile: int
+    halo: int
+    fade: int
+
+
+def tiling_of(net: nn.Module, tile: int | None = None, halo: int | None = None) -> Tiling:
+    """Return what a plain network says it needs: `tile`, `halo` and `global_operations`.
+
+    Parameters
+    ----------
+    net : nn.Module
+        One that says nothing gets the defaults.
+    tile, halo : int, optional
+        What the user wants instead.
+    """
+    return Tiling(
+        int(getattr(net, "tile", TILE)) if tile is None else tile,
+        int(getattr(net, "halo", HALO)) if halo is None else halo,
+        FADE if getattr(net, "global_operations", False) else 0,
+    )
 
 
 class Window(NamedTuple):
@@ -62,7 +96,13 @@ def plan(rows: int, cols: int, tile: int, halo: int, multiple: int) -> Iterator[
 
 
 def tiled(
-    function: Callable[[Tensor], Tensor], frame: Tensor, *, tile: int, halo: int, multiple: int
+    function: Callable[[Tensor], Tensor],
+    frame: Tensor,
+    *,
+    tile: int,
+    halo: int,
+    multiple: int,
+    fade: int = 0,
 ) -> Tensor:
     """Apply a function of windows to a whole frame.
 
@@ -75,6 +115,9 @@ def tiled(
         Any size; mirrored to a multiple at the bottom and the right.
     tile, halo, multiple : int
         As in `plan`.
+    fade : int
+        Pixels on either side of a border between tiles over which one goes over into the other;
+        the halo begins behind them. With 0 every pixel is of one tile.
 
     Returns
     -------
@@ -83,14 +126,36 @@ def tiled(
     """
     _, rows, cols = frame.shape
     padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))
-    result = torch.empty_like(padded)
-    for window in plan(padded.shape[1], padded.shape[2], tile, halo, multiple):
-        top, bottom, left, right = window.keep
+    result = torch.zeros_like(padded)
+    for window in plan(padded.shape[1], padded.shape[2], tile, halo + fade, multiple):
         y0, y1, x0, x1 = window.read
         out = function(padded[None, :, y0:y1, x0:x1])[0]
-        kept = out[:, top - y0 : bottom - y0, left - x0 : right - x0]
-        result[:, top:bottom, left:right] = kept.to(result.device)
+        top, vertical = _share(*window.keep[:2], padded.shape[1], fade)
+        left, horizontal = _share(*window.keep[2:], padded.shape[2], fade)
+        bottom, right = top + len(vertical), left + len(horizontal)
+        kept = out[:, top - y0 : bottom - y0, left - x0 : right - x0].to(result.device)
+        if fade:
+            kept = kept * (vertical[:, None] * horizontal).to(result.device)
+        result[:, top:bottom, left:right] += kept
     return result[:, :rows, :cols]
+
+
+def _share(start: int, end: int, length: int, fade: int) -> tuple[int, Tensor]:
+    """Return where a tile's part of the result begins, and its share of each pixel from there.
+
+    From ``start`` to ``end`` of ``length`` pixels, and ``fade`` beyond; the tiles' shares add up
+    to 1, at the frame's border as well.
+    """
+    first = max(start - fade, 0)
+    middle = torch.arange(first, min(end + fade, length)) + 0.5
+    share = torch.ones_like(middle)
+    if not fade:
+        return first, share
+    if start > 0:
+        share = ((middle - start) / (2 * fade) + 0.5).clamp(0, 1)
+    if end < length:
+        share = share - ((middle - end) / (2 * fade) + 0.5).clamp(0, 1)
+    return first, share
 
 
 def _mirrored(frame: Tensor, rows: int, cols: int) -> Tensor:

@@ -29,8 +29,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to the same shape and type."""
-        last = x.permute(0, 2, 3, 1).float()
-        normed = F.layer_norm(
-            last, self.weight.shape, self.weight.float(), self.bias.float(), self.eps
-        )
-        return normed.to(x.dtype).permute(0, 3, 1, 2)
+        # torch's kernels sum in float32 whatever the type; autocast would only copy twice more.
+        with torch.autocast(x.device.type, enabled=False):
+            factors = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, *factors, self.eps)
+        return normed.permute(0, 3, 1, 2)

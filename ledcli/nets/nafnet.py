@@ -100,6 +100,8 @@ class NAFNet(nn.Module):
     plain_layers = ("ending", "dwconv2", "downconv", "upconv")
     """Convolutions that stay plain when the network is converted to RepNR."""
     last_layer = "ending"
+    global_operations = True
+    """Every pixel depends on all of the input: a tile is not the whole frame."""
 
     def __init__(
         self,
@@ -115,6 +117,7 @@ class NAFNet(nn.Module):
             raise TypeError("encoder and decoder need a number for every level")
         self.adds_input = in_planes == out_planes
         self.size_multiple = 2 ** len(encoder)
+        self.halo = _reach(encoder, middle, decoder)
         channels = [width << level for level in range(len(encoder) + 1)]
         self.intro = nn.Conv2d(in_planes, width, 3, padding=1)
         self.encoders = nn.ModuleList(map(_blocks, channels[:-1], encoder))
@@ -142,6 +145,14 @@ class NAFNet(nn.Module):
         with torch.autocast(device, enabled=False):
             out: Tensor = self.ending(h.float())
             return out + x.float() if self.adds_input else out
+
+
+def _reach(encoder: Sequence[int], middle: int, decoder: Sequence[int]) -> int:
+    """Plane pixels that the convolutions reach: one a block, of its level's size."""
+    counts = [a + b for a, b in zip(encoder, reversed(decoder), strict=True)] + [middle]
+    pixels = sum(count << level for level, count in enumerate(counts))
+    # The first and the last layer; and a pixel shares its lowest level's cell with its neighbours.
+    return pixels + 2 + (1 << len(encoder)) - 1
 
 
 def _gate(x: Tensor) -> Tensor:

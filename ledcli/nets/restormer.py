@@ -47,8 +47,10 @@ class ChannelAttention(nn.Module):
         """
         with torch.autocast(query.device.type, enabled=False):
             query, key = query.float(), key.float()
+            # By sums of squares, not norm(): that is slow across channels_last memory.
             rows, columns = (
-                each.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM) for each in (query, key)
+                each.square().sum(-1, keepdim=True).sqrt().clamp_min(SMALLEST_NORM)
+                for each in (query, key)
             )
             cosines = query @ key.transpose(-2, -1) / rows / columns.transpose(-2, -1)
             return (cosines * self.temperature.float()).softmax(-1)
@@ -141,6 +143,11 @@ class Restormer(nn.Module):
     """Convolutions that stay plain when the network is converted to RepNR; the second are all
     depthwise ones."""
     last_layer = "output"
+    global_operations = True
+    """Every pixel depends on all of the input: a tile is not the whole frame."""
+    tile = 448
+    """Side of a tile without its halo, plane pixels: the top level has ten times its channels
+    inside a feed-forward part, half a gigabyte of them in bfloat16."""
     folded_arguments: ClassVar[dict[str, Any]] = {"biased": True}
     """Arguments of the plain network that a folded one is."""
 
@@ -157,6 +164,7 @@ class Restormer(nn.Module):
         if width % 2 or len(blocks) != 4 or min(blocks) < 1:
             raise TypeError("width must be even, and each of four levels has a block or more")
         self.adds_input = in_planes == out_planes
+        self.halo = _reach(blocks, refinement)
         one, two, three, four = (width << level for level in range(4))
 
         def level(channels: int, number: int, count: int) -> nn.Sequential:
@@ -202,6 +210,15 @@ class Restormer(nn.Module):
         with torch.autocast(device, enabled=False):
             out: Tensor = self.output(h.float())
             return out + x.float() if self.adds_input else out
+
+
+def _reach(blocks: Sequence[int], refinement: int) -> int:
+    """Plane pixels that the convolutions reach: two a block, of its level's size."""
+    twice = 2 * (blocks[0] + 2 * blocks[1] + 4 * blocks[2])  # on the way down and up
+    pixels = 2 * (twice + 8 * blocks[3] + refinement)
+    # First and last layer; three 3x3 on the way down (1, 2, 4) and up (2, 4, 8); and a pixel
+    # shares its lowest level's cell with its neighbours.
+    return pixels + 2 + 7 + 14 + 7
 
 
 def _depthwise(channels: int) -> nn.Conv2d:

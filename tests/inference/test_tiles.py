@@ -51,14 +51,15 @@ def blur(window):
 @given(
     size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     tile=st.integers(16, 128),
+    fade=st.integers(0, 24),
     seed=st.integers(0, 1000),
 )
-def test_tiles_give_what_the_whole_frame_gives(size, tile, seed):
+def test_tiles_give_what_the_whole_frame_gives(size, tile, fade, seed):
     torch.manual_seed(seed)
     frame = torch.randn(3, *size)
     whole = tiled(blur, frame, tile=1000, halo=8, multiple=4)
     assert whole.shape == frame.shape
-    small = tiled(blur, frame, tile=tile, halo=8, multiple=4)
+    small = tiled(blur, frame, tile=tile, halo=8, multiple=4, fade=fade)
     torch.testing.assert_close(small, whole, atol=1e-6, rtol=1e-6)
 
 

@@ -9,15 +9,12 @@ from ledcli.nets.inner import ChannelNorm
 from ledcli.nets.repnr import RepNRConv, blocks, convert, select
 from ledcli.nets.table import build, sized
 from ledcli.zoo.fold import fold, prove
-from ledcli.zoo.modelfile import ModelSpec, load_model, save_model
+from ledcli.zoo.modelfile import load_model, save_model
 from ledcli.zoo.trial import network_inputs
 from tests.nets import published
+from tests.nets.lively import lively, spec
 
 NAMES = ("nafnet", "restormer")
-SMALL = {
-    "nafnet": {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)},
-    "restormer": {"width": 8, "blocks": (1, 1, 1, 1), "refinement": 1},
-}
 LEFT_ALONE = {
     "nafnet": ("ending", "dwconv2", "downconv", "upconv"),
     "restormer": ("output", "dwconv", "qkv_dwconv"),
@@ -27,29 +24,6 @@ PUBLISHED = {
     "restormer": published.restormer(4, 32, [2, 2, 2, 2], 1),
 }
 SIX = tuple(str(n) for n in range(6))
-
-
-def lively(name, planes=4, sets=("a", "b"), omnr=False, seed=0):
-    """A small network in which every parameter does something, as after a training."""
-    torch.manual_seed(seed)
-    net = build(name, {"in_planes": planes, **SMALL[name]})
-    if sets:
-        convert(net, sets, omnr)
-    with torch.no_grad():
-        for parameter, weight in net.named_parameters():
-            if parameter.endswith(("beta", "gamma")) or ".align_" in parameter:
-                weight.add_(0.3 * torch.randn_like(weight))
-            elif ".aux_" in parameter or parameter.endswith("main_bias"):
-                weight.add_(0.1 * torch.randn_like(weight))
-    return net.requires_grad_(False).eval()
-
-
-def spec(name, planes=4, **changes):
-    return ModelSpec(**{
-        "name": "tiny", "architecture": name, "arguments": {"in_planes": planes, **SMALL[name]},
-        "input_form": "gain", "branches": ("a", "b"), "ratio_range": (1.0, 300.0),
-        "method": "none", "licence": "Apache-2.0", "source": "tests",
-    } | changes)  # fmt: skip
 
 
 def shapes(net):

@@ -1,0 +1,118 @@
+"""Networks that take means over all that they see: tiles against the whole frame."""
+
+import numpy as np
+import pytest
+import torch
+
+from ledcli.inference.engine import Denoiser
+from ledcli.inference.tiles import FADE, HALO, TILE, tiled, tiling_of
+from ledcli.nets.nafnet import GlobalMean
+from ledcli.nets.notes import TAKES_MEANS, about_tiles
+from ledcli.nets.restormer import ChannelAttention
+from ledcli.nets.table import ARCHITECTURES, build
+from ledcli.noise.estimate import NoiseLine
+from tests.inference.models import scene, shoot, write_model
+from tests.nets.lively import lively, write_lively
+
+NAMES = ("nafnet", "restormer")
+RATIO = 100.0
+LARGEST = {"nafnet": (0.002, 0.02), "restormer": (0.04, 0.5)}
+"""RMS and largest difference of tiles of 64 from a frame of 256, over the RMS of what the network
+changes at all."""
+
+
+def short_planes(side=256):
+    return shoot(scene(side, side), RATIO)
+
+
+def network_input(side=256):
+    return (torch.from_numpy(short_planes(side)) * RATIO).clamp_max(1)
+
+
+def frozen(net):
+    """Have the network's means and attentions stay as they are the first time."""
+    kept = {}
+    for module in net.modules():
+        if isinstance(module, GlobalMean):
+            module.register_forward_hook(lambda m, _given, out: kept.setdefault(m, out))
+        elif isinstance(module, ChannelAttention):
+            own = module.weights
+            module.weights = lambda q, k, m=module, own=own: kept.setdefault(m, own(q, k))
+    return net
+
+
+def in_tiles(net, x, tile=64):
+    _, halo, fade = tiling_of(net)
+    return tiled(net, x, tile=tile, halo=halo, multiple=net.size_multiple, fade=fade)
+
+
+def test_the_architectures_say_so_themselves():
+    with torch.device("meta"):
+        nets = {name: build(name, {}) for name in ARCHITECTURES}
+    assert {n for n, net in nets.items() if getattr(net, "global_operations", False)} == {
+        *TAKES_MEANS
+    }
+    assert tiling_of(nets["resunet"]) == (TILE, HALO, 0)
+    assert tiling_of(nets["nafnet"]) == (TILE, 109, FADE)
+    assert tiling_of(nets["restormer"]) == (448, 120, FADE)
+    assert tiling_of(nets["nafnet"], 128, 16) == (128, 16, FADE)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_halo_covers_all_but_the_means(name):
+    """With the frame's means in every tile, tiles are the whole frame to the last bit or two."""
+    net, x = frozen(lively(name, sets=())), network_input(192)
+    whole = net(x[None])[0]
+    torch.testing.assert_close(in_tiles(net, x), whole, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_means_of_a_tile_change_is_bounded(name):
+    net, x = lively(name, sets=()), network_input()
+    whole = net(x[None])[0]
+    changed = (whole - x).square().mean().sqrt()
+    difference = (in_tiles(net, x) - whole) / changed
+    rms, largest = LARGEST[name]
+    assert 0 < difference.square().mean().sqrt() < rms
+    assert difference.abs().max() < largest
+    # Larger tiles are nearer.
+    larger = (in_tiles(net, x, 128) - whole) / changed
+    assert larger.square().mean() < difference.square().mean()
+
+
+def test_neighbours_of_different_means_do_not_meet_in_a_step():
+    """A slope of brightness, each window replaced by its mean: the result climbs evenly."""
+    frame = torch.linspace(0, 1, 512).expand(1, 96, 512)
+
+    def mean(window):
+        return window.mean().expand_as(window)
+
+    steps = {
+        fade: tiled(mean, frame, tile=128, halo=32, multiple=16, fade=fade).diff(dim=2).abs().max()
+        for fade in (0, FADE)
+    }
+    assert steps[0] > 0.15
+    assert steps[FADE] < 1.01 * steps[0] / (2 * FADE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_engine_honours_it_and_says_so(name, tmp_path):
+    model = write_lively(tmp_path / "model.safetensors", name)
+    short, line = short_planes(), NoiseLine(1e-4, 1e-7)
+    engine = Denoiser(model, "a", precision="float32", tile=64)
+    whole = Denoiser(model, "a", precision="float32", tile=0)
+    assert (engine.halo, engine.fade) == (lively(name).halo, FADE)
+    assert engine.about_tiles(short) == about_tiles(name) != ""
+    assert whole.about_tiles(short) == engine.about_tiles(short[:, :64, :64]) == ""
+    there = whole.denoise(short, RATIO, noise=line)
+    changed = np.sqrt(np.mean((there - np.minimum(short * RATIO, 1)) ** 2))
+    difference = engine.denoise(short, RATIO, noise=line) - there
+    assert 0 < np.sqrt(np.mean(difference**2)) < LARGEST[name][0] * changed
+
+
+def test_networks_of_neighbourhoods_have_nothing_to_say(tmp_path):
+    engine = Denoiser(write_model(tmp_path / "model.safetensors"), "a", tile=64)
+    assert engine.fade == 0
+    assert engine.about_tiles(short_planes()) == ""
