@@ -84,7 +84,8 @@ class Denoiser:
         check_tile(tile)
         self.net = exported or self._prepared(net)
         self.form = form_of(self.spec.input_form, self.spec.output)
-        self.tile, self.halo, self.fade = tiling_of(net, tile, halo)
+        plain = net.net if isinstance(net, Modulated) else net
+        self.tile, self.halo, self.fade = tiling_of(plain, tile, halo)
         self.multiple = int(getattr(net, "size_multiple", 1))
 
     def _prepared(self, net: nn.Module) -> nn.Module:
