@@ -17,6 +17,7 @@ from ledcli.inference.grid import without_grid
 from ledcli.inference.refine import refined
 from ledcli.inference.tiles import SMALLEST_TILE, check_tile, tiled, tiling_of
 from ledcli.nets.forms import form_of
+from ledcli.nets.modulation import Modulated
 from ledcli.nets.notes import about_tiles
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
