@@ -18,6 +18,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
 _ORIGIN_OF = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+XTRANS = ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGBRG")
+"""The X-Trans pattern as it is printed everywhere, from one of its corners."""
 
 
 def scene(shape: tuple[int, int], seed: int = 0) -> NDArray[np.float64]:
@@ -32,11 +34,31 @@ def scene(shape: tuple[int, int], seed: int = 0) -> NDArray[np.float64]:
     return light
 
 
+def colours_of(phase: str | tuple[int, int]) -> NDArray[np.int64]:
+    """Number each pixel's colour as `black` counts them, from a sensor's first pixel.
+
+    Parameters
+    ----------
+    phase : str or (row, column)
+        Of a Bayer sensor; or the place in `XTRANS` where an X-Trans begins.
+
+    Returns
+    -------
+    int array (2, 2) or (6, 6)
+        0 to 3 for R, G1, B, G2; of an X-Trans 0 to 2 for R, G, B.
+    """
+    if isinstance(phase, str):
+        row, col = _ORIGIN_OF[phase]
+        return np.roll([[0, 1], [3, 2]], (row, col), (0, 1))
+    cell = np.array([["RGB".index(letter) for letter in line] for line in XTRANS])
+    return np.roll(cell, (-phase[0], -phase[1]), (0, 1))
+
+
 def make_raw(
     path: Path,
     *,
     shape: tuple[int, int] = (128, 160),
-    phase: str = "RGGB",
+    phase: str | tuple[int, int] = "RGGB",
     light: NDArray[Any] | None = None,
     mosaic: NDArray[np.uint16] | None = None,
     iso: int | None = 800,
@@ -67,8 +89,8 @@ def make_raw(
         The suffix is free; the content is a DNG of one directory.
     shape : (H, W)
         Of the mosaic that is made when neither `light` nor `mosaic` says otherwise.
-    phase : str
-        Of the first pixel: RGGB, BGGR, GRBG or GBRG.
+    phase : str or (row, column)
+        Of the first pixel: RGGB, BGGR, GRBG or GBRG, or where in `XTRANS` it lies.
     light : array (H, W) or None
         What falls on the sensor, 0 black, 1 white, noise free; noise is added.
     mosaic : uint16 array (H, W) or None
@@ -77,8 +99,8 @@ def make_raw(
         None leaves the tag out.
     bits : int
         White is 2**bits - 1 unless `white` says otherwise.
-    black : float or four
-        In DN; four are for R, G1, B, G2.
+    black : float, four or three
+        In DN; four are for R, G1, B, G2, three for R, G, B of an X-Trans.
     gain, read_noise : float
         DN per electron, and DN; 0 and 0 make no noise but rounding.
     active_area : (top, left, bottom, right) or None
@@ -93,35 +115,30 @@ def make_raw(
     uint16 array (H, W)
     """
     white = 2**bits - 1 if white is None else white
-    blacks = np.broadcast_to(np.asarray(black, np.float64), 4)
-    row, col = _ORIGIN_OF[phase]
-    places = ((row, col), (row, 1 - col), (1 - row, 1 - col), (1 - row, col))
+    cell = colours_of(phase)
+    period = len(cell)
+    blacks = np.broadcast_to(np.asarray(black, np.float64), cell.max() + 1)
     if mosaic is None:
         light = scene(shape, seed) if light is None else np.asarray(light, np.float64)
         rng = np.random.default_rng(seed + 1)
         signal = np.empty(light.shape)
-        for (r, c), low in zip(places, blacks, strict=True):
-            dn = light[r::2, c::2] * (white - low)
+        for r, c in sorted(np.ndindex(cell.shape), key=lambda place: cell[place]):
+            low = blacks[cell[r, c]]
+            dn = light[r::period, c::period] * (white - low)
             if gain:
                 dn = rng.poisson(np.maximum(dn, 0) / gain) * gain
-            signal[r::2, c::2] = low + dn + rng.normal(0, read_noise, dn.shape)
+            signal[r::period, c::period] = low + dn + rng.normal(0, read_noise, dn.shape)
         mosaic = np.clip(np.rint(signal), 0, white).astype(np.uint16)
-    colours = {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): 0}
-    level = dict.fromkeys(colours, 0)
-    for place, colour, low in zip(places, (0, 1, 2, 1), blacks, strict=True):
-        colours[place], level[place] = colour, round(low)
     if active_area:
         # BLACKLEVEL counts from the active area, the pattern from it as well.
-        top, left = active_area[:2]
-        colours = {(r, c): colours[(r + top) % 2, (c + left) % 2] for r, c in colours}
-        level = {(r, c): level[(r + top) % 2, (c + left) % 2] for r, c in level}
-    cell = ((0, 0), (0, 1), (1, 0), (1, 1))
+        cell = np.roll(cell, (-active_area[0], -active_area[1]), (0, 1))
+    colours = np.array([0, 1, 2, 1])[cell]
     tags: list[tuple[int, int, int, Any]] = [
-        (33421, _SHORT, 2, (2, 2)),
-        (33422, _BYTE, 4, bytes(colours[at] for at in cell)),
+        (33421, _SHORT, 2, cell.shape),
+        (33422, _BYTE, cell.size, colours.astype(np.uint8).tobytes()),
         (50706, _BYTE, 4, bytes((1, 4, 0, 0))),
-        (50713, _SHORT, 2, (2, 2)),
-        (50714, _LONG, 4, tuple(level[at] for at in cell)),
+        (50713, _SHORT, 2, cell.shape),
+        (50714, _LONG, cell.size, tuple(np.rint(blacks).astype(int)[cell].ravel().tolist())),
         (50717, _LONG, 1, white),
         *more_tags,
     ]

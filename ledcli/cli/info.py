@@ -112,8 +112,9 @@ def _text(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _levels(values: Any) -> str:  # noqa: ANN401 - an array of four
-    each = [f"{v:g}" for v in values]
+def _levels(values: Any) -> str:  # noqa: ANN401 - an array by planes
+    # Of an X-Trans the first three are R, G, B, and the others repeat them.
+    each = [f"{v:g}" for v in (values if len(values) == 4 else values[:3])]
     return each[0] if len(set(each)) == 1 else "/".join(each)
 
 

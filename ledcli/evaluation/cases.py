@@ -16,7 +16,7 @@ from ledcli.errors import LedError, PairError
 from ledcli.evaluation.packed import is_packed, read_packed
 from ledcli.pairs.listfile import Pair
 from ledcli.pairs.ratios import ratio_of
-from ledcli.photo.cfa import Phase
+from ledcli.photo.cfa import AnyPhase, Phase
 from ledcli.photo.colour import shot_wb, srgb_from_camera
 from ledcli.photo.exif import Exif, read_exif
 from ledcli.photo.raw import read_raw
@@ -37,9 +37,9 @@ class Frame:
 
     Attributes
     ----------
-    short, truth : float32 arrays (4, h, w)
-        Normalised R, G1, B, G2: the short frame not gained, the truth within 0 to 1.
-    phase : Phase
+    short, truth : float32 arrays (planes, h, w)
+        Normalised: the short frame not gained, the truth within 0 to 1.
+    phase : Phase or XTransPhase
         Of the mosaic; RGGB where the file does not say.
     white_balance : array (3,)
         For pictures; green is 1.
@@ -51,7 +51,7 @@ class Frame:
 
     short: Planes
     truth: Planes
-    phase: Phase = Phase.RGGB
+    phase: AnyPhase = Phase.RGGB
     white_balance: NDArray[np.float64] = field(default_factory=lambda: np.ones(3))
     to_srgb: NDArray[np.float64] | None = None
     exif: Exif = field(default_factory=Exif)

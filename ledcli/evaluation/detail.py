@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.noise.places import layout_of
+
 CROP = 160
 """Side of a crop to look at, in plane pixels."""
 STEP = 8
@@ -15,7 +17,7 @@ def most_detailed(
 
     Parameters
     ----------
-    planes : float32 array (4, h, w)
+    planes : float32 array (4, h, w), or (9, h, w) of an X-Trans
     side : int
         Of the square, in plane pixels; all of a side that is shorter.
     step : int
@@ -26,7 +28,8 @@ def most_detailed(
     (slice, slice)
         Rows and columns.
     """
-    green = (planes[1] + planes[3]) / 2
+    layout = layout_of(len(planes))
+    green = planes[[n for n in layout.straight if layout.colours[n] == 1]].mean(0)
     energy = np.zeros(green.shape)
     energy[1:] += np.diff(green, axis=0) ** 2
     energy[:, 1:] += np.diff(green, axis=1) ** 2

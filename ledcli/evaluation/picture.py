@@ -1,7 +1,9 @@
-"""Planes as a picture on a screen: half the size, white balanced, in sRGB."""
+"""Planes as a picture on a screen: a pixel a cell, white balanced, in sRGB."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ledcli.noise.places import layout_of
 
 _SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
 """The sRGB curve, IEC 61966-2-1."""
@@ -16,8 +18,8 @@ def picture(
 
     Parameters
     ----------
-    planes : float32 array (4, h, w)
-        R, G1, B, G2, white at 1.
+    planes : float32 array (4, h, w), or (9, h, w) of an X-Trans
+        White at 1.
     white_balance : (3,)
         Multipliers for R, G, B; green is 1.
     to_srgb : (3, 3), optional
@@ -26,7 +28,7 @@ def picture(
     Returns
     -------
     float32 array (h, w, 3)
-        sRGB, 0 to 1. A pixel is a 2x2 cell of the mosaic; its green is the mean of the two.
+        sRGB, 0 to 1. A pixel is a cell of the mosaic, its colours the means of the planes'.
     """
     balance = np.asarray(white_balance, np.float32)
     matrix = None if to_srgb is None else np.asarray(to_srgb, np.float32)
@@ -41,9 +43,10 @@ def _linear(
     planes: NDArray[np.float32], balance: NDArray[np.float32], matrix: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
     """Return linear colours ``(3, h, w)``, 0 to 1."""
-    red, green, blue = balance
-    half = np.float32(0.5) * green
-    rgb = np.stack([planes[0] * red, (planes[1] + planes[3]) * half, planes[2] * blue])
+    colours = layout_of(len(planes)).colours
+    rgb = np.zeros((3, *planes.shape[1:]), np.float32)
+    for colour, plane in zip(colours, planes, strict=True):
+        rgb[colour] += plane * (balance[colour] / np.float32(colours.count(colour)))
     # White must stay white: what one colour has past it would tint it.
     np.clip(rgb, 0, 1, out=rgb)
     return rgb if matrix is None else np.clip(np.tensordot(matrix, rgb, 1), 0, 1)

@@ -33,9 +33,9 @@ def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Te
 
     Parameters
     ----------
-    noisy : Tensor ``(4, h, w)``
+    noisy : Tensor ``(planes, h, w)``
         Normalised planes, not gained.
-    clean : Tensor ``(4, h, w)``
+    clean : Tensor ``(planes, h, w)``
         The denoised planes, times the ratio; changed in place.
     ratio : float
         Their gain.
@@ -44,7 +44,7 @@ def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Te
 
     Returns
     -------
-    Tensor ``(4, h, w)``
+    Tensor ``(planes, h, w)``
         Denoised planes times the ratio.
     """
     bands = range(0, noisy.shape[1], BAND)
@@ -60,7 +60,7 @@ def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Te
 
 
 class _Blocks(NamedTuple):
-    """Sums over blocks, each ``(4, h / 16, w / 16)``."""
+    """Sums over blocks, each ``(planes, h / 16, w / 16)``."""
 
     weight: Tensor
     shift: Tensor

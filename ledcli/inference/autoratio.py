@@ -14,6 +14,8 @@ cameras' black is off as calibrated, the worst factor is 1.5.
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.noise.places import layout_of
+
 ACROSS = 128
 """Blocks along the photo's longer side: what is judged does not depend on its resolution."""
 PARTS = 4
@@ -48,8 +50,8 @@ def gain_of(planes: NDArray[np.float32]) -> float:
 
     Parameters
     ----------
-    planes : float32 (4, h, w)
-        Normalised planes R, G1, B, G2 (white - black = 1), not gained, not clipped below 0.
+    planes : float32 (4, h, w), or (9, h, w) of an X-Trans
+        Normalised planes (white - black = 1), not gained, not clipped below 0.
 
     Returns
     -------
@@ -83,9 +85,10 @@ def _levels(planes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
     height, width = rows * PARTS, cols * PARTS
     used = planes[:, : height * side, : width * side]
     # Rows first: whole rows are added up at the memory's speed.
-    sums = used.reshape(4, height, side, width * side).sum(2)
-    means = sums.reshape(4, height, width, side).sum(3, np.float64) / side**2
-    colours = np.stack((means[0], (means[1] + means[3]) / 2, means[2]))
+    sums = used.reshape(len(planes), height, side, width * side).sum(2)
+    means = sums.reshape(len(planes), height, width, side).sum(3, np.float64) / side**2
+    of_plane = np.array(layout_of(len(planes)).colours)
+    colours = np.stack([means[of_plane == colour].mean(0) for colour in range(3)])
     parts = colours.reshape(3, rows, PARTS, cols, PARTS).transpose(0, 1, 3, 2, 4)
     # Rows of parts share the noise of their sensor rows: they differ by what a mean keeps of it.
     sigma = np.median(parts.mean(4).std(3, ddof=1), (1, 2)) / PARTS**0.5

@@ -9,7 +9,7 @@ from ledcli.noise.lines import CameraNoise
 from ledcli.photo.exif import Exif
 from ledcli.zoo.bundled import FoundModel, find_bundled
 from ledcli.zoo.modelfile import ModelSpec, file_sha256, read_spec
-from ledcli.zoo.pick import Picked, is_camera, passed_over, pick_model
+from ledcli.zoo.pick import SENSORS, Picked, is_camera, passed_over, pick_model
 from ledcli.zoo.shelf import find_model, listed_name
 
 
@@ -67,8 +67,8 @@ class Chooser(Protocol):
 
     ratio_range: tuple[float, float]
 
-    def choose(self, exif: Exif, ratio: float) -> Chosen:
-        """Choose for a photo of these tags at this ratio; raises ModelError."""
+    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
+        """Choose for a photo of these tags and this sensor at this ratio; raises ModelError."""
 
     def without(self, path: Path, error: ModelError) -> str:
         """Pass a damaged model over from now on; return the warning, or raise the error."""
@@ -101,8 +101,13 @@ class Named:
             listed_name(found), found.path.name, found.branch, file_sha256(found.path), "named"
         )
 
-    def choose(self, exif: Exif, ratio: float) -> Chosen:
-        """Choose the one, whatever the photo."""
+    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
+        """Choose the one, whatever the photo; raises ModelError for another kind of sensor."""
+        if self.spec.cfa != cfa:
+            raise ModelError(
+                f"the model {self._choice.model} is for {SENSORS[self.spec.cfa]} sensors and not "
+                f"for {SENSORS[cfa]}: leave --model out, or name another"
+            )
         choice, cameras = self._choice, self.spec.cameras
         if cameras and not is_camera(exif.camera, exif.make, cameras):
             reason = f"named, but tuned to another camera: {', '.join(cameras)}"
@@ -130,14 +135,16 @@ class PerPhoto:
         self._hashes: dict[Path, str] = {}
         self._picked: dict[tuple[object, ...], Picked] = {}
 
-    def choose(self, exif: Exif, ratio: float) -> Chosen:
-        """Choose by the photo's camera, ratio and ISO."""
-        key = (exif.camera, exif.make, ratio, exif.iso)
+    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
+        """Choose by the photo's camera, ratio, ISO and kind of sensor."""
+        key = (exif.camera, exif.make, ratio, exif.iso, cfa)
         lost: list[str] = []
         while True:
             picked = self._picked.get(key)
             if picked is None:
-                picked = pick_model(exif.camera, exif.make, ratio, exif.iso, without=self._bad)
+                picked = pick_model(
+                    exif.camera, exif.make, ratio, exif.iso, cfa=cfa, without=self._bad
+                )
                 self._picked[key] = picked
             try:
                 sha256 = self._sha256(picked.path)

@@ -22,7 +22,7 @@ from ledcli.nets.notes import about_tiles
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
-from ledcli.photo.cfa import Phase
+from ledcli.photo.cfa import AnyPhase, Phase
 from ledcli.zoo.modelfile import file_sha256, load_model
 from ledcli.zoo.onnxfile import to_onnx
 from ledcli.zoo.onnxheader import is_onnx
@@ -103,7 +103,7 @@ class Denoiser:
         planes: Planes,
         ratio: float = 1.0,
         *,
-        phase: Phase = Phase.RGGB,
+        phase: AnyPhase = Phase.RGGB,
         noise: NoiseLine | CameraNoise | None = None,
         strength: float = 1.0,
         steps: int = 1,
@@ -112,11 +112,11 @@ class Denoiser:
 
         Parameters
         ----------
-        planes : float32 ``(4, h, w)``
-            Normalised planes R, G1, B, G2 (white - black = 1), not gained.
+        planes : float32 ``(planes, h, w)``
+            Normalised planes (white - black = 1), as many as the model is for, not gained.
         ratio : float
             Digital gain of the result.
-        phase : Phase
+        phase : Phase or XTransPhase
             Of the mosaic that the planes are packed from.
         noise : NoiseLine or CameraNoise, optional
             The photo's noise, or what the camera's own lines say of it, black included; otherwise
@@ -128,7 +128,7 @@ class Denoiser:
 
         Returns
         -------
-        float32 ``(4, h, w)``
+        float32 ``(planes, h, w)``
             Clean planes times the ratio; not clipped.
 
         Raises

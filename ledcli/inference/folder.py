@@ -161,7 +161,8 @@ def _expected(
     """Return what a photo would be made with now, by what the manifest knows of it."""
     try:
         exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
-        choice = chooser.choose(exif, float(photo["ratio"])).choice
+        cfa = photo.get("cfa", "bayer")
+        choice = chooser.choose(exif, float(photo["ratio"]), cfa).choice
         return made_with(settings, choice, str(photo["format"]))
     except (KeyError, TypeError, ValueError):
         return {}

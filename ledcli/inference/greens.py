@@ -5,6 +5,8 @@ demosaic shows the difference as a maze. A green pixel is compared with the mean
 diagonal neighbours of the other green, so that slopes cancel; what is left, averaged over a
 small window, is taken out, half from each plane. Detail, which differs by more than the noise,
 counts as no difference.
+
+An X-Trans has its greens in blocks of four and one alone: they are left as they are.
 """
 
 import torch
@@ -12,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseLine
-from ledcli.photo.cfa import Phase, offsets
+from ledcli.photo.cfa import AnyPhase, Phase, offsets
+from ledcli.photo.xtrans import XTransPhase
 
 WINDOW = 3
 """Side in plane pixels of the mean that is taken twice: a smooth window of five. Of 3, 5, 7 and 11
@@ -24,8 +27,8 @@ BAND = 256
 G1, G2 = 1, 3
 
 
-def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: Phase) -> Tensor:
-    """Take the common difference out of the green planes, in place.
+def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: AnyPhase) -> Tensor:
+    """Take the common difference out of a Bayer mosaic's green planes, in place.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: Phase) -> 
         Their gain.
     noise : NoiseLine
         The photo's noise before denoising.
-    phase : Phase
+    phase : Phase or XTransPhase
         Of the mosaic: where the greens lie.
 
     Returns
@@ -43,6 +46,8 @@ def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: Phase) -> 
     Tensor ``(4, h, w)``
         The same tensor.
     """
+    if isinstance(phase, XTransPhase):
+        return clean
     halves = torch.empty_like(clean[G1])
     rows, reach = clean.shape[1], WINDOW
     for top in range(0, rows, BAND):

@@ -5,6 +5,9 @@ leaves a faint pattern of period two on smooth areas, rows, columns or a chequer
 hides from the loss but not from the eye. It is measured as the response to the three patterns,
 averaged over wide blocks, and taken out. Slopes do not answer to the masks, and detail, which
 answers by more than a little of the noise, does not count.
+
+The red and blue samples of an X-Trans lie to and fro from cell to cell, in a chequer, so that on a
+slope they answer to it rightly: of them it is left.
 """
 
 import torch
@@ -12,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.places import layout_of
 
 LEAST_RATIO = 4.0
 """Below, the pattern is a ten thousandth of the level: nothing is done."""
@@ -33,7 +37,7 @@ def without_grid(clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
 
     Parameters
     ----------
-    clean : Tensor ``(4, h, w)``
+    clean : Tensor ``(planes, h, w)``
         Denoised planes times the ratio.
     ratio : float
         Their gain.
@@ -42,7 +46,7 @@ def without_grid(clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
 
     Returns
     -------
-    Tensor ``(4, h, w)``
+    Tensor ``(planes, h, w)``
         The same tensor.
     """
     if ratio < LEAST_RATIO:
@@ -53,6 +57,8 @@ def without_grid(clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
     total, count = (torch.cat(parts, -2) for parts in zip(*sums, strict=True))
     around = [F.avg_pool2d(part, 3, 1, 1) for part in (total, count)]
     by_column, by_row, chequer = (around[0] / around[1].clamp_min(1e-6)).unbind(1)
+    straight = layout_of(len(clean)).straight
+    chequer[[plane for plane in range(len(clean)) if plane not in straight]] = 0
     for top in bands:
         here = slice(top // BLOCK, (top + BAND) // BLOCK)
         for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -68,7 +74,7 @@ def _sums(
 ) -> tuple[Tensor, Tensor]:
     """Average over the blocks of a band the amplitudes that count, and the share that counts.
 
-    Both ``(4, 3, blocks, blocks)``. Every second pixel of every second row is asked, where all
+    Both ``(planes, 3, blocks, blocks)``. Every second pixel of every second row is asked, where all
     three patterns are at their top.
     """
     rows = clean.shape[1]

@@ -24,15 +24,15 @@ def keep_highlights(
     up to the sensor's white, which is at `ratio`: there the photo is 2 to 5 times noisier than
     what the network makes of it (made-up lamps, D850, ratios 8 to 300), so it is not taken sooner.
 
-    The four planes of a 2x2 cell are blended with one weight, by the brightest of them, so that
+    All planes of a cell are blended with one weight, by the brightest of them, so that
     the blend tints nothing. Every cell from which something would be clipped comes from the photo
     alone, whatever its neighbours.
 
     Parameters
     ----------
-    clean : float32 (4, h, w)
+    clean : float32 (planes, h, w)
         Denoised planes times the ratio; 1 is white.
-    planes : float32 (4, h, w)
+    planes : float32 (planes, h, w)
         The photo's, not gained.
     ratio : float
         The gain. At 1 nothing is pushed past white, and `clean` comes back.
@@ -41,7 +41,7 @@ def keep_highlights(
 
     Returns
     -------
-    float32 (4, h, w)
+    float32 (planes, h, w)
         Up to ``ratio``. A new array where something is taken, else `clean` itself; what is below
         ``FROM`` and not beside a highlight is the same bit for bit.
     """
@@ -63,7 +63,7 @@ def keep_highlights(
 
 
 def headroom_of(planes: Planes) -> float:
-    """Return what white must cover so that nothing of the planes (4, h, w) is cut; at least 1."""
+    """Return what white must cover so that nothing of the planes (n, h, w) is cut; at least 1."""
     largest = float(planes.max(initial=1.0))
     return largest if np.isfinite(largest) else 1.0
 

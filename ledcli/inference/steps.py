@@ -36,8 +36,8 @@ class Frame:
 
     Attributes
     ----------
-    planes : float32 array (4, h, w)
-        Normalised R, G1, B, G2, not gained.
+    planes : float32 array (planes, h, w)
+        Normalised, not gained.
     noise : NoiseLine
         The blind estimate.
     gain : float
@@ -56,7 +56,7 @@ class Clean:
 
     Attributes
     ----------
-    planes : float32 array (4, h, w)
+    planes : float32 array (planes, h, w)
         Clean, times the ratio.
     headroom : float
         The brightest value that the DNG shall hold; white is 1.
@@ -186,7 +186,10 @@ def _model(
 ) -> tuple[Denoiser, Choice]:
     """Choose a photo's model and load it; a damaged one is passed over where there is another."""
     while True:
-        chosen = chooser.choose(frame.photo.exif, ratio)
+        try:
+            chosen = chooser.choose(frame.photo.exif, ratio, frame.photo.cfa)
+        except ModelError as error:
+            raise ModelError(f"{frame.photo.path}: {error}") from error
         warnings += chosen.warnings
         try:
             return ready.denoiser(chosen.path, chosen.choice.branch), chosen.choice

@@ -53,6 +53,7 @@ class Store:
             "make": exif.make,
             "model": exif.model,
             "iso": exif.iso,
+            "cfa": clean.photo.cfa,
             "ratio": result.ratio,
         }
         manifest = self.manifests[job.root]

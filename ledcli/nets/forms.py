@@ -1,7 +1,7 @@
 """Input forms: what a network is given and what its output means. Named in the model file.
 
-Both forms map normalised planes ``x`` of ``(N, 4, h, w)``, not gained, to clean planes times the
-ratio. Training, fine-tuning and denoising all go through here.
+Both forms map normalised planes ``x`` of ``(N, planes, h, w)``, not gained, to clean planes times
+the ratio. Training, fine-tuning and denoising all go through here.
 """
 
 from typing import Protocol
@@ -29,14 +29,22 @@ class Form(Protocol):
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
     ) -> Tensor:
-        """Denoise planes ``(N, 4, h, w)``; the others are ``(N,)``; return clean x times ratio."""
+        """Denoise ``(N, planes, h, w)``; the others are ``(N,)``; return clean x times ratio."""
 
 
 class Gain:
-    """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image."""
+    """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image.
 
-    in_planes = 4
+    Parameters
+    ----------
+    planes : int
+        Planes of the mosaic; the network takes as many.
+    """
+
     sees_past_white = False
+
+    def __init__(self, planes: int = 4) -> None:
+        self.in_planes = planes
 
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
@@ -52,10 +60,17 @@ class Stabilised:
     The stabilised planes reach hundreds while their noise is 1, too much for bfloat16: the
     network is given their detail (difference from the local mean, softly limited), the local mean
     (compressed) and the read noise, made in float32, and its residual is added in float32.
+
+    Parameters
+    ----------
+    planes : int
+        Planes of the mosaic; the network takes ``2 planes + 1``.
     """
 
-    in_planes = 9
     sees_past_white = True
+
+    def __init__(self, planes: int = 4) -> None:
+        self.in_planes = 2 * planes + 1
 
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
@@ -66,7 +81,7 @@ class Stabilised:
         return unstabilise(s, t0) * (gain * _column(ratio))
 
     def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
-        """Denoise stabilised planes ``(N, 4, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
+        """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
         mean = _local_mean(s)
         detail = s - mean
         limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
@@ -75,12 +90,14 @@ class Stabilised:
         return s + residual
 
 
-FORMS: dict[str, Form] = {"gain": Gain(), "stabilised": Stabilised()}
+_KINDS: dict[str, type[Gain] | type[Stabilised]] = {"gain": Gain, "stabilised": Stabilised}
+FORMS: dict[str, Form] = {name: kind() for name, kind in _KINDS.items()}
+"""Of Bayer planes."""
 
 
-def form_of(input_form: str, output: str = "planes") -> Form:
+def form_of(input_form: str, output: str = "planes", planes: int = 4) -> Form:
     """Return a model's form: what its network is given, and what its output means."""
-    return Adaptive() if output == "adaptive" else FORMS[input_form]
+    return Adaptive(planes) if output == "adaptive" else _KINDS[input_form](planes)
 
 
 def _local_mean(s: Tensor) -> Tensor:

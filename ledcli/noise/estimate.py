@@ -5,6 +5,9 @@ leaves the noise; its variance over small blocks that show no structure lies on 
 ``gain * x + variance``. Texture only adds, so the line is fitted from below. Whether a block shows
 structure is asked of the other planes: they see the same texture, but noise of their own, so that
 to choose a block by them does not favour those where the noise is low by chance.
+
+Of an X-Trans only the greens are asked: its red and blue samples lie to and fro from cell to cell,
+which on a slope looks like noise.
 """
 
 from typing import NamedTuple
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.noise.blocks import BLOCK, Blocks, clips_at_black, in_blocks, measured
+from ledcli.noise.places import XTRANS
 
 BLOCK_ERROR = (2 * (70 / 36) ** 2 / BLOCK**2) ** 0.5
 """Standard deviation of a block's noise variance over its mean, for white Gaussian noise: 70/36 is
@@ -54,7 +58,7 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
 
     Parameters
     ----------
-    planes : float32 ``(4, h, w)``
+    planes : float32 ``(4, h, w)``, or ``(9, h, w)`` of an X-Trans
         Normalised planes of the whole photo (white - black = 1), not gained, not clipped below 0.
 
     Returns
@@ -63,8 +67,16 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
         Gain and read variance in units of white - black. Row noise is not in it: the mask
         cancels what a row has in common.
     """
+    everything = planes
+    if len(planes) == len(XTRANS.colours):
+        planes = planes[list(XTRANS.straight)]
     blocks = measured(planes)
     count = int(blocks.usable.sum())
+    if count < LEAST_USABLE * planes.size / BLOCK**2 and len(everything) > len(planes):
+        # The greens are burnt out, or black.
+        planes = everything
+        blocks = measured(planes)
+        count = int(blocks.usable.sum())
     if count < LEAST_USABLE * planes.size / BLOCK**2:
         halved = _variance_clipped_at_black(planes)
         if halved is not None:

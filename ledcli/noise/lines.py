@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.places import LAYOUTS
 from ledcli.noise.shading import Shading, enlarged, interpolated
 
 LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES, LARGEST_SIDE = 1e3, 1e8, 1.0, 4096, 1 << 20
@@ -29,7 +30,7 @@ class CameraNoise(NamedTuple):
     ----------
     line : NoiseLine
         Variance over the signal (white - black = 1).
-    grid : float32 ``(4, rows, cols)``
+    grid : float32 ``(planes, rows, cols)``
         What black is off by, as in `Shading`.
     frame : (h, w)
         Size in plane pixels of the frames that the grid is spread over.
@@ -40,7 +41,7 @@ class CameraNoise(NamedTuple):
     frame: tuple[int, int]
 
     def corrected(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return normalised planes ``(4, h, w)`` with black where it belongs.
+        """Return normalised planes ``(planes, h, w)`` with black where it belongs.
 
         Of a frame of another size (a crop mode) nobody knows which part of the sensor it is: it
         gets the mean of each plane.
@@ -84,11 +85,17 @@ class CameraLines:
         if len(self.frame) != 2 or not all(0 < n <= LARGEST_SIDE for n in self.frame):
             raise ValueError("the noise lines need the size of the camera's frames")
         first = self.shading[0].grid.shape
-        if len(first) != 3 or first[0] != 4 or not 0 < first[1] * first[2] <= MOST_NODES:
-            raise ValueError("the shading of the noise lines has four planes of nodes")
+        counts = [len(layout.colours) for layout in LAYOUTS.values()]
+        if len(first) != 3 or first[0] not in counts or not 0 < first[1] * first[2] <= MOST_NODES:
+            raise ValueError("the shading of the noise lines has four planes of nodes, or nine")
         for _, grid in self.shading:
             if grid.shape != first or not (np.abs(grid) <= LARGEST_SHADING).all():
                 raise ValueError("the shading of the noise lines is beyond all reason")
+
+    @property
+    def planes(self) -> int:
+        """Planes of the camera's mosaic."""
+        return len(self.shading[0].grid)
 
     def at(self, iso: float | None) -> CameraNoise | None:
         """Return the noise at an ISO; None outside the ISOs that the lines hold for."""

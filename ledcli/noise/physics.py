@@ -13,10 +13,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ledcli.noise.places import layout_of
+
 SMALLEST_LAMBDA = 1e-3
 """Below this the Tukey-lambda formula loses digits in float32, and its limit is used."""
-_ROW_OF_PLANE = (0, 0, 1, 1)
-"""R and G1 lie on one sensor row, B and G2 on the next."""
+_COLOUR_IN_BAYER = (0, 1, 2)
+"""Bayer plane that stands for each colour where a mosaic is another."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class NoiseParameters:
     row : Tensor ``(N,)``
         Standard deviation of the row noise, DN.
     colour_bias : Tensor ``(N, 4)``
-        What each plane's black is off by, DN, in plane order R, G1, B, G2.
+        What each plane's black is off by, DN, in plane order R, G1, B, G2. Of an X-Trans all
+        greens take that of G1.
     step : Tensor ``(N,)``
         Quantisation step, DN.
     """
@@ -75,7 +78,7 @@ def tukey_variance(shape: Tensor) -> Tensor:
 
 
 def shot_noise(clean: Tensor, gain: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Photon noise: ``K Poisson(c / K)`` of a clean signal ``(N, 4, h, w)``, DN."""
+    """Photon noise: ``K Poisson(c / K)`` of a clean signal ``(N, planes, h, w)``, DN."""
     k = _column(gain)
     return torch.poisson((clean / k).clamp_min(0), generator) * k
 
@@ -90,10 +93,36 @@ def read_noise(
 
 
 def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Gaussian value per sensor row, ``(N, 4, h, 1)``, DN: two planes share each row."""
-    n, _, h, _ = like.shape
-    rows = torch.randn((n, 2, h, 1), generator=generator, device=like.device, dtype=like.dtype)
-    return rows[:, list(_ROW_OF_PLANE)] * _column(scale)
+    """Gaussian value per sensor row, DN: ``(N, 4, h, 1)``, or ``(N, 9, h, w)`` of an X-Trans."""
+    return on_sensor_lines(like, 0, generator) * _column(scale)
+
+
+def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw a standard normal value for every sensor row or column, and share it out.
+
+    Parameters
+    ----------
+    like : Tensor ``(N, planes, h, w)``
+        What the values are for. An X-Trans's begins with an even cell.
+    axis : int
+        0 for rows, 1 for columns.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        ``(N, 4, h, 1)`` or ``(N, 4, 1, w)``; ``(N, 9, h, w)`` of an X-Trans, some of whose samples
+        are on one line in even cells and on another in odd ones.
+    """
+    n, planes, h, w = like.shape
+    layout = layout_of(planes)
+    size = (n, layout.side, h, 1) if axis == 0 else (n, layout.side, 1, w)
+    drawn = torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
+    even, odd = ([places[cell] for places in layout.line(axis)] for cell in (0, 1))
+    if even == odd:
+        return drawn[:, even]
+    rows, cols = (torch.arange(count, device=like.device) for count in (h, w))
+    return torch.where((rows[:, None] + cols) % 2 == 0, drawn[:, even], drawn[:, odd])
 
 
 def quantisation_noise(
@@ -110,8 +139,8 @@ def add_noise(
 
     Parameters
     ----------
-    clean : Tensor ``(N, 4, h, w)``
-        Expected signal above black, DN, planes R, G1, B, G2.
+    clean : Tensor ``(N, 4, h, w)``, or ``(N, 9, h, w)`` of an X-Trans
+        Expected signal above black, DN.
     noise : NoiseParameters
         One entry a frame, on the device of ``clean``.
     generator : torch.Generator, optional
@@ -119,15 +148,18 @@ def add_noise(
 
     Returns
     -------
-    Tensor ``(N, 4, h, w)``
+    Tensor ``(N, planes, h, w)``
         The noisy signal above black, DN; below zero too, not clipped.
     """
+    bias, layout = noise.colour_bias, layout_of(clean.shape[1])
+    if bias.shape[1] != clean.shape[1]:
+        bias = bias[:, [_COLOUR_IN_BAYER[colour] for colour in layout.colours]]
     return (
         shot_noise(clean, noise.gain, generator)
         + read_noise(clean, noise.shape, noise.read, generator)
         + row_noise(clean, noise.row, generator)
         + quantisation_noise(clean, noise.step, generator)
-        + noise.colour_bias[:, :, None, None]
+        + bias[:, :, None, None]
     )
 
 

@@ -30,8 +30,8 @@ class Shading(NamedTuple):
     Attributes
     ----------
     iso : float
-    grid : float32 ``(4, rows, cols)``
-        On nodes spread over the frame, planes R, G1, B, G2; one node a plane is a mere offset.
+    grid : float32 ``(planes, rows, cols)``
+        On nodes spread over the frame; one node a plane is a mere offset.
     """
 
     iso: float
@@ -44,7 +44,7 @@ def dark_shading(iso: float, frames: Iterable[Planes]) -> Shading:
     Parameters
     ----------
     iso : float
-    frames : iterable of float32 ``(4, h, w)``
+    frames : iterable of float32 ``(planes, h, w)``
         Normalised planes of the same size; one frame or more.
     """
     grids = [_cell_means(planes) for planes in frames]
@@ -57,7 +57,7 @@ def pair_shading(iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[f
     Parameters
     ----------
     iso : float
-    offsets : sequence of (four offsets, their four standard errors)
+    offsets : sequence of (an offset for each plane, their standard errors)
         One entry a pair.
 
     Returns
@@ -91,7 +91,7 @@ def interpolated(shading: Sequence[Shading], iso: float) -> Planes:
 
 
 def enlarged(grid: Planes, shape: tuple[int, ...]) -> Planes:
-    """Spread nodes ``(4, rows, cols)`` over a frame ``(4, h, w)``, linearly between their middles.
+    """Spread nodes ``(n, rows, cols)`` over a frame ``(n, h, w)``, linearly between their middles.
 
     A grid of one node a plane stays as it is, and broadcasts.
     """

@@ -39,9 +39,9 @@ class ExposureFit(NamedTuple):
     ----------
     scale : float
         Near 1; what the shutter and the EXIF's rounding make of the ratio.
-    offset : tuple of 4 floats
-        What black is off by in the planes R, G1, B, G2.
-    error : tuple of 4 floats
+    offset : tuple of floats
+        What black is off by in each plane.
+    error : tuple of floats
         Standard errors of the offsets.
     """
 
@@ -63,7 +63,7 @@ def measure_exposure(short: Planes, long: Planes, ratio: float) -> ExposureFit:
 
     Parameters
     ----------
-    short, long : float32 ``(4, h, w)``
+    short, long : float32 ``(planes, h, w)``
         Normalised planes of one scene, not gained.
     ratio : float
         Nominal ratio.

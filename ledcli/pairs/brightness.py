@@ -26,8 +26,8 @@ class Brightness(NamedTuple):
         Measured brightness ratio.
     ratio_error : float
         Standard error, as a share of the ratio.
-    offsets : float64 array (4,)
-        What the short frame's black lies above the long one's in R, G1, B, G2; white - black = 1.
+    offsets : float64 array (planes,)
+        What the short frame's black lies above the long one's in each plane; white - black = 1.
     offset_error : float
         Standard error of the offsets.
     """
@@ -51,7 +51,7 @@ def compare(short: Bins, long: Bins) -> Brightness | None:
         return None
     y, x = short.halves.mean(0, np.float64), long.halves.mean(0, np.float64)
     weight = np.broadcast_to(usable, x.shape).astype(np.float64)
-    slope, offsets, spread = 0.0, np.zeros((4, 1, 1)), 0.0
+    slope, offsets, spread = 0.0, np.zeros((len(x), 1, 1)), 0.0
     off_mean, rest = x, y
     for _ in range(ROUNDS):
         total = weight.sum((1, 2), keepdims=True)
@@ -72,13 +72,13 @@ def compare(short: Bins, long: Bins) -> Brightness | None:
         return None
     slope_error = _banded(weight * off_mean * rest) / spread
     total = weight.sum((1, 2), keepdims=True)
-    mean_error = _banded(weight * rest / total) / 4
+    mean_error = _banded(weight * rest / total) / len(x)
     offset_error = (mean_error**2 + (slope_error * float(np.abs(x[:, usable]).mean())) ** 2) ** 0.5
     return Brightness(1 / slope, slope_error / slope, offsets[:, 0, 0], offset_error)
 
 
 def _banded(terms: NDArray[np.float64]) -> float:
-    """Give the standard error of a sum of terms (4, rows, columns) with bands among them.
+    """Give the standard error of a sum of terms (planes, rows, columns) with bands among them.
 
     Sensors band: what is off in a bin is off in those beside or below it as well. So it is whole
     rows, or columns, that are independent of each other.

@@ -9,6 +9,7 @@ from ledcli.noise.estimate import estimate_noise
 from ledcli.pairs.brightness import Brightness, compare
 from ledcli.pairs.register import Shift, register
 from ledcli.pairs.structure import Bins, view_of
+from ledcli.photo.cfa import layout
 from ledcli.photo.raw import RawPhoto
 
 LARGEST_SHIFT = 0.2
@@ -110,7 +111,8 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         return PairCheck(ratio, (unlike,))
     mine, other = view_of(short), view_of(long)
     similarity = mine.signature.similarity(other.signature)
-    found = _measured_shift(mine.cells * np.float32(ratio), other.cells)
+    side = layout(short.phase).side
+    found = _measured_shift(mine.cells * np.float32(ratio), other.cells, side)
     dim = min(mine.signature.reliability, other.signature.reliability) < VISIBLE
     if similarity < SAME_SCENE and not _is_match(found):
         if not dim:
@@ -118,12 +120,12 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         if _plain_similarity(mine.bins, other.bins) < SAME_LIGHT:
             problem = "shows another scene, or too little to tell"
             return PairCheck(ratio, (problem,), similarity=similarity)
-    shift = None if found is None else (2 * found.rows, 2 * found.cols)
-    error = None if found is None else 2 * found.error
+    shift = None if found is None else (side * found.rows, side * found.cols)
+    error = None if found is None else side * found.error
     problems = []
     shifted = False
     if found is not None and shift is not None:
-        shifted = _surely_shifted(found)
+        shifted = _surely_shifted(found, side)
         if shifted:
             problems.append(f"shifted by {np.hypot(*shift):.1f} pixels")
     clipped = float(other.bins.clipped.mean())
@@ -152,7 +154,9 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
     )
 
 
-def _measured_shift(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | None:
+def _measured_shift(
+    short: NDArray[np.float32], long: NDArray[np.float32], side: int
+) -> Shift | None:
     """Shift of the whole, or of the quarter that is surely shifted most: frames turn as well."""
     whole = register(short, long)
     if whole is None:
@@ -165,13 +169,13 @@ def _measured_shift(short: NDArray[np.float32], long: NDArray[np.float32]) -> Sh
             if part is not None:
                 found.append(part)
     worst = max(found, key=lambda shift: np.hypot(shift.rows, shift.cols) - SURE * shift.error)
-    return worst if _surely_shifted(worst) else whole
+    return worst if _surely_shifted(worst, side) else whole
 
 
-def _surely_shifted(found: Shift) -> bool:
-    """Whether a shift is above the limit whatever its error; a cell is two pixels."""
-    size = 2 * float(np.hypot(found.rows, found.cols))
-    return size - SURE * 2 * found.error > LARGEST_SHIFT
+def _surely_shifted(found: Shift, side: int) -> bool:
+    """Whether a shift is above the limit whatever its error; a cell is `side` pixels."""
+    size = side * float(np.hypot(found.rows, found.cols))
+    return size - SURE * side * found.error > LARGEST_SHIFT
 
 
 def _is_match(found: Shift | None) -> bool:

@@ -37,7 +37,7 @@ class Bins(NamedTuple):
 
     Attributes
     ----------
-    halves : float32 array (2, 4, rows, columns)
+    halves : float32 array (2, planes, rows, columns)
         Means over the even and the odd rows of cells of each bin, by plane, white - black = 1.
     clipped : float32 array (rows, columns)
         Share of each bin's pixels that are clipped.
@@ -79,9 +79,9 @@ class View:
 
     Attributes
     ----------
-    planes : float32 array (4, h, w)
+    planes : float32 array (planes, h, w)
         Normalised.
-    even : float32 array (4, h, w)
+    even : float32 array (planes, h, w)
         The same without hot and dead pixels.
     bins : Bins
     signature : Signature
@@ -94,7 +94,7 @@ class View:
 
     @property
     def cells(self) -> NDArray[np.float32]:
-        """Mean of the planes (h, w): the mosaic binned 2x2."""
+        """Mean of the planes (h, w): the mosaic binned by cells."""
         return self.even.mean(0)
 
 
@@ -125,17 +125,17 @@ def despiked(planes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def bins_of(planes: NDArray[np.float32], even: NDArray[np.float32]) -> Bins:
-    """Average planes (4, h, w) in bins: light of the despiked ones, clipping of the full ones."""
-    _, height, width = planes.shape
+    """Average planes (n, h, w) in bins: light of the despiked ones, clipping of the full ones."""
+    count, height, width = planes.shape
     side = max(LEAST_BIN, -(-max(height, width) // BINS))
     side += side % 2
     rows, cols = height // side, width // side
     whole = np.s_[:, : rows * side, : cols * side]
-    halves = even[whole].reshape(4, rows, side // 2, 2, cols, side).mean((2, 5), np.float32)
+    halves = even[whole].reshape(count, rows, side // 2, 2, cols, side).mean((2, 5), np.float32)
     clipped = planes[whole] >= clipping_level(planes)
     return Bins(
         np.ascontiguousarray(halves.transpose(2, 0, 1, 3)),
-        clipped.reshape(4, rows, side, cols, side).mean((0, 2, 4), np.float32),
+        clipped.reshape(count, rows, side, cols, side).mean((0, 2, 4), np.float32),
     )
 
 
@@ -147,7 +147,7 @@ def clipping_level(planes: NDArray[np.float32]) -> float:
 
     Parameters
     ----------
-    planes : float32 array (4, h, w)
+    planes : float32 array (planes, h, w)
         Normalised, of a whole frame: a crop may have no clipped part to tell from.
 
     Returns

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.photo.carried import Fields
-from ledcli.photo.cfa import Phase, offsets
+from ledcli.photo.cfa import AnyPhase, pattern
 from ledcli.photo.colour import put_colour
 from ledcli.photo.exifwrite import put_shot
 from ledcli.photo.levels import WHITE, output_black, quantise
-from ledcli.photo.linear import CFA_COLOURS, demosaic
+from ledcli.photo.linear import demosaic, put_pattern
 from ledcli.photo.ljpeg import ljpeg_tiles
 from ledcli.photo.preview import jpeg_bytes, preview_rgb, thumbnail
 from ledcli.photo.raw import RawPhoto
@@ -137,18 +137,17 @@ def _preview(
 
 
 def _mosaic(
-    samples: NDArray[np.uint16], phase: Phase, black: NDArray[np.int64], carried: Fields
+    samples: NDArray[np.uint16], phase: AnyPhase, black: NDArray[np.int64], carried: Fields
 ) -> Directory:
     """Make the directory of a mosaic but for the samples: pattern and levels."""
     ifd = Directory()
     _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_CFA)
-    ifd.integers(33421, Kind.SHORT, (2, 2))
-    ifd.integers(33422, Kind.BYTE, [CFA_COLOURS[letter] for letter in phase])
+    put_pattern(ifd, phase)
     ifd.integers(50710, Kind.BYTE, (0, 1, 2))
     ifd.integers(50711, Kind.SHORT, 1)
-    cell = dict(zip(offsets(phase), black, strict=True))
-    ifd.integers(50713, Kind.SHORT, (2, 2))
-    ifd.integers(50714, Kind.LONG, [int(cell[at]) for at in ((0, 0), (0, 1), (1, 0), (1, 1))])
+    levels = black[pattern(phase)]
+    ifd.integers(50713, Kind.SHORT, levels.shape)
+    ifd.integers(50714, Kind.LONG, levels.ravel().tolist())
     ifd.integers(50717, Kind.LONG, WHITE)
     _copy(ifd, carried, _OF_MOSAIC)
     return ifd

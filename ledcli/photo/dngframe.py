@@ -1,7 +1,10 @@
-"""Where a DNG itself says its active area lies, for LibRaw moves one with an odd margin."""
+"""What a DNG itself says of its active area and black levels, where LibRaw takes them wrong."""
 
 import struct
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ledcli.photo.bytesource import Bytes
 from ledcli.photo.tiffread import (
@@ -17,10 +20,12 @@ from ledcli.photo.tiffread import (
 _DNG_VERSION, _PURPOSE, _PHOTOMETRIC, _CFA = 50706, 254, 262, 32803
 _WIDTH, _LENGTH, _ACTIVE_AREA = 256, 257, 50829
 _BLACK_REPEAT, _BLACK, _CROP_ORIGIN, _CROP_SIZE = 50713, 50714, 50719, 50720
-_MOST_BYTES = 64
+_PATTERN_REPEAT = 33421
+_MOST_BYTES = 512
 _LETTER = {3: "H", 4: "I", 5: "I"}
 _RATIONAL = 5
-_CELL = ((0, 0), (0, 1), (1, 0), (1, 1))
+_CELL = 6
+"""Rows and columns after which the pattern of every sensor repeats."""
 
 
 class DngFrame(NamedTuple):
@@ -32,16 +37,16 @@ class DngFrame(NamedTuple):
         Of all samples.
     area : (top, left, bottom, right)
         The active part of them.
-    black : dict or None
-        Level in DN by the place in the active area's first 2 x 2 cell; None where the levels
-        repeat otherwise.
+    black : float array (6, 6) or None
+        Level in DN of the active area's first pixels, which the others repeat; None where the
+        levels repeat otherwise.
     crop : (top, left, height, width) or None
         From the active area's first pixel.
     """
 
     shape: tuple[int, int]
     area: tuple[int, int, int, int]
-    black: dict[tuple[int, int], float] | None
+    black: NDArray[np.float64] | None
     crop: tuple[int, int, int, int] | None
 
 
@@ -61,9 +66,10 @@ def raw_directory(data: Bytes) -> Directory:
 
 
 def odd_frame(data: Bytes) -> DngFrame | None:
-    """Read the frame of a DNG whose active area begins in an odd row or column.
+    """Read the frame of a DNG whose active area begins in an odd row or column, or of an X-Trans.
 
-    LibRaw 0.22 leaves out that row or column, and gives each colour the black of another.
+    LibRaw 0.22 leaves out that row or column of a Bayer frame, and gives each colour the black of
+    another. Of an X-Trans it gives all colours one black.
 
     Parameters
     ----------
@@ -82,11 +88,14 @@ def odd_frame(data: Bytes) -> DngFrame | None:
     def whole(tag: int) -> list[int]:
         return [round(number) for number in _numbers(data, order, directory.get(tag))]
 
-    size, area = [*whole(_LENGTH), *whole(_WIDTH)], whole(_ACTIVE_AREA)
+    size = [*whole(_LENGTH), *whole(_WIDTH)]
+    area = whole(_ACTIVE_AREA) or [0, 0, *size]
     if len(size) != 2 or len(area) != 4:
         return None
     (height, width), (top, left, bottom, right) = size, area
-    if not (0 <= top < bottom <= height and 0 <= left < right <= width and (top | left) % 2):
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        return None
+    if not (top | left) % 2 and whole(_PATTERN_REPEAT) != [_CELL, _CELL]:
         return None
     crop = None
     origin, shown = whole(_CROP_ORIGIN), whole(_CROP_SIZE)
@@ -97,12 +106,14 @@ def odd_frame(data: Bytes) -> DngFrame | None:
     return DngFrame((height, width), (top, left, bottom, right), black, crop)
 
 
-def _cell(levels: list[float], repeat: list[int]) -> dict[tuple[int, int], float] | None:
-    """Spread black levels that repeat after one or two rows and columns over a 2 x 2 cell."""
-    if len(repeat) != 2 or not set(repeat) <= {1, 2} or len(levels) != repeat[0] * repeat[1]:
+def _cell(levels: list[float], repeat: list[int]) -> NDArray[np.float64] | None:
+    """Spread black levels over the cell that every pattern repeats after."""
+    if len(repeat) != 2 or not set(repeat) <= {1, 2, 3, 6}:
+        return None
+    if len(levels) != repeat[0] * repeat[1]:
         return None
     rows, cols = repeat
-    return {(row, col): levels[row % rows * cols + col % cols] for row, col in _CELL}
+    return np.tile(np.reshape(levels, (rows, cols)), (_CELL // rows, _CELL // cols))
 
 
 def _numbers(data: Bytes, order: str, entry: Entry | None) -> list[float]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
-from ledcli.photo.cfa import Phase, offsets
+from ledcli.photo.cfa import AnyPhase, pattern
 from ledcli.photo.raw import RawPhoto
 
 WHITE = 65535
@@ -37,12 +37,15 @@ def output_black(
 
     Returns
     -------
-    int array (4,)
-        In DN, for R, G1, B, G2.
+    int array (planes,)
+        In DN, in the planes' order.
     """
     span = photo.white.astype(np.float64) - photo.black
-    # An odd step meets all four colours whatever the width.
-    samples = x.ravel()[:: max(1, x.size // _NOISE_SAMPLES) | 1]
+    # An odd step meets all four colours whatever the width; an X-Trans repeats after three.
+    step = max(1, x.size // _NOISE_SAMPLES) | 1
+    if photo.cfa == "xtrans" and step > 1 and step % 3 == 0:
+        step += 2
+    samples = x.ravel()[::step]
     deepest = max(0.0, -float(np.quantile(samples, _NOISE_QUANTILE))) / headroom
     scaled = WHITE * float((photo.black / photo.white).min())
     # A value of -deepest lies black * (1 + deepest) = deepest * white under black.
@@ -55,7 +58,7 @@ def output_black(
 
 def quantise(
     x: NDArray[np.float32],
-    phase: Phase,
+    phase: AnyPhase,
     black: NDArray[np.int64],
     *,
     headroom: float = 1.0,
@@ -70,13 +73,13 @@ def quantise(
     ----------
     x : float32 array (H, W)
         0 black.
-    phase : Phase
-    black : int array (4,)
-        In DN, for R, G1, B, G2.
+    phase : Phase or XTransPhase
+    black : int array (planes,)
+        In DN, in the planes' order.
     headroom : float
         The value of `x` that becomes 65,535 DN; 1 or more.
-    gains : float array (4,) or None
-        Factors on top, for R, G1, B, G2.
+    gains : float array (planes,) or None
+        Factors on top, in the planes' order.
 
     Returns
     -------
@@ -88,12 +91,14 @@ def quantise(
         `x` holds values that are not numbers.
     """
     height, width = x.shape
-    low, scale = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
-    factors = np.ones(4) if gains is None else gains
-    for (row, col), level, factor in zip(offsets(phase), black, factors, strict=True):
-        low[row, col::2] = level
-        scale[row, col::2] = (WHITE - int(level)) / headroom * factor
-    rows = 2 * max(1, _CHUNK // (2 * width))
+    cell = pattern(phase)
+    period = len(cell)
+    low, scale = (np.empty((period, width), np.float32) for _ in range(2))
+    factors = np.ones(len(black)) if gains is None else gains
+    for (row, col), plane in np.ndenumerate(cell):
+        low[row, col::period] = black[plane]
+        scale[row, col::period] = (WHITE - int(black[plane])) / headroom * factors[plane]
+    rows = period * max(1, _CHUNK // (period * width))
     draws = np.random.default_rng(_DITHER_SEED)
     dither = draws.random(rows * width + _DITHER_SPARE, np.float32) if headroom > 1 else None
     mosaic = np.empty(x.shape, np.uint16)
@@ -101,9 +106,9 @@ def quantise(
     for top in range(0, height, rows):
         part = x[top : top + rows]
         levels = chunk[: len(part)]
-        for row in (0, 1):
-            np.multiply(part[row::2], scale[row], out=levels[row::2])
-            levels[row::2] += low[row]
+        for row in range(period):
+            np.multiply(part[row::period], scale[row], out=levels[row::period])
+            levels[row::period] += low[row]
         if dither is None:
             levels += np.float32(0.5)
         else:

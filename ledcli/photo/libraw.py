@@ -46,6 +46,18 @@ _SMALLEST_RAW = 1 << 16
 """Bytes; what begins like a raw file and is smaller has lost its picture."""
 
 
+_SMALLEST_MARKESTEIJN = 512
+"""Pixels a side below which LibRaw does not demosaic an X-Trans in its own way."""
+
+
+def demosaic_algorithm(raw: rawpy.RawPy) -> rawpy.DemosaicAlgorithm:
+    """Return how an open mosaic is demosaiced: AHD, which is Markesteijn's way of an X-Trans."""
+    pattern = raw.raw_pattern
+    small = min(raw.sizes.height, raw.sizes.width) < _SMALLEST_MARKESTEIJN
+    is_xtrans = pattern is not None and pattern.shape == (6, 6)
+    return rawpy.DemosaicAlgorithm.VNG if small and is_xtrans else rawpy.DemosaicAlgorithm.AHD
+
+
 class Opened:
     """A raw file that LibRaw has decoded.
 

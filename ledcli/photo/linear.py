@@ -8,14 +8,19 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
+from ledcli.photo.cfa import AnyPhase, layout, pattern
 from ledcli.photo.colour import put_colour, shot_wb
 from ledcli.photo.levels import WHITE, output_black, quantise
-from ledcli.photo.libraw import quiet
+from ledcli.photo.libraw import demosaic_algorithm, quiet
 from ledcli.photo.raw import RawPhoto
 from ledcli.photo.tiff import Directory, Kind, serialise
 
-CFA_COLOURS = {"R": 0, "G": 1, "B": 2}
-"""DNG's numbers for them."""
+
+def put_pattern(ifd: Directory, phase: AnyPhase) -> None:
+    """Put which colour each pixel of a mosaic has; DNG numbers R, G, B as the planes' colours."""
+    colours = np.array(layout(phase).colours)[pattern(phase)]
+    ifd.integers(33421, Kind.SHORT, colours.shape)
+    ifd.integers(33422, Kind.BYTE, colours.ravel().tolist())
 
 
 def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> NDArray[np.uint16]:
@@ -49,8 +54,9 @@ def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> 
     black = int(output_black(photo, x, headroom).max())
     wb = shot_wb(photo)
     gains = wb / wb.max()
+    colours = photo.colours
     mosaic = quantise(
-        x, photo.phase, np.full(4, black), headroom=headroom, gains=gains[[0, 1, 2, 1]]
+        x, photo.phase, np.full(len(colours), black), headroom=headroom, gains=gains[colours]
     )
     rgb = _by_libraw(_mosaic_alone(photo, mosaic))
     for colour, gain in enumerate(gains):
@@ -70,7 +76,7 @@ def _by_libraw(dng: bytes) -> NDArray[np.uint16]:
     try:
         with quiet(), rawpy.imread(io.BytesIO(dng)) as raw:
             rgb: NDArray[Any] = raw.postprocess(
-                demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+                demosaic_algorithm=demosaic_algorithm(raw),
                 user_wb=[1, 1, 1, 1],
                 user_black=0,
                 user_sat=WHITE,
@@ -104,8 +110,7 @@ def _mosaic_alone(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
         (50717, Kind.LONG, WHITE),
     ):
         root.integers(tag, kind, value)
-    root.integers(33421, Kind.SHORT, (2, 2))
-    root.integers(33422, Kind.BYTE, [CFA_COLOURS[letter] for letter in photo.phase])
+    put_pattern(root, photo.phase)
     root.integers(50706, Kind.BYTE, (1, 4, 0, 0))
     put_colour(root, photo)
     return serialise(root)

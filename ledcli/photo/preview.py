@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ledcli.photo.cfa import offsets, shift_phase
+from ledcli.photo.cfa import offsets, pack, shift_phase
 from ledcli.photo.colour import shot_wb, srgb_from_camera
 from ledcli.photo.raw import RawPhoto
+from ledcli.photo.xtrans import XTransPhase
 
 PREVIEW_SIDE, THUMBNAIL_SIDE = 1024, 256
 """Pixels on the long side."""
@@ -27,7 +28,8 @@ def preview_rgb(
 ) -> NDArray[np.uint8]:
     """Render a mosaic small: the maker's crop, its white balance, sRGB, not turned.
 
-    The 2x2 cells are averaged in whole blocks, then to the size; no demosaicing. Colours are
+    The cells of 2x2 pixels (3x3 of an X-Trans) are averaged in whole blocks, then to the size; no
+    demosaicing. Colours are
     LibRaw's (`srgb_from_camera`); what is clipped in one colour is clipped in all, to white.
 
     Parameters
@@ -77,6 +79,13 @@ def _binned(
 ) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """Average cells in blocks: colours (3, h, w), and the width and height to bring them to."""
     top, left, height, width = photo.crop or (0, 0, *x.shape)
+    aspect = photo.pixel_aspect
+    phase = shift_phase(photo.phase, top, left)
+    if isinstance(phase, XTransPhase):
+        shown = np.minimum(x[top : top + height, left : left + width], 1)
+        colours = _binned_xtrans(shown, phase, photo.colours, long_side)
+        high, wide = height / 3, width / 3
+        return colours, _fitting(wide * max(1, aspect), high * max(1, 1 / aspect), long_side)
     rows, cols = height // 2, width // 2
     block = max(1, max(rows, cols) // long_side)
     rows, cols = rows // block, cols // block
@@ -86,15 +95,29 @@ def _binned(
         band = np.minimum(x[start : start + 2 * block, left : left + 2 * block * cols], 1)
         np.add.reduce(band.reshape(block, 2, -1), axis=0, out=sums[number])
     colours = np.zeros((3, rows, cols), np.float32)
-    places = offsets(shift_phase(photo.phase, top, left))
-    for colour, (row, col) in zip((0, 1, 2, 1), places, strict=True):
+    for colour, (row, col) in zip(photo.colours, offsets(phase), strict=True):
         # Slice by slice: NumPy adds up short inner axes ten times slower.
         for cell in range(block):
             colours[colour] += sums[:, row, col + 2 * cell :: 2 * block]
     colours *= np.float32(1 / block**2)
     colours[1] /= 2
-    aspect = photo.pixel_aspect
     return colours, _fitting(cols * max(1, aspect), rows * max(1, 1 / aspect), long_side)
+
+
+def _binned_xtrans(
+    shown: NDArray[np.float32], phase: XTransPhase, of_plane: list[int], long_side: int
+) -> NDArray[np.float32]:
+    """Average the cells of an X-Trans (H, W), those that the border cuts as well, in blocks."""
+    # A first column of cells may lie beyond the border altogether.
+    planes = pack(shown, phase)[:, :, phase.col // 3 :]
+    block = max(1, max(planes.shape[1:]) // long_side)
+    rows, cols = (n // block for n in planes.shape[1:])
+    colours = np.zeros((3, rows, cols), np.float32)
+    for colour, plane in zip(of_plane, planes, strict=True):
+        for cell in np.ndindex(block, block):
+            here = plane[cell[0] :: block, cell[1] :: block][:rows, :cols]
+            colours[colour] += here / np.float32(block**2 * of_plane.count(colour))
+    return colours
 
 
 def _resized(colours: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -14,11 +14,12 @@ from ledcli.errors import RawError
 from ledcli.photo.bytesource import FileBytes
 from ledcli.photo.cameracolour import colour_matrix, multipliers
 from ledcli.photo.carried import Carried, read_carried
-from ledcli.photo.cfa import Phase, normalise, offsets, pack
+from ledcli.photo.cfa import AnyPhase, Phase, cfa_of, layout, normalise, offsets, pack, pattern
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.dngframe import DngFrame, is_dng, odd_frame
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
+from ledcli.photo.xtrans import PERIOD, XTransPhase, phase_of
 
 SMALLEST_SIDE = 32
 """Pixels; no camera makes fewer, and a network needs more to look at."""
@@ -33,17 +34,17 @@ _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A Bayer raw file in memory.
+    """A raw file in memory, of a Bayer or an X-Trans sensor.
 
     Attributes
     ----------
     path : Path
     mosaic : uint16 array (H, W)
         The active area, in DN.
-    phase : Phase
+    phase : Phase or XTransPhase
         Of the mosaic's first pixel.
-    black, white : float32 array (4,)
-        In DN, for R, G1, B, G2.
+    black, white : float32 array (planes,)
+        In DN; a Bayer mosaic's for R, G1, B, G2.
     exif : Exif
     colour_matrix : float64 array (3, 3) or None
         CIE XYZ (D65) to camera RGB, as DNG's ColorMatrix.
@@ -63,7 +64,7 @@ class RawPhoto:
 
     path: Path
     mosaic: NDArray[np.uint16]
-    phase: Phase
+    phase: AnyPhase
     black: NDArray[np.float32]
     white: NDArray[np.float32]
     exif: Exif
@@ -76,12 +77,22 @@ class RawPhoto:
     pixel_aspect: float = 1.0
     carried: Carried = field(default_factory=Carried)
 
+    @property
+    def cfa(self) -> str:
+        """Kind of sensor: ``bayer`` or ``xtrans``."""
+        return cfa_of(self.phase)
+
+    @property
+    def colours(self) -> list[int]:
+        """Colour of each plane: 0, 1, 2 for R, G, B."""
+        return list(layout(self.phase).colours)
+
     def normalised(self) -> NDArray[np.float32]:
         """Mosaic (H, W) with black at 0 and white at 1, not clipped."""
         return normalise(self.mosaic, self.phase, self.black, self.white)
 
     def planes(self) -> NDArray[np.float32]:
-        """Packed planes (4, h, w) of the normalised mosaic; faster than packing that."""
+        """Packed planes of the normalised mosaic; faster than packing that."""
         planes = pack(self.mosaic, self.phase).astype(np.float32)
         for plane, black, white in zip(planes, self.black, self.white, strict=True):
             plane -= black
@@ -90,7 +101,7 @@ class RawPhoto:
 
 
 def read_raw(path: Path) -> RawPhoto:
-    """Read a Bayer raw file.
+    """Read a raw file.
 
     Parameters
     ----------
@@ -104,7 +115,7 @@ def read_raw(path: Path) -> RawPhoto:
     ------
     RawError
         The file cannot be read or decoded, holds no picture, or comes from a sensor without a
-        Bayer mosaic.
+        Bayer or X-Trans mosaic.
     """
     path = Path(path)
     with open_raw(path) as opened:
@@ -174,25 +185,27 @@ def _header(path: Path, shape: tuple[int, int]) -> _Header:
         raise RawError(f"{path}: cannot be read: {why}") from None
 
 
-def _pattern(path: Path, raw: rawpy.RawPy, frame: DngFrame | None) -> tuple[list[int], Phase]:
-    """LibRaw's colour index of each plane (R, G1, B, G2), and the phase of the active area."""
+def _pattern(
+    path: Path, raw: rawpy.RawPy, frame: DngFrame | None
+) -> tuple[Sequence[int], AnyPhase]:
+    """LibRaw's colour index of each plane, and the phase of the active area."""
     names = raw.color_desc.decode("ascii", "replace")
-    pattern = raw.raw_pattern
-    if raw.raw_type != rawpy.RawType.Flat or pattern is None:
+    repeats = raw.raw_pattern
+    if raw.raw_type != rawpy.RawType.Flat or repeats is None:
         raise RawError(
             f"{path}: has no mosaic any more (linear DNG, sRAW, ProRAW or a three-layer sensor): "
             "give the camera's full-size raw"
         )
-    if pattern.shape == (1, 1) or raw.num_colors == 1:
+    if repeats.shape == (1, 1) or raw.num_colors == 1:
         raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
-    if pattern.shape == (6, 6):
-        raise RawError(f"{path}: is from an X-Trans sensor, which is not supported yet")
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
         raise RawError(f"{path}: is from a sensor of four colours ({names}), not supported")
-    # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
     top, left = frame.area[:2] if frame else (raw.sizes.top_margin, raw.sizes.left_margin)
-    cell = np.roll(pattern, (-top, -left), axis=(0, 1))
-    if pattern.shape == (2, 2):
+    if repeats.shape == (PERIOD, PERIOD):
+        return _xtrans_pattern(path, raw, top, left)
+    # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
+    cell = np.roll(repeats, (-top, -left), axis=(0, 1))
+    if repeats.shape == (2, 2):
         found = "".join(names[index] for index in cell.ravel())
         if found in Phase.__members__:
             phase = Phase(found)
@@ -200,8 +213,23 @@ def _pattern(path: Path, raw: rawpy.RawPy, frame: DngFrame | None) -> tuple[list
     raise RawError(f"{path}: has colours in an order that is not Bayer, not supported")
 
 
+def _xtrans_pattern(
+    path: Path, raw: rawpy.RawPy, top: int, left: int
+) -> tuple[Sequence[int], XTransPhase]:
+    """As `_pattern`, of a pattern of 6x6."""
+    # Not raw_pattern: above the active area LibRaw counts on past the pattern's end.
+    names = raw.color_desc.decode("ascii", "replace")
+    cell = np.empty((PERIOD, PERIOD), np.intp)
+    for row, col in np.ndindex(cell.shape):
+        cell[row, col] = "RGB".index(names[raw.raw_color(top + row, left + col)])
+    phase = phase_of(cell)
+    if phase is None:
+        raise RawError(f"{path}: has colours in an order that is not X-Trans, not supported")
+    return layout(phase).colours, phase
+
+
 def _levels(
-    path: Path, raw: rawpy.RawPy, indices: Sequence[int], phase: Phase, header: _Header
+    path: Path, raw: rawpy.RawPy, indices: Sequence[int], phase: AnyPhase, header: _Header
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Black and white in plane order; the file's own linearity limit goes before LibRaw's white.
 
@@ -210,7 +238,10 @@ def _levels(
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
     if header.frame is not None and header.frame.black is not None:
-        black = np.array([header.frame.black[place] for place in offsets(phase)], np.float32)
+        cell = pattern(phase)
+        black = np.zeros(len(indices), np.float32)
+        for place, plane in np.ndenumerate(cell):
+            black[plane] = header.frame.black[place]
     white = float(raw.white_level)
     limits = raw.camera_white_level_per_channel
     if (
@@ -225,7 +256,7 @@ def _levels(
             f"{path}: has a white level ({white:g}) that is not above its black level "
             f"({black.max():g}): the file is damaged or its camera unknown"
         )
-    return black, np.full(4, white, np.float32)
+    return black, np.full(len(indices), white, np.float32)
 
 
 def _crop(

@@ -17,7 +17,7 @@ from PIL import ImageCms
 from ledcli.errors import OutputError
 from ledcli.photo.exif import Exif
 from ledcli.photo.exifwrite import EXIF_IFD, IPTC_TAG, put_tags
-from ledcli.photo.libraw import quiet
+from ledcli.photo.libraw import demosaic_algorithm, quiet
 from ledcli.photo.raw import RawPhoto
 from ledcli.photo.tiff import Blob, Directory, Kind, serialise
 from ledcli.photo.xmp import PNG_XMP, XMP_TAG, xmp_packet
@@ -58,6 +58,7 @@ def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
     try:
         with quiet(), rawpy.imread(io.BytesIO(dng)) as raw:
             rgb: NDArray[Any] = raw.postprocess(
+                demosaic_algorithm=demosaic_algorithm(raw),
                 use_camera_wb=True,
                 output_bps=16,
                 no_auto_bright=True,

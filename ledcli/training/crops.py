@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ledcli.errors import LedError, TrainingError
-from ledcli.photo.cfa import Phase, pack
+from ledcli.photo.cfa import AnyPhase, Phase, layout, pack, pattern
 from ledcli.photo.inputs import RAW_SUFFIXES
 from ledcli.photo.raw import read_raw
+from ledcli.photo.xtrans import XTransPhase
 from ledcli.training.scenes import Linear, make_scene
 
 RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
@@ -25,6 +26,8 @@ HDR_SUFFIX = ".hdr"
 CROP = 256
 """Side of a crop, in plane pixels."""
 FULL_SCALE = 65535
+PHASES: dict[str, AnyPhase] = {"bayer": Phase.RGGB, "xtrans": XTransPhase(0, 0)}
+"""Of the mosaics that crops are, by kind of sensor."""
 
 Planes = NDArray[np.float32]
 Report = Callable[[str], None]
@@ -106,11 +109,27 @@ def encode(planes: Planes) -> NDArray[np.uint16]:
     return np.rint(np.sqrt(np.clip(planes, 0, 1)) * FULL_SCALE).astype(np.uint16)
 
 
-def pack_rgb(rgb: Linear) -> Planes:
-    """Sample an RGGB mosaic from a linear image ``(2S, 2S, 3)``; return planes ``(4, S, S)``."""
+def pack_rgb(rgb: Linear, cfa: str = "bayer") -> Planes:
+    """Sample a mosaic from a linear image, and pack it.
+
+    Parameters
+    ----------
+    rgb : float32 ``(H, W, 3)``
+        Sides are multiples of a cell's.
+    cfa : str
+        Of ``PHASES``.
+
+    Returns
+    -------
+    float32 ``(4, H/2, W/2)``, or ``(9, H/3, W/3)`` of an X-Trans
+    """
+    phase = PHASES[cfa]
+    cell = np.array(layout(phase).colours)[pattern(phase)]
     mosaic = rgb[..., 1].copy()
-    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = rgb[0::2, 0::2, 0], rgb[1::2, 1::2, 2]
-    planes: Planes = pack(mosaic, Phase.RGGB)
+    period = len(cell)
+    for (row, col), colour in np.ndenumerate(cell):
+        mosaic[row::period, col::period] = rgb[row::period, col::period, colour]
+    planes: Planes = pack(mosaic, phase)
     return planes
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ledcli.noise.physics import on_sensor_lines
+
 COLUMN_SHARE, HOT_SHARE = 0.25, 0.25
 """Shares of frames that have either."""
 COLUMN_SCALE = (0.05, 0.6)
@@ -18,8 +20,6 @@ HOT_DENSITY = (1e-5, 2e-3)
 """Share of pixels that are hot, evenly in its logarithm."""
 HOT_SCALE = (4.0, 60.0)
 """Mean excess of a hot pixel, in standard deviations of read noise, evenly in its logarithm."""
-_COLUMN_OF_PLANE = (0, 1, 1, 0)
-"""R and G2 lie on one sensor column, G1 and B on the next."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class OutOfModel:
         return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def sample(self, like: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw what is added to frames ``(N, 4, h, w)`` whose read noise deviates by ``read``."""
-        n, _, h, w = like.shape
+        """Draw what is added to frames ``(N, planes, h, w)`` of read noise ``read``, deviations.
+
+        An X-Trans's begin with an even cell.
+        """
         added = torch.zeros_like(like)
         if self.columns.any():
-            drawn = torch.randn((n, 2, 1, w), generator=generator, device=like.device)
-            added += drawn[:, list(_COLUMN_OF_PLANE)] * _frames(self.columns * read)
+            added += on_sensor_lines(like, 1, generator) * _frames(self.columns * read)
         if self.density.any():
-            shape = (n, 4, h, w)
-            chance = torch.rand(shape, generator=generator, device=like.device)
+            chance = torch.rand(like.shape, generator=generator, device=like.device)
             share = chance / _frames(self.density).clamp_min(1e-9)
             # Of the pixels that are hot the share is even in 0..1: its logarithm is exponential.
             excess = -share.clamp(1e-6, 1.0).log() * _frames(self.hot * read)

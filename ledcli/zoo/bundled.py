@@ -22,10 +22,14 @@ class FoundModel(NamedTuple):
 
 
 class Registry(NamedTuple):
-    """The names of bundled models, in lower case, each with its file and CSA set."""
+    """The names of bundled models, in lower case, each with its file and CSA set.
+
+    `defaults` has a name for each kind of sensor that there is a model for; `default` is Bayer's.
+    """
 
     default: str
     names: dict[str, tuple[Path, str]]
+    defaults: dict[str, str]
 
 
 def bundled_dir() -> Path:
@@ -60,18 +64,22 @@ def read_registry() -> Registry:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = {}
+        defaults: dict[str, str] = {}
         for model in content["models"]:
             file, own = model["file"], model["names"]
             if Path(file).name != file:
                 raise ValueError(f"'{file}' is not the name of a file beside it")
             for name in own:
                 names[name.lower()] = (path.with_name(file), _branch(model, name))
+            # Of another kind of sensor the first name stands for it.
+            if "cfa" in model:
+                defaults.setdefault(str(model["cfa"]), own[0].lower())
         default = content["default"].lower()
         if default not in names:
             raise ValueError(f"the default '{default}' is none of its names")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be understood ({error}). Install led again.") from error
-    return Registry(default, names)
+    return Registry(default, names, {"bayer": default} | defaults)
 
 
 def find_bundled(name: str | None = None) -> FoundModel:

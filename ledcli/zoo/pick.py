@@ -21,6 +21,9 @@ at ratio 100 on an odd camera tuned at ISO 400 to 6400: a stop below it loses 0.
 model, two stops above it gains 3.6; one tuned at ISO 6400 alone loses 2.5 dB at ISO 400.
 """
 
+SENSORS = {"bayer": "Bayer", "xtrans": "X-Trans"}
+"""Kinds of sensors as people call them."""
+
 
 class Picked(NamedTuple):
     """A model for a photo, and why it is the one.
@@ -60,9 +63,10 @@ def pick_model(
     ratio: float,
     iso: float | None,
     *,
+    cfa: str = "bayer",
     without: Collection[Path] = (),
 ) -> Picked:
-    """Pick the model for a photo.
+    """Pick the model for a photo, of those for its kind of sensor.
 
     The newest installed model that is tuned to the camera and covers the ratio and the ISO; else
     the bundled CSA set of the camera's maker; else the bundled default.
@@ -75,16 +79,19 @@ def pick_model(
         Of the photo.
     iso : float or None
         Of the photo; an unknown one rules no model out.
+    cfa : str
+        The photo's: ``bayer`` or ``xtrans``.
     without : collection of Path
         Installed models to pass over.
 
     Raises
     ------
     ModelError
-        When the bundled models are missing or damaged.
+        When the bundled models are missing or damaged, or none is for such a sensor.
     """
     warnings: list[str] = []
-    own = [m for m in _tuned(warnings, without) if is_camera(camera, make, m.spec.cameras)]
+    tuned = [m for m in _tuned(warnings, without) if m.spec.cfa == cfa]
+    own = [m for m in tuned if is_camera(camera, make, m.spec.cameras)]
     # The nearest, and of those the newest.
     best = max(own, key=lambda m: (-len(misses(m.spec, ratio, iso)), m), default=None)
     missed = misses(best.spec, ratio, iso) if best else ()
@@ -94,12 +101,18 @@ def pick_model(
         branch = branches[0] if branches else ""
         return Picked(best.path, branch, best.name, reason, True, tuple(warnings))
     registry = read_registry()
-    name, reason = registry.default, "the bundled default"
+    if cfa not in registry.defaults:
+        raise ModelError(
+            f"no model for {SENSORS[cfa]} sensors is at hand: train one with 'led pretrain --cfa "
+            f"{cfa}', and name it with --model"
+        )
+    name, reason = registry.defaults[cfa], "the bundled default"
     maker = (make or "").casefold().split()[:1]
     if maker and maker[0] in registry.names:
         # A registry of this led may stand beside an older file of models.
         path, branch = registry.names[maker[0]]
-        if path.is_file() and branch in read_spec(path).branches:
+        spec = read_spec(path) if path.is_file() else None
+        if spec and spec.cfa == cfa and branch in spec.branches:
             name, reason = maker[0], "the bundled set of the camera's maker"
     if best:
         reason += f"; {best.name} is tuned to this camera, but for {' and '.join(missed)}"

@@ -52,7 +52,7 @@ class ModelSpec:
     training
         Data, iterations, seed, version: whatever says how to make it again. JSON values only.
     noise_lines
-        The camera's own noise over ISO, in a model that is tuned to one Bayer camera.
+        The camera's own noise over ISO, in a model that is tuned to one camera.
     format
         Version of the header.
 
@@ -92,8 +92,11 @@ class ModelSpec:
             raise ModelError(f"output must be planes in the form {self.input_form}")
         if self.omnr and not self.branches:
             raise ModelError("omnr needs at least one CSA set in branches")
-        if self.noise_lines is not None and self.cfa != "bayer":
-            raise ModelError("noise_lines are for bayer only")
+        if self.noise_lines is not None and self.noise_lines.planes != self.planes:
+            raise ModelError(
+                f"noise_lines must have {self.planes} planes for {self.cfa}, "
+                f"not {self.noise_lines.planes}"
+            )
 
     def to_header(self) -> dict[str, Any]:
         """Return the spec as JSON values."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import convert
 from ledcli.nets.table import build
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
@@ -14,7 +15,7 @@ from ledcli.noise.lines import CameraLines, Shading
 from ledcli.noise.physics import add_noise
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
-PLANES = {"gain": 4, "stabilised": 9}
+PLANES = {"bayer": 4, "xtrans": 9}
 
 
 def write_model(
@@ -23,13 +24,17 @@ def write_model(
     form: str = "stabilised",
     sets: tuple[str, ...] = ("a", "b"),
     seed: int = 3,
+    cfa: str = "bayer",
     **description: Any,
 ) -> Path:
     """Write a model file; its alignments differ from set to set.
 
     `description` goes into the header: cameras, ratio_range, training, noise_lines...
     """
-    arguments = {"in_planes": PLANES[form], "channels": 4}
+    planes = PLANES[cfa]
+    arguments = {"in_planes": form_of(form, planes=planes).in_planes, "channels": 4}
+    if cfa != "bayer":
+        arguments["out_planes"] = planes
     torch.manual_seed(seed)
     net = build("unet", arguments)
     net = convert(net, sets) if sets else net
@@ -47,6 +52,8 @@ def write_model(
         "method": "none",
         "licence": "Apache-2.0",
         "source": "tests",
+        "cfa": cfa,
+        "planes": planes,
     }
     spec = ModelSpec(**values | description)
     path.parent.mkdir(parents=True, exist_ok=True)

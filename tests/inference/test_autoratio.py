@@ -108,3 +108,11 @@ def test_frames_of_one_value_keep_their_brightness(value):
 @pytest.mark.parametrize("shape", [(4, 16, 16), (4, 16, 500), (4, 3, 3)])
 def test_tiny_frames_have_a_gain(shape):
     assert gain_of(np.full(shape, 0.01, np.float32)) >= 1
+
+
+def test_an_x_trans_is_brought_to_the_brightness_of_a_bayer_frame():
+    light = make_scene(768, np.random.default_rng(2)) / WHITE_BALANCE
+    bayer, xtrans = (
+        gain_of(shoot(pack_rgb(light, cfa), 100, "SonyA7S2", 3.0)) for cfa in ("bayer", "xtrans")
+    )
+    assert xtrans == pytest.approx(bayer, rel=0.1)

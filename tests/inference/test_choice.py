@@ -43,7 +43,7 @@ def tune(home, name, camera=ONE, **how):
 
 def load(models, exif, ratio=100, ready=None):
     """Choose and load, as a run does: a model that turns out damaged is passed over."""
-    frame = Frame(SimpleNamespace(exif=exif), None, None, 1.0)
+    frame = Frame(SimpleNamespace(exif=exif, cfa="bayer", path="a.dng"), None, None, 1.0)
     warnings = []
     denoiser, chosen = steps._model(frame, ratio, models, ready or READY, warnings)
     return denoiser, chosen, warnings
@@ -200,3 +200,16 @@ def test_the_camera_s_own_noise_is_used_within_its_isos_and_for_no_other_camera(
         assert camera_noise(spec, Exif(make="Led", model="Testcam One", iso=iso)) is None
     assert camera_noise(spec, TWO) is None
     assert camera_noise(read_spec(tune(led_home, "plain")), ONE) is None
+
+
+def test_a_named_model_is_refused_for_another_kind_of_sensor(led_home):
+    bayer, xtrans = (
+        write_model(led_home / f"{cfa}.safetensors", cfa=cfa) for cfa in ("bayer", "xtrans")
+    )
+    assert Named(xtrans).choose(ONE, 1, "xtrans").path == xtrans
+    with pytest.raises(ModelError, match="is for Bayer sensors and not for X-Trans: leave --model"):
+        Named(bayer).choose(ONE, 1, "xtrans")
+    with pytest.raises(ModelError, match="is for X-Trans sensors and not for Bayer"):
+        Named(xtrans).choose(ONE, 1)
+    with pytest.raises(ModelError, match="no model for X-Trans sensors"):
+        PerPhoto().choose(ONE, 1, "xtrans")

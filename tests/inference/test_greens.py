@@ -5,6 +5,7 @@ import torch
 from ledcli.inference.greens import even_greens
 from ledcli.noise.estimate import NoiseLine
 from ledcli.photo.cfa import Phase, pack
+from ledcli.photo.xtrans import XTransPhase
 
 NOISE = NoiseLine(gain=0.0, variance=0.01**2)
 
@@ -46,3 +47,9 @@ def test_bands_do_not_show():
     whole = even_greens(planes.clone(), 1.0, NOISE, Phase.RGGB)
     part = even_greens(planes[:, 200:330].clone(), 1.0, NOISE, Phase.RGGB)
     torch.testing.assert_close(whole[:, 210:320], part[:, 10:120])
+
+
+def test_the_greens_of_an_x_trans_are_left_as_they_are():
+    planes = torch.rand(9, 20, 24, generator=torch.Generator().manual_seed(0))
+    before = planes.clone()
+    assert torch.equal(even_greens(planes, 1.0, NOISE, XTransPhase(1, 2)), before)

@@ -3,6 +3,7 @@ import torch
 
 from ledcli.inference.grid import BAND, without_grid
 from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.places import XTRANS
 
 NOISE, RATIO = NoiseLine(1e-3, 1e-6), 100.0
 DEVIATION = RATIO * (0.4 / RATIO * NOISE.gain + NOISE.variance) ** 0.5
@@ -55,3 +56,13 @@ def test_nothing_is_done_to_a_good_photo():
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 40), (3, 2)])
 def test_tiny_frames_pass(shape):
     assert torch.isfinite(without_grid(grey(*shape), RATIO, NOISE)).all()
+
+
+def test_the_chequer_of_an_x_trans_s_red_and_blue_stays_and_no_other_pattern():
+    rows, cols = 128, 192
+    for which, pattern in enumerate(patterns(rows, cols)):
+        given = torch.full((9, rows, cols), 0.4) + 0.05 * DEVIATION * pattern
+        left = (without_grid(given.clone(), RATIO, NOISE) - 0.4).abs().amax((1, 2))
+        for plane, most in enumerate(left.tolist()):
+            kept = which == 2 and plane not in XTRANS.straight
+            assert most == pytest.approx(0.05 * DEVIATION) if kept else most < 0.005 * DEVIATION

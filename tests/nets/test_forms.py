@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ledcli.nets.forms import FORMS
+from ledcli.nets.forms import FORMS, form_of
 
 
 class Recorder(nn.Module):
@@ -83,3 +83,17 @@ def test_a_flat_frame_stays_at_its_level():
     x = torch.tensor([0.001, 0.002, 0.0005, 0.002]).reshape(1, 4, 1, 1).expand(1, 4, 32, 32)
     out = FORMS["stabilised"](Zero(), x, line(300.0), line(6e-4), line(2e-7))
     torch.testing.assert_close(out, x * 300, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "takes"), [("gain", 9), ("stabilised", 19)])
+def test_a_form_of_nine_planes_takes_what_follows_from_their_number(name, takes):
+    class Nine(nn.Module):
+        def forward(self, x):
+            self.seen = x
+            return x[:, :9] if name == "gain" else x.new_zeros(len(x), 9, *x.shape[2:])
+
+    x = torch.rand(1, 9, 16, 16, generator=torch.Generator().manual_seed(0)) / 10
+    form, net = form_of(name, planes=9), Nine()
+    out = form(net, x, line(10.0), line(1e-3), line(1e-6))
+    assert form.in_planes == takes == net.seen.shape[1]
+    torch.testing.assert_close(out, x * 10, atol=1e-5, rtol=1e-5)

@@ -5,6 +5,8 @@ import torch
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.noise.places import XTRANS
+from ledcli.training.crops import pack_rgb
 
 WHITE_BALANCE = np.array([0.5, 1, 0.6, 1], np.float32)[:, None, None]
 
@@ -188,3 +190,35 @@ def test_a_quiet_camera_of_few_bits_has_finite_noise():
 def test_a_tiny_frame_still_tells_its_noise_roughly():
     line = estimate_noise(odd_frames()["tiny"])
     assert 0.3 < (line.gain * 0.2 + line.variance) / 1e-4 < 2
+
+
+def x_trans(kind, rows=256, cols=384):
+    """A clean scene as an X-Trans sees it, ``(9, rows, cols)``."""
+    light = np.repeat(np.repeat(frame(kind, rows, cols)[1], 3, 0), 3, 1)
+    if kind == "gradient":
+        light = np.broadcast_to(np.linspace(0.02, 0.9, 3 * cols, dtype=np.float32), light.shape)
+    return pack_rgb(light[..., None] * np.float32((0.5, 1, 0.6)), "xtrans")
+
+
+@pytest.mark.parametrize("kind", ["gradient", "texture"])
+@pytest.mark.parametrize("ratio", [1, 100])
+@pytest.mark.parametrize("name,gain", CAMERAS)
+def test_the_noise_of_an_x_trans_is_found_within_7_percent(name, gain, ratio, kind):
+    noise = camera_noise(name, gain)
+    clean = x_trans(kind) / ratio
+    found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
+    for light in np.quantile(clean, [0.3, 0.5, 0.9]):
+        assert found.gain * light + found.variance == pytest.approx(
+            true.gain * light + true.variance, rel=0.07
+        )
+
+
+def test_where_the_greens_are_burnt_out_red_and_blue_tell_the_noise():
+    noise = camera_noise("NikonD850", 10.0)
+    clean = x_trans("flat")
+    clean[np.array(XTRANS.colours) == 1] = 1.5
+    found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
+    light = float(np.median(clean[0]))
+    assert found.gain * light + found.variance == pytest.approx(
+        true.gain * light + true.variance, rel=0.07
+    )

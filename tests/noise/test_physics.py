@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from ledcli.noise.physics import (
     SMALLEST_LAMBDA,
     NoiseParameters,
     add_noise,
+    on_sensor_lines,
     quantisation_noise,
     read_noise,
     row_noise,
@@ -16,6 +18,9 @@ from ledcli.noise.physics import (
     tukey_quantile,
     tukey_variance,
 )
+from ledcli.noise.places import XTRANS
+from ledcli.photo.cfa import unpack
+from ledcli.photo.xtrans import XTransPhase
 
 LAMBDAS = (-0.45, -0.2429, -0.1, -0.01, 0.0, 0.01, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -149,3 +154,19 @@ def test_the_same_generator_makes_the_same_noise():
     clean = torch.rand(1, 4, 32, 32) * 100
     first, again, other = (add_noise(clean, noise, generator(seed)) for seed in (7, 7, 8))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_samples_of_an_x_trans_share_the_lines_that_they_lie_on(axis):
+    lines = on_sensor_lines(torch.zeros(1, 9, 8, 10), axis, generator())[0].numpy()
+    mosaic = unpack(np.broadcast_to(lines, (9, 8, 10)), XTransPhase(0, 0), (24, 30))
+    mosaic = mosaic if axis == 0 else mosaic.T
+    assert (mosaic == mosaic[:, :1]).all()
+    assert len(np.unique(mosaic)) == len(mosaic)
+
+
+def test_the_colour_bias_of_an_x_trans_is_that_of_its_colours():
+    bias = torch.tensor([[1.0, -2.0, 3.0, 0.5]])
+    noisy = add_noise(torch.zeros(1, 9, 6, 6), parameters(colour_bias=bias))
+    expected = torch.tensor([1.0, -2.0, 3.0])[list(XTRANS.colours)]
+    assert torch.equal(noisy, expected[None, :, None, None].expand_as(noisy))

@@ -148,3 +148,18 @@ def test_a_lens_cap_is_told_from_a_very_dark_scene(tmp_path, iso):
     assert is_dark(view_of(shaded))
     short, _ = pair_of(tmp_path, picture(3), ratio=300, iso=min(iso, 3200))
     assert not is_dark(view_of(short))
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (4, 5)])
+def test_a_pair_of_an_x_trans_is_checked_as_one_of_a_bayer(tmp_path, offset):
+    how = {"phase": offset, "long": {"phase": offset}}
+    light = picture(1, shape=(384, 480))
+    result = check_pair(*pair_of(tmp_path, light, **how), 100)
+    assert result.problems == ()
+    assert result.measured_ratio == pytest.approx(100, rel=0.05)
+    assert abs(result.offset) < 4
+    result = check_pair(*pair_of(tmp_path, light, iso=3200, moved=(-3, 2), **how), 100)
+    assert result.shifted
+    np.testing.assert_allclose(result.shift, (3, -2), atol=0.3)
+    result = check_pair(*pair_of(tmp_path, light, **how | {"phase": (1, 5)}), 100)
+    assert "colours in another order" in result.problems[0]

@@ -7,10 +7,10 @@ from ledcli.errors import OutputError
 from ledcli.photo.cfa import Phase, denormalise
 from ledcli.photo.levels import output_black, quantise
 from ledcli.photo.raw import read_raw
+from ledcli.photo.xtrans import every_phase
 from tests.shoot import make_raw
 
 BLACK = np.array([2000, 2050, 1900, 2100])
-WHITE = np.full(4, 65535)
 
 
 def test_the_pedestal_follows_the_camera_and_has_a_limit(tmp_path):
@@ -22,12 +22,14 @@ def test_the_pedestal_follows_the_camera_and_has_a_limit(tmp_path):
     assert output_black(photo, x - 50)[0] == 16384
 
 
-@given(st.sampled_from(list(Phase)), st.integers(2, 70), st.integers(2, 70))
+@given(st.sampled_from([*Phase, *every_phase()]), st.integers(2, 70), st.integers(2, 70))
 @settings(deadline=None)
 def test_values_become_the_nearest_dn_and_stop_at_both_ends(phase, height, width):
+    black = BLACK if phase in list(Phase) else np.linspace(1900, 2100, 9).astype(int)
     x = np.random.default_rng(height).uniform(-0.2, 1.2, (height, width)).astype(np.float32)
-    exact = denormalise(x.astype(np.float64), phase, BLACK, WHITE).clip(0, 65535)
-    mosaic = quantise(x, phase, BLACK)
+    white = np.full(len(black), 65535)
+    exact = denormalise(x.astype(np.float64), phase, black, white).clip(0, 65535)
+    mosaic = quantise(x, phase, black)
     assert mosaic.dtype == np.uint16
     assert np.abs(mosaic - exact).max() < 0.51
 

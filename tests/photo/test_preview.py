@@ -49,6 +49,21 @@ def test_the_preview_is_as_bright_and_coloured_as_the_png(tmp_path, phase, shape
     assert np.abs(difference).max() < 4 and np.abs(difference.mean((0, 1))).max() < 1
 
 
+@pytest.mark.parametrize("phase", [(0, 0), (1, 4), (2, 5)])
+@pytest.mark.parametrize("gain", [0.1, 1, 3])
+def test_the_preview_of_an_x_trans_is_as_bright_and_coloured_as_the_png(tmp_path, phase, gain):
+    photo = _photo(tmp_path, light=_light((240, 360)), phase=phase, read_noise=0, gain=0)
+    x = photo.normalised() * np.float32(gain)
+    preview = preview_rgb(photo, x)
+    assert preview.shape == (80, 120, 3)
+    difference = (preview - _picture_of(photo, x, (120, 80)))[3:-3, 3:-3]
+    assert np.abs(difference).max() < 8 and np.abs(difference.mean((0, 1))).max() < 2
+    small = preview_rgb(photo, x, 30)
+    assert small.shape == (20, 30, 3)
+    difference = (small - _picture_of(photo, x, (30, 20)))[2:-2, 2:-2]
+    assert np.abs(difference).max() < 8 and np.abs(difference.mean((0, 1))).max() < 2
+
+
 def test_white_is_white_and_black_is_black(tmp_path):
     photo = _photo(tmp_path)
     for level, shown in ((-0.1, 0), (0, 0), (1, 255), (50, 255)):

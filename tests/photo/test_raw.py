@@ -8,13 +8,14 @@ import pytest
 import tifffile
 
 from ledcli.errors import RawError
-from ledcli.photo.cfa import Phase, pack
+from ledcli.photo.cfa import Phase, pack, pattern
 from ledcli.photo.inputs import RAW_SUFFIXES
 from ledcli.photo.libraw import quiet
 from ledcli.photo.raw import read_raw
 from tests.shoot import (
     COLOUR_MATRIX,
     SHARED,
+    colours_of,
     make_constant,
     make_dark,
     make_raw,
@@ -91,6 +92,31 @@ def test_an_odd_margin_loses_nothing_and_keeps_its_colours(tmp_path, area, phase
     red = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[photo.phase]
     np.testing.assert_allclose(x[red[0] :: 2, red[1] :: 2], 0.5, atol=0.01)
     assert np.median(x) == pytest.approx(0.1, abs=0.01)
+
+
+RGB_BLACK = (500, 520, 540)
+XTRANS_AREAS = [None, (0, 0, 100, 140), (1, 4, 102, 141), (3, 5, 103, 142), (8, 14, 101, 150)]
+
+
+@pytest.mark.parametrize("area", XTRANS_AREAS)
+@pytest.mark.parametrize("offset", [(0, 0), (1, 4), (2, 1), (5, 5)])
+def test_an_x_trans_comes_back_with_its_pattern_and_a_black_for_each_colour(tmp_path, area, offset):
+    path = tmp_path / "a.RAF"
+    crop = [(50719, 4, 2, (4, 2)), (50720, 4, 2, (60, 50))]
+    mosaic = make_raw(path, phase=offset, active_area=area, black=RGB_BLACK, more_tags=crop)
+    photo = read_raw(path)
+    top, left, bottom, right = area or (0, 0, *mosaic.shape)
+    np.testing.assert_array_equal(photo.mosaic, mosaic[top:bottom, left:right])
+    assert photo.cfa == "xtrans"
+    colours = np.array(photo.colours)
+    cell = np.roll(colours_of(offset), (-top, -left), (0, 1))
+    np.testing.assert_array_equal(colours[pattern(photo.phase)], cell)
+    np.testing.assert_array_equal(photo.black, np.array(RGB_BLACK)[colours])
+    np.testing.assert_array_equal(photo.white, [16383] * 9)
+    assert photo.crop == (2, 4, 50, 60)
+    assert np.array_equal(photo.planes(), pack(photo.normalised(), photo.phase))
+    np.testing.assert_allclose(photo.as_shot_wb, [2, 1, 1.6], rtol=1e-5)
+    np.testing.assert_allclose(photo.colour_matrix, COLOUR_MATRIX, atol=1e-5)
 
 
 def test_colour_white_balance_and_orientation(tmp_path):
@@ -184,7 +210,7 @@ def test_what_is_no_raw_file_is_called_so(tmp_path):
     assert "not a regular file" in _refusal(tmp_path / "pipe.dng")
 
 
-def test_sensors_without_a_bayer_mosaic_are_refused(tmp_path):
+def test_sensors_without_a_mosaic_that_is_known_are_refused(tmp_path):
     path = tmp_path / "a.dng"
     make_raw(path, shape=(30, 160))
     assert "too small" in _refusal(path)
@@ -205,13 +231,13 @@ def test_sensors_without_a_bayer_mosaic_are_refused(tmp_path):
     cfa, linear = (entry + struct.pack("<H", code) for code in (32803, 34892))
     path.write_bytes(path.read_bytes().replace(cfa, linear))
     assert "monochrome" in _refusal(path)
-    trans = b"".join(
+    odd = b"".join(
         bytes("RGB".index(c) for c in line)
-        for line in ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGBRG")
+        for line in ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGRRG")
     )
-    tags = [version, model, (33421, 3, 2, (6, 6), True), (33422, 1, 36, trans, True)]
+    tags = [version, model, (33421, 3, 2, (6, 6), True), (33422, 1, 36, odd, True)]
     tifffile.imwrite(path, rgb[..., 0], photometric="cfa", metadata=None, extratags=tags)
-    assert "X-Trans" in _refusal(path)
+    assert "not X-Trans" in _refusal(path)
 
 
 def test_libraw_is_kept_quiet_and_others_are_heard(capfd):

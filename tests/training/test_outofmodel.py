@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from ledcli.photo.cfa import unpack
+from ledcli.photo.xtrans import XTransPhase
 from ledcli.training.outofmodel import HOT_SCALE, OutOfModel, draw_out_of_model
 
 
@@ -43,3 +45,16 @@ def test_draws_are_rare_within_range_and_none_at_share_zero():
     assert HOT_SCALE[0] <= float(drawn.hot.min()) and float(drawn.hot.max()) <= HOT_SCALE[1]
     none = draw_out_of_model(100, 0.0, np.random.default_rng(0))
     assert not none.columns.any() and not none.density.any()
+
+
+def test_columns_of_an_x_trans_are_those_of_its_sensor():
+    like = torch.zeros(1, 9, 6, 40)
+    added = only(columns=0.5).sample(like, torch.tensor([4.0]), generator())[0].numpy()
+    mosaic = unpack(added, XTransPhase(0, 0), (18, 120))
+    assert (mosaic == mosaic[:1]).all() and len(np.unique(mosaic)) == 120
+
+
+def test_hot_pixels_are_on_every_plane_of_an_x_trans():
+    read = torch.tensor([2.0])
+    added = only(density=0.01, hot=20.0).sample(torch.zeros(1, 9, 200, 200), read, generator())
+    assert float((added > 0).float().mean((0, 2, 3)).min()) > 0.005

@@ -346,7 +346,7 @@ def test_weights_of_another_type_are_refused(model):
         ({"noise_lines": LINES | {"variance": [0.0, -900.0]}}, "noise_lines"),
         ({"noise_lines": LINES | {"gain": [0.0, 1.0]}}, "noise_lines"),
         ({"noise_lines": LINES | {"shading": [[1]]}}, "noise_lines"),
-        ({"noise_lines": LINES, "cfa": "xtrans", "planes": 9}, "bayer"),
+        ({"noise_lines": LINES, "cfa": "xtrans", "planes": 9}, "9 planes"),
         ({"name": "../../etc"}, "name"),
         ({"name": "Sony\x1b[31m"}, "name"),
     ],

@@ -217,3 +217,36 @@ def test_when_the_bundled_file_is_missing_a_tuned_model_still_serves(install, co
     assert pick_model(*SONY, 100, None).name == "mine"
     with pytest.raises(ModelError, match="Install led again"):
         pick_model(*NIKON, 100, None)
+
+
+def add_xtrans(folder):
+    """Let a model for X-Trans sensors come with led, as the registry names it."""
+    path = write_model(folder / "x.safetensors", cfa="xtrans", sets=("generic", "sony"))
+    registry = json.loads((folder / "registry.json").read_text())
+    entry = {"file": "x.safetensors", "cfa": "xtrans", "names": ["xtrans"]}
+    registry["models"].append(entry | {"branches": {"xtrans": "generic"}})
+    (folder / "registry.json").write_text(json.dumps(registry))
+    return path
+
+
+def test_an_x_trans_photo_gets_the_bundled_model_for_x_trans(come_with_led):
+    path = add_xtrans(come_with_led.parent)
+    assert pick_model(*FUJI, 100, None, cfa="xtrans")[:3] == (path, "generic", "xtrans")
+    assert pick_model(*FUJI, 100, None)[:2] == (come_with_led, "generic")
+    # The set of a maker is one of the Bayer model.
+    assert pick_model(*SONY, 100, None, cfa="xtrans").path == path
+
+
+def test_models_tuned_to_a_camera_serve_its_kind_of_sensor_only(install, come_with_led):
+    path = add_xtrans(come_with_led.parent)
+    mine = install("mine", camera=FUJI[0], cfa="xtrans")
+    assert pick_model(*FUJI, 100, None, cfa="xtrans").path == mine
+    assert pick_model(*FUJI, 100, None).path == come_with_led
+    install("other", camera=FUJI[0], date="2027-01-01")
+    assert pick_model(*FUJI, 100, None, cfa="xtrans").path == mine
+    assert pick_model(*FUJI, 1, None, cfa="xtrans").path == path
+
+
+def test_without_a_model_for_x_trans_that_is_said():
+    with pytest.raises(ModelError, match=r"X-Trans.*--cfa xtrans.*--model"):
+        pick_model(*FUJI, 100, None, cfa="xtrans")
