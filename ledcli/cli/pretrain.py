@@ -1,5 +1,6 @@
 """`led pretrain`: a backbone over virtual cameras."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,14 @@ from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.schedule import LogLine
+
+
+class Cfa(StrEnum):
+    """Kinds of sensors."""
+
+    BAYER = "bayer"
+    XTRANS = "xtrans"
+
 
 SOURCE, LICENCE = "led pretrain", "the owner's"
 """What the model file says of itself: the weights are whose they are trained by."""
@@ -31,6 +40,9 @@ def pretrain(
     crops_size: Annotated[
         float, typer.Option(help="Size of a crop file to make, in MB.", min=1)
     ] = 500.0,
+    cfa: Annotated[
+        Cfa, typer.Option(help="Kind of sensor that the model is for.", show_default=True)
+    ] = Cfa.BAYER,
     form: Annotated[
         str, typer.Option(help="Input form: stabilised, or gain as in the paper.")
     ] = "stabilised",
@@ -81,6 +93,10 @@ def pretrain(
     With nothing but made-up scenes, in the paper's form::
 
         led pretrain --form gain --arch unet --optimiser adam --ratios 100 300
+
+    For the X-Trans sensors of Fujifilm::
+
+        led pretrain --cfa xtrans --photos ~/Pictures --out xtrans.safetensors
     """
     output = Output(json=json, quiet=quiet)
     lowest, highest = ratios
@@ -92,7 +108,7 @@ def pretrain(
     from ledcli.inference.device import choose_device, choose_precision
     from ledcli.nets.table import sized
     from ledcli.training.crops import pack_crops
-    from ledcli.training.draws import Recipe
+    from ledcli.training.draws import DEFAULT_ARGUMENTS, Recipe
     from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
     from ledcli.training.schedule import Schedule
 
@@ -100,12 +116,14 @@ def pretrain(
     recipe = Recipe(
         form=form,
         architecture=arch,
-        arguments=sized(arch, channels),
+        arguments=sized(arch, channels) or DEFAULT_ARGUMENTS.get((cfa.value, arch), {}),
         ratio_range=(lowest, highest),
         virtual=virtual,
+        makers=cfa is Cfa.BAYER,  # none of the makers with a calibrated camera makes others
         colour_bias=form == "gain",
         optimiser=optimiser,
         seed=seed,
+        cfa=cfa.value,
     )
     name = out.stem.lower()
     describe(recipe, name, SOURCE, LICENCE)
@@ -124,7 +142,9 @@ def pretrain(
         output.info(f"using {crops}")
     else:
         output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
-        pack_crops(photos, crops, megabytes=crops_size, seed=seed, report=output.warn)
+        pack_crops(
+            photos, crops, megabytes=crops_size, cfa=cfa.value, seed=seed, report=output.warn
+        )
 
     def show(line: "LogLine") -> None:
         output.result(vars(line) | line.validation, _text(line))

@@ -91,7 +91,7 @@ def pattern(phase: AnyPhase) -> NDArray[np.intp]:
 def shift_phase(phase: AnyPhase, rows: int, cols: int) -> AnyPhase:
     """Phase of a crop that starts `rows` down and `cols` to the right; negative goes outwards."""
     if isinstance(phase, XTransPhase):
-        return xtrans.phase_at(phase.row + rows, phase.col + cols)
+        return xtrans.shift(phase, rows, cols)
     row, col = _RED[phase]
     return _PHASE_OF_RED[(row + rows) % 2, (col + cols) % 2]
 

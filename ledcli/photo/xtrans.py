@@ -47,6 +47,11 @@ def phase_at(row: int, col: int) -> XTransPhase:
     return XTransPhase(row % _SIDE, (col + _SIDE * (row // _SIDE)) % PERIOD)
 
 
+def shift(phase: XTransPhase, rows: int, cols: int) -> XTransPhase:
+    """Return the phase of a crop that starts so much further down and to the right."""
+    return phase_at(phase.row + rows, phase.col + cols)
+
+
 @functools.cache
 def pattern(phase: XTransPhase) -> NDArray[np.intp]:
     """Plane of each pixel of the mosaic's first 6x6."""

@@ -20,8 +20,10 @@ from ledcli.noise.cameras import (
     virtual_cameras,
 )
 from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.noise.places import LAYOUTS
 from ledcli.training.crops import FULL_SCALE
 from ledcli.training.outofmodel import OutOfModel, draw_out_of_model
+from ledcli.training.turning import cells_lost, even_start, turned
 
 GENERIC = "generic"
 FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
@@ -29,6 +31,11 @@ FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
 share of the fresh ones that are drawn from the wide ranges."""
 STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
 """Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
+DEFAULT_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("xtrans", "resunet"): {"channels": [24, 64, 128, 160]},
+}
+"""By kind of sensor and architecture, where they are not the architecture's own: this one takes
+7.3 MB of the 8 that a second bundled model may have, and nine planes need a wider first level."""
 HELD_OUT = 8
 """Crops that are never trained on."""
 
@@ -59,6 +66,8 @@ class Recipe:
         ``muon`` for the kernels and Adam for the rest, or ``adam`` for all.
     stages : sequence of (until, batch, side)
         Batches and crop sides over the progress: small crops first, large ones last.
+    cfa : str
+        Kind of sensor, of ``noise.places.LAYOUTS``.
     """
 
     form: str = "stabilised"
@@ -78,10 +87,19 @@ class Recipe:
         (1.0, 2, 256),
     )
     seed: int = 0
+    cfa: str = "bayer"
+
+    @property
+    def planes(self) -> int:
+        """Planes of the mosaic."""
+        return len(LAYOUTS[self.cfa].colours)
 
     def text(self) -> str:
         """Return the recipe as JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        values = asdict(self)
+        if self.cfa == "bayer":
+            del values["cfa"]  # trainings that began before there was another go on
+        return json.dumps(values, sort_keys=True)
 
     def sets(self) -> dict[str, list[Camera]]:
         """Return the CSA sets and the cameras of each; the generic one draws its own as well."""
@@ -97,9 +115,9 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    clean : Tensor ``(N, 4, h, w)``
+    clean : Tensor ``(N, planes, h, w)``
         The truth times the ratio, 0 to 1.
-    x : Tensor ``(N, 4, h, w)``
+    x : Tensor ``(N, planes, h, w)``
         Normalised short frames, not gained.
     ratio, gain, variance : Tensor ``(N,)``
         Their ratios and true noise lines (white - black = 1).
@@ -119,7 +137,7 @@ class Draws:
     ----------
     recipe : Recipe
         What to draw.
-    crops : uint16 ``(n, 4, S, S)``
+    crops : uint16 ``(n, planes, S, S)``
         A crop file; some of it is held out.
     device : torch.device
         Where frames are made.
@@ -181,29 +199,28 @@ class Draws:
 
     def scenes(self, batch: int, side: int) -> Tensor:
         """Draw clean planes: crops, turned and mirrored, under a random illuminant and exposure."""
-        whole = self.crops.shape[-1]
-        side = min(side, whole)
-        coded = np.empty((batch, 4, side, side), np.uint16)
+        layout, count = LAYOUTS[self.recipe.cfa], self.recipe.planes
+        whole, lost = self.crops.shape[-1], cells_lost(count)
+        side = min(side, whole - lost)
+        coded = np.empty((batch, count, side, side), np.uint16)
+        cut = side + lost
         for planes in coded:
-            top, left = self.rng.integers(0, whole - side + 1, 2)
+            top, left = even_start(count, *self.rng.integers(0, whole - cut + 1, 2))
             crop = self.crops[self.rng.integers(len(self.crops))]
-            planes[:] = self.turned(crop[:, top : top + side, left : left + side])
+            planes[:] = self.turned(crop[:, top : top + cut, left : left + cut])
         linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
         red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
         exposure = self.rng.uniform(0.4, 1.0, batch)
         over = self.rng.random(batch) < 0.1
         exposure[over] = self.rng.uniform(1.0, 2.5, int(over.sum()))
-        colours = exposure[:, None] / np.stack((red, np.ones(batch), blue, np.ones(batch)), 1)
-        weights = torch.from_numpy(colours.astype(np.float32)).to(self.device)
+        colours = exposure[:, None] / np.stack((red, np.ones(batch), blue), 1)
+        of_planes = colours[:, list(layout.colours)].astype(np.float32)
+        weights = torch.from_numpy(of_planes).to(self.device)
         return (linear * weights[:, :, None, None]).clamp_max(1.0)
 
     def turned(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """Mirror and transpose planes ``(4, h, w)`` at random."""
-        # A mirrored mosaic is one of another phase: packed by colour, the planes just mirror too,
-        # and a transposed one swaps the two greens.
-        flips = self.rng.random(3) < 0.5
-        planes = planes[:, :: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
-        return planes[[0, 3, 2, 1]].transpose(0, 2, 1) if flips[2] else planes
+        """Mirror and transpose planes ``(planes, h, w)`` at random (training/turning.py)."""
+        return turned(planes, (self.rng.random(3) < 0.5).tolist())
 
 
 def short_frames(

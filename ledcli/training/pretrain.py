@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from ledcli import __version__
 from ledcli.errors import TrainingError
-from ledcli.nets.forms import FORMS, Stabilised
+from ledcli.nets.forms import FORMS, Form, Stabilised, form_of
 from ledcli.nets.repnr import convert, select
 from ledcli.nets.table import build
 from ledcli.noise.cameras import calibrated
@@ -27,6 +28,7 @@ from ledcli.training.draws import Batch, Draws, Recipe, short_frames
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import LogLine, Schedule
+from ledcli.training.turning import cells_lost
 from ledcli.zoo.modelfile import ModelSpec, save_model
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
@@ -43,7 +45,7 @@ class Pretraining:
     ----------
     recipe : Recipe
         What to train.
-    crops : uint16 ``(n, 4, S, S)``
+    crops : uint16 ``(n, planes, S, S)``
         A crop file. The last ones are held out for validation.
     device : torch.device
         Where batches are made.
@@ -54,16 +56,14 @@ class Pretraining:
     def __init__(
         self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device, lanes: int = 1
     ) -> None:
-        if recipe.form not in FORMS:
-            raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
-        self.recipe, self.device, self.form = recipe, device, FORMS[recipe.form]
+        self.recipe, self.device, self.form = recipe, device, _form(recipe)
         self.lanes = lanes
         self.draws = Draws(recipe, crops, device)
 
     def network(self) -> nn.Module:
         """Build the network with its CSA sets; the stabilised form starts as the identity."""
         torch.manual_seed(self.recipe.seed)
-        arguments = {"in_planes": self.form.in_planes, **self.recipe.arguments}
+        arguments = _arguments(self.recipe)
         net = convert(build(self.recipe.architecture, arguments), self.draws.sets)
         if isinstance(self.form, Stabilised):
             for weight in net.get_submodule(str(net.last_layer)).parameters():
@@ -100,7 +100,9 @@ class Pretraining:
             return {}
         select(net, next(iter(self.draws.sets)))
         generator = torch.Generator(self.device).manual_seed(1)
-        clean = (torch.from_numpy(held.astype(np.float32)).to(self.device) / FULL_SCALE) ** 2
+        side = held.shape[-1] - cells_lost(self.recipe.planes)
+        coded = torch.from_numpy(held[..., :side, :side].astype(np.float32)).to(self.device)
+        clean = (coded / FULL_SCALE) ** 2
         low, high = self.recipe.ratio_range
         return {
             f"psnr_{ratio:g}": self._psnr(net, clean, ratio, generator)
@@ -142,20 +144,33 @@ def _mistaken(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]
     )
 
 
-def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
-    """Describe the model that a recipe makes; raises what will not do before hours are spent."""
+def _form(recipe: Recipe) -> Form:
     if recipe.form not in FORMS:
         raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
+    return form_of(recipe.form, planes=recipe.planes)
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return all that the network is built with."""
+    planes = {"in_planes": _form(recipe).in_planes}
+    if recipe.cfa != "bayer":
+        planes["out_planes"] = recipe.planes
+    return planes | recipe.arguments
+
+
+def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
+    """Describe the model that a recipe makes; raises what will not do before hours are spent."""
+    _form(recipe)
     if recipe.optimiser not in LEARNING_RATES:
         names = " or ".join(LEARNING_RATES)
         raise TrainingError(f"no optimiser '{recipe.optimiser}': choose {names}")
-    build(recipe.architecture, recipe.arguments)
+    build(recipe.architecture, _arguments(recipe))
     return ModelSpec(
         name=name,
         architecture=recipe.architecture,
-        arguments={"in_planes": FORMS[recipe.form].in_planes, **recipe.arguments},
-        cfa="bayer",
-        planes=4,
+        arguments=_arguments(recipe),
+        cfa=recipe.cfa,
+        planes=recipe.planes,
         input_form=recipe.form,
         branches=tuple(recipe.sets()),
         ratio_range=recipe.ratio_range,
@@ -206,7 +221,7 @@ def pretrain(
     spec = describe(recipe, name, source, licence)
     # A GPU wants the whole batch at once; on the CPU each core takes a part.
     lanes = min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
-    method = Pretraining(recipe, load_crops(crops), device, lanes)
+    method = Pretraining(recipe, load_crops(crops, recipe.cfa), device, lanes)
     trainer = Trainer(
         method.network(),
         method,

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.errors import TrainingError
+from ledcli.noise.places import XTRANS
+from ledcli.photo.raw import read_raw
 from ledcli.training.crops import (
     FULL_SCALE,
     encode,
@@ -247,3 +249,48 @@ def test_another_file_is_no_crop_file_and_nothing_is_unpickled(tmp_path):
         load_crops(path)
     with pytest.raises(TrainingError, match="is not a crop file"):
         load_crops(tmp_path / "missing.npy")
+
+
+def test_a_crop_file_of_an_x_trans_has_nine_planes_and_room_to_turn(tmp_path):
+    out = tmp_path / "crops.npy"
+    one = 2 * 9 * (SIDE + 2) ** 2 / 1e6
+    assert pack_crops(None, out, megabytes=3.5 * one, side=SIDE, cfa="xtrans") == 3
+    crops = load_crops(out, "xtrans")
+    assert crops.shape == (3, 9, SIDE + 2, SIDE + 2)
+    assert all(crop.std() > 0 for crop in crops)
+    with pytest.raises(TrainingError, match="holds crops for xtrans, not bayer"):
+        load_crops(out)
+
+
+def test_photographs_are_sampled_by_the_pattern_of_the_sensor(tmp_path):
+    write_photo(tmp_path / "a.png", colour=(255, 0, 120))
+    pack_crops(
+        tmp_path, tmp_path / "c", megabytes=1, scenes=0, side=SIDE, cfa="xtrans", report=print
+    )
+    for crop in decode(load_crops(tmp_path / "c", "xtrans")).max((2, 3)):
+        means = [crop[np.array(XTRANS.colours) == colour] for colour in range(3)]
+        for planes in means:
+            np.testing.assert_allclose(planes, planes[0], atol=0.02)
+        assert means[0][0] > means[2][0] > means[1][0]
+
+
+def test_raws_of_the_kind_are_cut_at_even_cells_and_others_are_left_out(tmp_path):
+    (tmp_path / "in").mkdir()
+    light = 0.1 + np.arange(180 * 240).reshape(180, 240) / 60_000
+    make_raw(tmp_path / "in" / "a.raf", phase=(1, 2), light=light, gain=0, read_noise=0)
+    make_raw(tmp_path / "in" / "b.nef", shape=(180, 240))
+    told = []
+    how = {"megabytes": 0.5, "scenes": 0, "side": SIDE, "report": told.append}
+    pack_crops(tmp_path / "in", tmp_path / "c", cfa="xtrans", **how)
+    assert len(told) == 1 and "b.nef" in told[0] and "bayer" in told[0]
+    whole = encode(read_raw(tmp_path / "in" / "a.raf").planes())
+    found = []
+    for crop in load_crops(tmp_path / "c", "xtrans"):
+        side = crop.shape[-1]
+        found += [
+            (row + col) % 2
+            for row, col in np.ndindex(whole.shape[1] - side + 1, whole.shape[2] - side + 1)
+            if np.array_equal(whole[:, row : row + side, col : col + side], crop)
+        ]
+    # The other half are made-up scenes, in place of the raw that was left out.
+    assert len(found) >= 10 and not any(found)

@@ -7,11 +7,15 @@ import torch
 from ledcli.errors import TrainingError
 from ledcli.nets.repnr import RepNRConv, blocks
 from ledcli.noise.cameras import MAKERS
+from ledcli.noise.places import XTRANS
+from ledcli.photo.cfa import pack, unpack
+from ledcli.photo.xtrans import XTransPhase
 from ledcli.training.crops import load_crops, pack_crops
-from ledcli.training.draws import Recipe
+from ledcli.training.draws import DEFAULT_ARGUMENTS, Draws, Recipe
 from ledcli.training.loop import Trainer
 from ledcli.training.pretrain import MOST_LANES, Pretraining, pretrain
 from ledcli.training.schedule import Schedule
+from ledcli.training.turning import turned
 from ledcli.zoo.modelfile import load_model
 
 CPU = torch.device("cpu")
@@ -175,3 +179,52 @@ def test_the_gain_form_trains_too(tmp_path, crops):
 def test_an_unknown_form_is_refused(crops):
     with pytest.raises(TrainingError, match="no input form 'log'"):
         Pretraining(tiny(form="log"), load_crops(crops), CPU)
+
+
+def test_a_model_for_x_trans_is_trained_on_nine_planes(tmp_path):
+    crops, out = tmp_path / "crops.npy", tmp_path / "x.safetensors"
+    pack_crops(None, crops, megabytes=2 * 9 * 50 * 50 * 7 / 1e6, side=48, cfa="xtrans")
+    recipe = tiny(cfa="xtrans", makers=False, virtual=1)
+    lines = []
+    pretrain(recipe, crops, out, Schedule(3), device=CPU, bf16=False, show=lines.append)
+    spec, _ = load_model(out)
+    assert (spec.cfa, spec.planes, spec.branches) == ("xtrans", 9, ("generic", "virtual0"))
+    assert spec.arguments == {"in_planes": 19, "out_planes": 9, "channels": 4}
+    assert spec.training["recipe"]["cfa"] == "xtrans"
+    assert {"psnr_1", "psnr_300"} <= set(lines[-1].validation)
+    with pytest.raises(TrainingError, match="xtrans, not bayer"):
+        pretrain(TINY, crops, tmp_path / "b", Schedule(1), device=CPU, bf16=False)
+
+
+def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
+    """Row noise goes by it: crops in which each plane says its row say so as well when turned."""
+    rows = np.broadcast_to(np.arange(150)[:, None], (150, 150)).astype(np.uint16)
+    crops = np.stack([pack(rows, XTransPhase(0, 0))] * 4)
+    draws = Draws(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)
+    draws.turned = lambda planes: turned(planes, (False, False, False))
+    drawn = draws.scenes(40, 16)
+    # Red's and blue's colours are drawn; what lies on one row has one value in the greens.
+    for planes in drawn.numpy():
+        mosaic = unpack(planes, XTransPhase(0, 0), (48, 48))
+        greens = (
+            unpack(
+                np.array(XTRANS.colours)[:, None, None] * np.ones((9, 16, 16)),
+                XTransPhase(0, 0),
+                (48, 48),
+            )
+            == 1
+        )
+        for line, green in zip(mosaic, greens, strict=True):
+            assert np.ptp(line[green]) == 0
+
+
+def test_an_older_training_of_a_bayer_model_goes_on():
+    assert "cfa" not in TINY.text() and '"cfa": "xtrans"' in tiny(cfa="xtrans").text()
+
+
+def test_the_default_network_for_x_trans_takes_8_mb_at_most():
+    recipe = tiny(
+        cfa="xtrans", architecture="resunet", arguments=DEFAULT_ARGUMENTS["xtrans", "resunet"]
+    )
+    net = Pretraining(recipe, np.zeros((8, 9, 50, 50), np.uint16), CPU).network()
+    assert 2 * sum(weight.numel() for weight in net.parameters()) < 7.9e6
