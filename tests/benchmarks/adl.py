@@ -1,0 +1,236 @@
+"""Adaptive domain learning against plain fine-tuning: the paper's Table 5, and the case it is for.
+
+    python tests/benchmarks/adl.py --json tests/benchmarks/results/adl.json
+
+A made-up camera that no calibration knows has twenty small pairs at ratio 100. A small network is
+trained on them from scratch, in the gain form and by L1 as in the paper, for the same iterations:
+
+- base: plain fine-tuning on the target's pairs alone;
+- plain, and adaptive domain learning, with a source beside them. Harmful 1 has the wrong noise:
+  bright frames with Gaussian noise of 30/255. Harmful 2 is misaligned: the truth is another scene,
+  or black. Useful are calibrated and virtual cameras over scenes of their own, at the same ratio.
+
+Judged on frames of other scenes by the same camera.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from report import context, head, keep, table
+from torch import Tensor, nn
+
+from ledcli.evaluation.shoot import CAMERA
+from ledcli.nets.forms import form_of
+from ledcli.nets.modulation import Modulated
+from ledcli.nets.table import build
+from ledcli.noise.cameras import CALIBRATED_WHITE
+from ledcli.noise.physics import add_noise
+from ledcli.training.adl import AdaptiveDomainLearning, AdlRecipe
+from ledcli.training.crops import encode, pack_rgb
+from ledcli.training.draws import Batch
+from ledcli.training.fewshot import FewShot, RawPair
+from ledcli.training.loop import Trainer
+from ledcli.training.losses import form_loss
+from ledcli.training.measure import few_shot
+from ledcli.training.methods import Pretrained
+from ledcli.training.scenes import make_scene
+from ledcli.training.schedule import Schedule
+from ledcli.training.sources import Drawn, MadeUpSource, PairSource, Source
+from ledcli.zoo.modelfile import ModelSpec
+
+CPU = torch.device("cpu")
+TARGET, RATIO, ISOS = "Target", 100.0, (400.0, 1600.0, 6400.0)
+PAIRS, SIDE, TESTED, TEST_SIDE = 20, 128, 24, 192
+ARGUMENTS = {"in_planes": 4, "channels": [12, 24, 48, 64]}
+GAUSSIAN = 30 / 255
+SEEDS = (0, 1)
+
+
+def main() -> None:
+    """Train, judge, print and keep."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    shots, frames = few_shot(map(_pair, range(PAIRS))), [_frame(1000 + n) for n in range(TESTED)]
+    crops = np.stack([encode(_clean(500 + n, SIDE)) for n in range(96)])
+    useful = MadeUpSource("useful", crops, (RATIO, RATIO))
+    sources: dict[str, Source | None] = {
+        "base": None,
+        "harmful 1, wrong noise": WrongNoise(useful),
+        "harmful 2, misaligned": Misaligned(PairSource("misaligned", shots)),
+        "useful cameras": useful,
+    }
+    results = {}
+    for name, source in sources.items():
+        for way in ("plain", "adl"):
+            found = [trained(way, source, shots, options.iterations, seed) for seed in SEEDS]
+            psnr = [judged(net, frames) for net, _ in found]
+            results[f"{name}, {way}"] = {"psnr": psnr, "kept": [kept for _, kept in found]}
+            print(name, way, psnr, flush=True)
+    base = np.mean(results["base, plain"]["psnr"])
+    rows = [
+        [
+            name,
+            f"{np.mean(row['psnr']):.2f}",
+            f"{np.mean(row['psnr']) - base:+.2f}",
+            ", ".join(f"{value:.2f}" for value in row["psnr"]),
+            ", ".join(str(kept) for kept in row["kept"]),
+        ]
+        for name, row in results.items()
+    ]
+    about = context() | {"pairs": PAIRS, "ratio": RATIO, "iterations": options.iterations}
+    markdown = head("Adaptive domain learning", about) + (
+        f"{PAIRS} pairs of a made-up camera at ratio {RATIO:g}, {options.iterations} iterations "
+        f"each, judged on {TESTED} frames of other scenes: PSNR of the planes in dB, the mean of "
+        f"{len(SEEDS)} seeds.\n\n"
+        + table(["trained on", "dB", "over base, plain", "by seed", "source steps kept"], rows)
+    )
+    print(markdown)
+    keep(options.json, about | {"results": results}, markdown)
+
+
+class Plain:
+    """Naive fine-tuning: every batch half target and half source, every step kept."""
+
+    def __init__(self, shots: FewShot, source: Source | None, recipe: AdlRecipe) -> None:
+        self.shots, self.source, self.recipe = shots, source, recipe
+        self.form = form_of("gain")
+
+    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+        """Return L1 of the next batch."""
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, round(progress * recipe.iterations)])
+        count = recipe.batch if self.source is None else recipe.batch // 2
+        batch = self.shots.batch(rng, count, recipe.side)
+        if self.source is not None:
+            other = self.source.draw(rng, count, recipe.side).batch
+            batch = Batch(*(torch.cat(pair) for pair in zip(batch, other, strict=True)))
+        return form_loss(self.form, net, batch, batch.gain, batch.variance)
+
+    def validate(self, net: nn.Module) -> dict[str, float]:
+        """Return nothing: judged at the end."""
+        return {}
+
+
+class WrongNoise:
+    """Bright frames with Gaussian noise over the useful source's scenes."""
+
+    name, sensors = "wrong noise", ()
+
+    def __init__(self, inner: MadeUpSource) -> None:
+        self.inner, self.side = inner, inner.side
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+        """Draw crops at ratio 1."""
+        batch = self.inner.draw(rng, count, side).batch
+        noise = torch.from_numpy(rng.normal(0, GAUSSIAN, batch.x.shape).astype(np.float32))
+        ones = torch.ones(count)
+        wrong = Batch(batch.clean, batch.clean + noise, ones, ones * 1e-4, ones * GAUSSIAN**2)
+        return Drawn(wrong, [None] * count, [ISOS[0]] * count)
+
+
+class Misaligned:
+    """Short frames of the target beside the truth of other scenes, or black."""
+
+    name, sensors = "misaligned", ()
+
+    def __init__(self, inner: PairSource) -> None:
+        self.inner, self.side = inner, inner.side
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+        """Draw crops; half of them black."""
+        batch = self.inner.draw(rng, count, side).batch
+        black = torch.from_numpy(rng.random(count) < 0.5).reshape(-1, 1, 1, 1)
+        clean = batch.clean.roll(1, 0).where(~black, 0.0)
+        return Drawn(batch._replace(clean=clean), [None] * count, [ISOS[0]] * count)
+
+
+class Frame(NamedTuple):
+    """A short frame and its truth, ``(1, 4, h, w)``."""
+
+    x: Tensor
+    clean: Tensor
+    iso: float
+
+
+def trained(
+    way: str, source: Source | None, shots: FewShot, iterations: int, seed: int
+) -> tuple[nn.Module, str]:
+    """Train one network; return it, and how many of the source's steps were kept."""
+    recipe = AdlRecipe(iterations=iterations, batch=8, side=64, learning_rate=1e-3, seed=seed)
+    torch.manual_seed(seed)
+    net = build("resunet", ARGUMENTS)
+    if way == "plain":
+        schedule = Schedule(iterations, learning_rate=recipe.learning_rate, warm_up=20, ema=0.99)
+        trainer = Trainer(net, Plain(shots, source, recipe), schedule, CPU, bf16=True)
+    else:
+        sources = [] if source is None else [source]
+        method = AdaptiveDomainLearning(recipe, TARGET, shots, sources, CPU)
+        start = method.begin(Pretrained(_spec(), net, "", ""))
+        trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=True)
+    for _ in trainer.run():
+        pass
+    trainer._swap()
+    if way == "plain" or source is None:
+        return trainer.net, "-"
+    return trainer.net, f"{method.kept.total()} of {method.tried.total()}"
+
+
+def judged(net: nn.Module, frames: list[Frame]) -> float:
+    """Return the mean PSNR of the frames in dB."""
+    form, values = form_of("gain"), []
+    for x, clean, iso in frames:
+        if isinstance(net, Modulated):
+            net.about([TARGET], [iso])
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            out = form(net, x, torch.tensor([RATIO]), torch.ones(1), torch.ones(1)).float()
+        values.append(float(-10 * (out.clamp(0, 1) - clean).square().mean().log10()))
+    return round(sum(values) / len(values), 3)
+
+
+def _clean(seed: int, side: int) -> np.ndarray:
+    return pack_rgb(make_scene(2 * side, np.random.default_rng(seed)))
+
+
+def _shoot(clean: np.ndarray, iso: float, ratio: float, seed: int) -> np.ndarray:
+    noise = CAMERA.sample(1, gain=iso / 400, spread=False, colour_bias=False)
+    signal = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
+    dn = add_noise(signal, noise, torch.Generator().manual_seed(seed))[0]
+    return (dn / CALIBRATED_WHITE).clamp_max(1).numpy()
+
+
+def _pair(number: int) -> RawPair:
+    clean, iso = _clean(number, SIDE), ISOS[number % len(ISOS)]
+    short = _shoot(clean, iso, RATIO, number)
+    return RawPair(short, _shoot(clean, 100, 1, 5000 + number), RATIO, iso, 100.0, str(number))
+
+
+def _frame(seed: int) -> Frame:
+    clean, iso = _clean(seed, TEST_SIDE), ISOS[seed % len(ISOS)]
+    short = _shoot(clean, iso, RATIO, seed)
+    return Frame(torch.from_numpy(short)[None], torch.from_numpy(clean)[None], iso)
+
+
+def _spec() -> ModelSpec:
+    return ModelSpec(
+        name="adl",
+        architecture="resunet",
+        arguments=ARGUMENTS,
+        input_form="gain",
+        branches=(),
+        ratio_range=(RATIO, RATIO),
+        method="none",
+        licence="Apache-2.0",
+        source="tests/benchmarks/adl.py",
+    )
+
+
+if __name__ == "__main__":
+    main()
