@@ -25,6 +25,10 @@ class ModelError(LedError):
     """A model file is missing, damaged, or not what it says it is."""
 
 
+class DownloadError(LedError):
+    """A file cannot be fetched: no network, a server that refuses, a file that is not the one."""
+
+
 class OutputError(LedError):
     """An output cannot be written."""
 

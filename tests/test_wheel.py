@@ -68,7 +68,9 @@ def test_the_wheel_holds_the_package_and_its_models_and_nothing_else(wheel):
     models = [name for name in names if name.startswith("ledcli/models/")]
     assert "ledcli/models/registry.json" in models
     assert any(name.endswith(".safetensors") for name in models)
-    assert all(name.endswith((".safetensors", ".md", "registry.json")) for name in models)
+    assert "ledcli/models/upstream.toml" in models
+    known = (".safetensors", ".md", "registry.json", "upstream.toml")
+    assert all(name.endswith(known) for name in models)
     assert not any("EXPERIMENTS" in name for name in models)
 
 

@@ -72,7 +72,7 @@ COMMANDS = (
     Command("finetune", "Tune a model to a camera with pairs."),
     Command("pretrain", "Train a backbone over virtual cameras."),
     Command("reparam", "Fold a tuned model into its plain network, and prove it is the same."),
-    Command("models", "List, describe and remove the models at hand."),
+    Command("models", "List, describe, fetch, import, export and remove models."),
     Command("info", "Camera, ISO, time, exposure level, estimated noise of raws."),
     Command("evaluate", "PSNR and SSIM of models on SID, ELD, pairs, or calibrated noise."),
     Command("demo", "Make a small shoot and run the whole chain on it."),

@@ -1,4 +1,4 @@
-"""`led models`: which models are at hand, and what each of them is."""
+"""`led models`: which models are at hand, what each of them is, and where more come from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
 from ledcli.cli.models_export import export
+from ledcli.cli.models_import import import_
+from ledcli.cli.models_pull import pull
 from ledcli.cli.options import JsonOption
 from ledcli.errors import ModelError
 
@@ -22,7 +24,7 @@ COLUMNS = (
     "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "GAIN", "SIZE", "FROM",
 )  # fmt: skip
 
-app = typer.Typer(help="List, describe and remove the models at hand.")
+app = typer.Typer(help="List, describe, fetch, import, export and remove models.")
 
 
 @app.callback(invoke_without_command=True)
@@ -106,6 +108,8 @@ def info(
     Output(json=json).result(record, "\n".join(_lines(shown)))
 
 
+app.command("pull")(pull)
+app.command("import")(import_)
 app.command("export")(export)
 
 

@@ -219,7 +219,7 @@ def _beyond(file: io.BytesIO) -> str | None:
             if name and name not in ALLOWED:
                 return name
             if opcode.name in ("BINGET", "LONG_BINGET"):
-                texts.append(memo.get(argument, "?"))
+                texts.append(memo.get(argument or 0, "?"))
             elif opcode.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
                 # What is no text is kept as well, so that the places count right.
                 place = len(memo) if argument is None else argument

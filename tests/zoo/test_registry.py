@@ -1,0 +1,138 @@
+import pytest
+
+from ledcli.errors import ModelError, UsageError
+from ledcli.zoo.registry import own_registry, read_releases
+from ledcli.zoo.remembered import Remembered
+from ledcli.zoo.upstreamname import model_name, parse_name
+from ledcli.zoo.web import check_url
+
+SONY = "led-sonya7s2-ratio100-300"
+ENTRY = """
+[models.mine]
+file = "net.pth"
+urls = ["https://a.example/net.pth"]
+licence = "MIT"
+licence_url = "https://licence.example/"
+source = "tests"
+ratio_range = [1, 200]
+"""
+
+
+@pytest.fixture
+def extra(tmp_path):
+    def write(text):
+        path = tmp_path / "more.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_bundled_entries_are_whole_and_safe():
+    releases = read_releases()
+    assert len(releases) == 3
+    for release in releases.values():
+        told = parse_name(release.file.removesuffix(".pth"))
+        assert told.ratio_range == release.ratio_range
+        assert release.licence == "CC-BY-NC-4.0"
+        assert release.sha256 is None  # not known: pinned at the first download
+        for url in release.urls:
+            assert url.startswith("https://") and url.endswith(release.file)
+            check_url(url)
+
+
+def test_ones_own_registry_adds_entries_and_mirrors(extra):
+    own_registry().parent.mkdir(parents=True, exist_ok=True)
+    mirror = "https://mirror.example/led.pth"
+    own_registry().write_text(
+        f'[models.{SONY}]\nurls = ["{mirror}"]\nsha256 = "{"a" * 64}"\nbytes = 31000000\n'
+    )
+    before = read_releases()[SONY]
+    assert before.urls[0] == mirror and len(before.urls) == 2
+    assert (before.sha256, before.size, before.licence) == ("a" * 64, 31_000_000, "CC-BY-NC-4.0")
+    nearer = "https://nearer.example/led.pth"
+    releases = read_releases(extra(ENTRY + f'[models.{SONY}]\nurls = ["{nearer}", "{mirror}"]'))
+    assert releases[SONY].urls[:2] == (nearer, mirror) and len(releases[SONY].urls) == 3
+    assert releases["mine"].ratio_range == (1.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not toml", "is no TOML"),
+        ("[modles.a]\n", "nothing else"),
+        ("models = 3", "nothing else"),
+        ("[models]\na = 3", "must be a table"),
+        ('[models."A B"]\n', "cannot name a model"),
+        (ENTRY + "sha265 = 1", "no key 'sha265'"),
+        (ENTRY + "sha256 = 'AB'", "64 digits"),
+        (ENTRY + "bytes = true", "bytes must be"),
+        (ENTRY + "bytes = 1_000_000_000_000", "bytes must be"),
+        (ENTRY + "camera = 3", "camera must be"),
+        (ENTRY.replace("net.pth", "../net.pth", 1), "plain name"),
+        (ENTRY.replace("net.pth", "net.exe", 1), "plain name"),
+        (ENTRY.replace('["https://a.example/net.pth"]', "[]"), "names no address"),
+        (ENTRY.replace('["https://a.example/net.pth"]', "3"), "list of addresses"),
+        (ENTRY.replace("[1, 200]", "[200, 1]"), "ratio_range must be"),
+        (ENTRY.replace("ratio_range = [1, 200]", ""), "needs ratio_range"),
+        (ENTRY.replace('licence = "MIT"', ""), "licence must be"),
+    ],
+)
+def test_a_registry_that_is_wrong_is_refused_by_file_and_key(extra, text, message):
+    path = extra(text)
+    with pytest.raises(ModelError) as caught:
+        read_releases(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_registry_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ModelError, match="no such registry"):
+        read_releases(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("stem", "ratios", "camera"),
+    [
+        ("LED_Deploy_SID_SonyA7S2_CVPR20_Setting_Ratio100-300", (100, 300), "SonyA7S2"),
+        ("LED_Pretrain_None_None_CVPR20_Setting_Ratio1-200", (1, 200), ""),
+        ("ELD_Deploy_ELD_CanonEOS70D_Two_Words_Setting_Ratio0.5", (0.5, 0.5), "CanonEOS70D"),
+    ],
+)
+def test_a_published_name_tells_ratios_and_camera(stem, ratios, camera):
+    told = parse_name(stem)
+    assert (told.ratio_range, told.camera) == (ratios, camera)
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "net_g_latest",
+        "LED_Deploy_SID_SonyA7S2_CVPR20_Setting",
+        "a_b_c_d_e_Setting_Ratio300-100",
+        "",
+    ],
+)
+def test_another_name_tells_nothing(stem):
+    assert parse_name(stem) is None
+
+
+def test_a_file_names_its_model():
+    assert model_name("Net G (1)_latest") == "net-g-1-latest"
+    assert len(model_name("a" * 300)) == 64
+    with pytest.raises(UsageError, match="--name"):
+        model_name("照片")
+
+
+def test_notes_are_kept_and_a_damaged_file_of_them_is_named(led_home):
+    Remembered().pin("a", "f" * 64)
+    notes = Remembered()
+    assert notes.sha256("a") == "f" * 64
+    assert notes.accept("MIT", "u", accepted=True)
+    assert not Remembered().accept("MIT", "u", accepted=False)
+    with pytest.raises(UsageError, match="CC-BY-NC"):
+        notes.accept("CC-BY-NC-4.0", "u", accepted=False)
+    notes.path.write_text("[1, 2")
+    with pytest.raises(ModelError, match="delete it"):
+        Remembered()
