@@ -54,11 +54,13 @@ def pretrain(
         int, typer.Option(help="Virtual cameras, each with a CSA set of its own.", min=1)
     ] = 5,
     arch: Annotated[
-        str, typer.Option(help="Network: resunet, or unet as in the paper.")
+        str, typer.Option(help="Network: resunet, unet as in the paper, nafnet or restormer.")
     ] = "resunet",
     channels: Annotated[
         int | None,
-        typer.Option(help="Channels of its top level.", min=1, show_default="16; the unet's 32"),
+        typer.Option(
+            help="Channels of its top level.", min=1, show_default="resunet: 16, others: 32"
+        ),
     ] = None,
     iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 100_000,
     minutes: Annotated[
