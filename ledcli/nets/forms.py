@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.nets.adaptive import Adaptive
+from ledcli.nets.developed import Developed
 from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
@@ -97,7 +98,9 @@ FORMS: dict[str, Form] = {name: kind() for name, kind in _KINDS.items()}
 
 def form_of(input_form: str, output: str = "planes", planes: int = 4) -> Form:
     """Return a model's form: what its network is given, and what its output means."""
-    return Adaptive(planes) if output == "adaptive" else _KINDS[input_form](planes)
+    if output == "adaptive":
+        return Adaptive(planes)
+    return Developed(planes) if output == "srgb" else _KINDS[input_form](planes)
 
 
 def _local_mean(s: Tensor) -> Tensor:
