@@ -180,7 +180,7 @@ def finetune(
     if dry_run:
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
-    origin = pretrained_model(start) if start else no_model()
+    origin = pretrained_model(start, loaded.shots.planes) if start else no_model()
     sources: list[Source] = []
     if method == "adl":
         span = (loaded.shots.ratios[0], loaded.shots.ratios[-1])

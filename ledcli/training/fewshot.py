@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ledcli.noise.estimate import NoiseLine
 from ledcli.noise.lines import CameraLines
 from ledcli.training.draws import Batch
+from ledcli.training.turning import cells_lost, even_start, turned
 
 HELD_SIDE = 128
 """Side of a held crop, plane pixels; less where the frames are small."""
@@ -92,14 +93,16 @@ class TrainingPair:
 
         Not transposed: row noise would become column noise.
         """
-        row, col = (int(rng.integers(n - side + 1)) for n in self.trained)
-        short, clean = self.window(row, col, side)
-        flips = tuple(axis for axis in (1, 2) if rng.random() < 0.5)
-        return np.flip(short, flips), np.flip(clean, flips)
+        planes = len(self.short)
+        cut = side + cells_lost(planes)
+        row, col = (int(rng.integers(n - cut + 1)) for n in self.trained)
+        short, clean = self.window(*even_start(planes, row, col), cut)
+        flips = (rng.random() < 0.5, rng.random() < 0.5, False)
+        return turned(short, flips), turned(clean, flips)
 
     def held_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
         """Return the windows that are never trained on."""
-        columns = held_columns(self.trained[1], self.held_side)
+        columns = held_columns(self.short.shape, self.held_side)
         windows = [self.window(self.trained[0], col, self.held_side) for col in columns]
         if not untouched:
             return windows
@@ -122,7 +125,12 @@ class FewShot:
     @property
     def side(self) -> int:
         """The largest side that a crop of every pair may have."""
-        return min(min(frames.trained) for frames in self.frames)
+        return min(min(frames.trained) for frames in self.frames) - cells_lost(self.planes)
+
+    @property
+    def planes(self) -> int:
+        """Planes of the camera's mosaic."""
+        return len(self.frames[0].short)
 
     def line(self, iso: float) -> NoiseLine:
         """Return the measured noise line at the ISO of a pair."""
@@ -153,10 +161,19 @@ class FewShot:
         return batches
 
 
-def held_columns(width: int, side: int) -> list[int]:
-    """Return the left columns of the held windows of a frame so wide: spread, apart if they can."""
+def held_columns(shape: Sequence[int], side: int) -> list[int]:
+    """Return the left columns of the held windows, spread, apart if they can.
+
+    Parameters
+    ----------
+    shape : (planes, h, w)
+        Of the frame, several times as large as a window.
+    side : int
+    """
+    planes, height, width = shape
     count = max(1, min(HELD_PER_PAIR, width // side))
-    return [round((number + 0.5) * (width - side) / count) for number in range(count)]
+    columns = [round((number + 0.5) * (width - side) / count) for number in range(count)]
+    return [even_start(planes, height - side, col)[1] for col in columns]
 
 
 def _batch(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import PairError
 from ledcli.noise.estimate import estimate_noise
+from ledcli.noise.places import layout_of
 from ledcli.noise.shading import Shading, dark_shading, enlarged, interpolated, pair_shading
 from ledcli.noise.transfer import (
     ExposureFit,
@@ -24,6 +25,7 @@ from ledcli.training.fewshot import (
     TrainingPair,
     held_columns,
 )
+from ledcli.training.turning import even_start
 
 SMALLEST_SIDE = 64
 """Plane pixels a side below which a frame is no use."""
@@ -64,9 +66,9 @@ def few_shot(
     for pair in pairs:
         frame = pair.short.shape[1:]
         if min(frame) < SMALLEST_SIDE:
-            raise PairError(
-                f"{pair.name}: {2 * frame[1]}x{2 * frame[0]} pixels are too few to tune"
-            )
+            cell = layout_of(len(pair.short)).side
+            size = f"{cell * frame[1]}x{cell * frame[0]}"
+            raise PairError(f"{pair.name}: {size} pixels are too few to tune")
         corrected = pair
         if dark:
             grid = interpolated(dark, pair.iso)
@@ -109,7 +111,8 @@ def _training_pair(
 ) -> TrainingPair:
     _, height, width = raw.short.shape
     rows = min(height, max(SMALLEST_SIDE, most_pixels // width))
-    middle = slice((height - rows) // 2, (height - rows) // 2 + rows)
+    top, _ = even_start(len(raw.short), (height - rows) // 2, 0)
+    middle = slice(top, top + rows)
     side = min(HELD_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
     # Scaled first, what is clipped would pass for a grey that is known.
     clipped = raw.long >= clipping_level(raw.long)
@@ -124,6 +127,6 @@ def _training_pair(
         held_side=side,
         untouched=tuple(
             raw.short[held][..., col : col + side].astype(np.float16)
-            for col in held_columns(width, side)
+            for col in held_columns((len(raw.short), rows, width), side)
         ),
     )

@@ -16,6 +16,7 @@ from ledcli import __version__
 from ledcli.errors import ModelError
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
+from ledcli.noise.places import LAYOUTS
 from ledcli.training.held import held_psnr
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import Pretrained, TuningMethod
@@ -23,6 +24,7 @@ from ledcli.training.pairfiles import LoadedPairs
 from ledcli.training.schedule import LogLine
 from ledcli.zoo.fold import Proof
 from ledcli.zoo.modelfile import ModelSpec, file_sha256, load_model
+from ledcli.zoo.pick import SENSORS
 from ledcli.zoo.shelf import FoundModel
 
 LOG_EVERY = 10
@@ -57,11 +59,15 @@ class Tuned:
     after: float
 
 
-def pretrained_model(start: FoundModel) -> Pretrained:
-    """Load the model that a tuning starts from; raises ModelError."""
+def pretrained_model(start: FoundModel, planes: int = 4) -> Pretrained:
+    """Load the model that a tuning with pairs of so many planes starts from; raises ModelError."""
     spec, net = load_model(start.path)
-    if spec.cfa != "bayer":
-        raise ModelError(f"{start.path}: is for {spec.cfa}, the pairs are Bayer")
+    if spec.planes != planes:
+        kinds = {len(layout.colours): SENSORS[cfa] for cfa, layout in LAYOUTS.items()}
+        raise ModelError(
+            f"{start.path}: is for {kinds[spec.planes]} sensors and the pairs are {kinds[planes]}: "
+            "name another with --pretrained"
+        )
     return Pretrained(spec, net, start.branch, file_sha256(start.path))
 
 

@@ -8,6 +8,7 @@ import torch
 
 from ledcli.errors import UsageError
 from ledcli.nets.table import build
+from ledcli.noise.places import BAYER
 from ledcli.training import finetune
 from ledcli.training.adl import AdaptiveDomainLearning, AdlRecipe
 from ledcli.training.draws import Recipe as PretrainingRecipe
@@ -107,7 +108,15 @@ def iterations_of(name: str, wishes: Wishes, *, anew: bool = False) -> int:
 
 
 def method_of(name: str, wishes: Wishes, given: Given) -> TuningMethod:
-    """Make a method of these pairs; name and wishes are as `iterations_of` lets pass."""
+    """Make a method of these pairs; name and wishes are as `iterations_of` lets pass.
+
+    Raises
+    ------
+    UsageError
+        The method knows no such sensor.
+    """
+    if name != "led" and given.shots.planes != len(BAYER.colours):
+        raise UsageError(f"--method {name} knows Bayer sensors only: leave it out")
     return METHODS[name][0](_given(wishes), given)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from ledcli.noise.cameras import Camera, Line
 from ledcli.noise.physics import add_noise
+from ledcli.noise.places import layout_of
 from ledcli.training.fewshot import RawPair
 from ledcli.training.measure import few_shot
 
@@ -19,14 +20,15 @@ CAMERA = Camera(
 )
 
 
-def scene(height=160, width=128, seed=0):
+def scene(height=160, width=128, seed=0, planes=4):
     """Clean planes with edges, 0 to 1."""
     rng = np.random.default_rng(seed)
     light = np.full((height, width), 0.3)
     for _ in range(40):
         row, col = rng.integers(height), rng.integers(width)
         light[row : row + 25, col : col + 30] = rng.uniform(0, 0.9)
-    return (light * np.array([0.5, 1.0, 0.6, 1.0])[:, None, None]).astype(np.float32)
+    colours = np.array([0.5, 1.0, 0.6])[list(layout_of(planes).colours)]
+    return (light * colours[:, None, None]).astype(np.float32)
 
 
 def shoot(clean, iso, ratio, seed):
@@ -37,15 +39,15 @@ def shoot(clean, iso, ratio, seed):
     return (dn / WHITE).clamp_max(1).numpy()
 
 
-def shot(iso, ratio, seed=0):
+def shot(iso, ratio, seed=0, planes=4):
     """A pair of one scene."""
-    clean = scene(seed=seed)
+    clean = scene(seed=seed, planes=planes)
     return RawPair(
         shoot(clean, iso, ratio, seed), shoot(clean, 100, 1, seed + 50), ratio, iso, 100.0, "shot"
     )
 
 
-def shots(ratios=(100.0, 300.0), isos=(400.0, 6400.0)):
+def shots(ratios=(100.0, 300.0), isos=(400.0, 6400.0), planes=4):
     """The few shots of LED's rule."""
     pairs = [(iso, ratio) for ratio in ratios for iso in isos]
-    return few_shot(shot(iso, ratio, seed) for seed, (iso, ratio) in enumerate(pairs))
+    return few_shot(shot(iso, ratio, seed, planes) for seed, (iso, ratio) in enumerate(pairs))

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ledcli.errors import PairError
+from ledcli.photo.cfa import pack, unpack
+from ledcli.photo.xtrans import XTransPhase
 from ledcli.training.measure import few_shot
 from tests.training.cameras import shoot, shot, shots
 
@@ -122,3 +125,23 @@ def test_a_clipped_long_frame_is_named():
     white = shot(400.0, 100.0)._replace(short=shoot(clean, 400, 100, 0), long=clean, name="b.ARW")
     with pytest.raises(PairError, match=r"b\.ARW.*clipped"):
         few_shot([white])
+
+
+def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored():
+    """Each sample of the truth says which row of the sensor it is from: those of a row agree."""
+    few = shots(planes=9)
+    rows = np.broadcast_to(np.arange(480)[:, None] / 512, (480, 384)).astype(np.float32)
+    sensor = pack(rows, XTransPhase(0, 0))
+    for frames in few.frames:
+        frames.clean[:] = sensor
+    drawn = few.batch(np.random.default_rng(0), 24, 32)
+    held = torch.cat([batch.clean for batch in few.held_batches()])
+    ways = set()
+    for planes in (*drawn.clean.numpy(), *held.numpy()):
+        side = 3 * planes.shape[1]
+        mosaic = unpack(planes, XTransPhase(0, 0), (side, side))
+        assert (mosaic == mosaic[:, :1]).all()
+        ways.add(float(np.sign(mosaic[1, 0] - mosaic[0, 0])))
+    assert ways == {1.0, -1.0}
+    assert few.side <= few.frames[0].trained[1] - 2
+    assert few.lines.planes == few.planes == 9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.errors import UsageError
+from ledcli.errors import ModelError, UsageError
 from ledcli.nets.repnr import blocks, convert, select
 from ledcli.nets.table import build
 from ledcli.training.finetune import (
@@ -19,8 +19,10 @@ from ledcli.training.finetune import (
     schedule_of,
 )
 from ledcli.training.loop import Trainer
+from ledcli.training.tune import pretrained_model
 from ledcli.zoo.modelfile import ModelSpec, load_model
-from ledcli.zoo.shelf import find_model
+from ledcli.zoo.shelf import FoundModel, find_model
+from tests.inference.models import write_model
 from tests.training.cameras import shots
 
 CPU = torch.device("cpu")
@@ -218,3 +220,18 @@ def test_held_crops_say_how_good_a_network_is(few):
         for b in batches
     ]
     assert noisy == pytest.approx(np.mean(by_hand), abs=0.05)
+
+
+def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
+    few = shots(planes=9)
+    path = write_model(tmp_path / "x.safetensors", cfa="xtrans", sets=("generic",))
+    start = pretrained_model(FoundModel(path, "generic"), few.planes)
+    before = state(start.net)
+    method = FineTuning("stabilised", Recipe(iterations=3, side=32, batch=2), few, CPU)
+    began = method.begin(start)
+    tuning = Trainer(began.net, method, method.schedule(), CPU, bf16=False, groups=began.groups)
+    list(tuning.run())
+    assert any(f".{TARGET}" in name for name in state(began.net).keys() - before.keys())
+    assert np.isfinite(method.psnr(began.net))
+    with pytest.raises(ModelError, match="is for X-Trans sensors and the pairs are Bayer"):
+        pretrained_model(FoundModel(path, "generic"))
