@@ -64,6 +64,11 @@ def export(
     from ledcli.zoo.onnxfile import to_onnx
 
     spec, net = load_model(path)
+    if spec.modulation:
+        raise ModelError(
+            f"{path}: is another network for every camera and ISO, and an ONNX file holds one: "
+            "use it with 'led denoise --backend onnx'"
+        )
     sha256 = file_sha256(path)
     branch = csa_set or branch
     try:

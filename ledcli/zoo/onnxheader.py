@@ -65,7 +65,7 @@ def require_onnx(what: str) -> None:
     """Refuse what needs ONNX where it is not installed; raises UsageError."""
     if missing := _missing():
         raise UsageError(
-            f"{what} needs {' and '.join(missing)}: install it with pip install 'ledcli[onnx]'"
+            f"{what} needs {' and '.join(missing)}: pip install 'ledcli[onnx]' brings it"
         )
 
 

@@ -7,7 +7,7 @@ from ledcli.cli.app import run
 from ledcli.zoo import onnxfile
 from ledcli.zoo.modelfile import file_sha256, read_spec
 from ledcli.zoo.onnxheader import read_onnx
-from tests.inference.models import noise_lines, write_model
+from tests.inference.models import noise_lines, write_model, write_modulated
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -117,6 +117,14 @@ def test_an_exported_file_is_not_exported_again(model, out, tmp_path, capsys):
     assert export(model, "-o", out, "--quiet") == 0
     assert export(out, "-o", tmp_path / "again.onnx") == 1
     assert "Name the .safetensors model" in capsys.readouterr().err
+
+
+def test_a_network_that_changes_with_the_iso_is_refused(tmp_path, out, capsys):
+    path = write_modulated(tmp_path / "adl.safetensors")
+    assert export(path, "-o", out) == 1
+    err = capsys.readouterr().err
+    assert "an ONNX file holds one" in err and err.count("\n") == 1
+    assert not out.exists()
 
 
 def test_without_the_extra_the_error_says_how_to_get_it(model, out, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ledcli.nets.forms import form_of
+from ledcli.nets.modulation import Modulated
 from ledcli.nets.repnr import convert
 from ledcli.nets.table import build
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
@@ -25,6 +26,7 @@ def write_model(
     sets: tuple[str, ...] = ("a", "b"),
     seed: int = 3,
     cfa: str = "bayer",
+    out_planes: int | None = None,
     **description: Any,
 ) -> Path:
     """Write a model file; its alignments differ from set to set.
@@ -33,8 +35,8 @@ def write_model(
     """
     planes = PLANES[cfa]
     arguments = {"in_planes": form_of(form, planes=planes).in_planes, "channels": 4}
-    if cfa != "bayer":
-        arguments["out_planes"] = planes
+    if cfa != "bayer" or out_planes is not None:
+        arguments["out_planes"] = out_planes or planes
     torch.manual_seed(seed)
     net = build("unet", arguments)
     net = convert(net, sets) if sets else net
@@ -102,3 +104,28 @@ def psnr(planes: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
     """PSNR in dB of planes clipped to 0..1."""
     error = np.square(planes.clip(0, 1).astype(np.float64) - clean).mean()
     return float(-10 * np.log10(error))
+
+
+def write_modulated(path: Path, sensor: str = "Led Testcam One") -> Path:
+    """Write a model of adaptive domain learning that knows one sensor, with random modulation."""
+    arguments = {"in_planes": 4, "channels": 4}
+    torch.manual_seed(3)
+    net = Modulated(build("unet", arguments), [sensor])
+    with torch.no_grad():
+        for perceptron in (net.scale, net.shift):
+            for weight in perceptron.parameters():
+                weight.add_(0.1 * torch.randn_like(weight))
+    spec = ModelSpec(
+        name="adl",
+        architecture="unet",
+        arguments=arguments,
+        input_form="gain",
+        branches=(),
+        ratio_range=(1.0, 300.0),
+        method="adl",
+        licence="Apache-2.0",
+        source="tests",
+        modulation=(sensor,),
+    )
+    save_model(path, spec, net.state_dict())
+    return path

@@ -9,15 +9,17 @@ import torch
 
 from ledcli.cli.app import run
 from ledcli.errors import ModelError, UsageError
+from ledcli.evaluation.evaluate import entrants
 from ledcli.inference.backend import choose_backend
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.ready import Ready
 from ledcli.noise.estimate import NoiseLine
+from ledcli.photo.exif import Exif
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
 from ledcli.zoo import onnxfile
 from ledcli.zoo.modelfile import file_sha256
-from tests.inference.models import scene, shoot, write_model
+from tests.inference.models import scene, shoot, write_model, write_modulated
 from tests.shoot import make_raw
 
 pytest.importorskip("onnx")
@@ -155,6 +157,47 @@ def test_without_the_extra_the_error_says_how_to_get_it(
         err = capsys.readouterr().err
         assert "pip install 'ledcli[onnx]'" in err and err.count("\n") == 1
     assert choose_backend("auto", model) == "torch"
+
+
+def test_networks_of_other_sensors_and_with_more_outputs_are_the_same_in_both(tmp_path):
+    xtrans = write_model(tmp_path / "xtrans.safetensors", cfa="xtrans")
+    adaptive = write_model(
+        tmp_path / "adaptive.safetensors", form="gain", output="adaptive", out_planes=9
+    )
+    for path, count in ((xtrans, 9), (adaptive, 4)):
+        planes = np.random.default_rng(0).uniform(0, 0.03, (count, 48, 40)).astype(np.float32)
+        by_torch, by_onnx = (
+            Denoiser(path, "b", device="cpu", precision="float32", backend=backend)
+            for backend in ("torch", "onnx")
+        )
+        # The network and its form alone: what comes after them knows no backend.
+        with torch.inference_mode():
+            expected, out = (
+                each._clean(torch.from_numpy(planes), 20, LINE) for each in (by_torch, by_onnx)
+            )
+        np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+def test_a_modulated_network_is_that_of_the_photo_in_both_backends(tmp_path):
+    path = write_modulated(tmp_path / "adl.safetensors")
+    planes, shot = shoot(scene(64, 80), 20), Exif(make="Led", model="Testcam One", iso=1600.0)
+    for_none, for_shot = (
+        [
+            Denoiser(path, "", device="cpu", precision="float32", backend=backend).denoise(
+                planes, 20, noise=LINE, exif=exif
+            )
+            for backend in ("torch", "onnx")
+        ]
+        for exif in (None, shot)
+    )
+    np.testing.assert_allclose(for_none[1], for_none[0], atol=1e-4)
+    np.testing.assert_allclose(for_shot[1], for_shot[0], atol=1e-4)
+    assert np.abs(for_shot[0] - for_none[0]).max() > 1e-3
+
+
+def test_an_exported_file_is_measured_as_any_model_is(exported):
+    (entrant,) = entrants([str(exported)])
+    assert (entrant.name, entrant.denoiser.backend) == ("tiny", "onnx")
 
 
 def test_a_file_whose_tensors_are_others_is_refused(exported, tmp_path):
