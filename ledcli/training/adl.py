@@ -19,7 +19,7 @@ from ledcli.nets.modulation import Modulated
 from ledcli.training.adopt import adopt
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot, TrainingPair
-from ledcli.training.held import held_psnr
+from ledcli.training.held import held_psnr, untuned_psnr
 from ledcli.training.losses import form_loss
 from ledcli.training.methods import Finished, Pretrained, Start
 from ledcli.training.schedule import Schedule
@@ -90,6 +90,10 @@ class AdaptiveDomainLearning:
         self.validation: DynamicValidation | None = None
         self._at_stake: tuple[str, list[int]] | None = None
 
+    def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
+        """Return the PSNR of the held crops in dB before tuning."""
+        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
+
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained network over, plain, and add its modulation."""
         spec, net, branch, _ = pretrained
@@ -100,7 +104,7 @@ class AdaptiveDomainLearning:
         return Start(
             replace(adopted.spec, modulation=sensors),
             Modulated(adopted.net, sensors),
-            note=str(adopted),
+            note=str(adopted) if adopted.anew else "",
         )
 
     def schedule(self) -> Schedule:
