@@ -1,10 +1,10 @@
 """What a user should know of an architecture; in words, without torch."""
 
 TAKES_MEANS: dict[str, str] = {
-    "nafnet": "means over all that it sees",
-    "restormer": "attention over all that it sees",
+    "nafnet": "takes means over all that it sees",
+    "restormer": "attends to all that it sees",
 }
-"""Architectures with ``global_operations``, and what these are."""
+"""Architectures with ``global_operations``, and what these do."""
 
 
 def about_tiles(architecture: str) -> str:
@@ -12,6 +12,6 @@ def about_tiles(architecture: str) -> str:
     if architecture not in TAKES_MEANS:
         return ""
     return (
-        f"{architecture} takes {TAKES_MEANS[architecture]}: with another --tile a large photo "
+        f"{architecture} {TAKES_MEANS[architecture]}: with another --tile a large photo "
         "comes out a little different; neighbouring tiles are faded into each other"
     )
