@@ -92,12 +92,18 @@ def pick_model(
     warnings: list[str] = []
     tuned = [m for m in _tuned(warnings, without) if m.spec.cfa == cfa]
     own = [m for m in tuned if is_camera(camera, make, m.spec.cameras)]
-    # The nearest, and of those the newest.
-    best = max(own, key=lambda m: (-len(misses(m.spec, ratio, iso)), m), default=None)
+    # The nearest; of those one that knows the camera's noise, as `led finetune` makes them and
+    # published ones do not; of those the newest.
+    best = max(
+        own,
+        key=lambda m: (-len(misses(m.spec, ratio, iso)), m.spec.noise_lines is not None, m),
+        default=None,
+    )
     missed = misses(best.spec, ratio, iso) if best else ()
     if best and not missed:
         branches = best.spec.branches
-        reason = f"tuned to {camera} on {best.date.date().isoformat()}"
+        when = f" on {best.date.date().isoformat()}" if "date" in best.spec.training else ""
+        reason = f"tuned to {camera}{when}"
         branch = branches[0] if branches else ""
         return Picked(best.path, branch, best.name, reason, True, tuple(warnings))
     registry = read_registry()
@@ -182,7 +188,8 @@ def _tuned(warnings: list[str], without: Collection[Path]) -> Iterator[_Tuned]:
             continue
         try:
             spec = read_spec(path)
-            if spec.cameras:
+            # What makes pictures makes no DNG, which a photo becomes when nobody says otherwise.
+            if spec.cameras and spec.output != "srgb":
                 yield _Tuned(training_date(spec, path), name, path, spec)
         except FileNotFoundError:
             continue  # removed while we looked

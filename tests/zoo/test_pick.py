@@ -119,6 +119,14 @@ def test_the_newest_is_taken_by_its_date_and_not_by_its_name_or_file(install):
     assert pick_model(*SONY, 10, None).name == "other-ratio"
 
 
+def test_one_that_knows_the_cameras_noise_goes_before_a_newer_one_that_does_not(install):
+    install("own", noise_lines=noise_lines(isos=(400.0, 6400.0)))
+    install("published", date=None)
+    assert pick_model(*SONY, 100, 1600).name == "own"
+    assert pick_model(*SONY, 100, 100).name == "published"
+    assert pick_model(*SONY, 100, 100).reason == f"tuned to {SONY[0]}"
+
+
 @pytest.mark.parametrize("date", [None, "last tuesday", 5, "9999-99-99"])
 def test_without_a_date_the_file_s_own_counts(install, date):
     install("dated", date="2020-01-01")
