@@ -3,7 +3,9 @@
 Some networks take means over all that they see (``global_operations``): NAFNet's channel attention,
 Restormer's attention. Then a tile is not the whole frame, however wide the halo, and neighbours
 would meet in a step. Their results are faded into each other across the border.
-How far tiles and whole frame are apart is in tests/inference/test_global_tiles.py.
+How far tiles and whole frame are apart is measured in tests/inference/test_global_tiles.py, on
+small networks with random weights, as RMS over that of what the network changes: in tiles of 64 of
+a frame of 256, 0.1 % for NAFNet and 2.2 % for Restormer, and about half that in tiles of 128.
 """
 
 from collections.abc import Callable, Iterator
@@ -110,7 +112,7 @@ def tiled(
     ----------
     function : callable
         Maps ``(1, C, h, w)`` to the same size, ``h`` and ``w`` multiples of ``multiple``; its
-        result may live on another device.
+        result may have other planes and live on another device.
     frame : Tensor ``(C, H, W)``
         Any size; mirrored to a multiple at the bottom and the right.
     tile, halo, multiple : int
@@ -122,21 +124,24 @@ def tiled(
     Returns
     -------
     Tensor ``(C, H, W)``
-        On the frame's device.
+        With the planes of the function's results, on the frame's device.
     """
     _, rows, cols = frame.shape
     padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))
-    result = torch.zeros_like(padded)
+    result: Tensor | None = None
     for window in plan(padded.shape[1], padded.shape[2], tile, halo + fade, multiple):
         y0, y1, x0, x1 = window.read
         out = function(padded[None, :, y0:y1, x0:x1])[0]
         top, vertical = _share(*window.keep[:2], padded.shape[1], fade)
         left, horizontal = _share(*window.keep[2:], padded.shape[2], fade)
         bottom, right = top + len(vertical), left + len(horizontal)
-        kept = out[:, top - y0 : bottom - y0, left - x0 : right - x0].to(result.device)
+        kept = out[:, top - y0 : bottom - y0, left - x0 : right - x0].to(frame.device)
         if fade:
-            kept = kept * (vertical[:, None] * horizontal).to(result.device)
+            kept = kept * (vertical[:, None] * horizontal).to(frame.device)
+        if result is None:
+            result = padded.new_zeros(len(out), *padded.shape[1:])
         result[:, top:bottom, left:right] += kept
+    assert result is not None, "a frame has at least one window"
     return result[:, :rows, :cols]
 
 
