@@ -126,7 +126,7 @@ def evaluate(
     _check_report(report)
 
     from ledcli.evaluation import datasets
-    from ledcli.evaluation.evaluate import Gathered, entrants, measure
+    from ledcli.evaluation.evaluate import Gathered, entrants, measure, sensor_of
     from ledcli.evaluation.wording import counted
 
     if sid is not None:
@@ -138,7 +138,8 @@ def evaluate(
     else:
         assert photos is not None
         names = [name.strip() for name in (cameras or "").split(",") if name.strip()]
-        source = datasets.photographs(photos, names, levels, wanted)
+        cfa = sensor_of(models or [])
+        source = datasets.photographs(photos, names, levels, wanted, cfa=cfa)
     if not source.cases and not source.skipped:
         raise UsageError(f"{chosen[0]}: has no frame of ratio {ratios}: leave --ratios out")
     measured_models = entrants(models or [], device=device, precision=precision, tile=tile)

@@ -23,7 +23,8 @@ from ledcli.evaluation.synthetic import (
 from ledcli.evaluation.wording import counted
 from ledcli.noise.cameras import calibrated
 from ledcli.pairs.listfile import read_list
-from ledcli.training.crops import RENDERED_SUFFIXES
+from ledcli.training.crops import PHASES, RENDERED_SUFFIXES
+from ledcli.zoo.pick import SENSORS
 
 __all__ = ["eld", "listed", "photographs", "sid"]
 
@@ -62,6 +63,8 @@ def photographs(
     cameras: Sequence[str] = (),
     gains: Sequence[float] = (),
     ratios: Sequence[float] = (),
+    *,
+    cfa: str = "bayer",
 ) -> Source:
     """Make short frames of clean photographs with the noise of calibrated cameras.
 
@@ -75,6 +78,8 @@ def photographs(
         System gains K, DN per electron; empty takes two of each camera.
     ratios : sequence of float
         Empty takes 1, 20, 100, 300.
+    cfa : str
+        Of the sensor: ``bayer`` or ``xtrans``.
 
     Raises
     ------
@@ -98,7 +103,7 @@ def photographs(
             f"{camera} K={gain:g}",
             None,
             ratio,
-            partial(_synthetic, file, camera, gain, ratio),
+            partial(_synthetic, file, camera, gain, ratio, cfa),
         )
         for name, file in zip(names, files, strict=True)
         for camera in chosen
@@ -106,7 +111,8 @@ def photographs(
         for ratio in _each(ratios) or RATIOS
     ]
     number = counted(len(files), "photograph")
-    title = f"{folder.resolve().name}, {number}, noise of {', '.join(chosen)}"
+    seen = "" if cfa == "bayer" else f" as {SENSORS[cfa]}"
+    title = f"{folder.resolve().name}, {number}{seen}, noise of {', '.join(chosen)}"
     return Source(title, cases, skipped)
 
 
@@ -133,11 +139,11 @@ def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
     return files, skipped
 
 
-def _synthetic(file: Path, camera: str, gain: float, ratio: float) -> Frame:
-    clean = clean_planes(file)
+def _synthetic(file: Path, camera: str, gain: float, ratio: float, cfa: str) -> Frame:
+    clean = clean_planes(file, cfa=cfa)
     key = f"{file.name} {camera} K{gain:g} {ratio:g}"
     short = short_frame(clean, noise_of(camera, gain), ratio, seed_of(key))
-    return Frame(short, clean, white_balance=np.array(WHITE_BALANCE))
+    return Frame(short, clean, PHASES[cfa], np.array(WHITE_BALANCE))
 
 
 def _each(values: Iterable[Wanted]) -> list[Wanted]:

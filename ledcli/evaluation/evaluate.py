@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.errors import LedError, UsageError
+from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.evaluation.cases import Case, Frame, Source, free_name
 from ledcli.evaluation.detail import most_detailed
 from ledcli.evaluation.illuminance import corrected
@@ -17,6 +17,8 @@ from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.choice import camera_noise
 from ledcli.inference.engine import Denoiser
 from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.zoo.modelfile import read_spec
+from ledcli.zoo.pick import SENSORS
 from ledcli.zoo.shelf import find_model
 
 MOST_CROPS = 12
@@ -124,6 +126,28 @@ def entrants(
     return [Entrant(*pair) for pair in found.items()]
 
 
+def sensor_of(models: Sequence[str]) -> str:
+    """Return the kind of sensor that all models are for.
+
+    Parameters
+    ----------
+    models : sequence of str
+        As for `entrants`.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    UsageError
+        They are for several.
+    """
+    names: Sequence[str | None] = list(models) or [None]
+    kinds = {read_spec(find_model(name).path).cfa for name in names}
+    if len(kinds) > 1:
+        raise UsageError("some of the models are for X-Trans sensors: measure them apart")
+    return kinds.pop()
+
+
 def measure(source: Source, models: Sequence[Entrant]) -> Iterator[Measured]:
     """Measure frame by frame; one that cannot be read costs itself alone.
 
@@ -200,6 +224,10 @@ def _compared(
 
 
 def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
+    for name, denoiser in models:
+        if denoiser.spec.planes != len(frame.short):
+            kind = SENSORS[denoiser.spec.cfa]
+            raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     place = most_detailed(frame.truth)
     true_picture = picture(frame.truth, frame.white_balance, frame.to_srgb)
     blind = estimate_noise(frame.short)

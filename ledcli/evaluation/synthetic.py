@@ -13,11 +13,14 @@ from PIL import Image, UnidentifiedImageError
 from ledcli.errors import RawError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.noise.places import LAYOUTS
 from ledcli.training.crops import pack_rgb, srgb_to_linear
 from ledcli.training.scenes import Linear
 
-SIZE_MULTIPLE = 32
-"""Photographs are cut to this multiple of pixels, so that every network takes them whole."""
+PLANE_MULTIPLE = 16
+"""Photographs are cut to this multiple of cells, so that every network takes them whole."""
+SMALLEST = 32
+"""Pixels along a photograph's side."""
 WHITE_BALANCE = (2.0, 1.0, 1.7)
 """Linear red and blue are divided by these: a daylight scene as a sensor sees it."""
 _BALANCE = np.array(WHITE_BALANCE, np.float32)
@@ -25,7 +28,7 @@ _BALANCE = np.array(WHITE_BALANCE, np.float32)
 Planes = NDArray[np.float32]
 
 
-def clean_planes(path: Path, shrink: int = 1) -> Planes:
+def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
     """Read a rendered photograph as a sensor would have seen it.
 
     Parameters
@@ -34,11 +37,13 @@ def clean_planes(path: Path, shrink: int = 1) -> Planes:
         sRGB; what has more than 8 bits is taken at 8.
     shrink : int
         Means over so many pixels a side in linear light: they take away the photograph's own grain.
+    cfa : str
+        Of the sensor: ``bayer`` or ``xtrans``.
 
     Returns
     -------
-    float32 array (4, h, w)
-        Planes R, G1, B, G2 of an RGGB mosaic, linear, 0 to 1; h and w are multiples of 16.
+    float32 array (4, h, w), or (9, h, w) of an X-Trans
+        Planes of a mosaic (RGGB), linear, 0 to 1; h and w are multiples of 16.
 
     Raises
     ------
@@ -47,14 +52,14 @@ def clean_planes(path: Path, shrink: int = 1) -> Planes:
     """
     with _opened(path) as opened:
         coded = np.asarray(opened.convert("RGB"))
-    multiple = SIZE_MULTIPLE * shrink
+    multiple = LAYOUTS[cfa].side * PLANE_MULTIPLE * shrink
     rows, cols = (n // multiple * multiple for n in coded.shape[:2])
     linear = srgb_to_linear(coded[:rows, :cols].astype(np.float32) / np.float32(255))
     if shrink > 1:
         blocks = linear.reshape(rows // shrink, shrink, cols // shrink, shrink, 3)
         linear = blocks.mean((1, 3))
     seen: Linear = (linear / _BALANCE).astype(np.float32)
-    return pack_rgb(seen)
+    return pack_rgb(seen, cfa)
 
 
 def check_photograph(path: Path) -> None:
@@ -67,8 +72,8 @@ def check_photograph(path: Path) -> None:
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as opened:
-            if min(opened.size) < SIZE_MULTIPLE:
-                raise RawError(f"{path}: is smaller than {SIZE_MULTIPLE} pixels: name a larger one")
+            if min(opened.size) < SMALLEST:
+                raise RawError(f"{path}: is smaller than {SMALLEST} pixels: name a larger one")
             if opened.mode[0] in "IF":
                 # Pillow would cut off what passes 255.
                 raise RawError(f"{path}: is grey of more than 8 bits: give it in colour")
@@ -98,7 +103,7 @@ def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) 
 
     Parameters
     ----------
-    clean : float32 array (4, h, w)
+    clean : float32 array (planes, h, w)
         White at 1.
     noise : NoiseParameters
         Of one frame.
@@ -108,7 +113,7 @@ def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) 
 
     Returns
     -------
-    float32 array (4, h, w)
+    float32 array (planes, h, w)
         Normalised, not gained; clipped at the sensor's white, not below black.
     """
     dn = add_noise(

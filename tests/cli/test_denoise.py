@@ -13,6 +13,7 @@ from ledcli.cli.app import run
 from ledcli.photo.cfa import Phase
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
+from ledcli.zoo import bundled
 from ledcli.zoo.modelfile import file_sha256
 from tests.inference.models import noise_lines, write_model
 from tests.shoot import SHARED, make_dark, make_raw, truncate
@@ -474,3 +475,56 @@ def test_a_shell_s_star_over_photos_and_results_does_the_same_as_the_folder(tmp_
     assert sorted(r["status"] for r in records) == ["failed", "failed", "skipped", "skipped"]
     assert all("--again" in r["error"] for r in records if r["status"] == "failed")
     assert visible(tmp_path) == ["a.NEF", "a.dng", "b.NEF", "b.dng"]
+
+
+@pytest.fixture
+def come_with_led(tmp_path, monkeypatch):
+    """Let tiny models for some kinds of sensors come with led."""
+
+    def put(*cfas):
+        models = []
+        for cfa in cfas:
+            write_model(tmp_path / "b" / f"{cfa}.safetensors", sets=("generic",), cfa=cfa)
+            models.append({"file": f"{cfa}.safetensors", "cfa": cfa, "names": [cfa]})
+            models[-1]["branches"] = {cfa: "generic"}
+        registry = {"default": cfas[0], "models": models}
+        (tmp_path / "b" / "registry.json").write_text(json.dumps(registry))
+        monkeypatch.setattr(bundled, "bundled_dir", lambda: tmp_path / "b")
+
+    return put
+
+
+def test_a_mixed_folder_gets_for_each_photo_the_model_of_its_sensor(
+    tmp_path, come_with_led, capsys
+):
+    come_with_led("bayer", "xtrans")
+    (tmp_path / "raw").mkdir()
+    make_raw(tmp_path / "raw" / "a.NEF")
+    make_raw(tmp_path / "raw" / "b.RAF", phase=(2, 5), shape=(131, 163))
+    given = ["denoise", str(tmp_path / "raw"), "--ratio", "2", "--json"]
+    assert run(given) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["model_file"] for record in records] == [
+        "bayer.safetensors",
+        "xtrans.safetensors",
+    ]
+    photo = read_raw(tmp_path / "denoised" / "b.dng")
+    assert photo.cfa == "xtrans" and photo.mosaic.shape == (131, 163)
+    assert photo.phase == read_raw(tmp_path / "raw" / "b.RAF").phase
+    # A second run knows by the manifest which model each would get.
+    assert run(given) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["status"] for record in records] == ["skipped", "skipped"]
+
+
+def test_without_a_model_for_x_trans_only_its_photos_fail_in_one_line(
+    tmp_path, come_with_led, capsys
+):
+    come_with_led("bayer")
+    (tmp_path / "raw").mkdir()
+    make_raw(tmp_path / "raw" / "a.NEF")
+    make_raw(tmp_path / "raw" / "b.RAF", phase=(2, 5))
+    assert run(["denoise", str(tmp_path / "raw")]) == 1
+    assert visible(tmp_path / "denoised") == ["a.dng"]
+    said = [line for line in capsys.readouterr().err.splitlines() if "X-Trans" in line]
+    assert len(said) == 1 and "b.RAF" in said[0] and "--model" in said[0]

@@ -157,3 +157,32 @@ def test_table_csv_json_and_report_say_the_same(tmp_path, monkeypatch, capsys):
         row = next(line for line in table if line and line[0] == f"{group['value']:g}")
         psnr, ssim = (group["figures"][name] for name in ("psnr", "ssim"))
         assert f"{psnr:.2f}/{ssim:.4f}" in row
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """A clean photograph, and models for both kinds of sensors."""
+    monkeypatch.chdir(tmp_path)
+    rgb = np.random.default_rng(0).integers(0, 255, (100, 150, 3)).astype(np.uint8)
+    (tmp_path / "photos").mkdir()
+    iio.imwrite(tmp_path / "photos" / "a.png", rgb)
+    for cfa in ("bayer", "xtrans"):
+        write_model(tmp_path / f"{cfa}.safetensors", cfa=cfa)
+    return ["--photos", "photos", "--cameras", "SonyA7S2", "--gains", "3", "--ratios", "100"]
+
+
+def test_a_model_for_x_trans_is_measured_on_frames_of_an_x_trans(photographs, capsys):
+    for cfa in ("xtrans", "bayer"):
+        given = ["evaluate", f"{cfa}.safetensors", *photographs, "--json"]
+        assert run(given) == 0
+        frames, means = lines(capsys)
+        assert set(frames["figures"]["noisy"]) == set(MEASURES) and means["frames"] == 1
+    assert run(["evaluate", "xtrans.safetensors", "bayer.safetensors", *photographs]) == 2
+    assert "measure them apart" in capsys.readouterr().err
+
+
+def test_pairs_of_another_sensor_than_the_model_s_are_named(shoot, capsys):
+    write_model(shoot / "x.safetensors", cfa="xtrans")
+    assert run(["evaluate", "x.safetensors", "--pairs", "pairs.txt", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "is for X-Trans sensors" in said and "Traceback" not in said

@@ -29,7 +29,7 @@ def case(name="a", ratio=10.0, read=frame, iso=800.0, camera="Cam"):
 class Off:
     """A denoiser whose result is off by a known amount, or by a factor."""
 
-    spec = SimpleNamespace(noise_lines=None, cameras=())
+    spec = SimpleNamespace(noise_lines=None, cameras=(), cfa="bayer", planes=4)
 
     def __init__(self, offset=0.0, factor=1.0):
         self.offset, self.factor, self.asked = offset, factor, []
