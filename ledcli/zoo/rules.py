@@ -19,8 +19,9 @@ PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
 INPUT_FORMS = ("gain", "stabilised")
 """What the network is given; see ledcli/nets/forms.py."""
 
-OUTPUTS = ("planes", "adaptive")
-"""What the network's output means: clean planes, or the adaptive residual layer's parts."""
+OUTPUTS = ("planes", "adaptive", "srgb")
+"""What the network's output means: clean planes, the adaptive residual layer's parts, or the planes
+of a picture."""
 
 MAX_RATIO = 1e6
 """No exposure is 20 stops short: a larger ratio is a mistake."""
@@ -68,6 +69,10 @@ def _are_arguments(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(k, str) and k.isidentifier() and _is_argument(v) for k, v in value.items()
     )
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(_is_text(v) for v in value)
 
 
 def _are_branches(value: object) -> bool:
@@ -129,11 +134,9 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "method": (_is_text, "a name"),
     "licence": (_is_text, "a text"),
     "source": (_is_text, "a text"),
+    "modulation": (_are_texts, "a list of names of sensors"),
     "omnr": (lambda v: isinstance(v, bool), "true or false"),
-    "cameras": (
-        lambda v: isinstance(v, tuple) and all(_is_text(c) for c in v),
-        "a list of camera names",
-    ),
+    "cameras": (_are_texts, "a list of camera names"),
     "training": (_is_json_object, "a JSON object"),
     "noise_lines": (
         _are_noise_lines,

@@ -10,7 +10,7 @@ from ledcli.errors import ModelError
 from ledcli.noise.lines import CameraLines
 from ledcli.zoo.rules import FORMAT, PLANES_OF_CFA, RULES, short
 
-_OPTIONAL = ("output", "omnr", "cameras", "training", "noise_lines")
+_OPTIONAL = ("output", "modulation", "omnr", "cameras", "training", "noise_lines")
 """Keys that a file may leave out. Defaults of other fields are for those who write files."""
 
 
@@ -43,8 +43,10 @@ class ModelSpec:
     planes
         Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
     output
-        `planes`, or `adaptive`: an image, a residual and a mask (nets/adaptive.py), in the `gain`
-        form only.
+        `planes`; or `adaptive`: an image, a residual and a mask (nets/adaptive.py); or `srgb`: the
+        planes of a picture (nets/developed.py). The last two in the `gain` form only.
+    modulation
+        Names of the sensors by which a plain network is modulated; empty for none.
     omnr
         Whether the RepNR blocks have the OMNR branch, which fine-tuning adds.
     cameras
@@ -74,6 +76,7 @@ class ModelSpec:
     cfa: str = "bayer"
     planes: int = 4
     output: str = "planes"
+    modulation: tuple[str, ...] = ()
     omnr: bool = False
     cameras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +93,8 @@ class ModelSpec:
             )
         if self.output != "planes" and self.input_form != "gain":
             raise ModelError(f"output must be planes in the form {self.input_form}")
+        if self.modulation and self.branches:
+            raise ModelError("modulation is for plain networks: branches must be empty")
         if self.omnr and not self.branches:
             raise ModelError("omnr needs at least one CSA set in branches")
         if self.noise_lines is not None and self.noise_lines.planes != self.planes:
@@ -104,6 +109,8 @@ class ModelSpec:
         del header["noise_lines"]
         if self.output == "planes":
             del header["output"]  # a led that knows no other can read the file
+        if not self.modulation:
+            del header["modulation"]
         if self.noise_lines is not None:
             header["noise_lines"] = self.noise_lines.to_json()
         return header
@@ -132,7 +139,7 @@ class ModelSpec:
         if missing:
             raise ModelError(f"no {missing[0]} in the description")
         values = dict(header)
-        for key in ("branches", "cameras", "ratio_range"):  # JSON has no tuples
+        for key in ("branches", "cameras", "modulation", "ratio_range"):  # JSON has no tuples
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
         if values.get("noise_lines") is not None:
