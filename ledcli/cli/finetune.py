@@ -26,11 +26,13 @@ def finetune(
         Path, typer.Argument(metavar="[PAIRS]", help="List of pairs, of 'led pairs scan'.")
     ] = DEFAULT_LIST,
     pretrained: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="NAME|FILE|none", help="Model to start from ('led models list'), or none."
+            metavar="NAME|FILE|none",
+            help="Model to start from ('led models list'), or none.",
+            show_default="generic; xtrans for such a sensor",
         ),
-    ] = "generic",
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -135,6 +137,7 @@ def finetune(
     if out is not None:
         check_out(out)
 
+    from ledcli.zoo.pick import default_name
     from ledcli.zoo.shelf import (
         check_name,
         find_model,
@@ -180,7 +183,10 @@ def finetune(
     if dry_run:
         output.result({"model": name, "status": "planned", "pairs": loaded.records}, name)
         return
-    origin = pretrained_model(start, loaded.shots.planes) if start else no_model()
+    if pretrained is None:
+        pretrained = default_name(loaded.shots.cfa, "--pretrained")
+        start = find_model(pretrained)
+    origin = pretrained_model(start, loaded.shots.cfa) if start else no_model()
     sources: list[Source] = []
     if method == "adl":
         span = (loaded.shots.ratios[0], loaded.shots.ratios[-1])

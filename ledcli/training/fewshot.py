@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ledcli.noise.estimate import NoiseLine
 from ledcli.noise.lines import CameraLines
+from ledcli.noise.places import LAYOUTS, layout_of
 from ledcli.training.draws import Batch
 from ledcli.training.turning import cells_lost, even_start, turned
 
@@ -131,6 +132,12 @@ class FewShot:
     def planes(self) -> int:
         """Planes of the camera's mosaic."""
         return len(self.frames[0].short)
+
+    @property
+    def cfa(self) -> str:
+        """Kind of the camera's sensor."""
+        layout = layout_of(self.planes)
+        return next(cfa for cfa, known in LAYOUTS.items() if known is layout)
 
     def line(self, iso: float) -> NoiseLine:
         """Return the measured noise line at the ISO of a pair."""

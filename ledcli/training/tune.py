@@ -16,7 +16,6 @@ from ledcli import __version__
 from ledcli.errors import ModelError
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
-from ledcli.noise.places import LAYOUTS
 from ledcli.training.held import held_psnr
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import Pretrained, TuningMethod
@@ -59,13 +58,12 @@ class Tuned:
     after: float
 
 
-def pretrained_model(start: FoundModel, planes: int = 4) -> Pretrained:
-    """Load the model that a tuning with pairs of so many planes starts from; raises ModelError."""
+def pretrained_model(start: FoundModel, cfa: str = "bayer") -> Pretrained:
+    """Load the model that a tuning to such a sensor starts from; raises ModelError."""
     spec, net = load_model(start.path)
-    if spec.planes != planes:
-        kinds = {len(layout.colours): SENSORS[cfa] for cfa, layout in LAYOUTS.items()}
+    if spec.cfa != cfa:
         raise ModelError(
-            f"{start.path}: is for {kinds[spec.planes]} sensors and the pairs are {kinds[planes]}: "
+            f"{start.path}: is for {SENSORS[spec.cfa]} sensors and the pairs are {SENSORS[cfa]}: "
             "name another with --pretrained"
         )
     return Pretrained(spec, net, start.branch, file_sha256(start.path))

@@ -107,12 +107,7 @@ def pick_model(
         branch = branches[0] if branches else ""
         return Picked(best.path, branch, best.name, reason, True, tuple(warnings))
     registry = read_registry()
-    if cfa not in registry.defaults:
-        raise ModelError(
-            f"no model for {SENSORS[cfa]} sensors is at hand: train one with 'led pretrain --cfa "
-            f"{cfa}', and name it with --model"
-        )
-    name, reason = registry.defaults[cfa], "the bundled default"
+    name, reason = default_name(cfa), "the bundled default"
     maker = (make or "").casefold().split()[:1]
     if maker and maker[0] in registry.names:
         # A registry of this led may stand beside an older file of models.
@@ -123,6 +118,29 @@ def pick_model(
     if best:
         reason += f"; {best.name} is tuned to this camera, but for {' and '.join(missed)}"
     return Picked(*find_bundled(name), name, reason, False, tuple(warnings))
+
+
+def default_name(cfa: str, option: str = "--model") -> str:
+    """Return the name of the bundled model for a kind of sensor.
+
+    Parameters
+    ----------
+    cfa : str
+    option : str
+        How the user would name another.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    defaults = read_registry().defaults
+    if cfa not in defaults:
+        raise ModelError(
+            f"no model for {SENSORS[cfa]} sensors is at hand: train one with 'led pretrain --cfa "
+            f"{cfa}', and name it with {option}"
+        )
+    return defaults[cfa]
 
 
 def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> bool:

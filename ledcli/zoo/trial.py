@@ -39,7 +39,7 @@ def network_inputs(
     Raises
     ------
     ModelError
-        When a frame is smaller than the network takes.
+        When a frame is smaller than the network takes, or from another kind of sensor.
     """
     multiple = int(getattr(net, "size_multiple", 1))
     form = form_of(spec.input_form, planes=spec.planes)
@@ -49,6 +49,8 @@ def network_inputs(
     inputs = [torch.randn(1, form.in_planes, *size, generator=generator) for size in sizes]
     made_up = _made_up(spec.planes, 7 * multiple, 9 * multiple, generator)
     for frame in (made_up, *frames):
+        if len(frame) != spec.planes:
+            raise ModelError(f"is for {spec.cfa} sensors, and the photo is from another")
         rows, cols = (n // multiple * multiple for n in frame.shape[1:])
         if not rows or not cols:
             raise ModelError(

@@ -16,7 +16,9 @@ import torch
 from ledcli.cli.app import run
 from ledcli.nets.repnr import blocks, convert
 from ledcli.nets.table import build
+from ledcli.zoo import bundled
 from ledcli.zoo.modelfile import ModelSpec, load_model, read_spec, save_model
+from tests.inference.models import write_model
 from tests.shoot import make_dark, make_raw, scene
 
 SHAPE = (256, 320)
@@ -54,16 +56,16 @@ def tiny(tmp_path):
     return path
 
 
-def make_pair(folder, name, iso, ratio, seed, **how):
+def make_pair(folder, name, iso, ratio, seed, shape=SHAPE, **how):
     """Write NAME_short.ARW and NAME_long.ARW of one scene and return their line."""
-    light = scene(SHAPE, seed)
+    light = scene(shape, seed)
     gain = iso / 400
     make_raw(
-        folder / f"{name}_short.ARW", shape=SHAPE, light=light / ratio, iso=iso,
+        folder / f"{name}_short.ARW", shape=shape, light=light / ratio, iso=iso,
         exposure_time=Fraction(1000, iso * ratio), gain=gain, read_noise=2 + gain, seed=seed, **how,
     )  # fmt: skip
     make_raw(
-        folder / f"{name}_long.ARW", shape=SHAPE, light=light, iso=100, exposure_time=10,
+        folder / f"{name}_long.ARW", shape=shape, light=light, iso=100, exposure_time=10,
         gain=0.25, read_noise=1, seed=seed + 100, **how,
     )  # fmt: skip
     return f"{name}_short.ARW {name}_long.ARW\n"
@@ -123,7 +125,7 @@ def test_the_unfolded_model_can_be_written_and_folded_again(listed, tiny, home, 
 
 
 def test_a_model_that_is_no_better_is_not_installed(listed, tiny, home, capsys, monkeypatch):
-    monkeypatch.setattr("ledcli.training.tune.held_psnr", lambda *a, **k: 30.0)
+    monkeypatch.setattr("ledcli.training.finetune.untuned_psnr", lambda *a, **k: 30.0)
     monkeypatch.setattr("ledcli.training.finetune.held_psnr", lambda *a, **k: 30.0)
     assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "-q"]) == 1
     assert "no better" in capsys.readouterr().err
@@ -266,3 +268,36 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(listed, tiny, home):
     assert stopped.wait() == 130
     assert [path.name for path in home.iterdir()] == ["stopped.checkpoint"]
     assert child(tiny, "stopped", "--resume").wait() == 0
+
+
+@pytest.fixture
+def x_trans(tmp_path):
+    """Pairs by LED's rule of an X-Trans camera."""
+    how = {"shape": (315, 333), "phase": (4, 1)}
+    isos = enumerate((400, 6400))
+    lines = [make_pair(tmp_path, f"x{iso}", iso, 20, seed, **how) for seed, iso in isos]
+    (tmp_path / "pairs.txt").write_text("".join(lines))
+
+
+def test_an_x_trans_camera_s_pairs_tune_the_model_for_x_trans_by_themselves(
+    x_trans, home, tmp_path, monkeypatch, capsys
+):
+    write_model(tmp_path / "b" / "x.safetensors", sets=("generic",), cfa="xtrans")
+    models = [{"file": "x.safetensors", "cfa": "xtrans", "names": ["xtrans"]}]
+    models[0]["branches"] = {"xtrans": "generic"}
+    registry = tmp_path / "b" / "registry.json"
+    registry.write_text(json.dumps({"default": "xtrans", "models": models}))
+    monkeypatch.setattr(bundled, "bundled_dir", lambda: tmp_path / "b")
+    assert run(["finetune", "--iters", "2", "--force", "-q"]) == 0
+    spec = read_spec(home / "led-testcam-one.safetensors")
+    assert (spec.cfa, spec.planes, spec.noise_lines.planes) == ("xtrans", 9, 9)
+    capsys.readouterr()
+    assert run(["denoise", "x400_short.ARW", "--ratio", "20", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["model"] == "led-testcam-one" and record["noise"] == "lines"
+
+
+def test_a_model_for_another_sensor_is_no_start(x_trans, tiny, capsys):
+    assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "--force"]) == 1
+    said = capsys.readouterr().err
+    assert "for Bayer sensors and the pairs are X-Trans" in said and "Traceback" not in said

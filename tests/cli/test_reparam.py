@@ -155,3 +155,12 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert words in err
     assert err.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_photo_of_another_kind_of_sensor_proves_nothing_and_is_named(tmp_path, capsys):
+    make_raw(tmp_path / "a.RAF", phase=(1, 2))
+    write_model(tmp_path / "m.safetensors")
+    given = [str(tmp_path / name) for name in ("m.safetensors", "a.RAF", "out.safetensors")]
+    assert run(["reparam", given[0], "--photo", given[1], "-o", given[2]]) == 1
+    said = capsys.readouterr().err
+    assert "for bayer sensors" in said and "unexpected" not in said

@@ -225,7 +225,7 @@ def test_held_crops_say_how_good_a_network_is(few):
 def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     few = shots(planes=9)
     path = write_model(tmp_path / "x.safetensors", cfa="xtrans", sets=("generic",))
-    start = pretrained_model(FoundModel(path, "generic"), few.planes)
+    start = pretrained_model(FoundModel(path, "generic"), few.cfa)
     before = state(start.net)
     method = FineTuning("stabilised", Recipe(iterations=3, side=32, batch=2), few, CPU)
     began = method.begin(start)
