@@ -90,7 +90,9 @@ def denoise(
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", help="dng, png or tiff; several: --format dng,png", show_default="dng"
+            "--format",
+            help="dng, png or tiff; several: --format dng,png",
+            show_default="dng; png of a model that makes pictures",
         ),
     ] = None,
     compression: Annotated[
@@ -163,11 +165,19 @@ def denoise(
         steps=steps,
     )
 
+    from ledcli.inference.choice import Named, PerPhoto
     from ledcli.inference.naming import plan
+    from ledcli.inference.pictures import PICTURES, picture_formats
     from ledcli.inference.todo import without_results
     from ledcli.photo.inputs import find_raws
 
-    chosen = [f.strip() for group in formats or ["dng"] for f in group.split(",")]
+    chosen = [f.strip() for group in formats or [] for f in group.split(",")]
+    chooser = PerPhoto() if model is None else Named(model)
+    if isinstance(chooser, Named) and chooser.spec.output == PICTURES:
+        chosen = picture_formats(chooser.name, settings, chosen)
+        if not formats:
+            output.info(f"{chooser.name} goes from the raw straight to a picture: writing PNG")
+    chosen = chosen or ["dng"]
     if linear and "dng" not in chosen:
         raise UsageError("--linear is about the DNG: add --format dng, or leave it out")
     problems: list[UsageError] = []
@@ -184,10 +194,8 @@ def denoise(
         show_failed(output, file, problem)
 
     from ledcli.inference.backend import choose_backend
-    from ledcli.inference.choice import Named, PerPhoto
     from ledcli.inference.folder import Engine, decide, run
 
-    chooser = PerPhoto() if model is None else Named(model)
     backend = choose_backend(backend, chooser.path if isinstance(chooser, Named) else None)
     counts: Counter[str] = Counter(failed=len(failed))
     if dry_run:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ledcli.training.schedule import LogLine
     from ledcli.training.sources import Source
     from ledcli.training.tune import Tuned
+    from ledcli.zoo.modelfile import ModelSpec
 
 DEFAULT_LIST = Path("pairs.txt")
 
@@ -37,7 +38,7 @@ def finetune(
         str,
         typer.Option(
             help="led: LED; adl: adaptive domain learning, with other cameras' shots; exposure: "
-            "exposure diffusion, for 'denoise --steps'."
+            "exposure diffusion, for 'denoise --steps'; sid: straight to a picture, no DNGs."
         ),
     ] = "led",
     source: Annotated[
@@ -60,14 +61,14 @@ def finetune(
         str | None, typer.Option(help="Use the pairs of these ratios only: 100,300.")
     ] = None,
     iters: Annotated[
-        int | None, typer.Option(help="Iterations.", min=1, show_default="1500")
+        int | None, typer.Option(help="Iterations.", min=1, show_default="1500, sid: 2000")
     ] = None,
     crops: Annotated[
         int | None,
         typer.Option(
             help="Crops of an iteration: 4 take a third of the time.",
             min=1,
-            show_default="led: 16, exposure: 8",
+            show_default="led: 16, exposure and sid: 8",
         ),
     ] = None,
     schedule: Annotated[
@@ -131,6 +132,11 @@ def finetune(
     Exposure diffusion, for many pairs; its model can look twice ('led denoise --steps 2')::
 
         led finetune --method exposure
+
+    SID, for many pairs; its model makes pictures, of the photos that it is named for::
+
+        led finetune --method sid --name my-pictures
+        led denoise ./raw --ratio 100 --model my-pictures
     """
     output = Output(json=json, quiet=quiet)
     wanted = parsed_ratios(ratios)
@@ -154,6 +160,7 @@ def finetune(
     from ledcli.pairs.foundfile import read_darks
     from ledcli.pairs.listfile import read_list
     from ledcli.training.pairfiles import load_pairs, read_headers
+    from ledcli.training.pictures import Gathering
     from ledcli.training.sources import find_sources
     from ledcli.training.tune import Tuning, name_of, pretrained_model
     from ledcli.training.tuners import Given, Wishes, iterations_of, method_of, no_model
@@ -166,9 +173,12 @@ def finetune(
         raise UsageError("--source is for --method adl: leave it out")
     headers = read_headers(read_list(pairs), ratios=wanted, one_iso=force)
     darks = read_darks(pairs)
-    name = name or free_name(name_of(headers[0].camera))
+    # A name of its own: it stands beside what makes DNGs of this camera, and is not picked for it.
+    of_method = "-sid" if method == "sid" else ""
+    name = name or free_name(name_of(headers[0].camera) + of_method)
     checkpoint = installed_dir() / f"{name}.checkpoint"
     check_checkpoint(checkpoint, resume=resume)
+    gathering = Gathering(len(headers)) if method == "sid" and not dry_run else None
     with output.progress(len(headers), "reading", "pairs") as bar:
         loaded = load_pairs(
             headers,
@@ -176,6 +186,7 @@ def finetune(
             keep=keep,
             one_iso=force,
             step=lambda path: bar.advance(note=path.name),
+            take=gathering.take if gathering else None,
         )
     for warning in loaded.warnings:
         output.warn(warning)
@@ -191,7 +202,9 @@ def finetune(
     if method == "adl":
         span = (loaded.shots.ratios[0], loaded.shots.ratios[-1])
         sources = find_sources(source or [], span, seed=seed, report=output.warn)
-    how = method_of(method, wishes, Given(origin, loaded.camera, loaded.shots, sources, where))
+    pictures = gathering.pictures(loaded.shots.lines) if gathering else None
+    given = Given(origin, loaded.camera, loaded.shots, sources, where, pictures)
+    how = method_of(method, wishes, given)
     tuning = Tuning(loaded, origin, how, bf16=bf16)
     if tuning.note:
         output.info(tuning.note)
@@ -199,8 +212,8 @@ def finetune(
     if resume:
         tuning.resume(checkpoint)
     output.info(
-        f"tuning {pretrained} to {loaded.camera}, {iterations} iterations on {where}; un-tuned, "
-        f"the held crops have {tuning.before:.2f} dB"
+        f"tuning {pretrained} to {loaded.camera}, {iterations} iterations on {where}; held crops "
+        f"of {_before(tuning.spec)} have {tuning.before:.2f} dB"
     )
     done, held = tuning.trainer.step, ""
     with stoppable() as stop, output.progress(iterations - done, "tuning", "iterations") as bar:
@@ -249,9 +262,16 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
         output.info(f"wrote {out}")
     output.result(
         {"model": name, "status": "done", "file": path, **record},
-        f"{name}: {gain:+.2f} dB over the un-tuned model on held crops "
+        f"{name}: {gain:+.2f} dB over {_before(tuned.spec)} on held crops "
         f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(path)}",
     )
+    if tuned.spec.output == "srgb":
+        output.hint(f"led denoise --model {name} makes pictures with it; it is never picked by itself")
+
+
+def _before(spec: "ModelSpec") -> str:
+    """Say what a tuned model is compared with."""
+    return "LibRaw's picture of the noisy frame" if spec.output == "srgb" else "the un-tuned model"
 
 
 def _what(loaded: "LoadedPairs") -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ledcli.zoo.modelfile import ModelSpec
     from ledcli.zoo.shelf import ListedModel
 
+PICTURES = "srgb"
+"""What a model says of its output that makes pictures."""
+MAKES_PICTURES = "pictures (PNG, TIFF) and no DNGs, where --model names it"
 COLUMNS = (
     "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "GAIN", "SIZE", "FROM",
 )  # fmt: skip
@@ -95,6 +98,7 @@ def info(
         "path": path,
         "csa_set": branch,
         **header.spec.to_header(),
+        **({"makes": MAKES_PICTURES} if header.spec.output == PICTURES else {}),
         "gain_on_held_crops": _gain(header.spec),
         "tensors": len(header.tensors),
         "parameters": header.parameters,
@@ -149,6 +153,7 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
         "cameras": spec.cameras,
         "cfa": spec.cfa,
         "input_form": spec.input_form,
+        "output": spec.output,
         "method": spec.method,
         "csa_set": branch,
         "branches": spec.branches,
@@ -163,7 +168,7 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     row = (
         f"{model.name} (default)" if model.default else model.name,
         ", ".join(spec.cameras) or "any",
-        f"{spec.cfa} {spec.input_form}",
+        f"{spec.cfa} {spec.input_form}" + (" to sRGB" if spec.output == PICTURES else ""),
         f"{branch} (of {len(spec.branches)})" if branch else "-",
         _range_text(spec.ratio_range),
         _range_text(isos) if isos else "-",

@@ -17,8 +17,12 @@ def how_denoised(result: "Result") -> str | None:
     choice = result.choice
     if choice is None or result.noise_from is None:
         return None
-    noise = {"lines": "the camera's own noise", "blind": "noise estimated from the photo"}
-    said = f"model {choice.model} ({choice.reason}), {noise[result.noise_from]}"
+    how = {
+        "lines": "the camera's own noise",
+        "blind": "noise estimated from the photo",
+        "unused": "straight to sRGB",
+    }
+    said = f"model {choice.model} ({choice.reason}), {how[result.noise_from]}"
     return f"{said}; {result.about_tiles}" if result.about_tiles else said
 
 

@@ -251,7 +251,12 @@ def _results(
     for name, denoiser in models:
         # As `led denoise`: what the model's own lines say of the camera, else the blind estimate.
         noise = camera_noise(denoiser.spec, frame.exif) or blind
-        yield name, denoiser.denoise(frame.short, case.ratio, phase=frame.phase, noise=noise)
+        yield (
+            name,
+            denoiser.denoise(
+                frame.short, case.ratio, phase=frame.phase, noise=noise, exif=frame.exif
+            ),
+        )
 
 
 def _bytes(rendered: Picture) -> NDArray[np.uint8]:

@@ -101,6 +101,11 @@ class Named:
             listed_name(found), found.path.name, found.branch, file_sha256(found.path), "named"
         )
 
+    @property
+    def name(self) -> str:
+        """The model's name, as `led models list` has it."""
+        return self._choice.model
+
     def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
         """Choose the one, whatever the photo; raises ModelError for another kind of sensor."""
         if self.spec.cfa != cfa:

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from ledcli.errors import LedError, ModelError
 from ledcli.inference.anchor import anchored
 from ledcli.inference.backend import choose_backend
+from ledcli.inference.developing import picture_of
 from ledcli.inference.device import Precision, choose_place, fast_in_bf16, is_out_of_memory
 from ledcli.inference.fused import fuse
 from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
+from ledcli.inference.modulated import FoldedByShot
+from ledcli.inference.pictures import PICTURES
 from ledcli.inference.refine import refined
 from ledcli.inference.tiles import SMALLEST_TILE, check_tile, tiled, tiling_of
 from ledcli.nets.forms import form_of
@@ -23,6 +26,7 @@ from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
 from ledcli.photo.cfa import AnyPhase, Phase
+from ledcli.photo.exif import Exif
 from ledcli.zoo.modelfile import file_sha256, load_model
 from ledcli.zoo.onnxfile import to_onnx
 from ledcli.zoo.onnxheader import is_onnx
@@ -83,8 +87,13 @@ class Denoiser:
                 raise ModelError(f"{model} has no CSA set '{branch}': choose one of {names}")
             net = deploy(net, branch)
         check_tile(tile)
-        self.net = exported or self._prepared(net)
-        self.form = form_of(self.spec.input_form, self.spec.output)
+        self.by_shot: FoldedByShot | None = None
+        if isinstance(net, Modulated):
+            self.by_shot = FoldedByShot(net, self._prepared)
+            self.net = self.by_shot.net(None)
+        else:
+            self.net = exported or self._prepared(net)
+        self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
         plain = net.net if isinstance(net, Modulated) else net
         self.tile, self.halo, self.fade = tiling_of(plain, tile, halo)
         self.multiple = int(getattr(net, "size_multiple", 1))
@@ -107,6 +116,7 @@ class Denoiser:
         noise: NoiseLine | CameraNoise | None = None,
         strength: float = 1.0,
         steps: int = 1,
+        exif: Exif | None = None,
     ) -> Planes:
         """Denoise one photo.
 
@@ -125,6 +135,8 @@ class Denoiser:
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
         steps : int
             Evaluations of a network that exposure diffusion trained (inference/refine.py).
+        exif : Exif, optional
+            Camera and ISO, by which adaptive domain learning's network is modulated.
 
         Returns
         -------
@@ -135,13 +147,17 @@ class Denoiser:
         ------
         LedError
             The device's memory does not hold the smallest tile; several steps by a network that
-            makes one.
+            makes one; a model that makes pictures.
         """
+        if self.makes_pictures:
+            raise ModelError(f"{self.name} makes pictures and no planes: name another model")
         if steps > 1 and self.spec.output != "adaptive":
             raise ModelError(
                 f"{self.name} makes one step: leave out --steps, or name a model that "
                 "'led finetune --method exposure' made"
             )
+        if self.by_shot is not None:
+            self.net = self.by_shot.net(exif)
         given = planes
         if isinstance(noise, CameraNoise):
             planes, noise = noise.corrected(planes), noise.line
@@ -155,6 +171,49 @@ class Denoiser:
         if strength < 1:
             clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()
+
+    @property
+    def makes_pictures(self) -> bool:
+        """Whether it makes pictures of photos, by `develop`, and not planes."""
+        return self.spec.output == PICTURES
+
+    @torch.inference_mode()
+    def develop(
+        self,
+        planes: Planes,
+        ratio: float,
+        *,
+        phase: AnyPhase,
+        shape: tuple[int, int],
+        noise: CameraNoise | None = None,
+    ) -> NDArray[np.float32]:
+        """Make a picture of a photo, by SID's network.
+
+        Parameters
+        ----------
+        planes, ratio, phase
+            As for `denoise`.
+        shape : (H, W)
+            Of the mosaic.
+        noise : CameraNoise, optional
+            What the camera's own lines say of black.
+
+        Returns
+        -------
+        float32 ``(H, W, 3)``
+            sRGB, 0 to 1, in the sensor's orientation.
+
+        Raises
+        ------
+        LedError
+            The device's memory does not hold the smallest tile; a model that makes planes.
+        """
+        if not self.makes_pictures:
+            raise ModelError(f"{self.name} makes planes and no pictures: name another model")
+        if noise is not None:
+            planes = noise.corrected(planes)
+        unused = NoiseLine(0.0, 0.0)
+        return picture_of(lambda x: self._clean(x, ratio, unused), planes, phase, shape)
 
     def about_tiles(self, planes: Planes) -> str:
         """Say in a line what tiles mean to a photo; empty where it comes out as in one piece."""

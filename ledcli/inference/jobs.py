@@ -114,8 +114,8 @@ class Result:
     headroom : float
         The brightest value in the DNG; white is 1.
     noise_from : str or None
-        Where ``noise`` comes from: ``lines`` (the model's own, over ISO) or ``blind`` (estimated
-        from the photo).
+        Where ``noise`` comes from: ``lines`` (the model's own, over ISO), ``blind`` (estimated
+        from the photo), or ``unused`` by a model that makes pictures.
     about_tiles : str
         What tiles mean to it, where they are not the whole frame.
     """

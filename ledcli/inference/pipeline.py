@@ -8,12 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ledcli.errors import LedError, RawError
 from ledcli.inference.choice import Chooser
 from ledcli.inference.decoder import Decoder
+from ledcli.inference.developing import Picture
 from ledcli.inference.jobs import Job, Result, Settings
 from ledcli.inference.manifest import Stamp
 from ledcli.inference.ready import Ready
 from ledcli.inference.steps import Clean, Frame, denoised, framed, timed
 
-Put = Callable[[Job, Clean, Stamp, Result], None]
+Put = Callable[[Job, Clean | Picture, Stamp, Result], None]
 """Encodes a photo and puts its files where they belong; raises OutputError. The stamp is that of
 the source before it was read."""
 
@@ -99,7 +100,9 @@ def _read(decoder: Decoder, job: Job, settings: Settings) -> tuple[Result, Stamp
     return result, source, frame
 
 
-def _stored(put: Put, job: Job, clean: Clean | None, source: Stamp, result: Result) -> Result:
+def _stored(
+    put: Put, job: Job, clean: Clean | Picture | None, source: Stamp, result: Result
+) -> Result:
     if clean is not None:
         with _caught(result), timed(result, "encode"):
             put(job, clean, source, result)

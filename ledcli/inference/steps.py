@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli import __version__
-from ledcli.errors import MetadataError, ModelError
+from ledcli.errors import MetadataError, ModelError, OutputError
 from ledcli.inference.choice import Choice, Chooser, camera_noise
 from ledcli.inference.decoder import Decoded
+from ledcli.inference.developing import Picture, in_16_bits
 from ledcli.inference.engine import Denoiser
 from ledcli.inference.highlights import headroom_of, keep_highlights
 from ledcli.inference.jobs import LARGEST_RATIO, Result, Settings
+from ledcli.inference.pictures import check_settings
 from ledcli.inference.ready import Ready
 from ledcli.noise.estimate import NoiseLine
 from ledcli.photo.cfa import unpack
+from ledcli.photo.develop import check_square, upright
 from ledcli.photo.dng import dng_bytes
 from ledcli.photo.exif import require_exposure_level
 from ledcli.photo.raw import RawPhoto
@@ -119,7 +122,7 @@ def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> f
 
 def denoised(
     frame: Frame, settings: Settings, chooser: Chooser, ready: Ready, result: Result
-) -> Clean:
+) -> Clean | Picture:
     """Take a photo through the network; what was done is written into `result`."""
     photo = frame.photo
     ratio = result.ratio = ratio_of(frame, settings, chooser.ratio_range)
@@ -128,6 +131,17 @@ def denoised(
     result.warnings += _warnings(denoiser, photo, ratio, settings)
     result.about_tiles = denoiser.about_tiles(frame.planes)
     own = camera_noise(denoiser.spec, photo.exif)
+    if denoiser.makes_pictures:
+        check_settings(denoiser.name, settings)
+        check_square(photo)
+        result.noise_from = "unused"
+        height, width = photo.mosaic.shape
+        with timed(result, "network"):
+            picture = denoiser.develop(
+                frame.planes, ratio, phase=photo.phase, shape=(height, width), noise=own
+            )
+        shown = upright(in_16_bits(picture), photo.orientation)
+        return Picture(photo, shown, _note(result, settings))
     result.noise, result.noise_from = (own.line, "lines") if own else (frame.noise, "blind")
     with timed(result, "network"):
         planes = denoiser.denoise(
@@ -137,6 +151,7 @@ def denoised(
             noise=own or frame.noise,
             strength=settings.strength,
             steps=settings.steps,
+            exif=photo.exif,
         )
     if settings.highlights == "keep":
         known_to = ratio if denoiser.form.sees_past_white else 1.0
@@ -145,7 +160,7 @@ def denoised(
     return Clean(photo, planes, result.headroom, _note(result, settings))
 
 
-def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
+def encoded(clean: Clean | Picture, name: str, settings: Settings) -> bytes:
     """Make the bytes of a file.
 
     Parameters
@@ -154,9 +169,16 @@ def encoded(clean: Clean, name: str, settings: Settings) -> bytes:
     name : str
         The format: ``dng``, ``png`` or ``tiff``.
     settings
+
+    Raises
+    ------
+    OutputError
+        A DNG of what a network developed.
     """
     photo, note = clean.photo, clean.note
-    if name == "dng":
+    if name == "dng" and isinstance(clean, Picture):
+        raise OutputError(f"{photo.path}: the model makes pictures: take --format png or tiff")
+    if name == "dng" and isinstance(clean, Clean):
         return dng_bytes(
             photo,
             clean.mosaic,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from ledcli.errors import OutputError
+from ledcli.inference.developing import Picture
 from ledcli.inference.jobs import Job, Result, Settings, made_with
 from ledcli.inference.manifest import Manifest, Stamp
 from ledcli.inference.steps import Clean, encoded
@@ -46,7 +47,7 @@ class Store:
         if self._notes is not None:
             self._notes.abort()
 
-    def put(self, job: Job, clean: Clean, source: Stamp, result: Result) -> None:
+    def put(self, job: Job, clean: Clean | Picture, source: Stamp, result: Result) -> None:
         """Encode and write every format of a photo."""
         exif = clean.photo.exif
         photo = {
@@ -76,7 +77,7 @@ class Store:
                 raise
             result.outputs.append(path)
 
-    def _finish(self, clean: Clean, result: Result) -> Callable[[Path], None] | None:
+    def _finish(self, clean: Clean | Picture, result: Result) -> Callable[[Path], None] | None:
         """Return what adds the maker notes to a written DNG; None where there are none to add."""
         if not clean.photo.carried.maker_notes:
             return None

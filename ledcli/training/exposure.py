@@ -16,7 +16,7 @@ from ledcli.nets.adaptive import Adaptive, exposed_on, exposures
 from ledcli.training.adopt import adopt
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
-from ledcli.training.held import held_psnr
+from ledcli.training.held import held_psnr, untuned_psnr
 from ledcli.training.losses import known, mean_known
 from ledcli.training.methods import Finished, Pretrained, Start
 from ledcli.training.schedule import Schedule
@@ -76,6 +76,10 @@ class ExposureDiffusion:
         self.lanes = min(lanes, recipe.batch)
         self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
         self.form = Adaptive()
+
+    def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
+        """Return the PSNR of the held crops in dB before tuning."""
+        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained weights over where they fit; the layer of Eq. 12 starts anew."""

@@ -20,7 +20,7 @@ from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import blocks, convert
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
-from ledcli.training.held import held_psnr
+from ledcli.training.held import held_psnr, untuned_psnr
 from ledcli.training.losses import form_loss
 from ledcli.training.methods import Finished, Pretrained, Start
 from ledcli.training.schedule import Phase, Schedule
@@ -141,6 +141,10 @@ class FineTuning:
     def __init__(self, form: str, recipe: Recipe, shots: FewShot, device: torch.device) -> None:
         self.form, self.recipe, self.shots, self.device = FORMS[form], recipe, shots, device
         self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
+
+    def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
+        """Return the PSNR of the held crops in dB before tuning."""
+        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Add the target set and the OMNR branch to the pretrained network, in place."""

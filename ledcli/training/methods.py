@@ -82,6 +82,12 @@ class TuningMethod(Method, Protocol):
     shots: FewShot
     device: torch.device
 
+    def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
+        """Return the PSNR in dB that the held crops have without this tuning; raises ModelError.
+
+        Called before `begin`; ``bf16`` is whether to compute in bfloat16.
+        """
+
     def begin(self, pretrained: Pretrained) -> Start:
         """Make the network that is trained; raises ModelError."""
 

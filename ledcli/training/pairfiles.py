@@ -15,7 +15,7 @@ from ledcli.pairs.listfile import Pair
 from ledcli.pairs.ratios import ratio_of
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.photo.exif import Exif, read_exif
-from ledcli.photo.raw import read_raw
+from ledcli.photo.raw import RawPhoto, read_raw
 from ledcli.training.fewshot import FewShot, RawPair
 from ledcli.training.measure import MOST_PIXELS, few_shot
 from ledcli.zoo.modelfile import file_sha256
@@ -24,6 +24,10 @@ SAME_RATIO = 1.05
 """Factor within which a ratio is one that was asked for."""
 LONGEST_DARK = 8.0
 """Times the longest short exposure that a dark frame may take: sensors glow of themselves."""
+
+
+Take = Callable[[RawPhoto, RawPhoto, float, float], None]
+"""Handed the short and the long frame of a pair as they are read, their ratio and the short ISO."""
 
 
 class Header(NamedTuple):
@@ -101,6 +105,7 @@ def load_pairs(
     keep: bool = False,
     one_iso: bool = False,
     step: Callable[[Path], None] = lambda _: None,
+    take: Take | None = None,
 ) -> LoadedPairs:
     """Read the pairs of one camera, check them, and measure its noise on them.
 
@@ -116,6 +121,8 @@ def load_pairs(
         Pairs of one ISO only will do.
     step : callable
         Told of every pair that has been read.
+    take : callable, optional
+        Handed the frames of those that are tuned with.
 
     Raises
     ------
@@ -130,14 +137,17 @@ def load_pairs(
 
     def read() -> Iterator[RawPair]:
         for header in headers:
-            raw, problems = _read(header, keep)
+            short, long = read_raw(header.pair.short), read_raw(header.pair.long)
+            problems = check_pair(short, long, header.ratio).against(keep_shifted=keep)
             step(header.pair.short)
             if problems:
                 warnings.append(f"{header.pair.short}: left out: {'; '.join(problems)}")
                 continue
             loaded.append(header)
             records.append(_record(header))
-            yield raw
+            if take is not None:
+                take(short, long, header.ratio, header.iso)
+            yield _raw_pair(header, short, long)
         if not loaded:
             raise PairError(f"no pair is left to tune with ({warnings[0]}): see 'led pairs check'")
 
@@ -206,13 +216,9 @@ def _same(ratio: float, wanted: float) -> bool:
     return max(ratio / wanted, wanted / ratio) <= SAME_RATIO
 
 
-def _read(header: Header, keep: bool) -> tuple[RawPair, tuple[str, ...]]:
-    """Read a pair, and what speaks against it."""
+def _raw_pair(header: Header, short: RawPhoto, long: RawPhoto) -> RawPair:
     pair, _, ratio, iso, long_iso, *_ = header
-    short, long = read_raw(pair.short), read_raw(pair.long)
-    problems = check_pair(short, long, ratio).against(keep_shifted=keep)
-    planes = [photo.planes() for photo in (short, long)]
-    return RawPair(planes[0], planes[1], ratio, iso, long_iso, str(pair.short)), problems
+    return RawPair(short.planes(), long.planes(), ratio, iso, long_iso, str(pair.short))
 
 
 def _record(header: Header) -> dict[str, Any]:

@@ -14,9 +14,6 @@ from torch import nn
 
 from ledcli import __version__
 from ledcli.errors import ModelError
-from ledcli.nets.forms import form_of
-from ledcli.nets.repnr import select
-from ledcli.training.held import held_psnr
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import Pretrained, TuningMethod
 from ledcli.training.pairfiles import LoadedPairs
@@ -46,7 +43,7 @@ class Tuned:
     proof : Proof or None
         That the two are one function, where there was something to fold.
     before, after : float
-        PSNR of the held crops in dB: the pretrained model, blind; the tuned one.
+        PSNR of the held crops in dB: without the tuning (`TuningMethod.before`), and with it.
     """
 
     spec: ModelSpec
@@ -97,7 +94,7 @@ class Tuning:
             "set": pretrained.branch,
             "sha256": pretrained.sha256,
         }
-        self.before = _untuned(pretrained, method, bf16)
+        self.before = method.before(pretrained, bf16=bf16)
         start = method.begin(pretrained)
         self.spec, self.note = start.spec, start.note
         self.trainer = Trainer(
@@ -221,16 +218,3 @@ class Tuning:
 def name_of(camera: str) -> str:
     """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
     return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"
-
-
-def _untuned(pretrained: Pretrained, method: TuningMethod, bf16: bool) -> float:
-    """PSNR of the held crops in dB: the pretrained model, blind; without one, the input gained."""
-    spec, net, branch, _ = pretrained
-    shots, device = method.shots, method.device
-    if net is None:
-        return held_psnr(lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), shots, device, blind=True)
-    if spec.branches:
-        select(net, branch)
-    form, net = form_of(spec.input_form, spec.output), net.to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return held_psnr(lambda batch: form(net, *batch[1:]), shots, device, blind=True)

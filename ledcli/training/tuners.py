@@ -16,6 +16,8 @@ from ledcli.training.exposure import ExposureDiffusion, ExposureRecipe
 from ledcli.training.fewshot import FewShot
 from ledcli.training.finetune import FineTuning, schedule_of
 from ledcli.training.methods import Pretrained, TuningMethod
+from ledcli.training.pictures import Pictures
+from ledcli.training.sid import SidRecipe, SidTraining
 from ledcli.training.sources import Source
 from ledcli.zoo.modelfile import ModelSpec
 
@@ -50,13 +52,14 @@ class Wishes:
 
 
 class Given(NamedTuple):
-    """What a method is made of besides its recipe."""
+    """What a method is made of besides its recipe; SID alone takes the pictures."""
 
     pretrained: Pretrained
     camera: str
     shots: FewShot
     sources: Sequence[Source]
     device: torch.device
+    pictures: Pictures | None = None
 
 
 def _led(wishes: dict[str, Any], given: Given) -> TuningMethod:
@@ -70,16 +73,28 @@ def _adl(wishes: dict[str, Any], given: Given) -> TuningMethod:
 
 
 def _exposure(wishes: dict[str, Any], given: Given) -> TuningMethod:
-    # A GPU wants the whole batch at once; on the CPU each core takes a part.
-    lanes = min(torch.get_num_threads(), MOST_LANES) if given.device.type == "cpu" else 1
-    return ExposureDiffusion(ExposureRecipe(**wishes), given.shots, given.device, lanes)
+    recipe = ExposureRecipe(**wishes)
+    return ExposureDiffusion(recipe, given.shots, given.device, _lanes(given.device))
 
 
-Recipe = finetune.Recipe | AdlRecipe | ExposureRecipe
+def _sid(wishes: dict[str, Any], given: Given) -> TuningMethod:
+    if given.pictures is None:
+        raise ValueError("SID trains on pictures")
+    recipe = SidRecipe(**wishes)
+    return SidTraining(recipe, given.shots, given.pictures, given.device, _lanes(given.device))
+
+
+def _lanes(device: torch.device) -> int:
+    """Return one lane for a GPU, which wants the whole batch at once, and one for each core."""
+    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+
+
+Recipe = finetune.Recipe | AdlRecipe | ExposureRecipe | SidRecipe
 METHODS: dict[str, tuple[Callable[[dict[str, Any], Given], TuningMethod], type[Recipe]]] = {
     "led": (_led, finetune.Recipe),
     "adl": (_adl, AdlRecipe),
     "exposure": (_exposure, ExposureRecipe),
+    "sid": (_sid, SidRecipe),
 }
 
 
@@ -115,7 +130,7 @@ def method_of(name: str, wishes: Wishes, given: Given) -> TuningMethod:
     UsageError
         The method knows no such sensor.
     """
-    if name != "led" and given.shots.planes != len(BAYER.colours):
+    if name not in ("led", "sid") and given.shots.planes != len(BAYER.colours):
         raise UsageError(f"--method {name} knows Bayer sensors only: leave it out")
     return METHODS[name][0](_given(wishes), given)
 

@@ -129,3 +129,9 @@ def write_modulated(path: Path, sensor: str = "Led Testcam One") -> Path:
     )
     save_model(path, spec, net.state_dict())
     return path
+
+
+def write_pictures(path: Path, *, cfa: str = "bayer", **description: Any) -> Path:
+    """Write a model that makes pictures, with random weights."""
+    values = {"name": "developer", "method": "sid", "output": "srgb"} | description
+    return write_model(path, form="gain", sets=(), cfa=cfa, out_planes=3 * PLANES[cfa], **values)

@@ -1,0 +1,138 @@
+"""SID as a user runs it: tuned with pairs, it makes pictures of raws and says so."""
+
+import json
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from ledcli.cli.app import run
+from ledcli.inference.steps import SOFTWARE
+from ledcli.photo.exif import Exif
+from ledcli.photo.raw import read_raw
+from ledcli.photo.xmp import read_note
+from ledcli.zoo.modelfile import read_spec
+from ledcli.zoo.pick import pick_model
+from tests.cli.test_finetune import home, listed, tiny  # noqa: F401
+from tests.inference.models import noise_lines, write_pictures
+from tests.shoot import make_raw
+
+SHAPE = (131, 164)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_pictures(tmp_path / "developer.safetensors")
+
+
+@pytest.fixture
+def raw(tmp_path):
+    path = tmp_path / "IMG_1.NEF"
+    make_raw(path, shape=SHAPE, iso=1600, light=np.full(SHAPE, 0.01))
+    return path
+
+
+def denoise(*arguments):
+    return run(["denoise", *map(str, arguments)])
+
+
+def decoded(path):
+    return imagecodecs.png_decode(path.read_bytes())
+
+
+def test_the_tuned_model_has_a_name_of_its_own_and_makes_pictures(
+    listed, tiny, home, tmp_path, capsys  # noqa: F811
+):  # fmt: skip
+    tune = ["finetune", "--pretrained", str(tiny), "--method", "sid", "--iters", "3"]
+    assert run([*tune, "--crops", "2", "--force"]) == 0
+    out, err = capsys.readouterr()
+    assert "conv1_1, conv10_1 start anew" in err
+    assert "over LibRaw's picture of the noisy frame" in out
+    assert "led denoise --model led-testcam-one-sid" in err
+    spec = read_spec(home / "led-testcam-one-sid.safetensors")
+    assert (spec.method, spec.output, spec.input_form) == ("sid", "srgb", "gain")
+    assert spec.training["iterations"] == 3 and "LibRaw" in spec.training["pictures"]
+    # Nobody who wants a DNG gets it.
+    assert pick_model("Led Testcam One", "Led", 20, 1600).name != "led-testcam-one-sid"
+    make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
+    chosen = ["photo.ARW", "--ratio", "20", "--model", "led-testcam-one-sid"]
+    assert denoise(*chosen) == 0
+    out, err = capsys.readouterr()
+    assert "writing PNG" in err and "straight to sRGB" in err
+    assert decoded(tmp_path / "denoised" / "photo.png").shape == (*SHAPE, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8, 3])
+def test_pictures_are_upright_in_sixteen_bits_and_say_what_they_are(
+    tmp_path, model, orientation
+):  # fmt: skip
+    path = tmp_path / "a.ARW"
+    make_raw(path, shape=SHAPE, orientation=orientation, iso=1600)
+    assert denoise(path, "--model", model, "--ratio", 20, "--format", "png,tiff") == 0
+    done = tmp_path / "denoised"
+    png, tiff = decoded(done / "a.png"), tifffile.imread(done / "a.tif")
+    np.testing.assert_array_equal(png, tiff)
+    assert png.shape[:2] == (SHAPE if orientation in (1, 3) else SHAPE[::-1])
+    assert png.dtype == np.uint16
+    data = (done / "a.png").read_bytes()
+    assert b"iCCP" in data and b"eXIf" in data and SOFTWARE.encode() in data
+    note = read_note(done / "a.tif")
+    assert note["model"] == "developer.safetensors" and note["noise"] == "unused"
+    assert not list(done.glob("*.dng"))
+
+
+@pytest.mark.parametrize("phase", ["RGGB", "BGGR", "GRBG", "GBRG"])
+def test_what_the_network_sees_does_not_depend_on_the_phase(tmp_path, model, phase, capsys):
+    whole = make_raw(tmp_path / "whole.ARW", shape=(132, 166), iso=1600)
+    top, left = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[phase]
+    mosaic = whole[top : top + 130, left : left + 164]
+    make_raw(tmp_path / "part.ARW", mosaic=mosaic, phase=phase, iso=1600)
+    assert read_raw(tmp_path / "part.ARW").phase == phase
+    how = ["--model", model, "--ratio", 20, "--precision", "float32"]
+    assert denoise(tmp_path / "whole.ARW", tmp_path / "part.ARW", *how) == 0
+    full, part = (decoded(tmp_path / "denoised" / f"{n}.png") for n in ("whole", "part"))
+    inner = np.s_[48:-48, 48:-48]
+    there = full[top : top + 130, left : left + 164]
+    np.testing.assert_allclose(part[inner].astype(int), there[inner].astype(int), atol=3)
+
+
+@pytest.mark.parametrize(
+    "options,says",
+    [
+        (["--format", "dng"], "a DNG is not possible"),
+        (["--format", "png,dng"], "a DNG is not possible"),
+        (["--strength", "0.5"], "--strength"),
+        (["--highlights", "keep"], "--highlights keep"),
+        (["--linear"], "--linear"),
+        (["--steps", "2"], "--steps"),
+    ],
+)
+def test_what_a_picture_cannot_be_is_refused_in_a_line(tmp_path, model, raw, capsys, options, says):
+    assert denoise(raw, "--model", model, *options) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and says in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "denoised").exists()
+
+
+def test_a_second_run_finds_the_picture_done(tmp_path, model, raw, capsys):
+    for status in ("done", "skipped"):
+        assert denoise(raw, "--model", model, "--ratio", 20, "--json", "-q") == 0
+        assert json.loads(capsys.readouterr().out)["status"] == status
+
+
+def test_its_camera_gets_another_model_when_none_is_named(raw, home, capsys):  # noqa: F811
+    camera = {"cameras": ("Led Testcam One",), "noise_lines": noise_lines()}
+    write_pictures(home / "mine.safetensors", **camera)
+    assert denoise(raw, "--json", "-q") == 0
+    assert json.loads(capsys.readouterr().out)["model"] != "mine"
+    assert Exif(make="Led", model="Testcam One").camera == camera["cameras"][0]
+
+
+def test_info_and_list_say_what_it_is(model, home, capsys):  # noqa: F811
+    assert run(["models", "info", str(model)]) == 0
+    assert "pictures" in capsys.readouterr().out
+    write_pictures(home / "mine.safetensors")
+    assert run(["models", "list"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mine")]
+    assert "sRGB" in row

@@ -1,0 +1,126 @@
+"""Pairs with their pictures: crops in which every pixel is where it belongs, whatever the turn."""
+
+import numpy as np
+import pytest
+
+from ledcli.errors import PairError
+from ledcli.noise.lines import CameraLines
+from ledcli.noise.shading import Shading
+from ledcli.photo.cells import FIRST
+from ledcli.photo.cfa import Phase, layout, pattern, unpack
+from ledcli.photo.develop import developed
+from ledcli.photo.xtrans import XTransPhase, every_phase
+from ledcli.training.fewshot import HELD_PER_PAIR
+from ledcli.training.pictures import Gathering, PicturePair, Pictures, Turn
+from tests.training.shoots import photos_of, shoot_pair
+
+PHASES = [*Phase, *every_phase()[::4]]
+SHAPE, HELD = (150, 171), 59
+TURNS = [Turn(bool(n & 1), bool(n & 2), bool(n & 4)) for n in range(8)]
+
+
+def kind(phase):
+    return "xtrans" if isinstance(phase, XTransPhase) else "bayer"
+
+
+def numbered(phase):
+    """Make a pair whose mosaic shows each pixel's colour, and whose picture its place."""
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    cell = pattern(phase)
+    colours = np.array(layout(phase).colours)[cell]
+    mosaic = colours[rows % len(cell), cols % len(cell)] + (rows * 3 + cols) % 512 / 512
+    picture = np.stack([rows, cols, rows + cols], 2).astype(np.uint16)
+    return PicturePair(mosaic.astype(np.float16), phase, picture, picture[-HELD:], 100.0)
+
+
+def lines_of(photo, black):
+    """Make lines by which black is off by so much in every plane."""
+    grid = np.full((len(photo.black), 1, 1), black, np.float32)
+    shape = photo.planes().shape[1:]
+    return CameraLines((400.0,), (1.0, -12.0), (0.0, -14.0), (Shading(400.0, grid),), shape)
+
+
+def check(pair, planes, picture):
+    """Each sample of the planes is that of the mosaic at the place which the picture names."""
+    first = FIRST[kind(pair.phase)]
+    mosaic = unpack(planes, first, picture.shape[:2])
+    rows, cols = picture[..., 0].astype(int), picture[..., 1].astype(int)
+    np.testing.assert_array_equal(mosaic, pair.mosaic[rows, cols])
+    period = len(pattern(first))
+    expected = np.array(layout(first).colours)[pattern(first)]
+    shown = np.floor(mosaic[:period, :period]).astype(int)
+    np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_turned_crop_is_of_the_same_sensor_and_its_picture_turns_with_it(phase):
+    pair = numbered(phase)
+    for number, turn in enumerate(TURNS):
+        planes, picture = pair.cut(2 + number % 3, 5 - number % 2, 16, turn)
+        assert planes.shape == (len(layout(phase).colours), 16, 16)
+        check(pair, planes, picture)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_drawn_crops_keep_off_what_is_held(phase):
+    pair, rng = numbered(phase), np.random.default_rng(0)
+    seen = []
+    for _ in range(40):
+        planes, picture = pair.draw(rng, 16)
+        check(pair, planes, picture)
+        assert picture[..., 0].max() < SHAPE[0] - HELD
+        seen.append(tuple(picture[0, 0]))
+    assert len(set(seen)) > 30
+    planes, picture = pair.draw(rng, pair.side)
+    check(pair, planes, picture)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_held_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture(phase):
+    pair = numbered(phase)
+    windows = pair.held()
+    assert 1 <= len(windows) <= HELD_PER_PAIR
+    for planes, picture, noisy in windows:
+        check(pair, planes, picture)
+        np.testing.assert_array_equal(picture, noisy)
+        assert picture[..., 0].min() >= SHAPE[0] - HELD
+
+
+@pytest.mark.parametrize("phase", ["RGGB", "GBRG", (2, 4)])
+def test_a_pair_as_it_is_read(tmp_path, phase):
+    short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, phase=phase))
+    gathering = Gathering(1)
+    gathering.take(short, long, 20.0, 400.0)
+    (pair,) = gathering.pictures(lines_of(short, 0.01)).pairs
+    np.testing.assert_allclose(pair.mosaic, short.normalised() - 0.01, atol=2e-3)
+    np.testing.assert_array_equal(pair.picture, developed(long, long.normalised()))
+    noisy = developed(short, short.normalised() * np.float32(20))
+    np.testing.assert_array_equal(pair.noisy, noisy[-len(pair.noisy) :])
+    assert pair.phase == short.phase and pair.held_side % 16 == 0
+
+
+def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("ledcli.training.pictures.MOST_PIXELS", 2 * 151 * 320)
+    short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
+    gathering = Gathering(2)
+    gathering.take(short, long, 20.0, 400.0)
+    (pair,) = gathering.pictures(lines_of(short, 0.0)).pairs
+    top = (256 - 151) // 2
+    assert pair.mosaic.shape == (151, 320) and pair.picture.shape == (151, 320, 3)
+    kept = short.normalised()[top : top + 151]
+    np.testing.assert_allclose(pair.mosaic, kept, atol=2e-3)
+    assert pair.phase == (Phase.RGGB if top % 2 == 0 else Phase.GBRG)
+
+
+def test_frames_that_are_too_small_are_refused(tmp_path):
+    short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, shape=(100, 200)))
+    with pytest.raises(PairError, match="too few"):
+        Gathering(1).take(short, long, 20.0, 400.0)
+
+
+def test_a_batch_has_planes_and_pictures_of_every_pair():
+    pairs = tuple(numbered(phase) for phase in Phase)
+    batch = Pictures(pairs).batch(np.random.default_rng(0), 6, 16)
+    assert batch.x.shape == (6, 4, 16, 16) and batch.picture.shape == (6, 3, 32, 32)
+    assert batch.ratio.tolist() == [100.0] * 6
+    assert batch.picture.min() >= 0 and batch.picture.max() <= 1
