@@ -126,6 +126,7 @@ def evaluate(
     _check_report(report)
 
     from ledcli.evaluation import datasets
+    from ledcli.evaluation.developed import check_raws, picture_makers
     from ledcli.evaluation.evaluate import Gathered, entrants, measure, sensor_of
     from ledcli.evaluation.wording import counted
 
@@ -143,6 +144,12 @@ def evaluate(
     if not source.cases and not source.skipped:
         raise UsageError(f"{chosen[0]}: has no frame of ratio {ratios}: leave --ratios out")
     measured_models = entrants(models or [], device=device, precision=precision, tile=tile)
+    check_raws(source, measured_models)
+    if makers := picture_makers(measured_models):
+        output.info(
+            f"{', '.join(makers)} goes from the raw straight to a picture: all sRGB figures are of "
+            "pictures as large as the raws, against LibRaw's"
+        )
     gathered = Gathered(source, [model.name for model in measured_models])
     for line in source.skipped:
         show_skipped(output, None, line)

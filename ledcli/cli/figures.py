@@ -62,12 +62,15 @@ def show_means(output: Output, evaluation: "Evaluation") -> None:
     headings = ["mean of all", *_HEADINGS.values(), *("corr. " + h for h in _HEADINGS.values())]
     rows = [[g.model, *(figure(m, g.figures.get(m)) for m in MEASURES)] for g in means]
     _table(output, headings, rows)
+    # Planes, unless a model has none.
+    kind = "" if all("psnr" in group.figures for group in means) else "_srgb"
     for key in KEYS:
         found = by_value(evaluation, key)
         if [value for value, _ in found] == [None]:
             continue
         rows = [
-            [plain(value), str(groups[0].frames), *map(_both, groups)] for value, groups in found
+            [plain(value), str(groups[0].frames), *(_both(group, kind) for group in groups)]
+            for value, groups in found
         ]
         output.result("")
         _table(output, [key, "frames", *evaluation.models], rows)
@@ -77,7 +80,8 @@ def _table(output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]
     output.table(headings, rows, right=headings[1:])
 
 
-def _both(group: "Group") -> str:
+def _both(group: "Group", kind: str) -> str:
     from ledcli.evaluation.wording import figure
 
-    return "/".join(figure(measure, group.figures.get(measure)) for measure in ("psnr", "ssim"))
+    measures = (f"psnr{kind}", f"ssim{kind}")
+    return "/".join(figure(measure, group.figures.get(measure)) for measure in measures)

@@ -266,7 +266,9 @@ def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, forc
         f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(path)}",
     )
     if tuned.spec.output == "srgb":
-        output.hint(f"led denoise --model {name} makes pictures with it; it is never picked by itself")
+        output.hint(
+            f"led denoise --model {name} makes pictures with it; it is never picked by itself"
+        )
 
 
 def _before(spec: "ModelSpec") -> str:

@@ -70,6 +70,8 @@ class Case(NamedTuple):
     ratio : float
     read : callable
         Returns the `Frame`; raises LedError.
+    raws : Pair or None
+        The raw files that it is read from; None where there are none.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Case(NamedTuple):
     iso: float | None
     ratio: float
     read: Callable[[], Frame]
+    raws: Pair | None = None
 
 
 class Source(NamedTuple):
@@ -172,7 +175,8 @@ def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
     ratio = pair.ratio or (named if by_name else None)
     if ratio is None:
         ratio = ratio_of(short, read_exif(pair.long), (pair.short, pair.long))
-    return Case(name, short.camera or "", short.iso or pair.iso, ratio, partial(_read_raws, pair))
+    iso = short.iso or pair.iso
+    return Case(name, short.camera or "", iso, ratio, partial(_read_raws, pair), pair)
 
 
 def _read_raws(pair: Pair) -> Frame:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.evaluation.cases import Case, Frame, Source, free_name
 from ledcli.evaluation.detail import most_detailed
+from ledcli.evaluation.developed import Shown, enlarged, picture_makers, shown, true_picture
 from ledcli.evaluation.illuminance import corrected
 from ledcli.evaluation.metrics import psnr, ssim
 from ledcli.evaluation.picture import picture
@@ -181,9 +182,7 @@ def _read(case: Case) -> Frame:
         raise LedError(f"cannot be read: {type(error).__name__}: {first}") from error
 
 
-def figures(
-    result: Planes, frame: Frame, true_picture: Picture
-) -> tuple[dict[str, float], Picture]:
+def figures(result: Planes, frame: Frame, truth: Picture) -> tuple[dict[str, float], Picture]:
     """Compare a result with the truth.
 
     Parameters
@@ -192,8 +191,8 @@ def figures(
         Times the ratio; clipped to 0..1 here.
     frame : Frame
         Its truth and colours.
-    true_picture : float32 array (h, w, 3)
-        The truth's, sRGB.
+    truth : float32 array (h, w, 3)
+        The truth's picture, sRGB.
 
     Returns
     -------
@@ -202,18 +201,16 @@ def figures(
     float32 array (h, w, 3)
         The result's picture, sRGB, not corrected.
     """
-    found, shown = _compared(result, frame, true_picture)
-    again, _ = _compared(corrected(result, frame.truth), frame, true_picture)
+    found, shown = _compared(result, frame, truth)
+    again, _ = _compared(corrected(result, frame.truth), frame, truth)
     return found | {f"{name}_corrected": value for name, value in again.items()}, shown
 
 
-def _compared(
-    result: Planes, frame: Frame, true_picture: Picture
-) -> tuple[dict[str, float], Picture]:
+def _compared(result: Planes, frame: Frame, truth: Picture) -> tuple[dict[str, float], Picture]:
     """Compare a result as it is, by planes and by its picture; return that too."""
     planes = np.clip(result, 0, 1)
     rendered = picture(planes, frame.white_balance, frame.to_srgb)
-    colours, true_colours = (np.moveaxis(shown, 2, 0) for shown in (rendered, true_picture))
+    colours, true_colours = (np.moveaxis(each, 2, 0) for each in (rendered, truth))
     found = {
         "psnr": psnr(planes, frame.truth),
         "ssim": ssim(planes, frame.truth),
@@ -229,34 +226,40 @@ def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
             kind = SENSORS[denoiser.spec.cfa]
             raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     place = most_detailed(frame.truth)
-    true_picture = picture(frame.truth, frame.white_balance, frame.to_srgb)
     blind = estimate_noise(frame.short)
+    if picture_makers(models):
+        truth = true_picture(case)
+        place, compared = enlarged(place, len(frame.truth)), "psnr_srgb"
+        found = shown(case, frame, models, blind, truth)
+    else:
+        truth, compared = picture(frame.truth, frame.white_balance, frame.to_srgb), "psnr"
+        found = _results(case, frame, models, blind, truth)
     results, pictures, gained = [], {}, {}
-    for name, planes in _results(case, frame, models, blind):
-        by_measure, rendered = figures(planes, frame, true_picture)
+    for name, by_measure, rendered in found:
         results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, by_measure))
-        pictures[name], gained[name] = _bytes(rendered[place]), by_measure["psnr"]
-        del planes, rendered  # before the next model takes its memory
+        pictures[name], gained[name] = _bytes(rendered[place]), by_measure[compared]
+        del rendered  # before the next model takes its memory
     crop = Crop(
-        case.name, case.camera, case.iso, case.ratio, pictures, _bytes(true_picture[place]), gained
+        case.name, case.camera, case.iso, case.ratio, pictures, _bytes(truth[place]), gained
     )
     return Measured(case, tuple(results), crop)
 
 
 def _results(
-    case: Case, frame: Frame, models: Sequence[Entrant], blind: NoiseLine
-) -> Iterator[tuple[str, Planes]]:
+    case: Case, frame: Frame, models: Sequence[Entrant], blind: NoiseLine, truth: Picture
+) -> Iterator[Shown]:
     """Yield the noisy input times the ratio, then what each model makes of it."""
-    yield NOISY, frame.short * np.float32(case.ratio)
+    noisy = frame.short * np.float32(case.ratio)
+    yield Shown(NOISY, *figures(noisy, frame, truth))
+    del noisy
     for name, denoiser in models:
         # As `led denoise`: what the model's own lines say of the camera, else the blind estimate.
         noise = camera_noise(denoiser.spec, frame.exif) or blind
-        yield (
-            name,
-            denoiser.denoise(
-                frame.short, case.ratio, phase=frame.phase, noise=noise, exif=frame.exif
-            ),
+        planes = denoiser.denoise(
+            frame.short, case.ratio, phase=frame.phase, noise=noise, exif=frame.exif
         )
+        yield Shown(name, *figures(planes, frame, truth))
+        del planes
 
 
 def _bytes(rendered: Picture) -> NDArray[np.uint8]:

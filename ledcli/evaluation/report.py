@@ -164,9 +164,12 @@ def _tables(evaluation: Evaluation) -> Markup:
         "to the truth's brightness by one factor per frame, as published figures of SID and ELD "
         "are given. The best of a column, and below of a row, is bold."
     )
+    measures = ["psnr", "ssim"]
+    if any("psnr" not in frame.figures for frame in evaluation.frames):
+        measures += ["psnr_srgb", "ssim_srgb"]  # of a model that makes pictures and no planes
     by_cell = [
         cells_table(evaluation, measure)
-        for measure in ("psnr", "ssim")
+        for measure in measures
         if any(measure in frame.figures for frame in evaluation.frames)
     ]
     return element(

@@ -68,7 +68,7 @@ class Crop:
     truth : uint8 array (h, w, 3)
         The long frame's.
     psnr : mapping of str to float
-        Of the whole frame's planes, in dB, by model.
+        Of the whole frame's planes, in dB, by model; of its picture where a model makes pictures.
     """
 
     frame: str

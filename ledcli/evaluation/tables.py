@@ -94,7 +94,8 @@ def cells_table(evaluation: Evaluation, measure: str) -> Markup:
     """Return the means of one measure by camera and ratio, with the gain over the noisy input."""
     models = [m for m in evaluation.models if m != NOISY]
     unit = f" in {UNITS[kind(measure)]}" if UNITS[kind(measure)] else ""
-    title = f"{kind(measure).upper()} of the planes{unit}, by camera and ratio"
+    what = "rendered" if "srgb" in measure else "of the planes"
+    title = f"{kind(measure).upper()} {what}{unit}, by camera and ratio"
     first = [element("th", text, scope="col") for text in ("Camera", "Ratio", "Frames")]
     columns = [element("th", model_name(m), scope="col") for m in (NOISY, *models)]
     rows, last = [], None

@@ -3,6 +3,7 @@
 import json
 
 import imagecodecs
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
@@ -17,6 +18,7 @@ from ledcli.zoo.pick import pick_model
 from tests.cli.test_finetune import home, listed, tiny  # noqa: F401
 from tests.inference.models import noise_lines, write_pictures
 from tests.shoot import make_raw
+from tests.training.shoots import shoot_pair
 
 SHAPE = (131, 164)
 
@@ -136,3 +138,25 @@ def test_info_and_list_say_what_it_is(model, home, capsys):  # noqa: F811
     assert run(["models", "list"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mine")]
     assert "sRGB" in row
+
+
+def test_evaluate_measures_it_by_pictures(tmp_path, model, capsys):
+    shoot_pair(tmp_path, "a", 1600, 20, 1, shape=SHAPE)
+    (tmp_path / "list.txt").write_text("a_short.ARW a_long.ARW\n")
+    assert run(["evaluate", str(model), "--pairs", "list.txt", "--report", "page"]) == 0
+    out, err = capsys.readouterr()
+    assert "straight to a picture" in err
+    (row,) = [line for line in out.splitlines() if line.startswith("developer")]
+    assert len(row.split()) == 9
+    assert "rendered" in (tmp_path / "page" / "index.html").read_text()
+    assert run(["evaluate", str(model), "--pairs", "list.txt", "--json", "-q"]) == 0
+    frame = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert set(frame["figures"]["developer"]) == {"psnr_srgb", "ssim_srgb"}
+
+
+def test_evaluate_refuses_what_has_no_raws(tmp_path, model, capsys):
+    iio.imwrite(tmp_path / "photo.png", np.full((96, 96, 3), 90, np.uint8))
+    photos = ["--photos", str(tmp_path), "--cameras", "SonyA7S2", "--ratios", "100"]
+    assert run(["evaluate", str(model), *photos]) == 2
+    err = capsys.readouterr().err
+    assert "has none" in err and len(err.splitlines()) == 1

@@ -1,0 +1,102 @@
+"""Models that make pictures are measured by pictures, as large as the raw, against LibRaw's."""
+
+import numpy as np
+import pytest
+
+from ledcli.errors import UsageError
+from ledcli.evaluation.cases import Case, Source, source_of_pairs
+from ledcli.evaluation.developed import check_raws, enlarged
+from ledcli.evaluation.evaluate import Entrant, Gathered, entrants, measure
+from ledcli.evaluation.results import NOISY
+from ledcli.pairs.listfile import Pair
+from ledcli.photo.develop import developed
+from ledcli.photo.raw import read_raw
+from tests.inference.models import write_model, write_pictures
+from tests.training.shoots import shoot_pair
+
+
+@pytest.fixture(params=["RGGB", "GBRG", (1, 3)])
+def source(tmp_path, request):
+    pair = shoot_pair(tmp_path, "a", 1600, 20, 1, shape=(131, 164), phase=request.param)
+    return source_of_pairs("a shoot", [("a", Pair(*pair))])
+
+
+def cfa(source):
+    return read_raw(source.cases[0].raws.short).cfa
+
+
+def measured(source, models):
+    gathered = Gathered(source, [model.name for model in models])
+    for each in measure(source, models):
+        gathered.add(each)
+    return gathered.evaluation()
+
+
+class Perfect:
+    """Makes LibRaw's own picture of the long frame."""
+
+    makes_pictures = True
+
+    def __init__(self, denoiser, long):
+        self.spec, self.long = denoiser.spec, long
+
+    def develop(self, planes, ratio, *, phase, shape, noise=None):
+        assert ratio == 20 and shape == self.long.mosaic.shape and phase == self.long.phase
+        picture = developed(self.long, self.long.normalised()).astype(np.float32) / 65535
+        return np.clip(picture + np.float32(0.01), 0, 1)
+
+
+def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path):
+    kind, raws = cfa(source), source.cases[0].raws
+    models = entrants([str(write_pictures(tmp_path / "p.safetensors", cfa=kind))])
+    perfect = Perfect(models[0].denoiser, read_raw(raws.long))
+    evaluation = measured(source, [Entrant("perfect", perfect), *models])
+    noisy, best, random = evaluation.frames
+    assert set(best.figures) == set(random.figures) == {"psnr_srgb", "ssim_srgb"}
+    assert best.figures["psnr_srgb"] == pytest.approx(40, abs=0.5)
+    assert random.figures["psnr_srgb"] < 20
+    short, long = read_raw(raws.short), read_raw(raws.long)
+    pictures = [
+        developed(photo, photo.normalised() * np.float32(gain)) / 65535
+        for photo, gain in ((short, 20), (long, 1))
+    ]
+    expected = -10 * np.log10(np.square(pictures[0] - pictures[1]).mean())
+    assert noisy.model == NOISY
+    assert noisy.figures["psnr_srgb"] == pytest.approx(expected, abs=1e-3)
+    assert noisy.figures["psnr"] > 0
+    (crop,) = evaluation.crops
+    assert crop.psnr["perfect"] == best.figures["psnr_srgb"]
+    assert {picture.shape for picture in crop.pictures.values()} == {crop.truth.shape}
+
+
+def test_what_makes_planes_is_developed_beside_it(source, tmp_path):
+    kind = cfa(source)
+    files = [
+        write_pictures(tmp_path / "p.safetensors", cfa=kind),
+        write_model(tmp_path / "m.safetensors", form="gain", sets=(), cfa=kind),
+    ]
+    evaluation = measured(source, entrants([str(file) for file in files]))
+    by_model = {frame.model: frame.figures for frame in evaluation.frames}
+    assert "psnr" not in by_model["developer"]
+    assert {"psnr", "psnr_corrected", "psnr_srgb"} <= set(by_model["tiny"])
+
+
+def test_a_source_without_raws_is_refused_at_once(tmp_path):
+    models = entrants([str(write_pictures(tmp_path / "p.safetensors"))])
+    case = Case("a", "", None, 20.0, lambda: pytest.fail("read"))
+    with pytest.raises(UsageError, match="made-up has none"):
+        check_raws(Source("made-up", [case], []), models)
+    check_raws(Source("made-up", [case], []), [])
+
+
+def test_a_frame_without_raws_costs_itself_alone(source, tmp_path):
+    models = entrants([str(write_pictures(tmp_path / "p.safetensors", cfa=cfa(source)))])
+    without = source.cases[0]._replace(name="b", raws=None)
+    evaluation = measured(source._replace(cases=[without, *source.cases]), models)
+    assert {frame.frame for frame in evaluation.frames} == {"a"}
+    assert len(evaluation.skipped) == 1 and "no raw files" in evaluation.skipped[0]
+
+
+def test_places_in_planes_are_larger_in_pictures():
+    assert enlarged((slice(8, 168), slice(0, 20)), 4) == (slice(16, 336), slice(0, 40))
+    assert enlarged((slice(8, 168), slice(0, 20)), 9) == (slice(24, 504), slice(0, 60))
