@@ -12,6 +12,36 @@ def json_lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_info_of_an_x_trans_says_so_and_has_a_black_for_each_colour(tmp_path, capsys):
+    shape = (512, 512)
+    make_raw(
+        tmp_path / "a.RAF", light=scene(shape), phase=(3, 4), black=(500, 510, 520), gain=4.0,
+        read_noise=6.0, active_area=(1, 2, 511, 510),
+    )  # fmt: skip
+    assert run(["info", str(tmp_path / "a.RAF"), "--json"]) == 0
+    (record,) = json_lines(capsys)
+    assert (record["width"], record["height"]) == (508, 510)
+    assert record["phase"].startswith("X-Trans") and len(record["black"]) == 9
+    assert record["gain"] == pytest.approx(4.0, rel=0.2)
+    assert run(["info", str(tmp_path / "a.RAF")]) == 0
+    said = capsys.readouterr().out
+    assert "black 500/510/520, white 16383 DN" in said and "508 x 510, X-Trans" in said
+
+
+def test_pretrain_makes_a_model_for_x_trans(tmp_path, capsys):
+    out = tmp_path / "x.safetensors"
+    small = ["--cfa", "xtrans", "--arch", "unet", "--channels", "4", "--crops-size", "3"]
+    assert run(["pretrain", *small, "--virtual", "1", "--iters", "2", "--out", str(out)]) == 0
+    make_raw(tmp_path / "a.RAF", phase=(2, 2))
+    given = ["denoise", str(tmp_path / "a.RAF"), "--ratio", "3", "--model", str(out)]
+    capsys.readouterr()
+    assert run([*given, "--json"]) == 0
+    assert json_lines(capsys)[0]["status"] == "done"
+    other = ["--crops", str(out.with_suffix(".crops.npy")), "--out", str(tmp_path / "b")]
+    assert run(["pretrain", "--iters", "2", *other]) == 1
+    assert "holds crops for xtrans, not bayer" in capsys.readouterr().err
+
+
 def test_info_tells_what_the_camera_wrote_and_the_noise(tmp_path, capsys):
     shape = (512, 512)
     light = scene(shape)
