@@ -18,6 +18,7 @@ from ledcli.inference.grid import without_grid
 from ledcli.inference.modulated import FoldedByShot
 from ledcli.inference.pictures import PICTURES
 from ledcli.inference.refine import refined
+from ledcli.inference.sides import from_four_sides
 from ledcli.inference.tiles import SMALLEST_TILE, check_tile, tiled, tiling_of
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import Modulated
@@ -116,6 +117,7 @@ class Denoiser:
         noise: NoiseLine | CameraNoise | None = None,
         strength: float = 1.0,
         steps: int = 1,
+        best: bool = False,
         exif: Exif | None = None,
     ) -> Planes:
         """Denoise one photo.
@@ -135,6 +137,8 @@ class Denoiser:
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
         steps : int
             Evaluations of a network that exposure diffusion trained (inference/refine.py).
+        best : bool
+            Look at the photo from four sides, in four times the time (inference/sides.py).
         exif : Exif, optional
             Camera and ISO, by which adaptive domain learning's network is modulated.
 
@@ -163,7 +167,14 @@ class Denoiser:
             planes, noise = noise.corrected(planes), noise.line
         noise = noise or estimate_noise(planes)
         frame = _tensor(planes)
-        clean = refined(lambda x, r: self._clean(x, r, noise), frame, ratio, noise, steps)
+
+        def look(x: Tensor, at: float) -> Tensor:
+            return self._clean(x, at, noise)
+
+        def looks(x: Tensor, at: float) -> Tensor:
+            return from_four_sides(look, x, at) if best else look(x, at)
+
+        clean = refined(looks, frame, ratio, noise, steps)
         if self.spec.input_form == "stabilised":
             clean = anchored(frame, clean, ratio, noise)
             clean = even_greens(clean, ratio, noise, phase)

@@ -15,6 +15,7 @@ LARGEST_RATIO = 10_000.0
 
 Compression = Literal["ljpeg", "none"]
 Highlights = Literal["clip", "keep"]
+Quality = Literal["fast", "best"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Settings:
         A DNG is demosaiced.
     again : bool
         Photos that led wrote are denoised once more.
+    quality : str
+        ``best`` looks at every photo from four sides, ``fast`` once.
     steps : int
         Evaluations of the network, by exposure diffusion's model.
     """
@@ -66,6 +69,7 @@ class Settings:
     compression: Compression = "ljpeg"
     linear: bool = False
     again: bool = False
+    quality: Quality = "fast"
     steps: int = 1
 
     @property
@@ -84,6 +88,8 @@ class Settings:
             "strength": self.strength,
             "highlights": self.highlights,
         }
+        if self.quality != "fast":
+            record["quality"] = self.quality
         if self.steps > 1:
             record["steps"] = self.steps
         if name == "dng":

@@ -151,6 +151,7 @@ def denoised(
             noise=own or frame.noise,
             strength=settings.strength,
             steps=settings.steps,
+            best=settings.quality == "best",
             exif=photo.exif,
         )
     if settings.highlights == "keep":
@@ -243,6 +244,7 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         "strength": settings.strength,
         "highlights": settings.highlights,
         "headroom": result.headroom,
+        **({"quality": settings.quality} if settings.quality != "fast" else {}),
         **({"steps": settings.steps} if settings.steps > 1 else {}),
         "version": __version__,
         "when": now(),

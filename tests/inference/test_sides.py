@@ -1,0 +1,61 @@
+"""`--quality best`: four mirror images, and what their mean is."""
+
+import numpy as np
+import pytest
+import torch
+
+from ledcli.errors import ModelError
+from ledcli.inference.sides import from_four_sides
+
+
+def test_what_is_the_same_from_all_sides_stays_as_it_is():
+    frame = torch.rand(4, 12, 16)
+    assert torch.allclose(from_four_sides(lambda x, r: x * r, frame, 100.0), frame * 100)
+
+
+def test_what_differs_from_side_to_side_is_averaged():
+    ramp = torch.arange(16.0).expand(4, 12, 16)
+    seen = []
+
+    def lopsided(x, ratio):
+        seen.append(x)
+        return x + ramp
+
+    frame = torch.rand(4, 12, 16)
+    result = from_four_sides(lopsided, frame, 1.0)
+    assert torch.allclose(result, frame + 7.5, atol=1e-5)
+    assert len(seen) == 4 and all(not torch.equal(seen[0], other) for other in seen[1:])
+
+
+def test_its_error_is_smaller(bundled_denoiser, noisy_and_clean):
+    noisy, clean, noise = noisy_and_clean
+    errors = [
+        np.square(bundled_denoiser.denoise(noisy, 100.0, noise=noise, best=best) - clean).mean()
+        for best in (False, True)
+    ]
+    assert errors[1] < 0.995 * errors[0]
+
+
+def test_an_xtrans_frame_is_refused():
+    with pytest.raises(ModelError, match="Bayer"):
+        from_four_sides(lambda x, r: x, torch.rand(9, 8, 8), 1.0)
+
+
+@pytest.fixture(scope="module")
+def bundled_denoiser():
+    from ledcli.inference.engine import Denoiser
+    from ledcli.zoo.shelf import find_model
+
+    found = find_model("generic")
+    return Denoiser(found.path, found.branch, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def noisy_and_clean():
+    from ledcli.noise.estimate import NoiseLine
+    from tests.training.cameras import CAMERA, WHITE, scene, shoot
+
+    clean = scene(256, 256)
+    noise = CAMERA.sample(1, gain=1.0, spread=False, colour_bias=False)
+    line = NoiseLine(1.0 / WHITE, float(noise.pixel_variance()) / WHITE**2)
+    return shoot(clean, 400, 100, 0), clean, line
