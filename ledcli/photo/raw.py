@@ -14,12 +14,12 @@ from ledcli.errors import RawError
 from ledcli.photo.bytesource import FileBytes
 from ledcli.photo.cameracolour import colour_matrix, multipliers
 from ledcli.photo.carried import Carried, read_carried
-from ledcli.photo.cfa import AnyPhase, Phase, cfa_of, layout, normalise, offsets, pack, pattern
+from ledcli.photo.cfa import AnyPhase, cfa_of, layout, normalise, pack, pattern
 from ledcli.photo.checks import what_is_missing
 from ledcli.photo.dngframe import DngFrame, is_dng, odd_frame
 from ledcli.photo.exif import Exif, read_exif_opened
 from ledcli.photo.libraw import open_raw
-from ledcli.photo.xtrans import PERIOD, XTransPhase, phase_of
+from ledcli.photo.mosaic import find_pattern
 
 SMALLEST_SIDE = 32
 """Pixels; no camera makes fewer, and a network needs more to look at."""
@@ -123,7 +123,7 @@ def read_raw(path: Path) -> RawPhoto:
         header = _header(path, (raw.sizes.raw_height, raw.sizes.raw_width))
         frame = header.frame
         try:
-            indices, phase = _pattern(path, raw, frame)
+            indices, phase = find_pattern(path, raw, frame)
             if frame is None:
                 mosaic = np.array(raw.raw_image_visible, np.uint16)
             else:
@@ -183,49 +183,6 @@ def _header(path: Path, shape: tuple[int, int]) -> _Header:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise RawError(f"{path}: cannot be read: {why}") from None
-
-
-def _pattern(
-    path: Path, raw: rawpy.RawPy, frame: DngFrame | None
-) -> tuple[Sequence[int], AnyPhase]:
-    """LibRaw's colour index of each plane, and the phase of the active area."""
-    names = raw.color_desc.decode("ascii", "replace")
-    repeats = raw.raw_pattern
-    if raw.raw_type != rawpy.RawType.Flat or repeats is None:
-        raise RawError(
-            f"{path}: has no mosaic any more (linear DNG, sRAW, ProRAW or a three-layer sensor): "
-            "give the camera's full-size raw"
-        )
-    if repeats.shape == (1, 1) or raw.num_colors == 1:
-        raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
-    if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
-        raise RawError(f"{path}: is from a sensor of four colours ({names}), not supported")
-    top, left = frame.area[:2] if frame else (raw.sizes.top_margin, raw.sizes.left_margin)
-    if repeats.shape == (PERIOD, PERIOD):
-        return _xtrans_pattern(path, raw, top, left)
-    # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
-    cell = np.roll(repeats, (-top, -left), axis=(0, 1))
-    if repeats.shape == (2, 2):
-        found = "".join(names[index] for index in cell.ravel())
-        if found in Phase.__members__:
-            phase = Phase(found)
-            return [int(cell[offset]) for offset in offsets(phase)], phase
-    raise RawError(f"{path}: has colours in an order that is not Bayer, not supported")
-
-
-def _xtrans_pattern(
-    path: Path, raw: rawpy.RawPy, top: int, left: int
-) -> tuple[Sequence[int], XTransPhase]:
-    """As `_pattern`, of a pattern of 6x6."""
-    # Not raw_pattern: above the active area LibRaw counts on past the pattern's end.
-    names = raw.color_desc.decode("ascii", "replace")
-    cell = np.empty((PERIOD, PERIOD), np.intp)
-    for row, col in np.ndindex(cell.shape):
-        cell[row, col] = "RGB".index(names[raw.raw_color(top + row, left + col)])
-    phase = phase_of(cell)
-    if phase is None:
-        raise RawError(f"{path}: has colours in an order that is not X-Trans, not supported")
-    return layout(phase).colours, phase
 
 
 def _levels(
