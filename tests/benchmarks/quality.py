@@ -36,7 +36,7 @@ def main() -> None:
     bm3d = Bm3d(None if options.crop else CACHE, compute=options.bm3d)
     results = []
     for cell in chosen:
-        results.append(_measure(cell, photos_of(cell, pictures), models, bm3d, options.oracle))
+        results.append(_measure(cell, photos_of(cell, pictures), models, bm3d, options))
         print(f"{cell.name}: {_line(results[-1])}", file=sys.stderr, flush=True)
     about = context() | {
         "models": [
@@ -76,6 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--oracle", action="store_true", help="run each model with the true noise line too"
     )
+    parser.add_argument("--best", action="store_true", help="run each with --quality best too")
     parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
     parser.add_argument(
         "--bm3d",
@@ -103,7 +104,11 @@ def _models(named: list[str | None], precision: str) -> dict[str, Denoiser]:
 
 
 def _measure(
-    cell: Cell, pictures: list[Photo], models: dict[str, Denoiser], bm3d: Bm3d, oracle: bool
+    cell: Cell,
+    pictures: list[Photo],
+    models: dict[str, Denoiser],
+    bm3d: Bm3d,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Return the figures of a cell by method, and how far the blind estimate was off."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -118,8 +123,11 @@ def _measure(
         # As `led denoise` does it: the noise from the planes, then the model.
         blind = estimate_noise(shot.short)
         for name, denoiser in models.items():
-            for how, line in (("blind", blind), ("oracle", truth))[: 1 + oracle]:
-                denoised = denoiser.denoise(shot.short, cell.ratio, noise=line)
+            ways = [("blind", blind, False)]
+            ways += [("oracle", truth, False)] if options.oracle else []
+            ways += [("blind, quality best", blind, True)] if options.best else []
+            for how, line, best in ways:
+                denoised = denoiser.denoise(shot.short, cell.ratio, noise=line, best=best)
                 of_shot[f"{name}, {how}"] = figures(denoised, picture).as_json()
         for method, value in of_shot.items():
             found.setdefault(method, []).append(value)
