@@ -144,12 +144,16 @@ class SidTraining:
 def start_at(net: nn.Module, colour: Tensor) -> None:
     """Let a new last layer begin with a colour ``(3,)`` everywhere, from which all others are near.
 
-    The colours of a picture are far from zero, and a bias moves slowly.
+    The colours of a picture are far from zero, and a bias moves slowly; what the layers before made
+    in another network is of another size.
     """
-    bias = getattr(net.get_submodule(str(net.last_layer)), "bias", None)
-    if bias is not None:
-        with torch.no_grad():
-            bias += colour.repeat_interleave(len(bias) // len(colour))
+    last = net.get_submodule(str(net.last_layer))
+    bias = getattr(last, "bias", None)
+    if bias is None:
+        return
+    with torch.no_grad():
+        last.get_parameter("weight").zero_()
+        bias.copy_(colour.repeat_interleave(len(bias) // len(colour)))
 
 
 def _mean(values: list[float]) -> float:

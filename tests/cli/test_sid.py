@@ -160,3 +160,32 @@ def test_evaluate_refuses_what_has_no_raws(tmp_path, model, capsys):
     assert run(["evaluate", str(model), *photos]) == 2
     err = capsys.readouterr().err
     assert "has none" in err and len(err.splitlines()) == 1
+
+
+def test_an_x_trans_camera_gets_its_own(tmp_path, home, capsys):  # noqa: F811
+    """From nothing, with 27 planes; its pictures are of the raw's size, wherever it begins."""
+    names = []
+    for seed, iso in enumerate((400, 6400)):
+        names += [shoot_pair(tmp_path, f"x{iso}", iso, 20, seed, phase=(1, 2))]
+    lines = [f"{short.name} {long.name}\n" for short, long in names]
+    (tmp_path / "pairs.txt").write_text("".join(lines))
+    tune = ["finetune", "--pretrained", "none", "--method", "sid", "--iters", "2"]
+    assert run([*tune, "--crops", "1", "--force", "--name", "mine"]) == 0
+    assert "every weight starts anew" in capsys.readouterr().err
+    spec = read_spec(home / "mine.safetensors")
+    assert (spec.cfa, spec.planes, spec.arguments["out_planes"]) == ("xtrans", 9, 27)
+    make_raw(tmp_path / "photo.RAF", shape=SHAPE, phase=(2, 5), iso=1600)
+    assert denoise("photo.RAF", "--ratio", 20, "--model", "mine", "-q") == 0
+    assert decoded(tmp_path / "denoised" / "photo.png").shape == (*SHAPE, 3)
+
+
+def test_exported_it_makes_the_same_picture(tmp_path, model, raw):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    assert run(["models", "export", str(model), "-o", str(tmp_path / "m.onnx")]) == 0
+    shown = []
+    for name in ("developer.safetensors", "m.onnx"):
+        how = ["--ratio", 20, "--precision", "float32", "--out", tmp_path / name[:2]]
+        assert denoise(raw, "--model", tmp_path / name, *how) == 0
+        shown.append(decoded(tmp_path / name[:2] / "IMG_1.png").astype(int))
+    np.testing.assert_allclose(shown[1], shown[0], atol=7)
