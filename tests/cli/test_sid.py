@@ -9,7 +9,10 @@ import pytest
 import tifffile
 
 from ledcli.cli.app import run
-from ledcli.inference.steps import SOFTWARE
+from ledcli.errors import OutputError
+from ledcli.inference.developing import Picture
+from ledcli.inference.jobs import Settings
+from ledcli.inference.steps import SOFTWARE, encoded
 from ledcli.photo.exif import Exif
 from ledcli.photo.raw import read_raw
 from ledcli.photo.xmp import read_note
@@ -115,6 +118,12 @@ def test_what_a_picture_cannot_be_is_refused_in_a_line(tmp_path, model, raw, cap
     out, err = capsys.readouterr()
     assert out == "" and says in err and len(err.splitlines()) == 1
     assert not (tmp_path / "denoised").exists()
+
+
+def test_found_out_late_a_dng_of_a_picture_is_refused_too(raw):
+    picture = Picture(read_raw(raw), np.zeros((*SHAPE, 3), np.uint16))
+    with pytest.raises(OutputError, match="--format png"):
+        encoded(picture, "dng", Settings())
 
 
 def test_a_second_run_finds_the_picture_done(tmp_path, model, raw, capsys):
