@@ -173,7 +173,7 @@ def test_networks_of_other_sensors_and_with_more_outputs_are_the_same_in_both(tm
         # The network and its form alone: what comes after them knows no backend.
         with torch.inference_mode():
             expected, out = (
-                each._clean(torch.from_numpy(planes), 20, LINE) for each in (by_torch, by_onnx)
+                each.through(torch.from_numpy(planes), 20, LINE) for each in (by_torch, by_onnx)
             )
         np.testing.assert_allclose(out, expected, atol=1e-4)
 
