@@ -16,6 +16,11 @@ _ONLY_FATAL = 4
 """onnxruntime's own log would come between our lines, and says what its exceptions say."""
 
 
+LEAST_SHARE = 0.9
+"""Of the weights that are expected: the exporter keeps tensors of the same values, such as biases
+of zeros, only once."""
+
+
 class OnnxNet(nn.Module):
     """An ONNX network in onnxruntime: on the CPU, in float32, on as many threads as torch.
 
@@ -87,8 +92,7 @@ def load_onnx(path: Path) -> tuple[ModelSpec, nn.Module, OnnxNet]:
     with torch.device("meta"):
         plain = build_network(path, file.header.spec)
     expected = sum(tensor.numel() for tensor in plain.state_dict().values())
-    # Fewer there may be: the exporter keeps tensors of the same values once.
-    if file.header.parameters > expected:
+    if not LEAST_SHARE * expected <= file.header.parameters <= expected:
         raise ModelError(
             f"{path}: has {file.header.parameters} weights, and '{file.header.spec.architecture}' "
             f"has {expected}: header and tensors disagree. Get the file again."
