@@ -14,8 +14,6 @@ from ledcli.zoo.spec import ModelSpec
 
 _ONLY_FATAL = 4
 """onnxruntime's own log would come between our lines, and says what its exceptions say."""
-
-
 LEAST_SHARE = 0.9
 """Of the weights that are expected: the exporter keeps tensors of the same values, such as biases
 of zeros, only once."""
