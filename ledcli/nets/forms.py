@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ledcli.nets.adaptive import Adaptive
 from ledcli.nets.developed import Developed
+from ledcli.noise.specks import without_specks
 from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
@@ -78,7 +79,8 @@ class Stabilised:
     ) -> Tensor:
         """Denoise through the stabilised domain."""
         gain, t0 = electron_scale(_column(gain), _column(variance))
-        s = self.denoise(net, stabilise(x / gain, t0), t0)
+        s = stabilise(x / gain, t0)
+        s = self.denoise(net, without_specks(s, _local_mean(s), LOCAL_MEAN), t0)
         return unstabilise(s, t0) * (gain * _column(ratio))
 
     def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
