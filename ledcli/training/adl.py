@@ -22,7 +22,7 @@ from ledcli.training.fewshot import MULTIPLE, FewShot, TrainingPair
 from ledcli.training.held import held_psnr, untuned_psnr
 from ledcli.training.losses import form_loss
 from ledcli.training.methods import Finished, Pretrained, Start
-from ledcli.training.schedule import Schedule
+from ledcli.training.schedule import ALL, Phase, Schedule
 from ledcli.training.sources import Drawn, Source
 from ledcli.training.validation import DynamicValidation, Window
 from ledcli.zoo.modelfile import ModelSpec
@@ -43,15 +43,15 @@ class AdlRecipe:
     best : int
         M: with how many of the best PSNRs a step's is compared.
     learning_rate : float
-        Peak, of Adam.
+        Peak of each part, of Adam.
     seed : int
     """
 
     iterations: int = 1500
     batch: int = 16
     side: int = 128
-    target_until: float = 0.2
-    sources_until: float = 0.8
+    target_until: float = 0.3
+    sources_until: float = 0.7
     best: int = 10
     learning_rate: float = 1e-4
     seed: int = 0
@@ -108,9 +108,12 @@ class AdaptiveDomainLearning:
         )
 
     def schedule(self) -> Schedule:
-        """Return how long and how fast."""
+        """Return how long and how fast: every part has a cosine of its own."""
         recipe = self.recipe
-        return Schedule(recipe.iterations, learning_rate=recipe.learning_rate, warm_up=20, ema=0.99)
+        rates = {ALL: recipe.learning_rate}
+        ends = (recipe.target_until, recipe.sources_until, 1.0)
+        parts = tuple(Phase(end, rates) for end in dict.fromkeys(ends) if end > 0)
+        return Schedule(recipe.iterations, warm_up=20, ema=0.99, phases=parts)
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""

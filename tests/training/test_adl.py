@@ -93,8 +93,8 @@ def test_the_three_parts_follow_each_other(few):
     odd = Odd(PairSource("Odd One", few))
     _, trainer = trained(few, odd, judge=lambda net: True)
     list(trainer.run())
-    # From a fifth of the way to four fifths, and in no other step.
-    assert odd.draws == 12
+    # From three tenths of the way to seven, and in no other step.
+    assert odd.draws == 8
 
 
 def test_a_step_that_is_not_kept_leaves_no_trace(few):
@@ -107,7 +107,7 @@ def test_a_step_that_is_not_kept_leaves_no_trace(few):
 
     _, trainer = trained(few, odd, judge=never)
     steps = trainer.run(log_every=1)
-    for _ in range(4):
+    for _ in range(6):
         next(steps)
     before = state(trainer)
     for _ in range(6):
