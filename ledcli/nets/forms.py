@@ -80,12 +80,14 @@ class Stabilised:
         """Denoise through the stabilised domain."""
         gain, t0 = electron_scale(_column(gain), _column(variance))
         s = stabilise(x / gain, t0)
-        s = self.denoise(net, without_specks(s, _local_mean(s), LOCAL_MEAN), t0)
+        s = self._denoise(net, *without_specks(s, _local_mean(s), LOCAL_MEAN), t0)
         return unstabilise(s, t0) * (gain * _column(ratio))
 
     def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
-        mean = _local_mean(s)
+        return self._denoise(net, s, _local_mean(s), t0)
+
+    def _denoise(self, net: nn.Module, s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
         detail = s - mean
         limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
         read = (t0.log() / 4).expand(-1, 1, *s.shape[2:])

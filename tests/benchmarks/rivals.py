@@ -165,7 +165,7 @@ class Rival:
             planes = torch.from_numpy(shot.short)[None]
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 clean = self.method.form(plain, planes, *line)[0]
-            found.append(figures(clean.float().numpy(), picture))
+            found.append(figures(clean.float().numpy(), picture).as_json())
         return summary(found)
 
     def _averaged(self) -> nn.Module:

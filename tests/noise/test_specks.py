@@ -7,7 +7,9 @@ from ledcli.noise.specks import without_specks
 
 
 def cleaned(s):
-    return without_specks(s, _local_mean(s), LOCAL_MEAN)
+    result, mean = without_specks(s, _local_mean(s), LOCAL_MEAN)
+    assert torch.allclose(mean, _local_mean(result), atol=1e-4)
+    return result
 
 
 def dark(side=24):
