@@ -68,7 +68,7 @@ def finetune(
         typer.Option(
             help="Crops of an iteration: 4 take a third of the time.",
             min=1,
-            show_default="led: 16, exposure and sid: 8",
+            show_default="led and adl: 16, others: 8",
         ),
     ] = None,
     schedule: Annotated[

@@ -60,6 +60,8 @@ def import_(
     from ledcli.zoo.upstreamname import model_name
 
     output = Output(json=json, quiet=quiet)
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file")
     name = name or model_name(file.stem)
     check_name(name)
     if ratio_range is not None:

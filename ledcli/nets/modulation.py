@@ -135,6 +135,7 @@ def _folded(conv: ModulatedConv) -> nn.Conv2d:
     scale, shift = conv.scale[0, :, 0, 0], conv.shift[0, :, 0, 0]
     bias = shift if conv.bias is None else conv.bias * scale + shift
     plain = copy.deepcopy(conv)
+    # A ModulatedConv is a Conv2d and no more; mypy knows no class that changes.
     plain.__class__ = nn.Conv2d  # type: ignore[assignment]
     del plain.scale, plain.shift
     plain.weight = nn.Parameter(conv.weight * scale[:, None, None, None])

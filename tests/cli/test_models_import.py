@@ -147,3 +147,8 @@ def test_fine_tuning_starts_from_its_generic_set(pretrained, tmp_path, capsys):
     assert "generic" in json.dumps(spec.training)
     # What is made of it is under its licence.
     assert spec.licence == "CC-BY-NC-4.0"
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_asked(capsys):
+    assert run(["models", "import", "missing.pth"]) == 2
+    assert "missing.pth: there is no such file" in capsys.readouterr().err
