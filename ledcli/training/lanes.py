@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 
 Gradients = Sequence[Tensor | None]
+MOST_LANES = 8
+"""Of one training: a part of a batch should hold more than one crop."""
+
+
+def lanes_on(device: torch.device) -> int:
+    """Return how many lanes a training takes: a core each; a GPU wants the whole batch at once."""
+    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
 
 
 class Lanes:

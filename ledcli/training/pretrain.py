@@ -25,6 +25,7 @@ from ledcli.noise.cameras import calibrated
 from ledcli.noise.stabilise import electron_scale, stabilise
 from ledcli.training.crops import FULL_SCALE, load_crops
 from ledcli.training.draws import Batch, Draws, Recipe, short_frames
+from ledcli.training.lanes import lanes_on
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import LogLine, Schedule
@@ -33,8 +34,6 @@ from ledcli.zoo.modelfile import ModelSpec, save_model
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
 """Peak rates by optimiser: those that long trainings were made with."""
-MOST_LANES = 8
-"""Of one training: a part of a batch should hold more than one crop."""
 VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 
 
@@ -219,8 +218,7 @@ def pretrain(
         No crops, a checkpoint that does not fit, or a loss that is not a number.
     """
     spec = describe(recipe, name, source, licence)
-    # A GPU wants the whole batch at once; on the CPU each core takes a part.
-    lanes = min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+    lanes = lanes_on(device)
     method = Pretraining(recipe, load_crops(crops, recipe.cfa), device, lanes)
     trainer = Trainer(
         method.network(),

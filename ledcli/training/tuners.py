@@ -15,6 +15,7 @@ from ledcli.training.draws import Recipe as PretrainingRecipe
 from ledcli.training.exposure import ExposureDiffusion, ExposureRecipe
 from ledcli.training.fewshot import FewShot
 from ledcli.training.finetune import FineTuning, schedule_of
+from ledcli.training.lanes import lanes_on
 from ledcli.training.methods import Pretrained, TuningMethod
 from ledcli.training.pictures import Pictures
 from ledcli.training.sid import SidRecipe, SidTraining
@@ -23,7 +24,6 @@ from ledcli.zoo.modelfile import ModelSpec
 
 NONE = "none"
 """``--pretrained none``: every weight starts anew."""
-MOST_LANES = 8
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,14 @@ def _adl(wishes: dict[str, Any], given: Given) -> TuningMethod:
 
 def _exposure(wishes: dict[str, Any], given: Given) -> TuningMethod:
     recipe = ExposureRecipe(**wishes)
-    return ExposureDiffusion(recipe, given.shots, given.device, _lanes(given.device))
+    return ExposureDiffusion(recipe, given.shots, given.device, lanes_on(given.device))
 
 
 def _sid(wishes: dict[str, Any], given: Given) -> TuningMethod:
     if given.pictures is None:
         raise ValueError("SID trains on pictures")
     recipe = SidRecipe(**wishes)
-    return SidTraining(recipe, given.shots, given.pictures, given.device, _lanes(given.device))
-
-
-def _lanes(device: torch.device) -> int:
-    """Return one lane for a GPU, which wants the whole batch at once, and one for each core."""
-    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+    return SidTraining(recipe, given.shots, given.pictures, given.device, lanes_on(given.device))
 
 
 Recipe = finetune.Recipe | AdlRecipe | ExposureRecipe | SidRecipe
