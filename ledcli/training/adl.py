@@ -3,6 +3,8 @@
 The network is first trained on the target's own shots. Then every step takes a batch of some
 source together with the target's, and is kept only if the network got better on other shots of
 the target; otherwise it is undone. At the end the target's shots alone fine-tune it.
+
+One thing is not the paper's: a source that does not help loses its turns to the target's shots.
 """
 
 from collections import Counter
@@ -22,7 +24,7 @@ from ledcli.training.fewshot import MULTIPLE, FewShot, TrainingPair
 from ledcli.training.held import held_psnr, untuned_psnr
 from ledcli.training.losses import form_loss
 from ledcli.training.methods import Finished, Pretrained, Start
-from ledcli.training.schedule import ALL, Phase, Schedule
+from ledcli.training.schedule import Schedule
 from ledcli.training.sources import Drawn, Source
 from ledcli.training.validation import DynamicValidation, Window
 from ledcli.zoo.modelfile import ModelSpec
@@ -43,7 +45,7 @@ class AdlRecipe:
     best : int
         M: with how many of the best PSNRs a step's is compared.
     learning_rate : float
-        Peak of each part, of Adam.
+        Peak, of Adam.
     seed : int
     """
 
@@ -108,12 +110,13 @@ class AdaptiveDomainLearning:
         )
 
     def schedule(self) -> Schedule:
-        """Return how long and how fast: every part has a cosine of its own."""
+        """Return how long and how fast.
+
+        One cosine for all parts: were the rate raised again for the sources, every step would be
+        compared with a network that had come to rest, and undone.
+        """
         recipe = self.recipe
-        rates = {ALL: recipe.learning_rate}
-        ends = (recipe.target_until, recipe.sources_until, 1.0)
-        parts = tuple(Phase(end, rates) for end in dict.fromkeys(ends) if end > 0)
-        return Schedule(recipe.iterations, warm_up=20, ema=0.99, phases=parts)
+        return Schedule(recipe.iterations, learning_rate=recipe.learning_rate, warm_up=20, ema=0.99)
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
@@ -127,6 +130,8 @@ class AdaptiveDomainLearning:
         if self.validation is None:
             self.validation = self._validation(net)
         source = self.sources[rng.integers(len(self.sources))]
+        if rng.random() > self._promise(source.name):
+            return self._loss(net, self._target(rng, recipe.batch, frames))
         validating = self.validation.draw(rng, way)
         rest = [frame for i, frame in enumerate(frames) if i not in validating]
         half = max(1, recipe.batch // 2)
@@ -171,6 +176,14 @@ class AdaptiveDomainLearning:
         """Return how many steps were tried and kept, by source."""
         names = dict.fromkeys(source.name for source in self.sources)
         return {"sources": {n: {"tried": self.tried[n], "kept": self.kept[n]} for n in names}}
+
+    def _promise(self, source: str) -> float:
+        """Return the share of a source's turns that it takes; the target's shots take the others.
+
+        A step that is undone is time lost, and Algorithm 1 loses all of it when no source helps:
+        here a source tries as often as its steps have been kept.
+        """
+        return (self.kept[source] + 1) / (self.tried[source] + 1)
 
     def _loss(self, net: Modulated, drawn: Drawn) -> Tensor:
         batch = self._here(drawn.batch)

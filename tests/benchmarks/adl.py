@@ -5,10 +5,13 @@
 A made-up camera that no calibration knows has twenty small pairs at ratio 100. A small network is
 trained on them from scratch, in the gain form and by L1 as in the paper, for the same iterations:
 
-- base: plain fine-tuning on the target's pairs alone;
-- plain, and adaptive domain learning, with a source beside them. Harmful 1 has the wrong noise:
-  bright frames with Gaussian noise of 30/255. Harmful 2 is misaligned: the truth is another scene,
-  or black. Useful are calibrated and virtual cameras over scenes of their own, at the same ratio.
+- base: on the target's pairs alone, plainly, and by adaptive domain learning without a source,
+  which is the modulation alone;
+- plainly and by adaptive domain learning with a source, three of whose pairs there are for every
+  one of the target. Harmful 1 has the wrong noise: bright frames with Gaussian noise of 30/255.
+  Harmful 2 is misaligned: the truth is another scene, or black. Useful are calibrated and virtual
+  cameras over scenes of their own, at the same ratio; here one may also train on the source first
+  and on the target afterwards.
 
 Judged on frames of other scenes by the same camera.
 """
@@ -47,6 +50,9 @@ PAIRS, SIDE, TESTED, TEST_SIDE = 20, 128, 24, 192
 ARGUMENTS = {"in_planes": 4, "channels": [12, 24, 48, 64]}
 GAUSSIAN = 30 / 255
 SEEDS = (0, 1)
+POOLED = 0.75
+"""Share of a source's crops where they are in one pool with the target's."""
+PLAIN, FIRST, ADL = "plain", "plain, source first", "adl"
 
 
 def main() -> None:
@@ -69,7 +75,7 @@ def main() -> None:
     }
     results = {}
     for name, source in sources.items():
-        for way in ("plain", "adl"):
+        for way in (PLAIN, ADL) if source is not useful else (PLAIN, FIRST, ADL):
             found = [trained(way, source, shots, options.iterations, seed) for seed in SEEDS]
             psnr = [judged(net, frames) for net, _ in found]
             results[f"{name}, {way}"] = {"psnr": psnr, "kept": [kept for _, kept in found]}
@@ -97,22 +103,35 @@ def main() -> None:
 
 
 class Plain:
-    """Naive fine-tuning: every batch half target and half source, every step kept."""
+    """Naive fine-tuning: crops of one pool, every step kept.
 
-    def __init__(self, shots: FewShot, source: Source | None, recipe: AdlRecipe) -> None:
-        self.shots, self.source, self.recipe = shots, source, recipe
+    The pool is the target's pairs and three times as many of the source, or, when the source goes
+    first, the source's alone for one half of the training and the target's for the other.
+    """
+
+    def __init__(
+        self, shots: FewShot, source: Source | None, recipe: AdlRecipe, *, first: bool
+    ) -> None:
+        self.shots, self.source, self.recipe, self.first = shots, source, recipe, first
         self.form = form_of("gain")
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Return L1 of the next batch."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, round(progress * recipe.iterations)])
-        count = recipe.batch if self.source is None else recipe.batch // 2
-        batch = self.shots.batch(rng, count, recipe.side)
-        if self.source is not None:
-            other = self.source.draw(rng, count, recipe.side).batch
-            batch = Batch(*(torch.cat(pair) for pair in zip(batch, other, strict=True)))
+        foreign = 0 if self.source is None else self._foreign(progress)
+        parts = []
+        if foreign < recipe.batch:
+            parts.append(self.shots.batch(rng, recipe.batch - foreign, recipe.side))
+        if foreign and self.source is not None:
+            parts.append(self.source.draw(rng, foreign, recipe.side).batch)
+        batch = Batch(*map(torch.cat, zip(*parts, strict=True)))
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
+
+    def _foreign(self, progress: float) -> int:
+        if self.first:
+            return self.recipe.batch if progress < 0.5 else 0
+        return round(self.recipe.batch * POOLED)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return nothing: judged at the end."""
@@ -167,9 +186,10 @@ def trained(
     recipe = AdlRecipe(iterations=iterations, batch=8, side=64, learning_rate=1e-3, seed=seed)
     torch.manual_seed(seed)
     net = build("resunet", ARGUMENTS)
-    if way == "plain":
+    if way != ADL:
         schedule = Schedule(iterations, learning_rate=recipe.learning_rate, warm_up=20, ema=0.99)
-        trainer = Trainer(net, Plain(shots, source, recipe), schedule, CPU, bf16=True)
+        plain = Plain(shots, source, recipe, first=way == FIRST)
+        trainer = Trainer(net, plain, schedule, CPU, bf16=True)
     else:
         sources = [] if source is None else [source]
         method = AdaptiveDomainLearning(recipe, TARGET, shots, sources, CPU)
@@ -178,7 +198,7 @@ def trained(
     for _ in trainer.run():
         pass
     trainer._swap()
-    if way == "plain" or source is None:
+    if way != ADL or source is None:
         return trainer.net, "-"
     return trainer.net, f"{method.kept.total()} of {method.tried.total()}"
 

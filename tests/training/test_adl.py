@@ -179,16 +179,37 @@ def test_pairs_that_are_hard_are_not_judged_by_those_that_are_easy(few):
 
 def test_steps_that_make_it_worse_are_undone(few, monkeypatch):
     learn = AdaptiveDomainLearning._loss
-    monkeypatch.setattr(AdaptiveDomainLearning, "_loss", lambda *given: -learn(*given))
+
+    def unlearn_sources(self, net, drawn):
+        loss = learn(self, net, drawn)
+        return -loss if "odd" in drawn.sensors else loss
+
+    monkeypatch.setattr(AdaptiveDomainLearning, "_loss", unlearn_sources)
     found = []
     for judge in (None, lambda net: True):
-        how = {"target_until": 0.0, "sources_until": 1.0, "learning_rate": 0.02}
-        method, trainer = trained(few, PairSource("Odd One", few), judge, **how)
+        how = {"target_until": 0.0, "sources_until": 1.0, "learning_rate": 4e-3, "iterations": 40}
+        method, trainer = trained(few, Odd(PairSource("Odd One", few)), judge, **how)
         before = method.psnr(trainer.net)
         list(trainer.run())
         found.append(method.psnr(trainer.net) - before)
     judged, unjudged = found
     assert judged > -0.2 and unjudged < judged - 0.5
+
+
+def test_a_source_that_never_helps_leaves_its_turns_to_the_target(few):
+    turns = []
+    for helps in (False, True):
+        odd = Odd(PairSource("Odd One", few))
+        how = {"iterations": 60, "target_until": 0.0, "sources_until": 1.0}
+        method, trainer = trained(few, odd, **how)
+        method.validation = DynamicValidation(few, 32, 3, lambda window: 30.0, 0)
+        method.validation.accepts = lambda *_, helps=helps: helps
+        list(trainer.run())
+        assert odd.draws == method.tried["odd"] and method.kept["odd"] == helps * odd.draws
+        turns.append(odd.draws)
+    never, always = turns
+    # About sqrt(2 n) of n turns: the share of a source that was tried k times for nothing is 1/k.
+    assert 2 <= never <= 20 and always == 60
 
 
 def test_made_up_cameras_have_the_noise_that_they_say(crops):
