@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.adaptive import Adaptive, exposed_on, exposures
+from ledcli.nets.adaptive import TOWARDS_IMAGE, Adaptive, exposed_on, exposures
 
 LINE = torch.tensor([1e-4]), torch.tensor([1e-6])
 
@@ -29,11 +29,15 @@ def output(image, residual, mask, x=0.004, ratio=100.0):
 def test_the_mask_chooses_between_image_and_residual():
     assert output(0.7, 0.1, 50.0).allclose(torch.tensor(0.7))
     assert output(0.7, 0.1, -50.0).allclose(torch.tensor(0.5))
-    assert output(0.7, 0.1, 0.0).allclose(torch.tensor(0.6))
+    assert output(0.7, 0.1, -TOWARDS_IMAGE).allclose(torch.tensor(0.6))
+
+
+def test_an_untrained_mask_leans_on_the_image():
+    assert output(0.7, 0.1, 0.0).allclose(torch.tensor(0.69), atol=1e-3)
 
 
 def test_both_are_cut_to_white_before_they_are_mixed():
-    assert output(3.0, -5.0, 0.0).allclose(torch.tensor(0.5))
+    assert output(3.0, -5.0, -TOWARDS_IMAGE).allclose(torch.tensor(0.5))
     # The input is cut for the network only: what is past white can be brought back.
     assert output(0.0, -0.5, -50.0, x=0.012).allclose(torch.tensor(0.7))
 

@@ -115,7 +115,7 @@ def trained(few, pretrained, iterations):
 def test_it_learns(few):
     torch.manual_seed(0)
     pretrained = Pretrained(spec(), build("unet", TINY), "", "")
-    before, after = trained(few, pretrained, 60)
+    before, after = trained(few, pretrained, 150)
     assert after > before + 1
 
 
