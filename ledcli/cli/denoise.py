@@ -75,14 +75,15 @@ def denoise(
         typer.Option(help="best looks at each photo from four sides, in four times the time."),
     ] = Quality.FAST,
     steps: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="N",
             help="Looks that the network takes; more than one by a model of exposure diffusion.",
+            show_default="exposure diffusion: 2, others: 1",
             min=1,
             max=20,
         ),
-    ] = 1,
+    ] = None,
     highlights: Annotated[
         Highlights,
         typer.Option(help="What the ratio brings past white: clip it, or keep it in the DNG."),

@@ -11,7 +11,7 @@ from ledcli.inference.developing import picture_of
 from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
 from ledcli.inference.network import ReadyNetwork
-from ledcli.inference.refine import refined
+from ledcli.inference.refine import USUAL_STEPS, refined
 from ledcli.inference.sides import from_four_sides
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
@@ -33,7 +33,7 @@ class Denoiser(ReadyNetwork):
         phase: AnyPhase = Phase.RGGB,
         noise: NoiseLine | CameraNoise | None = None,
         strength: float = 1.0,
-        steps: int = 1,
+        steps: int | None = None,
         best: bool = False,
         exif: Exif | None = None,
     ) -> Planes:
@@ -52,8 +52,9 @@ class Denoiser(ReadyNetwork):
             the blind estimate.
         strength : float
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
-        steps : int
-            Evaluations of a network that exposure diffusion trained (inference/refine.py).
+        steps : int, optional
+            Evaluations of a network that exposure diffusion trained (inference/refine.py);
+            without it, two.
         best : bool
             Look at the photo from four sides, in four times the time (inference/sides.py).
         exif : Exif, optional
@@ -72,7 +73,10 @@ class Denoiser(ReadyNetwork):
         """
         if self.makes_pictures:
             raise ModelError(f"{self.name} makes pictures and no planes: name another model")
-        if steps > 1 and self.spec.output != "adaptive":
+        looks_again = self.spec.output == "adaptive"
+        if steps is None:
+            steps = USUAL_STEPS if looks_again else 1
+        if steps > 1 and not looks_again:
             raise ModelError(
                 f"{self.name} makes one step: leave out --steps, or name a model that "
                 "'led finetune --method exposure' made"

@@ -58,8 +58,8 @@ class Settings:
         Photos that led wrote are denoised once more.
     quality : str
         ``best`` looks at every photo from four sides, ``fast`` once.
-    steps : int
-        Evaluations of the network, by exposure diffusion's model.
+    steps : int or None
+        Evaluations of the network, by exposure diffusion's model; None leaves them to it.
     """
 
     ratio: float | None = 1.0
@@ -70,7 +70,7 @@ class Settings:
     linear: bool = False
     again: bool = False
     quality: Quality = "fast"
-    steps: int = 1
+    steps: int | None = None
 
     @property
     def ratio_from(self) -> str:
@@ -90,7 +90,7 @@ class Settings:
         }
         if self.quality != "fast":
             record["quality"] = self.quality
-        if self.steps > 1:
+        if self.steps is not None:
             record["steps"] = self.steps
         if name == "dng":
             record |= {"compression": self.compression, "linear": self.linear}

@@ -46,5 +46,5 @@ def check_settings(name: str, settings: Settings) -> None:
         raise UsageError(f"--strength mixes planes, and {makes}: leave it out")
     if settings.quality != "fast":
         raise UsageError(f"--quality best is for planes, and {makes}: leave it out")
-    if settings.steps > 1:
+    if settings.steps is not None and settings.steps > 1:
         raise UsageError(f"--steps is for exposure diffusion, and {makes}: leave it out")

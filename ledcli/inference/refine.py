@@ -9,6 +9,10 @@ from torch import Tensor
 from ledcli.nets.adaptive import exposed_on, exposures
 from ledcli.noise.estimate import NoiseLine
 
+USUAL_STEPS = 2
+"""The second look is worth most, a third little or nothing
+(tests/benchmarks/results/exposure.md)."""
+
 
 def refined(
     clean_of: Callable[[Tensor, float], Tensor],

@@ -245,7 +245,7 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         "highlights": settings.highlights,
         "headroom": result.headroom,
         **({"quality": settings.quality} if settings.quality != "fast" else {}),
-        **({"steps": settings.steps} if settings.steps > 1 else {}),
+        **({"steps": settings.steps} if settings.steps is not None else {}),
         "version": __version__,
         "when": now(),
     }

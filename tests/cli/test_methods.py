@@ -28,11 +28,11 @@ def test_exposure_diffusions_model_looks_as_often_as_it_is_told(tune, home, tmp_
     assert spec.training["steps"] == 2 and spec.noise_lines is not None
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     taken = []
-    for steps in ("1", "2"):
-        denoise = ["denoise", "photo.ARW", "--ratio", "20", "--steps", steps, "-q", "--json"]
-        assert run([*denoise, "--out", steps]) == 0
-        taken.append(read_raw(tmp_path / steps / "photo.dng").mosaic)
-    assert (taken[0] != taken[1]).mean() > 0.2
+    for place, steps in (("1", ["--steps", "1"]), ("2", ["--steps", "2"]), ("usual", [])):
+        denoise = ["denoise", "photo.ARW", "--ratio", "20", *steps, "-q", "--json"]
+        assert run([*denoise, "--out", place]) == 0
+        taken.append(read_raw(tmp_path / place / "photo.dng").mosaic)
+    assert (taken[0] != taken[1]).mean() > 0.2 and (taken[1] == taken[2]).all()
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["model"] == "led-testcam-one"
 
 
@@ -62,7 +62,7 @@ def test_adl_says_what_it_kept_of_each_source(tune, home, tmp_path, capsys):  # 
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert spec.modulation == ("Led Testcam One", "Led Testcam Two")
     (counts,) = spec.training["sources"].values()
-    assert counts["tried"] == 4 and f"{counts['kept']} of 4 steps" in capsys.readouterr().err
+    assert 1 <= counts["tried"] <= 4 and f"of {counts['tried']} steps" in capsys.readouterr().err
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     assert run(["denoise", "photo.ARW", "--ratio", "20", "-q"]) == 0
     assert run(["models", "info", "led-testcam-one"]) == 0
