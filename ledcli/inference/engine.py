@@ -11,8 +11,8 @@ from ledcli.inference.developing import picture_of
 from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
 from ledcli.inference.network import ReadyNetwork
-from ledcli.inference.refine import USUAL_STEPS, refined
 from ledcli.inference.sides import from_four_sides
+from ledcli.nets.refine import USUAL_STEPS, refined
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
 from ledcli.photo.cfa import AnyPhase, Phase
@@ -53,7 +53,7 @@ class Denoiser(ReadyNetwork):
         strength : float
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
         steps : int, optional
-            Evaluations of a network that exposure diffusion trained (inference/refine.py);
+            Evaluations of a network that exposure diffusion trained (nets/refine.py);
             without it, two.
         best : bool
             Look at the photo from four sides, in four times the time (inference/sides.py).

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.nets.adaptive import Adaptive, exposed_on, exposures
+from ledcli.nets.refine import USUAL_STEPS, refined
+from ledcli.noise.estimate import NoiseLine
 from ledcli.training.adopt import adopt
 from ledcli.training.draws import Batch
 from ledcli.training.fewshot import MULTIPLE, FewShot
@@ -120,8 +122,23 @@ class ExposureDiffusion:
         return {"psnr": self.psnr(net)}
 
     def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the held crops in dB, by the plain pass."""
-        return held_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
+        """Return the PSNR of the held crops in dB, by as many looks as denoising usually takes."""
+
+        def looked(batch: Batch) -> Tensor:
+            frames = zip(batch.x, *(column.tolist() for column in batch[2:]), strict=True)
+            return torch.stack([self._refined(net, *frame) for frame in frames])
+
+        return held_psnr(looked, self.shots, self.device)
+
+    def _refined(
+        self, net: nn.Module, frame: Tensor, ratio: float, gain: float, variance: float
+    ) -> Tensor:
+        line = frame.new_tensor([gain]), frame.new_tensor([variance])
+
+        def clean(x: Tensor, at: float) -> Tensor:
+            return self.form(net, x[None], x.new_tensor([at]), *line)[0]
+
+        return refined(clean, frame, ratio, NoiseLine(gain, variance), USUAL_STEPS)
 
     def record(self) -> dict[str, Any]:
         """Return nothing: the recipe says it all."""

@@ -20,9 +20,9 @@ from report import context, head, keep, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.inference.refine import refined
 from ledcli.nets.adaptive import Adaptive
 from ledcli.nets.forms import Form, form_of
+from ledcli.nets.refine import refined
 from ledcli.nets.table import build
 from ledcli.noise.cameras import calibrated
 from ledcli.noise.estimate import estimate_noise

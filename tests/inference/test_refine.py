@@ -5,7 +5,7 @@ import torch
 
 from ledcli.errors import ModelError
 from ledcli.inference.engine import Denoiser
-from ledcli.inference.refine import refined
+from ledcli.nets.refine import refined
 from ledcli.nets.table import build
 from ledcli.noise.estimate import NoiseLine
 from ledcli.zoo.modelfile import ModelSpec, save_model

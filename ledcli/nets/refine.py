@@ -37,11 +37,11 @@ def refined(
     steps : int
         1 is the plain pass; a photo that is not too dark takes no other.
     """
-    gain, generator = torch.tensor([noise.gain]), torch.Generator().manual_seed(0)
+    gain, generator = frame.new_tensor([noise.gain]), torch.Generator(frame.device).manual_seed(0)
     stops = exposures(ratio, steps) if ratio > 1 else [1 / ratio]
     clean = clean_of(frame, ratio)
     for now, then in pairwise(stops):
-        before, after = torch.tensor([now]), torch.tensor([then])
+        before, after = frame.new_tensor([now]), frame.new_tensor([then])
         frame = exposed_on(frame[None], clean[None], before, after, gain, generator)[0]
         clean = clean_of(frame, 1 / then)
     return clean
