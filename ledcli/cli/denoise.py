@@ -79,7 +79,7 @@ def denoise(
         typer.Option(
             metavar="N",
             help="Looks that the network takes; more than one by a model of exposure diffusion.",
-            show_default="exposure diffusion: 2, others: 1",
+            show_default="exposure diffusion: 2 from ratio 200 on; else 1",
             min=1,
             max=20,
         ),

@@ -129,7 +129,7 @@ def finetune(
 
         led finetune --method adl --source other.txt
 
-    Exposure diffusion, for many pairs; its model looks twice (or more: 'led denoise --steps 3')::
+    Exposure diffusion, for many pairs; its model may look again ('led denoise --steps 2')::
 
         led finetune --method exposure
 

@@ -12,7 +12,7 @@ from ledcli.inference.greens import even_greens
 from ledcli.inference.grid import without_grid
 from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.sides import from_four_sides
-from ledcli.nets.refine import USUAL_STEPS, refined
+from ledcli.nets.refine import refined, usual_steps
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.lines import CameraNoise
 from ledcli.photo.cfa import AnyPhase, Phase
@@ -54,7 +54,7 @@ class Denoiser(ReadyNetwork):
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
         steps : int, optional
             Evaluations of a network that exposure diffusion trained (nets/refine.py);
-            without it, two.
+            without it, two from ratio 200 on.
         best : bool
             Look at the photo from four sides, in four times the time (inference/sides.py).
         exif : Exif, optional
@@ -75,7 +75,7 @@ class Denoiser(ReadyNetwork):
             raise ModelError(f"{self.name} makes pictures and no planes: name another model")
         looks_again = self.spec.output == "adaptive"
         if steps is None:
-            steps = USUAL_STEPS if looks_again else 1
+            steps = usual_steps(ratio) if looks_again else 1
         if steps > 1 and not looks_again:
             raise ModelError(
                 f"{self.name} makes one step: leave out --steps, or name a model that "

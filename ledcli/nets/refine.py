@@ -9,9 +9,14 @@ from torch import Tensor
 from ledcli.nets.adaptive import exposed_on, exposures
 from ledcli.noise.estimate import NoiseLine
 
-USUAL_STEPS = 2
-"""The second look is worth most, a third little or nothing
+SECOND_LOOK_FROM = 200.0
+"""Ratio from which a second look is worth its time; at 100 it wears off more than it mends
 (tests/benchmarks/results/exposure.md)."""
+
+
+def usual_steps(ratio: float) -> int:
+    """Return how many evaluations of the network a photo takes when nobody says."""
+    return 2 if ratio >= SECOND_LOOK_FROM else 1
 
 
 def refined(

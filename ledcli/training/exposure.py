@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.nets.adaptive import Adaptive, exposed_on, exposures
-from ledcli.nets.refine import USUAL_STEPS, refined
+from ledcli.nets.refine import refined, usual_steps
 from ledcli.noise.estimate import NoiseLine
 from ledcli.training.adopt import adopt
 from ledcli.training.draws import Batch
@@ -138,7 +138,7 @@ class ExposureDiffusion:
         def clean(x: Tensor, at: float) -> Tensor:
             return self.form(net, x[None], x.new_tensor([at]), *line)[0]
 
-        return refined(clean, frame, ratio, NoiseLine(gain, variance), USUAL_STEPS)
+        return refined(clean, frame, ratio, NoiseLine(gain, variance), usual_steps(ratio))
 
     def record(self) -> dict[str, Any]:
         """Return nothing: the recipe says it all."""
