@@ -12,14 +12,15 @@ from ledcli.photo.cfa import pack, unpack
 from ledcli.photo.xtrans import XTransPhase
 from ledcli.training.crops import load_crops, pack_crops
 from ledcli.training.draws import DEFAULT_ARGUMENTS, Draws, Recipe
+from ledcli.training.lanes import lanes_on
 from ledcli.training.loop import Trainer
-from ledcli.training.pretrain import MOST_LANES, Pretraining, pretrain
+from ledcli.training.pretrain import Pretraining, pretrain
 from ledcli.training.schedule import Schedule
 from ledcli.training.turning import turned
 from ledcli.zoo.modelfile import load_model
 
 CPU = torch.device("cpu")
-LANES = min(torch.get_num_threads(), MOST_LANES)
+LANES = lanes_on(torch.device("cpu"))
 TINY = Recipe(architecture="unet", arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48)))
 
 
