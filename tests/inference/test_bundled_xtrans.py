@@ -1,0 +1,49 @@
+"""What the bundled X-Trans model must do, whatever its training."""
+
+import numpy as np
+import pytest
+
+from ledcli.inference.engine import Denoiser
+from ledcli.photo.xtrans import XTransPhase
+from ledcli.training.crops import pack_rgb
+from ledcli.training.scenes import make_scene
+from ledcli.zoo.shelf import find_model
+from tests.inference.models import psnr, shoot
+
+PHASE = XTransPhase(0, 0)
+# What every plane is the colour of: SID's packing has five greens, two reds, two blues.
+GREY = np.float32([0.25, 0.5, 0.3])
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return Denoiser(*find_model("xtrans"), device="cpu", precision="float32")
+
+
+def test_a_dark_scene_gains_6_decibels(denoiser):
+    clean = pack_rgb(make_scene(768, np.random.default_rng(3)), "xtrans")
+    short = shoot(clean, 100)
+    denoised = denoiser.denoise(short, 100, phase=PHASE)
+    assert psnr(denoised, clean) > psnr(short * 100, clean) + 6
+
+
+def test_a_good_photo_is_not_spoilt(denoiser):
+    clean = pack_rgb(make_scene(768, np.random.default_rng(4)), "xtrans")
+    short = shoot(clean, 1, camera="SonyA7S2", gain=0.2)
+    assert psnr(denoiser.denoise(short, 1, phase=PHASE), clean) > psnr(short, clean) - 0.1
+
+
+def test_a_flat_grey_comes_back_at_its_mean(denoiser):
+    clean = pack_rgb(np.broadcast_to(GREY, (768, 768, 3)).copy(), "xtrans")
+    denoised = denoiser.denoise(shoot(clean, 300), 300, phase=PHASE)
+    np.testing.assert_allclose(denoised.mean((1, 2)), clean.mean((1, 2)), rtol=0.01)
+
+
+def test_tiles_give_what_the_whole_frame_gives(denoiser):
+    clean = pack_rgb(make_scene(1536, np.random.default_rng(5)), "xtrans")
+    short = shoot(clean, 100)
+    whole = Denoiser(*find_model("xtrans"), device="cpu", precision="float32", tile=0)
+    tiled = Denoiser(*find_model("xtrans"), device="cpu", precision="float32", tile=288)
+    difference = tiled.denoise(short, 100, phase=PHASE) - whole.denoise(short, 100, phase=PHASE)
+    assert float(np.sqrt(np.square(difference).mean())) < 1e-4
+    assert float(np.abs(difference).max()) < 1e-3
