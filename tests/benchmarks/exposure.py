@@ -65,11 +65,10 @@ def main() -> None:
     shots = OneCamera(options.crops)
     pictures = photos(options.photos)
 
-    exposing, ways = {}, {}
+    exposing = {}
     for steps in (recipe.steps, 1):
         method = ExposureDiffusion(replace(recipe, steps=steps), shots, CPU)
         exposing[steps] = trained(method, recipe, recipe.iterations, channels)
-        ways[steps] = method.form
     seconds = exposing[recipe.steps][1]
     plain, plain_seconds = trained(Plain(shots, recipe), recipe, recipe.iterations, channels)
     longer = round(recipe.iterations * seconds / plain_seconds)
@@ -81,7 +80,7 @@ def main() -> None:
     }
     for steps, (net, seconds) in exposing.items():
         for looks in LOOKS:
-            figures = judged(net, ways[steps], looks, pictures)
+            figures = judged(net, Adaptive(), looks, pictures)
             name = f"exposure diffusion, T = {steps}, N = {looks}"
             results[name] = figures | _cost(recipe.iterations, seconds)
     rows = [

@@ -11,7 +11,7 @@ from ledcli.zoo.shelf import find_model
 from tests.inference.models import psnr, shoot
 
 PHASE = XTransPhase(0, 0)
-# What every plane is the colour of: SID's packing has five greens, two reds, two blues.
+# As a sensor sees it: red and blue get less of the light.
 GREY = np.float32([0.25, 0.5, 0.3])
 
 
