@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.pairs.listfile import read_list
-from ledcli.photo.raw import read_raw
+from ledcli.pairs.list_file import read_list
+from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw, scene, truncate
 
 SHAPE = (384, 512)

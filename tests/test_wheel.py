@@ -86,7 +86,7 @@ def test_bm3d_is_not_a_dependency(wheel):
 
 def test_the_installed_wheel_is_what_runs(environment, tmp_path):
     code = (
-        "import json, ledcli; from ledcli.zoo.shelf import bundled_dir; "
+        "import json, ledcli; from ledcli.zoo.store import bundled_dir; "
         "print(json.dumps([ledcli.__file__, str(bundled_dir())]))"
     )
     package, models = json.loads(run(environment / "python", "-c", code, cwd=tmp_path))

@@ -24,7 +24,7 @@ that need them inside the function that does the work, so that `--help` comes at
         A sentence or two more; then a numpydoc `Examples` section, which `--help` shows:
         "Denoise a folder::", an empty line, and indented "led denoise ./raw --ratio 100".
         """
-        from ledcli.inference.folder import run  # torch
+        from ledcli.batch.run import run  # torch
 
         output = Output(json=json, quiet=quiet)
         ...

@@ -29,7 +29,7 @@ def brightness(ratio: str | None, exposure: str | None) -> tuple[float | None, f
     MetadataError
         The raw does not say its exposure.
     """
-    from ledcli.inference.jobs import LARGEST_RATIO
+    from ledcli.batch.settings import LARGEST_RATIO
 
     if ratio is not None and exposure is not None:
         raise UsageError("--ratio and --exposure both say how much to brighten: give one of them")
@@ -50,7 +50,7 @@ def brightness(ratio: str | None, exposure: str | None) -> tuple[float | None, f
 
 def _exposure_level(text: str) -> float:
     """Take a number as the level itself, anything else as a long exposure's file."""
-    from ledcli.photo.exif import read_exif, require_exposure_level
+    from ledcli.raw.exif import read_exif, require_exposure_level
 
     try:
         level = float(text)

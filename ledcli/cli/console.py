@@ -198,7 +198,7 @@ class Output:
         ...     bar.advance()
         ...     bar.advance(note="IMG_2.NEF")
         """
-        from ledcli.cli.progress import start  # rich.progress is slow to import
+        from ledcli.cli.progress import start
 
         bar = start(self, total, label, unit)
         self._live = bar

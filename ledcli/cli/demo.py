@@ -13,7 +13,7 @@ from ledcli.cli.options import JsonOption, QuietOption
 from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
-    from ledcli.evaluation.shoot import Shot
+    from ledcli.evaluation.demo_shoot import Shot
 
 RATIO = 100.0
 
@@ -46,8 +46,8 @@ def demo(
     output = Output(json=json, quiet=quiet)
     output.info("shooting two pairs and some photos with a made-up camera")
 
-    from ledcli.evaluation.shoot import make_pairs, make_photos
-    from ledcli.photo.files import atomic_write
+    from ledcli.evaluation.demo_shoot import make_pairs, make_photos
+    from ledcli.output.atomic import atomic_write
 
     shots, raws, home = out / "shots", out / "raw", out / "home"
     try:
@@ -103,7 +103,7 @@ def _compare(output: Output, photos: "Sequence[Shot]", untuned: Path, tuned: Pat
     import numpy as np
 
     from ledcli.evaluation.metrics import psnr
-    from ledcli.photo.raw import read_raw
+    from ledcli.raw.reader import read_raw
 
     names = ("noisy", "untuned", "tuned")
     figures = []
@@ -129,8 +129,8 @@ def _side_by_side(shot: "Shot", *folders: Path) -> bytes:
     """Render the middle of a photo noisy (gained only) and from each folder, as one PNG."""
     import numpy as np
 
-    from ledcli.photo.dng import dng_bytes
-    from ledcli.photo.render import png_bytes, render_rgb16
+    from ledcli.output.dng import dng_bytes
+    from ledcli.output.render import png_bytes, render_rgb16
 
     gained = dng_bytes(shot.photo, shot.short * np.float32(RATIO), software="led demo")
     denoised = [(folder / shot.path.name).read_bytes() for folder in folders]

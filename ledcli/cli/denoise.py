@@ -164,7 +164,7 @@ def denoise(
     output = Output(json=json, quiet=quiet)
     gain, level = brightness(ratio, exposure)
 
-    from ledcli.inference.jobs import Settings  # NumPy
+    from ledcli.batch.settings import Settings
 
     settings = Settings(
         ratio=gain,
@@ -178,11 +178,11 @@ def denoise(
         steps=steps,
     )
 
-    from ledcli.inference.choice import Named, PerPhoto
-    from ledcli.inference.naming import plan
+    from ledcli.batch.inputs import find_raws
+    from ledcli.batch.names import plan
+    from ledcli.batch.plan import without_results
     from ledcli.inference.pictures import PICTURES, picture_formats
-    from ledcli.inference.todo import without_results
-    from ledcli.photo.inputs import find_raws
+    from ledcli.zoo.selection import Named, PerPhoto
 
     chosen = [f.strip() for group in formats or [] for f in group.split(",")]
     chooser = PerPhoto() if model is None else Named(model)
@@ -206,8 +206,8 @@ def denoise(
     for file, problem in failed:
         show_failed(output, file, problem)
 
+    from ledcli.batch.run import Engine, decide, run
     from ledcli.inference.backend import choose_backend
-    from ledcli.inference.folder import Engine, decide, run
 
     backend = choose_backend(backend, chooser.path if isinstance(chooser, Named) else None)
     counts: Counter[str] = Counter(failed=len(failed))

@@ -24,7 +24,7 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     output.result(facts := _facts(), "\n".join(f"{k:12} {v}" for k, v in facts.items()))
 
     from ledcli.evaluation.agreement import compare_paths
-    from ledcli.zoo.shelf import find_model
+    from ledcli.zoo.store import find_model
 
     paths = list(compare_paths(find_model()))
     output.table(
@@ -67,8 +67,8 @@ def _facts() -> dict[str, str]:
     from ledcli import __version__
     from ledcli.evaluation.agreement import devices
     from ledcli.inference.device import choose_device, choose_precision
-    from ledcli.zoo.modelfile import file_sha256
-    from ledcli.zoo.shelf import find_model
+    from ledcli.zoo.model_file import file_sha256
+    from ledcli.zoo.store import find_model
 
     best = choose_device()
     model = find_model()
@@ -90,7 +90,7 @@ def _facts() -> dict[str, str]:
 
 
 def _onnxruntime() -> str:
-    from ledcli.zoo.onnxheader import has_onnx
+    from ledcli.zoo.onnx_file import has_onnx
 
     if not has_onnx():
         return "not installed (pip install 'ledcli[onnx]')"

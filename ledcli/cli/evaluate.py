@@ -14,7 +14,7 @@ from ledcli.cli.signals import stoppable
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from ledcli.evaluation.cases import Source
+    from ledcli.evaluation.datasets.base import Source
     from ledcli.evaluation.results import Evaluation
 
 STOPPING = "stopping: the frame at work is finished first; Ctrl-C once more stops at once"
@@ -125,10 +125,10 @@ def evaluate(
     _check_csv(csv)
     _check_report(report)
 
-    from ledcli.evaluation import datasets
-    from ledcli.evaluation.developed import check_raws, picture_makers
+    from ledcli.evaluation.datasets import registry as datasets
     from ledcli.evaluation.evaluate import Gathered, entrants, measure, sensor_of
-    from ledcli.evaluation.wording import counted
+    from ledcli.evaluation.formatting import counted
+    from ledcli.evaluation.srgb import check_raws, picture_makers
 
     if sid is not None:
         source = datasets.sid(sid, list_file, wanted)
@@ -176,8 +176,8 @@ def evaluate(
 
 def _write(output: Output, evaluation: "Evaluation", csv: Path | None, report: Path | None) -> bool:
     """Write what was asked for; that one of the two fails does not cost the other."""
-    from ledcli.evaluation.csvfile import write_csv
     from ledcli.evaluation.report import write_report
+    from ledcli.evaluation.results import write_csv
 
     written = True
     for path, write in ((csv, write_csv), (report, write_report)):

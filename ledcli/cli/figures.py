@@ -43,9 +43,9 @@ def show_skipped(output: Output, name: str | None, error: str) -> None:
 
 def show_means(output: Output, evaluation: "Evaluation") -> None:
     """Show the means: of all frames by measure, then by ratio, ISO and camera."""
+    from ledcli.evaluation.formatting import figure, plain
     from ledcli.evaluation.results import KEYS, MEASURES
     from ledcli.evaluation.tables import by_value
-    from ledcli.evaluation.wording import figure, plain
 
     means = evaluation.means()
     if output.json:
@@ -81,7 +81,7 @@ def _table(output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def _both(group: "Group", kind: str) -> str:
-    from ledcli.evaluation.wording import figure
+    from ledcli.evaluation.formatting import figure
 
     measures = (f"psnr{kind}", f"ssim{kind}")
     return "/".join(figure(measure, group.figures.get(measure)) for measure in measures)

@@ -13,11 +13,11 @@ from ledcli.cli.tuningchecks import already_there, check_checkpoint, check_out, 
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ledcli.training.pairfiles import LoadedPairs
+    from ledcli.training.data.pair_files import LoadedPairs
+    from ledcli.training.finetune import Tuned
+    from ledcli.training.methods.adl_sources import Source
     from ledcli.training.schedule import LogLine
-    from ledcli.training.sources import Source
-    from ledcli.training.tune import Tuned
-    from ledcli.zoo.modelfile import ModelSpec
+    from ledcli.zoo.model_file import ModelSpec
 
 DEFAULT_LIST = Path("pairs.txt")
 
@@ -143,8 +143,8 @@ def finetune(
     if out is not None:
         check_out(out)
 
-    from ledcli.zoo.pick import default_name
-    from ledcli.zoo.shelf import (
+    from ledcli.zoo.selection import default_name
+    from ledcli.zoo.store import (
         check_name,
         find_model,
         free_name,
@@ -157,13 +157,13 @@ def finetune(
     start = None if pretrained == "none" else find_model(pretrained)
 
     from ledcli.inference.device import choose_device, choose_precision
-    from ledcli.pairs.foundfile import read_darks
-    from ledcli.pairs.listfile import read_list
-    from ledcli.training.pairfiles import load_pairs, read_headers
-    from ledcli.training.pictures import Gathering
-    from ledcli.training.sources import find_sources
-    from ledcli.training.tune import Tuning, name_of, pretrained_model
-    from ledcli.training.tuners import Given, Wishes, iterations_of, method_of, no_model
+    from ledcli.pairs.list_file import read_list
+    from ledcli.pairs.result import read_darks
+    from ledcli.training.data.pair_files import load_pairs, read_headers
+    from ledcli.training.data.srgb_pairs import Gathering
+    from ledcli.training.finetune import Tuning, name_of, pretrained_model
+    from ledcli.training.methods.adl_sources import find_sources
+    from ledcli.training.methods.registry import Given, Wishes, iterations_of, method_of, no_model
 
     where = choose_device(device)
     bf16 = choose_precision(precision, where) == "bf16"
@@ -235,8 +235,8 @@ def finetune(
 
 def _finish(output: Output, tuned: "Tuned", name: str, out: Path | None, *, force: bool) -> None:
     """Install the tuned model if it is better, and say so."""
-    from ledcli.zoo.modelfile import save_model
-    from ledcli.zoo.shelf import free_name, install_model
+    from ledcli.zoo.model_file import save_model
+    from ledcli.zoo.store import free_name, install_model
 
     gain = tuned.after - tuned.before
     if tuned.proof:

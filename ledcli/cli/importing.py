@@ -24,7 +24,7 @@ ForceOption = Annotated[
 
 def accept(output: Output, licence: str, url: str, *, now: bool) -> None:
     """Show a licence and see that it is accepted; raises UsageError when it never was."""
-    from ledcli.zoo.remembered import Remembered
+    from ledcli.zoo.releases import Remembered
 
     new = Remembered().accept(licence, url, accepted=now)
     output.info(f"licence: {licence}, {url}" + ("; accepted, and remembered" if new else ""))
@@ -39,7 +39,7 @@ def install(
     dry_run: bool,
 ) -> None:
     """Put the model on the shelf under a name, and say what it is; `record` is said as well."""
-    from ledcli.zoo.shelf import install_model
+    from ledcli.zoo.store import install_model
 
     for note in imported.notes:
         output.info(note)

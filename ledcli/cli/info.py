@@ -11,7 +11,7 @@ from ledcli.errors import LedError
 
 if TYPE_CHECKING:
     from ledcli.noise.estimate import NoiseLine
-    from ledcli.photo.raw import RawPhoto
+    from ledcli.raw.reader import RawPhoto
 
 
 def info(
@@ -38,8 +38,8 @@ def info(
 
         led info ./raw --json
     """
-    from ledcli.photo.inputs import find_raws
-    from ledcli.photo.raw import read_raw
+    from ledcli.batch.inputs import find_raws
+    from ledcli.raw.reader import read_raw
 
     output = Output(json=json, quiet=quiet)
     failed = 0

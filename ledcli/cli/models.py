@@ -16,9 +16,9 @@ from ledcli.cli.options import JsonOption
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from ledcli.noise.lines import CameraLines
-    from ledcli.zoo.modelfile import ModelSpec
-    from ledcli.zoo.shelf import ListedModel
+    from ledcli.noise.profile import CameraLines
+    from ledcli.zoo.model_file import ModelSpec
+    from ledcli.zoo.store import ListedModel
 
 PICTURES = "srgb"
 """What a model says of its output that makes pictures."""
@@ -50,7 +50,7 @@ def list_(json: JsonOption = False) -> None:
 
         led models list --json | jq -r .name
     """
-    from ledcli.zoo.shelf import installed_dir, list_models  # NumPy
+    from ledcli.zoo.store import installed_dir, list_models
 
     output = Output(json=json)
     records: list[dict[str, object]] = []
@@ -89,8 +89,8 @@ def info(
         led models info ./my-camera.safetensors --json
     """
     from ledcli.nets.notes import about_tiles
-    from ledcli.zoo.modelfile import file_sha256, read_header
-    from ledcli.zoo.shelf import find_model
+    from ledcli.zoo.model_file import file_sha256, read_header
+    from ledcli.zoo.store import find_model
 
     path, branch = find_model(name)
     header = read_header(path)
@@ -131,7 +131,7 @@ def remove(
     --------
         led models rm sony-ilce-7sm2
     """
-    from ledcli.zoo.shelf import remove_model
+    from ledcli.zoo.store import remove_model
 
     paths = remove_model(name)
     text = "\n".join(f"removed {printable(path)}" for path in paths)
@@ -140,7 +140,7 @@ def remove(
 
 def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     """Return what `--json` says of a model, and its row in the table."""
-    from ledcli.zoo.modelfile import read_spec
+    from ledcli.zoo.model_file import read_spec
 
     spec = read_spec(model.path)
     branch = model.branch or (spec.branches[0] if spec.branches else "")

@@ -46,8 +46,8 @@ def export(
     """
     output = Output(json=json, quiet=quiet)
 
-    from ledcli.zoo.onnxheader import ONNX_SUFFIX, is_onnx, require_onnx
-    from ledcli.zoo.shelf import find_model
+    from ledcli.zoo.onnx_file import ONNX_SUFFIX, is_onnx, require_onnx
+    from ledcli.zoo.store import find_model
 
     require_onnx("the export")
     path, branch = find_model(model)
@@ -58,10 +58,10 @@ def export(
     if not out.parent.is_dir():
         raise OutputError(f"{out}: its folder does not exist: make it first")
 
-    from ledcli.photo.files import atomic_write
-    from ledcli.zoo.fold import fold
-    from ledcli.zoo.modelfile import file_sha256, load_model, write_new
-    from ledcli.zoo.onnxfile import to_onnx
+    from ledcli.output.atomic import atomic_write
+    from ledcli.zoo.folding import fold
+    from ledcli.zoo.model_file import file_sha256, load_model, write_new
+    from ledcli.zoo.onnx import to_onnx
 
     spec, net = load_model(path)
     if spec.modulation:

@@ -56,8 +56,8 @@ def import_(
 
         led models import net_g_latest.pth --name mine --ratio-range 1 200
     """
-    from ledcli.zoo.shelf import check_name
-    from ledcli.zoo.upstreamname import model_name
+    from ledcli.zoo.store import check_name
+    from ledcli.zoo.upstream import model_name
 
     output = Output(json=json, quiet=quiet)
     if not file.is_file():
@@ -76,7 +76,7 @@ def import_(
 
 
 def _check_ratios(low: float, high: float) -> None:
-    from ledcli.zoo.rules import MAX_RATIO
+    from ledcli.zoo.spec import MAX_RATIO
 
     if not 0 < low <= high <= MAX_RATIO:
         raise UsageError(

@@ -17,8 +17,7 @@ from ledcli.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from ledcli.cli.progress import Progress
     from ledcli.zoo.download import Show
-    from ledcli.zoo.pull import Fetched
-    from ledcli.zoo.registry import Release
+    from ledcli.zoo.releases import Fetched, Release
     from ledcli.zoo.upstream import Imported
 
 
@@ -55,7 +54,7 @@ def pull(
 
         led models pull led-sonya7s2-ratio100-300 --accept-license
     """
-    from ledcli.zoo.registry import bundled_registry, own_registry, read_releases
+    from ledcli.zoo.releases import bundled_registry, own_registry, read_releases
 
     output = Output(json=json, quiet=quiet)
     releases = read_releases(registry)
@@ -67,8 +66,8 @@ def pull(
     if release is None:
         raise UsageError(f"no registry has '{entry}'. There are: {', '.join(releases)}")
 
-    from ledcli.zoo.remembered import Remembered
-    from ledcli.zoo.shelf import check_name
+    from ledcli.zoo.releases import Remembered
+    from ledcli.zoo.store import check_name
 
     name = name or release.name
     check_name(name)
@@ -81,7 +80,7 @@ def pull(
         return
     accept(output, release.licence, release.licence_url, now=accept_license)
 
-    from ledcli.zoo.pull import fetch_release
+    from ledcli.zoo.releases import fetch_release
 
     with _shown(output, release.file) as show:
         fetched = fetch_release(release, pinned, show=show, say=output.warn)
@@ -117,7 +116,7 @@ def _import(release: Release, fetched: Fetched, *, force: bool) -> Imported:
 
 
 def _list(output: Output, releases: dict[str, Release]) -> None:
-    from ledcli.zoo.remembered import Remembered
+    from ledcli.zoo.releases import Remembered
 
     remembered = Remembered()
     rows, records = [], []

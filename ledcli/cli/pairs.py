@@ -15,7 +15,7 @@ from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.errors import LedError, PairError, UsageError
 
 if TYPE_CHECKING:
-    from ledcli.pairs.listfile import Pair
+    from ledcli.pairs.list_file import Pair
     from ledcli.pairs.match import Found
     from ledcli.pairs.rule import RatioRule
     from ledcli.pairs.scan import Scan
@@ -67,10 +67,11 @@ def scan(
 
         led pairs scan ./shots --keep --dry-run
     """
-    from ledcli.pairs import foundfile, listfile
+    from ledcli.batch.inputs import RAW_SUFFIXES
+    from ledcli.pairs import list_file as listfile
+    from ledcli.pairs import result as foundfile
     from ledcli.pairs.record import scan_record
     from ledcli.pairs.scan import scan as find_pairs
-    from ledcli.photo.inputs import RAW_SUFFIXES
 
     output = Output(json=json, quiet=quiet)
     if out.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
@@ -128,7 +129,7 @@ def check(
 
         led pairs check SID/Sony_train_list.txt --json
     """
-    from ledcli.pairs.listfile import read_list
+    from ledcli.pairs.list_file import read_list
     from ledcli.pairs.match import check_listed
 
     output = Output(json=json, quiet=quiet)
@@ -172,7 +173,7 @@ def _show_darks(output: Output, found: Scan) -> None:
 
 
 def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
-    from ledcli.pairs.ruletable import COLUMNS, lines_of, rows_of
+    from ledcli.pairs.rule import COLUMNS, lines_of, rows_of
 
     output.table(COLUMNS, rows_of(rules), right=["RATIO", "PAIRS"])
     for line in lines_of(rules):
@@ -194,7 +195,7 @@ def _no_pairs(folder: Path, found: Scan, keep: bool) -> PairError:
 
 
 def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
-    from ledcli.pairs.listfile import needs_quotes, relative_name
+    from ledcli.pairs.list_file import needs_quotes, relative_name
 
     names = [relative_name(file, out.parent) for pair in pairs for file in pair[:2]]
     quoted = sorted({name for name in names if needs_quotes(name)})
@@ -234,7 +235,7 @@ def _cells(result: Found | LedError, keep: bool) -> tuple[str, str, str, str]:
 
 def _show_rules_of_list(output: Output, good: list[Found], dropped: list[Found]) -> None:
     from ledcli.pairs.record import rule_record
-    from ledcli.pairs.ruletable import rules_of
+    from ledcli.pairs.rule import rules_of
 
     pairs = good + dropped
     frames = list(dict.fromkeys(frame for pair in pairs for frame in (pair.short, pair.long)))

@@ -108,9 +108,9 @@ def pretrain(
         raise UsageError("--minutes is a time above 0")
 
     from ledcli.inference.device import choose_device, choose_precision
-    from ledcli.nets.table import sized
-    from ledcli.training.crops import pack_crops
-    from ledcli.training.draws import DEFAULT_ARGUMENTS, Recipe
+    from ledcli.nets.registry import sized
+    from ledcli.training.data.crops import pack_crops
+    from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Recipe
     from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
     from ledcli.training.schedule import Schedule
 

@@ -12,7 +12,7 @@ from ledcli.errors import ModelError, OutputError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ledcli.zoo.fold import Proof
+    from ledcli.zoo.folding import Proof
 
 PROOF_SIDE = 1024
 """Sides in plane pixels of what is taken of a photo for the proof, at most."""
@@ -60,7 +60,7 @@ def reparam(
     """
     output = Output(json=json, quiet=quiet)
 
-    from ledcli.zoo.shelf import SUFFIX, find_model
+    from ledcli.zoo.store import SUFFIX, find_model
 
     path, branch = find_model(model)
     branch = csa_set or branch
@@ -73,9 +73,8 @@ def reparam(
     if not out.parent.is_dir():
         raise OutputError(f"{out}: its folder does not exist: make it first")
 
-    from ledcli.zoo.fold import fold, prove
-    from ledcli.zoo.modelfile import file_sha256, load_model, save_model
-    from ledcli.zoo.trial import network_inputs
+    from ledcli.zoo.folding import fold, network_inputs, prove
+    from ledcli.zoo.model_file import file_sha256, load_model, save_model
 
     frames = [_planes(photo)] if photo is not None else []
     spec, net = load_model(path)
@@ -106,7 +105,7 @@ def _planes(path: Path) -> "Tensor":
     """Return the middle of a photo as normalised planes."""
     import torch
 
-    from ledcli.photo.raw import read_raw
+    from ledcli.raw.reader import read_raw
 
     photo = read_raw(path)
     planes = torch.from_numpy(photo.planes())

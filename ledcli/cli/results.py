@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ledcli.cli.console import Output, printable
 
 if TYPE_CHECKING:
-    from ledcli.inference.jobs import Job, Result
-    from ledcli.inference.todo import Todo
+    from ledcli.batch.plan import Todo
+    from ledcli.batch.settings import Job, Result
 
 
 def how_denoised(result: "Result") -> str | None:

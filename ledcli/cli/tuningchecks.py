@@ -7,7 +7,7 @@ from ledcli.errors import OutputError, TrainingError, UsageError
 
 def check_out(out: Path) -> None:
     """Refuse at once what could not be written at the end."""
-    from ledcli.zoo.shelf import SUFFIX
+    from ledcli.zoo.store import SUFFIX
 
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")

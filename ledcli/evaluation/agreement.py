@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ledcli.inference.denoiser import Denoiser, Planes
 from ledcli.inference.device import Precision, choose_device, fast_in_bf16
-from ledcli.inference.engine import Denoiser, Planes
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.physics import add_noise
-from ledcli.training.crops import pack_rgb
-from ledcli.training.scenes import make_scene
-from ledcli.zoo.onnxheader import has_onnx
-from ledcli.zoo.shelf import FoundModel
+from ledcli.training.data.crops import pack_rgb
+from ledcli.training.data.scenes import make_scene
+from ledcli.zoo.onnx_file import has_onnx
+from ledcli.zoo.store import FoundModel
 
 SIDE = 256
 """Plane pixels of the frame that is tried."""

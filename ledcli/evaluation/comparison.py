@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ledcli.evaluation.formatting import conditions, figure, gain, model_name, name
 from ledcli.evaluation.markup import Markup, element, join
 from ledcli.evaluation.results import NOISY, Crop
-from ledcli.evaluation.wording import conditions, figure, gain, model_name, name
 
 LARGEST = 9_000_000
 """Characters of all pictures together: the page should go through the post."""

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ledcli.evaluation.formatting import counted, figure, model_name, plain
 from ledcli.evaluation.markup import Markup, element, join
 from ledcli.evaluation.results import Group
-from ledcli.evaluation.wording import counted, figure, model_name, plain
 
 WIDTH, HEIGHT = 440.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 16.0, 12.0, 48.0

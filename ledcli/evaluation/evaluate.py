@@ -8,19 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import LedError, ModelError, UsageError
-from ledcli.evaluation.cases import Case, Frame, Source, free_name
-from ledcli.evaluation.detail import most_detailed
-from ledcli.evaluation.developed import Shown, enlarged, picture_makers, shown, true_picture
-from ledcli.evaluation.illuminance import corrected
-from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.evaluation.picture import picture
+from ledcli.evaluation.datasets.base import Case, Frame, Source, free_name
+from ledcli.evaluation.display import most_detailed, picture
+from ledcli.evaluation.metrics import corrected, psnr, ssim
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
-from ledcli.inference.choice import camera_noise
-from ledcli.inference.engine import Denoiser
+from ledcli.evaluation.srgb import Shown, enlarged, picture_makers, shown, true_picture
+from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.zoo.modelfile import read_spec
-from ledcli.zoo.pick import SENSORS
-from ledcli.zoo.shelf import find_model
+from ledcli.zoo.model_file import read_spec
+from ledcli.zoo.selection import SENSORS, camera_noise
+from ledcli.zoo.store import find_model
 
 MOST_CROPS = 12
 

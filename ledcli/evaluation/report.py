@@ -11,11 +11,11 @@ from pathlib import Path
 from ledcli import __version__
 from ledcli.evaluation.comparison import comparison
 from ledcli.evaluation.curves import curves, legend
+from ledcli.evaluation.formatting import counted, figure, gain, name, over_noisy, plain
 from ledcli.evaluation.markup import Markup, element, join
 from ledcli.evaluation.results import NOISY, Evaluation, Key
 from ledcli.evaluation.tables import cells, cells_table, groups_table, means_table
-from ledcli.evaluation.wording import counted, figure, gain, name, over_noisy, plain
-from ledcli.photo.files import atomic_write, make_folder
+from ledcli.output.atomic import atomic_write, make_folder
 
 PAGE = "index.html"
 _CURVES: tuple[tuple[Key, str, str], ...] = (

@@ -1,12 +1,17 @@
-"""What an evaluation found: figures by frame and model, and crops to look at."""
+"""An evaluation as CSV: a row for each frame and model."""
 
+import csv
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ledcli.output.atomic import atomic_write
 
 NOISY = "noisy"
 """The name under which the input itself, times the ratio, stands among the models."""
@@ -160,3 +165,19 @@ def _mean(model: str, value: Value, frames: Sequence[FrameResult]) -> Group:
 
 def _sortable(value: float | str) -> tuple[float, str]:
     return (0, value) if isinstance(value, str) else (value, "")
+
+
+COLUMNS = ("frame", "camera", "iso", "ratio", "model", *MEASURES)
+
+
+def write_csv(path: Path, evaluation: Evaluation) -> Path:
+    """Write the figures, and return the file; an unknown cell is empty. Raises OutputError."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for frame in evaluation.frames:
+        about = (frame.frame, frame.camera, frame.iso, frame.ratio, frame.model)
+        writer.writerow([*about, *(frame.figures.get(name) for name in MEASURES)])
+    # A file name may hold bytes that are no text.
+    atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path

@@ -4,9 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ledcli.evaluation.markup import Markup, element, join
-from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, Group, Key
-from ledcli.evaluation.wording import (
+from ledcli.evaluation.formatting import (
     NOTHING,
     UNITS,
     figure,
@@ -17,6 +15,8 @@ from ledcli.evaluation.wording import (
     over_noisy,
     plain,
 )
+from ledcli.evaluation.markup import Markup, element, join
+from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, Group, Key
 
 _GROUPS = {
     "": "Planes",

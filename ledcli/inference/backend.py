@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ledcli.errors import UsageError
-from ledcli.zoo.onnxheader import is_onnx, require_onnx
+from ledcli.zoo.onnx_file import is_onnx, require_onnx
 
 BACKENDS = ("torch", "onnx")
 

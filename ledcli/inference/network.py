@@ -1,6 +1,8 @@
 """A model's network, ready to run: loaded, folded, on its device in its precision, in tiles."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,20 +12,112 @@ from torch import Tensor, nn
 from ledcli.errors import LedError, ModelError
 from ledcli.inference.backend import choose_backend
 from ledcli.inference.device import Precision, choose_place, fast_in_bf16, is_out_of_memory
-from ledcli.inference.fused import fuse
-from ledcli.inference.modulated import FoldedByShot
 from ledcli.inference.pictures import PICTURES
 from ledcli.inference.tiles import SMALLEST_TILE, check_tile, tiled, tiling_of
+from ledcli.nets import resunet
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import Modulated
 from ledcli.nets.notes import about_tiles
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseLine
-from ledcli.photo.exif import Exif
-from ledcli.zoo.modelfile import file_sha256, load_model
-from ledcli.zoo.onnxfile import to_onnx
-from ledcli.zoo.onnxheader import is_onnx
-from ledcli.zoo.onnxnet import load_onnx
+from ledcli.raw.exif import Exif
+from ledcli.zoo.model_file import file_sha256, load_model
+from ledcli.zoo.onnx import load_onnx, to_onnx
+from ledcli.zoo.onnx_file import is_onnx
+from ledcli.zoo.selection import is_camera
+
+
+class ActivatedConv(nn.Module):
+    """A plain convolution followed by a leaky ReLU, computed together."""
+
+    activates = True
+
+    def __init__(self, plain: nn.Conv2d, slope: float) -> None:
+        super().__init__()
+        self.plain, self.slope = plain, slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)`` and activate."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, *_arguments(self.plain), "leaky_relu", [self.slope], ""
+        )
+        return result
+
+
+class FusedBlock(nn.Module):
+    """A residual block of two plain convolutions: activation and sum inside them."""
+
+    def __init__(self, block: resunet.ResidualBlock) -> None:
+        super().__init__()
+        assert isinstance(block.first, nn.Conv2d) and isinstance(block.second, nn.Conv2d)
+        self.first = ActivatedConv(block.first, resunet.NEGATIVE_SLOPE)
+        self.second = block.second
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape, in place: nothing else needs a block's input."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            x, self.first(x), *_arguments(self.second), "add", 1.0, None, [], None
+        )
+        return result
+
+
+def fuse(net: nn.Module) -> None:
+    """Fuse, in place, residual blocks and the convolutions that the network says are activated.
+
+    Does nothing where this build of torch lacks the operation: the result is the same, slower.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(
+        torch.ops.mkldnn, "_convolution_pointwise"
+    ):
+        return
+    for name, module in list(net.named_modules()):
+        if isinstance(module, resunet.ResidualBlock):
+            parent, _, child = name.rpartition(".")
+            setattr(net.get_submodule(parent), child, FusedBlock(module))
+    left_alone = getattr(net, "plain_layers", ())
+    slope = getattr(net, "negative_slope", None)
+    if slope is None:
+        return
+    for name, layer in list(net.named_children()):
+        if isinstance(layer, nn.Conv2d) and name not in left_alone:
+            setattr(net, name, ActivatedConv(layer, slope))
+
+
+def _arguments(conv: nn.Conv2d) -> tuple[Any, ...]:
+    return (
+        conv.weight,
+        conv.bias,
+        list(conv.padding),
+        list(conv.stride),
+        list(conv.dilation),
+        conv.groups,
+    )
+
+
+class FoldedByShot:
+    """Folds a modulated network for a shot, and keeps the last: a run has few ISOs.
+
+    Parameters
+    ----------
+    modulated : Modulated
+    prepared : callable
+        Makes a plain network ready to run.
+    """
+
+    def __init__(self, modulated: Modulated, prepared: Callable[[nn.Module], nn.Module]) -> None:
+        self.modulated, self.prepared = modulated, prepared
+        self._known: tuple[str | None, float | None] | None = None
+        self._net: nn.Module | None = None
+
+    def net(self, exif: Exif | None) -> nn.Module:
+        """Return the network for a shot; of a sensor that it does not know, without modulation."""
+        known: tuple[str | None, float | None] = (None, None)
+        if exif is not None:
+            names = (n for n in self.modulated.sensors if is_camera(exif.camera, exif.make, [n]))
+            known = (next(names, None), exif.iso)
+        if self._net is None or known != self._known:
+            self._net, self._known = self.prepared(self.modulated.folded(*known)), known
+        return self._net
 
 
 class ReadyNetwork:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ledcli.batch.settings import Settings
 from ledcli.errors import UsageError
-from ledcli.inference.jobs import Settings
 
 PICTURES = "srgb"
 """What their header says of the output."""

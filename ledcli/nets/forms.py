@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.adaptive import Adaptive
-from ledcli.nets.developed import Developed
-from ledcli.noise.specks import without_specks
-from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
+from ledcli.nets.exposure_diffusion import Adaptive
+from ledcli.nets.srgb import Developed
+from ledcli.noise.outliers import without_specks
+from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
 """Side of the window, in plane pixels, whose mean carries the stabilised signal's size."""

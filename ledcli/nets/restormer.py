@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.inner import ChannelNorm, inner_type
+from ledcli.nets.layers import ChannelNorm, inner_type
 
 NORM_EPS = 1e-5
 EXPANSION = 2.66

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ledcli.noise.places import layout_of
+from ledcli.sensor.layout import layout_of
 
 SMALLEST_LAMBDA = 1e-3
 """Below this the Tukey-lambda formula loses digits in float32, and its limit is used."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ledcli.errors import LedError
-from ledcli.pairs.structure import Signature, is_dark, view_of
-from ledcli.photo.exif import Exif, read_exif
-from ledcli.photo.raw import RawPhoto, read_raw
-from ledcli.photo.xmp import read_note
+from ledcli.metadata.xmp import read_note
+from ledcli.pairs.signature import Signature, is_dark, view_of
+from ledcli.raw.exif import Exif, read_exif
+from ledcli.raw.reader import RawPhoto, read_raw
 
 HEADER_THREADS = 8
 """Headers wait for the disk more than for the processor."""

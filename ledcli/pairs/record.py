@@ -5,8 +5,8 @@ from typing import Any
 
 from ledcli.errors import LedError
 from ledcli.pairs.checks import PairCheck
-from ledcli.pairs.exposures import Exposure
-from ledcli.pairs.listfile import Pair, relative_name
+from ledcli.pairs.exposure import Exposure
+from ledcli.pairs.list_file import Pair, relative_name
 from ledcli.pairs.match import Found
 from ledcli.pairs.rule import RatioRule, ToShoot
 from ledcli.pairs.scan import Scan

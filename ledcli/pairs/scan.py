@@ -6,8 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledcli.batch.inputs import find_raws
 from ledcli.errors import LedError
-from ledcli.pairs.foundfile import DarkFrame
+from ledcli.pairs.exposure import missing_tags
 from ledcli.pairs.frames import (
     CHECKING_THREADS,
     Frame,
@@ -19,12 +20,18 @@ from ledcli.pairs.frames import (
     look_at,
     read_frames,
 )
-from ledcli.pairs.leftout import NOTHING_LONGER, LeftOut, explain, reason_of
-from ledcli.pairs.match import Found, any_pair, best_long, candidates
-from ledcli.pairs.ratios import missing_tags
-from ledcli.pairs.rule import RatioRule
-from ledcli.pairs.ruletable import rules_of
-from ledcli.photo.inputs import find_raws
+from ledcli.pairs.match import (
+    NOTHING_LONGER,
+    Found,
+    LeftOut,
+    any_pair,
+    best_long,
+    candidates,
+    explain,
+    reason_of,
+)
+from ledcli.pairs.result import DarkFrame
+from ledcli.pairs.rule import RatioRule, rules_of
 
 
 @dataclass(frozen=True)

@@ -1,218 +1,220 @@
-"""LED's fine-tuning (LED, section 3.3): a pretrained network to one camera by a few pairs.
+"""The evening's work in the middle: a pretrained model and a camera's pairs to a tuned model."""
 
-The chosen CSA set becomes the camera's own, ``target``; an OMNR branch is added at zero; the main
-convolutions stay frozen. Afterwards everything folds into the plain network.
-
-The loss is taken where the input form puts the noise (training/losses.py), so that a pair at ratio
-300 and one at ratio 1, of a low ISO and of a high one, weigh alike; in the gained domain the
-darkest pairs would drown the others.
-"""
-
-from dataclasses import dataclass, replace
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import FORMS
-from ledcli.nets.repnr import blocks, convert
-from ledcli.training.draws import Batch
-from ledcli.training.fewshot import MULTIPLE, FewShot
-from ledcli.training.held import held_psnr, untuned_psnr
-from ledcli.training.losses import form_loss
-from ledcli.training.methods import Finished, Pretrained, Start
-from ledcli.training.schedule import Phase, Schedule
-from ledcli.zoo.fold import fold, prove
-from ledcli.zoo.modelfile import ModelSpec
-from ledcli.zoo.trial import network_inputs
+from ledcli import __version__
+from ledcli.errors import ModelError
+from ledcli.training.data.pair_files import LoadedPairs
+from ledcli.training.loop import Trainer
+from ledcli.training.methods.base import Pretrained, TuningMethod
+from ledcli.training.schedule import LogLine
+from ledcli.zoo.folding import Proof
+from ledcli.zoo.model_file import ModelSpec, file_sha256, load_model
+from ledcli.zoo.selection import SENSORS
+from ledcli.zoo.store import FoundModel
 
-TARGET = "target"
-"""Name of the tuned camera's CSA set."""
-CSA, OMNR = "csa", "omnr"
-"""The two groups of parameters that are tuned."""
-ITERATIONS = 1500
-BATCH, SIDE = 16, 128
-"""Crops of an iteration, and their side in plane pixels: ten minutes on two cores, 0.4 dB better
-than a quarter of it."""
-LINE_ERROR = (0.05, 0.07)
-"""Spread of the gain and of the read variance in training, in logarithms: what a line measured on
-two pairs may be off by."""
-
-SCHEDULES: dict[str, tuple[Phase, ...]] = {
-    "joint": (Phase(1.0, {CSA: 5e-4, OMNR: 2e-4}),),
-    "led": (Phase(2 / 3, {CSA: 1e-4}), Phase(1.0, {OMNR: 1e-5})),
-}
-"""``led`` has the published phases and rates: 1,000 iterations on the CSA at 1e-4, then 500 on the
-OMNR branch at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network; at
-twice these rates the loss leaps up on the way."""
-
-
-def schedule_of(name: str, iterations: int = ITERATIONS) -> Schedule:
-    """Return a schedule by name; raises UsageError for a name that is not in `SCHEDULES`."""
-    if name not in SCHEDULES:
-        raise UsageError(f"no schedule '{name}': choose {' or '.join(SCHEDULES)}")
-    return Schedule(iterations, warm_up=20, ema=0.99, phases=SCHEDULES[name])
-
-
-def prepare(spec: ModelSpec, net: nn.Module, branch: str) -> nn.Module:
-    """Give a pretrained network the target CSA set and the OMNR branch, in place.
-
-    Parameters
-    ----------
-    spec, net
-        As `load_model` gives them.
-    branch : str
-        The CSA set to start from; empty takes the mean of all sets, or starts at the identity in
-        a plain network.
-
-    Returns
-    -------
-    nn.Module
-        Every parameter but those of the target set and the OMNR branch is frozen.
-    """
-    if not spec.branches:
-        convert(net, (TARGET,))
-    net.requires_grad_(False)
-    for block in blocks(net):
-        names = [branch] if branch else list(block.align_weights)
-        weight = torch.stack([block.align_weights[name] for name in names]).mean(0)
-        bias = torch.stack([block.align_biases[name] for name in names]).mean(0)
-        block.align_weights = nn.ParameterDict({TARGET: nn.Parameter(weight)})
-        block.align_biases = nn.ParameterDict({TARGET: nn.Parameter(bias)})
-        block.selected = TARGET
-        if block.aux_weight is None:
-            block.add_omnr()
-    for group in groups(net).values():
-        for parameter in group:
-            parameter.requires_grad_(True)
-    return net
-
-
-def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters that are tuned, by group."""
-    found: dict[str, list[nn.Parameter]] = {CSA: [], OMNR: []}
-    for block in blocks(net):
-        found[CSA] += [block.align_weights[TARGET], block.align_biases[TARGET]]
-        found[OMNR] += [p for p in (block.aux_weight, block.aux_bias) if p is not None]
-    return found
+LOG_EVERY = 10
+"""Iterations between two log lines."""
+CHECKPOINT_EVERY = 30.0
+"""Seconds between two checkpoints; the held crops are measured then too."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All that decides a fine-tuning but the pairs and the pretrained model.
+class Tuned:
+    """What a tuning made.
 
     Attributes
     ----------
-    schedule : str
-        A name of `SCHEDULES`.
-    iterations : int
-    batch, side : int
-        Crops of an iteration and their side in plane pixels.
-    shot_noise : float
-        Share of crops that get more light with its photon noise (PMN, section 3.2); off because
-        it does not help a stabilised network, which knows the noise of every brightness.
-    seed : int
+    spec, net
+        The tuned model as it was trained; LED's has RepNR blocks with the target set and the OMNR
+        branch.
+    folded, plain
+        What is installed: the same, as a plain network.
+    proof : Proof or None
+        That the two are one function, where there was something to fold.
+    before, after : float
+        PSNR of the held crops in dB: without the tuning (`TuningMethod.before`), and with it.
     """
 
-    schedule: str = "joint"
-    iterations: int = ITERATIONS
-    batch: int = BATCH
-    side: int = SIDE
-    shot_noise: float = 0.0
-    seed: int = 0
+    spec: ModelSpec
+    net: nn.Module
+    folded: ModelSpec
+    plain: nn.Module
+    proof: Proof | None
+    before: float
+    after: float
 
 
-class FineTuning:
-    """LED's method: the CSA set and the OMNR branch are trained, then folded.
+def pretrained_model(start: FoundModel, cfa: str = "bayer") -> Pretrained:
+    """Load the model that a tuning to such a sensor starts from; raises ModelError."""
+    spec, net = load_model(start.path)
+    if spec.cfa != cfa:
+        raise ModelError(
+            f"{start.path}: is for {SENSORS[spec.cfa]} sensors and the pairs are {SENSORS[cfa]}: "
+            "name another with --pretrained"
+        )
+    return Pretrained(spec, net, start.branch, file_sha256(start.path))
+
+
+class Tuning:
+    """A tuning: made, it has tried the model on the held crops, so that a failure comes at once.
 
     Parameters
     ----------
-    form : str
-        Input form of the model.
-    recipe : Recipe
-    shots : FewShot
-    device : torch.device
+    pairs : LoadedPairs
+    pretrained : Pretrained
+        The model to start from.
+    method : TuningMethod
+        Of these pairs.
+    bf16 : bool
+        Whether in bfloat16.
+
+    Raises
+    ------
+    ModelError
+        The pretrained model cannot be tuned with these pairs.
     """
 
-    name = "led"
+    def __init__(
+        self, pairs: LoadedPairs, pretrained: Pretrained, method: TuningMethod, *, bf16: bool
+    ) -> None:
+        self.pairs, self.method = pairs, method
+        self.origin = {
+            "name": pretrained.spec.name,
+            "set": pretrained.branch,
+            "sha256": pretrained.sha256,
+        }
+        self.before = method.before(pretrained, bf16=bf16)
+        start = method.begin(pretrained)
+        self.spec, self.note = start.spec, start.note
+        self.trainer = Trainer(
+            start.net,
+            method,
+            method.schedule(),
+            method.device,
+            bf16=bf16,
+            seed=method.recipe.seed,
+            groups=start.groups,
+            lanes=start.lanes,
+            muon=start.muon,
+        )
 
-    def __init__(self, form: str, recipe: Recipe, shots: FewShot, device: torch.device) -> None:
-        self.form, self.recipe, self.shots, self.device = FORMS[form], recipe, shots, device
-        self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint; raises TrainingError when it is missing or of another tuning."""
+        self.trainer.resume(checkpoint, self._identity())
 
-    def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
-        """Return the PSNR of the held crops in dB before tuning."""
-        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
+    def run(
+        self,
+        checkpoint: Path,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        show: Callable[[LogLine], None] = lambda _: None,
+    ) -> Tuned | None:
+        """Tune to the end, or until told to stop.
 
-    def begin(self, pretrained: Pretrained) -> Start:
-        """Add the target set and the OMNR branch to the pretrained network, in place."""
-        spec, net, branch, _ = pretrained
-        if net is None:
-            raise UsageError("LED tunes a pretrained model: name one with --pretrained")
-        prepare(spec, net, branch)
-        return Start(replace(spec, branches=(TARGET,), omnr=True), net, groups(net))
+        Parameters
+        ----------
+        checkpoint : Path
+            Where the state goes, at once and every so often.
+        stop : callable
+            Asked after every iteration.
+        show : callable
+            Told of every log line; ``validation["psnr"]`` is there now and then.
 
-    def schedule(self) -> Schedule:
-        """Return how long and how fast."""
-        return schedule_of(self.recipe.schedule, self.recipe.iterations)
+        Returns
+        -------
+        Tuned or None
+            None when it was stopped.
 
-    def record(self) -> dict[str, Any]:
-        """Return nothing: the recipe says it all."""
-        return {}
+        Raises
+        ------
+        TrainingError
+            The loss is not a number.
+        OutputError
+            The checkpoint cannot be written.
+        """
+        identity = self._identity()
+        if not self.trainer.step:
+            # Whatever keeps it from being written is better known now.
+            self.trainer.save(checkpoint, identity)
+        steps = self.trainer.run(
+            checkpoint, identity, log_every=LOG_EVERY, checkpoint_every=CHECKPOINT_EVERY, stop=stop
+        )
+        for line in steps:
+            show(line)
+        if self.trainer.step < self.method.recipe.iterations:
+            return None
+        return self._tuned()
 
-    def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
-        """Fold, and prove on the held crops that nothing changed."""
-        folded, plain = fold(spec, net, TARGET)
-        frames = [batch.x[0] for batch in self.shots.held_batches()]
-        proof = prove(net, TARGET, plain, network_inputs(spec, plain, frames))
-        if not proof.holds:
-            raise TrainingError(f"the folded network is not the tuned one: {proof}")
-        return Finished(folded, plain, proof)
+    def _tuned(self) -> Tuned:
+        trainer = self.trainer
+        with trainer.averaged(), torch.inference_mode(), trainer.autocast():
+            after = self.method.psnr(trainer.net)
+        with trainer.averaged():
+            spec = self._spec(after)
+            folded, plain, proof = self.method.finish(spec, trainer.net)
+            trained = {
+                name: t.detach().cpu().clone() for name, t in trainer.net.state_dict().items()
+            }
+        trainer.net.load_state_dict(trained)
+        return Tuned(spec, trainer.net, folded, plain, proof, self.before, after)
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Draw crops; return the loss in the form's own domain, as the module says."""
-        # By the place in the schedule: the same crops on every device, and after a resumption.
-        step = round(progress * self.recipe.iterations)
-        rng = np.random.default_rng([self.recipe.seed, step])
-        batch = Batch(*(part.to(self.device) for part in self.draw(rng)))
-        return form_loss(self.form, net, batch, *_mistaken(batch, rng))
+    def _spec(self, after: float) -> ModelSpec:
+        ratios = self.pairs.shots.ratios
+        training: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "method": self.method.name,
+            **asdict(self.method.recipe),
+            **self.method.record(),
+            "seconds": round(self.trainer.seconds),
+            "device": self.method.device.type,
+            "precision": "bf16" if self.trainer.bf16 else "float32",
+            "pretrained": self.origin,
+            "pairs": self.pairs.records,
+            "dark_frames": self.pairs.darks,
+            "isos": list(self.pairs.shots.lines.isos),
+            "ratios": ratios,
+            "psnr_before": round(self.before, 3),
+            "psnr_after": round(after, 3),
+            "version": __version__,
+        }
+        return dataclasses.replace(
+            self.spec,
+            name=name_of(self.pairs.camera),
+            ratio_range=(ratios[0], ratios[-1]),
+            cameras=(self.pairs.camera,),
+            method=self.method.name,
+            source="led finetune",
+            training=training,
+            noise_lines=self.pairs.shots.lines,
+        )
 
-    def draw(self, rng: np.random.Generator) -> Batch:
-        """Draw the crops of an iteration."""
-        batch = self.shots.batch(rng, self.recipe.batch, self.side)
-        return lit(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
-
-    def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return the PSNR of the held crops."""
-        return {"psnr": self.psnr(net)}
-
-    def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the held crops, with the camera's lines, in dB."""
-        return held_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
-
-
-def lit(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
-    """Add light to crops, with its photon noise (PMN's shot-noise augmentation).
-
-    Light ``l`` on top of a signal brings Poisson noise of its own and changes nothing else: short
-    frame ``+ K Poisson(l / K)``, truth ``+ ratio * l``.
-    """
-    count, planes = batch.x.shape[:2]
-    chosen = rng.random((count, 1, 1, 1)) < share
-    most = 0.2 * rng.random((count, planes, 1, 1)) * chosen
-    light = torch.from_numpy(most.astype(np.float32)) / batch.ratio.reshape(-1, 1, 1, 1)
-    gain = batch.gain.reshape(-1, 1, 1, 1)
-    electrons = rng.poisson((light / gain).expand_as(batch.x).numpy()).astype(np.float32)
-    clean = batch.clean + light * batch.ratio.reshape(-1, 1, 1, 1)
-    return batch._replace(
-        clean=clean.clamp_max(1.0), x=batch.x + gain * torch.from_numpy(electrons)
-    )
+    def _identity(self) -> str:
+        """Return what a checkpoint must be of to be gone on with."""
+        lines, schedule = self.pairs.shots.lines.to_json(), self.trainer.schedule.as_json()
+        parts = [
+            self.method.name,
+            asdict(self.method.recipe),
+            schedule,
+            self.trainer.bf16,
+            self.origin,
+            self.pairs.records,
+            lines,
+            __version__,
+        ]
+        return json.dumps(parts, sort_keys=True)
 
 
-def _mistaken(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Make the noise lines as wrong as measured ones are; both ``(N,)``."""
-    off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in LINE_ERROR]
-    factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
-    return batch.gain * factors[0], batch.variance * factors[1]
+def name_of(camera: str) -> str:
+    """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
+    return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"

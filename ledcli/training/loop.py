@@ -4,22 +4,125 @@ bfloat16 autocast with channels_last where the device has it, gradient clipping,
 an exponential moving average (EMA) of the weights, checkpoints that survive a kill.
 """
 
+from __future__ import annotations
+
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
-from ledcli.training.checkpoint import load_checkpoint, save_checkpoint
-from ledcli.training.judge import Judge, Memory
-from ledcli.training.lanes import Lanes, one_thread
-from ledcli.training.optimisers import optimisers
+from ledcli.output.atomic import atomic_write
+from ledcli.training.optim import optimisers
 from ledcli.training.schedule import ALL, LogLine, Schedule
+from ledcli.training.workers import Lanes, one_thread
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A method that looks at steps; one that it does not accept leaves no trace."""
+
+    def tentative(self, progress: float) -> bool:
+        """Tell whether the step that was just drawn is looked at."""
+
+    def accepts(self, net: nn.Module) -> bool:
+        """Tell whether the step that has just been made is kept."""
+
+
+class Memory:
+    """The weights and what the optimisers remember, as they are now.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor
+        Those that are trained.
+    optimisers : sequence of Optimizer
+    """
+
+    def __init__(
+        self, weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
+    ) -> None:
+        self.weights, self.optimisers = weights, optimisers
+        self._values = [weight.detach().clone() for weight in weights]
+        # States go by their weights, which a copy must not copy.
+        same = {id(weight): weight for weight in weights}
+        self._states = [copy.deepcopy(dict(each.state), dict(same)) for each in optimisers]
+
+    def restore(self) -> None:
+        """Bring weights and optimisers back, to the bit."""
+        with torch.no_grad():
+            for weight, value in zip(self.weights, self._values, strict=True):
+                weight.copy_(value)
+        for optimiser, state in zip(self.optimisers, self._states, strict=True):
+            optimiser.state.clear()
+            optimiser.state.update(state)
+
+
+def save_checkpoint(trainer: Trainer, path: Path, recipe: str) -> None:
+    """Write a checkpoint, whole or not at all; raises OutputError.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its weights, averages, optimisers' moments, generators, step and seconds are written.
+    path : Path
+    recipe : str
+        Written too; a training is resumed with the same one only.
+    """
+    tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(trainer.generators)}
+    for i, (weight, average) in enumerate(zip(trainer.trained, trainer.average, strict=True)):
+        tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
+        for optimiser in trainer.optimisers:
+            for key, value in optimiser.state.get(weight, {}).items():
+                tensors[f"state.{i}.{key}"] = value
+    state = {"step": str(trainer.step), "seconds": str(trainer.seconds), "recipe": recipe}
+    atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
+
+
+def load_checkpoint(trainer: Trainer, path: Path, recipe: str) -> None:
+    """Bring a trainer to a checkpoint; raises TrainingError when it is of another training."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: there is no checkpoint to go on from: leave out --resume")
+    try:
+        with safe_open(path, "pt", device=str(trainer.device)) as file:
+            state = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if state["recipe"] != recipe:
+            raise ValueError("another recipe")
+        _restore(trainer, tensors, state)
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"{path} is of another training: give the options it was made with, or remove it"
+        ) from error
+
+
+def _restore(trainer: Trainer, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
+    trainer.step, trainer.seconds = int(state["step"]), float(state["seconds"])
+    states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
+    # With other lanes than before, a run goes on as well, but not draw for draw.
+    for generator, state_of in zip(trainer.generators, states, strict=False):
+        generator.set_state(state_of.cpu())
+    of = {w: o for o in trainer.optimisers for g in o.param_groups for w in g["params"]}
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            kind, index, *key = name.split(".")
+            weight = trainer.trained[int(index)]
+            if kind == "state":
+                # Fused Adam walks through memory: its moments must lie as the weights do.
+                if tensor.ndim:
+                    tensor = torch.empty_like(weight).copy_(tensor)
+                of[weight].state[weight][key[0]] = tensor
+            else:
+                (weight if kind == "weight" else trainer.average[int(index)]).copy_(tensor)
+
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
@@ -59,7 +162,7 @@ class Trainer:
     groups : mapping of str to parameters, optional
         The groups that the schedule's phases name; without it all are one group.
     lanes : int
-        Parts of a step that are computed side by side, each on a core (training/lanes.py); the
+        Parts of a step that are computed side by side, each on a core (training/workers.py); the
         loss is called once for each.
     muon : bool
         Train the convolutions' kernels by Muon instead of Adam.

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.nets.forms import Form, Stabilised
-from ledcli.noise.stabilise import electron_scale, stabilise, unstabilise
-from ledcli.training.draws import Batch
+from ledcli.noise.vst import electron_scale, stabilise, unstabilise
+from ledcli.training.data.sampler import Batch
 
 STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
 """Mean square errors below which a frame counts as clean: a hundredth of the noise's standard
@@ -67,7 +67,7 @@ def frame_loss(
     clean : Tensor ``(N, 4, h, w)``
         The truth times the ratio; at 1 it is cut off, and what is denoised past 1 counts little.
     level, t0 : Tensor ``(N, 1, 1, 1)``
-        Gain times ratio, and the transform's offset (noise/stabilise.py).
+        Gain times ratio, and the transform's offset (noise/vst.py).
     counts : Tensor ``(N, 4, h, w)``, optional
         1 where the truth is known, 0 elsewhere.
     """

@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from ledcli import __version__
 from ledcli.errors import TrainingError
 from ledcli.nets.forms import FORMS, Form, Stabilised, form_of
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert, select
-from ledcli.nets.table import build
 from ledcli.noise.cameras import calibrated
-from ledcli.noise.stabilise import electron_scale, stabilise
-from ledcli.training.crops import FULL_SCALE, load_crops
-from ledcli.training.draws import Batch, Draws, Recipe, short_frames
-from ledcli.training.lanes import lanes_on
+from ledcli.noise.vst import electron_scale, stabilise
+from ledcli.sensor.symmetry import cells_lost
+from ledcli.training.data.crops import FULL_SCALE, load_crops
+from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import LogLine, Schedule
-from ledcli.training.turning import cells_lost
-from ledcli.zoo.modelfile import ModelSpec, save_model
+from ledcli.training.workers import lanes_on
+from ledcli.zoo.model_file import ModelSpec, save_model
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
 """Peak rates by optimiser: those that long trainings were made with."""
@@ -200,7 +200,7 @@ def pretrain(
     recipe, schedule
         What and how long.
     crops : Path
-        A crop file (training/crops.py).
+        A crop file (training/data/crops.py).
     out : Path
         The model file; beside it appear ``.checkpoint`` and ``.log.jsonl`` of the same stem.
     device, bf16

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.nets import table
+from ledcli.nets import registry as table
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -20,7 +20,7 @@ PLANES = 4
 
 
 class Architecture(NamedTuple):
-    """A name of `ledcli.nets.table`, and what the network is built with."""
+    """A name of `ledcli.nets.registry`, and what the network is built with."""
 
     name: str
     arguments: dict[str, Any]

@@ -25,24 +25,23 @@ import torch
 from report import context, head, keep, table
 from torch import Tensor, nn
 
-from ledcli.evaluation.shoot import CAMERA
+from ledcli.evaluation.demo_shoot import CAMERA
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import Modulated
-from ledcli.nets.table import build
+from ledcli.nets.registry import build
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.physics import add_noise
-from ledcli.training.adl import AdaptiveDomainLearning, AdlRecipe
-from ledcli.training.crops import encode, pack_rgb
-from ledcli.training.draws import Batch
-from ledcli.training.fewshot import FewShot, RawPair
+from ledcli.training.data.crops import encode, pack_rgb
+from ledcli.training.data.pairs import FewShot, RawPair, few_shot
+from ledcli.training.data.sampler import Batch
+from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import form_loss
-from ledcli.training.measure import few_shot
-from ledcli.training.methods import Pretrained
-from ledcli.training.scenes import make_scene
+from ledcli.training.methods.adl import AdaptiveDomainLearning, AdlRecipe
+from ledcli.training.methods.adl_sources import Drawn, MadeUpSource, PairSource, Source
+from ledcli.training.methods.base import Pretrained
 from ledcli.training.schedule import Schedule
-from ledcli.training.sources import Drawn, MadeUpSource, PairSource, Source
-from ledcli.zoo.modelfile import ModelSpec
+from ledcli.zoo.model_file import ModelSpec
 
 CPU = torch.device("cpu")
 TARGET, RATIO, ISOS = "Target", 100.0, (400.0, 1600.0, 6400.0)

@@ -22,17 +22,16 @@ from report import context, head, keep, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.nets.adaptive import Adaptive
+from ledcli.nets.exposure_diffusion import Adaptive, refined
 from ledcli.nets.forms import Form, form_of
-from ledcli.nets.refine import refined
-from ledcli.nets.table import build
+from ledcli.nets.registry import build
 from ledcli.noise.cameras import calibrated
 from ledcli.noise.estimate import estimate_noise
-from ledcli.training.crops import load_crops
-from ledcli.training.draws import Batch, Draws, Recipe, short_frames
-from ledcli.training.exposure import ExposureDiffusion, ExposureRecipe
+from ledcli.training.data.crops import load_crops
+from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import form_loss
+from ledcli.training.methods.exposure import ExposureDiffusion, ExposureRecipe
 from ledcli.training.schedule import Schedule
 
 CPU = torch.device("cpu")

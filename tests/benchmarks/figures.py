@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from protocol import Photo, Planes
 
+from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
+from ledcli.evaluation.display import picture
 from ledcli.evaluation.metrics import bias, delta_e2000, psnr, ssim
-from ledcli.evaluation.picture import picture
-from ledcli.evaluation.synthetic import WHITE_BALANCE
-from ledcli.noise.blocks import second_difference
+from ledcli.noise.estimate import second_difference
 
 BLOCK = 16
 """Side of a block of texture, plane pixels."""

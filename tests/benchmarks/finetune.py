@@ -37,16 +37,17 @@ from oddcameras import (
 from protocol import PHOTOS, photos, score
 from report import context, head, keep, table
 
+from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.device import choose_device, choose_precision
-from ledcli.inference.engine import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
+from ledcli.noise.dark_shading import enlarged
 from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.noise.lines import CameraLines
 from ledcli.noise.physics import add_noise
-from ledcli.noise.shading import enlarged
-from ledcli.training.draws import Batch
-from ledcli.training.fewshot import RawPair
-from ledcli.training.finetune import (
+from ledcli.noise.profile import CameraLines
+from ledcli.training.data.pairs import RawPair, few_shot
+from ledcli.training.data.sampler import Batch
+from ledcli.training.loop import Trainer
+from ledcli.training.methods.led import (
     LINE_ERROR,
     TARGET,
     FineTuning,
@@ -55,10 +56,8 @@ from ledcli.training.finetune import (
     prepare,
     schedule_of,
 )
-from ledcli.training.loop import Trainer
-from ledcli.training.measure import few_shot
-from ledcli.zoo.modelfile import file_sha256, load_model, save_model
-from ledcli.zoo.shelf import find_model
+from ledcli.zoo.model_file import file_sha256, load_model, save_model
+from ledcli.zoo.store import find_model
 
 RATIOS = (100.0, 300.0)
 CROPS = 4

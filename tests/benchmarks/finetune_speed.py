@@ -16,14 +16,13 @@ from checkout import RESULTS
 from report import context, head, keep, table
 
 from ledcli.inference.device import choose_device, choose_precision
-from ledcli.training.crops import pack_rgb
-from ledcli.training.fewshot import FewShot, RawPair
-from ledcli.training.finetune import FineTuning, Recipe, groups, prepare, schedule_of
+from ledcli.training.data.crops import pack_rgb
+from ledcli.training.data.pairs import FewShot, RawPair, few_shot
+from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
-from ledcli.training.measure import few_shot
-from ledcli.training.scenes import make_scene
-from ledcli.zoo.modelfile import load_model
-from ledcli.zoo.shelf import find_model
+from ledcli.training.methods.led import FineTuning, Recipe, groups, prepare, schedule_of
+from ledcli.zoo.model_file import load_model
+from ledcli.zoo.store import find_model
 
 TURN, TURNS, SIDE = 10, 10, 1024
 

@@ -21,11 +21,11 @@ from checkout import RESULTS
 from report import context, head, keep, table
 from watch import Finished, led
 
-from ledcli.inference.engine import Denoiser
-from ledcli.inference.manifest import Manifest
+from ledcli.batch.manifest import Manifest
+from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import estimate_noise
-from ledcli.photo.raw import read_raw
-from ledcli.zoo.shelf import find_model
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.store import find_model
 from tests.shoot import make_raw
 
 SHAPE = (4000, 6000)

@@ -22,10 +22,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from report import context, head, keep, table
 
-from ledcli.evaluation.synthetic import WHITE_BALANCE, clean_planes, noise_of, seed_of, short_frame
+from ledcli.evaluation.datasets.photographs import (
+    WHITE_BALANCE,
+    clean_planes,
+    noise_of,
+    seed_of,
+    short_frame,
+)
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.training.crops import pack_rgb, srgb_to_linear
+from ledcli.training.data.crops import pack_rgb, srgb_to_linear
 
 CAMERAS = ("SonyA7S2", "NikonD850", "CanonEOS700D", "CanonEOS70D")
 GAINS = (0.2, 0.75, 3.0, 10.0)

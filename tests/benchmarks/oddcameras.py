@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, Line
 from ledcli.noise.physics import NoiseParameters, add_noise
-from ledcli.training.crops import pack_rgb, srgb_to_linear
+from ledcli.training.data.crops import pack_rgb, srgb_to_linear
 
 BANDING = 0.5
 """Standard deviation of the column values, in standard deviations of the read noise."""

@@ -13,8 +13,8 @@ import checkout  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.evaluation.datasets.photographs import clean_planes, noise_of, seed_of, short_frame
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.evaluation.synthetic import clean_planes, noise_of, seed_of, short_frame
 from ledcli.noise.physics import NoiseParameters
 
 VERSION = "1"

@@ -21,10 +21,10 @@ from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos, photos_of
 from qualityreport import markdown, mean_figures
 from report import context, keep
 
-from ledcli.inference.engine import Denoiser
+from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.zoo.shelf import find_model
+from ledcli.zoo.store import find_model
 
 
 def main() -> None:

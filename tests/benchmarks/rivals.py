@@ -27,8 +27,8 @@ from torch import nn
 from ledcli.nets.repnr import blocks, deploy
 from ledcli.noise.cameras import calibrated
 from ledcli.noise.estimate import estimate_noise
-from ledcli.training.crops import load_crops
-from ledcli.training.draws import Recipe
+from ledcli.training.data.crops import load_crops
+from ledcli.training.data.sampler import Recipe
 from ledcli.training.loop import Trainer
 from ledcli.training.pretrain import LEARNING_RATES, Pretraining
 from ledcli.training.schedule import Schedule

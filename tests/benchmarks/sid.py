@@ -22,19 +22,19 @@ import torch
 from checkout import RESULTS
 from report import context, head, keep, table
 
-from ledcli.evaluation.cases import source_of_pairs
+from ledcli.evaluation.datasets.base import source_of_pairs
+from ledcli.evaluation.demo_shoot import PAIR_ISOS, make_pairs
 from ledcli.evaluation.evaluate import Gathered, entrants, measure
 from ledcli.evaluation.results import NOISY, Evaluation
-from ledcli.evaluation.shoot import PAIR_ISOS, make_pairs
 from ledcli.inference.device import choose_device, choose_precision
-from ledcli.pairs.listfile import Pair
-from ledcli.training.pairfiles import load_pairs, read_headers
-from ledcli.training.pictures import Gathering
-from ledcli.training.sid import SidRecipe
-from ledcli.training.tune import Tuned, Tuning, pretrained_model
-from ledcli.training.tuners import NONE, Given, Wishes, method_of, no_model
-from ledcli.zoo.modelfile import save_model
-from ledcli.zoo.shelf import find_model
+from ledcli.pairs.list_file import Pair
+from ledcli.training.data.pair_files import load_pairs, read_headers
+from ledcli.training.data.srgb_pairs import Gathering
+from ledcli.training.finetune import Tuned, Tuning, pretrained_model
+from ledcli.training.methods.registry import NONE, Given, Wishes, method_of, no_model
+from ledcli.training.methods.sid import SidRecipe
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.store import find_model
 
 FIRST_HELD = 1000
 """Seed of the first scene that is not trained on."""

@@ -20,10 +20,10 @@ from protocol import GAINS
 from report import context, keep
 from smoothreport import markdown
 
+from ledcli.evaluation.datasets.photographs import WHITE_BALANCE, noise_of, seed_of, short_frame
 from ledcli.evaluation.metrics import bias
-from ledcli.evaluation.synthetic import WHITE_BALANCE, noise_of, seed_of, short_frame
-from ledcli.inference.engine import Denoiser
-from ledcli.zoo.shelf import find_model
+from ledcli.inference.denoiser import Denoiser
+from ledcli.zoo.store import find_model
 
 RATIOS = (1.0, 100.0, 300.0)
 LEVELS = (0.02, 0.1, 0.4)

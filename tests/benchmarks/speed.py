@@ -23,19 +23,19 @@ from checkout import RESULTS
 from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_seconds
 from report import context, head, keep, table
 
-from ledcli.inference.choice import Named
+from ledcli.batch.inputs import find_raws
+from ledcli.batch.names import plan
+from ledcli.batch.run import Engine, run
+from ledcli.batch.settings import Settings
+from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.device import choose_device
-from ledcli.inference.engine import Denoiser
-from ledcli.inference.folder import Engine, run
-from ledcli.inference.jobs import Settings
-from ledcli.inference.naming import plan
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
-from ledcli.photo.inputs import find_raws
-from ledcli.photo.raw import read_raw
-from ledcli.zoo.modelfile import load_model
-from ledcli.zoo.shelf import find_model
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import load_model
+from ledcli.zoo.selection import Named
+from ledcli.zoo.store import find_model
 from tests.shoot import make_raw
 
 SHAPES = {"12 MP": (3000, 4000), "24 MP": (4000, 6000)}

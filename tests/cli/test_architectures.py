@@ -3,8 +3,8 @@
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.photo.raw import read_raw
-from ledcli.zoo.modelfile import read_spec
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import read_spec
 from tests.nets.lively import write_lively
 from tests.shoot import make_raw
 

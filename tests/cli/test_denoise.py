@@ -10,11 +10,11 @@ import pytest
 import tifffile
 
 from ledcli.cli.app import run
-from ledcli.photo.cfa import Phase
-from ledcli.photo.raw import read_raw
-from ledcli.photo.xmp import read_note
-from ledcli.zoo import bundled
-from ledcli.zoo.modelfile import file_sha256
+from ledcli.metadata.xmp import read_note
+from ledcli.raw.reader import read_raw
+from ledcli.sensor.cfa import Phase
+from ledcli.zoo import store as bundled
+from ledcli.zoo.model_file import file_sha256
 from tests.inference.models import noise_lines, write_model
 from tests.shoot import SHARED, make_dark, make_raw, truncate
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ledcli.cli.app import run
+from ledcli.evaluation.demo_shoot import make_pairs
 from ledcli.evaluation.results import MEASURES
-from ledcli.evaluation.shoot import make_pairs
-from ledcli.pairs.listfile import Pair, write_list
+from ledcli.pairs.list_file import Pair, write_list
 from tests.inference.models import write_model
 from tests.shoot import make_raw, scene
 

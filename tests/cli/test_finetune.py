@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from ledcli.cli.app import run
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import blocks, convert
-from ledcli.nets.table import build
-from ledcli.zoo import bundled
-from ledcli.zoo.modelfile import ModelSpec, load_model, read_spec, save_model
+from ledcli.zoo import store as bundled
+from ledcli.zoo.model_file import ModelSpec, load_model, read_spec, save_model
 from tests.inference.models import write_model
 from tests.shoot import make_dark, make_raw, scene
 
@@ -125,8 +125,8 @@ def test_the_unfolded_model_can_be_written_and_folded_again(listed, tiny, home, 
 
 
 def test_a_model_that_is_no_better_is_not_installed(listed, tiny, home, capsys, monkeypatch):
-    monkeypatch.setattr("ledcli.training.finetune.untuned_psnr", lambda *a, **k: 30.0)
-    monkeypatch.setattr("ledcli.training.finetune.held_psnr", lambda *a, **k: 30.0)
+    monkeypatch.setattr("ledcli.training.methods.led.untuned_psnr", lambda *a, **k: 30.0)
+    monkeypatch.setattr("ledcli.training.methods.led.held_psnr", lambda *a, **k: 30.0)
     assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "-q"]) == 1
     assert "no better" in capsys.readouterr().err
     assert not list(home.glob("*.safetensors"))
@@ -232,7 +232,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(listed, tiny, home, tmp_path, 
 def child(tiny, name, *options):
     """Start a tuning that writes a checkpoint at every iteration."""
     code = (
-        "import sys, torch, ledcli.training.tune as tune; torch.set_num_threads(1); "
+        "import sys, torch, ledcli.training.finetune as tune; torch.set_num_threads(1); "
         "tune.CHECKPOINT_EVERY = 0.0; from ledcli.cli.app import run; sys.exit(run(sys.argv[1:]))"
     )
     words = ["finetune", "--pretrained", str(tiny), "--iters", "40", "--name", name, "--force"]

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.photo.raw import read_raw
-from ledcli.zoo.modelfile import read_spec
-from tests.cli.test_finetune import SHAPE, home, listed, make_pair, tiny  # noqa: F401
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import read_spec
+from tests.cli.test_finetune import SHAPE, make_pair
 from tests.shoot import make_raw
 
 
 @pytest.fixture
-def tune(listed, tiny):  # noqa: F811
+def tune(listed, tiny):
     def run_it(*options):
         given = ["finetune", "--pretrained", str(tiny), "--iters", "5", "--crops", "2", "--force"]
         return run([*given, *options])
@@ -20,7 +20,7 @@ def tune(listed, tiny):  # noqa: F811
     return run_it
 
 
-def test_exposure_diffusions_model_looks_as_often_as_it_is_told(tune, home, tmp_path, capsys):  # noqa: F811
+def test_exposure_diffusions_model_looks_as_often_as_it_is_told(tune, home, tmp_path, capsys):
     assert tune("--method", "exposure") == 0
     assert "start anew" in capsys.readouterr().err
     spec = read_spec(home / "led-testcam-one.safetensors")
@@ -53,7 +53,7 @@ def test_the_same_photo_with_other_steps_is_made_anew(tune, tmp_path, capsys):
         assert json.loads(capsys.readouterr().out)["status"] == status
 
 
-def test_adl_says_what_it_kept_of_each_source(tune, home, tmp_path, capsys):  # noqa: F811
+def test_adl_says_what_it_kept_of_each_source(tune, home, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
     lines = [make_pair(other, f"o{iso}", iso, 20, iso, model="Testcam Two") for iso in (400, 1600)]
@@ -69,7 +69,7 @@ def test_adl_says_what_it_kept_of_each_source(tune, home, tmp_path, capsys):  # 
     assert "Led Testcam Two" in capsys.readouterr().out
 
 
-def test_adl_without_sources_makes_its_own(tune, home):  # noqa: F811
+def test_adl_without_sources_makes_its_own(tune, home):
     assert tune("--method", "adl", "-q") == 0
     names = read_spec(home / "led-testcam-one.safetensors").modulation
     assert "NikonD850" in names
@@ -86,7 +86,7 @@ def test_adl_without_sources_makes_its_own(tune, home):  # noqa: F811
         (["--method", "adl", "--source", "missing.txt"], "missing.txt"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(tune, home, options, message, capsys):  # noqa: F811
+def test_what_does_not_go_together_is_one_line(tune, home, options, message, capsys):
     assert tune(*options) != 0
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not home.exists() or not list(home.iterdir())

@@ -4,10 +4,11 @@ import json
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.nets import repnr, table
-from ledcli.zoo import bundled as bundled_models
-from ledcli.zoo import shelf
-from ledcli.zoo.modelfile import ModelSpec, file_sha256, save_model
+from ledcli.nets import registry as table
+from ledcli.nets import repnr
+from ledcli.zoo import store as bundled_models
+from ledcli.zoo import store as shelf
+from ledcli.zoo.model_file import ModelSpec, file_sha256, save_model
 from tests.inference.models import noise_lines
 
 SPEC = ModelSpec(

@@ -4,9 +4,9 @@ import sys
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.zoo import onnxfile
-from ledcli.zoo.modelfile import file_sha256, read_spec
-from ledcli.zoo.onnxheader import read_onnx
+from ledcli.zoo import onnx as onnxfile
+from ledcli.zoo.model_file import file_sha256, read_spec
+from ledcli.zoo.onnx_file import read_onnx
 from tests.inference.models import noise_lines, write_model, write_modulated
 
 pytest.importorskip("onnx")

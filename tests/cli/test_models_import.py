@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ledcli.cli.app import run
-from ledcli.photo.raw import read_raw
-from ledcli.zoo.modelfile import read_spec
-from ledcli.zoo.shelf import installed_dir
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import read_spec
+from ledcli.zoo.store import installed_dir
 from tests.shoot import make_raw, scene
 from tests.zoo import checkpoints
 from tests.zoo.checkpoints import DEPLOYED_NAME, PLAIN, PRETRAINED_NAME, save

@@ -7,8 +7,8 @@ import pytest
 
 from ledcli.cli.app import run
 from ledcli.zoo import download
-from ledcli.zoo.modelfile import load_model, read_spec
-from ledcli.zoo.shelf import installed_dir
+from ledcli.zoo.model_file import load_model, read_spec
+from ledcli.zoo.store import installed_dir
 from tests.webserver import serving
 from tests.zoo import checkpoints
 from tests.zoo.checkpoints import DEPLOYED_NAME, PLAIN, save

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.pairs.listfile import read_list
+from ledcli.pairs.list_file import read_list
 from tests.pairs.scenes import CAMERA, SHAPE, picture, shot, through
 from tests.shoot import make_dark, make_raw, truncate
 

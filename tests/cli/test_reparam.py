@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.inference.engine import Denoiser
+from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseLine
-from ledcli.zoo import fold
-from ledcli.zoo.modelfile import load_model, read_spec
+from ledcli.zoo import folding as fold
+from ledcli.zoo.model_file import load_model, read_spec
 from tests.inference.models import noise_lines, scene, shoot, write_model
 from tests.shoot import make_raw
 

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from ledcli.batch.photo import SOFTWARE, encoded
+from ledcli.batch.settings import Settings
 from ledcli.cli.app import run
 from ledcli.errors import OutputError
-from ledcli.inference.developing import Picture
-from ledcli.inference.jobs import Settings
-from ledcli.inference.steps import SOFTWARE, encoded
-from ledcli.photo.exif import Exif
-from ledcli.photo.raw import read_raw
-from ledcli.photo.xmp import read_note
-from ledcli.zoo.modelfile import read_spec
-from ledcli.zoo.pick import pick_model
-from tests.cli.test_finetune import home, listed, tiny  # noqa: F401
+from ledcli.inference.srgb import Picture
+from ledcli.metadata.xmp import read_note
+from ledcli.raw.exif import Exif
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import read_spec
+from ledcli.zoo.selection import pick_model
 from tests.inference.models import noise_lines, write_pictures
 from tests.shoot import make_raw
 from tests.training.shoots import shoot_pair
@@ -47,7 +46,7 @@ def decoded(path):
 
 
 def test_the_tuned_model_has_a_name_of_its_own_and_makes_pictures(
-    listed, tiny, home, tmp_path, capsys  # noqa: F811
+    listed, tiny, home, tmp_path, capsys
 ):  # fmt: skip
     tune = ["finetune", "--pretrained", str(tiny), "--method", "sid", "--iters", "3"]
     assert run([*tune, "--crops", "2", "--force"]) == 0
@@ -132,7 +131,7 @@ def test_a_second_run_finds_the_picture_done(tmp_path, model, raw, capsys):
         assert json.loads(capsys.readouterr().out)["status"] == status
 
 
-def test_its_camera_gets_another_model_when_none_is_named(raw, home, capsys):  # noqa: F811
+def test_its_camera_gets_another_model_when_none_is_named(raw, home, capsys):
     camera = {"cameras": ("Led Testcam One",), "noise_lines": noise_lines()}
     write_pictures(home / "mine.safetensors", **camera)
     assert denoise(raw, "--json", "-q") == 0
@@ -140,7 +139,7 @@ def test_its_camera_gets_another_model_when_none_is_named(raw, home, capsys):  #
     assert Exif(make="Led", model="Testcam One").camera == camera["cameras"][0]
 
 
-def test_info_and_list_say_what_it_is(model, home, capsys):  # noqa: F811
+def test_info_and_list_say_what_it_is(model, home, capsys):
     assert run(["models", "info", str(model)]) == 0
     assert "pictures" in capsys.readouterr().out
     write_pictures(home / "mine.safetensors")
@@ -171,7 +170,7 @@ def test_evaluate_refuses_what_has_no_raws(tmp_path, model, capsys):
     assert "has none" in err and len(err.splitlines()) == 1
 
 
-def test_an_x_trans_camera_gets_its_own(tmp_path, home, capsys):  # noqa: F811
+def test_an_x_trans_camera_gets_its_own(tmp_path, home, capsys):
     """From nothing, with 27 planes; its pictures are of the raw's size, wherever it begins."""
     names = []
     for seed, iso in enumerate((400, 6400)):

@@ -10,12 +10,7 @@ from tests.conformance import judges
 from tests.conformance.conftest import denoise
 from tests.conformance.judges import needs_exiftool
 from tests.conformance.tagtable import EVERY
-from tests.conformance.test_developers import (
-    MOST,
-    needs_darktable,
-    needs_dcraw,
-    needs_rawtherapee,
-)
+from tests.conformance.test_developers import MOST, needs_darktable, needs_dcraw, needs_rawtherapee
 from tests.shoot import SHARED
 
 GOOD = SHARED / "raw/good"

@@ -6,8 +6,8 @@ import pytest
 
 from ledcli import __version__
 from ledcli.cli.app import run
-from ledcli.photo.xmp import read_note
-from ledcli.zoo.modelfile import file_sha256
+from ledcli.metadata.xmp import read_note
+from ledcli.zoo.model_file import file_sha256
 from tests.conformance.cameras import FEW
 
 NAME = FEW[0].name

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ledcli.evaluation.picture import srgb_from_linear
+from ledcli.evaluation.display import srgb_from_linear
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
-from ledcli.training.scenes import make_scene
+from ledcli.training.data.scenes import make_scene
 
 CAMERAS = ("SonyA7S2", "NikonD850", "Canon EOS 700D")
 RATIOS = (1.0, 20.0, 100.0, 300.0)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError, RawError, UsageError
-from ledcli.evaluation.cases import named_ratio, unique_names
-from ledcli.evaluation.datasets import eld, listed, photographs, sid
-from ledcli.photo.cfa import Phase
+from ledcli.evaluation.datasets.base import named_ratio, unique_names
+from ledcli.evaluation.datasets.registry import eld, listed, photographs, sid
+from ledcli.sensor.cfa import Phase
 from tests.shoot import make_raw, scene
 
 SHAPE = (64, 80)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ledcli.errors import UsageError
-from ledcli.evaluation.cases import Case, Source, source_of_pairs
-from ledcli.evaluation.developed import check_raws, enlarged
+from ledcli.evaluation.datasets.base import Case, Source, source_of_pairs
 from ledcli.evaluation.evaluate import Entrant, Gathered, entrants, measure
 from ledcli.evaluation.results import NOISY
-from ledcli.pairs.listfile import Pair
-from ledcli.photo.develop import developed
-from ledcli.photo.raw import read_raw
+from ledcli.evaluation.srgb import check_raws, enlarged
+from ledcli.output.render import developed
+from ledcli.pairs.list_file import Pair
+from ledcli.raw.reader import read_raw
 from tests.inference.models import write_model, write_pictures
 from tests.training.shoots import shoot_pair
 

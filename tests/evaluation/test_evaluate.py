@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ledcli.errors import RawError, UsageError
-from ledcli.evaluation.cases import Case, Frame, Source
+from ledcli.evaluation.datasets.base import Case, Frame, Source
 from ledcli.evaluation.evaluate import MOST_CROPS, Entrant, Gathered, entrants, measure
 from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, FrameResult
 from ledcli.noise.estimate import NoiseLine
-from ledcli.noise.lines import CameraNoise
-from ledcli.photo.cfa import Phase
+from ledcli.noise.profile import CameraNoise
+from ledcli.sensor.cfa import Phase
 from tests.inference.models import write_model
 
 TRUTH = np.random.default_rng(0).uniform(0.2, 0.8, (4, 24, 32)).astype(np.float32)

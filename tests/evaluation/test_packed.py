@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.errors import RawError
-from ledcli.evaluation.packed import read_packed
+from ledcli.evaluation.datasets.packed import read_packed
 
 LEVELS = {"black_level": np.full((4, 1, 1), 512), "white_level": np.full((4, 1, 1), 16383)}
 

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from ledcli.evaluation.detail import most_detailed
-from ledcli.evaluation.illuminance import corrected, illuminance_scale
-from ledcli.evaluation.metrics import psnr
-from ledcli.evaluation.picture import picture, srgb_from_linear
-from ledcli.training.crops import srgb_to_linear
+from ledcli.evaluation.display import most_detailed, picture, srgb_from_linear
+from ledcli.evaluation.metrics import corrected, illuminance_scale, psnr
+from ledcli.training.data.crops import srgb_to_linear
 
 
 def flat(*values):

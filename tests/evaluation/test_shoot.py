@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from ledcli.evaluation.demo_shoot import make_pairs, make_photos
 from ledcli.evaluation.metrics import psnr
-from ledcli.evaluation.shoot import make_pairs, make_photos
-from ledcli.pairs.ratios import ratio_of
-from ledcli.photo.raw import read_raw
+from ledcli.pairs.exposure import ratio_of
+from ledcli.raw.reader import read_raw
 
 
 def test_psnr_of_a_known_error():

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import Modulated
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert
-from ledcli.nets.table import build
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
-from ledcli.noise.lines import CameraLines, Shading
 from ledcli.noise.physics import add_noise
-from ledcli.zoo.modelfile import ModelSpec, save_model
+from ledcli.noise.profile import CameraLines, Shading
+from ledcli.zoo.model_file import ModelSpec, save_model
 
 PLANES = {"bayer": 4, "xtrans": 9}
 

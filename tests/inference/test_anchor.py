@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ledcli.inference.anchor import anchored
+from ledcli.inference.postprocess.bias_correction import anchored
 from ledcli.noise.estimate import NoiseLine
 
 NOISE = NoiseLine(gain=1e-3, variance=1e-4)

@@ -11,14 +11,13 @@ from ledcli.cli.app import run
 from ledcli.errors import ModelError, UsageError
 from ledcli.evaluation.evaluate import entrants
 from ledcli.inference.backend import choose_backend
-from ledcli.inference.engine import Denoiser
-from ledcli.inference.ready import Ready
+from ledcli.inference.denoiser import Denoiser, Ready
+from ledcli.metadata.xmp import read_note
 from ledcli.noise.estimate import NoiseLine
-from ledcli.photo.exif import Exif
-from ledcli.photo.raw import read_raw
-from ledcli.photo.xmp import read_note
-from ledcli.zoo import onnxfile
-from ledcli.zoo.modelfile import file_sha256
+from ledcli.raw.exif import Exif
+from ledcli.raw.reader import read_raw
+from ledcli.zoo import onnx as onnxfile
+from ledcli.zoo.model_file import file_sha256
 from tests.inference.models import scene, shoot, write_model, write_modulated
 from tests.shoot import make_raw
 

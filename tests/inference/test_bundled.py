@@ -5,12 +5,12 @@ import pytest
 import rawpy
 import torch
 
+from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.device import fast_in_bf16
-from ledcli.inference.engine import Denoiser
-from ledcli.photo.cfa import unpack
-from ledcli.photo.dng import dng_bytes
-from ledcli.photo.raw import read_raw
-from ledcli.zoo.shelf import find_model
+from ledcli.output.dng import dng_bytes
+from ledcli.raw.reader import read_raw
+from ledcli.sensor.cfa import unpack
+from ledcli.zoo.store import find_model
 from tests.inference.models import psnr, scene, shoot
 from tests.shoot import make_raw
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ledcli.inference.engine import Denoiser
-from ledcli.photo.xtrans import XTransPhase
-from ledcli.training.crops import pack_rgb
-from ledcli.training.scenes import make_scene
-from ledcli.zoo.shelf import find_model
+from ledcli.inference.denoiser import Denoiser
+from ledcli.sensor.xtrans import XTransPhase
+from ledcli.training.data.crops import pack_rgb
+from ledcli.training.data.scenes import make_scene
+from ledcli.zoo.store import find_model
 from tests.inference.models import psnr, shoot
 
 PHASE = XTransPhase(0, 0)

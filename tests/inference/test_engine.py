@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from ledcli.errors import LedError, ModelError, UsageError
-from ledcli.inference.engine import Denoiser
+from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import SMALLEST_TILE
 from ledcli.nets.repnr import select
 from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.noise.lines import CameraNoise
-from ledcli.zoo.modelfile import file_sha256, load_model
+from ledcli.noise.profile import CameraNoise
+from ledcli.zoo.model_file import file_sha256, load_model
 from tests.inference.models import scene, shoot, write_model
 
 LINE = NoiseLine(6e-4, 1e-7)

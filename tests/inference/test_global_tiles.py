@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.inference.engine import Denoiser
+from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import FADE, HALO, TILE, tiled, tiling_of
 from ledcli.nets.nafnet import GlobalMean
 from ledcli.nets.notes import TAKES_MEANS, about_tiles
+from ledcli.nets.registry import ARCHITECTURES, build
 from ledcli.nets.restormer import ChannelAttention
-from ledcli.nets.table import ARCHITECTURES, build
 from ledcli.noise.estimate import NoiseLine
 from tests.inference.models import scene, shoot, write_model
 from tests.nets.lively import lively, write_lively

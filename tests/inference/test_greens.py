@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.inference.greens import even_greens
+from ledcli.inference.postprocess.green_equilibration import even_greens
 from ledcli.noise.estimate import NoiseLine
-from ledcli.photo.cfa import Phase, pack
-from ledcli.photo.xtrans import XTransPhase
+from ledcli.sensor.cfa import Phase, pack
+from ledcli.sensor.xtrans import XTransPhase
 
 NOISE = NoiseLine(gain=0.0, variance=0.01**2)
 

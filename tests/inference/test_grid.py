@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from ledcli.inference.grid import BAND, without_grid
+from ledcli.inference.postprocess.checkerboard import BAND, without_grid
 from ledcli.noise.estimate import NoiseLine
-from ledcli.noise.places import XTRANS
+from ledcli.sensor.layout import XTRANS
 
 NOISE, RATIO = NoiseLine(1e-3, 1e-6), 100.0
 DEVIATION = RATIO * (0.4 / RATIO * NOISE.gain + NOISE.variance) ** 0.5

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.inference.engine import Denoiser
-from ledcli.nets.refine import refined
-from ledcli.nets.table import build
+from ledcli.inference.denoiser import Denoiser
+from ledcli.nets.exposure_diffusion import refined
+from ledcli.nets.registry import build
 from ledcli.noise.estimate import NoiseLine
-from ledcli.zoo.modelfile import ModelSpec, save_model
+from ledcli.zoo.model_file import ModelSpec, save_model
 
 NOISE = NoiseLine(1e-4, 1e-6)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.inference.sides import from_four_sides
+from ledcli.inference.denoiser import from_four_sides
 
 
 def test_what_is_the_same_from_all_sides_stays_as_it_is():
@@ -43,8 +43,8 @@ def test_an_xtrans_frame_is_refused():
 
 @pytest.fixture(scope="module")
 def bundled_denoiser():
-    from ledcli.inference.engine import Denoiser
-    from ledcli.zoo.shelf import find_model
+    from ledcli.inference.denoiser import Denoiser
+    from ledcli.zoo.store import find_model
 
     found = find_model("generic")
     return Denoiser(found.path, found.branch, device="cpu")

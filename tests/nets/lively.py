@@ -2,9 +2,9 @@
 
 import torch
 
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert
-from ledcli.nets.table import build
-from ledcli.zoo.modelfile import ModelSpec, save_model
+from ledcli.zoo.model_file import ModelSpec, save_model
 
 SMALL = {
     "nafnet": {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.adaptive import TOWARDS_IMAGE, Adaptive, exposed_on, exposures
+from ledcli.nets.exposure_diffusion import TOWARDS_IMAGE, Adaptive, exposed_on, exposures
 
 LINE = torch.tensor([1e-4]), torch.tensor([1e-6])
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ledcli.nets.developed import Developed, subpixel
 from ledcli.nets.forms import form_of
+from ledcli.nets.srgb import Developed, subpixel
 
 
 @pytest.mark.parametrize("side", [2, 3])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ledcli.nets.modulation import Modulated, ModulatedConv
-from ledcli.nets.table import build
+from ledcli.nets.registry import build
 
 SENSORS = ("Sony A7S2", "Nikon D850")
 

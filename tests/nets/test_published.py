@@ -5,12 +5,11 @@ import torch
 from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.inner import ChannelNorm
+from ledcli.nets.layers import ChannelNorm
+from ledcli.nets.registry import build, sized
 from ledcli.nets.repnr import RepNRConv, blocks, convert, select
-from ledcli.nets.table import build, sized
-from ledcli.zoo.fold import fold, prove
-from ledcli.zoo.modelfile import load_model, save_model
-from ledcli.zoo.trial import network_inputs
+from ledcli.zoo.folding import fold, network_inputs, prove
+from ledcli.zoo.model_file import load_model, save_model
 from tests.nets import published
 from tests.nets.lively import lively, spec
 

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.inference.fused import FusedBlock, fuse
+from ledcli.inference.network import FusedBlock, fuse
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import blocks, convert, deploy
 from ledcli.nets.resunet import ResUNet
-from ledcli.nets.table import build
 
 TINY = {"channels": (4, 8, 12), "encoder": (1, 0, 2), "decoder": (1, 1)}
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.table import ARCHITECTURES, build
+from ledcli.nets.registry import ARCHITECTURES, build
 from ledcli.nets.unet import UNet
 
 PARAMETERS = 7_760_484

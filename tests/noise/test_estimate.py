@@ -5,8 +5,8 @@ import torch
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
 from ledcli.noise.estimate import NoiseLine, estimate_noise
 from ledcli.noise.physics import NoiseParameters, add_noise
-from ledcli.noise.places import XTRANS
-from ledcli.training.crops import pack_rgb
+from ledcli.sensor.layout import XTRANS
+from ledcli.training.data.crops import pack_rgb
 
 WHITE_BALANCE = np.array([0.5, 1, 0.6, 1], np.float32)[:, None, None]
 

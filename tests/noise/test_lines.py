@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ledcli.noise.lines import CameraLines
-from ledcli.noise.shading import Shading, dark_shading, enlarged, interpolated, pair_shading
+from ledcli.noise.dark_shading import Shading, dark_shading, enlarged, interpolated, pair_shading
+from ledcli.noise.profile import CameraLines
 
 
 def flat(iso, value):

@@ -18,9 +18,9 @@ from ledcli.noise.physics import (
     tukey_quantile,
     tukey_variance,
 )
-from ledcli.noise.places import XTRANS
-from ledcli.photo.cfa import unpack
-from ledcli.photo.xtrans import XTransPhase
+from ledcli.sensor.cfa import unpack
+from ledcli.sensor.layout import XTRANS
+from ledcli.sensor.xtrans import XTransPhase
 
 LAMBDAS = (-0.45, -0.2429, -0.1, -0.01, 0.0, 0.01, 0.1, 0.2, 0.5, 1.0, 2.0)
 

@@ -3,7 +3,7 @@
 import torch
 
 from ledcli.nets.forms import LOCAL_MEAN, _local_mean
-from ledcli.noise.specks import without_specks
+from ledcli.noise.outliers import without_specks
 
 
 def cleaned(s):

@@ -6,9 +6,9 @@ import torch
 
 from ledcli.errors import PairError
 from ledcli.noise.cameras import Camera, Line
+from ledcli.noise.dark_shading import Shading
+from ledcli.noise.photon_transfer import camera_lines, measure_exposure, measure_transfer
 from ledcli.noise.physics import add_noise
-from ledcli.noise.shading import Shading
-from ledcli.noise.transfer import camera_lines, measure_exposure, measure_transfer
 
 WHITE = 15871.0
 CAMERA = Camera(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ledcli.photo.raw import read_raw
+from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
 
 SHAPE = (256, 320)

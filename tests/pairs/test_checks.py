@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ledcli.pairs.checks import check_pair
-from ledcli.pairs.structure import is_dark, view_of
-from ledcli.photo.exif import Exif
-from ledcli.photo.raw import read_raw
+from ledcli.pairs.signature import is_dark, view_of
+from ledcli.raw.exif import Exif
+from ledcli.raw.reader import read_raw
 from tests.pairs.scenes import SHAPE, pair_of, picture, shot, through
 from tests.shoot import make_dark
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ledcli.errors import OutputError, PairError
-from ledcli.pairs.foundfile import DarkFrame, check_replaceable, read_darks, write_record
+from ledcli.pairs.result import DarkFrame, check_replaceable, read_darks, write_record
 
 
 @pytest.fixture

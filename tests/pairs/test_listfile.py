@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import PairError
-from ledcli.pairs.listfile import Pair, needs_quotes, read_list, write_list
+from ledcli.pairs.list_file import Pair, needs_quotes, read_list, write_list
 
 NAMES = st.one_of(
     st.binary(min_size=1, max_size=40).map(os.fsdecode),

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from ledcli.errors import MetadataError, PairError
-from ledcli.pairs.ratios import nominal_ratio, ratio_of
-from ledcli.photo.exif import Exif
+from ledcli.pairs.exposure import nominal_ratio, ratio_of
+from ledcli.raw.exif import Exif
 
 PATHS = (Path("short.ARW"), Path("long.ARW"))
 

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.pairs.exposures import Exposure
+from ledcli.pairs.exposure import Exposure, nominal_ratio
 from ledcli.pairs.frames import Frame
-from ledcli.pairs.ratios import nominal_ratio
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO, first_pairs, rule_for
-from ledcli.photo.exif import Exif
+from ledcli.raw.exif import Exif
 
 
 def frame(name, iso, time):

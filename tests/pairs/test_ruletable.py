@@ -3,8 +3,8 @@ from pathlib import Path
 from ledcli.pairs.checks import PairCheck
 from ledcli.pairs.frames import Frame
 from ledcli.pairs.match import Found
-from ledcli.pairs.ruletable import lines_of, rows_of, rules_of
-from ledcli.photo.exif import Exif
+from ledcli.pairs.rule import lines_of, rows_of, rules_of
+from ledcli.raw.exif import Exif
 
 GOOD = {"clipped": 0.0}
 SHIFTED = {"problems": ("shifted by 3.2 pixels",), "shifted": True, "clipped": 0.0}

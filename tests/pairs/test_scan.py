@@ -4,8 +4,8 @@ from fractions import Fraction
 import pytest
 
 from ledcli.errors import UsageError
-from ledcli.pairs.foundfile import read_darks, write_record
 from ledcli.pairs.record import scan_record
+from ledcli.pairs.result import read_darks, write_record
 from ledcli.pairs.scan import scan
 from tests.pairs.scenes import CAMERA, SHAPE, picture, shot, through
 from tests.shoot import make_dark, make_raw, truncate

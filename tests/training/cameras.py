@@ -5,9 +5,8 @@ import torch
 
 from ledcli.noise.cameras import Camera, Line
 from ledcli.noise.physics import add_noise
-from ledcli.noise.places import layout_of
-from ledcli.training.fewshot import RawPair
-from ledcli.training.measure import few_shot
+from ledcli.sensor.layout import layout_of
+from ledcli.training.data.pairs import RawPair, few_shot
 
 WHITE = 15871.0
 CAMERA = Camera(

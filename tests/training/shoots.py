@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from ledcli.photo.raw import read_raw
+from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw, scene
 
 SHAPE = (256, 320)

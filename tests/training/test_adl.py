@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.nets.table import build
-from ledcli.training.adl import AdaptiveDomainLearning, AdlRecipe
-from ledcli.training.judge import Memory
-from ledcli.training.loop import Trainer
-from ledcli.training.methods import Pretrained
-from ledcli.training.optimisers import optimisers
-from ledcli.training.sources import Drawn, MadeUpSource, PairSource, find_sources
-from ledcli.training.validation import DynamicValidation
-from ledcli.zoo.modelfile import ModelSpec, load_model, save_model
+from ledcli.nets.registry import build
+from ledcli.training.loop import Memory, Trainer
+from ledcli.training.methods.adl import AdaptiveDomainLearning, AdlRecipe, DynamicValidation
+from ledcli.training.methods.adl_sources import Drawn, MadeUpSource, PairSource, find_sources
+from ledcli.training.methods.base import Pretrained
+from ledcli.training.optim import optimisers
+from ledcli.zoo.model_file import ModelSpec, load_model, save_model
 from tests.training.cameras import shots
 
 CPU = torch.device("cpu")

@@ -5,19 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert, select
-from ledcli.nets.table import build
-from ledcli.training.crops import pack_crops
-from ledcli.training.draws import Recipe
-from ledcli.training.finetune import TARGET, FineTuning, groups, prepare, schedule_of
-from ledcli.training.finetune import Recipe as TuningRecipe
-from ledcli.training.lanes import Lanes
+from ledcli.training.data.crops import pack_crops
+from ledcli.training.data.sampler import Recipe
 from ledcli.training.loop import Trainer
+from ledcli.training.methods.led import TARGET, FineTuning, groups, prepare, schedule_of
+from ledcli.training.methods.led import Recipe as TuningRecipe
 from ledcli.training.pretrain import pretrain
 from ledcli.training.schedule import Schedule
-from ledcli.zoo.fold import fold, prove
-from ledcli.zoo.modelfile import load_model
-from ledcli.zoo.trial import network_inputs
+from ledcli.training.workers import Lanes
+from ledcli.zoo.folding import fold, network_inputs, prove
+from ledcli.zoo.model_file import load_model
 from tests.nets.lively import SMALL, lively
 from tests.training.cameras import shots
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.errors import TrainingError
-from ledcli.noise.places import XTRANS
-from ledcli.photo.raw import read_raw
-from ledcli.training.crops import (
+from ledcli.raw.reader import read_raw
+from ledcli.sensor.layout import XTRANS
+from ledcli.training.data.crops import (
     FULL_SCALE,
     encode,
     load_crops,

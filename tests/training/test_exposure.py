@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.nets.adaptive import Adaptive
-from ledcli.nets.table import build
-from ledcli.training.adopt import adopt
-from ledcli.training.exposure import (
+from ledcli.nets.exposure_diffusion import Adaptive
+from ledcli.nets.registry import build
+from ledcli.training.loop import Trainer
+from ledcli.training.methods.base import Pretrained, adopt
+from ledcli.training.methods.exposure import (
     ExposureDiffusion,
     ExposureRecipe,
     darkness_of,
     divergence,
 )
-from ledcli.training.loop import Trainer
-from ledcli.training.methods import Pretrained
-from ledcli.training.tuners import no_model
-from ledcli.zoo.modelfile import ModelSpec
+from ledcli.training.methods.registry import no_model
+from ledcli.zoo.model_file import ModelSpec
 from tests.training.cameras import shots
 
 CPU = torch.device("cpu")

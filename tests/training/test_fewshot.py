@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ledcli.errors import PairError
-from ledcli.photo.cfa import pack, unpack
-from ledcli.photo.xtrans import XTransPhase
-from ledcli.training.measure import few_shot
+from ledcli.sensor.cfa import pack, unpack
+from ledcli.sensor.xtrans import XTransPhase
+from ledcli.training.data.pairs import few_shot
 from tests.training.cameras import shoot, shot, shots
 
 

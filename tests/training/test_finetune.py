@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError, UsageError
+from ledcli.nets.registry import build
 from ledcli.nets.repnr import blocks, convert, select
-from ledcli.nets.table import build
-from ledcli.training.finetune import (
+from ledcli.training.finetune import pretrained_model
+from ledcli.training.loop import Trainer
+from ledcli.training.methods.led import (
     CSA,
     OMNR,
     TARGET,
@@ -18,10 +20,8 @@ from ledcli.training.finetune import (
     prepare,
     schedule_of,
 )
-from ledcli.training.loop import Trainer
-from ledcli.training.tune import pretrained_model
-from ledcli.zoo.modelfile import ModelSpec, load_model
-from ledcli.zoo.shelf import FoundModel, find_model
+from ledcli.zoo.model_file import ModelSpec, load_model
+from ledcli.zoo.store import FoundModel, find_model
 from tests.inference.models import write_model
 from tests.training.cameras import shots
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ledcli.noise.stabilise import stabilise
+from ledcli.noise.vst import stabilise
 from ledcli.training.losses import (
     LINEAR_FLOOR,
     PAST_WHITE,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ledcli.training.optimisers import STEP_RMS, Muon, fits, orthogonal
+from ledcli.training.optim import STEP_RMS, Muon, fits, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (16, 16)])

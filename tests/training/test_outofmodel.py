@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.photo.cfa import unpack
-from ledcli.photo.xtrans import XTransPhase
-from ledcli.training.outofmodel import HOT_SCALE, OutOfModel, draw_out_of_model
+from ledcli.sensor.cfa import unpack
+from ledcli.sensor.xtrans import XTransPhase
+from ledcli.training.data.sampler import HOT_SCALE, OutOfModel, draw_out_of_model
 
 
 def generator():

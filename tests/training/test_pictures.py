@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError
-from ledcli.noise.lines import CameraLines
-from ledcli.noise.shading import Shading
-from ledcli.photo.cells import FIRST
-from ledcli.photo.cfa import Phase, layout, pattern, unpack
-from ledcli.photo.develop import developed
-from ledcli.photo.xtrans import XTransPhase, every_phase
-from ledcli.training.fewshot import HELD_PER_PAIR
-from ledcli.training.pictures import Gathering, PicturePair, Pictures, Turn
+from ledcli.noise.dark_shading import Shading
+from ledcli.noise.profile import CameraLines
+from ledcli.output.render import developed
+from ledcli.sensor.cfa import FIRST, Phase, layout, pattern, unpack
+from ledcli.sensor.xtrans import XTransPhase, every_phase
+from ledcli.training.data.pairs import HELD_PER_PAIR
+from ledcli.training.data.srgb_pairs import Gathering, PicturePair, Pictures, Turn
 from tests.training.shoots import photos_of, shoot_pair
 
 PHASES = [*Phase, *every_phase()[::4]]
@@ -100,7 +99,7 @@ def test_a_pair_as_it_is_read(tmp_path, phase):
 
 
 def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("ledcli.training.pictures.MOST_PIXELS", 2 * 151 * 320)
+    monkeypatch.setattr("ledcli.training.data.srgb_pairs.MOST_PIXELS", 2 * 151 * 320)
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
     gathering = Gathering(2)
     gathering.take(short, long, 20.0, 400.0)

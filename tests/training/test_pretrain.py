@@ -7,17 +7,17 @@ import torch
 from ledcli.errors import TrainingError
 from ledcli.nets.repnr import RepNRConv, blocks
 from ledcli.noise.cameras import MAKERS
-from ledcli.noise.places import XTRANS
-from ledcli.photo.cfa import pack, unpack
-from ledcli.photo.xtrans import XTransPhase
-from ledcli.training.crops import load_crops, pack_crops
-from ledcli.training.draws import DEFAULT_ARGUMENTS, Draws, Recipe
-from ledcli.training.lanes import lanes_on
+from ledcli.sensor.cfa import pack, unpack
+from ledcli.sensor.layout import XTRANS
+from ledcli.sensor.symmetry import turned
+from ledcli.sensor.xtrans import XTransPhase
+from ledcli.training.data.crops import load_crops, pack_crops
+from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Draws, Recipe
 from ledcli.training.loop import Trainer
 from ledcli.training.pretrain import Pretraining, pretrain
 from ledcli.training.schedule import Schedule
-from ledcli.training.turning import turned
-from ledcli.zoo.modelfile import load_model
+from ledcli.training.workers import lanes_on
+from ledcli.zoo.model_file import load_model
 
 CPU = torch.device("cpu")
 LANES = lanes_on(torch.device("cpu"))

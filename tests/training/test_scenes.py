@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ledcli.training.scenes import make_scene
+from ledcli.training.data.scenes import make_scene
 
 
 def scene(seed, size=96):

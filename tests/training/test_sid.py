@@ -5,17 +5,16 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.nets.developed import subpixel
-from ledcli.nets.table import build
-from ledcli.training.exposure import ExposureDiffusion, ExposureRecipe
-from ledcli.training.fewshot import RawPair
+from ledcli.nets.registry import build
+from ledcli.nets.srgb import subpixel
+from ledcli.training.data.pairs import RawPair, few_shot
+from ledcli.training.data.srgb_pairs import Gathering
 from ledcli.training.loop import Trainer
-from ledcli.training.measure import few_shot
-from ledcli.training.methods import Pretrained
-from ledcli.training.pictures import Gathering
-from ledcli.training.sid import SidRecipe, SidTraining
-from ledcli.training.tuners import no_model
-from ledcli.zoo.modelfile import ModelSpec
+from ledcli.training.methods.base import Pretrained
+from ledcli.training.methods.exposure import ExposureDiffusion, ExposureRecipe
+from ledcli.training.methods.registry import no_model
+from ledcli.training.methods.sid import SidRecipe, SidTraining
+from ledcli.zoo.model_file import ModelSpec
 from tests.training.shoots import photos_of, shoot_pair
 from tests.training.test_exposure import TINY, spec
 

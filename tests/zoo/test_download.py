@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from ledcli.errors import DownloadError
-from ledcli.zoo import download, web
+from ledcli.zoo import download
+from ledcli.zoo import download as web
 from ledcli.zoo.download import fetch
 from tests.webserver import serving
 

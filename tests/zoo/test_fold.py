@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import ModelError
-from ledcli.nets import repnr, table
-from ledcli.zoo.fold import TOLERANCE, Difference, Proof, fold, prove
-from ledcli.zoo.modelfile import ModelSpec, load_model, save_model
-from ledcli.zoo.trial import network_inputs
+from ledcli.nets import registry as table
+from ledcli.nets import repnr
+from ledcli.zoo.folding import TOLERANCE, Difference, Proof, fold, network_inputs, prove
+from ledcli.zoo.model_file import ModelSpec, load_model, save_model
 from tests.inference.models import noise_lines
 
 SPEC = ModelSpec(

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import ModelError, OutputError
-from ledcli.nets import repnr, table
-from ledcli.zoo.modelfile import (
+from ledcli.nets import registry as table
+from ledcli.nets import repnr
+from ledcli.zoo.model_file import (
     ModelSpec,
     file_sha256,
     load_model,
@@ -169,7 +170,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path, model):
 
 def test_the_description_is_read_without_torch(model):
     code = (
-        "import sys; from ledcli.zoo.modelfile import read_spec; "
+        "import sys; from ledcli.zoo.model_file import read_spec; "
         f"assert read_spec({str(model)!r}).name == 'tiny'; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.nets import repnr, table
+from ledcli.nets import registry as table
+from ledcli.nets import repnr
 from ledcli.nets.repnr import deploy, select
-from ledcli.zoo import onnxfile
-from ledcli.zoo.fold import fold
-from ledcli.zoo.modelfile import ModelSpec, load_model, read_header, read_spec
-from ledcli.zoo.onnxfile import to_onnx
-from ledcli.zoo.onnxheader import read_onnx, require_onnx
-from ledcli.zoo.onnxnet import OnnxNet, load_onnx
+from ledcli.zoo import onnx as onnxfile
+from ledcli.zoo.folding import fold
+from ledcli.zoo.model_file import ModelSpec, load_model, read_header, read_spec
+from ledcli.zoo.onnx import OnnxNet, load_onnx, to_onnx
+from ledcli.zoo.onnx_file import read_onnx, require_onnx
 from tests.inference.models import noise_lines
 
 onnx = pytest.importorskip("onnx")

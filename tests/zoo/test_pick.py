@@ -4,8 +4,8 @@ import os
 import pytest
 
 from ledcli.errors import ModelError
-from ledcli.zoo import bundled
-from ledcli.zoo.pick import covers, is_camera, pick_model
+from ledcli.zoo import store as bundled
+from ledcli.zoo.selection import covers, is_camera, pick_model
 from tests.inference.models import noise_lines, write_model
 
 SONY = ("SONY ILCE-7SM2", "SONY")

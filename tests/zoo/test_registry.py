@@ -1,10 +1,9 @@
 import pytest
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.zoo.registry import own_registry, read_releases
-from ledcli.zoo.remembered import Remembered
-from ledcli.zoo.upstreamname import model_name, parse_name
-from ledcli.zoo.web import check_url
+from ledcli.zoo.download import check_url
+from ledcli.zoo.releases import Remembered, own_registry, read_releases
+from ledcli.zoo.upstream import model_name, parse_name
 
 SONY = "led-sonya7s2-ratio100-300"
 ENTRY = """

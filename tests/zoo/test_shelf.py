@@ -8,9 +8,11 @@ import pytest
 
 import ledcli
 from ledcli.errors import ModelError, OutputError
-from ledcli.nets import repnr, table
-from ledcli.zoo import modelfile, shelf
-from ledcli.zoo.modelfile import ModelSpec, read_spec, save_model
+from ledcli.nets import registry as table
+from ledcli.nets import repnr
+from ledcli.zoo import model_file as modelfile
+from ledcli.zoo import store as shelf
+from ledcli.zoo.model_file import ModelSpec, read_spec, save_model
 
 SPEC = ModelSpec(
     name="bayer",

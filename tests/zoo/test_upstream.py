@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.zoo.fold import fold, prove
-from ledcli.zoo.modelfile import load_model, save_model
+from ledcli.zoo.folding import fold, network_inputs, prove
+from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.recognise import recognise
-from ledcli.zoo.shelf import install_model
-from ledcli.zoo.trial import network_inputs
+from ledcli.zoo.store import install_model
 from ledcli.zoo.upstream import import_checkpoint
 from tests.nets import published
 from tests.zoo import checkpoints

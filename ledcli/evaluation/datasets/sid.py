@@ -1,0 +1,132 @@
+"""SID's layout: ``Sony/short``, ``Sony/long`` and a list of pairs."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ledcli.errors import PairError, UsageError
+from ledcli.evaluation.datasets.base import (
+    Source,
+    folders_in,
+    frame_name,
+    frames_in,
+    source_of_pairs,
+    unique_names,
+)
+from ledcli.evaluation.datasets.packed import SUFFIXES
+from ledcli.pairs.list_file import Find, Pair, read_list
+
+TEST_SCENE, FIRST_SHOT = "1", "00"
+"""The numbers of test scenes begin with 1 (0 trains, 2 validates); 00 is the first short frame of
+a scene at an exposure, the one that figures are given for."""
+LISTS = ("{}_test_list.txt", "{}_list.txt")
+"""SID's own, and that of ELD's frames in SID's layout."""
+
+
+def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = ()) -> Source:
+    """Read a folder in SID's layout: ``Sony/short``, ``Sony/long`` and ``Sony_test_list.txt``.
+
+    Parameters
+    ----------
+    folder : Path
+        The whole, or that of one camera, with ``short`` and ``long`` in it. Frames are raws, or
+        packed as ``.npz`` or ``.npy`` under the raw's name.
+    list_file : Path, optional
+        Otherwise the test list or, where there is none, the test scenes by their numbers.
+    ratios : sequence of float
+        Only these; empty takes all.
+
+    Raises
+    ------
+    UsageError
+        It is no such folder.
+    PairError
+        The list is wrong.
+    """
+    root = _camera(folder)
+    title = f"SID layout, {root.resolve().name}"
+    if list_file is None:
+        list_file = next((place for place in _lists(root) if os.path.isfile(place)), None)
+    skipped: list[str] = []
+    if list_file is None:
+        pairs = _tests(root, skipped)
+    else:
+        title += f", {list_file.name}"
+        pairs = read_list(
+            list_file,
+            find=_files(root, list_file.parent),
+            missing=lambda error: skipped.append(str(error)),
+        )
+    names = [frame_name(pair.short) for pair in pairs]
+    both = [f"{frame_name(pair.short)} {frame_name(pair.long)}" for pair in pairs]
+    named = list(zip(unique_names(names, both), pairs, strict=True))
+    return source_of_pairs(title, named, ratios=ratios, by_name=True, skipped=skipped)
+
+
+def _lists(root: Path) -> Iterator[Path]:
+    """Where a camera's list may be."""
+    for name in LISTS:
+        for place in (root, root.parent):
+            yield place / name.format(root.resolve().name)
+
+
+def _camera(folder: Path) -> Path:
+    """Return the folder that holds ``short`` and ``long``."""
+    if _is_pair_folder(folder):
+        return folder
+    cameras = [place for place in folders_in(folder) if _is_pair_folder(place)]
+    # Fuji's sensor is an X-Trans.
+    sony = [place for place in cameras if place.name.lower() == "sony"]
+    found = sony or cameras
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(place.name for place in found)
+        raise UsageError(f"{folder}: holds several cameras ({names}): name the folder of one")
+    raise UsageError(f"{folder}: is not in SID's layout: it has no folders 'short' and 'long'")
+
+
+def _is_pair_folder(folder: Path) -> bool:
+    return os.path.isdir(folder / "short") and os.path.isdir(folder / "long")
+
+
+def _files(root: Path, beside_list: Path) -> Find:
+    """Find a list's files however much of the path it gives, raw or packed."""
+
+    def find(name: str, beside: str) -> Path | None:
+        bare = Path(name).name
+        places = [root / beside / bare, root.parent / name, root / name, beside_list / name]
+        for place in filter(lambda one: one.name, places):
+            forms = [place, *(place.with_name(place.name + suffix) for suffix in SUFFIXES)]
+            forms += [place.with_suffix(suffix) for suffix in SUFFIXES]
+            for form in forms:
+                if os.path.isfile(form):  # a name that is too long is no error
+                    return form
+        return None
+
+    return find
+
+
+def _tests(root: Path, skipped: list[str]) -> list[Pair]:
+    """Pair the test scenes by their numbers, as SID's own test does without a list."""
+    longs: dict[str, Path] = {}
+    for file in frames_in(root / "long"):
+        longs.setdefault(_scene(file), file)
+    pairs = []
+    for file in frames_in(root / "short"):
+        scene, _, rest = file.name.partition("_")
+        if scene.startswith(TEST_SCENE) and rest.startswith(f"{FIRST_SHOT}_"):
+            if scene in longs:
+                pairs.append(Pair(file, longs[scene]))
+            else:
+                skipped.append(f"{file}: there is no long frame of scene {scene}")
+    if not pairs and not skipped:
+        raise PairError(
+            f"{root}: has no frames of test scenes (short/1....._00_...) and no "
+            f"{root.resolve().name}_test_list.txt: name a list with --list"
+        )
+    return pairs
+
+
+def _scene(file: Path) -> str:
+    return file.name.partition("_")[0]

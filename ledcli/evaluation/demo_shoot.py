@@ -1,0 +1,147 @@
+"""A made-up shoot: raws of a made-up camera, with the truth that real raws lack.
+
+The camera is one that nobody has calibrated: its row noise is stronger than any that the bundled
+model was trained over, and its columns band, which no noise model here knows.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, Line
+from ledcli.noise.physics import add_noise
+from ledcli.output.atomic import atomic_write
+from ledcli.output.dng import dng_bytes
+from ledcli.raw.exif import Exif
+from ledcli.raw.reader import RawPhoto
+from ledcli.sensor.cfa import Phase, unpack
+from ledcli.training.data.crops import pack_rgb
+from ledcli.training.data.scenes import Linear, make_scene
+
+MAKE, MODEL = "led", "Democam"
+BLACK, WHITE = 512.0, 512.0 + CALIBRATED_WHITE
+WHITE_BALANCE = (2.0, 1.0, 1.7)
+"""As-shot multipliers of red, green, blue: what the scene's red and blue were divided by."""
+_BALANCE = np.array(WHITE_BALANCE, np.float32)
+BASE_ISO = 400.0
+"""ISO at which the gain K is 1 DN per electron."""
+CAMERA = Camera(
+    name=MODEL,
+    gain_range=(0.25, 32.0),
+    read=Line(0.65, 0.3, 0.0),
+    row=Line(0.75, 0.2, 0.0),
+    shapes=[-0.15],
+    colour_bias=[[0.0] * 4],
+)
+BANDING = 0.5
+"""Standard deviation of a column's value, in standard deviations of the read noise."""
+_COLUMN_OF_PLANE = (0, 1, 1, 0)
+"""R and G2 lie on one sensor column, G1 and B on the next."""
+LONG_ISO, LONG_TIME = 100.0, 10.0
+PAIR_ISOS, PHOTO_ISO = (400.0, 6400.0), 1600.0
+"""Of the pairs' short frames, by LED's rule; of the photos, which no pair has."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A frame on disk and its truth: clean mosaic ``(H, W)`` times the ratio, 0 to 1."""
+
+    path: Path
+    photo: RawPhoto
+    short: NDArray[np.float32]
+    truth: NDArray[np.float32]
+
+
+def make_photos(
+    folder: Path, count: int, *, ratio: float = 100.0, size: int = 1024, seed: int = 0
+) -> list[Shot]:
+    """Write short frames, each of a scene of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; it must exist.
+    count : int
+        Frames.
+    ratio : float
+        How many times too dark they are.
+    size : int
+        Side of the mosaic in pixels, even.
+    seed : int
+        The same seed makes the same shoot.
+    """
+    rng = np.random.default_rng(seed)
+    return [
+        _take(folder / f"IMG_{9000 + n}.dng", _scene(size, rng), PHOTO_ISO, ratio, 100 * seed + n)
+        for n in range(1, count + 1)
+    ]
+
+
+def make_pairs(
+    folder: Path, *, ratio: float = 100.0, size: int = 1280, seed: int = 0
+) -> list[tuple[Shot, Shot]]:
+    """Write the two pairs that LED wants of a ratio, each of a scene of its own.
+
+    Parameters
+    ----------
+    folder, ratio, size, seed
+        As in `make_photos`.
+
+    Returns
+    -------
+    list of (short, long)
+    """
+    rng = np.random.default_rng([seed, 1])
+    pairs = []
+    for number, iso in enumerate(PAIR_ISOS):
+        scene, name, own = _scene(size, rng), 2 * number + 1, 100 * seed + 50 + 2 * number
+        pairs.append(
+            (
+                _take(folder / f"IMG_{name:04}.dng", scene, iso, ratio, own),
+                _take(folder / f"IMG_{name + 1:04}.dng", scene, LONG_ISO, 1.0, own + 1),
+            )
+        )
+    return pairs
+
+
+def _scene(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    scene: Linear = (make_scene(size, rng) / _BALANCE).astype(np.float32)
+    return pack_rgb(scene)
+
+
+def _take(path: Path, clean: NDArray[np.float32], iso: float, ratio: float, seed: int) -> Shot:
+    """Photograph clean planes ``(4, h, w)`` and write the frame."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = CAMERA.sample(1, gain=iso / BASE_ISO, spread=False, colour_bias=False)
+    signal = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
+    dn = add_noise(signal, noise, generator)[0]
+    banding = torch.randn(2, 1, dn.shape[2], generator=generator)[list(_COLUMN_OF_PLANE)]
+    dn += BANDING * noise.pixel_variance().sqrt() * banding
+    shape = (2 * clean.shape[1], 2 * clean.shape[2])
+    stored = np.clip(np.rint(unpack(dn.numpy(), Phase.RGGB, shape) + BLACK), 0, WHITE)
+    short = ((stored - BLACK) / CALIBRATED_WHITE).astype(np.float32)
+    time = LONG_TIME * LONG_ISO / (iso * ratio)
+    photo = _photo(path, stored.astype(np.uint16), iso, time)
+    atomic_write(path, dng_bytes(photo, short, software="led demo"))
+    return Shot(path, photo, short, unpack(clean, Phase.RGGB, shape))
+
+
+def _photo(path: Path, mosaic: NDArray[np.uint16], iso: float, time: float) -> RawPhoto:
+    return RawPhoto(
+        path=path,
+        mosaic=mosaic,
+        phase=Phase.RGGB,
+        black=np.full(4, BLACK, np.float32),
+        white=np.full(4, WHITE, np.float32),
+        exif=Exif(make=MAKE, model=MODEL, iso=iso, exposure_time=time, aperture=4.0),
+        colour_matrix=None,
+        as_shot_wb=np.array(WHITE_BALANCE),
+        daylight_wb=None,
+        orientation=1,
+        bits=14,
+        crop=None,
+        pixel_aspect=1.0,
+    )

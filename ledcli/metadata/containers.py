@@ -1,0 +1,244 @@
+"""Where each kind of raw file keeps its tags: TIFF, CR3, RAF, MRW, JPEG, and Canon's CIFF."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from ledcli.metadata.tiff_reader import Bytes, byte_order, first_directory
+
+_LARGEST_BLOCK = 16 << 20
+"""Bytes; an EXIF block, preview included, is far smaller, and a damaged length is not believed."""
+_MOST_PIECES = 1000
+"""Boxes, segments, blocks or chunks that are looked at one after the other."""
+_CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_JPEG = b"\xff\xd8\xff"
+_APP1, _START_OF_SCAN = 0xE1, 0xDA
+_JPEG_EXIF, _JPEG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_PANASONIC_JPEG = 46
+"""JpgFromRaw: the preview in an RW2, which alone has the maker notes."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CIFF_MAKE_MODEL, _CIFF_SERIAL = 0x080A, 0x180B
+_CIFF_KIND = 0x3800
+_CIFF_FOLDERS = (0x2800, 0x3000)
+_CIFF_IN_PLACE = 0x4000
+
+
+class Holds(Enum):
+    """What a part of a raw file holds."""
+
+    ALL = "a TIFF with a first directory and what hangs on it"
+    EXIF = "a TIFF whose first directory is the Exif directory"
+    GPS = "a TIFF whose first directory is the GPS directory"
+    XMP = "an XMP packet"
+    NOTES = "maker notes"
+
+
+class Part(NamedTuple):
+    """A part of a raw file that holds tags."""
+
+    holds: Holds
+    data: Bytes
+
+
+def parts(data: Bytes) -> list[Part]:
+    """Find the parts of a raw file that hold tags, the most trusted first.
+
+    Parameters
+    ----------
+    data : Bytes
+        The file.
+
+    Returns
+    -------
+    list of Part
+        Empty when the file is of no kind known here, or damaged.
+    """
+    found: list[Part] = []
+    try:
+        # What comes before the damage counts.
+        for part in _parts(data):
+            found.append(part)
+    except struct.error:
+        pass
+    return found
+
+
+def ciff_make_model(data: Bytes) -> tuple[str, str] | None:
+    """Make and model of a Canon CRW file, which has no EXIF; None for any other file."""
+    record = _ciff_record(data, _CIFF_MAKE_MODEL)
+    words = record.split(b"\0") if record else []
+    if len(words) < 2:
+        return None
+    return words[0].decode("latin-1"), words[1].decode("latin-1")
+
+
+def ciff_serial(data: Bytes, model: str) -> str | None:
+    """Return the serial number of the body of a Canon CRW as Canon spells it; None without.
+
+    A PowerShot has another number in its place (exiftool's CanonRaw tags).
+    """
+    record = _ciff_record(data, _CIFF_SERIAL)
+    if record is None or len(record) < 4 or "EOS" not in model.split():
+        return None
+    (number,) = struct.unpack_from("<I", record)
+    if not number:
+        return None
+    # The D30's has a hexadecimal half and a decimal one.
+    return f"{number >> 16:x}-{number & 0xFFFF:05}" if "D30" in model.split() else f"{number:010}"
+
+
+def is_ciff(data: Bytes) -> bool:
+    """Whether the file is a Canon CRW."""
+    head = data[:14]
+    return head[:2] == b"II" and head[6:14] == b"HEAPCCDR"
+
+
+def png_text(data: Bytes, keyword: str) -> bytes | None:
+    """Text of a PNG's iTXt chunk of that keyword, UTF-8; None when there is none."""
+    start = keyword.encode("latin-1") + b"\0"
+    at = len(_PNG) if data[: len(_PNG)] == _PNG else len(data)
+    for _ in range(_MOST_PIECES):
+        head = data[at : at + 8]
+        if len(head) < 8:
+            break
+        size, kind = struct.unpack(">I4s", head)
+        if kind == b"iTXt" and data[at + 8 : at + 8 + len(start)] == start:
+            return _international_text(_block(data, at + 8, size)[len(start) :])
+        at += 12 + size
+    return None
+
+
+def _international_text(chunk: bytes) -> bytes | None:
+    """Text of an iTXt chunk behind its keyword (PNG specification, 11.3.3.4)."""
+    fields = chunk[2:].split(b"\0", 2)
+    if len(fields) < 3:
+        return None
+    if not chunk[0]:
+        return fields[2]
+    try:
+        return zlib.decompressobj().decompress(fields[2], _LARGEST_BLOCK)
+    except zlib.error:
+        return None
+
+
+def _parts(data: Bytes) -> Iterator[Part]:
+    head = data[:16]
+    if head[4:12] == b"ftypcrx ":
+        yield from _cr3(data)
+    elif head.startswith(b"FUJIFILM"):
+        # A JPEG preview, named at byte 84, has all tags.
+        offset, length = struct.unpack(">II", data[84:92])
+        yield from _jpeg(_block(data, offset, length))
+    elif head.startswith(b"\0MRM"):
+        yield from _mrw(data)
+    elif head.startswith(_JPEG):
+        yield from _jpeg(data)
+    elif byte_order(data) is not None:
+        yield Part(Holds.ALL, data)
+        preview = first_directory(data).get(_PANASONIC_JPEG)
+        if preview is not None and head.startswith(b"IIU\0"):
+            _, count, at = preview
+            yield from _jpeg(_block(data, at, count))
+
+
+def _block(data: Bytes, at: int, size: int) -> bytes:
+    return data[at : at + min(size, _LARGEST_BLOCK)]
+
+
+def _jpeg(data: Bytes) -> Iterator[Part]:
+    """Walk the segments of a JPEG before its picture."""
+    at = 2
+    for _ in range(_MOST_PIECES):
+        mark, kind, size = struct.unpack(">BBH", data[at : at + 4])
+        if mark != 0xFF or kind == _START_OF_SCAN or size < 2:
+            return
+        if kind == _APP1:
+            segment = data[at + 4 : at + 2 + size]
+            if segment.startswith(_JPEG_EXIF):
+                yield Part(Holds.ALL, segment[len(_JPEG_EXIF) :])
+            elif segment.startswith(_JPEG_XMP):
+                yield Part(Holds.XMP, segment[len(_JPEG_XMP) :])
+        at += 2 + size
+
+
+def _cr3(data: Bytes) -> Iterator[Part]:
+    """Canon keeps one small TIFF per directory in the boxes CMT1 (the first) to CMT4."""
+    holds = {b"CMT1": Holds.ALL, b"CMT2": Holds.EXIF, b"CMT3": Holds.NOTES, b"CMT4": Holds.GPS}
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind == b"uuid" and data[start : start + 16] == _XMP_UUID:
+            yield Part(Holds.XMP, _block(data, start + 16, end - start - 16))
+        if kind != b"moov":
+            continue
+        for inner, low, high in _boxes(data, start, end):
+            if inner != b"uuid" or data[low : low + 16] != _CANON_UUID:
+                continue
+            for name, first, last in _boxes(data, low + 16, high):
+                if name in holds and last - first <= _LARGEST_BLOCK:
+                    yield Part(holds[name], data[first:last])
+
+
+def _boxes(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Walk ISO media boxes: kind, first byte of the content, byte after it."""
+    for _ in range(_MOST_PIECES):
+        if start + 8 > end:
+            return
+        size, kind = struct.unpack(">I4s", data[start : start + 8])
+        header = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", data[start + 8 : start + 16])
+            header = 16
+        elif size == 0:
+            size = end - start
+        if size < header:
+            return
+        yield kind, start + header, min(start + size, end)
+        start += size
+
+
+def _mrw(data: Bytes) -> Iterator[Part]:
+    """Minolta keeps a TIFF in the block TTW."""
+    (length,) = struct.unpack(">I", data[4:8])
+    position, end = 8, 8 + length
+    for _ in range(_MOST_PIECES):
+        if position + 8 > end:
+            return
+        name, size = struct.unpack(">4sI", data[position : position + 8])
+        if name == b"\0TTW":
+            yield Part(Holds.ALL, _block(data, position + 8, size))
+            return
+        position += 8 + size
+
+
+def _ciff_record(data: Bytes, wanted: int) -> bytes | None:
+    if not is_ciff(data):
+        return None
+    try:
+        (heap,) = struct.unpack_from("<I", data[:14], 2)
+        return _ciff_find(data, heap, len(data), wanted, depth=0)
+    except struct.error:
+        return None
+
+
+def _ciff_find(data: Bytes, start: int, end: int, wanted: int, depth: int) -> bytes | None:
+    """Look for a record in the folder that fills bytes `start` to `end`."""
+    if depth > 4 or end - start < 6:
+        return None
+    (table,) = struct.unpack("<I", data[end - 4 : end])
+    at = start + table
+    (count,) = struct.unpack("<H", data[at : at + 2])
+    entries = data[at + 2 : at + 2 + 10 * min(count, _MOST_PIECES)]
+    for tag, size, offset in struct.iter_unpack("<HII", entries[: len(entries) // 10 * 10]):
+        if tag & _CIFF_IN_PLACE:
+            if tag == wanted | _CIFF_IN_PLACE:
+                return struct.pack("<II", size, offset)
+            continue
+        if tag == wanted:
+            return data[start + offset : start + offset + min(size, 256)]
+        if tag & _CIFF_KIND in _CIFF_FOLDERS and start + offset + size < end:
+            found = _ciff_find(data, start + offset, start + offset + size, wanted, depth + 1)
+            if found:
+                return found
+    return None

@@ -1,0 +1,257 @@
+"""The pairs' files: their headers, the checks, and the pairs of one camera in memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli.errors import MetadataError, PairError
+from ledcli.pairs.checks import check_pair
+from ledcli.pairs.exposure import ratio_of
+from ledcli.pairs.list_file import Pair
+from ledcli.pairs.result import DarkFrame
+from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
+from ledcli.raw.exif import Exif, read_exif
+from ledcli.raw.reader import RawPhoto, read_raw
+from ledcli.training.data.pairs import MOST_PIXELS, FewShot, RawPair, few_shot
+from ledcli.zoo.model_file import file_sha256
+
+SAME_RATIO = 1.05
+"""Factor within which a ratio is one that was asked for."""
+LONGEST_DARK = 8.0
+"""Times the longest short exposure that a dark frame may take: sensors glow of themselves."""
+
+
+Take = Callable[[RawPhoto, RawPhoto, float, float], None]
+"""Handed the short and the long frame of a pair as they are read, their ratio and the short ISO."""
+
+
+class Header(NamedTuple):
+    """What the files of a pair say of it."""
+
+    pair: Pair
+    camera: str
+    ratio: float
+    iso: float
+    long_iso: float
+    exposure_time: float | None
+    serial: str | None
+
+
+@dataclass
+class LoadedPairs:
+    """The pairs of a list, in memory.
+
+    Attributes
+    ----------
+    camera : str
+        As EXIF names it.
+    shots : FewShot
+    records : list of dict
+        For the model file: hashes of the files, ratio, ISO.
+    darks : int
+        Dark frames that were used.
+    warnings : list of str
+        What was left out, and where LED's rule does not hold.
+    """
+
+    camera: str
+    shots: FewShot
+    records: list[dict[str, Any]]
+    darks: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_headers(
+    pairs: Sequence[Pair], *, ratios: Sequence[float] = (), one_iso: bool = False
+) -> list[Header]:
+    """Read what the files say, and refuse what no tuning can be made of.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    ratios : sequence of float
+        Take the pairs of these only; empty takes all.
+    one_iso : bool
+        Pairs of one ISO only will do.
+
+    Raises
+    ------
+    PairError
+        The pairs are of several cameras or of one ISO only, or none has the ratio.
+    RawError, MetadataError
+        A file cannot be read, or lacks its camera, ISO or exposure time.
+    """
+    headers = [_header(pair) for pair in pairs]
+    _one_camera(headers)
+    chosen = [h for h in headers if not ratios or any(_same(h.ratio, r) for r in ratios)]
+    if not chosen:
+        there = ", ".join(f"{r:g}" for r in sorted({h.ratio for h in headers}))
+        wanted = ", ".join(f"{r:g}" for r in ratios)
+        raise PairError(f"no pair has ratio {wanted}: the list has {there}")
+    if not one_iso:
+        _two_isos({h.iso for h in chosen})
+    return chosen
+
+
+def load_pairs(
+    headers: Sequence[Header],
+    darks: Sequence[DarkFrame] = (),
+    *,
+    keep: bool = False,
+    one_iso: bool = False,
+    step: Callable[[Path], None] = lambda _: None,
+    take: Take | None = None,
+) -> LoadedPairs:
+    """Read the pairs of one camera, check them, and measure its noise on them.
+
+    Parameters
+    ----------
+    headers : sequence of Header
+        Of `read_headers`.
+    darks : sequence of DarkFrame
+        Lens-cap frames; those of the camera correct its dark shading.
+    keep : bool
+        Shifted pairs are kept.
+    one_iso : bool
+        Pairs of one ISO only will do.
+    step : callable
+        Told of every pair that has been read.
+    take : callable, optional
+        Handed the frames of those that are tuned with.
+
+    Raises
+    ------
+    PairError
+        No pair is left, or those that are left have one ISO.
+    RawError
+        A frame cannot be read.
+    """
+    loaded: list[Header] = []
+    records: list[dict[str, Any]] = []
+    warnings: list[str] = []
+
+    def read() -> Iterator[RawPair]:
+        for header in headers:
+            short, long = read_raw(header.pair.short), read_raw(header.pair.long)
+            problems = check_pair(short, long, header.ratio).against(keep_shifted=keep)
+            step(header.pair.short)
+            if problems:
+                warnings.append(f"{header.pair.short}: left out: {'; '.join(problems)}")
+                continue
+            loaded.append(header)
+            records.append(_record(header))
+            if take is not None:
+                take(short, long, header.ratio, header.iso)
+            yield _raw_pair(header, short, long)
+        if not loaded:
+            raise PairError(f"no pair is left to tune with ({warnings[0]}): see 'led pairs check'")
+
+    usable = _fitting(darks, headers)
+    by_iso: dict[float, list[Path]] = {}
+    for dark in usable:
+        by_iso.setdefault(dark.iso, []).append(dark.file)
+    if len(usable) < len(darks):
+        warnings.append(
+            f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
+            "exposed too long, and are not used"
+        )
+    shots = few_shot(
+        read(),
+        {iso: map(_planes_of, paths) for iso, paths in by_iso.items()},
+        most_pixels=MOST_PIXELS // len(headers),
+    )
+    if not one_iso:
+        _two_isos({header.iso for header in loaded})
+    warnings += _against_the_rule(loaded)
+    return LoadedPairs(headers[0].camera, shots, records, len(usable), warnings)
+
+
+def _header(pair: Pair) -> Header:
+    short, long = read_exif(pair.short), read_exif(pair.long)
+    if short.camera is None:
+        raise MetadataError(f"{pair.short}: does not say its camera, which the model is tuned to")
+    isos = [_iso(path, exif) for path, exif in ((pair.short, short), (pair.long, long))]
+    ratio = pair.ratio or ratio_of(short, long, (pair.short, pair.long))
+    return Header(pair, short.camera, ratio, isos[0], isos[1], short.exposure_time, short.serial)
+
+
+def _iso(path: Path, exif: Exif) -> float:
+    if exif.iso is None:
+        raise MetadataError(f"{path}: has no usable ISO tag, which the noise depends on")
+    return exif.iso
+
+
+def _one_camera(headers: Sequence[Header]) -> None:
+    first = headers[0]
+    for header in headers:
+        if header.camera.casefold() != first.camera.casefold():
+            raise PairError(
+                f"{header.pair.short} is of {header.camera} and {first.pair.short} of "
+                f"{first.camera}: a model is tuned to one camera, make a list for each"
+            )
+        if header.serial and first.serial and header.serial != first.serial:
+            raise PairError(
+                f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
+                f"(serial {header.serial} and {first.serial}): make a list for each"
+            )
+
+
+def _two_isos(isos: set[float]) -> None:
+    if len(isos) != 1:
+        return
+    (iso,) = isos
+    other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
+    raise PairError(
+        f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO {other} "
+        "for each ratio, or tune for this ISO alone with --force"
+    )
+
+
+def _same(ratio: float, wanted: float) -> bool:
+    return max(ratio / wanted, wanted / ratio) <= SAME_RATIO
+
+
+def _raw_pair(header: Header, short: RawPhoto, long: RawPhoto) -> RawPair:
+    pair, _, ratio, iso, long_iso, *_ = header
+    return RawPair(short.planes(), long.planes(), ratio, iso, long_iso, str(pair.short))
+
+
+def _record(header: Header) -> dict[str, Any]:
+    hashes = {name: file_sha256(getattr(header.pair, name)) for name in ("short", "long")}
+    return {**hashes, "ratio": header.ratio, "iso": header.iso}
+
+
+def _fitting(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:
+    """Return the dark frames that are of the camera and exposed as its short frames are."""
+    first = headers[0]
+    times = [h.exposure_time for h in headers if h.exposure_time is not None]
+    longest = LONGEST_DARK * max(times, default=0.0)
+    return [
+        dark
+        for dark in darks
+        if (dark.camera or "").casefold() == first.camera.casefold()
+        and (not dark.serial or not first.serial or dark.serial == first.serial)
+        and (dark.exposure_time is None or not times or dark.exposure_time <= longest)
+    ]
+
+
+def _planes_of(path: Path) -> NDArray[np.float32]:
+    photo = read_raw(path)
+    return photo.planes()
+
+
+def _against_the_rule(headers: Sequence[Header]) -> Iterator[str]:
+    """Say for which ratios LED's rule does not hold."""
+    isos: dict[float, list[float]] = {}
+    for header in headers:
+        isos.setdefault(header.ratio, []).append(header.iso)
+    for ratio, found in sorted(isos.items()):
+        if min(found) > LOW_ISO or max(found) < HIGH_ISO:
+            yield (
+                f"ratio {ratio:g} has pairs at ISO {', '.join(f'{i:g}' for i in sorted(found))}: "
+                f"best are one at ISO {LOW_ISO:g} or less and one at {HIGH_ISO:g} or more"
+            )

@@ -1,0 +1,306 @@
+"""From pairs as they were shot to pairs ready for training, and the camera's noise on the way."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ledcli.errors import PairError
+from ledcli.noise.dark_shading import Shading, dark_shading, enlarged, interpolated, pair_shading
+from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.photon_transfer import (
+    ExposureFit,
+    Transfer,
+    camera_lines,
+    measure_exposure,
+    measure_transfer,
+)
+from ledcli.noise.profile import CameraLines
+from ledcli.pairs.signature import clipping_level
+from ledcli.sensor.layout import LAYOUTS, layout_of
+from ledcli.sensor.symmetry import cells_lost, even_start, turned
+from ledcli.training.data.sampler import Batch
+
+HELD_SIDE = 128
+"""Side of a held crop, plane pixels; less where the frames are small."""
+HELD_PER_PAIR = 3
+MULTIPLE = 16
+"""Sides of crops are multiples of it: what networks halve and halve again."""
+
+Planes = NDArray[np.float32]
+Half = NDArray[np.float16]
+
+
+class RawPair(NamedTuple):
+    """A pair as it was shot.
+
+    Attributes
+    ----------
+    short, long : float32 ``(4, h, w)``
+        Normalised planes, not gained.
+    ratio : float
+        Nominal.
+    iso, long_iso : float
+        Of the short and the long frame.
+    name : str
+        For messages.
+    """
+
+    short: Planes
+    long: Planes
+    ratio: float
+    iso: float
+    long_iso: float
+    name: str
+
+
+@dataclass(frozen=True)
+class TrainingPair:
+    """A pair ready for training.
+
+    Attributes
+    ----------
+    short, clean : float16 ``(4, h, w)``
+        The short frame with black where it belongs, and the truth: the long frame brought to
+        exactly ``ratio`` times the short one's exposure; 1 where the long frame is clipped. Half
+        precision keeps steps well under the noise.
+    ratio, iso : float
+        Of the pair, and of its short frame.
+    blind : NoiseLine
+        What an un-tuned model takes for the short frame's noise.
+    held_side : int
+        Side in plane pixels of the windows that are never trained on, at the bottom of the frame.
+    untouched : tuple of float16 ``(4, held_side, held_side)``
+        These windows of the short frame as it came, black uncorrected.
+    """
+
+    short: Half
+    clean: Half
+    ratio: float
+    iso: float
+    blind: NoiseLine
+    held_side: int
+    untouched: tuple[Half, ...]
+
+    @property
+    def trained(self) -> tuple[int, int]:
+        """Height and width of what is trained on, from the top left."""
+        _, height, width = self.short.shape
+        return height - self.held_side, width
+
+    def window(self, row: int, col: int, side: int) -> tuple[Half, Half]:
+        """Return the window ``(4, side, side)`` of the short frame and of the truth."""
+        place = np.s_[:, row : row + side, col : col + side]
+        return self.short[place], self.clean[place]
+
+    def draw(self, rng: np.random.Generator, side: int) -> tuple[Half, Half]:
+        """Draw a window of what is trained on, mirrored at random.
+
+        Not transposed: row noise would become column noise.
+        """
+        planes = len(self.short)
+        cut = side + cells_lost(planes)
+        row, col = (int(rng.integers(n - cut + 1)) for n in self.trained)
+        short, clean = self.window(*even_start(planes, row, col), cut)
+        flips = (rng.random() < 0.5, rng.random() < 0.5, False)
+        return turned(short, flips), turned(clean, flips)
+
+    def held_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
+        """Return the windows that are never trained on."""
+        columns = held_columns(self.short.shape, self.held_side)
+        windows = [self.window(self.trained[0], col, self.held_side) for col in columns]
+        if not untouched:
+            return windows
+        pairs = zip(self.untouched, windows, strict=True)
+        return [(short, clean) for short, (_, clean) in pairs]
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """The pairs of one camera, and the lines of its noise measured on them."""
+
+    frames: tuple[TrainingPair, ...]
+    lines: CameraLines
+
+    @property
+    def ratios(self) -> list[float]:
+        """The different ratios, rising."""
+        return sorted({frames.ratio for frames in self.frames})
+
+    @property
+    def side(self) -> int:
+        """The largest side that a crop of every pair may have."""
+        return min(min(frames.trained) for frames in self.frames) - cells_lost(self.planes)
+
+    @property
+    def planes(self) -> int:
+        """Planes of the camera's mosaic."""
+        return len(self.frames[0].short)
+
+    @property
+    def cfa(self) -> str:
+        """Kind of the camera's sensor."""
+        layout = layout_of(self.planes)
+        return next(cfa for cfa, known in LAYOUTS.items() if known is layout)
+
+    def line(self, iso: float) -> NoiseLine:
+        """Return the measured noise line at the ISO of a pair."""
+        noise = self.lines.at(iso)
+        if noise is None:
+            raise ValueError(f"no pair has ISO {iso:g}")
+        return noise.line
+
+    def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
+        """Draw crops ``(count, 4, side, side)``, of every pair as often."""
+        chosen = [self.frames[i] for i in rng.integers(len(self.frames), size=count)]
+        return self.batch_of([frame.draw(rng, side) for frame in chosen], chosen)
+
+    def batch_of(self, crops: Sequence[tuple[Half, Half]], frames: Sequence[TrainingPair]) -> Batch:
+        """Put windows together, each of the pair beside it."""
+        return _batch(crops, frames, [self.line(frame.iso) for frame in frames])
+
+    def held_batches(self, *, blind: bool = False) -> list[Batch]:
+        """Return the held crops, a batch a pair: with all that is known of the camera, or blind.
+
+        Blind is what an un-tuned model sees: black as the file has it, the noise estimated.
+        """
+        batches = []
+        for frames in self.frames:
+            windows = frames.held_windows(untouched=blind)
+            line = frames.blind if blind else self.line(frames.iso)
+            batches.append(_batch(windows, [frames] * len(windows), [line] * len(windows)))
+        return batches
+
+
+def held_columns(shape: Sequence[int], side: int) -> list[int]:
+    """Return the left columns of the held windows, spread, apart if they can.
+
+    Parameters
+    ----------
+    shape : (planes, h, w)
+        Of the frame, several times as large as a window.
+    side : int
+    """
+    planes, height, width = shape
+    count = max(1, min(HELD_PER_PAIR, width // side))
+    columns = [round((number + 0.5) * (width - side) / count) for number in range(count)]
+    return [even_start(planes, height - side, col)[1] for col in columns]
+
+
+def _batch(
+    crops: Sequence[tuple[Half, Half]], frames: Sequence[TrainingPair], lines: Sequence[NoiseLine]
+) -> Batch:
+    short, clean = (torch.from_numpy(np.stack(part)).float() for part in zip(*crops, strict=True))
+    return Batch(
+        clean=clean,
+        x=short,
+        ratio=torch.tensor([f.ratio for f in frames]),
+        gain=torch.tensor([line.gain for line in lines]),
+        variance=torch.tensor([line.variance for line in lines]),
+    )
+
+
+SMALLEST_SIDE = 64
+"""Plane pixels a side below which a frame is no use."""
+MOST_PIXELS = 1 << 28
+"""Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
+
+
+def few_shot(
+    pairs: Iterable[RawPair],
+    darks: Mapping[float, Iterable[Planes]] | None = None,
+    *,
+    most_pixels: int = MOST_PIXELS,
+) -> FewShot:
+    """Measure a camera's noise on its pairs and make them ready for training.
+
+    Parameters
+    ----------
+    pairs : iterable of RawPair
+        Of one camera; taken one by one, so that few are in memory in full.
+    darks : mapping of ISO to planes ``(4, h, w)``, optional
+        Lens-cap frames, which show the dark shading; what black is still off by, and without
+        them all of it, is measured on the pairs, one offset a colour and ISO.
+    most_pixels : int
+        Plane pixels of a pair that are kept: the middle rows of a larger frame.
+
+    Raises
+    ------
+    PairError
+        There is no pair, a long frame is clipped, or the frames are too small.
+    """
+    dark = [dark_shading(iso, planes) for iso, planes in sorted((darks or {}).items())]
+    kept: list[TrainingPair] = []
+    fits: dict[float, list[ExposureFit]] = {}
+    transfers: dict[float, list[Transfer]] = {}
+    frame: tuple[int, ...] = (0, 0)
+    for pair in pairs:
+        frame = pair.short.shape[1:]
+        if min(frame) < SMALLEST_SIDE:
+            cell = layout_of(len(pair.short)).side
+            size = f"{cell * frame[1]}x{cell * frame[0]}"
+            raise PairError(f"{pair.name}: {size} pixels are too few to tune")
+        corrected = pair
+        if dark:
+            grid = interpolated(dark, pair.iso)
+            corrected = pair._replace(short=pair.short - enlarged(grid, pair.short.shape[1:]))
+        fit, transfer = _measured(corrected)
+        fits.setdefault(pair.iso, []).append(fit)
+        transfers.setdefault(pair.iso, []).append(transfer)
+        kept.append(_training_pair(pair, corrected, fit, most_pixels))
+    if not kept:
+        raise PairError("no pair is left to tune with: shoot two for each ratio")
+    offsets = [
+        pair_shading(iso, [(fit.offset, fit.error) for fit in found])
+        for iso, found in sorted(fits.items())
+    ]
+    for each in kept:
+        each.short[:] -= interpolated(offsets, each.iso).astype(np.float16)
+    lines = camera_lines(transfers, _together(dark, offsets), (frame[0], frame[1]))
+    return FewShot(tuple(kept), lines)
+
+
+def _together(dark: Sequence[Shading], offsets: Sequence[Shading]) -> list[Shading]:
+    """Add the pairs' offsets to the dark shading, at every ISO that either knows."""
+    if not dark:
+        return list(offsets)
+    isos = sorted({shading.iso for shading in (*dark, *offsets)})
+    return [Shading(iso, interpolated(dark, iso) + interpolated(offsets, iso)) for iso in isos]
+
+
+def _measured(pair: RawPair) -> tuple[ExposureFit, Transfer]:
+    try:
+        fit = measure_exposure(pair.short, pair.long, pair.ratio)
+        own = pair.long_iso / pair.iso
+        return fit, measure_transfer(pair.short, pair.long, pair.ratio, fit, own)
+    except PairError as error:
+        raise PairError(f"{pair.name}: {error}: shoot this pair again") from error
+
+
+def _training_pair(
+    raw: RawPair, corrected: RawPair, fit: ExposureFit, most_pixels: int
+) -> TrainingPair:
+    _, height, width = raw.short.shape
+    rows = min(height, max(SMALLEST_SIDE, most_pixels // width))
+    top, _ = even_start(len(raw.short), (height - rows) // 2, 0)
+    middle = slice(top, top + rows)
+    side = min(HELD_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
+    # Scaled first, what is clipped would pass for a grey that is known.
+    clipped = raw.long >= clipping_level(raw.long)
+    clean = np.where(clipped, 1, (raw.long * np.float32(fit.scale)).clip(None, 1))
+    held = np.s_[:, middle.stop - side : middle.stop]
+    return TrainingPair(
+        short=corrected.short[:, middle].astype(np.float16),
+        clean=clean[:, middle].astype(np.float16),
+        ratio=raw.ratio,
+        iso=raw.iso,
+        blind=estimate_noise(raw.short),
+        held_side=side,
+        untouched=tuple(
+            raw.short[held][..., col : col + side].astype(np.float16)
+            for col in held_columns((len(raw.short), rows, width), side)
+        ),
+    )

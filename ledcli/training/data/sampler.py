@@ -1,0 +1,303 @@
+"""What a pretraining draws: a CSA set, its cameras' noise, clean scenes, and the short frames."""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ledcli.noise.cameras import (
+    CALIBRATED_WHITE,
+    MAKERS,
+    Camera,
+    calibrated,
+    fresh_camera,
+    virtual_cameras,
+)
+from ledcli.noise.physics import NoiseParameters, add_noise, on_sensor_lines
+from ledcli.sensor.layout import LAYOUTS
+from ledcli.sensor.symmetry import cells_lost, even_start, turned
+from ledcli.training.data.crops import FULL_SCALE
+
+COLUMN_SHARE, HOT_SHARE = 0.25, 0.25
+"""Shares of frames that have either."""
+COLUMN_SCALE = (0.05, 0.6)
+"""Standard deviation of a column's value, in standard deviations of a pixel's read noise."""
+HOT_DENSITY = (1e-5, 2e-3)
+"""Share of pixels that are hot, evenly in its logarithm."""
+HOT_SCALE = (4.0, 60.0)
+"""Mean excess of a hot pixel, in standard deviations of read noise, evenly in its logarithm."""
+
+
+@dataclass(frozen=True)
+class OutOfModel:
+    """What ``N`` frames have of each.
+
+    Attributes
+    ----------
+    columns : Tensor ``(N,)``
+        Standard deviation of a column's value over that of the read noise.
+    density, hot : Tensor ``(N,)``
+        Share of hot pixels, and their mean excess over the read noise's deviation.
+    """
+
+    columns: Tensor
+    density: Tensor
+    hot: Tensor
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on another device."""
+        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def sample(self, like: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw what is added to frames ``(N, planes, h, w)`` of read noise ``read``, deviations.
+
+        An X-Trans's begin with an even cell.
+        """
+        added = torch.zeros_like(like)
+        if self.columns.any():
+            added += on_sensor_lines(like, 1, generator) * _frames(self.columns * read)
+        if self.density.any():
+            chance = torch.rand(like.shape, generator=generator, device=like.device)
+            share = chance / _frames(self.density).clamp_min(1e-9)
+            # Of the pixels that are hot the share is even in 0..1: its logarithm is exponential.
+            excess = -share.clamp(1e-6, 1.0).log() * _frames(self.hot * read)
+            added += torch.where(share < 1, excess, 0.0)
+        return added
+
+
+def draw_out_of_model(count: int, share: float, rng: np.random.Generator) -> OutOfModel:
+    """Draw for ``count`` frames; ``share`` scales how many have any."""
+
+    def some(part: float, low: float, high: float) -> Tensor:
+        values = np.exp(rng.uniform(np.log(low), np.log(high), count))
+        chosen = rng.random(count) < share * part
+        return torch.from_numpy(np.where(chosen, values, 0.0).astype(np.float32))
+
+    hot = np.exp(rng.uniform(np.log(HOT_SCALE[0]), np.log(HOT_SCALE[1]), count)).astype(np.float32)
+    return OutOfModel(
+        some(COLUMN_SHARE, *COLUMN_SCALE), some(HOT_SHARE, *HOT_DENSITY), torch.from_numpy(hot)
+    )
+
+
+def _frames(per_frame: Tensor) -> Tensor:
+    return per_frame.reshape(-1, 1, 1, 1)
+
+
+GENERIC = "generic"
+FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
+"""Share of the generic set's frames whose camera is drawn afresh, the others are calibrated; and
+share of the fresh ones that are drawn from the wide ranges."""
+STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
+"""Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
+DEFAULT_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("xtrans", "resunet"): {"channels": [24, 64, 128, 160]},
+}
+"""By kind of sensor and architecture, where they are not the architecture's own: this one takes
+7.3 MB of the 8 that a second bundled model may have, and nine planes need a wider first level."""
+HELD_OUT = 8
+"""Crops that are never trained on."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a pretraining but its length; written into the model file.
+
+    Attributes
+    ----------
+    form : str
+        Input form, ``stabilised`` or ``gain``.
+    architecture, arguments
+        The network, as in nets/registry.py, without its planes.
+    ratio_range : (float, float)
+        Ratios, drawn evenly in their logarithm.
+    at_one : float
+        Share of frames at ratio 1 exactly, when the range begins there.
+    virtual : int
+        Virtual cameras by coverage, one CSA set each.
+    makers : bool
+        A CSA set for each maker with a calibrated camera.
+    generic : float
+        Share of iterations for the generic set, whose cameras are drawn afresh.
+    colour_bias : bool
+        Frames with a wrong black: a tuned model learns its camera's, a blind one cannot.
+    optimiser : str
+        ``muon`` for the kernels and Adam for the rest, or ``adam`` for all.
+    stages : sequence of (until, batch, side)
+        Batches and crop sides over the progress: small crops first, large ones last.
+    cfa : str
+        Kind of sensor, of ``noise.places.LAYOUTS``.
+    """
+
+    form: str = "stabilised"
+    architecture: str = "resunet"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    ratio_range: tuple[float, float] = (1.0, 300.0)
+    at_one: float = 0.1
+    virtual: int = 5
+    makers: bool = True
+    generic: float = 0.5
+    colour_bias: bool = False
+    optimiser: str = "muon"
+    stages: Sequence[tuple[float, int, int]] = (
+        (0.5, 16, 64),
+        (0.8, 8, 128),
+        (0.95, 4, 192),
+        (1.0, 2, 256),
+    )
+    seed: int = 0
+    cfa: str = "bayer"
+
+    @property
+    def planes(self) -> int:
+        """Planes of the mosaic."""
+        return len(LAYOUTS[self.cfa].colours)
+
+    def text(self) -> str:
+        """Return the recipe as JSON."""
+        values = asdict(self)
+        if self.cfa == "bayer":
+            del values["cfa"]  # trainings that began before there was another go on
+        return json.dumps(values, sort_keys=True)
+
+    def sets(self) -> dict[str, list[Camera]]:
+        """Return the CSA sets and the cameras of each; the generic one draws its own as well."""
+        known = calibrated()
+        sets = {GENERIC: list(known.values())} if self.generic > 0 else {}
+        if self.makers:
+            sets |= {maker: [known[name] for name in names] for maker, names in MAKERS.items()}
+        return sets | {camera.name: [camera] for camera in virtual_cameras(self.virtual, self.seed)}
+
+
+class Batch(NamedTuple):
+    """Short frames and their truth.
+
+    Attributes
+    ----------
+    clean : Tensor ``(N, planes, h, w)``
+        The truth times the ratio, 0 to 1.
+    x : Tensor ``(N, planes, h, w)``
+        Normalised short frames, not gained.
+    ratio, gain, variance : Tensor ``(N,)``
+        Their ratios and true noise lines (white - black = 1).
+    """
+
+    clean: Tensor
+    x: Tensor
+    ratio: Tensor
+    gain: Tensor
+    variance: Tensor
+
+
+class Draws:
+    """Draws everything a step needs; the same seed draws the same.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to draw.
+    crops : uint16 ``(n, planes, S, S)``
+        A crop file; some of it is held out.
+    device : torch.device
+        Where frames are made.
+    """
+
+    def __init__(self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        held = min(HELD_OUT, len(crops) // 4)
+        self.crops, self.held = crops[: len(crops) - held], crops[len(crops) - held :]
+        self.sets = recipe.sets()
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        """Begin a step."""
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def seeded(self, seed: int) -> Self:
+        """Return the draws of a step, of the same crops: steps may run side by side."""
+        step = copy.copy(self)
+        step.seed(seed)
+        return step
+
+    def csa_set(self) -> str:
+        """Draw the CSA set of a step."""
+        others = [name for name in self.sets if name != GENERIC]
+        if not others or self.rng.random() < self.recipe.generic:
+            return GENERIC
+        return str(self.rng.choice(others))
+
+    def noise(self, name: str, batch: int) -> NoiseParameters:
+        """Draw the noise of a batch: frames of the cameras of a CSA set."""
+        frames = []
+        for _ in range(batch):
+            cameras = self.sets[name]
+            camera = cameras[self.rng.integers(len(cameras))]
+            fresh = name == GENERIC and self.rng.random() < FRESH_SHARE
+            if fresh:
+                camera = fresh_camera(self.generator, wide=bool(self.rng.random() < WIDE_SHARE))
+            frame = camera.sample(1, self.generator, colour_bias=self.recipe.colour_bias)
+            if fresh:
+                frame.step.fill_(float(self.rng.choice(STEPS)))
+            frames.append(frame)
+        columns = zip(*(vars(f).values() for f in frames), strict=True)
+        return NoiseParameters(*(torch.cat(column) for column in columns)).to(self.device)
+
+    def out_of_model(self, name: str, batch: int) -> OutOfModel:
+        """Draw what the noise model does not know, for the generic set's frames."""
+        share = 1.0 if name == GENERIC else 0.0
+        return draw_out_of_model(batch, share, self.rng).to(self.device)
+
+    def ratios(self, batch: int) -> Tensor:
+        """Draw ratios ``(batch,)``."""
+        low, high = self.recipe.ratio_range
+        ratios = np.exp(self.rng.uniform(np.log(low), np.log(high), batch))
+        if low == 1:
+            ratios[self.rng.random(batch) < self.recipe.at_one] = 1
+        return torch.from_numpy(ratios.astype(np.float32)).to(self.device)
+
+    def scenes(self, batch: int, side: int) -> Tensor:
+        """Draw clean planes: crops, turned and mirrored, under a random illuminant and exposure."""
+        layout, count = LAYOUTS[self.recipe.cfa], self.recipe.planes
+        whole, lost = self.crops.shape[-1], cells_lost(count)
+        side = min(side, whole - lost)
+        coded = np.empty((batch, count, side, side), np.uint16)
+        cut = side + lost
+        for planes in coded:
+            top, left = even_start(count, *self.rng.integers(0, whole - cut + 1, 2))
+            crop = self.crops[self.rng.integers(len(self.crops))]
+            planes[:] = self.turned(crop[:, top : top + cut, left : left + cut])
+        linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
+        red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
+        exposure = self.rng.uniform(0.4, 1.0, batch)
+        over = self.rng.random(batch) < 0.1
+        exposure[over] = self.rng.uniform(1.0, 2.5, int(over.sum()))
+        colours = exposure[:, None] / np.stack((red, np.ones(batch), blue), 1)
+        of_planes = colours[:, list(layout.colours)].astype(np.float32)
+        weights = torch.from_numpy(of_planes).to(self.device)
+        return (linear * weights[:, :, None, None]).clamp_max(1.0)
+
+    def turned(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""
+        return turned(planes, (self.rng.random(3) < 0.5).tolist())
+
+
+def short_frames(
+    clean: Tensor,
+    ratio: Tensor,
+    noise: NoiseParameters,
+    generator: torch.Generator,
+    out_of_model: OutOfModel | None = None,
+) -> Batch:
+    """Make short frames of clean planes; sensors cut off at white."""
+    dn = add_noise(clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1), noise, generator)
+    if out_of_model is not None:
+        dn += out_of_model.sample(dn, noise.pixel_variance().sqrt(), generator)
+    x = (dn / CALIBRATED_WHITE).clamp_max(1.0)
+    variance = noise.pixel_variance() / CALIBRATED_WHITE**2
+    return Batch(clean, x, ratio, noise.gain / CALIBRATED_WHITE, variance)

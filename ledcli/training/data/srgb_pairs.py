@@ -1,0 +1,299 @@
+"""Shots with the pictures that LibRaw makes of them, and crops of both: what SID trains on.
+
+A pair is kept as a mosaic and not as planes. Mirrored, transposed and cut anywhere, a mosaic is one
+of another phase: its crop begins with the next first cell (sensor/cfa.py), and so every colour
+and every pixel of the picture keeps its place in the cell.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ledcli.errors import PairError
+from ledcli.noise.profile import CameraLines
+from ledcli.output.render import developed
+from ledcli.raw.reader import RawPhoto
+from ledcli.sensor.cfa import (
+    FIRST,
+    AnyPhase,
+    cfa_of,
+    colours_at,
+    layout,
+    pack,
+    pattern,
+    shift_phase,
+    to_first,
+    unpack,
+)
+from ledcli.training.data.pairs import HELD_PER_PAIR, HELD_SIDE, MULTIPLE
+
+MOST_PIXELS = 1 << 28
+"""Pixels of all pairs that are kept, 2 GB and for the held parts a little more; of more pairs less
+of each frame."""
+SMALLEST_SIDE = 4 * MULTIPLE
+"""Cells a side below which a frame is no use."""
+WHITE = 65535
+
+Picture = NDArray[np.uint16]
+Planes = NDArray[np.float16]
+
+
+class Turn(NamedTuple):
+    """Whether rows are mirrored, columns are, and then the two are swapped."""
+
+    rows: bool = False
+    cols: bool = False
+    swap: bool = False
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Turn the first two axes of an array."""
+        array = array[:: -1 if self.rows else 1, :: -1 if self.cols else 1]
+        return array.swapaxes(0, 1) if self.swap else array
+
+
+AS_IT_IS = Turn()
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """A pair ready for SID.
+
+    Attributes
+    ----------
+    mosaic : float16 ``(H, W)``
+        The short frame, normalised, not gained, black where it belongs.
+    phase : Phase or XTransPhase
+        Of its first pixel.
+    picture : uint16 ``(H, W, 3)``
+        The long frame as LibRaw develops it, sRGB.
+    noisy : uint16 ``(rows, W, 3)``
+        The last rows of the short frame times the ratio, developed alike; never trained on.
+    ratio : float
+    """
+
+    mosaic: NDArray[np.float16]
+    phase: AnyPhase
+    picture: Picture
+    noisy: Picture
+    ratio: float
+
+    @property
+    def cell(self) -> int:
+        """Pixels along a side of a cell."""
+        return layout(self.phase).side
+
+    @property
+    def slack(self) -> int:
+        """Pixels that a cut needs beyond its cells, to begin with a first one."""
+        return len(pattern(self.phase)) - 1
+
+    @property
+    def held_side(self) -> int:
+        """Side in cells of the windows that are never trained on."""
+        return (len(self.noisy) - self.slack) // self.cell
+
+    @property
+    def side(self) -> int:
+        """The largest side in cells that a drawn crop may have."""
+        height, width = self.picture.shape[:2]
+        return (min(height - len(self.noisy), width) - self.slack) // self.cell
+
+    def cut(self, row: int, col: int, side: int, turn: Turn = AS_IT_IS) -> tuple[Planes, Picture]:
+        """Cut a crop near a pixel.
+
+        Returns
+        -------
+        planes : float16 ``(4, side, side)``, or ``(9, side, side)``
+            Of first cells.
+        picture : uint16 ``(cell side, cell side, 3)``
+        """
+        down, right = self._begins(row, col, side, turn)
+        window = self._window(row, col, side)
+        place = np.s_[down : down + self.cell * side, right : right + self.cell * side]
+        mosaic = turn.of(self.mosaic[window])[place]
+        return pack(mosaic, FIRST[cfa_of(self.phase)]), turn.of(self.picture[window])[place]
+
+    def draw(self, rng: np.random.Generator, side: int) -> tuple[Planes, Picture]:
+        """Draw a crop of what is trained on, mirrored and transposed at random (section 4.2)."""
+        height, width = self.picture.shape[:2]
+        reach = self.cell * side + self.slack
+        row = int(rng.integers(height - len(self.noisy) - reach + 1))
+        col = int(rng.integers(width - reach + 1))
+        return self.cut(row, col, side, Turn(*(rng.random(3) < 0.5).tolist()))
+
+    def held(self) -> list[tuple[Planes, Picture, Picture]]:
+        """Return the windows that are never trained on: planes, picture, noisy picture."""
+        height, width = self.picture.shape[:2]
+        side, top = self.held_side, height - len(self.noisy)
+        pixels = self.cell * side
+        free = width - pixels - self.slack
+        count = max(1, min(HELD_PER_PAIR, width // pixels))
+        found = []
+        for number in range(count):
+            col = round((number + 0.5) * free / count)
+            down, right = self._begins(top, col, side, AS_IT_IS)
+            noisy = self.noisy[down : down + pixels, col + right : col + right + pixels]
+            found.append((*self.cut(top, col, side), noisy))
+        return found
+
+    def _window(self, row: int, col: int, side: int) -> tuple[slice, slice]:
+        reach = self.cell * side + self.slack
+        return np.s_[row : row + reach, col : col + reach]
+
+    def _begins(self, row: int, col: int, side: int, turn: Turn) -> tuple[int, int]:
+        reach = self.cell * side + self.slack
+        colours = colours_at(shift_phase(self.phase, row, col), (reach, reach))
+        return to_first(turn.of(colours), cfa_of(self.phase))
+
+
+class PictureBatch(NamedTuple):
+    """Crops of short frames and of the pictures that shall become of them.
+
+    Attributes
+    ----------
+    picture : Tensor ``(N, 3, H, W)``
+        sRGB, 0 to 1.
+    x : Tensor ``(N, planes, h, w)``
+        Normalised, not gained.
+    ratio : Tensor ``(N,)``
+    """
+
+    picture: Tensor
+    x: Tensor
+    ratio: Tensor
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pairs of one camera as SID takes them."""
+
+    pairs: tuple[PicturePair, ...]
+
+    @property
+    def cfa(self) -> str:
+        """Kind of the camera's sensor."""
+        return cfa_of(self.pairs[0].phase)
+
+    @property
+    def planes(self) -> int:
+        """Planes of the camera's mosaic."""
+        return len(layout(self.pairs[0].phase).colours)
+
+    @property
+    def side(self) -> int:
+        """The largest side in cells that a crop of every pair may have."""
+        return min(pair.side for pair in self.pairs)
+
+    def mean(self) -> Tensor:
+        """Return the mean colour ``(3,)`` of what is trained on, 0 to 1."""
+        trained = [pair.picture[: -len(pair.noisy)] for pair in self.pairs]
+        means = np.mean([picture.mean((0, 1), dtype=np.float64) for picture in trained], 0)
+        return torch.from_numpy((means / WHITE).astype(np.float32))
+
+    def batch(self, rng: np.random.Generator, count: int, side: int) -> PictureBatch:
+        """Draw so many crops, of every pair as often."""
+        chosen = [self.pairs[i] for i in rng.integers(len(self.pairs), size=count)]
+        return _batch([pair.draw(rng, side) for pair in chosen], [p.ratio for p in chosen])
+
+    def held_batches(self) -> list[tuple[PictureBatch, Tensor]]:
+        """Return the held crops, a batch a pair, each with the noisy frame's picture."""
+        batches = []
+        for pair in self.pairs:
+            windows = pair.held()
+            batch = _batch([window[:2] for window in windows], [pair.ratio] * len(windows))
+            batches.append((batch, _tensor([noisy for _, _, noisy in windows])))
+        return batches
+
+
+class _Taken(NamedTuple):
+    """A pair as it was shot: the whole short frame, and the rows from ``top`` developed."""
+
+    mosaic: NDArray[np.float16]
+    phase: AnyPhase
+    top: int
+    picture: Picture
+    noisy: Picture
+    ratio: float
+    iso: float
+
+    def corrected(self, lines: CameraLines) -> PicturePair:
+        """Put black where it belongs, of which the lines know for the frame as a whole."""
+        planes = pack(self.mosaic, self.phase).astype(np.float32)
+        noise = lines.at(self.iso)
+        if noise is not None:
+            planes = noise.corrected(planes)
+        shape = (self.mosaic.shape[0], self.mosaic.shape[1])
+        mosaic = unpack(planes.astype(np.float16), self.phase, shape)
+        return PicturePair(
+            mosaic=mosaic[self.top : self.top + len(self.picture)].copy(),
+            phase=shift_phase(self.phase, self.top, 0),
+            picture=self.picture,
+            noisy=self.noisy,
+            ratio=self.ratio,
+        )
+
+
+class Gathering:
+    """Takes the frames of pairs as they are read, and makes `Pictures` of them.
+
+    Parameters
+    ----------
+    count : int
+        Pairs that will come, at the most.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._most_pixels = MOST_PIXELS // max(count, 1)
+        self._taken: list[_Taken] = []
+
+    def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
+        """Develop a pair and keep what is trained on: the middle rows of a large frame.
+
+        Raises
+        ------
+        PairError
+            The frames are too small.
+        RawError, OutputError
+            As `developed`.
+        """
+        x = short.normalised()
+        cell, slack = layout(short.phase).side, len(pattern(short.phase)) - 1
+        height, width = x.shape
+        smallest = SMALLEST_SIDE * cell
+        rows = min(height, max(smallest, self._most_pixels // width))
+        if min(rows, width) < smallest:
+            raise PairError(f"{short.path}: {width}x{height} pixels are too few to tune")
+        side = min(HELD_SIDE, min(rows, width) // cell // 4) // MULTIPLE * MULTIPLE
+        top = (height - rows) // 2
+        held = slice(top + rows - cell * side - slack, top + rows)
+        self._taken.append(
+            _Taken(
+                mosaic=x.astype(np.float16),
+                phase=short.phase,
+                top=top,
+                picture=developed(long, long.normalised())[top : top + rows].copy(),
+                noisy=developed(short, x * np.float32(ratio))[held].copy(),
+                ratio=ratio,
+                iso=iso,
+            )
+        )
+
+    def pictures(self, lines: CameraLines) -> Pictures:
+        """Return what was taken, black where a camera's lines say, as `led denoise` has it."""
+        return Pictures(tuple(taken.corrected(lines) for taken in self._taken))
+
+
+def _batch(crops: Sequence[tuple[Planes, Picture]], ratios: Sequence[float]) -> PictureBatch:
+    x = torch.from_numpy(np.stack([planes for planes, _ in crops])).float()
+    return PictureBatch(_tensor([picture for _, picture in crops]), x, torch.tensor(ratios))
+
+
+def _tensor(pictures: Sequence[Picture]) -> Tensor:
+    """Return pictures ``(N, 3, H, W)``, 0 to 1."""
+    coded = np.stack(pictures).astype(np.float32) / np.float32(WHITE)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(coded, 3, 1)))

@@ -1,0 +1,145 @@
+"""Source domains of adaptive domain learning: shots of other cameras, real or made up."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ledcli.errors import TrainingError
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated, fresh_camera
+from ledcli.noise.physics import NoiseParameters
+from ledcli.pairs.list_file import read_list
+from ledcli.training.data.crops import load_crops, pack_crops
+from ledcli.training.data.pair_files import load_pairs, read_headers
+from ledcli.training.data.pairs import MULTIPLE, FewShot
+from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
+
+NOMINAL_ISO = 400.0
+"""What a made-up camera calls the ISO at which K is 1 DN an electron; K goes with ISO."""
+CROP, CROPS = 128, 192
+"""Side in plane pixels and number of the clean crops of made-up cameras: 100 MB on disk."""
+
+
+class Drawn(NamedTuple):
+    """A batch and whose shots they are; None is a sensor that nothing is known of."""
+
+    batch: Batch
+    sensors: list[str | None]
+    isos: list[float]
+
+
+class Source(Protocol):
+    """Shots of a domain.
+
+    Attributes
+    ----------
+    name : str
+        For the report.
+    sensors : sequence of str
+        Those that it has shots of, by name.
+    side : int
+        The largest crop that it gives.
+    """
+
+    name: str
+    sensors: Sequence[str]
+    side: int
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+        """Draw crops ``(count, 4, side, side)``."""
+
+
+class PairSource:
+    """Pairs of another camera."""
+
+    def __init__(self, camera: str, shots: FewShot) -> None:
+        self.name, self.shots = camera, shots
+        self.sensors: Sequence[str] = (camera,)
+        self.side = shots.side // MULTIPLE * MULTIPLE
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+        """Draw crops of all pairs."""
+        frames = [self.shots.frames[i] for i in rng.integers(len(self.shots.frames), size=count)]
+        batch = self.shots.batch_of([frame.draw(rng, side) for frame in frames], frames)
+        return Drawn(batch, [self.name] * count, [frame.iso for frame in frames])
+
+
+class MadeUpSource:
+    """Calibrated and virtual cameras over clean crops.
+
+    Parameters
+    ----------
+    name : str
+    crops : uint16 ``(n, 4, S, S)``
+        As in a crop file.
+    ratios : (float, float)
+        Drawn evenly in their logarithm.
+    """
+
+    def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
+        recipe = Recipe(ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0)
+        self.name = name
+        self.sensors: Sequence[str] = tuple(calibrated())
+        self.draws = Draws(recipe, crops, torch.device("cpu"))
+        self.side = crops.shape[-1] // MULTIPLE * MULTIPLE
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+        """Draw clean crops and give them the noise of cameras, half of them calibrated ones."""
+        draws = self.draws.seeded(int(rng.integers(2**31)))
+        clean, ratio = draws.scenes(count, side), draws.ratios(count)
+        known = [
+            None if rng.random() < 0.5 else str(rng.choice(self.sensors)) for _ in range(count)
+        ]
+        cameras = [calibrated()[n] if n else fresh_camera(draws.generator) for n in known]
+        frames = [camera.sample(1, draws.generator, colour_bias=False) for camera in cameras]
+        columns = zip(*(vars(frame).values() for frame in frames), strict=True)
+        noise = NoiseParameters(*map(torch.cat, columns))
+        batch = short_frames(clean, ratio, noise, draws.generator)
+        isos = (NOMINAL_ISO * batch.gain * CALIBRATED_WHITE).tolist()
+        return Drawn(batch, known, isos)
+
+
+def find_sources(
+    named: Sequence[Path],
+    ratios: tuple[float, float],
+    *,
+    seed: int = 0,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[Source]:
+    """Return the sources that the user named: lists of pairs, folders of clean photographs.
+
+    Without any: made-up cameras over procedural scenes.
+
+    Raises
+    ------
+    LedError
+        A list or a folder cannot be used.
+    """
+    if not named:
+        return [MadeUpSource("procedural scenes", _crops(None, seed, report), ratios)]
+    return [
+        MadeUpSource(path.name, _crops(path, seed, report), ratios)
+        if path.is_dir()
+        else _pairs(path, report)
+        for path in named
+    ]
+
+
+def _pairs(path: Path, report: Callable[[str], None]) -> PairSource:
+    loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
+    for warning in loaded.warnings:
+        report(warning)
+    return PairSource(loaded.camera, loaded.shots)
+
+
+def _crops(folder: Path | None, seed: int, report: Callable[[str], None]) -> NDArray[np.uint16]:
+    """Pack clean crops and read them into memory."""
+    with tempfile.TemporaryDirectory(prefix="led-") as where:
+        packed, megabytes = Path(where) / "crops.npy", CROPS * 8 * CROP**2 / 1e6
+        if pack_crops(folder, packed, megabytes=megabytes, side=CROP, seed=seed, report=report) < 1:
+            raise TrainingError(f"{folder} gives no clean crop: name another --source")
+        return np.array(load_crops(packed))

@@ -1,0 +1,257 @@
+"""A folded network as an ONNX file: written, and checked against torch before it is used.
+
+By the exporter that traces the network: ours do not branch, and the check finds what a trace may
+get wrong. It takes a second; the one that comes after it in torch takes ten times as long and
+two more packages for the very same graph.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ledcli import __version__
+from ledcli.errors import ModelError
+from ledcli.zoo.folding import Difference, network_inputs
+from ledcli.zoo.header import METADATA_KEY
+from ledcli.zoo.model_file import build_network
+from ledcli.zoo.onnx_file import SIZE_MULTIPLE_KEY, SOURCE_KEY, read_onnx, require_onnx
+from ledcli.zoo.spec import ModelSpec
+
+_ONLY_FATAL = 4
+"""onnxruntime's own log would come between our lines, and says what its exceptions say."""
+LEAST_SHARE = 0.9
+"""Of the weights that are expected: the exporter keeps tensors of the same values, such as biases
+of zeros, only once."""
+
+
+class OnnxNet(nn.Module):
+    """An ONNX network in onnxruntime: on the CPU, in float32, on as many threads as torch.
+
+    Parameters
+    ----------
+    data : bytes
+        The ONNX file.
+
+    Raises
+    ------
+    ModelError
+        When onnxruntime does not take it; without the file's name.
+    UsageError
+        When onnxruntime is not installed.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        require_onnx("an ONNX network")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ONLY_FATAL
+        # Between two windows torch is at work: threads that spin would be in its way.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        try:
+            self.session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
+            (given,), (_,) = self.session.get_inputs(), self.session.get_outputs()
+        except Exception as error:  # its own types have no common base
+            raise ModelError(f"onnxruntime does not take the network: {_first(error)}") from error
+        self.input = given.name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``, both on the CPU."""
+        given = x.detach().float().contiguous().numpy()
+        try:
+            (out,) = self.session.run(None, {self.input: given})
+        except Exception as error:
+            # As torch would say it: full memory is known by these words.
+            raise RuntimeError(f"onnxruntime: {_first(error)}") from error
+        return torch.from_numpy(out)
+
+
+def load_onnx(path: Path) -> tuple[ModelSpec, nn.Module, OnnxNet]:
+    """Read an ONNX file that `led` wrote.
+
+    Returns
+    -------
+    spec : ModelSpec
+        The description.
+    plain : nn.Module
+        The network that it describes, without its weights: for its size multiple and the like.
+    net : OnnxNet
+        The network that runs.
+
+    Raises
+    ------
+    ModelError
+        As `read_onnx`, and when onnxruntime does not take the network. The message names the file.
+    UsageError
+        When onnxruntime is not installed.
+    """
+    require_onnx(f"{path}:")
+    file = read_onnx(path)
+    with torch.device("meta"):
+        plain = build_network(path, file.header.spec)
+    expected = sum(tensor.numel() for tensor in plain.state_dict().values())
+    if not LEAST_SHARE * expected <= file.header.parameters <= expected:
+        raise ModelError(
+            f"{path}: has {file.header.parameters} weights, and '{file.header.spec.architecture}' "
+            f"has {expected}: header and tensors disagree. Get the file again."
+        )
+    try:
+        return file.header.spec, plain, OnnxNet(file.data)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}. It is no model for this led.") from error
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+OPSET = 17
+"""The first with layer norms; later ones have nothing more that our networks need."""
+TOLERANCE = 1e-4
+"""Largest difference to torch, relative to the output's largest value where that is above 1."""
+INPUT, OUTPUT = "input", "output"
+_DYNAMIC = {0: "batch", 2: "height", 3: "width"}
+
+
+class Exported(NamedTuple):
+    """A network as ONNX.
+
+    Attributes
+    ----------
+    data : bytes
+        The file.
+    net : OnnxNet
+        The same, ready to run.
+    difference : Difference
+        By how much it differs from torch, at worst.
+    inputs : int
+        How many inputs were compared.
+    """
+
+    data: bytes
+    net: OnnxNet
+    difference: Difference
+    inputs: int
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return (
+            f"onnxruntime and torch differ by {self.difference.largest:.1e} at most "
+            f"(values to {self.difference.scale:.3g}) over {self.inputs} inputs"
+        )
+
+
+def to_onnx(spec: ModelSpec, plain: nn.Module, *, source_sha256: str = "") -> Exported:
+    """Export a plain network, and compare it with torch's on inputs of several sizes.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The description that goes into the file: of a plain network.
+    plain : nn.Module
+        The folded network, on the CPU in float32, as `fold` gives it.
+    source_sha256 : str
+        Hash of the model's file, for the record.
+
+    Returns
+    -------
+    Exported
+        Batch, height and width are free.
+
+    Raises
+    ------
+    ModelError
+        When torch cannot export the network, or the result is not the same function; without the
+        file's name.
+    UsageError
+        When onnx or onnxruntime is not installed.
+    """
+    require_onnx("ONNX")
+    multiple = int(getattr(plain, "size_multiple", 1))
+    inputs = network_inputs(spec, plain)
+    inputs.append(torch.cat((inputs[0], inputs[0].flip(3))))  # more than one in a batch
+    data = _described(_traced(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256)
+    net = OnnxNet(data)
+    exported = Exported(data, net, _largest(plain, net, inputs), len(inputs))
+    if not exported.difference.relative <= TOLERANCE:  # a NaN on either side holds for nothing
+        raise ModelError(f"is not the same as ONNX: {exported}")
+    return exported
+
+
+def _traced(plain: nn.Module, sample: Tensor) -> bytes:
+    file = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                plain,
+                (sample,),
+                file,  # type: ignore[arg-type]  # the types leave out what is in memory
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={INPUT: _DYNAMIC, OUTPUT: _DYNAMIC},
+            )
+    except Exception as error:  # torch's own, of any kind
+        first = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"torch {torch.__version__} cannot export this network "
+            f"({type(error).__name__}: {first})"
+        ) from error
+    return file.getvalue()
+
+
+def _described(
+    data: bytes, spec: ModelSpec, multiple: int, in_planes: int, source_sha256: str
+) -> bytes:
+    """Have the file say what it is, for `led` and for people."""
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    facts = {
+        METADATA_KEY: json.dumps(spec.to_header(), allow_nan=False),
+        SIZE_MULTIPLE_KEY: str(multiple),
+        SOURCE_KEY: source_sha256,
+    }
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.producer_version = "led", __version__
+    model.doc_string = (
+        f"{spec.name}: {spec.architecture} of led, the network alone. {INPUT}: float32 (batch, "
+        f"{in_planes}, height, width) in led's form '{spec.input_form}', height and width "
+        f"multiples of {multiple}. Licence: {spec.licence}. Source: {spec.source}."
+    )
+    return model.SerializeToString()
+
+
+def _largest(plain: nn.Module, net: OnnxNet, inputs: Iterable[Tensor]) -> Difference:
+    differences = []
+    for x in inputs:
+        try:
+            with torch.inference_mode():
+                expected, out = plain(x), net(x)
+                largest = float((out - expected).abs().max())
+        except RuntimeError as error:
+            raise ModelError(f"cannot be run on {tuple(x.shape)} as ONNX: {error}") from error
+        differences.append(Difference(largest, float(expected.abs().max())))
+    return max(differences, key=_order)
+
+
+def _order(difference: Difference) -> float:
+    """Order by the relative difference; one that is no number is the worst of all."""
+    return math.inf if math.isnan(difference.relative) else difference.relative

@@ -1,0 +1,416 @@
+import hashlib
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from ledcli.batch.inputs import find_raws
+from ledcli.batch.names import plan
+from ledcli.batch.run import Engine, run
+from ledcli.batch.settings import Settings, Status
+from ledcli.errors import LedError, MetadataError, OutputError, RawError
+from ledcli.metadata.xmp import read_note
+from ledcli.output import atomic as files
+from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import file_sha256
+from ledcli.zoo.selection import Named, PerPhoto
+from tests.inference.models import noise_lines, write_model
+from tests.shoot import make_raw
+
+ENGINE = Engine("cpu", "float32")
+
+
+def visible(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return Named(write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
+
+
+def run_all(chooser, formats=("dng",), overwrite=False, **settings):
+    jobs = plan(find_raws(["raw"]), formats)
+    return list(run(jobs, Settings(**settings), chooser, engine=ENGINE, overwrite=overwrite))
+
+
+def test_a_bad_photo_does_not_stop_the_others_and_no_source_is_touched(here, tiny):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (here / "raw" / "b.ARW").write_bytes(b"no raw")
+    make_raw(here / "raw" / "c.ARW", shape=(127, 161), phase="GBRG")
+    before = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in (here / "raw").iterdir()}
+    first, bad, last = run_all(tiny, ratio=2.0)
+    assert first.error is None and last.error is None
+    assert isinstance(bad.error, RawError) and bad.outputs == []
+    assert visible(here / "denoised") == ["a.dng", "c.dng"]
+    after = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in (here / "raw").iterdir()}
+    assert after == before
+    assert set(first.seconds) == {"decode", "pack", "model", "network", "encode"}
+    assert first.ratio == 2.0 and first.noise.gain > 0
+    (path,) = last.outputs
+    again = read_raw(path)
+    assert again.mosaic.shape == (127, 161) and again.phase == "GBRG"
+
+
+def test_the_result_says_what_was_done(here, tiny):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (result,) = run_all(tiny, ratio=3.0, strength=0.5)
+    note = read_note(result.outputs[0])
+    assert (note["model"], note["set"]) == ("tiny.safetensors", "a")
+    assert float(note["ratio"]) == 3 and float(note["strength"]) == 0.5
+
+
+def test_without_denoising_the_dng_is_the_photo_times_the_ratio(here, tiny):
+    (here / "raw").mkdir()
+    light = np.linspace(0.01, 0.2, 160)[None, :].repeat(128, 0)
+    make_raw(here / "raw" / "a.ARW", light=light, phase="BGGR")
+    (result,) = run_all(tiny, ratio=4.0, strength=0.0)
+    source, out = read_raw(here / "raw" / "a.ARW"), read_raw(result.outputs[0])
+    np.testing.assert_allclose(out.normalised(), source.normalised() * 4, atol=2e-5)
+
+
+def test_an_exposure_level_gives_each_photo_its_own_ratio(here, tiny):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW", iso=800, exposure_time=Fraction(1, 100))
+    make_raw(here / "raw" / "b.ARW", iso=1600, exposure_time=Fraction(1, 50))
+    make_raw(here / "raw" / "c.ARW", iso=None)
+    first, second, untagged = run_all(tiny, exposure=80.0)
+    assert first.ratio == pytest.approx(10) and second.ratio == pytest.approx(2.5)
+    assert isinstance(untagged.error, MetadataError)
+    assert "c.ARW" in str(untagged.error) and "ISO" in str(untagged.error)
+    assert not (here / "denoised" / "c.dng").exists()
+
+
+def test_every_format_is_written(here, tiny):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (result,) = run_all(tiny, formats=("dng", "png", "tiff"))
+    assert result.error is None
+    assert [p.name for p in result.outputs] == ["a.dng", "a.png", "a.tif"]
+    assert all(p.stat().st_size > 1000 for p in result.outputs)
+
+
+def tune(home, **how):
+    """Install a tiny model for the camera of `make_raw`."""
+    return write_model(
+        home / "models" / "mine.safetensors",
+        sets=(),
+        name="mine",
+        **{"cameras": ("Led Testcam One",), "ratio_range": (2.0, 4.0)} | how,
+    )
+
+
+def run_per_photo(**settings):
+    return run_all(PerPhoto(), **settings)
+
+
+def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here, led_home):
+    path = tune(led_home)
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    make_raw(here / "raw" / "b.ARW", model="Testcam Two")
+    make_raw(here / "raw" / "c.ARW", make="SONY", model="ILCE-7SM2")
+    first, second, third = run_per_photo(ratio=3.0)
+    assert first.choice.model == "mine"
+    assert second.choice.model == "generic"
+    assert third.choice.model == "sony"
+    note = read_note(first.outputs[0])
+    assert note["model"] == "mine" and note["set"] == ""
+    assert note["sha256"] == file_sha256(path)
+    assert "tuned to Led Testcam One" in note["choice"]
+    note = read_note(third.outputs[0])
+    assert (note["model"], note["set"]) == ("sony", "sony")
+    assert note["model_file"] == "led-bayer.safetensors"
+
+
+def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
+    tune(led_home, noise_lines=noise_lines(0.01, isos=(400.0, 1600.0)))
+    (here / "raw").mkdir()
+    for name, iso in (("a", 800), ("b", 3200), ("c", None)):
+        make_raw(here / "raw" / f"{name}.ARW", iso=iso, light=np.full((128, 160), 0.1))
+    inside, outside, unknown = run_per_photo(ratio=3.0)
+    assert inside.noise_from == "lines"
+    assert inside.noise == noise_lines(isos=(400.0, 1600.0)).at(800).line
+    assert outside.noise_from == unknown.noise_from == "blind"
+    for result in (inside, outside):
+        assert read_note(result.outputs[0])["noise"] == result.noise_from
+    # Black is off by 0.01 of white: taken out of the one, not of the other.
+    means = [float(read_raw(r.outputs[0]).normalised().mean()) for r in (inside, outside)]
+    sources = [float(read_raw(r.source).normalised().mean()) for r in (inside, outside)]
+    lost = [3 * s - m for s, m in zip(sources, means, strict=True)]
+    assert lost[0] - lost[1] == pytest.approx(0.03, abs=0.003)
+
+
+def test_a_ratio_a_little_beyond_the_model_s_is_no_warning(here, led_home):
+    tune(led_home)
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (result,) = run_per_photo(ratio=5.0)
+    assert result.choice.model == "mine" and result.warnings == []
+
+
+def test_a_damaged_tuned_model_is_passed_over_and_told_of_once(here, led_home):
+    path = tune(led_home)
+    data = bytearray(path.read_bytes())
+    data[-4:] = np.float32(np.nan).tobytes()
+    path.write_bytes(data)
+    (here / "raw").mkdir()
+    for name in "abc":
+        make_raw(here / "raw" / f"{name}.ARW")
+    results = run_per_photo(ratio=3.0)
+    assert [r.error for r in results] == [None] * 3
+    assert {r.choice.model for r in results} == {"generic"}
+    (warning,) = [w for r in results for w in r.warnings]
+    assert "mine.safetensors" in warning
+
+
+def test_every_format_carries_the_same_note(here, tiny):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW")
+    (result,) = run_all(tiny, formats=("dng", "png", "tiff"), ratio=2.0)
+    dng, png, tiff = result.outputs
+    note = read_note(dng)
+    assert note["choice"] == "named" and len(note["sha256"]) == 64
+    assert read_note(tiff) == note
+    assert read_note(png) == note
+
+
+def statuses(results):
+    return [str(result.status) for result in results]
+
+
+def shoot(here, *names):
+    (here / "raw").mkdir(exist_ok=True)
+    for seed, name in enumerate(names):
+        make_raw(here / "raw" / name, seed=seed)
+
+
+def test_run_again_it_does_only_what_is_missing_or_changed(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW", "c.ARW")
+    assert statuses(run_all(tiny)) == ["done"] * 3
+    with monkeypatch.context() as patched:
+        patched.setattr("ledcli.raw.decoder.Decoder", None)  # nothing is even opened
+        again = run_all(tiny)
+    assert statuses(again) == ["skipped"] * 3
+    assert [r.outputs[0].name for r in again] == ["a.dng", "b.dng", "c.dng"]
+    (here / "denoised" / "b.dng").unlink()
+    make_raw(here / "raw" / "c.ARW", seed=9, shape=(130, 160))
+    assert statuses(run_all(tiny)) == ["skipped", "done", "done"]
+    assert read_raw(here / "denoised" / "c.dng").mosaic.shape == (130, 160)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"ratio": 3.0}, {"strength": 0.5}, {"compression": "none"}, {"linear": True}]
+)
+def test_other_settings_make_the_photo_again(here, tiny, changed):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    assert statuses(run_all(tiny, **changed)) == ["done"]
+    assert statuses(run_all(tiny, **changed)) == ["skipped"]
+
+
+def test_another_model_makes_the_photo_again(here, led_home):
+    shoot(here, "a.ARW", "b.ARW")
+    make_raw(here / "raw" / "b.ARW", model="Testcam Two")
+    assert statuses(run_per_photo(ratio=3.0)) == ["done"] * 2
+    tune(led_home)
+    assert statuses(run_per_photo(ratio=3.0)) == ["done", "skipped"]
+
+
+def test_a_format_that_is_asked_for_later_is_added_alone(here, tiny):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    before = (here / "denoised" / "a.dng").stat().st_mtime_ns
+    (result,) = run_all(tiny, formats=("dng", "png"))
+    assert sorted(p.name for p in result.outputs) == ["a.dng", "a.png"]
+    assert (here / "denoised" / "a.dng").stat().st_mtime_ns == before
+
+
+def test_what_somebody_edited_is_kept(here, tiny):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    dng = here / "denoised" / "a.dng"
+    dng.write_bytes(dng.read_bytes() + b"edited")
+    (kept,) = run_all(tiny)
+    assert kept.status == Status.SKIPPED and "kept" in kept.why
+    (refused,) = run_all(tiny, ratio=2.0)
+    assert isinstance(refused.error, OutputError) and "--overwrite" in str(refused.error)
+    assert dng.read_bytes().endswith(b"edited")
+    assert statuses(run_all(tiny, ratio=2.0, overwrite=True)) == ["done"]
+
+
+def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
+    shoot(here, *(f"{n}.ARW" for n in range(6)))
+    jobs, seen = plan(find_raws(["raw"]), ["dng"]), []
+    for result in run(jobs, Settings(), tiny, engine=ENGINE, stop=lambda: len(seen) >= 2):
+        seen.append(result)
+    assert 2 <= len(seen) < 6 and statuses(seen) == ["done"] * len(seen)
+    assert visible(here / "denoised") == [f"{n}.dng" for n in range(len(seen))]
+    assert statuses(run_all(tiny)) == ["skipped"] * len(seen) + ["done"] * (6 - len(seen))
+
+
+def test_leaving_in_the_middle_leaves_no_part_of_a_file(here, tiny):
+    shoot(here, *(f"{n}.ARW" for n in range(4)))
+    going = run(plan(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE)
+    next(going)
+    going.close()
+    assert statuses(run_all(tiny))[0] == "skipped"
+    assert visible(here / "denoised") == [f"{n}.dng" for n in range(4)]
+    assert not list((here / "denoised").glob(".led-*"))
+
+
+def test_a_full_disk_ends_the_run_and_is_told_of_each_photo(here, tiny, monkeypatch):
+    shoot(here, *(f"{n}.ARW" for n in range(5)))
+    synced = []
+
+    def full(number):
+        synced.append(number)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    results = run_all(tiny)
+    assert statuses(results) == ["failed"] * 5
+    assert "disk is full" in str(results[0].error)
+    assert "not begun" in str(results[-1].error) and "4.ARW" in str(results[-1].error)
+    assert len(synced) < 5
+    assert not (here / "denoised").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert statuses(run_all(tiny)) == ["done"] * 5
+
+
+def test_what_led_wrote_is_not_denoised_twice(here, tiny):
+    shoot(here, "a.ARW")
+    (first,) = run_all(tiny, ratio=2.0)
+    first.outputs[0].rename(here / "raw" / "b.dng")
+    results = run_all(tiny)
+    assert statuses(results) == ["done", "failed"]
+    assert "already denoised by led" in str(results[1].error)
+    assert "--again" in str(results[1].error)
+    assert statuses(run_all(tiny, again=True)) == ["skipped", "done"]
+
+
+def test_an_inferred_ratio_brings_a_dark_photo_to_the_brightness_of_a_light_one(here, tiny):
+    (here / "raw").mkdir()
+    light = np.linspace(0.05, 0.5, 512)[None, :].repeat(384, 0)
+    make_raw(here / "raw" / "dark.ARW", light=light / 30)
+    make_raw(here / "raw" / "light.ARW", light=light)
+    dark, normal = run_all(tiny, ratio=None)
+    assert dark.ratio == pytest.approx(30 * normal.ratio, rel=0.3)
+    assert read_note(dark.outputs[0])["ratio_from"] == "auto"
+    assert float(read_note(dark.outputs[0])["ratio"]) == dark.ratio
+
+
+def test_an_inferred_ratio_stays_in_the_model_s_range(here, led_home):
+    path = tune(led_home, ratio_range=(2.0, 4.0))
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW", light=np.full((128, 160), 0.001))
+    (result,) = run_all(Named(path), ratio=None)
+    assert result.ratio == 4.0
+
+
+def test_kept_highlights_open_as_bright_and_are_there_above_white(here, tiny):
+    (here / "raw").mkdir()
+    light = np.full((128, 160), 0.01)
+    light[32:96, 40:120] = 0.5
+    make_raw(here / "raw" / "a.ARW", light=light)
+    (clip,) = run_all(tiny, ratio=10.0)
+    clipped = read_raw(clip.outputs[0]).normalised()
+    assert clipped[64, 80] == pytest.approx(1)
+    (keep,) = run_all(tiny, ratio=10.0, highlights="keep")
+    kept = read_raw(keep.outputs[0]).normalised()
+    assert kept[60:68, 76:84].mean() / kept[4:28, 4:36].mean() == pytest.approx(50, rel=0.1)
+
+
+def test_an_unexpected_error_is_one_failed_photo(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW")
+    met = []
+
+    def broken(*given, **how):
+        met.append(1)
+        if len(met) == 1:
+            raise RuntimeError("out of luck")
+        return b"file"
+
+    monkeypatch.setattr("ledcli.batch.pipeline.encoded", broken)
+    first, second = run_all(tiny)
+    assert isinstance(first.error, LedError) and "RuntimeError: out of luck" in str(first.error)
+    assert second.status == Status.DONE
+
+
+class SlowExiftool:
+    """Stands in for MakerNotes: a copy lasts until it is aborted."""
+
+    copying, aborted = threading.Event(), threading.Event()
+    find = classmethod(lambda cls: cls())
+
+    def copy(self, source, dng):
+        self.copying.set()
+        assert self.aborted.wait(60)
+
+    def abort(self):
+        self.aborted.set()
+
+    def close(self):
+        pass
+
+
+def test_the_second_ctrl_c_ends_what_is_being_written_before_the_lock_goes(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW", "c.ARW")
+    monkeypatch.setattr("ledcli.batch.pipeline.MakerNotes", SlowExiftool)
+    monkeypatch.setattr(
+        "ledcli.batch.pipeline.Store._finish",
+        lambda store, clean, result: lambda dng: _notes_of(store).copy(clean.photo.path, dng),
+    )
+    asked = []
+
+    def stop():
+        asked.append(1)
+        if len(asked) == 3:  # before the second photo: the first is being written
+            assert SlowExiftool.copying.wait(60)
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run(plan(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE, stop=stop))
+    assert SlowExiftool.aborted.is_set()
+    there = set(visible(here / "denoised"))
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("led-write")]
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    again = run_all(tiny)
+    assert {r.outputs[0].name for r in again if r.status == Status.SKIPPED} == there
+
+
+def _notes_of(store):
+    store._notes = store._notes or SlowExiftool()
+    return store._notes
+
+
+def test_a_stop_still_tells_of_what_is_done_already(here, tiny):
+    shoot(here, "a.ARW", "b.ARW", "c.ARW")
+    run_all(tiny)
+    (here / "denoised" / "a.dng").unlink()
+    jobs = plan(find_raws(["raw"]), ["dng"])
+    asked = []
+    stop = lambda: bool(asked) or asked.append(1)  # noqa: E731  (after the lock is had)
+    told = list(run(jobs, Settings(), tiny, engine=ENGINE, stop=stop))
+    assert statuses(told) == ["skipped", "skipped"]
+
+
+def test_what_a_killed_run_left_goes_though_all_is_done(here, tiny):
+    shoot(here, "a.ARW")
+    run_all(tiny)
+    left = here / "denoised" / ".led-999999-0123abcd.part"
+    left.write_bytes(b"half")
+    assert statuses(run_all(tiny)) == ["skipped"]
+    assert not left.exists()

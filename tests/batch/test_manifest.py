@@ -1,0 +1,305 @@
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledcli.batch import manifest as module
+from ledcli.batch.manifest import Entry, Manifest, Stamp, Standing
+from ledcli.errors import OutputError
+from ledcli.output.atomic import atomic_write
+
+MADE = {"ratio": 2.0, "sha256": "ab", "sizes": [1, 2]}
+PHOTO = {"make": "Led", "iso": 800}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    Path("raw/a.CR2").write_bytes(b"a raw")
+    Path("out").mkdir()
+    return Path("out")
+
+
+def write(manifest, name, data=b"data", made=MADE, source="raw/a.CR2"):
+    """Write an output as a run does."""
+    path = manifest.root / name
+    stamp = Stamp.of(os.stat(source))
+    atomic_write(
+        path,
+        data,
+        before=lambda state: manifest.record(
+            manifest.new_entry(path, Path(source), stamp, made, PHOTO, state)
+        ),
+    )
+    return path
+
+
+def lines(root):
+    return (root / ".led" / "manifest.jsonl").read_bytes().split(b"\n")[:-1]
+
+
+def test_a_written_output_is_known_again(root):
+    with Manifest(root) as manifest:
+        path = write(manifest, "a.dng")
+        assert manifest.standing(path) is Standing.CURRENT
+    again = Manifest(root)
+    assert len(again) == 1 and again.standing(path) is Standing.CURRENT
+    entry = again.entry(path)
+    assert entry.made_with == MADE and entry.photo == PHOTO
+    assert entry.source == "../raw/a.CR2"
+    assert entry.source_stamp == Stamp.of(os.stat("raw/a.CR2"))
+    assert entry.output_stamp == Stamp.of(os.stat(path))
+
+
+def test_what_the_file_under_a_name_is(root):
+    with Manifest(root) as manifest:
+        path = write(manifest, "a.dng")
+        assert manifest.standing(root / "b.dng") is Standing.ABSENT
+        (root / "b.dng").write_bytes(b"a photographer's")
+        assert manifest.standing(root / "b.dng") is Standing.FOREIGN
+        assert manifest.entry(root / "b.dng") is None
+        path.write_bytes(b"edited")
+        assert manifest.standing(path) is Standing.CHANGED
+        path.unlink()
+        assert manifest.standing(path) is Standing.ABSENT
+        path.symlink_to("b.dng")
+        assert manifest.standing(path) is Standing.CHANGED
+        path.unlink()
+        path.mkdir()
+        assert manifest.standing(path) is Standing.CHANGED
+
+
+def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
+    with Manifest(root) as manifest:
+        path = write(manifest, "a.dng", b"first")
+        late = manifest.root / "late"
+        late.write_bytes(b"second, that never got its name")
+        entry = manifest.entry(path)
+        manifest.record(
+            Entry(entry.output, entry.source, entry.source_stamp, {}, {}, Stamp.of(late.stat()))
+        )
+    again = Manifest(root)
+    assert again.standing(path) is Standing.OURS
+    path.unlink()
+    assert again.standing(path) is Standing.ABSENT
+
+
+def test_no_line_no_file(root, monkeypatch):
+    """A manifest that cannot be written keeps the output from getting its name."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with Manifest(root) as manifest:
+        write(manifest, "a.dng")
+        monkeypatch.setattr(module.os, "write", full)
+        with pytest.raises(OutputError, match=r"manifest\.jsonl: .*disk is full"):
+            write(manifest, "b.dng")
+    assert sorted(os.listdir(root)) == [".led", "a.dng"]
+
+
+def test_after_a_line_half_written_the_next_is_whole(root, monkeypatch):
+    real = os.write
+
+    def half(number, data):
+        real(number, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with Manifest(root) as manifest:
+        monkeypatch.setattr(module.os, "write", half)
+        with pytest.raises(OutputError):
+            write(manifest, "a.dng")
+        monkeypatch.setattr(module.os, "write", real)
+        write(manifest, "b.dng")
+    again = Manifest(root)
+    assert again.standing(root / "b.dng") is Standing.CURRENT
+    assert again.standing(root / "a.dng") is Standing.ABSENT
+
+
+@pytest.mark.parametrize("length", [0, 1, 10, 60, 150, -1])
+def test_a_torn_last_line_costs_that_line_alone(root, length):
+    with Manifest(root) as manifest:
+        first, second = write(manifest, "a.dng"), write(manifest, "b.dng")
+    kept, torn = lines(root)
+    manifest.path.write_bytes(kept + b"\n" + torn[:length])
+    with Manifest(root) as manifest:
+        assert manifest.standing(first) is Standing.CURRENT
+        assert manifest.standing(second) is Standing.FOREIGN
+        third = write(manifest, "c.dng")
+    again = Manifest(root)
+    assert [again.standing(p) for p in (first, third)] == [Standing.CURRENT] * 2
+
+
+DAMAGED = [
+    b"\0" * 500,
+    b"{}",
+    b"[1]",
+    b"null",
+    b"[" * 100_000,
+    b'{"v":1,"output":',
+    b'{"v":1,"output":"a.dng"}',
+    b'{"v":1,"output":7}',
+    b'{"v":1,"output":"a.dng","size":"x","mtime_ns":[],"source":{}}',
+    b'{"v":1,"output":"a.dng",' + b"[" * 100_000 + b"}",
+    b'{"v":1,"output":"a.dng","size":' + b"9" * 10_000 + b"}",
+    b'{"v":2,"output":"a.dng"}',
+    b'{"v":"1","output":"a.dng"}',
+    b"\xff\xfe\x80",
+    b"\r",
+]
+
+
+def test_damaged_lines_are_passed_over(root):
+    with Manifest(root) as manifest:
+        path = write(manifest, "a.dng")
+    (good,) = lines(root)
+    for damaged in DAMAGED:
+        for data in (damaged + b"\n" + good + b"\n", good + b"\n" + damaged + b"\n"):
+            manifest.path.write_bytes(data)
+            again = Manifest(root)
+            assert again.standing(path) is Standing.CURRENT
+            assert again.entry(path).made_with == MADE
+
+
+@given(st.binary(max_size=200), st.integers(0, 400), st.booleans())
+def test_no_manifest_is_a_traceback(tmp_path_factory, noise, where, good_start):
+    root = tmp_path_factory.getbasetemp() / "noise"
+    (root / ".led").mkdir(parents=True, exist_ok=True)
+    line = Entry("a", "b", Stamp(1, 2), MADE, PHOTO, Stamp(3, 4)).line().encode()
+    data = line[:where] + noise + line[where:] if good_start else noise
+    (root / ".led" / "manifest.jsonl").write_bytes(data)
+    manifest = Manifest(root)
+    manifest.entry(root / "a")
+    manifest.standing(root / "a")
+
+
+def test_names_of_no_encoding_and_with_newlines(root):
+    names = ["a\nb.dng", os.fsdecode(b"caf\xe9.dng"), 'quote".dng', "naïve\u2028.dng", "\\.dng"]
+    with Manifest(root) as manifest:
+        for name in names:
+            source = f"raw/{name}.CR2"
+            Path(source).write_bytes(b"raw")
+            write(manifest, name, source=source)
+    again = Manifest(root)
+    assert len(lines(root)) == len(names)
+    for name in names:
+        assert again.standing(root / name) is Standing.CURRENT
+        assert again.entry(root / name).source == f"../raw/{name}.CR2"
+
+
+def test_outputs_in_subfolders_keep_their_place(root):
+    (root / "1").mkdir()
+    with Manifest(root) as manifest:
+        write(manifest, "1/a.dng")
+    assert json.loads(lines(root)[0])["output"] == "1/a.dng"
+    # The whole shoot moves.
+    os.rename("out", "elsewhere")
+    moved = Path("elsewhere")
+    assert Manifest(moved).standing(moved / "1" / "a.dng") is Standing.CURRENT
+
+
+def test_a_time_that_the_disk_has_rounded_is_the_same_time():
+    was = Stamp(10, 1_700_000_001_234_567_891)
+    for now in (
+        1_700_000_001_234_567_800,  # NTFS
+        1_700_000_001_230_000_000,  # exFAT
+        1_700_000_001_000_000_000,
+        1_700_000_000_000_000_000,  # FAT
+        1_700_000_002_000_000_000,
+    ):
+        assert was.still(Stamp(10, now))
+        assert not was.still(Stamp(11, now))
+    for now in (1_700_000_001_234_567_892, 1_700_000_001_734_567_891, 1_700_000_004_000_000_000):
+        assert not was.still(Stamp(10, now))
+
+
+def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
+    monkeypatch.setattr(module, "COMPACT_FROM", 20)
+    with Manifest(root) as manifest:
+        (root / ".led").mkdir()
+        paths = [write(manifest, f"{i % 3}.dng", str(i).encode() * 9) for i in range(40)]
+        killed = write(manifest, "k.dng", b"first")
+        entry = manifest.entry(killed)
+        for _ in range(3):  # three runs in a row were killed before the file got its name
+            manifest.record(
+                Entry(entry.output, entry.source, entry.source_stamp, MADE, PHOTO, Stamp(1, 1))
+            )
+        paths[0].write_bytes(b"edited")
+    newer = b'{"v":2,"what":"another version\'s"}'
+    with manifest.path.open("ab") as file:
+        file.write(newer + b"\n\0\0\n")
+    with Manifest(root) as manifest:
+        write(manifest, "new.dng")
+    assert len(lines(root)) <= 8
+    assert newer in lines(root)
+    again = Manifest(root)
+    expected = {"0": "CHANGED", "1": "CURRENT", "2": "CURRENT", "k": "OURS", "new": "CURRENT"}
+    assert {n: again.standing(root / f"{n}.dng").name for n in expected} == expected
+    assert sorted(os.listdir(root / ".led")) == ["manifest.jsonl"]
+
+
+def test_looking_writes_nothing(root):
+    manifest = Manifest(root)
+    manifest.standing(root / "a.dng")
+    Manifest(root / "not there").standing(root / "not there" / "a.dng")
+    assert os.listdir(root) == [] and not (root / "not there").exists()
+
+
+def test_what_is_no_manifest_is_named(root):
+    (root / ".led" / "manifest.jsonl").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"manifest\.jsonl: is no manifest"):
+        Manifest(root)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_its_place_does_not_hang_the_run(root):
+    (root / ".led").mkdir()
+    os.mkfifo(root / ".led" / "manifest.jsonl")
+    with pytest.raises(OutputError, match="remove it"):
+        Manifest(root)
+
+
+def test_a_state_folder_that_is_a_file_is_named(root):
+    (root / ".led").write_bytes(b"")
+    with Manifest(root) as manifest, pytest.raises(OutputError, match=r"out/\.led: .*a file"):
+        write(manifest, "a.dng")
+
+
+def test_a_name_that_no_disk_takes_is_an_error_of_one_line(root):
+    with pytest.raises(OutputError, match="too long"):
+        Manifest(root).standing(root / ("x" * 300 + ".dng"))
+
+
+def test_once_closed_nothing_is_recorded(root):
+    """The thread of a run that was broken off must not write when the lock is gone."""
+    manifest = Manifest(root)
+    write(manifest, "a.dng")
+    manifest.close()
+    before = lines(root)
+    with pytest.raises(OutputError, match="broken off"):
+        write(manifest, "b.dng")
+    assert lines(root) == before and not (root / "b.dng").exists()
+    manifest.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file's folder is not removed there")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_was_removed_or_replaced_ends_the_run(root, again):
+    with Manifest(root) as manifest:
+        write(manifest, "a.dng")
+        shutil.rmtree(root)
+        root.mkdir()
+        if again:
+            with Manifest(root) as another:
+                write(another, "c.dng")
+        with pytest.raises(OutputError, match="removed or replaced while led was at work") as found:
+            write(manifest, "b.dng")
+    cause = found.value.__cause__
+    assert isinstance(cause, OSError) and cause.errno == errno.ENODEV
+    assert not (root / "b.dng").exists() and len(Manifest(root)) == again

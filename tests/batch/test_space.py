@@ -1,0 +1,120 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ledcli.batch import disk_space as space
+from ledcli.batch.disk_space import check_space
+from ledcli.batch.inputs import find_raws
+from ledcli.batch.names import plan
+from ledcli.errors import OutputError
+
+MB = 1_000_000
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    for name in "abc":
+        with Path(f"raw/{name}.CR2").open("wb") as file:
+            file.truncate(20 * MB)  # takes no room
+    return tmp_path
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Say how much is free on every disk."""
+
+    def has(size, total=10**12):
+        usage = shutil._ntuple_diskusage(total, total - size, size)
+        monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: usage)
+
+    return has
+
+
+def jobs(formats=("dng",), out=None):
+    return plan(find_raws(["raw"]), formats, out)
+
+
+def test_what_fits_is_no_word_worth(here, free):
+    free(100 * MB)
+    assert check_space(jobs()) == ""
+    assert os.listdir("denoised") == []  # made, and nothing left of the trial
+
+
+def test_what_cannot_fit_is_refused_before_the_first_photo(here, free):
+    free(10 * MB)
+    with pytest.raises(OutputError) as told:
+        check_space(jobs())
+    text = str(told.value)
+    assert "need about 66.0 MB, 10.0 MB are free on the disk of denoised" in text
+    assert "--out" in text and "\n" not in text
+
+
+def test_what_may_be_tight_is_told_of(here, free):
+    free(50 * MB)
+    assert "may need about 66.0 MB, 50.0 MB are free" in check_space(jobs())
+
+
+def test_more_formats_and_no_compression_need_more(here, free):
+    free(70 * MB)
+    assert check_space(jobs()) == ""
+    assert "96.0 MB" in check_space(jobs(), "none")
+    for formats, linear, need in ((("dng", "png"), False, "294.0"), (("dng",), True, "198.0")):
+        with pytest.raises(OutputError, match=f"need about {need} MB"):
+            check_space(jobs(formats), linear=linear)
+
+
+def test_results_that_are_replaced_make_room(here, free):
+    Path("denoised").mkdir()
+    for name in "abc":
+        with Path(f"denoised/{name}.dng").open("wb") as file:
+            file.truncate(22 * MB)
+    # One at a time is there twice.
+    free(25 * MB)
+    assert check_space(jobs()) == ""
+    free(20 * MB)
+    assert check_space(jobs()) != ""
+
+
+def test_photos_that_cannot_be_looked_at_and_disks_that_say_nothing(here, free, monkeypatch):
+    free(0, total=0)  # some network disks
+    assert check_space(jobs()) == ""
+    planned = jobs()
+    Path("raw/a.CR2").unlink()
+    free(100 * MB)
+    assert check_space(planned) == ""
+
+    def unknown(folder):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(space.shutil, "disk_usage", unknown)
+    assert check_space(planned) == ""
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_first_photo(here):
+    Path("file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"file.*: a part of its path is a file"):
+        check_space(jobs(out=Path("file")))
+    with pytest.raises(OutputError, match=r"file/below: cannot be made: a part of its path"):
+        check_space(jobs(out=Path("file/below")))
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(13, "permission denied"), (30, "read-only"), (28, "disk is full")]
+)
+def test_a_folder_that_cannot_be_written_to_is_refused(here, monkeypatch, number, why):
+    def refuse(self, data):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OutputError, match=rf"denoised: cannot be written to: .*{why}.*--out"):
+        check_space(jobs())
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="no /proc here")
+def test_a_folder_in_which_nobody_may_make_another(here):
+    with pytest.raises(OutputError, match="/proc/clean: cannot be made"):
+        check_space(jobs(out=Path("/proc/clean")))

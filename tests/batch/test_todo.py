@@ -1,0 +1,258 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from ledcli.batch import plan as module
+from ledcli.batch.inputs import find_raws
+from ledcli.batch.manifest import Manifest, Stamp
+from ledcli.batch.names import plan
+from ledcli.batch.plan import what_to_do, without_results
+from ledcli.errors import LedError, ModelError, OutputError
+from ledcli.output.atomic import atomic_write
+from ledcli.output.dng import dng_bytes
+from ledcli.raw.reader import read_raw
+from tests.shoot import make_raw
+
+MADE = {"ratio": 2.0, "model": "ab", "range": (1, 300)}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    Path("raw/a.CR2").write_bytes(b"a raw")
+    return tmp_path
+
+
+def jobs_of(*inputs, formats=("dng",), out=None):
+    return plan(find_raws(inputs or ["raw"]), formats, out)
+
+
+def make(job, made=MADE, photo=None, formats=None):
+    """Write a photo's outputs as a run does."""
+    job.root.mkdir(exist_ok=True, parents=True)
+    with Manifest(job.root) as manifest:
+        stamp = Stamp.of(os.stat(job.source))
+        for name in formats or job.outputs:
+            path = job.outputs[name]
+            entry = (path, job.source, stamp, made, photo or {})
+            atomic_write(
+                path, b"x", before=lambda s, e=entry: manifest.record(manifest.new_entry(*e, s))
+            )
+
+
+def decide(job, made=MADE, overwrite=False):
+    return what_to_do(job, Manifest(job.root), lambda photo: made, overwrite)
+
+
+def test_the_first_run_makes_all_the_second_nothing(here):
+    (job,) = jobs_of(formats=("dng", "png"))
+    assert decide(job) == (("dng", "png"), (), module.NEW, None)
+    make(job)
+    assert decide(job) == ((), tuple(job.outputs.values()), module.FINISHED, None)
+
+
+def test_what_is_missing_is_made_and_the_rest_kept(here):
+    (job,) = jobs_of(formats=("dng", "png", "tiff"))
+    make(job, formats=["dng", "tiff"])
+    assert decide(job)[:3] == (("png",), (job.outputs["dng"], job.outputs["tiff"]), module.NEW)
+    job.outputs["dng"].unlink()
+    assert decide(job).make == ("dng", "png")
+
+
+@pytest.mark.parametrize(
+    "made", [MADE | {"ratio": 3.0}, MADE | {"model": "cd"}, {}, MADE | {"new": None}]
+)
+def test_other_settings_make_it_again(here, made):
+    (job,) = jobs_of()
+    make(job)
+    assert decide(job, made)[:3] == (("dng",), (), module.SETTINGS_CHANGED)
+
+
+def test_what_is_expected_goes_by_what_the_run_found_in_the_photo(here):
+    (job,) = jobs_of()
+    make(job, {"model": "sony"}, {"make": "SONY", "iso": 800})
+    asked = []
+
+    def expected(photo):
+        asked.append(dict(photo))
+        return {"model": photo["make"].lower()}
+
+    assert what_to_do(job, Manifest(job.root), expected).why == module.FINISHED
+    assert asked == [{"make": "SONY", "iso": 800}]
+
+
+def test_a_changed_photo_is_made_again(here):
+    (job,) = jobs_of()
+    make(job)
+    job.source.write_bytes(b"another raw")
+    assert decide(job)[:3] == (("dng",), (), module.PHOTO_CHANGED)
+
+
+def test_overwrite_makes_all(here):
+    (job,) = jobs_of(formats=("dng", "png"))
+    make(job)
+    job.outputs["png"].write_bytes(b"edited")
+    assert decide(job, overwrite=True) == (("dng", "png"), (), module.OVERWRITE, None)
+
+
+def test_a_file_that_led_did_not_write_is_never_replaced_unasked(here):
+    (job,) = jobs_of(formats=("dng", "png"))
+    make(job, formats=["dng"])
+    job.outputs["png"].write_bytes(b"a photographer's")
+    found = decide(job)
+    assert found.make == () and isinstance(found.error, OutputError)
+    assert str(found.error) == (
+        "denoised/a.png: is there already, and led knows nothing of it: "
+        "--overwrite replaces it, --out chooses another folder"
+    )
+    assert decide(job, overwrite=True).make == ("dng", "png")
+
+
+def test_an_edited_result_is_kept_and_said_so(here):
+    (job,) = jobs_of(formats=("dng", "png"))
+    make(job)
+    job.outputs["dng"].write_bytes(b"edited with care")
+    assert decide(job) == ((), tuple(job.outputs.values()), module.EDITED, None)
+
+
+def test_an_edited_result_is_not_replaced_by_one_of_other_settings(here):
+    (job,) = jobs_of()
+    make(job)
+    job.outputs["dng"].write_bytes(b"edited with care")
+    found = decide(job, {"ratio": 3.0})
+    assert found.make == () and str(found.error) == (
+        "denoised/a.dng: somebody changed it since led wrote it, and it was made with other "
+        "settings or another model: --overwrite replaces it, --out chooses another folder"
+    )
+    job.source.write_bytes(b"another raw")
+    assert "since led wrote it, and the photo has changed: --over" in str(decide(job).error)
+
+
+def test_another_photo_s_result_is_not_replaced(here):
+    """IMG_1.CR2 and IMG_1.NEF, named in two runs, ask for one name."""
+    Path("raw/a.NEF").write_bytes(b"a raw of another camera")
+    (job,) = jobs_of("raw/a.CR2")
+    make(job)
+    (other,) = jobs_of("raw/a.NEF")
+    assert other.outputs == job.outputs
+    found = decide(other)
+    assert found.make == () and "another photo (../a.CR2)" in str(found.error)
+
+
+def test_photos_that_moved_are_known_again(here):
+    (job,) = jobs_of(out=Path("clean"))
+    make(job)
+    os.rename("raw", "archive")
+    (job,) = jobs_of("archive", out=Path("clean"))
+    assert decide(job).why == module.FINISHED
+
+
+def test_a_result_whose_newer_version_never_came_is_made(here):
+    (job,) = jobs_of()
+    make(job)
+    with Manifest(job.root) as manifest:
+        late = Path("late")
+        late.write_bytes(b"newer")
+        path = job.outputs["dng"]
+        stamp = Stamp.of(os.stat(job.source))
+        manifest.record(manifest.new_entry(path, job.source, stamp, MADE, {}, late.stat()))
+    assert decide(job).make == ("dng",)
+
+
+def test_a_photo_that_is_gone_is_left_to_the_reading(here):
+    (job,) = jobs_of()
+    job.source.unlink()
+    assert decide(job).make == ("dng",)
+
+
+def test_a_model_that_is_missing_is_one_error_of_the_photo(here):
+    (job,) = jobs_of()
+    make(job)
+
+    def expected(photo):
+        raise ModelError("no such model")
+
+    error = what_to_do(job, Manifest(job.root), expected).error
+    assert isinstance(error, LedError) and str(error) == "no such model"
+
+
+def test_nothing_is_opened_to_decide(here, monkeypatch):
+    (job,) = jobs_of(formats=("dng", "png"))
+    make(job)
+    manifest = Manifest(job.root)
+
+    def never(*_, **__):
+        raise AssertionError("opened a file")
+
+    for name in ("open", "scandir", "listdir"):
+        monkeypatch.setattr(os, name, never)
+    monkeypatch.setattr("builtins.open", never)
+    assert what_to_do(job, manifest, lambda photo: MADE).why == module.FINISHED
+
+
+def test_results_among_the_photos_are_no_photos(here):
+    """With --out as the photos' own folder, the second run finds what the first did."""
+    Path("raw/b.dng").write_bytes(b"the camera's own")
+    Path("raw/sub").mkdir()
+    Path("raw/sub/c.CR2").write_bytes(b"c")
+    out = Path("raw")
+
+    def found():
+        return without_results(find_raws(["raw"], recursive=True), out).photos
+
+    names = [str(raw.file) for raw in found()]
+    assert names == ["raw/a.CR2", "raw/b.dng", "raw/sub/c.CR2"]
+    jobs = plan(found(), ["dng"], out, "{stem}-led{ext}")
+    for job in jobs:
+        make(job)
+    assert Path("raw/a-led.dng").exists() and Path("raw/sub/c-led.dng").exists()
+    assert [str(raw.file) for raw in found()] == names
+    assert plan(found(), ["dng"], out, "{stem}-led{ext}") == jobs
+    assert {decide(job).why for job in jobs} == {module.FINISHED}
+    again = plan(
+        found(), ["dng"], out, "{stem}-led{ext}", sources=find_raws(["raw"], recursive=True)
+    )
+    assert again == jobs
+
+
+def test_a_camera_s_file_in_a_result_s_place_is_a_photo_and_never_replaced(here):
+    """A card emptied into the folder once more, over the results."""
+    out = Path("raw")
+    (job,) = jobs_of(out=out)
+    make(job)
+    Path("raw/a.dng").write_bytes(b"a camera's own DNG")
+    raws = find_raws(["raw"])
+    photos = without_results(raws, out).photos
+    assert [raw.file.name for raw in photos] == ["a.CR2", "a.dng"]
+    camera = Path("raw/a.dng")
+    for jobs in (plan(photos, ["dng"], out), plan(photos, ["dng"], out, sources=raws)):
+        assert all(camera not in job.outputs.values() for job in jobs)
+    # Even where it was left out, as when it came after the look.
+    with pytest.raises(OutputError, match=r"a\.dng is one of the photos"):
+        plan(photos[:1], ["dng"], out, sources=raws)
+
+
+def test_a_result_that_was_edited_is_still_no_photo(here):
+    out = Path("raw")
+    (job,) = jobs_of(out=out)
+    make(job)
+    make_raw(Path("raw/a.dng"))
+    photo = read_raw(Path("raw/a.dng"))
+    data = dng_bytes(photo, photo.normalised(), software="led 1", note={"model": "m"})
+    Path("raw/a.dng").write_bytes(data)
+    raws = find_raws(["raw"])
+    assert [raw.file.name for raw in without_results(raws, out).photos] == ["a.CR2"]
+    assert plan(without_results(raws, out).photos, ["dng"], out, sources=raws) == [job]
+    assert decide(job).why == module.EDITED
+
+
+def test_a_result_that_the_user_named_is_not_passed_over_in_silence(here):
+    out = Path("raw")
+    (job,) = jobs_of(out=out)
+    make(job)
+    for names in (["raw/a.dng"], ["raw", "raw/a.dng"]):
+        found = without_results(find_raws(names), out)
+        assert [raw.file for raw in found.results] == [Path("raw/a.dng")]
+        assert Path("raw/a.dng") not in [raw.file for raw in found.photos]

@@ -1,0 +1,47 @@
+import io
+import struct
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import tifffile
+
+from ledcli.metadata.tiff import Directory, rational, serialise
+
+
+@pytest.mark.parametrize("value", [Fraction(1, 60), Fraction(1, 8000), Fraction(5, 2), 30, 7.1])
+def test_exposure_times_stay_the_fractions_they_were(value):
+    exact = Fraction(value).limit_denominator(10000)
+    assert rational(float(value)) == exact
+    assert rational(float(np.float32(float(value)))) == exact
+
+
+def test_tiff_directories_are_sorted_and_aligned():
+    child = Directory(strips=[b"abc"])
+    root = Directory(strips=[b"12345", b"67"])
+    root.text(305, "odd")
+    root.text(271, "four!")
+    root.rationals(50728, [Fraction(1, 3)])
+    root.children[330] = [child]
+    data = serialise(root)
+    assert struct.unpack_from("<2sHI", data) == (b"II", 42, 8)
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        tags = {tag.code: tag for tag in tif.pages[0].tags}
+    assert list(tags) == sorted(tags)
+    assert all(tag.valueoffset % 2 == 0 for tag in tags.values())
+    offsets, counts = tags[273].value, tags[279].value
+    parts = [data[at : at + n] for at, n in zip(offsets, counts, strict=True)]
+    assert parts == [b"12345", b"67"]
+
+
+def test_tiles_are_named_as_tiles_and_lie_in_a_child():
+    child = Directory(strips=[b"123", b"4567"], tiled=True)
+    root = Directory(strips=[b"thumb"])
+    root.children[330] = [child, Directory(strips=[b"other"])]
+    data = serialise(root)
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        first, second = tif.pages[0].pages
+        tags = {tag.code: tag.value for tag in first.tags}
+        assert 273 not in tags and 324 not in {tag.code for tag in second.tags}
+    parts = [data[at : at + n] for at, n in zip(tags[324], tags[325], strict=True)]
+    assert parts == [b"123", b"4567"]

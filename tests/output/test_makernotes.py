@@ -1,0 +1,332 @@
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ledcli.metadata.carried import read_carried
+from ledcli.metadata.xmp import read_note
+from ledcli.output.atomic import remove_leftovers
+from ledcli.output.dng import dng_bytes
+from ledcli.output.maker_notes import Exiftool, ExiftoolError, MakerNotes
+from ledcli.raw.exif import read_exif
+from ledcli.raw.reader import read_raw
+from tests.shoot import SHARED, make_raw
+
+RAW = SHARED / "raw"
+DONORS = [
+    RAW / name
+    for name in (
+        "good/canon_s40_0101.CRW",
+        "bad/canon_r6_pruned.CR3",
+        "bad/nikon_d7100_truncated.NEF",
+        "bad/sony_a55_truncated.ARW",
+        "bad/exiftool_Minolta.mrw",
+    )
+    if RAW.is_dir()
+]
+exiftool = pytest.mark.skipif(not shutil.which("exiftool"), reason="no exiftool on the PATH")
+NOTE = {"model": "m"}
+
+
+@pytest.fixture(scope="module")
+def notes():
+    found = MakerNotes.find()
+    if found is None:
+        pytest.skip("no exiftool on the PATH")
+    with found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory):
+    """A raw with maker notes of a Canon: the file number, 118-1861."""
+    path = tmp_path_factory.mktemp("donor") / "a.CR2"
+    block = struct.pack("<HHHIII", 1, 8, 4, 1, 1181861, 0)
+    make_raw(path, make="Canon", model="Canon EOS 350D")
+    work = path.with_name("w.dng")
+    path.rename(work)
+    (path.parent / "block").write_bytes(block)
+    subprocess.run(
+        ["exiftool", "-q", "-overwrite_original", "-ExifIFD:MakerNoteCanon<=block", "w.dng"],
+        cwd=path.parent,
+        check=False,
+    )
+    work.rename(path)
+    return path
+
+
+def _dng(path, source):
+    photo = read_raw(source)
+    path.write_bytes(dng_bytes(photo, photo.normalised(), software="led 1", note=NOTE))
+    return path
+
+
+def _made_up(folder, make, model):
+    make_raw(folder / "source.dng", make=make, model=model)
+    return folder / "source.dng"
+
+
+def _exiftool(*arguments):
+    return subprocess.run(
+        ["exiftool", *map(str, arguments)], capture_output=True, text=True, check=False
+    ).stdout
+
+
+@exiftool
+@pytest.mark.skipif(not DONORS, reason="no ../shared/data/raw here")
+@pytest.mark.parametrize("source", DONORS, ids=lambda path: path.name)
+def test_real_notes_arrive_and_all_else_stays(notes, source, tmp_path):
+    assert read_carried(source.read_bytes()).maker_notes
+    exif = read_exif(source)
+    good = source.parent.name == "good"
+    dng = tmp_path / "a.dng"
+    _dng(dng, source if good else _made_up(tmp_path, exif.make, exif.model))
+    before, mosaic = source.read_bytes(), read_raw(dng).mosaic
+    old = _exiftool("-a", "-s", "-G1", "-SubIFD:all", "-SubIFD1:all", "-XMP:all", dng)
+    assert notes.copy(source, dng) is None
+    np.testing.assert_array_equal(read_raw(dng).mosaic, mosaic)
+    assert read_note(dng) == NOTE
+    assert "OK" in _exiftool("-validate", "-warning", "-error", "-a", dng).splitlines()[0]
+    assert len(_exiftool("-s", "-MakerNotes:all", dng).splitlines()) > 10
+    new = _exiftool("-a", "-s", "-G1", "-SubIFD:all", "-SubIFD1:all", "-XMP:all", dng)
+    moved = ("Offsets", "PreviewImageStart")
+    assert [line for line in new.splitlines() if not any(word in line for word in moved)] == [
+        line for line in old.splitlines() if not any(word in line for word in moved)
+    ]
+    assert source.read_bytes() == before
+    assert sorted(path.suffix for path in tmp_path.iterdir()) in ([".dng"], [".dng", ".dng"])
+
+
+NAMES = [
+    b"-overwrite_original.CR2",
+    b"two\nlines.CR2",
+    b"caf\xe9.CR2",
+    b"%f %d.CR2",
+    b"#1.CR2",
+    b" blank .CR2",
+    b"touch owned|",
+    b"|touch owned",
+    b"-.CR2",
+]
+
+
+@exiftool
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_no_name_means_anything_to_it(notes, donor, name, tmp_path):
+    folder = tmp_path / os.fsdecode(name.replace(b".CR2", b""))
+    source = folder / os.fsdecode(name)
+    try:
+        folder.mkdir()
+        shutil.copy(donor, source)
+    except OSError:
+        pytest.skip("this file system does not take the name")
+    dng = folder / ".led-1-00.part"
+    _dng(dng, donor)
+    assert notes.copy(source, dng) is None
+    assert "118-1861" in _exiftool("-s3", "-FileNumber", dng.rename(tmp_path / "a.dng"))
+    assert [path.name for path in folder.iterdir()] == [source.name]
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, "a.dng"}
+
+
+@exiftool
+@pytest.mark.parametrize("hard", [True, False])
+def test_where_there_are_no_links_the_notes_arrive_as_well(donor, tmp_path, monkeypatch, hard):
+    """As on Windows: symbolic links are for administrators, hard ones for one disk."""
+
+    def refuse(*_, **__):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    if not hard:
+        monkeypatch.setattr(os, "link", refuse)
+    before = donor.read_bytes()
+    with MakerNotes.find() as notes:
+        for name in ("a.dng", "b.dng"):
+            dng = _dng(tmp_path / name, donor)
+            mosaic = read_raw(dng).mosaic
+            assert notes.copy(donor, dng) is None
+            assert "118-1861" in _exiftool("-s3", "-FileNumber", dng)
+            np.testing.assert_array_equal(read_raw(dng).mosaic, mosaic)
+        tame = notes._tame
+    assert donor.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "b.dng"} and not tame.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nobody can tell there who is alive")
+def test_what_a_killed_run_left_among_the_temporary_files_goes(tmp_path, monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait(30)
+    for name in (f"led-{ended.pid}-0a_b1c2d", f"led-{os.getppid()}-0a_b1c2d", "led-own", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "source.CR2").symlink_to(__file__)
+    link = tmp_path / f"led-{ended.pid}-11111111"
+    link.symlink_to(tmp_path / "other")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with MakerNotes("exiftool") as notes, MakerNotes("exiftool") as more:
+        assert notes._tame.name.startswith(f"led-{os.getpid()}-")
+        assert notes._tame.exists() and more._tame.exists()
+        assert not (tmp_path / f"led-{ended.pid}-0a_b1c2d").exists()
+    kept = {f"led-{os.getppid()}-0a_b1c2d", "led-own", "other", link.name}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    assert (tmp_path / "other" / "source.CR2").exists()
+    # Another user's.
+    other = tmp_path / f"led-{ended.pid}-22222222"
+    other.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    MakerNotes("exiftool").close()
+    assert other.exists()
+
+
+@exiftool
+def test_every_hidden_file_of_a_killed_copy_is_removed_by_the_next_run(
+    donor, tmp_path, monkeypatch
+):
+    kept = []
+
+    def watched(one, two):
+        kept.extend(tmp_path.glob(".*"))
+        raise OSError(5, "killed")
+
+    monkeypatch.setattr(os, "replace", watched)
+    source = RAW / "bad/canon_r6_pruned.CR3"  # its notes have to be mended
+    if not source.exists():
+        pytest.skip("no ../shared/data/raw here")
+    exif = read_exif(source)
+    dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, exif.make, exif.model))
+    with MakerNotes.find() as notes:
+        notes.copy(source, dng)
+    assert len(kept) == 2
+    for path in kept:
+        path.touch()
+    assert remove_leftovers(tmp_path) == 2 and not list(tmp_path.glob(".*"))
+
+
+@exiftool
+def test_after_its_death_another_is_started(notes, donor, tmp_path):
+    dng = _dng(tmp_path / "a.dng", donor)
+    assert notes.copy(donor, dng) is None
+    notes._exiftool._process.kill()
+    notes._exiftool._process.wait()
+    assert notes.copy(donor, _dng(dng, donor)) is None
+    assert "118-1861" in _exiftool("-s3", "-FileNumber", dng)
+
+
+@exiftool
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere it is ended by us alone")
+def test_it_goes_when_we_are_gone(donor, tmp_path):
+    with MakerNotes.find() as notes:
+        assert notes.copy(donor, _dng(tmp_path / "a.dng", donor)) is None
+        # What the system does to a process that is killed.
+        notes._exiftool._feeder.stdin.close()
+        assert notes._exiftool._process.wait(20) == 0
+
+
+@exiftool
+def test_a_source_without_notes_or_sight_leaves_the_dng_alone(notes, tmp_path):
+    source = _made_up(tmp_path, "Led", "Testcam")
+    dng = _dng(tmp_path / "a.dng", source)
+    before = dng.read_bytes()
+    assert notes.copy(source, dng) == (
+        "maker notes not copied: the source has none that exiftool can copy"
+    )
+    why = notes.copy(tmp_path / "gone.CR2", dng)
+    assert why.startswith("maker notes not copied: ") and "\n" not in why
+    dng.write_bytes(b"no TIFF")
+    assert notes.copy(source, dng).startswith("maker notes not copied: ")
+    assert dng.read_bytes() == b"no TIFF" != before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("cat > /dev/null; exec sleep 100", "took more than 0.2 s"),
+        ("exit 3", "ended before it was done"),
+        ("while read x; do case $x in -exec*) echo {ready${x#-execute}};; esac; done", "wrote not"),
+    ],
+)
+def test_an_exiftool_that_fails_costs_the_notes_alone(tmp_path, script, words):
+    program = tmp_path / "exiftool"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    source = _made_up(tmp_path, "Led", "Testcam")
+    dng = _dng(tmp_path / "a.dng", source)
+    before = dng.read_bytes()
+    with MakerNotes(str(program), limit_s=0.2 if "sleep" in script else 20) as notes:
+        for _ in range(2):
+            assert words in notes.copy(source, dng)
+    assert dng.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
+
+
+def test_a_program_that_is_none_is_given_up(tmp_path):
+    source = _made_up(tmp_path, "Led", "Testcam")
+    with MakerNotes(str(tmp_path / "none")) as notes:
+        said = [notes.copy(source, tmp_path / "a.dng") for _ in range(4)]
+    assert "cannot be run" in said[0] and "failed too often" in said[3]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+def test_a_copy_that_is_broken_off_ends_and_none_begins_after(tmp_path):
+    program = tmp_path / "exiftool"
+    program.write_text("#!/bin/sh\necho $$ >> started\nexec sleep 100\n")
+    program.chmod(0o755)
+    dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, "Led", "Testcam"))
+    before = dng.read_bytes()
+    said = []
+    with MakerNotes(str(program), limit_s=60) as notes:
+        thread = threading.Thread(
+            target=lambda: said.append(notes.copy(tmp_path / "source.dng", dng))
+        )
+        thread.start()
+        while not _lines(notes._tame / "started"):
+            assert thread.is_alive()
+        notes.abort()
+        thread.join(20)
+        assert not thread.is_alive() and said[0].startswith("maker notes not copied: ")
+        assert notes.copy(tmp_path / "source.dng", dng).endswith("the run was broken off")
+        assert len(_lines(notes._tame / "started")) == 1
+    assert dng.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
+
+
+def _lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+def test_what_is_broken_off_just_before_it_starts_ends_too(tmp_path, monkeypatch):
+    """When there is no process yet that could be ended."""
+    program = tmp_path / "exiftool"
+    program.write_text("#!/bin/sh\nexec sleep 100\n")
+    program.chmod(0o755)
+    begun = []
+
+    def start(*arguments, **how):
+        begun.append(popen(*arguments, **how))
+        return begun[-1]
+
+    def tidied():
+        tidy()
+        asked.abort()
+
+    popen = subprocess.Popen
+    asked = Exiftool(str(program), tmp_path)
+    tidy = asked.kill
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(asked, "kill", tidied)
+    with pytest.raises(ExiftoolError, match="broken off"):
+        asked.ask(["-ver"], 5)
+    assert begun and all(process.poll() is not None for process in begun)
+
+
+def test_without_exiftool_there_is_none(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert MakerNotes.find() is None

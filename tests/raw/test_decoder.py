@@ -1,0 +1,283 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from ledcli.errors import LedError, MetadataError, RawError
+from ledcli.metadata.xmp import xmp_packet
+from ledcli.noise.estimate import estimate_noise
+from ledcli.output.dng import dng_bytes
+from ledcli.raw.auto_ratio import gain_of
+from ledcli.raw.decoder import Decoder
+from ledcli.raw.reader import read_raw
+from ledcli.sensor.cfa import pack
+from tests.batch.works import act
+from tests.shoot import make_raw, truncate
+
+unix = pytest.mark.skipif(os.name != "posix", reason="signals and FIFOs are Unix's")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds memory so")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with Decoder() as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def actor():
+    with Decoder(work=act) as actor:
+        yield actor
+
+
+def same(a, b):
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b) and a.dtype == b.dtype
+    return a == b
+
+
+def test_a_raw_comes_back_as_it_would_be_read_here(decoder, tmp_path):
+    path = tmp_path / "a.nef"
+    make_raw(path, phase="GBRG", orientation=6)
+    found, expected = decoder.decode(path), read_raw(path)
+    for field in vars(expected):
+        assert same(getattr(found.photo, field), getattr(expected, field)), field
+    planes = pack(expected.normalised(), expected.phase)
+    assert found.noise == estimate_noise(planes)
+    assert found.gain == gain_of(planes)
+    assert found.note is None
+
+
+def test_what_led_wrote_is_known_by_its_note(decoder, tmp_path):
+    make_raw(tmp_path / "a.dng")
+    photo = read_raw(tmp_path / "a.dng")
+    done = tmp_path / "b.dng"
+    done.write_bytes(dng_bytes(photo, photo.normalised(), software="led", note={"ratio": 4}))
+    assert decoder.decode(done).note["ratio"] == "4"
+
+
+def test_what_led_wrote_without_a_mosaic_is_refused_as_its_own(decoder, tmp_path):
+    packet = xmp_packet({"ratio": 4})
+    path = tmp_path / "linear.dng"
+    tags = [(700, 1, len(packet), packet, True), (50706, 1, 4, bytes((1, 4, 0, 0)), True)]
+    tifffile.imwrite(
+        path, np.zeros((64, 64, 3), np.uint16), photometric="rgb", metadata=None, extratags=tags
+    )
+    with pytest.raises(RawError, match="is a result of led already: give the camera's raw"):
+        decoder.decode(path)
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "text", "truncated", "folder", "fifo"])
+def test_a_bad_file_is_reported_as_it_would_be_here(decoder, tmp_path, what):
+    path = tmp_path / "a.cr2"
+    if what == "empty":
+        path.touch()
+    elif what == "text":
+        path.write_text("a letter to my aunt")
+    elif what == "truncated":
+        make_raw(path)
+        truncate(path, 0.4)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "fifo":
+        if os.name != "posix":
+            pytest.skip("no FIFOs here")
+        os.mkfifo(path)
+    with pytest.raises(RawError) as here:
+        read_raw(path)
+    with pytest.raises(RawError) as there:
+        decoder.decode(path)
+    assert str(there.value) == str(here.value)
+
+
+def test_a_raw_that_claims_to_be_enormous_is_one_failed_file(decoder, tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for tag in ("ImageWidth", "ImageLength"):
+            file.pages[0].tags[tag].overwrite(100_000)
+    with pytest.raises(LedError, match=r"a\.dng"):
+        decoder.decode(path)
+    make_raw(path)
+    assert decoder.decode(path).photo.mosaic.shape == (128, 160)
+
+
+@linux
+@pytest.mark.parametrize("name", [b"new\nline.nef", b"not utf-8 \xff.nef", b"-rf.nef"])
+def test_any_name_that_a_file_may_have_is_read(decoder, tmp_path, name):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    make_raw(tmp_path / "a.nef")
+    os.rename(tmp_path / "a.nef", path)
+    assert decoder.decode(path).photo.path == path
+
+
+@unix
+@pytest.mark.parametrize("crash", ["abort", "segfault", "leaves", "rubbish"])
+def test_a_crash_costs_that_file_alone(actor, crash):
+    with pytest.raises(RawError, match=f"^{crash}: LibRaw crashed on it: the file is damaged"):
+        actor.decode(Path(crash))
+    assert actor.decode(Path("name"))[0] == "name"
+
+
+@unix
+def test_a_worker_that_the_system_kills_is_not_called_a_damaged_file(actor):
+    with pytest.raises(LedError, match="was killed: if the memory is full, close") as caught:
+        actor.decode(Path("killed"))
+    assert not isinstance(caught.value, RawError)
+    assert actor.decode(Path("name"))[0] == "name"
+
+
+@pytest.mark.parametrize("hang", ["hang", "hang_in_c"])
+def test_a_hang_ends_at_its_limit_and_costs_that_file_alone(hang):
+    with Decoder(work=act, limit_s=0.2) as actor:
+        _, before = actor.decode(Path("name"))
+        with pytest.raises(RawError, match=f"^{hang}: LibRaw did not come to an end .* in 0 s"):
+            actor.decode(Path(hang))
+        _, after = actor.decode(Path("name"))
+    assert before != after
+
+
+@linux
+def test_a_file_that_wants_all_memory_is_one_failed_file(tmp_path):
+    with Decoder(work=act, memory_bytes=256 << 20) as actor:
+        with pytest.raises(LedError, match=r"^greedy: takes more memory than a photo should"):
+            actor.decode(Path("greedy"))
+        assert actor.decode(Path("array")).shape == (2048, 1024)
+
+
+def test_the_same_worker_serves_file_after_file(actor):
+    first, second = (actor.decode(Path("name")) for _ in range(2))
+    assert first == second
+
+
+def test_errors_travel_as_themselves_and_keep_where_they_happened(actor):
+    with pytest.raises(MetadataError, match="says it itself") as caught:
+        actor.decode(Path("told"))
+    assert str(caught.value) == "told: says it itself"
+    assert "works.py" in caught.value.__notes__[0]
+    with pytest.raises(LedError, match=r"^bug: cannot be read: KeyError: 'no such key'"):
+        actor.decode(Path("bug"))
+    with pytest.raises(LedError, match="in two parts"):
+        actor.decode(Path("odd_error"))
+
+
+def test_arrays_arrive_whole_and_are_the_receivers_own(actor):
+    first, second = (actor.decode(Path("array")) for _ in range(2))
+    first += 1
+    assert np.array_equal(second, np.arange(1 << 21, dtype=np.uint16).reshape(2048, 1024))
+
+
+def test_reading_a_raw_takes_no_torch(actor):
+    assert not {"torch", "typer", "rich"} & set(actor.decode(Path("modules")))
+
+
+def test_what_a_library_prints_does_not_reach_the_answers(actor, capfd):
+    assert actor.decode(Path("chatter")) == "chatter"
+    assert capfd.readouterr() == ("", "")
+
+
+@unix
+def test_ctrl_c_at_the_terminal_is_for_the_parent(actor):
+    assert actor.decode(Path("interrupted")) == "interrupted"
+
+
+@unix
+def test_after_ctrl_c_while_waiting_the_next_answer_is_the_next_files(tmp_path, actor):
+    main = threading.get_ident()
+    os.mkfifo(tmp_path / "fifo")
+
+    def interrupt():
+        with open(tmp_path / "fifo", "rb"):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        actor.decode(tmp_path / "hang_at_fifo")
+    assert actor.decode(Path("name"))[0] == "name"
+
+
+@unix
+def test_closing_ends_a_decode_that_waits(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    errors = []
+
+    def wait():
+        try:
+            actor.decode(tmp_path / "hang_at_fifo")
+        except LedError as error:
+            errors.append(str(error))
+
+    actor = Decoder(work=act)
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with open(tmp_path / "fifo", "rb") as fifo:
+        actor.close()
+        assert fifo.read() == b""  # the process is gone
+    waiting.join()
+    assert errors == ["no more photos are read: the run was stopped"]
+    with pytest.raises(LedError, match="the run was stopped"):
+        actor.decode(Path("name"))
+
+
+def test_a_decoder_can_be_closed_at_once_and_twice():
+    actor = Decoder(work=act)
+    actor.close()
+    actor.close()
+
+
+def test_a_worker_that_cannot_start_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(ROOT / "no such python"))
+    with pytest.raises(LedError, match="that reads raws cannot be started: no such file"):
+        Decoder()
+
+
+def test_a_worker_that_dies_at_its_start_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    with Decoder() as decoder, pytest.raises(LedError, match="does not start: set LED_DEBUG=1"):
+        decoder.decode(Path("a.nef"))
+
+
+@unix
+def test_the_worker_does_not_outlive_a_parent_that_is_killed(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(tmp_path / "hang_at_fifo")], cwd=ROOT
+    )
+    with open(tmp_path / "fifo", "rb") as fifo:
+        parent.kill()
+        parent.wait()
+        assert fifo.read() == b""
+
+
+_PARENT = """
+import sys
+from pathlib import Path
+from ledcli.raw.decoder import Decoder
+from tests.inference.works import act
+Decoder(work=act).decode(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("how", ["a script without a guard", "-c"])
+def test_any_program_can_be_the_parent(tmp_path, how):
+    make_raw(tmp_path / "a.nef")
+    text = (
+        "import sys; from pathlib import Path; from ledcli.raw.decoder import Decoder; "
+        "print(Decoder().decode(Path('a.nef')).photo.mosaic.shape, 'torch' in sys.modules)"
+    )
+    (tmp_path / "script.py").write_text(text)
+    # What lies in the folder of the photos is no part of led.
+    (tmp_path / "json.py").write_text("raise SystemExit('ran a stranger')")
+    call = ["-P", "script.py"] if how != "-c" else ["-P", "-c", text]
+    run = subprocess.run(
+        [sys.executable, *call], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (run.stdout, run.stderr, run.returncode) == ("(128, 160) False\n", "", 0)

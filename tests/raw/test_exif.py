@@ -1,0 +1,206 @@
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledcli.errors import LedError, MetadataError, RawError
+from ledcli.raw.exif import Exif, read_exif, require_exposure_level
+from tests.shoot import SHARED, make_raw
+
+SHORT, LONG, RATIONAL, ASCII = 3, 4, 5, 2
+RAW = SHARED / "raw"
+needs_real_files = pytest.mark.skipif(not RAW.is_dir(), reason="no ../shared/data/raw here")
+
+
+def test_the_tags_of_a_raw(tmp_path):
+    path = tmp_path / "a.ARW"
+    make_raw(path, iso=6400, exposure_time=Fraction(1, 30), orientation=8)
+    exif = read_exif(path)
+    assert (exif.make, exif.model, exif.camera) == ("Led", "Testcam One", "Led Testcam One")
+    assert (exif.iso, exif.exposure_time) == (6400, 1 / 30)
+    assert (exif.aperture, exif.focal_length, exif.orientation) == (2.8, 50, 8)
+    assert exif.datetime == "2024:05:06 07:08:09"
+    assert exif.exposure_level == pytest.approx(6400 / 30)
+    assert require_exposure_level(path, exif) == exif.exposure_level
+
+
+@pytest.mark.parametrize(("iso", "time"), [(None, None), (0, Fraction(0))])
+def test_missing_and_zero_stay_missing(tmp_path, iso, time):
+    path = tmp_path / "a.dng"
+    make_raw(path, iso=iso, exposure_time=time, aperture=None, model=None)
+    exif = read_exif(path)
+    assert exif.iso is None and exif.exposure_time is None
+    assert exif.aperture is None and exif.model is None
+    assert exif.exposure_level is None
+
+
+@pytest.mark.parametrize(
+    ("iso", "time", "words"),
+    [
+        (None, 1 / 60, "no usable ISO tag"),
+        (100, None, "no usable ExposureTime tag"),
+        (None, None, "no usable ISO and no ExposureTime tag"),
+    ],
+)
+def test_a_missing_tag_is_named_with_its_file(tmp_path, iso, time, words):
+    path = tmp_path / "night.dng"
+    with pytest.raises(MetadataError, match=words) as caught:
+        require_exposure_level(path, Exif(iso=iso, exposure_time=time))
+    assert "night.dng" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_iso_beyond_16_bits_is_in_another_tag(tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path, iso=65535, more_tags=[(34866, LONG, 1, 204800)])
+    assert read_exif(path).iso == 204800
+    make_raw(path, iso=65535)
+    assert read_exif(path).iso is None
+
+
+@pytest.mark.parametrize("pair", [(1, 0), (0, 0), (0, 5)])
+def test_a_senseless_fraction_is_a_missing_tag(tmp_path, pair):
+    path = tmp_path / "a.dng"
+    make_raw(path, exposure_time=None, more_tags=[(33434, RATIONAL, 1, pair)])
+    assert read_exif(path).exposure_time is None
+
+
+def test_text_is_fit_for_one_line(tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path, model="Evil\x1b[31m\ncam  ")
+    model = read_exif(path).model
+    assert model.isprintable() and model.startswith("Evil") and model.endswith("cam")
+
+
+def test_make_is_not_said_twice():
+    assert Exif(make="NIKON CORPORATION", model="NIKON D70").camera == "NIKON D70"
+    assert Exif(make="SONY", model="ILCE-7S").camera == "SONY ILCE-7S"
+    assert Exif(make="SONY").camera == "SONY" and Exif().camera is None
+
+
+def test_a_missing_file_is_an_error_and_a_text_file_says_nothing(tmp_path):
+    with pytest.raises(RawError, match="no such file"):
+        read_exif(tmp_path / "a.dng")
+    (tmp_path / "b.dng").write_text("hello")
+    assert read_exif(tmp_path / "b.dng") == Exif()
+
+
+def _tiff(entries):
+    fields = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + fields + b"\0\0\0\0"
+
+
+def _box(kind, *content):
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def test_a_cr3_keeps_its_tags_in_boxes(tmp_path):
+    path = tmp_path / "a.CR3"
+    first = _tiff([(272, ASCII, 4, b"R99\0")])
+    second = _tiff([(34855, SHORT, 1, struct.pack("<HH", 3200, 0))])
+    canon = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+    boxes = _box(b"uuid", canon, _box(b"CMT1", first), _box(b"CMT2", second))
+    path.write_bytes(_box(b"ftyp", b"crx \0\0\0\1crx isom") + _box(b"moov", boxes))
+    exif = read_exif(path)
+    assert (exif.model, exif.iso) == ("R99", 3200)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["dng", "crw", "cr3", "raf", "mrw"]))
+def test_damaged_headers_never_raise_anything_foreign(tmp_path, seed, kind):
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    path = tmp_path / f"a.{kind}"
+    make_raw(path, shape=(32, 32))
+    magic = {
+        "dng": b"",
+        "crw": b"II\x1a\0\0\0HEAPCCDR",
+        "cr3": b"\0\0\0\x18ftypcrx \0\0\0\1",
+        "raf": b"FUJIFILM",
+        "mrw": b"\0MRM",
+    }[kind]
+    data = bytearray(path.read_bytes())
+    for at in rng.integers(4, 600, 40):
+        data[at] = rng.integers(0, 256)
+    data[: len(magic)] = magic
+    path.write_bytes(data[: rng.integers(8, len(data))])
+    try:
+        exif = read_exif(path)
+    except LedError:
+        return
+    for value in (exif.iso, exif.exposure_time, exif.aperture, exif.focal_length):
+        assert value is None or value > 0
+
+
+def test_reading_tags_needs_no_torch():
+    code = "import sys, ledcli.raw.exif; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@needs_real_files
+@pytest.mark.parametrize(
+    ("name", "serial"),
+    [
+        ("good/canon_d30.CRW", "1235-02474"),
+        ("bad/exiftool_CanonRaw.crw", "0560018150"),
+        ("good/canon_g2_0304.CRW", None),  # another number is in its place
+    ],
+)
+def test_a_crw_s_serial_number_is_spelled_as_canon_does(name, serial):
+    assert read_exif(RAW / name).serial == serial
+
+
+def _crw(path, model, serial):
+    """A CIFF file with nothing but the camera's name and its number, in the folder's own table."""
+    inner = struct.pack("<HHII", 1, 0x580B, serial, 0xABABABAB) + struct.pack("<I", 0)
+    name = b"Canon\0" + model + b"\0"
+    table = struct.pack("<HHIIHII", 2, 0x300A, len(inner), len(name), 0x080A, len(name), 0)
+    heap = name + inner + table + struct.pack("<I", len(name) + len(inner))
+    path.write_bytes(b"II" + struct.pack("<I", 26) + b"HEAPCCDR" + bytes(12) + heap)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "number", "serial"),
+    [
+        (b"Canon EOS D30", 0x123509AA, "1235-02474"),
+        (b"Canon EOS 10D", 560018150, "0560018150"),
+        (b"Canon EOS 10D", 0, None),
+        (b"Canon PowerShot S40", 0x43B2685C, None),
+    ],
+)
+def test_the_serial_number_in_a_made_up_crw(tmp_path, model, number, serial):
+    exif = read_exif(_crw(tmp_path / "a.crw", model, number))
+    assert (exif.model, exif.serial) == (model.decode(), serial)
+
+
+@needs_real_files
+@pytest.mark.parametrize(
+    ("name", "model", "iso", "time"),
+    [
+        ("good/canon_s40_0101.CRW", "Canon PowerShot S40", 50, 0.00991446),
+        ("good/canon_d30.CRW", "Canon EOS D30", 100, 4.96743),
+        ("good/canon_kissx4_ml_colorchart.dng", "Canon EOS Kiss X4", None, None),
+        ("bad/canon_r6_pruned.CR3", "Canon EOS R6", 100, 1 / 4),
+        ("bad/exiftool_CanonRaw.cr3", "Canon EOS M50", 12800, 1 / 80),
+        ("bad/exiftool_FujiFilm.raf", "FinePix S5Pro", 100, 1 / 250),
+        ("bad/exiftool_Minolta.mrw", "DiMAGE A2", 64, 1 / 5),
+        ("bad/exiftool_Panasonic.rw2", "DMC-LX3", 80, 1 / 250),
+        ("bad/gopro_hero7.GPR", "HERO7 Black", 267, 1 / 240),
+        ("bad/nikon_d7100_truncated.NEF", "NIKON D7100", 100, 1 / 30),
+        ("bad/sony_a55_truncated.ARW", "SLT-A55V", 100, 1 / 100),
+        ("odd/kodak_dc120_P003914.KDC", "Kodak DC120 ZOOM Digital Camera", 160, 0.0037),
+    ],
+)
+def test_real_headers(name, model, iso, time):
+    exif = read_exif(RAW / name)
+    assert exif.model == model
+    assert exif.iso == iso
+    assert exif.exposure_time == (time if time is None else pytest.approx(time, rel=1e-5))
