@@ -17,7 +17,7 @@ from ledcli.inference.pictures import check_settings
 from ledcli.inference.postprocess.highlights import headroom_of, keep_highlights
 from ledcli.inference.srgb import Picture, in_16_bits
 from ledcli.metadata.xmp import now
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.dng import dng_bytes
 from ledcli.output.render import check_square, png_bytes, render_rgb16, tiff_bytes, upright
 from ledcli.raw.decoder import Decoded
@@ -38,7 +38,7 @@ class Frame:
     ----------
     planes : float32 array (planes, h, w)
         Normalised, not gained.
-    noise : NoiseLine
+    noise : NoiseProfile
         The blind estimate.
     gain : float
         What a normally exposed photo would need; see raw/auto_ratio.py.
@@ -46,7 +46,7 @@ class Frame:
 
     photo: RawPhoto
     planes: Planes
-    noise: NoiseLine
+    noise: NoiseProfile
     gain: float
 
 
@@ -139,7 +139,7 @@ def denoised(
             )
         shown = upright(in_16_bits(picture), photo.orientation)
         return Picture(photo, shown, _note(result, settings))
-    result.noise, result.noise_from = (own.line, "lines") if own else (frame.noise, "blind")
+    result.noise, result.noise_from = (own.profile, "lines") if own else (frame.noise, "blind")
     with timed(result, "network"):
         planes = denoiser.denoise(
             frame.planes,
@@ -152,7 +152,7 @@ def denoised(
             exif=photo.exif,
         )
     if settings.highlights == "keep":
-        known_to = ratio if denoiser.form.sees_past_white else 1.0
+        known_to = ratio if denoiser.form.unclipped_input else 1.0
         planes = keep_highlights(planes, frame.planes, ratio, known_to=known_to)
         result.headroom = min(headroom_of(planes), ratio)
     return Clean(photo, planes, result.headroom, _note(result, settings))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ledcli.errors import LedError
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.zoo.selection import Choice
 
 LARGEST_RATIO = 10_000.0
@@ -134,7 +134,7 @@ class Result:
     ratio: float | None = None
     headroom: float = 1.0
     choice: Choice | None = None
-    noise: NoiseLine | None = None
+    noise: NoiseProfile | None = None
     noise_from: str | None = None
     about_tiles: str = ""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from ledcli.cli.options import JsonOption, QuietOption
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
-    from ledcli.noise.estimate import NoiseLine
+    from ledcli.noise.estimate import NoiseProfile
     from ledcli.raw.reader import RawPhoto
 
 
@@ -82,9 +82,9 @@ def _record(photo: "RawPhoto") -> dict[str, Any]:
     } | _noise(noise, photo)
 
 
-def _noise(noise: "NoiseLine", photo: "RawPhoto") -> dict[str, float | None]:
+def _noise(noise: "NoiseProfile", photo: "RawPhoto") -> dict[str, float | None]:
     span = float((photo.white - photo.black).mean())
-    read = span * noise.variance**0.5
+    read = span * noise.read_variance**0.5
     return {
         "gain": noise.gain * span,
         "read_noise": read,

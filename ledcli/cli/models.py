@@ -16,7 +16,7 @@ from ledcli.cli.options import JsonOption
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from ledcli.noise.profile import CameraLines
+    from ledcli.noise.profile import CameraNoiseProfile
     from ledcli.zoo.model_file import ModelSpec
     from ledcli.zoo.store import ListedModel
 
@@ -206,13 +206,13 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
-def _noise(lines: CameraLines) -> dict[str, object]:
+def _noise(lines: CameraNoiseProfile) -> dict[str, object]:
     """Say at the ends of the lines what the noise is there, in parts of white."""
     shown: dict[str, object] = {}
     for iso in sorted({lines.isos[0], lines.isos[-1]}):
         noise = lines.at(iso)
         if noise is not None:
-            gain, variance = noise.line
+            gain, variance = noise.profile
             shown[f"ISO {iso:g}"] = f"gain {gain:.3g}, read noise {variance**0.5:.3g} (white: 1)"
     return shown
 

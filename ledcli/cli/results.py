@@ -48,7 +48,7 @@ def show_result(output: Output, result: "Result") -> None:
             **(choice.record() if choice else {}),
             "noise": result.noise_from,
             "gain": noise.gain if noise else None,
-            "read_variance": noise.variance if noise else None,
+            "read_variance": noise.read_variance if noise else None,
             "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
         },
         _line(result.source, result.outputs) + _brightness(result),

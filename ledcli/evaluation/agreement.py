@@ -9,7 +9,7 @@ import torch
 
 from ledcli.inference.denoiser import Denoiser, Planes
 from ledcli.inference.device import Precision, choose_device, fast_in_bf16
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
@@ -78,7 +78,7 @@ def _ways() -> Iterator[_Way]:
 def _short_frame() -> Planes:
     clean = torch.from_numpy(pack_rgb(make_scene(2 * SIDE, np.random.default_rng(0))))[None]
     generator = torch.Generator().manual_seed(0)
-    camera = calibrated()["NikonD850"]
+    camera = calibrated_cameras()["NikonD850"]
     noise = camera.sample(1, generator, gain=3.0, spread=False, colour_bias=False)
     dn = add_noise(clean * (CALIBRATED_WHITE / RATIO), noise, generator)
     return (dn[0] / CALIBRATED_WHITE).numpy()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, Line
+from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
 from ledcli.noise.physics import add_noise
 from ledcli.output.atomic import atomic_write
 from ledcli.output.dng import dng_bytes
@@ -31,8 +31,8 @@ BASE_ISO = 400.0
 CAMERA = Camera(
     name=MODEL,
     gain_range=(0.25, 32.0),
-    read=Line(0.65, 0.3, 0.0),
-    row=Line(0.75, 0.2, 0.0),
+    read=LogLinear(0.65, 0.3, 0.0),
+    row=LogLinear(0.75, 0.2, 0.0),
     shapes=[-0.15],
     colour_bias=[[0.0] * 4],
 )

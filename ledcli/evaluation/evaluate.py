@@ -14,7 +14,7 @@ from ledcli.evaluation.metrics import corrected, psnr, ssim
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.evaluation.srgb import Shown, enlarged, picture_makers, shown, true_picture
 from ledcli.inference.denoiser import Denoiser
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.zoo.model_file import read_spec
 from ledcli.zoo.selection import SENSORS, camera_noise
 from ledcli.zoo.store import find_model
@@ -243,7 +243,7 @@ def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
 
 
 def _results(
-    case: Case, frame: Frame, models: Sequence[Entrant], blind: NoiseLine, truth: Picture
+    case: Case, frame: Frame, models: Sequence[Entrant], blind: NoiseProfile, truth: Picture
 ) -> Iterator[Shown]:
     """Yield the noisy input times the ratio, then what each model makes of it."""
     noisy = frame.short * np.float32(case.ratio)

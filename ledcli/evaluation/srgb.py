@@ -16,7 +16,7 @@ from ledcli.evaluation.metrics import corrected, psnr, ssim
 from ledcli.evaluation.results import NOISY
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.srgb import WHITE
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.render import developed
 from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.sensor.cfa import unpack
@@ -73,7 +73,7 @@ def shown(
     case: Case,
     frame: Frame,
     models: Sequence[tuple[str, Denoiser]],
-    blind: NoiseLine,
+    blind: NoiseProfile,
     truth: Picture,
 ) -> Iterator[Shown]:
     """Yield the noisy input times the ratio, then what each model makes of it.
@@ -83,7 +83,7 @@ def shown(
     case, frame
         With raws.
     models : sequence of (str, Denoiser)
-    blind : NoiseLine
+    blind : NoiseProfile
         The frame's, estimated.
     truth : float32 array (H, W, 3)
         Of `true_picture`.

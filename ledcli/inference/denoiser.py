@@ -17,9 +17,9 @@ from ledcli.inference.postprocess.checkerboard import without_grid
 from ledcli.inference.postprocess.green_equilibration import even_greens
 from ledcli.inference.srgb import picture_of
 from ledcli.inference.tiles import check_tile
-from ledcli.nets.exposure_diffusion import refined, usual_steps
-from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.noise.profile import CameraNoise
+from ledcli.nets.exposure_diffusion import default_steps, refine
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.sensor.cfa import AnyPhase, Phase
 
@@ -66,7 +66,7 @@ class Denoiser(ReadyNetwork):
         ratio: float = 1.0,
         *,
         phase: AnyPhase = Phase.RGGB,
-        noise: NoiseLine | CameraNoise | None = None,
+        noise: NoiseProfile | NoiseAtIso | None = None,
         strength: float = 1.0,
         steps: int | None = None,
         best: bool = False,
@@ -82,7 +82,7 @@ class Denoiser(ReadyNetwork):
             Digital gain of the result.
         phase : Phase or XTransPhase
             Of the mosaic that the planes are packed from.
-        noise : NoiseLine or CameraNoise, optional
+        noise : NoiseProfile or NoiseAtIso, optional
             The photo's noise, or what the camera's own lines say of it, black included; otherwise
             the blind estimate.
         strength : float
@@ -110,7 +110,7 @@ class Denoiser(ReadyNetwork):
             raise ModelError(f"{self.name} makes pictures and no planes: name another model")
         looks_again = self.spec.output == "adaptive"
         if steps is None:
-            steps = usual_steps(ratio) if looks_again else 1
+            steps = default_steps(ratio) if looks_again else 1
         if steps > 1 and not looks_again:
             raise ModelError(
                 f"{self.name} makes one step: leave out --steps, or name a model that "
@@ -118,8 +118,8 @@ class Denoiser(ReadyNetwork):
             )
         self.turn_to(exif)
         given = planes
-        if isinstance(noise, CameraNoise):
-            planes, noise = noise.corrected(planes), noise.line
+        if isinstance(noise, NoiseAtIso):
+            planes, noise = noise.correct_black(planes), noise.profile
         noise = noise or estimate_noise(planes)
         frame = _tensor(planes)
 
@@ -129,7 +129,7 @@ class Denoiser(ReadyNetwork):
         def looks(x: Tensor, at: float) -> Tensor:
             return from_four_sides(look, x, at) if best else look(x, at)
 
-        clean = refined(looks, frame, ratio, noise, steps)
+        clean = refine(looks, frame, ratio, noise, steps)
         if self.spec.input_form == "stabilised":
             clean = anchored(frame, clean, ratio, noise)
             clean = even_greens(clean, ratio, noise, phase)
@@ -146,7 +146,7 @@ class Denoiser(ReadyNetwork):
         *,
         phase: AnyPhase,
         shape: tuple[int, int],
-        noise: CameraNoise | None = None,
+        noise: NoiseAtIso | None = None,
     ) -> NDArray[np.float32]:
         """Make a picture of a photo, by SID's network.
 
@@ -156,7 +156,7 @@ class Denoiser(ReadyNetwork):
             As for `denoise`.
         shape : (H, W)
             Of the mosaic.
-        noise : CameraNoise, optional
+        noise : NoiseAtIso, optional
             What the camera's own lines say of black.
 
         Returns
@@ -172,8 +172,8 @@ class Denoiser(ReadyNetwork):
         if not self.makes_pictures:
             raise ModelError(f"{self.name} makes planes and no pictures: name another model")
         if noise is not None:
-            planes = noise.corrected(planes)
-        unused = NoiseLine(0.0, 0.0)
+            planes = noise.correct_black(planes)
+        unused = NoiseProfile(0.0, 0.0)
         return picture_of(lambda x: self.through(x, ratio, unused), planes, phase, shape)
 
 

@@ -16,10 +16,10 @@ from ledcli.inference.pictures import PICTURES
 from ledcli.inference.tiles import SMALLEST_TILE, check_tile, tiled, tiling_of
 from ledcli.nets import resunet
 from ledcli.nets.forms import form_of
-from ledcli.nets.modulation import Modulated
+from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.notes import about_tiles
 from ledcli.nets.repnr import deploy
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
 from ledcli.zoo.model_file import file_sha256, load_model
 from ledcli.zoo.onnx import load_onnx, to_onnx
@@ -99,12 +99,12 @@ class FoldedByShot:
 
     Parameters
     ----------
-    modulated : Modulated
+    modulated : ModulatedNet
     prepared : callable
         Makes a plain network ready to run.
     """
 
-    def __init__(self, modulated: Modulated, prepared: Callable[[nn.Module], nn.Module]) -> None:
+    def __init__(self, modulated: ModulatedNet, prepared: Callable[[nn.Module], nn.Module]) -> None:
         self.modulated, self.prepared = modulated, prepared
         self._known: tuple[str | None, float | None] | None = None
         self._net: nn.Module | None = None
@@ -173,13 +173,13 @@ class ReadyNetwork:
             net = deploy(net, branch)
         check_tile(tile)
         self.by_shot: FoldedByShot | None = None
-        if isinstance(net, Modulated):
+        if isinstance(net, ModulatedNet):
             self.by_shot = FoldedByShot(net, self._prepared)
             self.net = self.by_shot.net(None)
         else:
             self.net = exported or self._prepared(net)
         self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
-        plain = net.net if isinstance(net, Modulated) else net
+        plain = net.net if isinstance(net, ModulatedNet) else net
         self.tile, self.halo, self.fade = tiling_of(plain, tile, halo)
         self.multiple = int(getattr(net, "size_multiple", 1))
 
@@ -206,7 +206,7 @@ class ReadyNetwork:
         whole = not self.tile or max(planes.shape[1:]) <= self.tile
         return "" if whole else about_tiles(self.spec.architecture)
 
-    def through(self, frame: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
+    def through(self, frame: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
         """Take a frame through the network, tile by tile.
 
         Parameters
@@ -241,7 +241,7 @@ class ReadyNetwork:
             tile //= 2
             self.tile = tile  # for the photos to come as well
 
-    def _tiled(self, frame: Tensor, ratio: float, noise: NoiseLine, tile: int) -> Tensor:
+    def _tiled(self, frame: Tensor, ratio: float, noise: NoiseProfile, tile: int) -> Tensor:
         line = [torch.tensor([v], device=self.device) for v in (ratio, *noise)]
 
         def denoise(window: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 
-TOWARDS_IMAGE = 3.0
+MASK_START = 3.0
 """Where the mask starts: at 95 % of the image. From half and half the noise that the residual still
 has hides what is learnt, and a bias moves slowly: 4 dB less after 600 iterations."""
 
 
-class Adaptive:
+class AdaptiveForm:
     """The `gain` form with the adaptive residual layer (Eq. 12).
 
     The network makes an image, a residual and one mask plane, which raised and through a sigmoid
@@ -30,7 +30,7 @@ class Adaptive:
         Planes of the mosaic; the network makes ``2 planes + 1``.
     """
 
-    sees_past_white = False
+    unclipped_input = False
 
     def __init__(self, planes: int = 4) -> None:
         self.in_planes, self.out_planes = planes, 2 * planes + 1
@@ -43,11 +43,11 @@ class Adaptive:
         planes = x.shape[1]
         parts: Tensor = net(gained.clamp_max(1.0))
         image, residual, mask = parts.float().split((planes, planes, 1), 1)
-        share = (mask + TOWARDS_IMAGE).sigmoid()
+        share = (mask + MASK_START).sigmoid()
         return share * _cut(image) + (1 - share) * _cut(gained + residual)
 
 
-def exposures(ratio: float, steps: int) -> list[float]:
+def exposure_schedule(ratio: float, steps: int) -> list[float]:
     """Return the exposures that so many evaluations of the network start from.
 
     From ``1 / ratio`` to 1 in equal factors.
@@ -57,7 +57,7 @@ def exposures(ratio: float, steps: int) -> list[float]:
     return [ratio ** (number / (steps - 1) - 1) for number in range(steps)]
 
 
-def exposed_on(
+def add_photons(
     x: Tensor,
     clean: Tensor,
     now: Tensor,
@@ -91,21 +91,21 @@ def _cut(x: Tensor) -> Tensor:
     return x + (x.clamp(0, 1) - x).detach()
 
 
-SECOND_LOOK_FROM = 200.0
+TWO_STEPS_FROM_RATIO = 200.0
 """Ratio from which a second look is worth its time; at 100 it wears off more than it mends
 (tests/benchmarks/results/exposure.md)."""
 
 
-def usual_steps(ratio: float) -> int:
+def default_steps(ratio: float) -> int:
     """Return how many evaluations of the network a photo takes when nobody says."""
-    return 2 if ratio >= SECOND_LOOK_FROM else 1
+    return 2 if ratio >= TWO_STEPS_FROM_RATIO else 1
 
 
-def refined(
+def refine(
     clean_of: Callable[[Tensor, float], Tensor],
     frame: Tensor,
     ratio: float,
-    noise: NoiseLine,
+    noise: NoiseProfile,
     steps: int,
 ) -> Tensor:
     """Denoise a frame by so many evaluations of the network.
@@ -119,16 +119,16 @@ def refined(
         Denoises planes ``(4, h, w)``, not gained, at a ratio: clean planes times it.
     frame : Tensor ``(4, h, w)``
     ratio : float
-    noise : NoiseLine
+    noise : NoiseProfile
         Its gain is the size of one electron.
     steps : int
         1 is the plain pass; a photo that is not too dark takes no other.
     """
     gain, generator = frame.new_tensor([noise.gain]), torch.Generator(frame.device).manual_seed(0)
-    stops = exposures(ratio, steps) if ratio > 1 else [1 / ratio]
+    stops = exposure_schedule(ratio, steps) if ratio > 1 else [1 / ratio]
     clean = clean_of(frame, ratio)
     for now, then in pairwise(stops):
         before, after = frame.new_tensor([now]), frame.new_tensor([then])
-        frame = exposed_on(frame[None], clean[None], before, after, gain, generator)[0]
+        frame = add_photons(frame[None], clean[None], before, after, gain, generator)[0]
         clean = clean_of(frame, 1 / then)
     return clean

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.exposure_diffusion import Adaptive
-from ledcli.nets.srgb import Developed
-from ledcli.noise.outliers import without_specks
+from ledcli.nets.exposure_diffusion import AdaptiveForm
+from ledcli.nets.srgb import SrgbForm
+from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
@@ -25,7 +25,7 @@ class Form(Protocol):
     """An input form: how many planes the network takes, and the way in and out."""
 
     in_planes: int
-    sees_past_white: bool
+    unclipped_input: bool
     """Whether the network is given what the ratio brings past white."""
 
     def __call__(
@@ -34,7 +34,7 @@ class Form(Protocol):
         """Denoise ``(N, planes, h, w)``; the others are ``(N,)``; return clean x times ratio."""
 
 
-class Gain:
+class GainForm:
     """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image.
 
     Parameters
@@ -43,7 +43,7 @@ class Gain:
         Planes of the mosaic; the network takes as many.
     """
 
-    sees_past_white = False
+    unclipped_input = False
 
     def __init__(self, planes: int = 4) -> None:
         self.in_planes = planes
@@ -56,7 +56,7 @@ class Gain:
         return out
 
 
-class Stabilised:
+class StabilisedForm:
     """Ours: the network predicts a residual where the noise has unit variance.
 
     The stabilised planes reach hundreds while their noise is 1, too much for bfloat16: the
@@ -69,7 +69,7 @@ class Stabilised:
         Planes of the mosaic; the network takes ``2 planes + 1``.
     """
 
-    sees_past_white = True
+    unclipped_input = True
 
     def __init__(self, planes: int = 4) -> None:
         self.in_planes = 2 * planes + 1
@@ -80,7 +80,7 @@ class Stabilised:
         """Denoise through the stabilised domain."""
         gain, t0 = electron_scale(_column(gain), _column(variance))
         s = stabilise(x / gain, t0)
-        s = self._denoise(net, *without_specks(s, _local_mean(s), LOCAL_MEAN), t0)
+        s = self._denoise(net, *remove_outliers(s, _local_mean(s), LOCAL_MEAN), t0)
         return unstabilise(s, t0) * (gain * _column(ratio))
 
     def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
@@ -95,7 +95,10 @@ class Stabilised:
         return s + residual
 
 
-_KINDS: dict[str, type[Gain] | type[Stabilised]] = {"gain": Gain, "stabilised": Stabilised}
+_KINDS: dict[str, type[GainForm] | type[StabilisedForm]] = {
+    "gain": GainForm,
+    "stabilised": StabilisedForm,
+}
 FORMS: dict[str, Form] = {name: kind() for name, kind in _KINDS.items()}
 """Of Bayer planes."""
 
@@ -103,8 +106,8 @@ FORMS: dict[str, Form] = {name: kind() for name, kind in _KINDS.items()}
 def form_of(input_form: str, output: str = "planes", planes: int = 4) -> Form:
     """Return a model's form: what its network is given, and what its output means."""
     if output == "adaptive":
-        return Adaptive(planes)
-    return Developed(planes) if output == "srgb" else _KINDS[input_form](planes)
+        return AdaptiveForm(planes)
+    return SrgbForm(planes) if output == "srgb" else _KINDS[input_form](planes)
 
 
 def _local_mean(s: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class ModulatedConv(nn.Conv2d):
         return y * self.scale.to(y.dtype) + self.shift.to(y.dtype)
 
 
-class Modulated(nn.Module):
+class ModulatedNet(nn.Module):
     """A plain network with its modulation; before anything is known it is the network itself.
 
     Every convolution but the last layer and the transposed ones is modulated.

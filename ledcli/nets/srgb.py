@@ -10,7 +10,7 @@ from torch import Tensor, nn
 COLOURS = 3
 
 
-class Developed:
+class SrgbForm:
     """SID's form (section 4.1): the network maps ``min(x * ratio, 1)`` to a picture's planes.
 
     Every cell of the mosaic makes as many pixels in three colours as it has itself: 12 planes of a
@@ -23,7 +23,7 @@ class Developed:
         Planes of the mosaic; the network makes ``3 planes``.
     """
 
-    sees_past_white = False
+    unclipped_input = False
 
     def __init__(self, planes: int = 4) -> None:
         self.in_planes, self.out_planes = planes, COLOURS * planes

@@ -17,7 +17,7 @@ CALIBRATED_WHITE = 15871.0
 
 
 @dataclass(frozen=True)
-class Line:
+class LogLinear:
     """``log(scale) = slope * log(K) + bias + N(0, sigma)``: how a noise scale follows the gain."""
 
     slope: float
@@ -42,7 +42,7 @@ class Camera:
         Its name here.
     gain_range : (float, float)
         Smallest and largest system gain K, DN per electron.
-    read, row : Line
+    read, row : LogLinear
         Tukey-lambda scale and row standard deviation over the gain, DN.
     shapes : sequence of float
         Lambda at gains spread evenly (in the logarithm) over the range.
@@ -52,8 +52,8 @@ class Camera:
 
     name: str
     gain_range: tuple[float, float]
-    read: Line
-    row: Line
+    read: LogLinear
+    row: LogLinear
     shapes: Sequence[float]
     colour_bias: Sequence[Sequence[float]]
 
@@ -100,7 +100,7 @@ class Camera:
 
 
 @cache
-def calibrated() -> dict[str, Camera]:
+def calibrated_cameras() -> dict[str, Camera]:
     """Return the cameras whose calibration is public, by name (figures: ELD, MIT)."""
     text = resources.files(__package__).joinpath("eld_calibrations.json").read_text("utf-8")
     return {name: _calibrated(name, entry) for name, entry in json.loads(text)["cameras"].items()}
@@ -158,7 +158,7 @@ def virtual_cameras(count: int, seed: int = 0) -> list[Camera]:
     ]
 
 
-def fresh_camera(generator: torch.Generator | None = None, *, wide: bool = False) -> Camera:
+def random_camera(generator: torch.Generator | None = None, *, wide: bool = False) -> Camera:
     """Draw one virtual camera at random from the whole published ranges, or from the wide ones."""
     drawn = {
         name: float(low + (high - low) * torch.rand((), generator=generator))
@@ -178,8 +178,8 @@ def _virtual(
     return Camera(
         name=name,
         gain_range=gain_range,
-        read=Line(drawn["read_slope"], drawn["read_bias"], drawn["read_sigma"]),
-        row=Line(drawn["row_slope"], drawn["row_bias"], drawn["row_sigma"]),
+        read=LogLinear(drawn["read_slope"], drawn["read_bias"], drawn["read_sigma"]),
+        row=LogLinear(drawn["row_slope"], drawn["row_bias"], drawn["row_sigma"]),
         shapes=[drawn["shape"]],
         colour_bias=biases.tolist(),
     )
@@ -190,8 +190,8 @@ def _calibrated(name: str, entry: dict[str, Any]) -> Camera:
     return Camera(
         name=name,
         gain_range=(low, high),
-        read=Line(**entry["read"]),
-        row=Line(**entry["row"]),
+        read=LogLinear(**entry["read"]),
+        row=LogLinear(**entry["row"]),
         shapes=entry["shape"],
         colour_bias=entry["colour_bias"],
     )

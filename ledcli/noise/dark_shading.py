@@ -24,7 +24,7 @@ SURE = 3.0
 Planes = NDArray[np.float32]
 
 
-class Shading(NamedTuple):
+class DarkShading(NamedTuple):
     """What black is off by at one ISO, in units of white - black.
 
     Attributes
@@ -38,7 +38,7 @@ class Shading(NamedTuple):
     grid: Planes
 
 
-def dark_shading(iso: float, frames: Iterable[Planes]) -> Shading:
+def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading:
     """Measure the shading on lens-cap frames of one ISO.
 
     Parameters
@@ -48,10 +48,12 @@ def dark_shading(iso: float, frames: Iterable[Planes]) -> Shading:
         Normalised planes of the same size; one frame or more.
     """
     grids = [_cell_means(planes) for planes in frames]
-    return Shading(iso, np.mean(grids, axis=0, dtype=np.float32))
+    return DarkShading(iso, np.mean(grids, axis=0, dtype=np.float32))
 
 
-def pair_shading(iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Shading:
+def shading_from_pairs(
+    iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[float]]]
+) -> DarkShading:
     """Take the shading from the black offsets measured on the pairs of one ISO.
 
     Parameters
@@ -62,22 +64,22 @@ def pair_shading(iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[f
 
     Returns
     -------
-    Shading
+    DarkShading
         One node a plane: the mean over the pairs, shrunk to 0 where it may be chance.
     """
     values, errors = np.array(offsets, np.float64).transpose(1, 0, 2)
     weight = 1 / np.square(np.maximum(errors, 1e-12))
     mean = (weight * values).sum(0) / weight.sum(0)
     sure = 1 - SURE**2 / np.maximum(weight.sum(0) * np.square(mean), 1e-30)
-    return Shading(iso, (mean * sure.clip(0)).astype(np.float32)[:, None, None])
+    return DarkShading(iso, (mean * sure.clip(0)).astype(np.float32)[:, None, None])
 
 
-def interpolated(shading: Sequence[Shading], iso: float) -> Planes:
+def interpolate_shading(shading: Sequence[DarkShading], iso: float) -> Planes:
     """Return the grid at an ISO: linear in it between two measured ones, beyond them the nearest.
 
     Parameters
     ----------
-    shading : sequence of Shading
+    shading : sequence of DarkShading
         By rising ISO, one or more.
     iso : float
     """
@@ -90,7 +92,7 @@ def interpolated(shading: Sequence[Shading], iso: float) -> Planes:
     return low.grid + share * (high.grid - low.grid)
 
 
-def enlarged(grid: Planes, shape: tuple[int, ...]) -> Planes:
+def upsample(grid: Planes, shape: tuple[int, ...]) -> Planes:
     """Spread nodes ``(n, rows, cols)`` over a frame ``(n, h, w)``, linearly between their middles.
 
     A grid of one node a plane stays as it is, and broadcasts.

@@ -163,17 +163,17 @@ noise."""
 SMALLEST_VARIANCE = 1e-12
 
 
-class NoiseLine(NamedTuple):
-    """The noise variance over the signal, ``gain * x + variance``, for white - black = 1.
+class NoiseProfile(NamedTuple):
+    """The noise variance over the signal, ``gain * x + read_variance``, for white - black = 1.
 
     ``gain`` times (white - black) is the system gain K in DN per electron.
     """
 
     gain: float
-    variance: float
+    read_variance: float
 
 
-def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
+def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
     """Estimate the noise line of one photo.
 
     Parameters
@@ -183,7 +183,7 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
 
     Returns
     -------
-    NoiseLine
+    NoiseProfile
         Gain and read variance in units of white - black. Row noise is not in it: the mask
         cancels what a row has in common.
     """
@@ -200,24 +200,24 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseLine:
     if count < LEAST_USABLE * planes.size / BLOCK**2:
         halved = _variance_clipped_at_black(planes)
         if halved is not None:
-            return NoiseLine(0.0, halved)
+            return NoiseProfile(0.0, halved)
     if count < 2:
         # All clipped: nothing to denoise, and nothing to tell how.
-        return NoiseLine(0.0, SMALLEST_VARIANCE)
+        return NoiseProfile(0.0, SMALLEST_VARIANCE)
     mean, noise = blocks.mean[blocks.usable], blocks.noise[blocks.usable]
     # By their own mean the darkest and brightest would be so by their noise, and bend the line.
     order = np.argsort(blocks.beside[blocks.usable])
     bins = np.array_split(order, int(np.clip(count // BLOCKS_PER_BIN, 2, MOST_BINS)))
-    line = NoiseLine(0.0, 1.0)
+    line = NoiseProfile(0.0, 1.0)
     for _ in range(ROUNDS):
         structure = _structure_of_the_others(blocks, line)[blocks.usable]
         ordered = [chosen[np.argsort(structure[chosen])] for chosen in bins]
         points = np.array([_quiet(mean[order], noise[order], line) for order in ordered])
         line = _line_from_below(*points.T)
-    return NoiseLine(line.gain, max(line.variance, SMALLEST_VARIANCE))
+    return NoiseProfile(line.gain, max(line.read_variance, SMALLEST_VARIANCE))
 
 
-def _structure_of_the_others(blocks: Blocks, line: NoiseLine) -> NDArray[np.float64]:
+def _structure_of_the_others(blocks: Blocks, line: NoiseProfile) -> NDArray[np.float64]:
     """Structure ``(planes, blocks)`` in terms of noise, of a block's place in the other planes.
 
     A block that no other plane shares is judged by its own.
@@ -229,7 +229,7 @@ def _structure_of_the_others(blocks: Blocks, line: NoiseLine) -> NDArray[np.floa
 
 
 def _quiet(
-    mean: NDArray[np.float64], noise: NDArray[np.float64], line: NoiseLine
+    mean: NDArray[np.float64], noise: NDArray[np.float64], line: NoiseProfile
 ) -> tuple[float, float, float]:
     """Mean, noise variance and its standard error of a bin, whose blocks come quietest first.
 
@@ -251,8 +251,8 @@ def _quiet(
     return float(means[last]), float(variances[last]), float(variances[last] * errors[last])
 
 
-def _variance_at(mean: NDArray[np.float64], line: NoiseLine) -> NDArray[np.float64]:
-    variance: NDArray[np.float64] = line.gain * mean.clip(min=0) + line.variance
+def _variance_at(mean: NDArray[np.float64], line: NoiseProfile) -> NDArray[np.float64]:
+    variance: NDArray[np.float64] = line.gain * mean.clip(min=0) + line.read_variance
     return np.maximum(variance, SMALLEST_VARIANCE)
 
 
@@ -276,14 +276,14 @@ def _variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
 
 def _line_from_below(
     mean: NDArray[np.float64], variance: NDArray[np.float64], error: NDArray[np.float64]
-) -> NoiseLine:
+) -> NoiseProfile:
     """Fit ``variance = gain * mean + read`` with both at least 0; points above count little."""
     weight = 1 / np.maximum(error, SMALLEST_VARIANCE) ** 2
     trust = np.ones_like(weight)
-    line = NoiseLine(0.0, 0.0)
+    line = NoiseProfile(0.0, 0.0)
     for _ in range(30):
-        line = NoiseLine(*nonnegative_line(mean, variance, weight * trust))
-        excess = (variance - line.gain * mean - line.variance) / np.maximum(
+        line = NoiseProfile(*fit_nonnegative_line(mean, variance, weight * trust))
+        excess = (variance - line.gain * mean - line.read_variance) / np.maximum(
             error, SMALLEST_VARIANCE
         )
         # Texture lifts a point; noise lifts and lowers it by about its error.
@@ -294,7 +294,7 @@ def _line_from_below(
     return line
 
 
-def nonnegative_line(
+def fit_nonnegative_line(
     x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Fit ``y = slope * x + intercept`` by weighted least squares with both at least 0."""

@@ -18,7 +18,7 @@ DARK = 2.0
 """Standard deviations of noise over no light, below which it is dark."""
 
 
-def without_specks(s: Tensor, mean: Tensor, window: int) -> tuple[Tensor, Tensor]:
+def remove_outliers(s: Tensor, mean: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Replace specks by the mean of what is around them.
 
     Measured on `tests/benchmarks/quality.py`: 0.12 dB at ratio 300 and 0.06 at 100 with the heavy

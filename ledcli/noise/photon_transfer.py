@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.dark_shading import Shading
+from ledcli.noise.dark_shading import DarkShading
 from ledcli.noise.estimate import (
     SATURATED,
     SMALLEST_VARIANCE,
+    fit_nonnegative_line,
     in_blocks,
-    nonnegative_line,
     second_difference,
 )
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.profile import CameraNoiseProfile
 
 BINS = 40
 """Brightness bins of a pair."""
@@ -148,16 +148,16 @@ def measure_transfer(
     return Transfer(*np.array([_bin(level[part], variance[part]) for part in order]).T)
 
 
-def camera_lines(
-    transfers: dict[float, list[Transfer]], shading: Sequence[Shading], frame: tuple[int, int]
-) -> CameraLines:
+def fit_camera_profile(
+    transfers: dict[float, list[Transfer]], shading: Sequence[DarkShading], frame: tuple[int, int]
+) -> CameraNoiseProfile:
     """Draw the camera's lines over ISO.
 
     Parameters
     ----------
     transfers : dict
         Measured transfers by ISO; pairs of one ISO are taken together.
-    shading : sequence of Shading
+    shading : sequence of DarkShading
         Black offsets by ISO.
     frame : (h, w)
         Size of the camera's frames in plane pixels.
@@ -170,7 +170,7 @@ def camera_lines(
         slope, intercept = np.polyfit(place, values, 1) if len(isos) > 1 else (1.0, 0.0)
         intercept = float(np.mean(values - slope * place))
         lines.append((float(slope), intercept))
-    return CameraLines(tuple(isos), lines[0], lines[1], tuple(shading), frame)
+    return CameraNoiseProfile(tuple(isos), lines[0], lines[1], tuple(shading), frame)
 
 
 def _block_means(
@@ -192,7 +192,7 @@ def _line(transfers: Sequence[Transfer]) -> tuple[float, float]:
     fitted = variance
     for _ in range(3):
         weight = blocks / np.square(np.maximum(fitted, SMALLEST_VARIANCE))
-        gain, read = nonnegative_line(level, variance, weight)
+        gain, read = fit_nonnegative_line(level, variance, weight)
         fitted = gain * level + read
     read = max(read, SMALLEST_VARIANCE)
     return max(gain, LEAST_GAIN * float(np.sqrt(read))), read

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.noise.dark_shading import Shading, enlarged, interpolated
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.dark_shading import DarkShading, interpolate_shading, upsample
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import LAYOUTS
 
 LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES, LARGEST_SIDE = 1e3, 1e8, 1.0, 4096, 1 << 20
@@ -23,24 +23,24 @@ file that says so is damaged."""
 KEYS = {"isos", "gain", "variance", "shading", "frame"}
 
 
-class CameraNoise(NamedTuple):
+class NoiseAtIso(NamedTuple):
     """A camera's noise at one ISO.
 
     Attributes
     ----------
-    line : NoiseLine
+    profile : NoiseProfile
         Variance over the signal (white - black = 1).
     grid : float32 ``(planes, rows, cols)``
-        What black is off by, as in `Shading`.
+        What black is off by, as in `DarkShading`.
     frame : (h, w)
         Size in plane pixels of the frames that the grid is spread over.
     """
 
-    line: NoiseLine
+    profile: NoiseProfile
     grid: NDArray[np.float32]
     frame: tuple[int, int]
 
-    def corrected(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def correct_black(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return normalised planes ``(planes, h, w)`` with black where it belongs.
 
         Of a frame of another size (a crop mode) nobody knows which part of the sensor it is: it
@@ -49,20 +49,20 @@ class CameraNoise(NamedTuple):
         grid = self.grid
         if planes.shape[1:] != self.frame:
             grid = grid.mean((1, 2), keepdims=True)
-        return planes - enlarged(grid, planes.shape[1:])
+        return planes - upsample(grid, planes.shape[1:])
 
 
 @dataclass(frozen=True)
-class CameraLines:
+class CameraNoiseProfile:
     """Lines of one camera; all logarithms are natural.
 
     Attributes
     ----------
     isos : tuple of floats
         ISOs of the pairs, ascending. The lines hold from the lowest to the highest.
-    gain, variance : (slope, intercept)
+    gain, read_variance : (slope, intercept)
         ``log(gain) = slope * log(iso) + intercept``, and the same for the read variance.
-    shading : tuple of Shading
+    shading : tuple of DarkShading
         By rising ISO, not always those of the pairs; between two it follows the ISO (PMN, 3.3),
         beyond them it stays.
     frame : (h, w)
@@ -71,15 +71,15 @@ class CameraLines:
 
     isos: tuple[float, ...]
     gain: tuple[float, float]
-    variance: tuple[float, float]
-    shading: tuple[Shading, ...]
+    read_variance: tuple[float, float]
+    shading: tuple[DarkShading, ...]
     frame: tuple[int, int]
 
     def __post_init__(self) -> None:
         for isos in (self.isos, tuple(s.iso for s in self.shading)):
             if not isos or not all(0 < i < LARGEST_ISO for i in isos) or _unsorted(isos):
                 raise ValueError("the noise lines need ISOs above 0 in rising order")
-        for line in (self.gain, self.variance):
+        for line in (self.gain, self.read_variance):
             if len(line) != 2 or not all(abs(v) <= LARGEST for v in line):
                 raise ValueError("a noise line is a slope and an intercept")
         if len(self.frame) != 2 or not all(0 < n <= LARGEST_SIDE for n in self.frame):
@@ -97,22 +97,25 @@ class CameraLines:
         """Planes of the camera's mosaic."""
         return len(self.shading[0].grid)
 
-    def at(self, iso: float | None) -> CameraNoise | None:
+    def at(self, iso: float | None) -> NoiseAtIso | None:
         """Return the noise at an ISO; None outside the ISOs that the lines hold for."""
         if iso is None or not self.isos[0] <= iso <= self.isos[-1]:
             return None
         place = math.log(iso)
         gain, variance = (
-            math.exp(slope * place + intercept) for slope, intercept in (self.gain, self.variance)
+            math.exp(slope * place + intercept)
+            for slope, intercept in (self.gain, self.read_variance)
         )
-        return CameraNoise(NoiseLine(gain, variance), interpolated(self.shading, iso), self.frame)
+        return NoiseAtIso(
+            NoiseProfile(gain, variance), interpolate_shading(self.shading, iso), self.frame
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the lines as JSON values."""
         return {
             "isos": list(self.isos),
             "gain": list(self.gain),
-            "variance": list(self.variance),
+            "variance": list(self.read_variance),
             "shading": [
                 {"iso": s.iso, "grid": [[[_short(v) for v in r] for r in p] for p in s.grid]}
                 for s in self.shading
@@ -121,7 +124,7 @@ class CameraLines:
         }
 
     @classmethod
-    def from_json(cls, values: object) -> "CameraLines":
+    def from_json(cls, values: object) -> "CameraNoiseProfile":
         """Make lines of what `to_json` gives; raises ValueError for anything else."""
         if not isinstance(values, dict) or set(values) != KEYS:
             raise ValueError(f"the noise lines need {', '.join(sorted(KEYS))}")
@@ -130,9 +133,9 @@ class CameraLines:
             return cls(
                 isos=_floats(values["isos"]),
                 gain=_pair(values["gain"]),
-                variance=_pair(values["variance"]),
+                read_variance=_pair(values["variance"]),
                 shading=tuple(
-                    Shading(_floats([s["iso"]])[0], np.array(s["grid"], np.float32))
+                    DarkShading(_floats([s["iso"]])[0], np.array(s["grid"], np.float32))
                     for s in values["shading"]
                 ),
                 frame=(int(rows), int(cols)),

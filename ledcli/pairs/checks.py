@@ -297,9 +297,9 @@ def _long_noise(
     """Noise of the long frame over the gained short one's; and the short one's read noise."""
     theirs, ours = estimate_noise(long), estimate_noise(short)
     middle = max(float(np.median(long)), 0.0)
-    long_variance = theirs.gain * middle + theirs.variance
-    short_variance = ratio * ours.gain * middle + ratio**2 * ours.variance
-    return float((long_variance / short_variance) ** 0.5), float(ours.variance**0.5)
+    long_variance = theirs.gain * middle + theirs.read_variance
+    short_variance = ratio * ours.gain * middle + ratio**2 * ours.read_variance
+    return float((long_variance / short_variance) ** 0.5), float(ours.read_variance**0.5)
 
 
 def _black_problems(

@@ -23,7 +23,7 @@ import numpy as np
 
 from ledcli.errors import LedError, RawError
 from ledcli.metadata.xmp import read_note
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.raw.auto_ratio import gain_of
 from ledcli.raw.reader import RawPhoto, read_raw
 
@@ -42,7 +42,7 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     photo : RawPhoto
-    noise : NoiseLine
+    noise : NoiseProfile
         The blind estimate.
     gain : float
         What brings the photo to a normal brightness, 1 or more (`autoratio.gain_of`).
@@ -51,7 +51,7 @@ class Decoded(NamedTuple):
     """
 
     photo: RawPhoto
-    noise: NoiseLine
+    noise: NoiseProfile
     gain: float
     note: dict[str, str] | None
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.forms import Form, Stabilised
+from ledcli.nets.forms import Form, StabilisedForm
 from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
 
@@ -40,7 +40,7 @@ def form_loss(form: Form, net: nn.Module, batch: Batch, gain: Tensor, variance: 
         The noise lines that the network is given.
     """
     counts = known(batch.clean)
-    if not isinstance(form, Stabilised):
+    if not isinstance(form, StabilisedForm):
         denoised = form(net, batch.x, batch.ratio, gain, variance)
         return mean_known((denoised - batch.clean).abs(), counts)
     gain, t0 = electron_scale(gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1))

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ledcli import __version__
 from ledcli.errors import TrainingError
-from ledcli.nets.forms import FORMS, Form, Stabilised, form_of
+from ledcli.nets.forms import FORMS, Form, StabilisedForm, form_of
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert, select
-from ledcli.noise.cameras import calibrated
+from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.vst import electron_scale, stabilise
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, load_crops
@@ -64,7 +64,7 @@ class Pretraining:
         torch.manual_seed(self.recipe.seed)
         arguments = _arguments(self.recipe)
         net = convert(build(self.recipe.architecture, arguments), self.draws.sets)
-        if isinstance(self.form, Stabilised):
+        if isinstance(self.form, StabilisedForm):
             for weight in net.get_submodule(str(net.last_layer)).parameters():
                 nn.init.zeros_(weight)
         return net
@@ -85,7 +85,7 @@ class Pretraining:
         clean, ratio = draws.scenes(count, side), draws.ratios(count)
         foreign = draws.out_of_model(name, count)
         batch = short_frames(clean, ratio, draws.noise(name, count), generator, foreign)
-        if not isinstance(self.form, Stabilised):
+        if not isinstance(self.form, StabilisedForm):
             return F.l1_loss(self.form(net, *batch[1:]), clean)
         line = (e.reshape(-1, 1, 1, 1) for e in _mistaken(batch, draws.generator))
         gain, t0 = electron_scale(*line)
@@ -112,7 +112,7 @@ class Pretraining:
     def _psnr(
         self, net: nn.Module, clean: Tensor, ratio: float, generator: torch.Generator
     ) -> float:
-        noise = calibrated()[VALIDATION_CAMERA].sample(
+        noise = calibrated_cameras()[VALIDATION_CAMERA].sample(
             len(clean), gain=VALIDATION_GAIN, spread=False, colour_bias=False
         )
         ratios = torch.full((len(clean),), ratio, device=self.device)

@@ -21,11 +21,11 @@ from ledcli.errors import ModelError
 from ledcli.nets import repnr
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import RepNRConv
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.spec import ModelSpec
 
-MADE_UP_NOISE = NoiseLine(4e-4, 2e-6)
+MADE_UP_NOISE = NoiseProfile(4e-4, 2e-6)
 """Of the made-up frame: a high ISO, gain and read variance in units of white - black."""
 MADE_UP_RATIO = 100.0
 
@@ -95,7 +95,7 @@ def _made_up(count: int, rows: int, cols: int, generator: torch.Generator) -> Te
     light[rows // 3 : rows // 2] = 0.0
     colour = torch.tensor([0.5, 1.0, 0.6])[list(layout_of(count).colours)]
     planes = light * colour[:, None, None] / MADE_UP_RATIO
-    deviation = (planes * MADE_UP_NOISE.gain + MADE_UP_NOISE.variance).sqrt()
+    deviation = (planes * MADE_UP_NOISE.gain + MADE_UP_NOISE.read_variance).sqrt()
     return planes + deviation * torch.randn(planes.shape, generator=generator)
 
 

@@ -218,7 +218,7 @@ def build_network(path: Path, spec: ModelSpec) -> nn.Module:
     try:
         net = table.build(spec.architecture, dict(spec.arguments))
         if spec.modulation:
-            return modulation.Modulated(net, spec.modulation)
+            return modulation.ModulatedNet(net, spec.modulation)
         return repnr.convert(net, spec.branches, omnr=spec.omnr) if spec.branches else net
     except ModelError as error:
         raise ModelError(f"{path}: {error}. It is no model for this led.") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ledcli.errors import ModelError
-from ledcli.noise.profile import CameraLines, CameraNoise
+from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.zoo.model_file import ModelSpec, file_sha256, read_spec
 from ledcli.zoo.store import (
@@ -173,7 +173,7 @@ def covers(ratio_range: tuple[float, float], ratio: float) -> bool:
     return lowest / RATIO_MARGIN <= ratio <= highest * RATIO_MARGIN
 
 
-def covers_iso(lines: CameraLines | None, iso: float | None) -> bool:
+def covers_iso(lines: CameraNoiseProfile | None, iso: float | None) -> bool:
     """Tell whether an ISO lies in a model's range, or near enough to it.
 
     A model without noise lines does not say which ISOs it is for, and an unknown ISO may be any.
@@ -399,7 +399,7 @@ class PerPhoto:
         return self._hashes[path]
 
 
-def camera_noise(spec: ModelSpec, exif: Exif) -> CameraNoise | None:
+def camera_noise(spec: ModelSpec, exif: Exif) -> NoiseAtIso | None:
     """Return what a model's own noise lines say of a photo.
 
     None where it has none, where the photo's ISO is outside them, and for another camera.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledcli.errors import ModelError
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.profile import CameraNoiseProfile
 
 FORMAT = 1
 """Version of the header; a file with a later one needs a later `led`."""
@@ -109,13 +109,13 @@ def _are_noise_lines(value: object) -> bool:
     """Check what the lines give at the ends of their ISOs; between them they are straight."""
     if value is None:
         return True
-    if not isinstance(value, CameraLines):
+    if not isinstance(value, CameraNoiseProfile):
         return False
     try:
         ends = [value.at(iso) for iso in (value.isos[0], value.isos[-1])]
     except OverflowError:
         return False
-    return all(end is not None and all(0 < v <= 1 for v in end.line) for end in ends)
+    return all(end is not None and all(0 < v <= 1 for v in end.profile) for end in ends)
 
 
 RULES: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -219,7 +219,7 @@ class ModelSpec:
     omnr: bool = False
     cameras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
-    noise_lines: CameraLines | None = None
+    noise_lines: CameraNoiseProfile | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -286,9 +286,9 @@ class ModelSpec:
         return cls(**values)
 
 
-def _noise_lines(value: object) -> CameraLines:
+def _noise_lines(value: object) -> CameraNoiseProfile:
     try:
-        return CameraLines.from_json(value)
+        return CameraNoiseProfile.from_json(value)
     except (ValueError, OverflowError) as error:
         text = f"noise_lines must be lines over ISO, not {short(value)}: {error}"
         raise ModelError(text) from error

@@ -139,7 +139,7 @@ def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
         make_raw(here / "raw" / f"{name}.ARW", iso=iso, light=np.full((128, 160), 0.1))
     inside, outside, unknown = run_per_photo(ratio=3.0)
     assert inside.noise_from == "lines"
-    assert inside.noise == noise_lines(isos=(400.0, 1600.0)).at(800).line
+    assert inside.noise == noise_lines(isos=(400.0, 1600.0)).at(800).profile
     assert outside.noise_from == unknown.noise_from == "blind"
     for result in (inside, outside):
         assert read_note(result.outputs[0])["noise"] == result.noise_from

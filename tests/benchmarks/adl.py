@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ledcli.evaluation.demo_shoot import CAMERA
 from ledcli.nets.forms import form_of
-from ledcli.nets.modulation import Modulated
+from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.registry import build
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.physics import add_noise
@@ -208,7 +208,7 @@ def judged(net: nn.Module, frames: list[Frame]) -> float:
     """Return the mean PSNR of the frames in dB."""
     form, values = form_of("gain"), []
     for x, clean, iso in frames:
-        if isinstance(net, Modulated):
+        if isinstance(net, ModulatedNet):
             net.about([TARGET], [iso])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             out = form(net, x, torch.tensor([RATIO]), torch.ones(1), torch.ones(1)).float()

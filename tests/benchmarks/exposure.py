@@ -22,10 +22,10 @@ from report import context, head, keep, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.nets.exposure_diffusion import Adaptive, refined
+from ledcli.nets.exposure_diffusion import AdaptiveForm, refine
 from ledcli.nets.forms import Form, form_of
 from ledcli.nets.registry import build
-from ledcli.noise.cameras import calibrated
+from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
 from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
@@ -79,7 +79,7 @@ def main() -> None:
     }
     for steps, (net, seconds) in exposing.items():
         for looks in LOOKS:
-            figures = judged(net, Adaptive(), looks, pictures)
+            figures = judged(net, AdaptiveForm(), looks, pictures)
             name = f"exposure diffusion, T = {steps}, N = {looks}"
             results[name] = figures | _cost(recipe.iterations, seconds)
     rows = [
@@ -115,7 +115,9 @@ class OneCamera:
     def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
         """Draw crops ``(count, 4, side, side)``."""
         draws = self.draws.seeded(int(rng.integers(2**31)))
-        noise = calibrated()[CAMERA].sample(count, draws.generator, gain=GAIN, colour_bias=False)
+        noise = calibrated_cameras()[CAMERA].sample(
+            count, draws.generator, gain=GAIN, colour_bias=False
+        )
         return short_frames(draws.scenes(count, side), draws.ratios(count), noise, draws.generator)
 
     def held_batches(self, *, blind: bool = False) -> list[Batch]:
@@ -148,7 +150,7 @@ def trained(
 ) -> tuple[nn.Module, float]:
     """Train a network from scratch; return it and the processor seconds it took."""
     torch.manual_seed(recipe.seed)
-    planes = method.form.out_planes if isinstance(method.form, Adaptive) else 4
+    planes = method.form.out_planes if isinstance(method.form, AdaptiveForm) else 4
     net = build("resunet", {"in_planes": 4, "out_planes": planes, "channels": channels})
     schedule = Schedule(iterations, learning_rate=recipe.learning_rate, warm_up=50, ema=0.99)
     trainer = Trainer(net, method, schedule, CPU, bf16=True, muon=True)
@@ -173,7 +175,7 @@ def judged(net: nn.Module, form: Form, looks: int, pictures: list) -> dict[str, 
                 return form(net, x[None], torch.tensor([at]), *line)[0].float()
 
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                out = refined(clean, torch.from_numpy(short), ratio, noise, looks)
+                out = refine(clean, torch.from_numpy(short), ratio, noise, looks)
             shown = out.clamp(0, 1).double().numpy()
             values.append((psnr(shown, picture.planes), ssim(shown, picture.planes)))
         found[f"{ratio:g}"] = np.mean(values, 0).round(4).tolist()

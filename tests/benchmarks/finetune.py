@@ -40,10 +40,10 @@ from report import context, head, keep, table
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.device import choose_device, choose_precision
 from ledcli.noise.cameras import CALIBRATED_WHITE
-from ledcli.noise.dark_shading import enlarged
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.dark_shading import upsample
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import add_noise
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.training.data.pairs import RawPair, few_shot
 from ledcli.training.data.sampler import Batch
 from ledcli.training.loop import Trainer
@@ -129,7 +129,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-Look = Callable[[Planes, float], tuple[Planes, NoiseLine]]
+Look = Callable[[Planes, float], tuple[Planes, NoiseProfile]]
 """How a frame of an ISO is looked at: the frame with black where it belongs, and its noise."""
 
 
@@ -265,23 +265,23 @@ class Rival(FineTuning):
         return drawn._replace(x=torch.stack(frames), gain=gain, variance=variance)
 
 
-def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseLine]:
+def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:
     return short, estimate_noise(short)
 
 
-def _by_lines(lines: CameraLines, short: Planes, iso: float) -> tuple[Planes, NoiseLine]:
+def _by_lines(lines: CameraNoiseProfile, short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:
     noise = lines.at(iso)
     if noise is None:
         return _blind(short, iso)
     # A test frame is the top left of the sensor; the shading is of all of it.
-    whole = enlarged(noise.grid, FRAME)
-    return short - whole[:, : short.shape[1], : short.shape[2]], noise.line
+    whole = upsample(noise.grid, FRAME)
+    return short - whole[:, : short.shape[1], : short.shape[2]], noise.profile
 
 
-def _true_line(camera: OddCamera, iso: float) -> NoiseLine:
+def _true_line(camera: OddCamera, iso: float) -> NoiseProfile:
     noise = camera.noise(iso)
     variance = float(noise.pixel_variance()) / CALIBRATED_WHITE**2
-    return NoiseLine(float(noise.gain) / CALIBRATED_WHITE, variance)
+    return NoiseProfile(float(noise.gain) / CALIBRATED_WHITE, variance)
 
 
 def _scenes(folder: Path) -> list[Path]:

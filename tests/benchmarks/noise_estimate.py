@@ -30,7 +30,7 @@ from ledcli.evaluation.datasets.photographs import (
     short_frame,
 )
 from ledcli.noise.cameras import CALIBRATED_WHITE
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.training.data.crops import pack_rgb, srgb_to_linear
 
 CAMERAS = ("SonyA7S2", "NikonD850", "CanonEOS700D", "CanonEOS70D")
@@ -49,7 +49,7 @@ LARGE_CAMERAS = CAMERAS[:2]
 MODULE = "ledcli/noise/estimate.py"
 
 Planes = NDArray[np.float32]
-Estimate = Callable[[Planes], NoiseLine]
+Estimate = Callable[[Planes], NoiseProfile]
 
 
 class Row(NamedTuple):
@@ -150,7 +150,7 @@ def _measure(group: str, name: str, clean: Planes, versions: dict[str, Estimate]
     for camera in LARGE_CAMERAS if group == LARGE else CAMERAS:
         for gain in GAINS:
             noise = noise_of(camera, gain)
-            true = NoiseLine(
+            true = NoiseProfile(
                 float(noise.gain) / CALIBRATED_WHITE,
                 float(noise.pixel_variance()) / CALIBRATED_WHITE**2,
             )
@@ -158,7 +158,7 @@ def _measure(group: str, name: str, clean: Planes, versions: dict[str, Estimate]
                 seed = seed_of(f"{group} {name} {camera} {gain:g} {ratio:g}")
                 short = short_frame(clean, noise, ratio, seed)
                 light = levels / ratio
-                grain = own.gain * light / ratio + own.variance / ratio**2
+                grain = own.gain * light / ratio + own.read_variance / ratio**2
                 found = {version: estimate(short) for version, estimate in versions.items()}
                 yield Row(
                     group,
@@ -172,12 +172,12 @@ def _measure(group: str, name: str, clean: Planes, versions: dict[str, Estimate]
                         for v, f in found.items()
                     },
                     {v: _log(f.gain, true.gain) for v, f in found.items()},
-                    {v: _log(f.variance, true.variance) for v, f in found.items()},
+                    {v: _log(f.read_variance, true.read_variance) for v, f in found.items()},
                 )
 
 
-def _at(line: NoiseLine, light: NDArray[np.float64]) -> NDArray[np.float64]:
-    return line.gain * light + line.variance
+def _at(line: NoiseProfile, light: NDArray[np.float64]) -> NDArray[np.float64]:
+    return line.gain * light + line.read_variance
 
 
 def _log(found: float, true: float) -> float:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, Line
+from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.training.data.crops import pack_rgb, srgb_to_linear
 
@@ -116,8 +116,8 @@ def _camera(name: str, shape: float, read: tuple[float, float], row: tuple[float
     return Camera(
         name=name,
         gain_range=(0.05, 64.0),
-        read=Line(*read, sigma=0.0),
-        row=Line(*row, sigma=0.0),
+        read=LogLinear(*read, sigma=0.0),
+        row=LogLinear(*row, sigma=0.0),
         shapes=[shape],
         colour_bias=[[0.0] * 4],
     )

@@ -23,7 +23,7 @@ from report import context, keep
 
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.zoo.store import find_model
 
 
@@ -132,7 +132,7 @@ def _measure(
         for method, value in of_shot.items():
             found.setdefault(method, []).append(value)
         gains.append(blind.gain / truth.gain)
-        variances.append(blind.variance / truth.variance)
+        variances.append(blind.read_variance / truth.read_variance)
     return {
         "cell": cell.name,
         "camera": cell.camera,
@@ -145,10 +145,10 @@ def _measure(
     }
 
 
-def _true_line(shot: Shot) -> NoiseLine:
+def _true_line(shot: Shot) -> NoiseProfile:
     """Return the line that the shot was made with; row noise is not in it."""
     variance = float(shot.noise.pixel_variance()) / CALIBRATED_WHITE**2
-    return NoiseLine(shot.cell.gain / CALIBRATED_WHITE, variance)
+    return NoiseProfile(shot.cell.gain / CALIBRATED_WHITE, variance)
 
 
 def _kept(results: list[dict[str, Any]], facts: dict[str, list[Fact]]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from report import context, head, keep, table
 from torch import nn
 
 from ledcli.nets.repnr import blocks, deploy
-from ledcli.noise.cameras import calibrated
+from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
 from ledcli.training.data.sampler import Recipe
@@ -127,7 +127,7 @@ class Rival:
     def draws_only(self, camera: str) -> None:
         """Train on one camera's calibrated noise alone."""
         (name,) = self.method.draws.sets
-        self.method.draws.sets = {name: [calibrated()[camera]]}
+        self.method.draws.sets = {name: [calibrated_cameras()[camera]]}
 
     def start_from(self, other: "Rival") -> None:
         """Take over the weights of another, its CSAs' mean in place of the own one."""

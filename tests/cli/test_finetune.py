@@ -109,7 +109,7 @@ def test_the_next_denoising_takes_it_with_the_cameras_lines(listed, tiny, tmp_pa
     record = json.loads(capsys.readouterr().out)
     assert "led-testcam-one" in json.dumps(record)
     expected = read_spec(tmp_path / "home/models/led-testcam-one.safetensors").noise_lines.at(1600)
-    assert record["gain"] == pytest.approx(expected.line.gain, rel=1e-3)
+    assert record["gain"] == pytest.approx(expected.profile.gain, rel=1e-3)
 
 
 def test_the_unfolded_model_can_be_written_and_folded_again(listed, tiny, home, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from ledcli.cli.app import run
 from ledcli.inference.denoiser import Denoiser
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.zoo import folding as fold
 from ledcli.zoo.model_file import load_model, read_spec
 from tests.inference.models import noise_lines, scene, shoot, write_model
@@ -42,7 +42,7 @@ def test_the_folded_file_denoises_as_the_tuned_one_does(model, out, capsys):
     assert err.startswith("proof: folded and unfolded differ by")
     short = shoot(scene(64, 80), 20)
     how = {"device": "cpu", "precision": "float32"}
-    line = NoiseLine(4e-4, 1e-7)
+    line = NoiseProfile(4e-4, 1e-7)
     tuned, folded = Denoiser(model, "b", **how), Denoiser(out, "", **how)
     assert folded.name == "mine"
     np.testing.assert_allclose(

@@ -9,8 +9,8 @@ from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, Frame, Source
 from ledcli.evaluation.evaluate import MOST_CROPS, Entrant, Gathered, entrants, measure
 from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, FrameResult
-from ledcli.noise.estimate import NoiseLine
-from ledcli.noise.profile import CameraNoise
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.profile import NoiseAtIso
 from ledcli.sensor.cfa import Phase
 from tests.inference.models import write_model
 
@@ -74,11 +74,11 @@ def test_a_model_is_asked_as_denoise_asks_it():
     run([case()], model)
     ((ratio, how),) = model.asked
     assert ratio == 10 and how["phase"] == Phase.GRBG
-    assert isinstance(how["noise"], NoiseLine)
+    assert isinstance(how["noise"], NoiseProfile)
 
 
 def test_a_tuned_model_uses_its_own_noise_lines():
-    own = CameraNoise(NoiseLine(1e-4, 1e-6), np.zeros((4, 1, 1), np.float32), (24, 32))
+    own = NoiseAtIso(NoiseProfile(1e-4, 1e-6), np.zeros((4, 1, 1), np.float32), (24, 32))
     model = Off()
     model.spec = SimpleNamespace(
         cameras=(), planes=4, noise_lines=SimpleNamespace(at=lambda iso: own)

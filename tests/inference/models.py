@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from ledcli.nets.forms import form_of
-from ledcli.nets.modulation import Modulated
+from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
-from ledcli.noise.profile import CameraLines, Shading
+from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 from ledcli.zoo.model_file import ModelSpec, save_model
 
 PLANES = {"bayer": 4, "xtrans": 9}
@@ -63,11 +63,13 @@ def write_model(
     return path
 
 
-def noise_lines(offset: float = 0.0, isos: tuple[float, float] = (400.0, 6400.0)) -> CameraLines:
+def noise_lines(
+    offset: float = 0.0, isos: tuple[float, float] = (400.0, 6400.0)
+) -> CameraNoiseProfile:
     """Lines of a made-up camera whose black is off by `offset` (of white) in every plane."""
     grid = np.full((4, 1, 1), offset, np.float32)
-    shading = tuple(Shading(iso, grid) for iso in isos)
-    return CameraLines(
+    shading = tuple(DarkShading(iso, grid) for iso in isos)
+    return CameraNoiseProfile(
         isos, (1.0, float(np.log(1e-7))), (1.5, float(np.log(1e-10))), shading, (64, 64)
     )
 
@@ -94,7 +96,7 @@ def shoot(
     seed: int = 0,
 ) -> NDArray[np.float32]:
     """Normalised planes of a frame that is ``ratio`` times too dark, without colour bias."""
-    noise = calibrated()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
+    noise = calibrated_cameras()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
     dn = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
     noisy = add_noise(dn, noise, torch.Generator().manual_seed(seed))[0] / CALIBRATED_WHITE
     return noisy.clamp_max(1).numpy()
@@ -110,7 +112,7 @@ def write_modulated(path: Path, sensor: str = "Led Testcam One") -> Path:
     """Write a model of adaptive domain learning that knows one sensor, with random modulation."""
     arguments = {"in_planes": 4, "channels": 4}
     torch.manual_seed(3)
-    net = Modulated(build("unet", arguments), [sensor])
+    net = ModulatedNet(build("unet", arguments), [sensor])
     with torch.no_grad():
         for perceptron in (net.scale, net.shift):
             for weight in perceptron.parameters():

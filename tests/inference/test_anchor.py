@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from ledcli.inference.postprocess.bias_correction import anchored
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 
-NOISE = NoiseLine(gain=1e-3, variance=1e-4)
+NOISE = NoiseProfile(gain=1e-3, read_variance=1e-4)
 
 
 def noisy_grey(level, shape=(4, 256, 320), seed=0):
     generator = torch.Generator().manual_seed(seed)
-    deviation = (NOISE.gain * level + NOISE.variance) ** 0.5
+    deviation = (NOISE.gain * level + NOISE.read_variance) ** 0.5
     return level + deviation * torch.randn(shape, generator=generator)
 
 
@@ -33,7 +33,7 @@ def test_a_shift_of_one_half_stays_in_that_half():
 def test_a_result_that_needs_nothing_stays_smooth():
     noisy = noisy_grey(0.05)
     result = anchored(noisy, torch.full_like(noisy, 0.05), 1.0, NOISE)
-    deviation = (NOISE.gain * 0.05 + NOISE.variance) ** 0.5
+    deviation = (NOISE.gain * 0.05 + NOISE.read_variance) ** 0.5
     assert result.std() < deviation / 100
 
 

@@ -13,7 +13,7 @@ from ledcli.evaluation.evaluate import entrants
 from ledcli.inference.backend import choose_backend
 from ledcli.inference.denoiser import Denoiser, Ready
 from ledcli.metadata.xmp import read_note
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.zoo import onnx as onnxfile
@@ -24,7 +24,7 @@ from tests.shoot import make_raw
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-LINE = NoiseLine(6e-4, 1e-7)
+LINE = NoiseProfile(6e-4, 1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import SMALLEST_TILE
 from ledcli.nets.repnr import select
-from ledcli.noise.estimate import NoiseLine, estimate_noise
-from ledcli.noise.profile import CameraNoise
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.profile import NoiseAtIso
 from ledcli.zoo.model_file import file_sha256, load_model
 from tests.inference.models import scene, shoot, write_model
 
-LINE = NoiseLine(6e-4, 1e-7)
+LINE = NoiseProfile(6e-4, 1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,13 @@ def test_without_a_noise_line_the_blind_estimate_is_taken(model, photo):
     engine = denoiser(model)
     blind, told = engine.denoise(photo), engine.denoise(photo, noise=estimate_noise(photo))
     assert np.array_equal(blind, told)
-    assert not np.array_equal(blind, engine.denoise(photo, noise=NoiseLine(1e-3, 1e-5)))
+    assert not np.array_equal(blind, engine.denoise(photo, noise=NoiseProfile(1e-3, 1e-5)))
 
 
 def test_a_black_that_is_off_is_set_right_before_anything_else(model, photo):
     """A camera whose black is off, told so, gives what the same camera without the fault gives."""
     engine, offset = denoiser(model), np.float32([0.01, -0.02, 0.03, 0.005])[:, None, None]
-    own = CameraNoise(LINE, offset, photo.shape[1:])
+    own = NoiseAtIso(LINE, offset, photo.shape[1:])
     expected = engine.denoise(photo, 20, noise=LINE)
     np.testing.assert_allclose(engine.denoise(photo + offset, 20, noise=own), expected, atol=1e-4)
     assert np.abs(engine.denoise(photo + offset, 20, noise=LINE) - expected).max() > 0.1

@@ -10,7 +10,7 @@ from ledcli.nets.nafnet import GlobalMean
 from ledcli.nets.notes import TAKES_MEANS, about_tiles
 from ledcli.nets.registry import ARCHITECTURES, build
 from ledcli.nets.restormer import ChannelAttention
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from tests.inference.models import scene, shoot, write_model
 from tests.nets.lively import lively, write_lively
 
@@ -100,7 +100,7 @@ def test_neighbours_of_different_means_do_not_meet_in_a_step():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_engine_honours_it_and_says_so(name, tmp_path):
     model = write_lively(tmp_path / "model.safetensors", name)
-    short, line = short_planes(), NoiseLine(1e-4, 1e-7)
+    short, line = short_planes(), NoiseProfile(1e-4, 1e-7)
     engine = Denoiser(model, "a", precision="float32", tile=64)
     whole = Denoiser(model, "a", precision="float32", tile=0)
     assert (engine.halo, engine.fade) == (lively(name).halo, FADE)

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from ledcli.inference.postprocess.green_equilibration import even_greens
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.cfa import Phase, pack
 from ledcli.sensor.xtrans import XTransPhase
 
-NOISE = NoiseLine(gain=0.0, variance=0.01**2)
+NOISE = NoiseProfile(gain=0.0, read_variance=0.01**2)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 50.0])

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from ledcli.inference.postprocess.checkerboard import BAND, without_grid
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import XTRANS
 
-NOISE, RATIO = NoiseLine(1e-3, 1e-6), 100.0
-DEVIATION = RATIO * (0.4 / RATIO * NOISE.gain + NOISE.variance) ** 0.5
+NOISE, RATIO = NoiseProfile(1e-3, 1e-6), 100.0
+DEVIATION = RATIO * (0.4 / RATIO * NOISE.gain + NOISE.read_variance) ** 0.5
 """Standard deviation of the noise at 0.4 of white."""
 
 

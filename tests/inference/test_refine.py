@@ -5,12 +5,12 @@ import torch
 
 from ledcli.errors import ModelError
 from ledcli.inference.denoiser import Denoiser
-from ledcli.nets.exposure_diffusion import refined
+from ledcli.nets.exposure_diffusion import refine
 from ledcli.nets.registry import build
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.zoo.model_file import ModelSpec, save_model
 
-NOISE = NoiseLine(1e-4, 1e-6)
+NOISE = NoiseProfile(1e-4, 1e-6)
 
 
 class Watched:
@@ -26,7 +26,7 @@ class Watched:
 
 def shown(ratio, steps):
     net, frame = Watched(), torch.full((4, 32, 32), 0.5 / ratio)
-    refined(net, frame, ratio, NOISE, steps)
+    refine(net, frame, ratio, NOISE, steps)
     return net.seen
 
 

@@ -52,10 +52,10 @@ def bundled_denoiser():
 
 @pytest.fixture(scope="module")
 def noisy_and_clean():
-    from ledcli.noise.estimate import NoiseLine
+    from ledcli.noise.estimate import NoiseProfile
     from tests.training.cameras import CAMERA, WHITE, scene, shoot
 
     clean = scene(256, 256)
     noise = CAMERA.sample(1, gain=1.0, spread=False, colour_bias=False)
-    line = NoiseLine(1.0 / WHITE, float(noise.pixel_variance()) / WHITE**2)
+    line = NoiseProfile(1.0 / WHITE, float(noise.pixel_variance()) / WHITE**2)
     return shoot(clean, 400, 100, 0), clean, line

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.modulation import Modulated, ModulatedConv
+from ledcli.nets.modulation import ModulatedConv, ModulatedNet
 from ledcli.nets.registry import build
 
 SENSORS = ("Sony A7S2", "Nikon D850")
@@ -16,7 +16,7 @@ def network(architecture="resunet", **arguments):
 
 
 def modulated(trained=True, **how):
-    net = Modulated(network(**how), SENSORS)
+    net = ModulatedNet(network(**how), SENSORS)
     if trained:
         generator = torch.Generator().manual_seed(1)
         for layers in (net.scale, net.shift):

@@ -9,8 +9,8 @@ from ledcli.noise.cameras import (
     MAKERS,
     VIRTUAL_GAIN,
     VIRTUAL_RANGES,
-    calibrated,
-    fresh_camera,
+    calibrated_cameras,
+    random_camera,
     virtual_cameras,
 )
 from tests.shoot import SHARED
@@ -23,7 +23,7 @@ def generator(seed=0):
 
 
 def test_the_cameras_with_a_public_calibration():
-    cameras = calibrated()
+    cameras = calibrated_cameras()
     assert set(cameras) == {"SonyA7S2", "NikonD850", "CanonEOS700D", "CanonEOS70D"}
     for name, camera in cameras.items():
         assert camera.name == name
@@ -40,7 +40,7 @@ def test_the_cameras_with_a_public_calibration():
 @pytest.mark.skipif(not CALIBRATIONS.is_file(), reason="no ../shared/data/cameras here")
 def test_the_figures_are_those_published():
     for name, entry in json.loads(CALIBRATIONS.read_text()).items():
-        camera = calibrated()[name]
+        camera = calibrated_cameras()[name]
         profile = entry["Profile-1"]
         for line, key in ((camera.read, "G_scale"), (camera.row, "R_scale")):
             for figure in ("slope", "bias", "sigma"):
@@ -53,13 +53,13 @@ def test_the_figures_are_those_published():
 
 def test_the_d850_has_its_first_profile():
     # Profile-2 of the published file is another measurement of the same camera.
-    camera = calibrated()["NikonD850"]
+    camera = calibrated_cameras()["NikonD850"]
     assert (camera.read.slope, camera.read.bias) == pytest.approx((0.477390, -0.090445))
     assert (camera.row.slope, camera.row.bias) == pytest.approx((0.448292, -1.797710))
 
 
 def test_without_spread_a_frame_lies_on_the_camera_s_lines():
-    camera = calibrated()["NikonD850"]
+    camera = calibrated_cameras()["NikonD850"]
     noise = camera.sample(3, generator(), gain=10.0, spread=False, colour_bias=False)
     assert noise.gain.tolist() == [10.0] * 3
     for drawn, line in ((noise.read, camera.read), (noise.row, camera.row)):
@@ -71,7 +71,7 @@ def test_without_spread_a_frame_lies_on_the_camera_s_lines():
 
 
 def test_frames_spread_around_the_lines_as_calibrated():
-    camera = calibrated()["SonyA7S2"]
+    camera = calibrated_cameras()["SonyA7S2"]
     noise = camera.sample(20_000, generator())
     low, high = (math.log(k) for k in camera.gain_range)
     place = (noise.gain.log() - low) / (high - low)
@@ -125,7 +125,7 @@ def test_virtual_cameras_differ_in_order_and_are_the_same_for_a_seed():
 
 def test_a_fresh_camera_lies_within_the_ranges():
     for seed in range(20):
-        camera = fresh_camera(generator(seed))
+        camera = random_camera(generator(seed))
         for name, value in (
             ("read_slope", camera.read.slope),
             ("row_bias", camera.row.bias),

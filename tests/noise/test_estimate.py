@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.sensor.layout import XTRANS
 from ledcli.training.data.crops import pack_rgb
@@ -33,12 +33,12 @@ def shoot(clean, noise, seed=0):
 
 
 def camera_noise(name, gain):
-    return calibrated()[name].sample(1, gain=gain, spread=False, colour_bias=False)
+    return calibrated_cameras()[name].sample(1, gain=gain, spread=False, colour_bias=False)
 
 
 def true_line(noise):
     gain = float(noise.gain) / CALIBRATED_WHITE
-    return NoiseLine(gain, float(noise.pixel_variance()) / CALIBRATED_WHITE**2)
+    return NoiseProfile(gain, float(noise.pixel_variance()) / CALIBRATED_WHITE**2)
 
 
 CAMERAS = [("SonyA7S2", 3.0), ("NikonD850", 10.0), ("CanonEOS700D", 10.0)]
@@ -52,8 +52,8 @@ def test_the_noise_of_a_photo_is_found_within_7_percent(name, gain, ratio, kind)
     clean = frame(kind) / ratio
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
     for light in np.quantile(clean, [0.3, 0.5, 0.9]):
-        assert found.gain * light + found.variance == pytest.approx(
-            true.gain * light + true.variance, rel=0.07
+        assert found.gain * light + found.read_variance == pytest.approx(
+            true.gain * light + true.read_variance, rel=0.07
         )
 
 
@@ -65,7 +65,7 @@ def test_a_photo_with_dark_and_bright_tells_its_gain_and_read_noise_within_15_pe
     noise = camera_noise(name, gain)
     found, true = estimate_noise(shoot(frame(kind) / 100, noise)), true_line(noise)
     assert found.gain == pytest.approx(true.gain, rel=0.15)
-    assert found.variance == pytest.approx(true.variance, rel=0.15)
+    assert found.read_variance == pytest.approx(true.read_variance, rel=0.15)
     # In bright light read noise is lost in photon noise; the gain is not.
     bright = estimate_noise(shoot(frame(kind), noise))
     assert bright.gain == pytest.approx(true.gain, rel=0.05)
@@ -89,8 +89,8 @@ def test_one_smooth_place_in_ten_tells_the_noise_of_a_textured_photo(name, gain)
     clean = foliage(0.1)
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
     for light in np.quantile(clean, [0.3, 0.5, 0.9]):
-        assert found.gain * light + found.variance == pytest.approx(
-            true.gain * light + true.variance, rel=0.15
+        assert found.gain * light + found.read_variance == pytest.approx(
+            true.gain * light + true.read_variance, rel=0.15
         )
 
 
@@ -101,8 +101,8 @@ def test_texture_in_one_plane_alone_is_seen_there():
     clean[[0, 1, 3]] = 1.5
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
     light = float(np.median(clean[2]))
-    assert found.gain * light + found.variance == pytest.approx(
-        true.gain * light + true.variance, rel=0.2
+    assert found.gain * light + found.read_variance == pytest.approx(
+        true.gain * light + true.read_variance, rel=0.2
     )
 
 
@@ -117,7 +117,7 @@ def test_photosites_that_are_full_below_the_white_level_do_not_pass_for_silence(
 def test_planes_smaller_than_a_block_tell_nothing():
     for shape in ((4, 1, 1), (4, 4, 4), (4, 9, 40)):
         line = estimate_noise(np.full(shape, 0.2, np.float32))
-        assert line.gain == 0 and 0 < line.variance < 1e-9
+        assert line.gain == 0 and 0 < line.read_variance < 1e-9
 
 
 def test_row_noise_is_not_taken_for_read_noise():
@@ -126,7 +126,7 @@ def test_row_noise_is_not_taken_for_read_noise():
     found = estimate_noise(shoot(frame("gradient") / 100, striped))
     true = true_line(noise)
     # Ten times that of this camera, and as strong as its read noise.
-    assert found.variance == pytest.approx(true.variance, rel=0.15)
+    assert found.read_variance == pytest.approx(true.read_variance, rel=0.15)
     assert found.gain == pytest.approx(true.gain, rel=0.08)
 
 
@@ -141,10 +141,10 @@ def test_a_camera_that_clips_at_black_is_not_taken_for_a_quiet_one():
     noise = camera_noise("CanonEOS700D", 10.0)
     clipped = shoot(frame("gradient") / 100, noise).clip(min=0)
     found, true = estimate_noise(clipped), true_line(noise)
-    assert found.gain + found.variance > 0
+    assert found.gain + found.read_variance > 0
     light = 0.005
-    assert found.gain * light + found.variance == pytest.approx(
-        true.gain * light + true.variance, rel=0.3
+    assert found.gain * light + found.read_variance == pytest.approx(
+        true.gain * light + true.read_variance, rel=0.3
     )
 
 
@@ -169,13 +169,13 @@ def odd_frames():
 def test_odd_frames_give_finite_noise(name):
     line = estimate_noise(odd_frames()[name])
     assert np.isfinite(line).all()
-    assert 0 <= line.gain < 1 and 0 < line.variance < 1
+    assert 0 <= line.gain < 1 and 0 < line.read_variance < 1
 
 
 def test_noiseless_frames_give_almost_no_noise():
     for name in ("saturated", "black", "constant"):
         line = estimate_noise(odd_frames()[name])
-        assert line.gain + line.variance < 1e-9
+        assert line.gain + line.read_variance < 1e-9
 
 
 def test_a_quiet_camera_of_few_bits_has_finite_noise():
@@ -184,12 +184,12 @@ def test_a_quiet_camera_of_few_bits_has_finite_noise():
     dn = np.rint(rng.normal(0, 0.15, (4, 512, 512)) + np.linspace(0, 20, 512))
     line = estimate_noise((dn / 4095).astype(np.float32))
     assert np.isfinite(line).all()
-    assert line.gain * 10 / 4095 + line.variance < 1 / 4095**2
+    assert line.gain * 10 / 4095 + line.read_variance < 1 / 4095**2
 
 
 def test_a_tiny_frame_still_tells_its_noise_roughly():
     line = estimate_noise(odd_frames()["tiny"])
-    assert 0.3 < (line.gain * 0.2 + line.variance) / 1e-4 < 2
+    assert 0.3 < (line.gain * 0.2 + line.read_variance) / 1e-4 < 2
 
 
 def x_trans(kind, rows=256, cols=384):
@@ -208,8 +208,8 @@ def test_the_noise_of_an_x_trans_is_found_within_7_percent(name, gain, ratio, ki
     clean = x_trans(kind) / ratio
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
     for light in np.quantile(clean, [0.3, 0.5, 0.9]):
-        assert found.gain * light + found.variance == pytest.approx(
-            true.gain * light + true.variance, rel=0.07
+        assert found.gain * light + found.read_variance == pytest.approx(
+            true.gain * light + true.read_variance, rel=0.07
         )
 
 
@@ -219,6 +219,6 @@ def test_where_the_greens_are_burnt_out_red_and_blue_tell_the_noise():
     clean[np.array(XTRANS.colours) == 1] = 1.5
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
     light = float(np.median(clean[0]))
-    assert found.gain * light + found.variance == pytest.approx(
-        true.gain * light + true.variance, rel=0.07
+    assert found.gain * light + found.read_variance == pytest.approx(
+        true.gain * light + true.read_variance, rel=0.07
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
 from ledcli.raw.auto_ratio import gain_of
 from ledcli.training.data.crops import pack_rgb
@@ -27,7 +27,7 @@ def large(planes, times=4):
 
 def shoot(clean, ratio, name, gain, seed=0):
     """Take clean planes too dark by the ratio, with the noise of a calibrated camera."""
-    noise = calibrated()[name].sample(1, gain=gain, spread=False, colour_bias=False)
+    noise = calibrated_cameras()[name].sample(1, gain=gain, spread=False, colour_bias=False)
     dn = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
     noisy = add_noise(dn, noise, torch.Generator().manual_seed(seed))
     return (noisy[0] / CALIBRATED_WHITE).clamp_max(1).numpy()

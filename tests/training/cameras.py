@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ledcli.noise.cameras import Camera, Line
+from ledcli.noise.cameras import Camera, LogLinear
 from ledcli.noise.physics import add_noise
 from ledcli.sensor.layout import layout_of
 from ledcli.training.data.pairs import RawPair, few_shot
@@ -12,8 +12,8 @@ WHITE = 15871.0
 CAMERA = Camera(
     name="test",
     gain_range=(0.1, 32.0),
-    read=Line(0.6, 0.5, 0.0),
-    row=Line(0.6, 0.5, 0.0),
+    read=LogLinear(0.6, 0.5, 0.0),
+    row=LogLinear(0.6, 0.5, 0.0),
     shapes=[0.1],
     colour_bias=[[0.0] * 4],
 )

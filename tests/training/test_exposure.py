@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.nets.exposure_diffusion import Adaptive
+from ledcli.nets.exposure_diffusion import AdaptiveForm
 from ledcli.nets.registry import build
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import Pretrained, adopt
@@ -136,7 +136,7 @@ def test_the_model_says_what_it_is(few):
     assert start.spec == ModelSpec.from_header(start.spec.to_header())
     x = torch.rand(1, 4, 32, 32)
     line = torch.ones(1), torch.tensor([1e-4]), torch.tensor([1e-6])
-    assert Adaptive()(start.net, x, *line).shape == x.shape
+    assert AdaptiveForm()(start.net, x, *line).shape == x.shape
 
 
 def test_without_a_pretrained_model_every_weight_starts_anew(few):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError
-from ledcli.noise.dark_shading import Shading
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.dark_shading import DarkShading
+from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.output.render import developed
 from ledcli.sensor.cfa import FIRST, Phase, layout, pattern, unpack
 from ledcli.sensor.xtrans import XTransPhase, every_phase
@@ -36,7 +36,9 @@ def lines_of(photo, black):
     """Make lines by which black is off by so much in every plane."""
     grid = np.full((len(photo.black), 1, 1), black, np.float32)
     shape = photo.planes().shape[1:]
-    return CameraLines((400.0,), (1.0, -12.0), (0.0, -14.0), (Shading(400.0, grid),), shape)
+    return CameraNoiseProfile(
+        (400.0,), (1.0, -12.0), (0.0, -14.0), (DarkShading(400.0, grid),), shape
+    )
 
 
 def check(pair, planes, picture):

@@ -195,7 +195,7 @@ def test_the_camera_s_own_noise_is_used_within_its_isos_and_for_no_other_camera(
     spec = read_spec(tune(led_home, "mine", noise_lines=noise_lines(isos=(400.0, 6400.0))))
     for iso in (400.0, 800.0, 6400.0):
         own = camera_noise(spec, Exif(make="Led", model="Testcam One", iso=iso))
-        assert own.line == spec.noise_lines.at(iso).line
+        assert own.profile == spec.noise_lines.at(iso).profile
     for iso in (None, 399.0, 6401.0):
         assert camera_noise(spec, Exif(make="Led", model="Testcam One", iso=iso)) is None
     assert camera_noise(spec, TWO) is None

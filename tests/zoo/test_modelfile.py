@@ -121,7 +121,7 @@ def test_noise_lines_are_kept_and_left_out_where_there_are_none(tmp_path):
     save_model(tmp_path / "m.safetensors", spec, tiny_net().state_dict())
     loaded = read_spec(tmp_path / "m.safetensors").noise_lines
     assert loaded.to_json() == lines.to_json()
-    assert loaded.at(800).line == pytest.approx(lines.at(800).line)
+    assert loaded.at(800).profile == pytest.approx(lines.at(800).profile)
     assert loaded.at(800).grid.flat[0] == pytest.approx(0.0125)
     assert "noise_lines" not in SPEC.to_header()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ledcli.errors import RawError
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.crops import pack_rgb, srgb_to_linear
@@ -91,11 +91,11 @@ def noise_of(camera: str, gain: float) -> NoiseParameters:
     Parameters
     ----------
     camera : str
-        A name of `calibrated()`.
+        A name of `calibrated_cameras()`.
     gain : float
         System gain K, DN per electron.
     """
-    return calibrated()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
+    return calibrated_cameras()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
 
 
 def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) -> Planes:

@@ -29,7 +29,7 @@ from ledcli.evaluation.datasets.photographs import (
 )
 from ledcli.evaluation.datasets.sid import sid
 from ledcli.evaluation.formatting import counted
-from ledcli.noise.cameras import calibrated
+from ledcli.noise.cameras import calibrated_cameras
 from ledcli.pairs.list_file import read_list
 from ledcli.training.data.crops import PHASES, RENDERED_SUFFIXES
 from ledcli.zoo.selection import SENSORS
@@ -81,7 +81,7 @@ def photographs(
     folder : Path
         Of photographs in sRGB, searched with its subfolders.
     cameras : sequence of str
-        Names of `calibrated()`; empty takes all.
+        Names of `calibrated_cameras()`; empty takes all.
     gains : sequence of float
         System gains K, DN per electron; empty takes two of each camera.
     ratios : sequence of float
@@ -94,7 +94,7 @@ def photographs(
     UsageError
         A camera is not known, or the folder holds no photograph.
     """
-    known = {name.lower(): name for name in calibrated()}
+    known = {name.lower(): name for name in calibrated_cameras()}
     unknown = [name for name in cameras if name.lower() not in known]
     if unknown:
         raise UsageError(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 
 BLOCK = 16
 """Plane pixels a side over which means are taken first."""
@@ -28,7 +28,7 @@ SATURATED = 0.9
 denoised level, since a choice by the noisy one would itself favour low noise."""
 
 
-def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
+def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
     """Give the denoised planes the wide means of the noisy ones.
 
     Parameters
@@ -39,7 +39,7 @@ def anchored(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseLine) -> Te
         The denoised planes, times the ratio; changed in place.
     ratio : float
         Their gain.
-    noise : NoiseLine
+    noise : NoiseProfile
         The photo's noise.
 
     Returns
@@ -67,9 +67,9 @@ class _Blocks(NamedTuple):
     variance: Tensor
 
 
-def _sums(noisy: Tensor, level: Tensor, noise: NoiseLine) -> _Blocks:
+def _sums(noisy: Tensor, level: Tensor, noise: NoiseProfile) -> _Blocks:
     """Sum over the blocks of a band what the noisy planes have over the denoised ones."""
-    deviation = (level.clamp_min(0) * noise.gain + noise.variance).sqrt_()
+    deviation = (level.clamp_min(0) * noise.gain + noise.read_variance).sqrt_()
     usable = (level < SATURATED).float()
     shift = (noisy - level).div_(deviation).clamp_(-OUTLIER, OUTLIER).mul_(deviation).mul_(usable)
     return _Blocks(

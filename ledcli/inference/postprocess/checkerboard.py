@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import layout_of
 
 LEAST_RATIO = 4.0
@@ -32,7 +32,7 @@ _MASKS = torch.stack(
 """Responses to columns, rows and a chequer of amplitude one."""
 
 
-def without_grid(clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
+def without_grid(clean: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
     """Take patterns of period two out of smooth areas, in place.
 
     Parameters
@@ -41,7 +41,7 @@ def without_grid(clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
         Denoised planes times the ratio.
     ratio : float
         Their gain.
-    noise : NoiseLine
+    noise : NoiseProfile
         The photo's noise before denoising.
 
     Returns
@@ -70,7 +70,7 @@ def without_grid(clean: Tensor, ratio: float, noise: NoiseLine) -> Tensor:
 
 
 def _sums(
-    clean: Tensor, top: int, bottom: int, ratio: float, noise: NoiseLine
+    clean: Tensor, top: int, bottom: int, ratio: float, noise: NoiseProfile
 ) -> tuple[Tensor, Tensor]:
     """Average over the blocks of a band the amplitudes that count, and the share that counts.
 
@@ -83,7 +83,7 @@ def _sums(
     band = F.pad(clean[:, None, first:last], padding, mode="replicate")
     amplitude = F.conv2d(band, _MASKS[:, None], stride=2)
     level = clean[:, None, top:bottom:2, ::2].clamp_min(0).div_(ratio)
-    limit = (level * noise.gain + noise.variance).sqrt_().mul_(LARGEST_RESPONSE * ratio)
+    limit = (level * noise.gain + noise.read_variance).sqrt_().mul_(LARGEST_RESPONSE * ratio)
     counts = (amplitude.abs() <= limit).float()
     # At the frame's border a mask sees what is not there.
     counts[..., 0] = 0

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ledcli.noise.estimate import NoiseLine
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.cfa import AnyPhase, Phase, offsets
 from ledcli.sensor.xtrans import XTransPhase
 
@@ -27,7 +27,7 @@ BAND = 256
 G1, G2 = 1, 3
 
 
-def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: AnyPhase) -> Tensor:
+def even_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: AnyPhase) -> Tensor:
     """Take the common difference out of a Bayer mosaic's green planes, in place.
 
     Parameters
@@ -36,7 +36,7 @@ def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: AnyPhase) 
         Denoised planes times the ratio.
     ratio : float
         Their gain.
-    noise : NoiseLine
+    noise : NoiseProfile
         The photo's noise before denoising.
     phase : Phase or XTransPhase
         Of the mosaic: where the greens lie.
@@ -61,10 +61,10 @@ def even_greens(clean: Tensor, ratio: float, noise: NoiseLine, phase: AnyPhase) 
     return clean
 
 
-def _common_difference(clean: Tensor, ratio: float, noise: NoiseLine, phase: Phase) -> Tensor:
+def _common_difference(clean: Tensor, ratio: float, noise: NoiseProfile, phase: Phase) -> Tensor:
     difference = clean[G1] - _at_first_green(clean[G2], phase)
     level = (clean[G1] + clean[G2]).div_(2 * ratio).clamp_min_(0)
-    limit = (level * noise.gain + noise.variance).sqrt_().mul_(LARGEST_DIFFERENCE * ratio)
+    limit = (level * noise.gain + noise.read_variance).sqrt_().mul_(LARGEST_DIFFERENCE * ratio)
     # Detail counts as no difference: where little is smooth, little is known and little is done.
     return _window_mean(difference.mul_(difference.abs() <= limit))
 

@@ -9,16 +9,22 @@ import torch
 from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.dark_shading import Shading, dark_shading, enlarged, interpolated, pair_shading
-from ledcli.noise.estimate import NoiseLine, estimate_noise
+from ledcli.noise.dark_shading import (
+    DarkShading,
+    interpolate_shading,
+    measure_dark_shading,
+    shading_from_pairs,
+    upsample,
+)
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.photon_transfer import (
     ExposureFit,
     Transfer,
-    camera_lines,
+    fit_camera_profile,
     measure_exposure,
     measure_transfer,
 )
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.pairs.signature import clipping_level
 from ledcli.sensor.layout import LAYOUTS, layout_of
 from ledcli.sensor.symmetry import cells_lost, even_start, turned
@@ -69,7 +75,7 @@ class TrainingPair:
         precision keeps steps well under the noise.
     ratio, iso : float
         Of the pair, and of its short frame.
-    blind : NoiseLine
+    blind : NoiseProfile
         What an un-tuned model takes for the short frame's noise.
     held_side : int
         Side in plane pixels of the windows that are never trained on, at the bottom of the frame.
@@ -81,7 +87,7 @@ class TrainingPair:
     clean: Half
     ratio: float
     iso: float
-    blind: NoiseLine
+    blind: NoiseProfile
     held_side: int
     untouched: tuple[Half, ...]
 
@@ -123,7 +129,7 @@ class FewShot:
     """The pairs of one camera, and the lines of its noise measured on them."""
 
     frames: tuple[TrainingPair, ...]
-    lines: CameraLines
+    lines: CameraNoiseProfile
 
     @property
     def ratios(self) -> list[float]:
@@ -146,12 +152,12 @@ class FewShot:
         layout = layout_of(self.planes)
         return next(cfa for cfa, known in LAYOUTS.items() if known is layout)
 
-    def line(self, iso: float) -> NoiseLine:
+    def line(self, iso: float) -> NoiseProfile:
         """Return the measured noise line at the ISO of a pair."""
         noise = self.lines.at(iso)
         if noise is None:
             raise ValueError(f"no pair has ISO {iso:g}")
-        return noise.line
+        return noise.profile
 
     def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
         """Draw crops ``(count, 4, side, side)``, of every pair as often."""
@@ -191,7 +197,9 @@ def held_columns(shape: Sequence[int], side: int) -> list[int]:
 
 
 def _batch(
-    crops: Sequence[tuple[Half, Half]], frames: Sequence[TrainingPair], lines: Sequence[NoiseLine]
+    crops: Sequence[tuple[Half, Half]],
+    frames: Sequence[TrainingPair],
+    lines: Sequence[NoiseProfile],
 ) -> Batch:
     short, clean = (torch.from_numpy(np.stack(part)).float() for part in zip(*crops, strict=True))
     return Batch(
@@ -199,7 +207,7 @@ def _batch(
         x=short,
         ratio=torch.tensor([f.ratio for f in frames]),
         gain=torch.tensor([line.gain for line in lines]),
-        variance=torch.tensor([line.variance for line in lines]),
+        variance=torch.tensor([line.read_variance for line in lines]),
     )
 
 
@@ -232,7 +240,7 @@ def few_shot(
     PairError
         There is no pair, a long frame is clipped, or the frames are too small.
     """
-    dark = [dark_shading(iso, planes) for iso, planes in sorted((darks or {}).items())]
+    dark = [measure_dark_shading(iso, planes) for iso, planes in sorted((darks or {}).items())]
     kept: list[TrainingPair] = []
     fits: dict[float, list[ExposureFit]] = {}
     transfers: dict[float, list[Transfer]] = {}
@@ -245,8 +253,8 @@ def few_shot(
             raise PairError(f"{pair.name}: {size} pixels are too few to tune")
         corrected = pair
         if dark:
-            grid = interpolated(dark, pair.iso)
-            corrected = pair._replace(short=pair.short - enlarged(grid, pair.short.shape[1:]))
+            grid = interpolate_shading(dark, pair.iso)
+            corrected = pair._replace(short=pair.short - upsample(grid, pair.short.shape[1:]))
         fit, transfer = _measured(corrected)
         fits.setdefault(pair.iso, []).append(fit)
         transfers.setdefault(pair.iso, []).append(transfer)
@@ -254,21 +262,24 @@ def few_shot(
     if not kept:
         raise PairError("no pair is left to tune with: shoot two for each ratio")
     offsets = [
-        pair_shading(iso, [(fit.offset, fit.error) for fit in found])
+        shading_from_pairs(iso, [(fit.offset, fit.error) for fit in found])
         for iso, found in sorted(fits.items())
     ]
     for each in kept:
-        each.short[:] -= interpolated(offsets, each.iso).astype(np.float16)
-    lines = camera_lines(transfers, _together(dark, offsets), (frame[0], frame[1]))
+        each.short[:] -= interpolate_shading(offsets, each.iso).astype(np.float16)
+    lines = fit_camera_profile(transfers, _together(dark, offsets), (frame[0], frame[1]))
     return FewShot(tuple(kept), lines)
 
 
-def _together(dark: Sequence[Shading], offsets: Sequence[Shading]) -> list[Shading]:
+def _together(dark: Sequence[DarkShading], offsets: Sequence[DarkShading]) -> list[DarkShading]:
     """Add the pairs' offsets to the dark shading, at every ISO that either knows."""
     if not dark:
         return list(offsets)
     isos = sorted({shading.iso for shading in (*dark, *offsets)})
-    return [Shading(iso, interpolated(dark, iso) + interpolated(offsets, iso)) for iso in isos]
+    return [
+        DarkShading(iso, interpolate_shading(dark, iso) + interpolate_shading(offsets, iso))
+        for iso in isos
+    ]
 
 
 def _measured(pair: RawPair) -> tuple[ExposureFit, Transfer]:

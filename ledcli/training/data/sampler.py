@@ -15,8 +15,8 @@ from ledcli.noise.cameras import (
     CALIBRATED_WHITE,
     MAKERS,
     Camera,
-    calibrated,
-    fresh_camera,
+    calibrated_cameras,
+    random_camera,
     virtual_cameras,
 )
 from ledcli.noise.physics import NoiseParameters, add_noise, on_sensor_lines
@@ -167,7 +167,7 @@ class Recipe:
 
     def sets(self) -> dict[str, list[Camera]]:
         """Return the CSA sets and the cameras of each; the generic one draws its own as well."""
-        known = calibrated()
+        known = calibrated_cameras()
         sets = {GENERIC: list(known.values())} if self.generic > 0 else {}
         if self.makers:
             sets |= {maker: [known[name] for name in names] for maker, names in MAKERS.items()}
@@ -240,7 +240,7 @@ class Draws:
             camera = cameras[self.rng.integers(len(cameras))]
             fresh = name == GENERIC and self.rng.random() < FRESH_SHARE
             if fresh:
-                camera = fresh_camera(self.generator, wide=bool(self.rng.random() < WIDE_SHARE))
+                camera = random_camera(self.generator, wide=bool(self.rng.random() < WIDE_SHARE))
             frame = camera.sample(1, self.generator, colour_bias=self.recipe.colour_bias)
             if fresh:
                 frame.step.fill_(float(self.rng.choice(STEPS)))

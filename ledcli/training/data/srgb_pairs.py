@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.errors import PairError
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.output.render import developed
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import (
@@ -221,12 +221,12 @@ class _Taken(NamedTuple):
     ratio: float
     iso: float
 
-    def corrected(self, lines: CameraLines) -> PicturePair:
+    def corrected(self, lines: CameraNoiseProfile) -> PicturePair:
         """Put black where it belongs, of which the lines know for the frame as a whole."""
         planes = pack(self.mosaic, self.phase).astype(np.float32)
         noise = lines.at(self.iso)
         if noise is not None:
-            planes = noise.corrected(planes)
+            planes = noise.correct_black(planes)
         shape = (self.mosaic.shape[0], self.mosaic.shape[1])
         mosaic = unpack(planes.astype(np.float16), self.phase, shape)
         return PicturePair(
@@ -283,7 +283,7 @@ class Gathering:
             )
         )
 
-    def pictures(self, lines: CameraLines) -> Pictures:
+    def pictures(self, lines: CameraNoiseProfile) -> Pictures:
         """Return what was taken, black where a camera's lines say, as `led denoise` has it."""
         return Pictures(tuple(taken.corrected(lines) for taken in self._taken))
 

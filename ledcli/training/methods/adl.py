@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.nets.forms import form_of
-from ledcli.nets.modulation import Modulated
+from ledcli.nets.modulation import ModulatedNet
 from ledcli.training.data.pairs import MULTIPLE, FewShot, TrainingPair
 from ledcli.training.data.sampler import Batch
 from ledcli.training.losses import form_loss
@@ -179,7 +179,7 @@ class AdaptiveDomainLearning:
         sensors = tuple(dict.fromkeys(named))
         return Start(
             replace(adopted.spec, modulation=sensors),
-            Modulated(adopted.net, sensors),
+            ModulatedNet(adopted.net, sensors),
             note=str(adopted) if adopted.anew else "",
         )
 
@@ -194,7 +194,7 @@ class AdaptiveDomainLearning:
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
-        assert isinstance(net, Modulated)
+        assert isinstance(net, ModulatedNet)
         recipe, frames = self.recipe, self.shots.frames
         rng = np.random.default_rng([recipe.seed, round(progress * recipe.iterations)])
         self._at_stake = None
@@ -219,7 +219,7 @@ class AdaptiveDomainLearning:
 
     def accepts(self, net: nn.Module) -> bool:
         """Keep a step after which the network is good enough on other shots of the target."""
-        assert self._at_stake and self.validation and isinstance(net, Modulated)
+        assert self._at_stake and self.validation and isinstance(net, ModulatedNet)
         name, validating = self._at_stake
         rng = np.random.default_rng([self.recipe.seed, 1, self.tried.total()])
         self.tried[name] += 1
@@ -233,7 +233,7 @@ class AdaptiveDomainLearning:
 
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the held crops in dB."""
-        assert isinstance(net, Modulated)
+        assert isinstance(net, ModulatedNet)
         isos = iter([frame.iso for frame in self.shots.frames])
 
         def denoise(batch: Batch) -> Tensor:
@@ -259,7 +259,7 @@ class AdaptiveDomainLearning:
         """
         return (self.kept[source] + 1) / (self.tried[source] + 1)
 
-    def _loss(self, net: Modulated, drawn: Drawn) -> Tensor:
+    def _loss(self, net: ModulatedNet, drawn: Drawn) -> Tensor:
         batch = self._here(drawn.batch)
         net.about(drawn.sensors, drawn.isos)
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
@@ -271,14 +271,14 @@ class AdaptiveDomainLearning:
         batch = self.shots.batch_of([f.draw(rng, self.side) for f in chosen], chosen)
         return Drawn(batch, [self.camera] * count, [f.iso for f in chosen])
 
-    def _validation(self, net: Modulated) -> DynamicValidation:
+    def _validation(self, net: ModulatedNet) -> DynamicValidation:
         recipe = self.recipe
         with torch.inference_mode():
             return DynamicValidation(
                 self.shots, self.side, recipe.best, lambda w: self._psnr_at(net, w), recipe.seed
             )
 
-    def _psnr_at(self, net: Modulated, window: Window) -> float:
+    def _psnr_at(self, net: ModulatedNet, window: Window) -> float:
         frame, row, col = window
         batch = self._here(self.shots.batch_of([frame.window(row, col, self.side)], [frame]))
         net.about([self.camera], [frame.iso])

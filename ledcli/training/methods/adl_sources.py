@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ledcli.errors import TrainingError
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated, fresh_camera
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
 from ledcli.noise.physics import NoiseParameters
 from ledcli.pairs.list_file import read_list
 from ledcli.training.data.crops import load_crops, pack_crops
@@ -83,7 +83,7 @@ class MadeUpSource:
     def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
         recipe = Recipe(ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0)
         self.name = name
-        self.sensors: Sequence[str] = tuple(calibrated())
+        self.sensors: Sequence[str] = tuple(calibrated_cameras())
         self.draws = Draws(recipe, crops, torch.device("cpu"))
         self.side = crops.shape[-1] // MULTIPLE * MULTIPLE
 
@@ -94,7 +94,7 @@ class MadeUpSource:
         known = [
             None if rng.random() < 0.5 else str(rng.choice(self.sensors)) for _ in range(count)
         ]
-        cameras = [calibrated()[n] if n else fresh_camera(draws.generator) for n in known]
+        cameras = [calibrated_cameras()[n] if n else random_camera(draws.generator) for n in known]
         frames = [camera.sample(1, draws.generator, colour_bias=False) for camera in cameras]
         columns = zip(*(vars(frame).values() for frame in frames), strict=True)
         noise = NoiseParameters(*map(torch.cat, columns))

@@ -12,8 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.exposure_diffusion import Adaptive, exposed_on, exposures, refined, usual_steps
-from ledcli.noise.estimate import NoiseLine
+from ledcli.nets.exposure_diffusion import (
+    AdaptiveForm,
+    add_photons,
+    default_steps,
+    exposure_schedule,
+    refine,
+)
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.training.data.pairs import MULTIPLE, FewShot
 from ledcli.training.data.sampler import Batch
 from ledcli.training.losses import known, mean_known
@@ -74,7 +80,7 @@ class ExposureDiffusion:
         self.recipe, self.shots, self.device = recipe, shots, device
         self.lanes = min(lanes, recipe.batch)
         self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
-        self.form = Adaptive()
+        self.form = AdaptiveForm()
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the held crops in dB before tuning."""
@@ -100,7 +106,9 @@ class ExposureDiffusion:
         drawn = self.shots.batch(np.random.default_rng(seed), count, self.side)
         batch = Batch(*(part.to(self.device) for part in drawn))
         # Every frame has a way of its own: from its ratio to 1.
-        ways = zip(*(exposures(float(r), self.recipe.steps + 1) for r in batch.ratio), strict=True)
+        ways = zip(
+            *(exposure_schedule(float(r), self.recipe.steps + 1) for r in batch.ratio), strict=True
+        )
         stops = [torch.tensor(way, device=self.device) for way in ways]
         counts = known(batch.clean)
         darkness = darkness_of(batch)
@@ -111,7 +119,7 @@ class ExposureDiffusion:
             total = total + self.recipe.l1 * mean_known((clean - batch.clean).abs(), counts)
             if number < self.recipe.steps:
                 then = stops[number + 1]
-                x = exposed_on(x, clean.detach(), now, then, batch.gain, generator)
+                x = add_photons(x, clean.detach(), now, then, batch.gain, generator)
         return total / len(stops)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -135,7 +143,7 @@ class ExposureDiffusion:
         def clean(x: Tensor, at: float) -> Tensor:
             return self.form(net, x[None], x.new_tensor([at]), *line)[0]
 
-        return refined(clean, frame, ratio, NoiseLine(gain, variance), usual_steps(ratio))
+        return refine(clean, frame, ratio, NoiseProfile(gain, variance), default_steps(ratio))
 
     def record(self) -> dict[str, Any]:
         """Return nothing: the recipe says it all."""

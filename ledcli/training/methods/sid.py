@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import PairError
-from ledcli.nets.srgb import Developed, subpixel
+from ledcli.nets.srgb import SrgbForm, subpixel
 from ledcli.raw.libraw import LIBRAW_VERSION
 from ledcli.training.data.pairs import MULTIPLE, FewShot
 from ledcli.training.data.srgb_pairs import PictureBatch, Pictures
@@ -78,7 +78,7 @@ class SidTraining:
         self.side = min(recipe.side, pictures.side) // MULTIPLE * MULTIPLE
         if not self.side:
             raise PairError("the frames are too small to tune: shoot them at full size")
-        self.form = Developed(pictures.planes)
+        self.form = SrgbForm(pictures.planes)
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR in dB of the noisy frames that LibRaw develops, on the held crops."""

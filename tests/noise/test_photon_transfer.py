@@ -5,21 +5,21 @@ import pytest
 import torch
 
 from ledcli.errors import PairError
-from ledcli.noise.cameras import Camera, Line
-from ledcli.noise.dark_shading import Shading
-from ledcli.noise.photon_transfer import camera_lines, measure_exposure, measure_transfer
+from ledcli.noise.cameras import Camera, LogLinear
+from ledcli.noise.dark_shading import DarkShading
+from ledcli.noise.photon_transfer import fit_camera_profile, measure_exposure, measure_transfer
 from ledcli.noise.physics import add_noise
 
 WHITE = 15871.0
 CAMERA = Camera(
     name="test",
     gain_range=(0.1, 32.0),
-    read=Line(0.6, 0.5, 0.0),
-    row=Line(0.6, 0.0, 0.0),
+    read=LogLinear(0.6, 0.5, 0.0),
+    row=LogLinear(0.6, 0.0, 0.0),
     shapes=[0.1],
     colour_bias=[[0.0] * 4],
 )
-FLAT = Shading(100.0, np.zeros((4, 1, 1), np.float32))
+FLAT = DarkShading(100.0, np.zeros((4, 1, 1), np.float32))
 
 
 def scene(side=256):
@@ -53,42 +53,42 @@ def measured(iso, ratio, seed=0):
 
 
 def test_two_isos_determine_the_lines_between_them():
-    lines = camera_lines(
+    lines = fit_camera_profile(
         {400.0: [measured(400.0, 100)], 6400.0: [measured(6400.0, 100)]}, [FLAT], (256, 256)
     )
     for iso in (400.0, 1600.0, 6400.0):
         gain, variance = true_line(iso)
-        found = lines.at(iso).line
+        found = lines.at(iso).profile
         assert found.gain == pytest.approx(gain, rel=0.15)
-        assert found.variance == pytest.approx(variance, rel=0.08)
+        assert found.read_variance == pytest.approx(variance, rel=0.08)
 
 
 def test_outside_the_isos_of_the_pairs_the_lines_say_nothing():
-    lines = camera_lines(
+    lines = fit_camera_profile(
         {400.0: [measured(400.0, 100)], 6400.0: [measured(6400.0, 100)]}, [FLAT], (256, 256)
     )
     assert lines.at(399.0) is None and lines.at(6401.0) is None and lines.at(None) is None
 
 
 def test_one_iso_holds_for_itself_alone():
-    lines = camera_lines({1600.0: [measured(1600.0, 100)]}, [FLAT], (256, 256))
-    assert lines.at(1600.0).line.gain == pytest.approx(true_line(1600.0)[0], rel=0.15)
+    lines = fit_camera_profile({1600.0: [measured(1600.0, 100)]}, [FLAT], (256, 256))
+    assert lines.at(1600.0).profile.gain == pytest.approx(true_line(1600.0)[0], rel=0.15)
     assert lines.at(1500.0) is None
 
 
 def test_pairs_of_one_iso_are_taken_together():
     parts = [measured(6400.0, ratio, seed) for seed, ratio in enumerate((30, 100, 300))]
     gain, variance = true_line(6400.0)
-    found = camera_lines({6400.0: parts}, [FLAT], (256, 256)).at(6400.0).line
+    found = fit_camera_profile({6400.0: parts}, [FLAT], (256, 256)).at(6400.0).profile
     assert found.gain == pytest.approx(gain, rel=0.08)
-    assert found.variance == pytest.approx(variance, rel=0.06)
+    assert found.read_variance == pytest.approx(variance, rel=0.06)
 
 
 def test_the_long_frames_own_noise_is_not_counted_at_small_ratios():
     short, long = pair(400.0, 4.0)
     exposure = measure_exposure(short, long, 4.0)
     transfer = measure_transfer(short, long, 4.0, exposure, 100.0 / 400.0)
-    found = camera_lines({400.0: [transfer]}, [FLAT], (256, 256)).at(400.0).line
+    found = fit_camera_profile({400.0: [transfer]}, [FLAT], (256, 256)).at(400.0).profile
     assert found.gain == pytest.approx(true_line(400.0)[0], rel=0.1)
 
 
@@ -112,8 +112,8 @@ def test_hot_pixels_do_not_raise_the_line():
     spoilt = short + hot * np.float32(0.05)
     exposure = measure_exposure(spoilt, long, 100.0)
     transfer = measure_transfer(spoilt, long, 100.0, exposure, 1 / 16)
-    found = camera_lines({1600.0: [transfer]}, [FLAT], (256, 256)).at(1600.0).line
-    assert found.variance == pytest.approx(true_line(1600.0)[1], rel=0.1)
+    found = fit_camera_profile({1600.0: [transfer]}, [FLAT], (256, 256)).at(1600.0).profile
+    assert found.read_variance == pytest.approx(true_line(1600.0)[1], rel=0.1)
 
 
 def test_a_long_frame_that_is_clipped_everywhere_is_refused():

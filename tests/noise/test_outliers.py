@@ -3,11 +3,11 @@
 import torch
 
 from ledcli.nets.forms import LOCAL_MEAN, _local_mean
-from ledcli.noise.outliers import without_specks
+from ledcli.noise.outliers import remove_outliers
 
 
 def cleaned(s):
-    result, mean = without_specks(s, _local_mean(s), LOCAL_MEAN)
+    result, mean = remove_outliers(s, _local_mean(s), LOCAL_MEAN)
     assert torch.allclose(mean, _local_mean(result), atol=1e-4)
     return result
 

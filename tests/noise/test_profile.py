@@ -5,30 +5,36 @@ import json
 import numpy as np
 import pytest
 
-from ledcli.noise.dark_shading import Shading, dark_shading, enlarged, interpolated, pair_shading
-from ledcli.noise.profile import CameraLines
+from ledcli.noise.dark_shading import (
+    DarkShading,
+    interpolate_shading,
+    measure_dark_shading,
+    shading_from_pairs,
+    upsample,
+)
+from ledcli.noise.profile import CameraNoiseProfile
 
 
 def flat(iso, value):
-    return Shading(iso, np.full((4, 1, 1), value, np.float32))
+    return DarkShading(iso, np.full((4, 1, 1), value, np.float32))
 
 
 def lines():
     shading = (flat(400.0, 1e-4), flat(6400.0, 5e-4))
-    return CameraLines((400.0, 6400.0), (1.0, -16.0), (1.2, -22.0), shading, (20, 30))
+    return CameraNoiseProfile((400.0, 6400.0), (1.0, -16.0), (1.2, -22.0), shading, (20, 30))
 
 
 def test_the_lines_are_straight_in_logarithms():
-    low, middle, high = (lines().at(iso).line for iso in (400.0, 1600.0, 6400.0))
+    low, middle, high = (lines().at(iso).profile for iso in (400.0, 1600.0, 6400.0))
     assert middle.gain == pytest.approx((low.gain * high.gain) ** 0.5)
     assert high.gain / low.gain == pytest.approx(16.0)
-    assert high.variance / low.variance == pytest.approx(16**1.2)
+    assert high.read_variance / low.read_variance == pytest.approx(16**1.2)
 
 
 def test_the_way_through_json_changes_nothing():
-    there = CameraLines.from_json(json.loads(json.dumps(lines().to_json())))
+    there = CameraNoiseProfile.from_json(json.loads(json.dumps(lines().to_json())))
     for iso in (400.0, 1000.0, 6400.0):
-        assert there.at(iso).line == lines().at(iso).line
+        assert there.at(iso).profile == lines().at(iso).profile
         assert np.allclose(there.at(iso).grid, lines().at(iso).grid, rtol=1e-5)
 
 
@@ -58,26 +64,28 @@ def test_the_way_through_json_changes_nothing():
 )
 def test_damaged_lines_are_refused(change):
     with pytest.raises(ValueError, match=r"noise line|shading"):
-        CameraLines.from_json(lines().to_json() | change)
+        CameraNoiseProfile.from_json(lines().to_json() | change)
 
 
 @pytest.mark.parametrize("values", [None, [], "lines", 3])
 def test_what_is_no_object_is_refused(values):
     with pytest.raises(ValueError, match="need"):
-        CameraLines.from_json(values)
+        CameraNoiseProfile.from_json(values)
 
 
 def test_black_is_put_where_it_belongs():
     planes = np.zeros((4, 20, 30), np.float32)
-    assert np.allclose(lines().at(6400.0).corrected(planes), -5e-4)
+    assert np.allclose(lines().at(6400.0).correct_black(planes), -5e-4)
 
 
 def test_a_frame_of_another_size_gets_the_mean_of_the_shading():
     grid = np.zeros((4, 2, 2), np.float32)
     grid[:, 0] = 4e-4
-    own = CameraLines((400.0,), (1.0, -16.0), (1.2, -22.0), (Shading(400.0, grid),), (20, 30))
-    whole = own.at(400.0).corrected(np.zeros((4, 20, 30), np.float32))
-    other = own.at(400.0).corrected(np.zeros((4, 18, 30), np.float32))
+    own = CameraNoiseProfile(
+        (400.0,), (1.0, -16.0), (1.2, -22.0), (DarkShading(400.0, grid),), (20, 30)
+    )
+    whole = own.at(400.0).correct_black(np.zeros((4, 20, 30), np.float32))
+    other = own.at(400.0).correct_black(np.zeros((4, 18, 30), np.float32))
     assert whole[0, 0, 0] == pytest.approx(-4e-4) and whole[0, -1, 0] == 0
     assert np.allclose(other, -2e-4)
 
@@ -90,16 +98,16 @@ def test_a_quiet_camera_that_steps_in_whole_dn_keeps_its_shading():
         (np.rint(level + rng.normal(0, 0.5, level.shape)) * step).astype(np.float32)
         for _ in range(2)
     ]
-    grid = dark_shading(100.0, frames).grid
+    grid = measure_dark_shading(100.0, frames).grid
     assert grid[:, 0].mean() == pytest.approx(0.3 * step, rel=0.1)
 
 
 def test_shading_between_two_isos_follows_the_iso():
     grids = (flat(400.0, 0.0), flat(1600.0, 3e-4))
-    assert interpolated(grids, 800.0)[0, 0, 0] == pytest.approx(1e-4)
-    assert interpolated(grids, 100.0)[0, 0, 0] == 0
-    assert interpolated(grids, 6400.0)[0, 0, 0] == pytest.approx(3e-4)
-    assert interpolated(grids[1:], 100.0)[0, 0, 0] == pytest.approx(3e-4)
+    assert interpolate_shading(grids, 800.0)[0, 0, 0] == pytest.approx(1e-4)
+    assert interpolate_shading(grids, 100.0)[0, 0, 0] == 0
+    assert interpolate_shading(grids, 6400.0)[0, 0, 0] == pytest.approx(3e-4)
+    assert interpolate_shading(grids[1:], 100.0)[0, 0, 0] == pytest.approx(3e-4)
 
 
 def test_dark_frames_show_a_smooth_pattern_through_noise_and_hot_pixels():
@@ -111,21 +119,21 @@ def test_dark_frames_show_a_smooth_pattern_through_noise_and_hot_pixels():
         noise = rng.normal(0, 1e-3, pattern.shape)
         hot = (rng.random(pattern.shape) < 1e-4) * 0.5
         frames.append((pattern + noise + hot).astype(np.float32))
-    found = enlarged(dark_shading(1600.0, frames).grid, pattern.shape[1:])
+    found = upsample(measure_dark_shading(1600.0, frames).grid, pattern.shape[1:])
     assert np.abs(found - pattern)[:, 8:-8, 8:-8].max() < 2e-4
     assert (found - pattern).std() < 0.15 * pattern.std()
 
 
 def test_a_grid_spread_over_a_frame_keeps_its_mean_and_its_slope():
     grid = np.broadcast_to(np.linspace(0, 1, 8, dtype=np.float32), (4, 6, 8))
-    whole = enlarged(grid, (60, 80))
+    whole = upsample(grid, (60, 80))
     assert whole.shape == (4, 60, 80)
     assert whole.mean() == pytest.approx(0.5, abs=1e-3)
     assert (np.diff(whole[0, 0]) >= 0).all()
 
 
 def test_an_offset_that_may_be_chance_is_not_believed():
-    sure = pair_shading(400.0, [((1e-3, 0, 0, 0), (1e-5,) * 4)])
-    chance = pair_shading(400.0, [((1e-3, 0, 0, 0), (5e-4,) * 4)])
+    sure = shading_from_pairs(400.0, [((1e-3, 0, 0, 0), (1e-5,) * 4)])
+    chance = shading_from_pairs(400.0, [((1e-3, 0, 0, 0), (5e-4,) * 4)])
     assert sure.grid[0, 0, 0] == pytest.approx(1e-3, rel=1e-2)
     assert (chance.grid == 0).all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ledcli.nets.forms import form_of
-from ledcli.nets.srgb import Developed, subpixel
+from ledcli.nets.srgb import SrgbForm, subpixel
 
 
 @pytest.mark.parametrize("side", [2, 3])
@@ -31,7 +31,7 @@ def test_the_network_sees_the_gained_planes_cut_at_white(planes, made):
         return x.repeat(1, 3, 1, 1)
 
     form = form_of("gain", "srgb", planes)
-    assert isinstance(form, Developed)
+    assert isinstance(form, SrgbForm)
     x = torch.full((2, planes, 8, 8), 0.01)
     x[1] = -0.02
     out = form(net, x, torch.tensor([50.0, 10.0]), torch.ones(2), torch.ones(2))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.exposure_diffusion import TOWARDS_IMAGE, Adaptive, exposed_on, exposures
+from ledcli.nets.exposure_diffusion import MASK_START, AdaptiveForm, add_photons, exposure_schedule
 
 LINE = torch.tensor([1e-4]), torch.tensor([1e-6])
 
@@ -23,13 +23,13 @@ class Parts(torch.nn.Module):
 
 def output(image, residual, mask, x=0.004, ratio=100.0):
     planes = torch.full((1, 4, 4, 4), x)
-    return Adaptive()(Parts(image, residual, mask), planes, torch.tensor([ratio]), *LINE)
+    return AdaptiveForm()(Parts(image, residual, mask), planes, torch.tensor([ratio]), *LINE)
 
 
 def test_the_mask_chooses_between_image_and_residual():
     assert output(0.7, 0.1, 50.0).allclose(torch.tensor(0.7))
     assert output(0.7, 0.1, -50.0).allclose(torch.tensor(0.5))
-    assert output(0.7, 0.1, -TOWARDS_IMAGE).allclose(torch.tensor(0.6))
+    assert output(0.7, 0.1, -MASK_START).allclose(torch.tensor(0.6))
 
 
 def test_an_untrained_mask_leans_on_the_image():
@@ -37,7 +37,7 @@ def test_an_untrained_mask_leans_on_the_image():
 
 
 def test_both_are_cut_to_white_before_they_are_mixed():
-    assert output(3.0, -5.0, -TOWARDS_IMAGE).allclose(torch.tensor(0.5))
+    assert output(3.0, -5.0, -MASK_START).allclose(torch.tensor(0.5))
     # The input is cut for the network only: what is past white can be brought back.
     assert output(0.0, -0.5, -50.0, x=0.012).allclose(torch.tensor(0.7))
 
@@ -47,14 +47,14 @@ def test_the_cut_lets_the_gradient_pass():
     weight = torch.nn.Parameter(torch.ones(9, 4, 1, 1))
     net = torch.nn.Conv2d(4, 9, 1, bias=False)
     net.weight = weight
-    Adaptive()(net, x, torch.ones(1), *LINE).sum().backward()
+    AdaptiveForm()(net, x, torch.ones(1), *LINE).sum().backward()
     assert weight.grad[:8].abs().min() > 0
 
 
 def test_exposures_go_from_the_short_frames_to_the_references_in_equal_factors():
-    assert exposures(100, 1) == [0.01]
-    assert exposures(100, 3) == pytest.approx([0.01, 0.1, 1])
-    assert exposures(1, 2) == [1, 1]
+    assert exposure_schedule(100, 1) == [0.01]
+    assert exposure_schedule(100, 3) == pytest.approx([0.01, 0.1, 1])
+    assert exposure_schedule(1, 2) == [1, 1]
 
 
 def test_what_comes_in_has_the_mean_and_the_noise_of_photons():
@@ -62,7 +62,7 @@ def test_what_comes_in_has_the_mean_and_the_noise_of_photons():
     x = clean / 100
     now, then = torch.tensor([0.01, 0.01]), torch.tensor([0.1, 1.0])
     gain = torch.tensor([1e-4, 1e-3])
-    frame = exposed_on(x, clean, now, then, gain, torch.Generator().manual_seed(0))
+    frame = add_photons(x, clean, now, then, gain, torch.Generator().manual_seed(0))
     light = 0.5 * (then - now)
     assert torch.allclose(frame.mean((1, 2, 3)), light + 0.005, rtol=2e-2)
     assert torch.allclose(frame.var((1, 2, 3)), light * gain, rtol=5e-2)
@@ -74,4 +74,4 @@ def test_what_comes_in_has_the_mean_and_the_noise_of_photons():
 def test_no_light_no_change():
     x = torch.randn(1, 4, 8, 8)
     one = torch.ones(1)
-    assert torch.equal(exposed_on(x, torch.rand(1, 4, 8, 8), one, one, 1e-3 * one), x)
+    assert torch.equal(add_photons(x, torch.rand(1, 4, 8, 8), one, one, 1e-3 * one), x)
