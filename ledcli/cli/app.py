@@ -1,40 +1,14 @@
-r'''The command table of `led`: mounts the commands, and turns every end into an exit status.
+"""The command table of `led`: mounts the commands and turns every outcome into an exit status.
 
-A command is a module of this package, named like the command, and a line in `COMMANDS`. The
-module is imported when its command is called, not before, and imports torch, NumPy and the parts
-that need them inside the function that does the work, so that `--help` comes at once::
+A command is a module of this package with the command's name, and one line in `COMMANDS`. The
+module is imported when its command is called, and imports torch and NumPy inside the function
+that needs them, so that `--help` is fast. A command parses its options, calls `ledcli.api` and
+shows the result. A group (`led models list`) has a `typer.Typer` named `app` instead of a function.
 
-    """`led denoise`: ..."""
-
-    from typing import Annotated
-    import typer
-
-    from ledcli.cli.console import Output
-    from ledcli.cli.options import JsonOption, QuietOption
-
-
-    def denoise(
-        inputs: Annotated[list[Path], typer.Argument(metavar="RAW...", help="...")],
-        ratio: Annotated[float, typer.Option(help="...")] = 1.0,
-        json: JsonOption = False,
-        quiet: QuietOption = False,
-    ) -> None:
-        """Clean raws to 16-bit DNG, PNG or TIFF.
-
-        A sentence or two more; then a numpydoc `Examples` section, which `--help` shows:
-        "Denoise a folder::", an empty line, and indented "led denoise ./raw --ratio 100".
-        """
-        from ledcli.batch.run import run  # torch
-
-        output = Output(json=json, quiet=quiet)
-        ...
-        if failed:
-            raise typer.Exit(FAILED)
-
-A noun with verbs (`led models list`) has a `typer.Typer()` named `app` instead of the function.
-A foreseeable error is raised as a `LedError`; `run` shows it and picks the status. A command that
-goes on after a bad file shows the error with `Output.error` and ends with `typer.Exit(FAILED)`.
-'''
+Foreseeable errors are raised as `LedError`; `run` prints them and picks the exit status. A command
+that continues after a bad file prints the error with `Output.error` and ends with
+`typer.Exit(FAILED)`. Examples in a command's docstring are shown by `--help`.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +23,7 @@ from contextlib import suppress
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from ledcli import __version__
@@ -56,35 +31,34 @@ from ledcli.cli.console import Output, debugging
 from ledcli.errors import LedError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses: all done; some inputs failed, the rest are done; bad usage; stopped by Ctrl-C."""
+"""Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
 
 
 class Command(NamedTuple):
-    """A line of the table: the command's name, which is its module's too, and what it does."""
+    """A row of the table: the name of a command and of its module, and what it does."""
 
     name: str
     summary: str
 
 
 COMMANDS = (
-    Command("denoise", "Clean raws to 16-bit DNG, PNG or TIFF."),
+    Command("denoise", "Denoise raws to 16-bit DNG, PNG or TIFF."),
     Command("pairs", "Find and verify pairs of shots."),
     Command("finetune", "Tune a model to a camera with pairs."),
     Command("pretrain", "Train a backbone over virtual cameras."),
-    Command("reparam", "Fold a tuned model into its plain network, and prove it is the same."),
+    Command("reparam", "Fold a tuned model into a plain network and verify the result."),
     Command("models", "List, describe, fetch, import, export and remove models."),
-    Command("info", "Camera, ISO, time, exposure level, estimated noise of raws."),
-    Command("evaluate", "PSNR and SSIM of models on SID, ELD, pairs, or calibrated noise."),
-    Command("demo", "Make a small shoot and run the whole chain on it."),
-    Command("doctor", "What this machine can do, and whether its fast paths are right."),
+    Command("info", "Show camera, ISO, time, exposure level and noise of raws."),
+    Command("evaluate", "Measure PSNR and SSIM of models on SID, ELD, pairs or calibrated noise."),
+    Command("demo", "Make a small test shoot and run every step on it."),
+    Command("doctor", "Check what this machine can do and that every backend is correct."),
 )
 
 
 def help_text(docstring: str) -> str:
     """Turn a numpydoc docstring into help: its text and examples, no other section.
 
-    The underline of `Examples` and the colons of a literal block are for Sphinx, not for a
-    terminal. Lines of a paragraph are joined, so that the terminal wraps them.
+    Lines of a paragraph are joined, so that the terminal wraps them.
     """
     text = inspect.cleandoc(docstring)
     sections = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.MULTILINE)
@@ -105,7 +79,7 @@ def _joined(text: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _load(name: str) -> Any:  # noqa: ANN401  (typer does not name its command class publicly)
+def _load(name: str) -> Any:  # noqa: ANN401  (typer's command class is not public)
     """Import the module of command `name` and build the command."""
     module = importlib.import_module(f"ledcli.cli.{name}")
     app = getattr(module, "app", None)
@@ -120,11 +94,21 @@ def _load(name: str) -> Any:  # noqa: ANN401  (typer does not name its command c
                 verb.help = help_text(verb.callback.__doc__ or "")
     command = typer.main.get_command(app)
     command.name = name
+    _escape_markup(command)
     return command
 
 
+def _escape_markup(command: Any) -> None:  # noqa: ANN401
+    """Keep square brackets in help texts, such as ledcli[onnx]; rich would read them as markup."""
+    for item in (command, *command.params):
+        if getattr(item, "help", None):
+            item.help = escape(item.help)
+    for verb in getattr(command, "commands", {}).values():
+        _escape_markup(verb)
+
+
 class LazyGroup(TyperGroup):
-    """Knows its commands by name and summary, and imports one when it is called."""
+    """Knows its commands by name and summary; imports a command when it is called."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (handed on to typer)
         super().__init__(**settings)
@@ -132,13 +116,13 @@ class LazyGroup(TyperGroup):
             self.commands[name] = TyperCommand(name, help=summary)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401
-        """Find the command that is called, for real."""
+        """Import the command that is called."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and _load(str(name)), rest
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         Output().result(f"led {__version__}")
         raise typer.Exit
 
@@ -159,7 +143,7 @@ def _root(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Clean RAW photos taken in very little light.
+    """Denoise RAW photos taken in very little light.
 
     led denoise ./raw --ratio 100 writes a clean DNG for every raw in ./raw.
     """
@@ -168,7 +152,7 @@ def _root(
 
 
 def _usage_line(problem: typer.TyperException) -> str:
-    """One line from typer's message, with the help that answers it."""
+    """Return typer's message as one line that names the matching help."""
     text = " ".join(problem.format_message().split())
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "led"
@@ -176,7 +160,7 @@ def _usage_line(problem: typer.TyperException) -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return the exit status; nothing but a status comes out.
+    """Run the command line and return the exit status; no exception escapes.
 
     Parameters
     ----------
@@ -203,14 +187,14 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone (`| head`): whatever is still buffered must not raise at exit.
+        # The reader is gone (`| head`): what is still buffered must not raise at exit.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except SystemExit as leaving:  # shell completion ends this way
         status = DONE if leaving.code is None else leaving.code
         return status if isinstance(status, int) else FAILED
-    except Exception as error:  # a fault of ours: one line all the same
+    except Exception as error:  # a bug in led: still one line for the user
         if debugging():
             output.trace(error)
         first = (str(error).splitlines() or [""])[0]
@@ -225,17 +209,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def quieten_libraries() -> None:
-    """Keep warnings and log lines of libraries off standard error, but not under `LED_DEBUG`.
+    """Hide warnings and log lines of libraries unless `LED_DEBUG` is set.
 
-    What they say about a bad file comes on top of our own line about it, without its name.
+    They do not name the file; led prints its own line about it.
     """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who called us
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the process's life)
-    # A name or message that the terminal's encoding lacks must not end the run.
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open until exit)
+    # A name that the terminal cannot encode must not end the run.
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):
-            # What replaces a stream in tests may lack it, and so does its type.
+            # Streams replaced by tests may lack it.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if not debugging():
         logging.captureWarnings(True)

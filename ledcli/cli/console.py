@@ -1,4 +1,4 @@
-"""The one place that prints: results on standard output, everything human on standard error."""
+"""The one place that prints: results on standard output, messages for people on standard error."""
 
 from __future__ import annotations
 
@@ -11,39 +11,20 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from ledcli.cli.progress import Progress
+from ledcli.cli.terminal import BarProgress, PlainProgress, Progress, printable
 
 
 def debugging() -> bool:
-    """Whether `LED_DEBUG` asks for traces."""
+    """Return whether `LED_DEBUG` asks for traces."""
     return os.environ.get("LED_DEBUG", "") not in ("", "0")
 
 
-def printable(value: object) -> str:
-    r"""Text that cannot drive a terminal or break a line: control characters become escapes.
-
-    A file name may hold a newline, an escape sequence, text-direction marks or bytes that are no
-    text at all; none of them reaches the terminal as such.
-
-    Examples
-    --------
-    >>> printable("a\nb")
-    'a\\nb'
-    """
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _plain(value: object) -> object:
-    """`value` in the types of JSON; numbers that JSON cannot say become null."""
+    """Convert to JSON types; NaN and infinities become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
@@ -62,19 +43,19 @@ def _plain(value: object) -> object:
 
 
 def to_json(record: object) -> str:
-    """One line of valid ASCII JSON; paths become text, NaN and infinities null."""
+    """Return one line of ASCII JSON; paths become text, NaN and infinities null."""
     return jsonlib.dumps(_plain(record), allow_nan=False)
 
 
 class Output:
-    """What a command says, and where.
+    """Where a command prints what.
 
     Parameters
     ----------
     json
         Results are JSON, one object a line.
     quiet
-        Notes, hints and progress are left out. Results, warnings and errors stay.
+        Omit messages, hints and progress; results, warnings and errors stay.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
@@ -83,7 +64,7 @@ class Output:
         self.stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Progress | None = None
 
-    # Standard output: what a script would read.
+    # Standard output, for scripts.
 
     def result(self, record: Mapping[str, object] | str, text: str | None = None) -> None:
         """Print one result.
@@ -93,8 +74,8 @@ class Output:
         record
             What `--json` prints, as one line. A bare string becomes `{"result": string}`.
         text
-            What a person reads instead; by default the string, or `key: value` lines. It may have
-            several lines: pass names of files and the like through `printable`.
+            What a person reads instead; by default the string, or `key: value` lines. File names
+            in it must go through `printable`.
         """
         if self.json:
             line = to_json({"result": record} if isinstance(record, str) else record)
@@ -119,11 +100,11 @@ class Output:
         Parameters
         ----------
         columns, rows
-            The headings, and the cells in their order.
+            Headings and cells.
         records
-            What `--json` prints, where it has more to say than the cells.
+            What `--json` prints, if not the cells.
         right
-            Headings of the columns that are aligned to the right: numbers.
+            Headings of right-aligned columns (numbers).
         """
         if self.json:
             for record in records or [dict(zip(columns, row, strict=True)) for row in rows]:
@@ -146,17 +127,17 @@ class Output:
     # Standard error: for people.
 
     def info(self, text: object) -> None:
-        """Say what is being done."""
+        """Print what is being done."""
         if not self.quiet:
             self._say(Text(printable(text)))
 
     def hint(self, text: object) -> None:
-        """Suggest the next step."""
+        """Suggest a next step."""
         if not self.quiet:
             self._say(Text(printable(text), style="dim"))
 
     def warn(self, text: object) -> None:
-        """Say what the user should know although the work goes on."""
+        """Print a problem that does not stop the work."""
         self._say(Text.assemble(("led: warning: ", "yellow"), printable(text)))
 
     def error(self, problem: object) -> None:
@@ -179,18 +160,18 @@ class Output:
 
     @contextmanager
     def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
-        """Show how far the work is, its rate and the time left.
+        """Show progress, rate and time left.
 
-        A bar on a terminal, otherwise a plain line every few seconds, nothing under `--quiet`.
+        A bar on a terminal, a line every few seconds elsewhere, nothing with `--quiet`.
 
         Parameters
         ----------
         total
-            Number of steps, where it is known.
+            Number of steps, if known.
         label
             What is being done: "denoising".
         unit
-            What a step is: "photos".
+            Name of a step: "photos".
 
         Examples
         --------
@@ -198,9 +179,13 @@ class Output:
         ...     bar.advance()
         ...     bar.advance(note="IMG_2.NEF")
         """
-        from ledcli.cli.progress import start
-
-        bar = start(self, total, label, unit)
+        bar: Progress
+        if self.quiet:
+            bar = Progress()
+        elif self.stderr.is_terminal and not self.stderr.is_dumb_terminal:
+            bar = BarProgress(self.stderr, total, label, unit)
+        else:
+            bar = PlainProgress(self.info, total, label, unit)
         self._live = bar
         try:
             yield bar
@@ -210,7 +195,7 @@ class Output:
 
     @contextmanager
     def _bar_lifted(self) -> Iterator[None]:
-        """Take the bar off the terminal while something else writes to it."""
+        """Remove the bar while something else is printed."""
         bar = self._live
         if bar is None:
             yield

@@ -1,4 +1,4 @@
-"""`led demo`: the photographer's evening on a small made-up shoot."""
+"""`led demo`: every step from shoot to DNG on a small made-up shoot."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.console import Output
-from ledcli.cli.options import JsonOption, QuietOption
+from ledcli.cli.options import JsonOption, QuietOption, SeedOption
 from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ RATIO = 100.0
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to work in.")] = Path("demo"),
-    count: Annotated[int, typer.Option(help="Photos to denoise.", min=1, max=100)] = 2,
-    iters: Annotated[int, typer.Option(help="Iterations of the tuning.", min=1)] = 150,
-    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.", min=0)] = 4,
+    out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Working folder.")] = Path("demo"),
+    count: Annotated[int, typer.Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
+    iters: Annotated[int, typer.Option(help="Fine-tuning iterations.", min=1)] = 150,
+    seed: SeedOption = 4,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Make a small shoot and run the whole chain on it.
+    """Make a small test shoot and run every step on it.
 
-    Shoots two pairs and some photos, a hundred times too dark, with a made-up camera that the
-    bundled model has never seen; finds the pairs, tunes the model to the camera for a minute,
-    denoises the photos with and without, and measures all against the known truth. Everything,
-    the tuned model too, stays in the folder.
+    Makes two pairs and some photos, a hundred times too dark, with a simulated camera that the
+    bundled model has never seen; finds the pairs, fine-tunes the model to the camera for a minute,
+    denoises the photos with both models, and measures them against the known truth. Everything,
+    the tuned model included, stays in the folder.
 
     Examples
     --------
@@ -39,12 +39,12 @@ def demo(
 
         led demo
 
-    Other scenes, elsewhere, tuned for as long as a real camera would be::
+    Other scenes, another folder, and the usual length of fine-tuning::
 
         led demo /tmp/try --seed 7 --iters 1500
     """
     output = Output(json=json, quiet=quiet)
-    output.info("shooting two pairs and some photos with a made-up camera")
+    output.info("making two pairs and some photos with a simulated camera")
 
     from ledcli.evaluation.demo_shoot import make_pairs, make_photos
     from ledcli.output.atomic import atomic_write
@@ -55,7 +55,7 @@ def demo(
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{out} cannot be made ({error.strerror}): name another folder"
+            f"{out}: cannot create the folder ({error.strerror}); choose another one"
         ) from error
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
@@ -63,18 +63,18 @@ def demo(
     denoise: list[str | Path] = ["denoise", raws, "--ratio", f"{RATIO:g}", "--overwrite"]
     untuned, tuned = out / "untuned", out / "denoised"
     with _home(home):
-        _play(output, ["pairs", "scan", shots, "--out", pairs])
-        _play(output, [*denoise, "--model", "generic", "--out", untuned])
-        _play(output, ["finetune", pairs, "--iters", str(iters)])
-        _play(output, [*denoise, "--out", tuned])
+        _run(output, ["pairs", "scan", shots, "--out", pairs])
+        _run(output, [*denoise, "--model", "generic", "--out", untuned])
+        _run(output, ["finetune", pairs, "--iters", str(iters)])
+        _run(output, [*denoise, "--out", tuned])
     _compare(output, photos, untuned, tuned)
     picture = out / "before_after.png"
     atomic_write(picture, _side_by_side(photos[0], untuned, tuned))
     output.result({"picture": picture}, f"noisy, un-tuned, tuned: {picture}")
 
 
-def _play(output: Output, arguments: Sequence[str | Path]) -> None:
-    """Run a command as a user would type it."""
+def _run(output: Output, arguments: Sequence[str | Path]) -> None:
+    """Run a command as if typed by the user."""
     from ledcli.cli.app import DONE, run
 
     words = [str(argument) for argument in arguments]
@@ -86,7 +86,7 @@ def _play(output: Output, arguments: Sequence[str | Path]) -> None:
 
 @contextmanager
 def _home(folder: Path) -> Iterator[None]:
-    """Keep what is installed inside the block in a folder of its own."""
+    """Install models into `folder` inside the block."""
     before = os.environ.get("LED_HOME")
     os.environ["LED_HOME"] = str(folder)
     try:
@@ -99,7 +99,7 @@ def _home(folder: Path) -> Iterator[None]:
 
 
 def _compare(output: Output, photos: "Sequence[Shot]", untuned: Path, tuned: Path) -> None:
-    """Print the PSNR of every photo: noisy, un-tuned, tuned."""
+    """Print the PSNR of each photo: noisy, un-tuned, tuned."""
     import numpy as np
 
     from ledcli.evaluation.metrics import psnr

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ledcli.cli.app import FAILED, INTERRUPTED
-from ledcli.cli.brightness import brightness
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
     BackendOption,
@@ -18,9 +17,10 @@ from ledcli.cli.options import (
     PrecisionOption,
     QuietOption,
     TileOption,
+    parse_brightness,
 )
 from ledcli.cli.results import how_denoised, show_failed, show_plan, show_result
-from ledcli.cli.signals import stoppable
+from ledcli.cli.terminal import stoppable
 from ledcli.errors import LedError, RawError, UsageError
 
 DENOISED = "{}: is a result of led's: --again denoises it once more"
@@ -162,7 +162,7 @@ def denoise(
         led denoise ./raw --ratio auto --highlights keep
     """
     output = Output(json=json, quiet=quiet)
-    gain, level = brightness(ratio, exposure)
+    gain, level = parse_brightness(ratio, exposure)
 
     from ledcli.batch.settings import Settings
 

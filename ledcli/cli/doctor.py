@@ -1,4 +1,4 @@
-"""`led doctor`: what this machine can do, and whether it does it right."""
+"""`led doctor`: what this machine can do, and whether every backend is correct."""
 
 import typer
 
@@ -8,15 +8,15 @@ from ledcli.cli.options import JsonOption, QuietOption
 
 
 def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Tell what this machine can do, and whether its fast paths are right.
+    """Check what this machine can do and that every backend is correct.
 
-    Lists versions, devices and the bundled model, then denoises a made-up frame in every way this
-    machine has (backend, device, precision, tiles) and compares each with torch on the CPU in
-    float32.
+    Lists versions, devices and the bundled model, then denoises a made-up frame with every
+    backend, device, precision and tile size available and compares each result with torch on the
+    CPU in float32.
 
     Examples
     --------
-    After an update, or before you report a fault::
+    After an update, or before reporting a bug::
 
         led doctor
     """

@@ -9,8 +9,15 @@ import typer
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.figures import show_frame, show_means, show_skipped
-from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, TileOption
-from ledcli.cli.signals import stoppable
+from ledcli.cli.options import (
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    QuietOption,
+    TileOption,
+    parse_numbers,
+)
+from ledcli.cli.terminal import stoppable
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +128,8 @@ def evaluate(
         raise UsageError("--list is about --sid: name a list of pairs with --pairs")
     if photos is None and (cameras or gains):
         raise UsageError("--cameras and --gains are about --photos: name a folder with it")
-    wanted, levels = _numbers(ratios, "--ratios", 1, "100,300"), _numbers(gains, "--gains", 0, "3")
+    wanted = parse_numbers(ratios, "--ratios", 1, "100,300")
+    levels = parse_numbers(gains, "--gains", 0, "3")
     _check_csv(csv)
     _check_report(report)
 
@@ -227,14 +235,3 @@ def _check_report(report: Path | None) -> None:
         raise OutputError(f"{there}: is a file, not a folder: choose another with --report")
     if not os.access(there, os.W_OK):
         raise OutputError(f"{there}: cannot be written to: choose another folder with --report")
-
-
-def _numbers(text: str | None, option: str, least: float, example: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")] if text else []
-    except ValueError:
-        numbers = [-1.0]
-    if not all(least <= number < float("inf") and number > 0 for number in numbers):
-        limit = f"from {least:g}" if least else "above 0"
-        raise UsageError(f"{option} takes numbers {limit} by commas, such as {example}, not {text}")
-    return numbers

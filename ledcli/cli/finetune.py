@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.app import FAILED, INTERRUPTED
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
 from ledcli.cli.options import DeviceOption, DryRunOption, JsonOption, PrecisionOption, QuietOption
-from ledcli.cli.signals import stoppable
+from ledcli.cli.terminal import printable, stoppable
 from ledcli.cli.tuningchecks import already_there, check_checkpoint, check_out, parsed_ratios
 from ledcli.errors import UsageError
 

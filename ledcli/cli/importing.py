@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
+from ledcli.cli.terminal import printable
 
 if TYPE_CHECKING:
     from ledcli.zoo.upstream import Imported

@@ -1,12 +1,13 @@
-"""`led info`: what a raw is."""
+"""`led info`: what a raw file says and how noisy it is."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output, printable
-from ledcli.cli.options import JsonOption, QuietOption
+from ledcli.cli.console import Output
+from ledcli.cli.options import JsonOption, QuietOption, RawsArgument, RecursiveOption
+from ledcli.cli.terminal import printable
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
@@ -15,22 +16,18 @@ if TYPE_CHECKING:
 
 
 def info(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
-    ],
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
-    ] = False,
+    inputs: RawsArgument,
+    recursive: RecursiveOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Camera, ISO, time, exposure level, estimated noise of raws.
+    """Show camera, ISO, time, exposure level and noise of raws.
 
     The gain (DN per electron) and the read noise are estimated from the photo itself.
 
     Examples
     --------
-    What is known of a raw, and how noisy it is::
+    One raw::
 
         led info IMG_1.CR2
 
@@ -93,7 +90,7 @@ def _noise(noise: "NoiseProfile", photo: "RawPhoto") -> dict[str, float | None]:
 
 
 def _text(record: dict[str, Any]) -> str:
-    """Return the record for people: what is not known is said, not left out."""
+    """Return the record as text; unknown values are shown as such."""
     rows = {
         "camera": record["camera"],
         "size": f"{record['width']} x {record['height']}, {record['phase']}, {record['bits']} bits",
@@ -113,7 +110,7 @@ def _text(record: dict[str, Any]) -> str:
 
 
 def _levels(values: Any) -> str:  # noqa: ANN401 - an array by planes
-    # Of an X-Trans the first three are R, G, B, and the others repeat them.
+    # X-Trans: the first three are R, G, B; the others repeat them.
     each = [f"{v:g}" for v in (values if len(values) == 4 else values[:3])]
     return each[0] if len(set(each)) == 1 else "/".join(each)
 

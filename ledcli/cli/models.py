@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, TypeGuard
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
 from ledcli.cli.models_export import export
 from ledcli.cli.models_import import import_
 from ledcli.cli.models_pull import pull
 from ledcli.cli.options import JsonOption
+from ledcli.cli.terminal import printable
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.terminal import printable
 from ledcli.errors import ModelError, OutputError, UsageError
 
 

@@ -15,7 +15,7 @@ from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from ledcli.cli.progress import Progress
+    from ledcli.cli.terminal import Progress
     from ledcli.zoo.download import Show
     from ledcli.zoo.releases import Fetched, Release
     from ledcli.zoo.upstream import Imported

@@ -1,4 +1,4 @@
-"""`led pairs`: find the short and long frames of a shoot, and check them."""
+"""`led pairs`: find and check pairs of short and long frames."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.terminal import printable
 from ledcli.errors import LedError, PairError, UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
 app = typer.Typer(help="Find and verify pairs of shots.")
 
-KeepOption = Annotated[
-    bool, typer.Option("--keep", help="Keep pairs whose frames are shifted against each other.")
-]
+KeepOption = Annotated[bool, typer.Option("--keep", help="Keep pairs whose frames are shifted.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -39,10 +38,8 @@ def _pairs(context: typer.Context) -> None:
 
 @app.command("scan")
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the shoot.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The list to write.")
-    ] = LIST,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the shots.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="List to write.")] = LIST,
     keep: KeepOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -50,12 +47,12 @@ def scan(
 ) -> None:
     """Find the pairs of short and long frames in a folder and its subfolders.
 
-    Every short frame gets the long frame of its own scene, however many scenes there are. The
-    list has a line SHORT LONG for each pair; beside it, in a file ending in .json, is all that was
-    found. A list that is already there is replaced.
+    Each short frame is matched with the long frame of its scene; there may be many scenes. The
+    list has one line SHORT LONG per pair; a .json file beside it has the details. An existing list
+    is replaced.
 
-    The rule for fine-tuning: at each ratio two pairs or more, one of them at ISO 500 or less and
-    one at ISO 3200 or more. Where it does not hold, the frames to shoot are named.
+    Fine-tuning needs at each ratio at least two pairs, one at ISO 500 or less and one at ISO 3200
+    or more. If they are missing, led says which frames to shoot.
 
     Examples
     --------
@@ -63,7 +60,7 @@ def scan(
 
         led pairs scan ./shots
 
-    See what would be found, pairs with a moved tripod included::
+    Show the pairs, including those with a moved tripod::
 
         led pairs scan ./shots --keep --dry-run
     """
@@ -75,7 +72,9 @@ def scan(
 
     output = Output(json=json, quiet=quiet)
     if out.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
-        raise UsageError(f"--out {out}: the list's name must end in .txt or the like")
+        raise UsageError(
+            f"--out {out}: the name of a list ends in .txt, not in {out.suffix or 'nothing'}"
+        )
     listfile.check_replaceable(out)
     foundfile.check_replaceable(out)
     found = find_pairs(folder, output.progress, keep_shifted=keep)
@@ -96,36 +95,36 @@ def scan(
     if dry_run:
         output.info(f"{count} would be written to {out}")
     else:
-        replaced = ", which replaces the list that was there" if out.exists() else ""
+        replaced = " (the old list was replaced)" if out.exists() else ""
         beside = foundfile.write_record(out, record)
         listfile.write_list(out, pairs)
-        output.info(f"{count} written to {out}{replaced}; all that was found is in {beside}")
+        output.info(f"{count} written to {out}{replaced}; details in {beside}")
     if any(left.failed for left in found.left_out):
         raise typer.Exit(FAILED)
 
 
 @app.command("check")
 def check(
-    pairs: Annotated[Path, typer.Argument(metavar="[LIST]", help="The list of pairs.")] = LIST,
+    pairs: Annotated[Path, typer.Argument(metavar="[LIST]", help="List of pairs.")] = LIST,
     keep: KeepOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Check the pairs of a list by what the frames show.
+    """Check the pairs of a list by their content.
 
-    Both frames of a pair must show the same scene to within a fifth of a pixel, the long one
-    neither clipped nor noisy, black the same in both, and the brightness apart by the ratio that
-    their exposures say. The lists of SID, ELD and LED are read as well.
+    Both frames of a pair must show the same scene, aligned to a fifth of a pixel; the long frame
+    must be neither clipped nor noisy; black must be equal in both; and the brightness must differ
+    by the ratio of their exposures. Lists of SID, ELD and LED can be read too.
 
-    Below, as `led pairs scan` shows it, whether the good pairs meet the rule for fine-tuning.
+    The table below shows whether the good pairs are sufficient for fine-tuning.
 
     Examples
     --------
-    The list that `led pairs scan` wrote::
+    The list written by `led pairs scan`::
 
         led pairs check
 
-    Another list, for a script::
+    Another list, as JSON::
 
         led pairs check SID/Sony_train_list.txt --json
     """
@@ -149,9 +148,9 @@ def check(
     bad = len(listed) - len(good)
     if bad:
         shifted = any(pair.check.shifted for pair in dropped)
-        kept = "; --keep lets shifted ones pass" if shifted and not keep else ""
+        kept = "; --keep accepts shifted pairs" if shifted and not keep else ""
         output.hint(
-            f"{bad} of {len(listed)} pairs would spoil a tuning: take their lines out of "
+            f"{bad} of {len(listed)} pairs would harm the fine-tuning: remove their lines from "
             f"{pairs}, or shoot them again{kept}"
         )
         raise typer.Exit(FAILED)
@@ -162,7 +161,7 @@ def _show_left_out(output: Output, found: Scan) -> None:
         if left.failed:
             output.error(f"{left.file}: {left.reason}")
         else:
-            output.info(f"left out: {left.file}: {left.reason}")
+            output.info(f"not used: {left.file}: {left.reason}")
 
 
 def _show_darks(output: Output, found: Scan) -> None:
@@ -186,12 +185,10 @@ def _no_pairs(folder: Path, found: Scan, keep: bool) -> PairError:
     among = f"among its {len(found.frames)} frame{'' if len(found.frames) == 1 else 's'}"
     if found.rules:
         shifted = any(pair.check.shifted for pair in found.dropped)
-        kept = ", or keep shifted ones with --keep" if shifted and not keep else ""
-        return PairError(
-            f"{folder}: there is no good pair {among}: shoot what is named above{kept}"
-        )
+        kept = ", or accept shifted pairs with --keep" if shifted and not keep else ""
+        return PairError(f"{folder}: no good pair {among}: shoot the frames named above{kept}")
     wanted = "; ".join(str(pair) for pair in first_pairs(found.frames))
-    return PairError(f"{folder}: there is no pair {among}. From a tripod, shoot {wanted}")
+    return PairError(f"{folder}: no pair {among}. From a tripod, shoot {wanted}")
 
 
 def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
@@ -202,8 +199,8 @@ def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
     if quoted:
         more = f" and {len(quoted) - 1} more" if len(quoted) > 1 else ""
         output.info(
-            f"{quoted[0]}{more}: quoted in the list because of blanks or quotes in the name; led "
-            "reads that, upstream's tools do not: rename the file for them"
+            f"{quoted[0]}{more}: quoted in the list because of spaces or quotes in the name; led "
+            "reads this, other LED tools do not: rename the files for those"
         )
 
 

@@ -1,4 +1,4 @@
-"""`led pretrain`: a backbone over virtual cameras."""
+"""`led pretrain`: train a backbone over virtual cameras."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.console import Output
-from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption
+from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, SeedOption
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -15,65 +15,63 @@ if TYPE_CHECKING:
 
 
 class Cfa(StrEnum):
-    """Kinds of sensors."""
+    """Colour filter arrays."""
 
     BAYER = "bayer"
     XTRANS = "xtrans"
 
 
 SOURCE, LICENCE = "led pretrain", "the owner's"
-"""What the model file says of itself: the weights are whose they are trained by."""
+"""Written to the model file: the weights belong to whoever trained them."""
 
 
 def pretrain(
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.safetensors"),
     photos: Annotated[
         Path | None,
-        typer.Option(help="Folder of photographs; without it, procedural scenes only."),
+        typer.Option(help="Folder of photographs; without it, only procedural scenes."),
     ] = None,
     crops: Annotated[
         Path | None,
-        typer.Option(
-            help="Crop file: used if it is there, else made.", show_default="beside --out"
-        ),
+        typer.Option(help="Crop file; made if it does not exist.", show_default="beside --out"),
     ] = None,
     crops_size: Annotated[
-        float, typer.Option(help="Size of a crop file to make, in MB.", min=1)
+        float, typer.Option(help="Size of a new crop file in MB.", min=1)
     ] = 500.0,
     cfa: Annotated[
-        Cfa, typer.Option(help="Kind of sensor that the model is for.", show_default=True)
+        Cfa, typer.Option(help="Colour filter array of the model.", show_default=True)
     ] = Cfa.BAYER,
     form: Annotated[
-        str, typer.Option(help="Input form: stabilised, or gain as in the paper.")
+        str, typer.Option(help="Input form: stabilised, or gain as in the LED paper.")
     ] = "stabilised",
     ratios: Annotated[tuple[float, float], typer.Option(help="Lowest and highest ratio.")] = (
         1.0,
         300.0,
     ),
     virtual: Annotated[
-        int, typer.Option(help="Virtual cameras, each with a CSA set of its own.", min=1)
+        int, typer.Option(help="Number of virtual cameras; each gets its own CSA set.", min=1)
     ] = 5,
     arch: Annotated[
-        str, typer.Option(help="Network: resunet, unet as in the paper, nafnet or restormer.")
+        str, typer.Option(help="Architecture: resunet, unet (LED paper), nafnet or restormer.")
     ] = "resunet",
     channels: Annotated[
         int | None,
         typer.Option(
-            help="Channels of its top level.", min=1, show_default="resunet: 16, others: 32"
+            help="Channels of the top level.", min=1, show_default="resunet: 16, others: 32"
         ),
     ] = None,
     iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 100_000,
     minutes: Annotated[
-        float | None, typer.Option(help="Time budget; the schedule fits itself to it.")
+        float | None, typer.Option(help="Time budget; the schedule adapts to it.")
     ] = None,
-    optimiser: Annotated[str, typer.Option(help="muon, or adam as in the paper.")] = "muon",
+    optimiser: Annotated[str, typer.Option(help="muon, or adam as in the LED paper.")] = "muon",
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    seed: SeedOption = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+        bool, typer.Option("--resume", help="Continue from the checkpoint beside --out.")
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -82,21 +80,21 @@ def pretrain(
 ) -> None:
     """Train a backbone over virtual cameras.
 
-    Every iteration draws one camera, gives clean scenes its noise, and trains its CSA set and the
-    shared weights. The photographs are packed into a crop file once. A checkpoint and a log in
-    JSON lines appear beside the model; a training that was stopped goes on with --resume.
+    Each iteration samples a camera, adds its noise to clean scenes, and trains its CSA set and the
+    shared weights. Photographs are packed into a crop file once. A checkpoint and a JSON-lines
+    log are written beside the model; continue a stopped training with --resume.
 
     Examples
     --------
-    An evening on a laptop, from your own photographs::
+    Three hours on a laptop, from your own photographs::
 
         led pretrain --photos ~/Pictures --minutes 180 --out mine.safetensors
 
-    With nothing but made-up scenes, in the paper's form::
+    Procedural scenes only, with the settings of the LED paper::
 
         led pretrain --form gain --arch unet --optimiser adam --ratios 100 300
 
-    For the X-Trans sensors of Fujifilm::
+    For X-Trans sensors::
 
         led pretrain --cfa xtrans --photos ~/Pictures --out xtrans.safetensors
     """
@@ -105,7 +103,7 @@ def pretrain(
     if not 0 < lowest <= highest:
         raise UsageError(f"--ratios takes the lowest and the highest, not {lowest:g} {highest:g}")
     if minutes is not None and minutes <= 0:
-        raise UsageError("--minutes is a time above 0")
+        raise UsageError("--minutes must be above 0")
 
     from ledcli.inference.device import choose_device, choose_precision
     from ledcli.nets.registry import sized
@@ -133,11 +131,11 @@ def pretrain(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out.parent} cannot be made ({error.strerror})") from error
+        raise OutputError(f"{out.parent}: cannot create the folder ({error.strerror})") from error
     if photos is not None and crops is None and out.with_suffix(".crops.npy").exists():
         raise UsageError(
-            f"{out.with_suffix('.crops.npy')} is there already: use it with --crops, "
-            "or remove it to pack --photos anew"
+            f"{out.with_suffix('.crops.npy')} already exists: use it with --crops, "
+            "or remove it to pack --photos again"
         )
     crops = crops or out.with_suffix(".crops.npy")
     if crops.exists():
@@ -168,7 +166,7 @@ def pretrain(
 
 
 def _text(line: "LogLine") -> str:
-    from ledcli.cli.progress import time_text
+    from ledcli.cli.terminal import time_text
 
     left = time_text(line.seconds_left) if line.seconds_left < 1e7 else "unknown"
     figures = "".join(

@@ -1,12 +1,13 @@
-"""`led reparam`: fold a tuned model, and prove that it is the same function."""
+"""`led reparam`: fold a tuned model into a plain network and verify it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.terminal import printable
 from ledcli.errors import ModelError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -15,46 +16,49 @@ if TYPE_CHECKING:
     from ledcli.zoo.folding import Proof
 
 PROOF_SIDE = 1024
-"""Sides in plane pixels of what is taken of a photo for the proof, at most."""
+"""Largest side of the crop of a photo used for the proof, plane pixels."""
 
 
 def reparam(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Model file to write.")],
     csa_set: Annotated[
         str | None,
         typer.Option(
-            "--set", metavar="NAME", help="CSA set to fold.", show_default="the name's, or first"
+            "--set",
+            metavar="NAME",
+            help="CSA set to fold.",
+            show_default="that of the name, or the first",
         ),
     ] = None,
     photo: Annotated[
-        Path | None, typer.Option(metavar="RAW", help="Prove it on this photo as well.")
+        Path | None, typer.Option(metavar="RAW", help="Verify on this photo too.")
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Store weights in 16 bits: half the size, rounded.")
+        bool, typer.Option("--half", help="Store rounded 16-bit weights: half the size.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there already.")
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Fold a tuned model into its plain network, and prove it is the same.
+    """Fold a tuned model into a plain network and verify the result.
 
-    The alignment and the OMNR branch of every block go into one plain convolution. The proof runs
-    both forms over random and photo-like input in float32, border included; a model that does
-    not pass is not written. 'led finetune' does all this by itself.
+    The CSA and the OMNR branch of each block are folded into one plain convolution. Both networks
+    are then compared in float32 on random and photo-like input, borders included; a model that
+    fails is not written. 'led finetune' does this automatically.
 
     Examples
     --------
-    A pretrained backbone, with its set for Sony cameras::
+    A pretrained backbone with its CSA set for Sony cameras::
 
         led reparam backbone.safetensors -o sony.safetensors --set sony
 
-    Just the proof, on a photo of your own::
+    Only verify, on a photo of your own::
 
         led reparam sony -o sony.safetensors --photo IMG_1.ARW --dry-run
     """
@@ -65,13 +69,13 @@ def reparam(
     path, branch = find_model(model)
     branch = csa_set or branch
     if out.suffix != SUFFIX:
-        raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
+        raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
     if out.exists() and out.samefile(path):
-        raise UsageError(f"{out}: is the model itself: choose another name with --out")
+        raise UsageError(f"{out}: this is the model itself; choose another name with --out")
     if not overwrite and (out.exists() or out.is_symlink()):
         raise _there(out)
     if not out.parent.is_dir():
-        raise OutputError(f"{out}: its folder does not exist: make it first")
+        raise OutputError(f"{out}: the folder does not exist; create it first")
 
     from ledcli.zoo.folding import fold, network_inputs, prove
     from ledcli.zoo.model_file import file_sha256, load_model, save_model
@@ -84,7 +88,7 @@ def reparam(
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     if not proof.holds:
-        raise ModelError(f"{path}: is not the same when folded, so nothing was written: {proof}")
+        raise ModelError(f"{path}: the folded network differs, so nothing was written: {proof}")
     output.info(f"proof: {proof}")
     if not dry_run:
         try:
@@ -98,11 +102,11 @@ def reparam(
 
 
 def _there(out: Path) -> OutputError:
-    return OutputError(f"{out}: already there. --overwrite replaces, -o takes another name")
+    return OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
 
 
 def _planes(path: Path) -> "Tensor":
-    """Return the middle of a photo as normalised planes."""
+    """Return the centre of a photo as normalised planes ``(C, H, W)``."""
     import torch
 
     from ledcli.raw.reader import read_raw

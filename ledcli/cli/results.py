@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import Output
+from ledcli.cli.terminal import printable
 
 if TYPE_CHECKING:
     from ledcli.batch.plan import Todo

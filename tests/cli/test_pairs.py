@@ -50,7 +50,7 @@ def test_scan_writes_the_list_and_all_that_was_found(shoot, capsys):
     assert "shifted by 5." in err
     assert "no usable ISO" in err
     assert "1 at ISO 3200" in err
-    assert "upstream" in err
+    assert "other LED tools" in err
     assert "pairs.txt" in err
 
 

@@ -104,7 +104,7 @@ def test_a_file_that_comes_meanwhile_is_not_replaced(model, out, capsys, monkeyp
 
     monkeypatch.setattr(fold, "prove", slow_prove)
     assert run(["reparam", str(model), "-o", str(out)]) == 1
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert out.read_bytes() == b"somebody's"
 
 

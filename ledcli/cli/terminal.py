@@ -1,11 +1,12 @@
-"""Progress on long work: a bar on a terminal, plain lines elsewhere, nothing when quiet."""
+"""What talks to a terminal: safe text, progress of long work, and Ctrl-C that stops cleanly."""
 
-from __future__ import annotations
-
+import signal
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     ProgressColumn,
@@ -17,17 +18,32 @@ from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from ledcli.cli.console import Output
-
 PLAIN_FIRST_S = 2.0
-"""Work shorter than this needs no progress (seconds)."""
+"""Shorter work shows no progress lines (seconds)."""
 PLAIN_EVERY_S = 5.0
-"""Seconds between two plain lines, so that a log stays short."""
+"""Seconds between two progress lines, so that a log stays short."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def printable(value: object) -> str:
+    r"""Text that cannot drive a terminal or break a line: control characters become escapes.
+
+    A file name may hold a newline, an escape sequence, text-direction marks or bytes that are no
+    text at all; none of them reaches the terminal as such.
+
+    Examples
+    --------
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def rate_text(steps_per_s: float, unit: str) -> str:
-    """Say a rate in the unit of time that gives a readable number.
+    """Write a rate per second, minute or hour, whichever gives a readable number.
 
     Examples
     --------
@@ -42,47 +58,47 @@ def rate_text(steps_per_s: float, unit: str) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """Say a duration as `m:ss` or `h:mm:ss`."""
+    """Write a duration as `m:ss` or `h:mm:ss`."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
 class Progress:
-    """Progress that shows nothing; the base of those that do."""
+    """Progress that shows nothing; base class of those that do."""
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count `steps` as done; `note` says what is at work now (a file's name)."""
+        """Count `steps` as done; `note` names what is being worked on."""
 
     def pause(self) -> None:
-        """Leave the terminal to another writer."""
+        """Clear the terminal for another writer."""
 
     def resume(self) -> None:
-        """Come back after `pause`."""
+        """Show the progress again after `pause`."""
 
     def close(self) -> None:
-        """Take the progress away."""
+        """Remove the progress."""
 
 
 class PlainProgress(Progress):
-    """A line every few seconds, for logs and pipes."""
+    """One line every few seconds, for logs and pipes."""
 
     def __init__(
         self,
-        say: Callable[[str], None],
+        write: Callable[[str], None],
         total: float | None,
         label: str,
         unit: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._say, self._total, self._label, self._unit = say, total, label, unit
+        self._write, self._total, self._label, self._unit = write, total, label, unit
         self._clock = clock
         self._start = clock()
         self._next = self._start + PLAIN_FIRST_S
         self._done = 0.0
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count `steps`, and print a line where one is due."""
+        """Count `steps`; print a line if one is due."""
         self._done += steps
         now = self._clock()
         if now < self._next or self._done <= 0:
@@ -97,7 +113,7 @@ class PlainProgress(Progress):
             parts.append(f"{time_text(max(self._total - self._done, 0) / rate)} left")
         if note:
             parts.append(note)
-        self._say(", ".join(parts))
+        self._write(", ".join(parts))
 
 
 class _RateColumn(ProgressColumn):
@@ -113,7 +129,7 @@ class _RateColumn(ProgressColumn):
 class BarProgress(Progress):
     """A bar that disappears when the work is done."""
 
-    def __init__(self, output: Output, total: float | None, label: str, unit: str) -> None:
+    def __init__(self, console: Console, total: float | None, label: str, unit: str) -> None:
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -121,7 +137,7 @@ class BarProgress(Progress):
             _RateColumn(unit or "steps"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
-            console=output.stderr,
+            console=console,
             transient=True,
             expand=True,
             # Redirection would send results meant for standard output to standard error.
@@ -132,13 +148,11 @@ class BarProgress(Progress):
         self._bar.start()
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Move the bar on."""
-        from ledcli.cli.console import printable
-
+        """Move the bar forward."""
         self._bar.update(self._task, advance=steps, note=printable(note))
 
     def pause(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         self._bar.stop()
 
     def resume(self) -> None:
@@ -146,14 +160,40 @@ class BarProgress(Progress):
         self._bar.start()
 
     def close(self) -> None:
-        """Take the bar off the terminal for good."""
+        """Remove the bar for good."""
         self._bar.stop()
 
 
-def start(output: Output, total: float | None, label: str, unit: str) -> Progress:
-    """Make the progress that suits where `output` goes."""
-    if output.quiet:
-        return Progress()
-    if output.stderr.is_terminal and not output.stderr.is_dumb_terminal:
-        return BarProgress(output, total, label, unit)
-    return PlainProgress(output.info, total, label, unit)
+@contextmanager
+def stoppable(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one ends the process.
+
+    Parameters
+    ----------
+    on_stop : callable
+        Called when the first signal arrives.
+
+    Yields
+    ------
+    callable
+        Returns whether a stop was requested.
+    """
+    requested = False
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    # A shell ignores Ctrl-C for what it runs in the background; so does led then.
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        requested = True
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        on_stop()
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
