@@ -16,13 +16,13 @@ from ledcli.cli.terminal import printable
 from ledcli.errors import LedError, PairError, UsageError
 
 if TYPE_CHECKING:
+    from ledcli.pairs.checks import CheckedPair
     from ledcli.pairs.list_file import Pair
-    from ledcli.pairs.match import Found
+    from ledcli.pairs.result import Scan
     from ledcli.pairs.rule import RatioRule
-    from ledcli.pairs.scan import Scan
 
 LIST = Path("pairs.txt")
-JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "left_out": "left_out"}
+JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "unpaired": "unpaired"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
 app = typer.Typer(help="Find and verify pairs of shots.")
@@ -65,9 +65,8 @@ def scan(
         led pairs scan ./shots --keep --dry-run
     """
     from ledcli.batch.inputs import RAW_SUFFIXES
-    from ledcli.pairs import list_file as listfile
-    from ledcli.pairs import result as foundfile
-    from ledcli.pairs.record import scan_record
+    from ledcli.pairs.list_file import Pair, check_list_replaceable, write_list
+    from ledcli.pairs.result import check_record_replaceable, scan_record, write_record
     from ledcli.pairs.scan import scan as find_pairs
 
     output = Output(json=json, quiet=quiet)
@@ -75,11 +74,11 @@ def scan(
         raise UsageError(
             f"--out {out}: the name of a list ends in .txt, not in {out.suffix or 'nothing'}"
         )
-    listfile.check_replaceable(out)
-    foundfile.check_replaceable(out)
+    check_list_replaceable(out)
+    check_record_replaceable(out)
     found = find_pairs(folder, output.progress, keep_shifted=keep)
     record = scan_record(found, out.parent)
-    _show_left_out(output, found)
+    _show_unpaired(output, found)
     _show_darks(output, found)
     if json:
         for part, kind in JSON_KINDS.items():
@@ -89,17 +88,17 @@ def scan(
         _show_rules(output, found.rules)
     if not found.pairs:
         raise _no_pairs(folder, found, keep)
-    pairs = [listfile.Pair(pair.short.file, pair.long.file) for pair in found.pairs]
+    pairs = [Pair(pair.short.file, pair.long.file) for pair in found.pairs]
     _note_quotes(output, pairs, out)
     count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
     if dry_run:
         output.info(f"{count} would be written to {out}")
     else:
         replaced = " (the old list was replaced)" if out.exists() else ""
-        beside = foundfile.write_record(out, record)
-        listfile.write_list(out, pairs)
+        beside = write_record(out, record)
+        write_list(out, pairs)
         output.info(f"{count} written to {out}{replaced}; details in {beside}")
-    if any(left.failed for left in found.left_out):
+    if any(frame.unreadable for frame in found.unpaired):
         raise typer.Exit(FAILED)
 
 
@@ -129,11 +128,11 @@ def check(
         led pairs check SID/Sony_train_list.txt --json
     """
     from ledcli.pairs.list_file import read_list
-    from ledcli.pairs.match import check_listed
+    from ledcli.pairs.scan import check_listed
 
     output = Output(json=json, quiet=quiet)
     listed = read_list(pairs)
-    results: list[Found | LedError] = []
+    results: list[CheckedPair | LedError] = []
     with output.progress(len(listed), "checking", "pairs") as bar:
         for pair, result in zip(listed, check_listed(listed), strict=True):
             bar.advance(note=pair.short.name)
@@ -142,8 +141,8 @@ def check(
             results.append(result)
     _show_checks(output, listed, results, keep)
     checked = [result for result in results if not isinstance(result, LedError)]
-    good = [pair for pair in checked if not pair.check.against(keep_shifted=keep)]
-    dropped = [pair for pair in checked if pair.check.against(keep_shifted=keep)]
+    good = [pair for pair in checked if not pair.check.problems_if(keep_shifted=keep)]
+    dropped = [pair for pair in checked if pair.check.problems_if(keep_shifted=keep)]
     _show_rules_of_list(output, good, dropped)
     bad = len(listed) - len(good)
     if bad:
@@ -156,12 +155,12 @@ def check(
         raise typer.Exit(FAILED)
 
 
-def _show_left_out(output: Output, found: Scan) -> None:
-    for left in found.left_out:
-        if left.failed:
-            output.error(f"{left.file}: {left.reason}")
+def _show_unpaired(output: Output, found: Scan) -> None:
+    for frame in found.unpaired:
+        if frame.unreadable:
+            output.error(f"{frame.file}: {frame.reason}")
         else:
-            output.info(f"not used: {left.file}: {left.reason}")
+            output.info(f"not paired: {frame.file}: {frame.reason}")
 
 
 def _show_darks(output: Output, found: Scan) -> None:
@@ -172,10 +171,10 @@ def _show_darks(output: Output, found: Scan) -> None:
 
 
 def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
-    from ledcli.pairs.rule import COLUMNS, lines_of, rows_of
+    from ledcli.pairs.result import RULE_COLUMNS, rule_advice, rule_rows
 
-    output.table(COLUMNS, rows_of(rules), right=["RATIO", "PAIRS"])
-    for line in lines_of(rules):
+    output.table(RULE_COLUMNS, rule_rows(rules), right=["RATIO", "PAIRS"])
+    for line in rule_advice(rules):
         output.result(line, printable(line))
 
 
@@ -205,9 +204,9 @@ def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
 
 
 def _show_checks(
-    output: Output, listed: list[Pair], results: list[Found | LedError], keep: bool
+    output: Output, listed: list[Pair], results: list[CheckedPair | LedError], keep: bool
 ) -> None:
-    from ledcli.pairs.record import listed_record
+    from ledcli.pairs.result import listed_record
 
     pairs = list(zip(listed, results, strict=True))
     rows = [(pair.short, pair.long, *_cells(result, keep)) for pair, result in pairs]
@@ -217,7 +216,7 @@ def _show_checks(
     output.table(PAIR_COLUMNS, rows, records=records, right=["RATIO", "MEASURED", "SHIFT"])
 
 
-def _cells(result: Found | LedError, keep: bool) -> tuple[str, str, str, str]:
+def _cells(result: CheckedPair | LedError, keep: bool) -> tuple[str, str, str, str]:
     if isinstance(result, LedError):
         return "-", "-", "-", "cannot be checked"
     check = result.check
@@ -226,12 +225,14 @@ def _cells(result: Found | LedError, keep: bool) -> tuple[str, str, str, str]:
         f"{check.ratio:g}",
         "-" if check.measured_ratio is None else f"{check.measured_ratio:.3g}",
         "-" if size is None else f"{size:.2f}",
-        "; ".join(check.against(keep_shifted=keep)) or "good",
+        "; ".join(check.problems_if(keep_shifted=keep)) or "good",
     )
 
 
-def _show_rules_of_list(output: Output, good: list[Found], dropped: list[Found]) -> None:
-    from ledcli.pairs.record import rule_record
+def _show_rules_of_list(
+    output: Output, good: list[CheckedPair], dropped: list[CheckedPair]
+) -> None:
+    from ledcli.pairs.result import rule_record
     from ledcli.pairs.rule import rules_of
 
     pairs = good + dropped

@@ -1,50 +1,49 @@
-"""The frames of a shoot: what their headers say, and what they show, read in parallel."""
+"""The frames of a shoot: headers, exposure ratios, and decoded photos, read in parallel."""
 
+import math
 import os
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from ledcli.errors import LedError
+from ledcli.errors import LedError, MetadataError, PairError
 from ledcli.metadata.xmp import read_note
-from ledcli.pairs.signature import Signature, is_dark, view_of
+from ledcli.pairs.signature import Signature, frame_features, is_dark
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
 
 HEADER_THREADS = 8
-"""Headers wait for the disk more than for the processor."""
+"""Reading headers waits for the disk more than for the processor."""
 DECODING_THREADS = min(4, os.cpu_count() or 1)
 """Each holds a photo several times over: 45 megapixels take 1 GB."""
 CHECKING_THREADS = min(2, os.cpu_count() or 1)
 """Each holds two photos and their spectra."""
 CACHE_BYTES = 512 << 20
-"""Decoded mosaics that are kept for the checks: a shoot of four frames of any camera."""
+"""Decoded mosaics kept for the checks: a shoot of four frames of any camera."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ROUND_RATIOS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""Ratios that people mean, within a decade; those of SID, ELD and LED are among them."""
+THIRD_STOP_RATIOS = (1.25, 1.6, 3.2, 6.4)
+"""The others that third-stop shutter speeds come to."""
+NOMINAL_TOLERANCE = 0.045
+"""Error of nominal shutter speeds, as a share: 1/125 s is 1/128 s, and a ratio of 300 at ISO 100
+(10 s, 1/30 s) is 312.5 at ISO 3200 (10 s at ISO 100, 1/1000 s)."""
+MIN_LONG_RATIO = 1 / 1.05
+"""Below this ratio the short and the long frame are swapped."""
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 Key = TypeVar("Key")
-
-
-class Bar(Protocol):
-    """What shows how far the work is."""
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count `steps` as done."""
-
-
-Watch = Callable[[int, str, str], AbstractContextManager[Bar]]
-"""Makes a bar of so many steps, a label, and what a step is: `Output.progress`."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A raw and what its header says.
+    """A raw file and its header.
 
     Attributes
     ----------
@@ -57,17 +56,17 @@ class Frame:
 
     @property
     def level(self) -> float:
-        """Exposure level; 0 where the header does not say."""
+        """Exposure level; 0 where unknown."""
         return self.exif.exposure_level or 0.0
 
     @property
     def iso(self) -> float:
-        """ISO; 0 where the header does not say."""
+        """ISO; 0 where unknown."""
         return self.exif.iso or 0.0
 
     @property
     def seconds(self) -> float:
-        """Exposure time; 0 where the header does not say."""
+        """Exposure time; 0 where unknown."""
         return self.exif.exposure_time or 0.0
 
     @property
@@ -79,23 +78,22 @@ class Frame:
     def setting(self) -> tuple[object, ...]:
         """What frames of a pair have in common: camera, aperture and focal length."""
         aperture, focal = self.exif.aperture, self.exif.focal_length
-        return (
-            *self.camera,
-            aperture and round(aperture, 1),
-            focal and round(focal),
-        )
+        return (*self.camera, aperture and round(aperture, 1), focal and round(focal))
 
-    def gap(self, other: "Frame") -> float:
+    def seconds_from(self, other: "Frame") -> float:
         """Seconds between the two shots; infinite where a header has no date."""
-        times = [_taken(frame.exif.datetime) for frame in (self, other)]
-        if times[0] is None or times[1] is None:
-            return float("inf")
+        times = []
+        for frame in (self, other):
+            try:
+                times.append(datetime.strptime(frame.exif.datetime or "", "%Y:%m:%d %H:%M:%S"))
+            except ValueError:
+                return float("inf")
         return abs((times[0] - times[1]).total_seconds())
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a frame shows.
+class FrameSummary:
+    """What a decoded frame shows.
 
     Attributes
     ----------
@@ -104,17 +102,17 @@ class Look:
     signature : Signature
     dark : bool
         Taken with the lens cap on.
-    made_by_led : bool
-        Denoised already.
+    denoised : bool
+        Written by led.
     """
 
     shape: tuple[int, ...]
     signature: Signature
     dark: bool
-    made_by_led: bool = False
+    denoised: bool = False
 
 
-class Photos:
+class PhotoCache:
     """Decoded photos; the latest are kept as long as they fit."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
@@ -123,7 +121,7 @@ class Photos:
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> RawPhoto:
-        """Return a photo, decoded now or before; raises RawError as `read_raw`."""
+        """Return a photo, decoding it if necessary; raises RawError as `read_raw`."""
         with self._lock:
             if path in self._kept:
                 self._kept.move_to_end(path)
@@ -139,32 +137,91 @@ class Photos:
         return photo
 
 
+def nominal_ratio(ratio: float) -> float:
+    """Snap a ratio above 0 to the round one within 4.5 %, else the third-stop one.
+
+    Where neither is near, the ratio is rounded to three digits.
+
+    Examples
+    --------
+    >>> [nominal_ratio(ratio) for ratio in (98.7, 101.6, 128.0, 312.5, 322.5, 4.6875)]
+    [100.0, 100.0, 125.0, 300.0, 320.0, 4.69]
+    """
+    decade = math.floor(math.log10(ratio))
+    for values in (ROUND_RATIOS, THIRD_STOP_RATIOS):
+        nominal = [value * 10.0**power for power in (decade, decade + 1) for value in values]
+        nearest = min(nominal, key=lambda value: abs(math.log(value / ratio)))
+        if abs(ratio / nearest - 1) <= NOMINAL_TOLERANCE:
+            return float(f"{nearest:.6g}")
+    return float(f"{ratio:.3g}")
+
+
+def ratio_of(short: Exif, long: Exif, paths: tuple[Path, Path]) -> float:
+    """Return a pair's nominal ratio: the long exposure level over the short one, by EXIF.
+
+    Parameters
+    ----------
+    short, long : Exif
+    paths : (Path, Path)
+        Of the short and the long frame, for the message.
+
+    Raises
+    ------
+    MetadataError
+        A frame has no usable ISO or exposure time.
+    PairError
+        The long frame is exposed less than the short one.
+    """
+    levels = []
+    for exif, path in zip((short, long), paths, strict=True):
+        if exif.exposure_level is None:
+            raise MetadataError(
+                f"{path}: {missing_tags(exif)}, so the pair's ratio is unknown: add it to the "
+                "pair's line in the list as a third column"
+            )
+        levels.append(exif.exposure_level)
+    ratio = levels[1] / levels[0]
+    if ratio < MIN_LONG_RATIO:
+        raise PairError(
+            f"{paths[1]}: is exposed less than {paths[0]}: a pair is SHORT LONG, in that order"
+        )
+    return nominal_ratio(ratio)
+
+
+def missing_tags(exif: Exif) -> str:
+    """Say which tags of the exposure level are missing: ``has no usable ISO tag``."""
+    tags = {"ISO": exif.iso, "ExposureTime": exif.exposure_time}
+    missing = [name for name, value in tags.items() if value is None]
+    return f"has no usable {' and no '.join(missing)} tag"
+
+
 def read_frames(files: Iterable[Path]) -> Generator[Frame | LedError]:
-    """Read the headers of raws, in their order; an error where the file is no readable raw."""
+    """Read the headers of raws, in their order; an error where a file is not a readable raw."""
     yield from in_parallel(_read_frame, files, HEADER_THREADS)
 
 
-def look_at(frames: Iterable[Frame], photos: Photos) -> Generator[Look | LedError]:
+def summarise(frames: Iterable[Frame], photos: PhotoCache) -> Generator[FrameSummary | LedError]:
     """Decode frames and reduce each to what it shows, in their order."""
 
-    def look(frame: Frame) -> Look | LedError:
+    def summary(frame: Frame) -> FrameSummary | LedError:
         try:
             photo = photos.read(frame.file)
         except LedError as error:
             return error
-        view = view_of(photo)
+        features = frame_features(photo)
         denoised = frame.file.suffix.lower() == ".dng" and read_note(frame.file) is not None
-        return Look(photo.mosaic.shape, view.signature, is_dark(view), denoised)
+        dark = is_dark(features)
+        return FrameSummary(photo.mosaic.shape, features.signature, dark, denoised)
 
-    yield from in_parallel(look, frames, DECODING_THREADS)
+    yield from in_parallel(summary, frames, DECODING_THREADS)
 
 
 def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int
-) -> Generator[Result]:
-    """Do the work on every item, in threads; results come in the items' order.
+    work: Callable[[Input], Output], items: Iterable[Input], threads: int
+) -> Generator[Output]:
+    """Do the work on every item in threads, and yield the results in the items' order.
 
-    What has not begun when the caller stops listening is not begun any more.
+    Closing the generator cancels what has not begun.
     """
     pool = ThreadPoolExecutor(threads)
     try:
@@ -173,9 +230,9 @@ def in_parallel(
         pool.shutdown(cancel_futures=True)
 
 
-def grouped(items: Sequence[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """Sort items into groups of one key, in their order."""
-    groups: dict[Key, list[Item]] = defaultdict(list)
+def grouped(items: Sequence[Input], key: Callable[[Input], Key]) -> dict[Key, list[Input]]:
+    """Collect items by key, in their order."""
+    groups: dict[Key, list[Input]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
     return groups
@@ -185,15 +242,8 @@ def _read_frame(file: Path) -> Frame | LedError:
     try:
         frame = Frame(file, read_exif(file))
         if frame.exif.exposure_level is None:
-            # No tags, or no raw at all: those are two different things to tell the user.
+            # Decoding tells a raw without tags from a file that is not a raw.
             read_raw(file)
     except LedError as error:
         return error
     return frame
-
-
-def _taken(date: str | None) -> datetime | None:
-    try:
-        return datetime.strptime(date or "", "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None

@@ -1,9 +1,8 @@
 """The list of pairs: one line `SHORT LONG` each; ours, SID's, ELD's and LED's.
 
-Names are relative to the list's folder, quoted as in a shell where they hold blanks or quotes;
-a backslash is a plain character. There are no comments. What the other lists add in further
-columns (ISO, aperture, ratio) is known and checked; of these the ratio and the short frame's ISO
-are kept.
+Names are relative to the list's folder, quoted as in a shell if they contain blanks or quotes;
+a backslash is a plain character. There are no comments. The further columns of the other lists
+(ISO, aperture, ratio) are checked; of these the ratio and the short frame's ISO are kept.
 """
 
 import math
@@ -17,15 +16,16 @@ from typing import NamedTuple
 from ledcli.errors import OutputError, PairError
 from ledcli.output.atomic import atomic_write
 
-LARGEST_LIST = 16 << 20
-"""Bytes; a list of 100,000 pairs is smaller, and a raw given for a list is not read whole."""
+MAX_LIST_BYTES = 16 << 20
+"""More than a list of 100,000 pairs; keeps led from reading a whole raw given for a list."""
 
 _SHOT_COLUMN = re.compile(r"ISO(\d+)|F(\d+(\.\d+)?|N/A)", re.IGNORECASE)
 """SID: ``ISO200 F8``; ELD and LED: ``ISO800 ISO100``, of the short and of the long frame."""
 _BYTE_ORDER_MARK = "\ufeff"
-_LONGEST_QUOTE = 80
+_MAX_QUOTED = 80
+"""Characters of a name that a message repeats."""
 _FOLDERS = ("short", "long")
-"""ELD's lists for SID name files without their folders, which are these."""
+"""The folders that ELD's lists for SID leave out."""
 
 
 class Pair(NamedTuple):
@@ -47,8 +47,7 @@ class Pair(NamedTuple):
 
 
 Find = Callable[[str, str], Path | None]
-"""Finds the file that a list names; told the name and the folder (short or long) where lists of
-bare names have it."""
+"""Takes a name in a list and the folder (short or long) of bare names; returns the file."""
 
 
 def read_list(
@@ -66,7 +65,7 @@ def read_list(
     find : callable, optional
         Where the files are, if not where the list says.
     missing : callable, optional
-        Told of a line whose files are not there, which is then passed over.
+        Called for a line whose files do not exist, which is then skipped.
 
     Returns
     -------
@@ -76,13 +75,13 @@ def read_list(
     Raises
     ------
     PairError
-        Naming the list and the line: the list cannot be read, holds no pair, names a file that is
-        not there, has columns that mean nothing, or repeats itself.
+        With the list and the line: the list cannot be read, has no pair, names a file that does
+        not exist, has unknown columns, or repeats a pair.
     """
     path = Path(path)
     pairs: dict[tuple[Path, Path], Pair] = {}
     lines: dict[tuple[Path, Path], int] = {}
-    passed_over = 0
+    skipped = 0
     for number, line in enumerate(_lines(path), 1):
         where = f"{path}, line {number}"
         words = _words(line, where)
@@ -90,37 +89,32 @@ def read_list(
             continue
         try:
             pair = _pair(words, path.parent, where, find or _beside(path.parent))
-        except _NotThereError as error:
+        except _MissingFileError as error:
             if missing is None:
                 raise
             missing(error)
-            passed_over += 1
+            skipped += 1
             continue
         first = lines.setdefault(pair[:2], number)
         if first != number:
-            raise PairError(f"{where}: says the same as line {first}: remove one")
+            raise PairError(f"{where}: repeats line {first}: remove one")
         pairs[pair[:2]] = pair
-    if not pairs and not passed_over:
-        raise PairError(f"{path}: holds no pair: make the list with 'led pairs scan DIR'")
+    if not pairs and not skipped:
+        raise PairError(f"{path}: has no pair: make the list with 'led pairs scan DIR'")
     return list(pairs.values())
 
 
 def write_list(path: Path, pairs: Sequence[Pair]) -> None:
-    """Write a list of pairs in our format, whole or not at all.
+    """Write a list of pairs, whole or not at all, replacing an existing one.
 
-    Parameters
-    ----------
-    path : Path
-        An existing list is replaced.
-    pairs : sequence of Pair
-        The files are written relative to the list's folder; ratios are not written.
+    Names are relative to the list's folder; ratios are not written.
 
     Raises
     ------
     OutputError
         The list cannot be written.
     PairError
-        A file's name holds a line break, which a list of lines cannot.
+        A file's name contains a line break.
     """
     path = Path(path)
     lines = []
@@ -133,22 +127,22 @@ def write_list(path: Path, pairs: Sequence[Pair]) -> None:
     atomic_write(path, os.fsencode("".join(lines)))
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise OutputError where a list would replace a file that is not text."""
+def check_list_replaceable(path: Path) -> None:
+    """Raise OutputError if a list would replace a file that is not text."""
     try:
         with open(path, "rb") as file:
-            is_text = b"\0" not in file.read(LARGEST_LIST)
+            is_text = b"\0" not in file.read(MAX_LIST_BYTES)
     except OSError:
-        return  # nothing is there, or writing will say what is wrong
+        return  # a new file, or writing it will fail with the reason
     if not is_text:
         raise OutputError(f"{path}: is not a list and would be overwritten: choose another --out")
 
 
 def relative_name(file: Path, folder: Path) -> str:
-    """Name of a file as seen from a folder; absolute where no relative one exists."""
+    """Return a file's name relative to a folder; absolute where there is none."""
     name, start = os.path.abspath(file), os.path.abspath(folder)
     if not Path(name).is_relative_to(start):
-        # ".." leads out of where a folder really is, not out of a link to it.
+        # ".." is relative to the real folder, not to a link to it.
         parent, start = os.path.realpath(os.path.dirname(name)), os.path.realpath(start)
         name = os.path.join(parent, os.path.basename(name))
     try:
@@ -158,7 +152,7 @@ def relative_name(file: Path, folder: Path) -> str:
 
 
 def needs_quotes(name: str) -> bool:
-    """Whether a name must be quoted in a list; upstream's tools cannot read such a name."""
+    """Return True if a list must quote a name; upstream's tools cannot read it then."""
     return (
         name.startswith(_BYTE_ORDER_MARK)
         or any(c in "'\"" or c.isspace() or not c.isprintable() for c in name)
@@ -167,22 +161,20 @@ def needs_quotes(name: str) -> bool:
 
 
 def quote(name: str) -> str:
-    """Return the name as a list has it.
+    """Return a name as it stands in a list.
 
     Examples
     --------
     >>> quote("shots/IMG_1.ARW"), quote("shots/IMG 1.ARW")
     ('shots/IMG_1.ARW', "'shots/IMG 1.ARW'")
     """
-    if not needs_quotes(name):
-        return name
-    return "'" + name.replace("'", "'\"'\"'") + "'"
+    return "'" + name.replace("'", "'\"'\"'") + "'" if needs_quotes(name) else name
 
 
 def _lines(path: Path) -> list[str]:
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST_LIST + 1)
+            data = file.read(MAX_LIST_BYTES + 1)
     except IsADirectoryError:
         raise PairError(f"{path}: is a folder, not a list: 'led pairs scan' makes one") from None
     except FileNotFoundError:
@@ -192,12 +184,12 @@ def _lines(path: Path) -> list[str]:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise PairError(f"{path}: cannot be read: {why.lower()}") from None
-    if len(data) > LARGEST_LIST or b"\0" in data:
+    if len(data) > MAX_LIST_BYTES or b"\0" in data:
         raise PairError(f"{path}: is not a list of pairs but a binary file: name the list")
     try:
         text = os.fsdecode(data)
     except UnicodeDecodeError:
-        raise PairError(f"{path}: is not text in UTF-8: save it as such") from None
+        raise PairError(f"{path}: is not text in UTF-8: save it as UTF-8") from None
     return text.removeprefix(_BYTE_ORDER_MARK).split("\n")
 
 
@@ -209,18 +201,17 @@ def _words(line: str, where: str) -> list[str]:
         return list(words)
     except ValueError:
         raise PairError(
-            f"{where}: has a quote that never closes: put a name that holds one into the other "
-            "kind of quotes"
+            f"{where}: has an unclosed quote: put a name with a quote into the other kind of quotes"
         ) from None
 
 
-class _NotThereError(PairError):
-    """A list names a file that is not there."""
+class _MissingFileError(PairError):
+    """A list names a file that does not exist."""
 
 
 def _pair(words: list[str], folder: Path, where: str, find: Find) -> Pair:
     if len(words) == 1:
-        raise PairError(f"{where}: names one file, '{_short(words[0])}': a pair is SHORT LONG")
+        raise PairError(f"{where}: names one file, '{_shortened(words[0])}': a pair is SHORT LONG")
     ratio, iso = _columns(words[2:], where)
     short, long = (
         _file(name, folder, where, find(name, beside))
@@ -232,7 +223,7 @@ def _pair(words: list[str], folder: Path, where: str, find: Find) -> Pair:
 
 
 def _columns(columns: list[str], where: str) -> tuple[float | None, float | None]:
-    """Check what follows the two names; return the ratio and the first ISO if they are there."""
+    """Check the columns after the two names; return the ratio and the first ISO, if any."""
     ratio = iso = None
     for column in columns:
         shot = _SHOT_COLUMN.fullmatch(column)
@@ -246,7 +237,7 @@ def _columns(columns: list[str], where: str) -> tuple[float | None, float | None
             value = math.nan
         if ratio is not None or not 1 <= value < math.inf:
             raise PairError(
-                f"{where}: '{_short(column)}' is neither an ISO, an aperture nor a ratio: "
+                f"{where}: '{_shortened(column)}' is neither an ISO, an aperture nor a ratio: "
                 "a line is SHORT LONG, and names with blanks need quotes"
             )
         ratio = value
@@ -254,7 +245,6 @@ def _columns(columns: list[str], where: str) -> tuple[float | None, float | None
 
 
 def _beside(folder: Path) -> Find:
-    """Files are where the list says, or in the folders that ELD's lists leave out."""
 
     def find(name: str, beside: str) -> Path | None:
         choices = [folder / name]
@@ -267,16 +257,13 @@ def _beside(folder: Path) -> Find:
 
 def _file(name: str, folder: Path, where: str, file: Path | None) -> Path:
     if file is None:
-        raise _NotThereError(
-            f"{where}: there is no file '{_short(name)}' in {_place(folder)}: "
+        raise _MissingFileError(
+            f"{where}: there is no file '{_shortened(name)}' in "
+            f"{'this folder' if folder == Path() else folder}: "
             "names are relative to the list, and those with blanks need quotes"
         )
     return file
 
 
-def _place(folder: Path) -> str:
-    return "this folder" if folder == Path() else str(folder)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "..."
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."

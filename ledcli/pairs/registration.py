@@ -10,26 +10,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_SHIFT = 0.25
-"""Of the frame's height or width; frames farther apart are of different scenes."""
+SEARCH_RANGE = 0.25
+"""Largest shift searched for, share of the frame's height or width; frames farther apart show
+different scenes. How far a pair may be apart is `checks.MAX_SHIFT_PIXELS`."""
 TAPER = 0.1
 """Share of each side that the window fades over."""
 NOISE_BAND = 0.35
-"""Cycles per cell from which on the spectrum is taken for noise."""
+"""Cycles per cell from which the spectrum is taken for noise."""
 CEILING = 0.1
 """Frequencies whose signal to noise is above 1 / CEILING count alike: a change of the light alters
 their strength, not their phase."""
-HIGHEST = 0.15
-"""Cycles per cell; faster ones are largely aliased in a mosaic, and do not move as the picture."""
-LOWEST = 3.0
-"""Cycles per frame; slower ones are shading, and along the axes the banding of rows or columns."""
-LEAST_PEAK = 7.0
-"""Standard deviations of the correlation that its peak must stand out; of a million values of
-pure noise the highest is at 5."""
-LARGEST_SIDE = 2048
+MAX_FREQUENCY = 0.15
+"""Cycles per cell; higher ones are largely aliased in a mosaic, and do not move as the picture."""
+MIN_FREQUENCY = 3.0
+"""Cycles per frame; lower ones are shading, and along the axes the banding of rows or columns."""
+MIN_PEAK = 7.0
+"""Height of a valid peak in standard deviations of the correlation; of a million values of pure
+noise the highest is at 5."""
+MAX_SIDE = 2048
 """Cells; of larger frames the middle is measured."""
-LEAST_SIDE = 16
-"""Cells; less than that has no spectrum to speak of."""
+MIN_SIDE = 16
+"""Cells; smaller frames have no usable spectrum."""
 
 
 class Shift(NamedTuple):
@@ -57,15 +58,15 @@ def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | N
     Parameters
     ----------
     short, long : float32 arrays (h, w)
-        Cells of the mosaic (2x2 pixels binned) of both frames, the short one's gained.
+        Cells of the mosaic (2x2 pixels binned) of both frames, the short one times the ratio.
 
     Returns
     -------
     Shift or None
-        None where the two have nothing in common that stands out of the noise: other scenes, or
-        one without structure.
+        None where nothing common to both stands out of the noise: other scenes, or one without
+        structure.
     """
-    if min(short.shape) < LEAST_SIDE:
+    if min(short.shape) < MIN_SIDE:
         return None
     short, long = _middle(short), _middle(long)
     found = _correlate(short, long)
@@ -73,7 +74,7 @@ def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | N
         return None
     rows, cols = round(found.rows), round(found.cols)
     if rows or cols:
-        # Of what both frames see, without the strip that only one of them has.
+        # Again on the overlap, without the strip that only one of the frames has.
         height, width = short.shape
         overlap = _correlate(
             short[max(rows, 0) : height + min(rows, 0), max(cols, 0) : width + min(cols, 0)],
@@ -86,51 +87,49 @@ def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | N
 
 def _correlate(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | None:
     height, width = short.shape
-    window = np.outer(_taper(height), _taper(width))
+    window = np.outer(_tukey_window(height), _tukey_window(width))
     a, b = (np.fft.rfft2(window * (frame - frame.mean())) for frame in (short, long))
     ky = np.fft.fftfreq(height)[:, None]
     kx = np.fft.rfftfreq(width)[None, :]
-    power = np.abs(a) ** 2
-    noise = float(np.median(power[np.hypot(ky, kx) > NOISE_BAND])) / np.log(2)
-    b_power = np.abs(b) ** 2
+    noise = float(np.median((np.abs(a) ** 2)[np.hypot(ky, kx) > NOISE_BAND])) / np.log(2)
     cross = a * b.conj()
-    cross /= noise + CEILING * b_power + np.finfo(np.float32).tiny
-    cross[(np.abs(ky) * height < LOWEST) | (np.abs(kx) * width < LOWEST)] = 0
-    cross *= np.exp(-((np.hypot(ky, kx) / HIGHEST) ** 2) / 2)
+    cross /= noise + CEILING * np.abs(b) ** 2 + np.finfo(np.float32).tiny
+    cross[(np.abs(ky) * height < MIN_FREQUENCY) | (np.abs(kx) * width < MIN_FREQUENCY)] = 0
+    cross *= np.exp(-((np.hypot(ky, kx) / MAX_FREQUENCY) ** 2) / 2)
     surface = np.fft.irfft2(cross, s=short.shape)
     spread = float(surface.std())
-    allowed = _allowed(surface)
-    at = np.unravel_index(int(np.argmax(allowed)), surface.shape)
-    peak = float(surface[at]) / spread if spread > 0 else 0.0
-    if not peak >= LEAST_PEAK:
+    searched = _within_search_range(surface)
+    row, col = (int(n) for n in np.unravel_index(int(np.argmax(searched)), surface.shape))
+    peak = float(surface[row, col]) / spread if spread > 0 else 0.0
+    if not peak >= MIN_PEAK:
         return None
-    start = (_signed(int(at[0]), height), _signed(int(at[1]), width))
-    return _refined(cross, 2 * np.pi * ky, 2 * np.pi * kx, start, peak)
+    start = (_signed(row, height), _signed(col, width))
+    return _refine(cross, 2 * np.pi * ky, 2 * np.pi * kx, start, peak)
 
 
-def _refined(
+def _refine(
     cross: NDArray[np.complex128],
     ky: NDArray[Any],
     kx: NDArray[Any],
     start: tuple[int, int],
     peak: float,
 ) -> Shift | None:
-    """Climb to the top of the correlation between the samples, by Newton's method."""
+    """Find the maximum of the correlation between the samples, by Newton's method."""
     at = np.array(start, np.float64)
     covariance = np.full((2, 2), np.inf)
     for _ in range(12):
-        turned = cross * np.exp(1j * ky * at[0]) * np.exp(1j * kx * at[1])
-        real, imag = turned.real, turned.imag
-        slope = -np.array([(ky * imag).sum(), (kx * imag).sum()])
+        rotated = cross * np.exp(1j * ky * at[0]) * np.exp(1j * kx * at[1])
+        real, imag = rotated.real, rotated.imag
+        gradient = -np.array([(ky * imag).sum(), (kx * imag).sum()])
         mixed = (ky * kx * real).sum()
-        bend = np.array([[(ky**2 * real).sum(), mixed], [mixed, (kx**2 * real).sum()]])
-        if np.linalg.det(bend) <= 0 or bend[0, 0] <= 0:
+        hessian = np.array([[(ky**2 * real).sum(), mixed], [mixed, (kx**2 * real).sum()]])
+        if np.linalg.det(hessian) <= 0 or hessian[0, 0] <= 0:
             return None
-        step = np.linalg.solve(bend, slope)
-        # The phases' disagreement is the error's measure: no model of the noise is needed.
+        step = np.linalg.solve(hessian, gradient)
+        # The error follows from the phases' disagreement; no model of the noise is needed.
         both = ((ky * imag) * (kx * imag)).sum()
         scatter = np.array([[((ky * imag) ** 2).sum(), both], [both, ((kx * imag) ** 2).sum()]])
-        inverse = np.linalg.inv(bend)
+        inverse = np.linalg.inv(hessian)
         covariance = inverse @ scatter @ inverse
         at += np.clip(step, -0.5, 0.5)
         if np.abs(step).max() < 1e-4:
@@ -142,15 +141,13 @@ def _refined(
 
 
 def _middle(frame: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut out the middle of a frame that is larger than accuracy needs."""
     height, width = frame.shape
-    rows, cols = min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)
+    rows, cols = min(height, MAX_SIDE), min(width, MAX_SIDE)
     top, left = (height - rows) // 2, (width - cols) // 2
     return frame[top : top + rows, left : left + cols]
 
 
-def _taper(length: int) -> NDArray[np.float64]:
-    """Tukey's window."""
+def _tukey_window(length: int) -> NDArray[np.float64]:
     edge = max(1, int(length * TAPER))
     rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(edge) + 0.5) / edge)
     window = np.ones(length)
@@ -158,14 +155,15 @@ def _taper(length: int) -> NDArray[np.float64]:
     return window
 
 
-def _allowed(surface: NDArray[np.float64]) -> NDArray[np.float64]:
+def _within_search_range(surface: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the correlation with -inf at shifts that are too large."""
     height, width = surface.shape
-    rows, cols = int(height * LARGEST_SHIFT), int(width * LARGEST_SHIFT)
-    allowed = np.full_like(surface, -np.inf)
+    rows, cols = int(height * SEARCH_RANGE), int(width * SEARCH_RANGE)
+    searched = np.full_like(surface, -np.inf)
     for r in (slice(None, rows + 1), slice(height - rows, None)):
         for c in (slice(None, cols + 1), slice(width - cols, None)):
-            allowed[r, c] = surface[r, c]
-    return allowed
+            searched[r, c] = surface[r, c]
+    return searched
 
 
 def _signed(index: int, length: int) -> int:

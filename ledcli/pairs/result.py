@@ -1,20 +1,24 @@
-"""The record beside a list, `pairs.json`: all that a scan found, for scripts and fine-tuning."""
+"""What a scan found, and its record beside the list: `pairs.json`, for scripts and fine-tuning."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledcli.errors import OutputError, PairError
+from ledcli.errors import LedError, OutputError, PairError
 from ledcli.output.atomic import atomic_write
+from ledcli.pairs.checks import CheckedPair, PairCheck
+from ledcli.pairs.frames import Frame
+from ledcli.pairs.list_file import Pair, relative_name
+from ledcli.pairs.rule import Exposure, MissingPair, RatioRule
 
 FORMAT = "led pairs 1"
-"""What the file calls itself: another file of that name is not ours and is left alone."""
-LARGEST_RECORD = 256 << 20
-"""Bytes; far above the record of 100,000 frames."""
-
-LARGEST_NUMBER = 1e9
+"""Identifies the record; a file of that name without it is never replaced."""
+MAX_RECORD_BYTES = 256 << 20
+"""Far above the record of 100,000 frames."""
+MAX_NUMBER = 1e9
 """No ISO and no exposure time is larger."""
 
 
@@ -28,9 +32,9 @@ class DarkFrame(NamedTuple):
     exposure_time : float or None
         In seconds.
     camera : str or None
-        As `Exif.camera` says it.
+        As in `Exif.camera`.
     serial : str or None
-        The body's, as `Exif.serial` says it; None in records that were written without it.
+        The body's, as in `Exif.serial`; None in records of older versions.
     """
 
     file: Path
@@ -40,8 +44,183 @@ class DarkFrame(NamedTuple):
     serial: str | None = None
 
 
+class UnpairedFrame(NamedTuple):
+    """A frame that is in no pair.
+
+    Attributes
+    ----------
+    file : Path
+    reason : str
+        The end of a sentence about the file.
+    unreadable : bool
+        Whether the file could not be read at all.
+    """
+
+    file: Path
+    reason: str
+    unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that a scan found.
+
+    Attributes
+    ----------
+    frames : tuple of Frame
+        Every raw whose header could be read.
+    pairs : tuple of CheckedPair
+        In the order of the short frames' names.
+    dropped : tuple of CheckedPair
+        Pairs with problems.
+    unpaired : tuple of UnpairedFrame
+    darks : tuple of DarkFrame
+    rules : tuple of RatioRule
+        One for each body and ratio, including those without a good pair.
+    """
+
+    frames: tuple[Frame, ...]
+    pairs: tuple[CheckedPair, ...]
+    dropped: tuple[CheckedPair, ...]
+    unpaired: tuple[UnpairedFrame, ...]
+    darks: tuple[DarkFrame, ...]
+    rules: tuple[RatioRule, ...]
+
+
+def scan_record(scan: Scan, folder: Path) -> dict[str, Any]:
+    """Return all that a scan found as JSON values, names relative to a folder."""
+    return {
+        "pairs": [_pair_record(pair, folder) for pair in scan.pairs],
+        "rules": [rule_record(rule, folder) for rule in scan.rules],
+        "dark": [
+            {**dark._asdict(), "file": relative_name(dark.file, folder)} for dark in scan.darks
+        ],
+        "unpaired": [
+            {**frame._asdict(), "file": relative_name(frame.file, folder)}
+            for frame in scan.unpaired
+        ],
+    }
+
+
+def _pair_record(pair: CheckedPair, folder: Path) -> dict[str, Any]:
+    short, long = pair.short.exif, pair.long.exif
+    return {
+        "short": relative_name(pair.short.file, folder),
+        "long": relative_name(pair.long.file, folder),
+        "camera": short.camera,
+        "ratio": pair.check.ratio,
+        "iso": short.iso,
+        "exposure_time": short.exposure_time,
+        "long_iso": long.iso,
+        "long_exposure_time": long.exposure_time,
+        **_check_record(pair.check),
+    }
+
+
+def _check_record(check: PairCheck) -> dict[str, Any]:
+    return {
+        "problems": list(check.problems),
+        "shift": None if check.shift is None else [_rounded(part) for part in check.shift],
+        "shift_error": _rounded(check.shift_error),
+        "similarity": _rounded(check.similarity),
+        "measured_ratio": _rounded(check.measured_ratio),
+        "black_offset": _rounded(check.offset),
+        "clipped": _rounded(check.clipped),
+        "long_noise": _rounded(check.long_noise),
+    }
+
+
+def listed_record(
+    pair: Pair, result: CheckedPair | LedError, *, keep_shifted: bool
+) -> dict[str, Any]:
+    """Return the check of a list's pair as JSON values, its names as the list has them."""
+    record: dict[str, Any] = {"short": str(pair.short), "long": str(pair.long)}
+    if isinstance(result, LedError):
+        return {**record, "ok": False, "error": str(result)}
+    ok = not result.check.problems_if(keep_shifted=keep_shifted)
+    return {**record, "ok": ok, "ratio": result.check.ratio, **_check_record(result.check)}
+
+
+def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
+    """Return a rule as JSON values, names relative to a folder; None leaves them as they are."""
+    instead = rule.instead
+    return {
+        "camera": rule.camera,
+        "serial": rule.serial,
+        "ratio": rule.ratio,
+        "pairs": rule.pairs,
+        "isos": list(rule.isos),
+        "holds": rule.holds,
+        "to_shoot": [_missing_record(pair, folder) for pair in rule.to_shoot],
+        "instead": instead
+        and {
+            "ratio": instead.ratio,
+            "to_shoot": [_missing_record(pair, folder) for pair in instead.to_shoot],
+        },
+    }
+
+
+def _missing_record(pair: MissingPair, folder: Path | None) -> dict[str, Any]:
+    scene = None
+    if pair.scene is not None:
+        file = pair.scene.file
+        scene = str(file) if folder is None else relative_name(file, folder)
+    return {
+        "short": _exposure_record(pair.short),
+        "long": _exposure_record(pair.long),
+        "scene": scene,
+    }
+
+
+def _exposure_record(exposure: Exposure) -> dict[str, float]:
+    return {"iso": exposure.iso, "exposure_time": exposure.exposure_time}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+RULE_COLUMNS = ("CAMERA", "RATIO", "PAIRS", "ISO", "RULE")
+
+
+def rule_rows(rules: Sequence[RatioRule]) -> list[tuple[object, ...]]:
+    """Rows of the table of rules, under `RULE_COLUMNS`."""
+    return [
+        (
+            name,
+            f"{rule.ratio:g}",
+            rule.pairs,
+            ", ".join(f"{iso:g}" for iso in rule.isos) or "-",
+            "holds" if rule.holds else "does not hold: see below",
+        )
+        for name, rule in zip(_camera_names(rules), rules, strict=True)
+    ]
+
+
+def rule_advice(rules: Sequence[RatioRule]) -> list[str]:
+    """Lines below the table: what to shoot where the rule does not hold."""
+    return [
+        f"{'' if rule.instead else 'shoot for '}{name}, ratio {rule.ratio:g}: {line}"
+        for name, rule in zip(_camera_names(rules), rules, strict=True)
+        for line in rule.advice
+    ]
+
+
+def _camera_names(rules: Sequence[RatioRule]) -> list[str]:
+    """Name the camera of each rule, with the serial number where a model has several bodies."""
+    bodies: dict[str, set[str | None]] = {}
+    for rule in rules:
+        bodies.setdefault(rule.camera.casefold(), set()).add(rule.serial)
+    return [
+        f"{rule.camera} (serial {rule.serial or 'unknown'})"
+        if len(bodies[rule.camera.casefold()]) > 1
+        else rule.camera
+        for rule in rules
+    ]
+
+
 def record_path(list_path: Path) -> Path:
-    """Where the record of a list lies: beside it, its name ending in ``.json``."""
+    """Return the path of a list's record: beside it, ending in ``.json``."""
     return Path(list_path).with_suffix(".json")
 
 
@@ -51,17 +230,17 @@ def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
     Raises
     ------
     OutputError
-        It cannot be written, or there is a file of that name which no scan has written.
+        It cannot be written, or would replace a file that is not a record.
     """
-    path = record_path(list_path)
-    check_replaceable(list_path)
+    check_record_replaceable(list_path)
     text = json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False)
+    path = record_path(list_path)
     atomic_write(path, text.encode("ascii") + b"\n")
     return path
 
 
-def check_replaceable(list_path: Path) -> None:
-    """Raise OutputError where the record's name is taken by a file that is not a record."""
+def check_record_replaceable(list_path: Path) -> None:
+    """Raise OutputError where the record would replace a file that is not a record."""
     path = record_path(list_path)
     try:
         ours = _load(path) is not None or not os.path.lexists(path)
@@ -75,22 +254,17 @@ def check_replaceable(list_path: Path) -> None:
 
 
 def read_darks(list_path: Path) -> list[DarkFrame]:
-    """Return the dark frames that a scan found with the pairs of a list.
+    """Return the dark frames in the record of a list; none if there is no record.
 
     Parameters
     ----------
     list_path : Path
         The list, not the record beside it.
 
-    Returns
-    -------
-    list of DarkFrame
-        Empty when there is no record beside the list.
-
     Raises
     ------
     PairError
-        The record is damaged, or names a dark frame that is not there.
+        The record is damaged, or names a dark frame that does not exist.
     """
     path = record_path(list_path)
     record = _load(path)
@@ -99,32 +273,29 @@ def read_darks(list_path: Path) -> list[DarkFrame]:
     entries = record.get("dark")
     if not isinstance(entries, list):
         raise PairError(f"{path}: is damaged: make it again with 'led pairs scan'")
-    return [_dark(entry, path) for entry in entries]
+    return [_dark_frame(entry, path) for entry in entries]
 
 
-def _dark(entry: object, path: Path) -> DarkFrame:
-    try:
-        if not isinstance(entry, dict):
-            raise TypeError
-        name, iso = entry["file"], entry["iso"]
-        time, camera, serial = (entry.get(key) for key in ("exposure_time", "camera", "serial"))
-        sound = (
-            isinstance(name, str)
-            and _is_number(iso)
-            and (time is None or _is_number(time))
-            and all(text is None or isinstance(text, str) for text in (camera, serial))
-        )
-        if not sound:
-            raise TypeError
-    except (KeyError, TypeError):
+def _dark_frame(entry: object, path: Path) -> DarkFrame:
+    values: list[Any] = [None] * len(DarkFrame._fields)
+    if isinstance(entry, dict):
+        values = [entry.get(key) for key in DarkFrame._fields]
+    name, iso, time, camera, serial = values
+    valid = (
+        isinstance(name, str)
+        and _is_number(iso)
+        and (time is None or _is_number(time))
+        and all(text is None or isinstance(text, str) for text in (camera, serial))
+    )
+    if not valid:
         raise PairError(
             f"{path}: holds a dark frame without a file and an ISO: make it again with "
             "'led pairs scan'"
-        ) from None
+        )
     file = path.parent / name
     if not os.path.isfile(file):
         raise PairError(
-            f"{path}: there is no dark frame {file} any more: put it back, or run "
+            f"{path}: the dark frame {file} does not exist: put it back, or run "
             "'led pairs scan' again"
         )
     return DarkFrame(file, float(iso), None if time is None else float(time), camera, serial)
@@ -133,15 +304,15 @@ def _dark(entry: object, path: Path) -> DarkFrame:
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return 0 < value < LARGEST_NUMBER
+    return 0 < value < MAX_NUMBER
 
 
 def _load(path: Path) -> dict[str, Any] | None:
     """Read a record; None when there is none, or JSON of another kind."""
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST_RECORD + 1)
-        if len(data) > LARGEST_RECORD:
+            data = file.read(MAX_RECORD_BYTES + 1)
+        if len(data) > MAX_RECORD_BYTES:
             raise ValueError
         record = json.loads(data)
     except FileNotFoundError:

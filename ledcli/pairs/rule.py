@@ -1,35 +1,76 @@
-"""The rule for every camera and ratio of a scan or a list, dropped pairs' ratios included."""
+"""LED's rule for the pairs of every camera and ratio, and which exposures to shoot to meet it.
+
+The rule: two pairs or more, one of them at a low and one at a high ISO.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ledcli.pairs.checks import LARGEST_CLIPPED
-from ledcli.pairs.exposure import ISOS, ROUND, SHUTTERS, Exposure, best_short, nominal_ratio
-from ledcli.pairs.frames import Frame, grouped
-from ledcli.pairs.match import Found
+from ledcli.pairs.checks import MAX_CLIPPED, CheckedPair
+from ledcli.pairs.frames import ROUND_RATIOS, Frame, grouped, nominal_ratio
 
 LOW_ISO = 500
 """A low ISO is this or less. LED, "A Customized Denoiser for Your Own Camera"."""
 HIGH_ISO = 3200
 """A high one is this or more."""
 USUAL_LOW, USUAL_HIGH = 100, 6400
-"""Where a camera has shown nothing on that side of the rule."""
-FIRST_RATIO, FIRST_LONG = 100.0, 10.0
-"""What to begin with: the ratio, and seconds of the long frame."""
-OTHER_RATIOS = tuple(value * 10.0**power for power in range(4) for value in ROUND if value > 1)
-"""What pairs may be shot at instead of a ratio that no exposures make."""
+"""Suggested where the camera's frames show no ISO on that side of the rule."""
+FIRST_RATIO, FIRST_LONG_SECONDS = 100.0, 10.0
+"""Suggested for the first pair of a shoot."""
+OTHER_RATIOS = tuple(r * 10.0**power for power in range(4) for r in ROUND_RATIOS if r > 1)
+"""Suggested instead of a ratio that no exposures make."""
+MAX_RATIO_ERROR = 0.1
+"""Nominal ratios differ less from the real ones, as a logarithm."""
+LESS_EXPOSED = 4.0
+"""How much less to expose a long frame than a clipped one."""
+UNKNOWN_CAMERA = "unknown camera"
+# fmt: off
+SHUTTERS = (
+    *(1 / n for n in (
+        8000, 6400, 5000, 4000, 3200, 2500, 2000, 1600, 1250, 1000, 800, 640, 500, 400, 320, 250,
+        200, 160, 125, 100, 80, 60, 50, 40, 30, 25, 20, 15, 13, 10, 8, 6, 5, 4,
+    )),
+    0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5, 6, 8, 10, 13, 15, 20, 25, 30,
+)
+"""Shutter speeds of cameras in third stops, seconds."""
+ISOS = (
+    100, 125, 160, 200, 250, 320, 400, 500, 640, 800, 1000, 1250, 1600, 2000, 2500, 3200, 4000,
+    5000, 6400, 8000, 10000, 12800, 16000, 20000, 25600, 32000, 40000, 51200,
+)
+"""ISOs of cameras in third stops."""
+# fmt: on
 
 
 @dataclass(frozen=True)
-class ToShoot:
-    """A pair that is missing.
+class Exposure:
+    """ISO and exposure time (seconds) of a frame to shoot."""
+
+    iso: float
+    exposure_time: float
+
+    @property
+    def level(self) -> float:
+        """Exposure level."""
+        return self.iso * self.exposure_time
+
+    def __str__(self) -> str:
+        seconds = self.exposure_time
+        # As cameras display it.
+        time = f"{seconds:.3g} s" if seconds >= 0.29 else f"1/{1 / seconds:.0f} s"
+        return f"ISO {self.iso:g}, {time}"
+
+
+@dataclass(frozen=True)
+class MissingPair:
+    """A pair to shoot.
 
     Attributes
     ----------
     short, long : Exposure
     scene : Frame or None
-        A long frame, as `long` says, that was shot already.
+        A long frame of that exposure which exists already.
     """
 
     short: Exposure
@@ -45,24 +86,16 @@ class ToShoot:
         )
 
 
-@dataclass(frozen=True)
-class Instead:
-    """Another ratio, for one that no usual ISO and shutter speed make on both sides of the rule.
-
-    Attributes
-    ----------
-    ratio : float
-    to_shoot : tuple of ToShoot
-        Its pairs.
-    """
+class OtherRatio(NamedTuple):
+    """A ratio, and its pairs, for one that no usual ISO and shutter speed make."""
 
     ratio: float
-    to_shoot: tuple[ToShoot, ...]
+    to_shoot: tuple[MissingPair, ...]
 
 
 @dataclass(frozen=True)
 class RatioRule:
-    """What there is of a camera at a ratio.
+    """The pairs of a camera at a ratio, and what the rule still needs.
 
     Attributes
     ----------
@@ -72,26 +105,26 @@ class RatioRule:
         Good ones.
     isos : tuple of floats
         Of their short frames, ascending.
-    to_shoot : tuple of ToShoot
-        Empty where the rule holds, and where `instead` says more.
-    instead : Instead or None
-        Where no exposures of a camera make what is missing.
+    to_shoot : tuple of MissingPair
+        Empty where the rule holds, and where `instead` is given.
+    instead : OtherRatio or None
+        Given where no usual ISO and shutter speed make what is missing.
     serial : str or None
-        The body's, where its frames say it.
+        The body's, where its frames have it.
     """
 
     camera: str
     ratio: float
     pairs: int
     isos: tuple[float, ...]
-    to_shoot: tuple[ToShoot, ...]
-    instead: Instead | None = None
+    to_shoot: tuple[MissingPair, ...]
+    instead: OtherRatio | None = None
     serial: str | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether there are two pairs or more, of a low and of a high ISO."""
-        return not _missing(self.isos)
+        """Whether there are pairs of a low and of a high ISO."""
+        return not _missing_sides(self.isos)
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -104,6 +137,52 @@ class RatioRule:
         )
 
 
+def rules_of(
+    pairs: Sequence[CheckedPair], dropped: Sequence[CheckedPair], frames: Sequence[Frame]
+) -> list[RatioRule]:
+    """Apply the rule to every body and ratio, in that order.
+
+    Parameters
+    ----------
+    pairs : sequence of CheckedPair
+        The good ones.
+    dropped : sequence of CheckedPair
+        Those with problems. Their ratios are wanted as well.
+    frames : sequence of Frame
+        All of the shoot, those of the pairs among them.
+    """
+    bodies: dict[str, set[str]] = {}
+    for frame in frames:
+        model, serial = frame.camera
+        bodies.setdefault(model, set()).update({serial} - {""})
+
+    def body_of(frame: Frame) -> tuple[str, str]:
+        # A frame without a serial number is of the only body there is.
+        model, serial = frame.camera
+        only = bodies[model] if len(bodies[model]) == 1 else {""}
+        return model, serial or next(iter(only))
+
+    def key(pair: CheckedPair) -> tuple[tuple[str, str], float]:
+        return body_of(pair.short), nominal_ratio(pair.check.ratio)
+
+    good, bad = grouped(pairs, key), grouped(dropped, key)
+    rules = []
+    for body, ratio in sorted({*good, *bad}):
+        own, others = good.get((body, ratio), []), bad.get((body, ratio), [])
+        rule = rule_for(
+            (own + others)[0].short.exif.camera or UNKNOWN_CAMERA,
+            ratio,
+            [(pair.short, pair.long) for pair in own],
+            [frame for frame in frames if body_of(frame) == body],
+            # Where a shift is the only problem, the long frame is good.
+            scenes=[p.long for p in others if not p.check.problems_if(keep_shifted=True)],
+            long=next((_new_long(pair) for pair in others if pair.long.level), None),
+            serial=body[1] or None,
+        )
+        rules.append(rule)
+    return rules
+
+
 def rule_for(
     camera: str,
     ratio: float,
@@ -114,7 +193,7 @@ def rule_for(
     long: Exposure | None = None,
     serial: str | None = None,
 ) -> RatioRule:
-    """Hold the pairs of one camera and ratio against the rule.
+    """Apply the rule to the pairs of one camera and ratio.
 
     Parameters
     ----------
@@ -124,208 +203,123 @@ def rule_for(
     pairs : sequence of (short, long)
         Good ones; there may be none.
     frames : sequence of Frame
-        All of that camera: the ISOs and shutter speeds it has shown.
+        All of that camera: they show the ISOs and shutter speeds it has.
     scenes : sequence of Frame
-        More long frames that a short one can be shot for: good ones of pairs that are not.
+        More long frames that a short one can be shot for.
     long : Exposure or None
-        Of a new long frame, where there is none yet that serves.
+        Of a new long frame, where there is no usable one yet.
     serial : str or None
         The body's.
     """
     isos = tuple(sorted({short.iso for short, _ in pairs if short.iso}))
     longs = list(dict.fromkeys([*(long for _, long in pairs), *scenes]))
     longs = [frame for frame in longs if frame.level]
-    start = long or Exposure(_isos(True, frames)[0], FIRST_LONG)
-    to_shoot = _pairs_for(ratio, _missing(isos), longs, start, frames)
-    instead = None if to_shoot is not None else _instead(ratio, longs, start, frames)
+    start = long or Exposure(_isos(True, frames)[0], FIRST_LONG_SECONDS)
+    to_shoot = _missing_pairs(ratio, _missing_sides(isos), longs, start, frames)
+    instead = _other_ratio(ratio, longs, start, frames) if to_shoot is None else None
     return RatioRule(camera, ratio, len(pairs), isos, to_shoot or (), instead, serial)
 
 
-def first_pairs(frames: Sequence[Frame]) -> tuple[ToShoot, ...]:
-    """Return two pairs to begin with, for a camera that has shown these frames."""
-    long = Exposure(_isos(True, frames)[0], FIRST_LONG)
-    found = (best_short(FIRST_RATIO, _isos(low, frames), long, frames) for low in (True, False))
-    return tuple(ToShoot(short, long, None) for short in found if short is not None)
+def first_pairs(frames: Sequence[Frame]) -> tuple[MissingPair, ...]:
+    """Return two pairs to begin with, for the camera of these frames."""
+    long = Exposure(_isos(True, frames)[0], FIRST_LONG_SECONDS)
+    found = (_best_short(FIRST_RATIO, _isos(low, frames), long, frames) for low in (True, False))
+    return tuple(MissingPair(short, long, None) for short in found if short is not None)
 
 
-def _missing(isos: Sequence[float]) -> list[bool]:
-    """Sides of the rule that no ISO is on; True is the low one."""
-    sides = []
-    if not any(iso <= LOW_ISO for iso in isos):
-        sides.append(True)
-    if not any(iso >= HIGH_ISO for iso in isos):
-        sides.append(False)
-    return sides
+def _missing_sides(isos: Sequence[float]) -> list[bool]:
+    """Sides of the rule without an ISO; True is the low one."""
+    sides = [] if any(iso <= LOW_ISO for iso in isos) else [True]
+    return sides if any(iso >= HIGH_ISO for iso in isos) else [*sides, False]
 
 
-def _pairs_for(
+def _missing_pairs(
     ratio: float,
     sides: Sequence[bool],
     longs: Sequence[Frame],
     start: Exposure,
     frames: Sequence[Frame],
-) -> tuple[ToShoot, ...] | None:
-    """Find a pair for every side that is missing; None where there is none for one of them."""
+) -> tuple[MissingPair, ...] | None:
+    """Find a pair for every missing side; None where no exposures make one of them."""
+    # Where none of the scenes has enough light, or too much: another exposure of the long frame.
+    iso = min((frame.iso for frame in longs), default=start.iso)
+    level = longs[0].level if longs else start.level
+    by_distance = sorted(SHUTTERS, key=lambda time: abs(math.log(iso * time / level)))
+    choices: list[tuple[Exposure, Frame | None]] = [
+        *((Exposure(frame.iso, frame.seconds), frame) for frame in longs),
+        *((Exposure(iso, time), None) for time in by_distance),
+    ]
     found = []
     for low in sides:
-        pair = _missing_pair(ratio, low, longs, start, frames)
-        if pair is None:
+        for long, scene in choices:
+            short = _best_short(ratio, _isos(low, frames), long, frames)
+            if short is not None:
+                found.append(MissingPair(short, long, scene))
+                break
+        else:
             return None
-        found.append(pair)
     return tuple(found)
 
 
-def _missing_pair(
-    ratio: float, low: bool, longs: Sequence[Frame], start: Exposure, frames: Sequence[Frame]
-) -> ToShoot | None:
-    isos = _isos(low, frames)
-    for frame in longs:
-        long = Exposure(frame.iso, frame.seconds)
-        short = best_short(ratio, isos, long, frames)
-        if short is not None:
-            return ToShoot(short, long, frame)
-    # None of the scenes has light enough, or too much: another exposure of the long frame then.
-    iso = min((frame.iso for frame in longs), default=start.iso)
-    level = longs[0].level if longs else start.level
-    for time in sorted(SHUTTERS, key=lambda time: abs(math.log(iso * time / level))):
-        long = Exposure(iso, time)
-        short = best_short(ratio, isos, long, frames)
-        if short is not None:
-            return ToShoot(short, long, None)
-    return None
-
-
-def _instead(
+def _other_ratio(
     ratio: float, longs: Sequence[Frame], start: Exposure, frames: Sequence[Frame]
-) -> Instead:
+) -> OtherRatio:
     """Find the nearest ratio that a camera's exposures make on both sides of the rule."""
     others = (value for value in OTHER_RATIOS if value != ratio)
     for other in sorted(others, key=lambda value: abs(math.log(value / ratio))):
-        pairs = _pairs_for(other, (True, False), longs, start, frames)
+        pairs = _missing_pairs(other, (True, False), longs, start, frames)
         if pairs:
-            return Instead(other, pairs)
-    return Instead(FIRST_RATIO, first_pairs([]))
+            return OtherRatio(other, pairs)
+    return OtherRatio(FIRST_RATIO, first_pairs([]))
+
+
+def _best_short(
+    ratio: float, isos: Sequence[float], long: Exposure, frames: Iterable[Frame]
+) -> Exposure | None:
+    """Find the short exposure for a long one and a ratio; None where no shutter speed fits.
+
+    `isos` are the choices, the best first; what the camera's frames have is preferred.
+    """
+    frames = list(frames)
+    known_isos, known_times = ({f.iso for f in frames}, {f.seconds for f in frames if f.seconds})
+
+    def error(short: Exposure) -> float:
+        return abs(math.log(long.level / short.level / ratio))
+
+    def preference(short: Exposure) -> tuple[bool, float, int, bool]:
+        new_iso, new_time = short.iso not in known_isos, short.exposure_time not in known_times
+        return new_iso, round(error(short), 2), isos.index(short.iso), new_time
+
+    times = sorted({*SHUTTERS, *known_times})
+    exposures = (Exposure(iso, time) for iso in isos for time in times)
+    fitting = [
+        short
+        for short in exposures
+        if error(short) < MAX_RATIO_ERROR and nominal_ratio(long.level / short.level) == ratio
+    ]
+    return min(fitting, key=preference, default=None)
 
 
 def _isos(low: bool, frames: Sequence[Frame]) -> list[float]:
     """ISOs of one side of the rule that the camera has, the best first.
 
-    Those it has shown come first; third-stop ones on this side of the highest, or the lowest, that
-    it has shown follow; the usual one where there is neither.
+    Those its frames have come first; third-stop ones within their range follow; the usual one
+    where there is neither.
     """
-    shown = {frame.iso for frame in frames if frame.iso}
+    known = {frame.iso for frame in frames if frame.iso}
     usual = USUAL_LOW if low else USUAL_HIGH
-    least, most = min(shown, default=usual), max(shown, default=usual)
+    lowest, highest = min(known, default=usual), max(known, default=usual)
 
     def best_first(isos: set[float]) -> list[float]:
         fitting = (iso for iso in isos if (iso <= LOW_ISO if low else iso >= HIGH_ISO))
         return sorted(fitting, key=lambda iso: (abs(math.log(iso / usual)), iso))
 
-    within = {float(iso) for iso in ISOS if (iso >= least if low else iso <= most)}
-    return best_first(shown) + best_first(within - shown) or [float(usual)]
+    within = {float(iso) for iso in ISOS if (iso >= lowest if low else iso <= highest)}
+    return best_first(known) + best_first(within - known) or [float(usual)]
 
 
-COLUMNS = ("CAMERA", "RATIO", "PAIRS", "ISO", "RULE")
-UNKNOWN = "unknown camera"
-LESS_EXPOSED = 4.0
-"""How much less a long frame should be exposed than a clipped one."""
-
-
-def rules_of(
-    pairs: Sequence[Found], dropped: Sequence[Found], frames: Sequence[Frame]
-) -> list[RatioRule]:
-    """Hold pairs against the rule.
-
-    Parameters
-    ----------
-    pairs : sequence of Found
-        The good ones.
-    dropped : sequence of Found
-        Those that something speaks against. Their ratios are wanted as well.
-    frames : sequence of Frame
-        All that there are, those of the pairs among them.
-
-    Returns
-    -------
-    list of RatioRule
-        One for each body and ratio, in that order.
-    """
-    bodies: dict[str, set[str]] = {}
-    for frame in frames:
-        model, serial = frame.camera
-        bodies.setdefault(model, set()).update({serial} - {""})
-
-    def body_of(frame: Frame) -> tuple[str, str]:
-        # A frame that does not say its body is of the only one there is.
-        model, serial = frame.camera
-        only = bodies[model] if len(bodies[model]) == 1 else {""}
-        return model, serial or next(iter(only))
-
-    def row_of(pair: Found) -> tuple[tuple[str, str], float]:
-        return body_of(pair.short), nominal_ratio(pair.check.ratio)
-
-    good, bad = grouped(pairs, row_of), grouped(dropped, row_of)
-    rules = []
-    for row in sorted({*good, *bad}):
-        body, ratio = row
-        mine, others = good.get(row, []), bad.get(row, [])
-        exif = (mine + others)[0].short.exif
-        rule = rule_for(
-            exif.camera or UNKNOWN,
-            ratio,
-            [(pair.short, pair.long) for pair in mine],
-            [frame for frame in frames if body_of(frame) == body],
-            scenes=[pair.long for pair in others if _only_shifted(pair)],
-            long=next((_new_long(pair) for pair in others if pair.long.level), None),
-            serial=body[1] or None,
-        )
-        rules.append(rule)
-    return rules
-
-
-def rows_of(rules: Sequence[RatioRule]) -> list[tuple[object, ...]]:
-    """Rows of the table under `COLUMNS`."""
-    return [
-        (
-            name,
-            f"{rule.ratio:g}",
-            rule.pairs,
-            ", ".join(f"{iso:g}" for iso in rule.isos) or "-",
-            "holds" if rule.holds else "does not hold: see below",
-        )
-        for name, rule in zip(_names(rules), rules, strict=True)
-    ]
-
-
-def lines_of(rules: Sequence[RatioRule]) -> list[str]:
-    """Lines below the table: what to shoot where the rule does not hold."""
-    return [
-        f"{'' if rule.instead else 'shoot for '}{name}, ratio {rule.ratio:g}: {line}"
-        for name, rule in zip(_names(rules), rules, strict=True)
-        for line in rule.advice
-    ]
-
-
-def _names(rules: Sequence[RatioRule]) -> list[str]:
-    """Name the camera of each rule; bodies of one model by their serial numbers as well."""
-    bodies: dict[str, set[str | None]] = {}
-    for rule in rules:
-        bodies.setdefault(rule.camera.casefold(), set()).add(rule.serial)
-    return [
-        f"{rule.camera} (serial {rule.serial or 'unknown'})"
-        if len(bodies[rule.camera.casefold()]) > 1
-        else rule.camera
-        for rule in rules
-    ]
-
-
-def _only_shifted(pair: Found) -> bool:
-    """Whether the long frame as such is good."""
-    return not pair.check.against(keep_shifted=True)
-
-
-def _new_long(pair: Found) -> Exposure:
+def _new_long(pair: CheckedPair) -> Exposure:
     """Exposure of the frame to shoot instead of a pair's long one."""
-    clipped = (pair.check.clipped or 0.0) > LARGEST_CLIPPED
+    clipped = (pair.check.clipped or 0.0) > MAX_CLIPPED
     time = pair.long.seconds / LESS_EXPOSED if clipped else pair.long.seconds
     return Exposure(pair.long.iso, time)

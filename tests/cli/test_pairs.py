@@ -41,7 +41,7 @@ def test_scan_writes_the_list_and_all_that_was_found(shoot, capsys):
     record = json.loads((shoot.parent / "pairs.json").read_text())
     assert [pair["ratio"] for pair in record["pairs"]] == [100, 100, 300]
     assert [(dark["file"], dark["iso"]) for dark in record["dark"]] == [("shots/dark.ARW", 3200)]
-    assert {left["file"] for left in record["left_out"]} == {"shots/d.ARW", "shots/untagged.ARW"}
+    assert {frame["file"] for frame in record["unpaired"]} == {"shots/d.ARW", "shots/untagged.ARW"}
     rows = [line.split() for line in out.splitlines()]
     assert rows[1][:3] == ["SONY", "ILCE-7SM2", "100"]
     assert rows[1][-1] == "holds"
@@ -179,6 +179,6 @@ def test_a_bad_list_is_one_clear_line(shoot, capsys, text):
 def test_scanning_loads_neither_torch_nor_the_help_numpy():
     code = (
         "import sys, ledcli.cli.pairs; assert 'numpy' not in sys.modules;"
-        "import ledcli.pairs.scan, ledcli.pairs.record; assert 'torch' not in sys.modules"
+        "import ledcli.pairs.scan; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

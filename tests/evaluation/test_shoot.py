@@ -3,7 +3,7 @@ import pytest
 
 from ledcli.evaluation.demo_shoot import make_pairs, make_photos
 from ledcli.evaluation.metrics import psnr
-from ledcli.pairs.exposure import ratio_of
+from ledcli.pairs.frames import ratio_of
 from ledcli.raw.reader import read_raw
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.pairs.checks import check_pair
-from ledcli.pairs.signature import is_dark, view_of
+from ledcli.pairs.signature import frame_features, is_dark
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from tests.pairs.scenes import SHAPE, pair_of, picture, shot, through
@@ -23,14 +23,14 @@ def test_a_good_pair(tmp_path, iso, ratio):
 
 
 @pytest.mark.parametrize("moved", [(1, 0), (-3, 2), (0, 9)])
-def test_a_moved_tripod_is_found_with_its_shift(tmp_path, moved):
+def test_a_moved_tripod_is_reported_with_its_shift(tmp_path, moved):
     short, long = pair_of(tmp_path, picture(1), iso=3200, moved=moved)
     result = check_pair(short, long, 100)
     assert result.shifted
     np.testing.assert_allclose(result.shift, (-moved[0], -moved[1]), atol=0.3)
     [problem] = result.problems
     assert problem == f"shifted by {np.hypot(*result.shift):.1f} pixels"
-    assert result.against(keep_shifted=True) == ()
+    assert result.problems_if(keep_shifted=True) == ()
 
 
 def test_half_a_pixel_is_found_at_ratio_100(tmp_path):
@@ -48,7 +48,7 @@ def test_half_a_pixel_is_found_at_ratio_100(tmp_path):
     assert np.hypot(*result.shift) == pytest.approx(0.5, abs=0.15)
 
 
-def test_a_turned_frame_counts_as_shifted(tmp_path):
+def test_a_rotated_frame_counts_as_shifted(tmp_path):
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[:256, :320]
     lamps = [(rng.uniform(0, 256), rng.uniform(0, 320), rng.uniform(2, 5)) for _ in range(80)]
@@ -74,14 +74,14 @@ def test_a_smooth_scene_is_not_refused_for_its_lack_of_detail(tmp_path):
 
 
 @pytest.mark.parametrize("iso", [100, 3200])
-def test_two_scenes_are_no_pair(tmp_path, iso):
+def test_two_scenes_are_not_a_pair(tmp_path, iso):
     short, _ = pair_of(tmp_path, picture(1), iso=iso)
     _, long = pair_of(tmp_path, picture(2))
     [problem] = check_pair(short, long, 100).problems
     assert "another scene" in problem
 
 
-def test_a_black_truth_is_no_pair(tmp_path):
+def test_a_black_long_frame_is_not_a_pair(tmp_path):
     short, long = pair_of(tmp_path, picture(1))
     make_dark(tmp_path / "dark.ARW", shape=SHAPE)
     dark = replace(read_raw(tmp_path / "dark.ARW"), exif=long.exif)
@@ -89,7 +89,7 @@ def test_a_black_truth_is_no_pair(tmp_path):
     assert "another scene" in problem
 
 
-def test_black_that_disagrees(tmp_path):
+def test_black_levels_that_disagree(tmp_path):
     short, long = pair_of(tmp_path, picture(1))
     lifted = replace(short, mosaic=(short.mosaic + 40).astype(np.uint16))
     result = check_pair(lifted, long, 100)
@@ -112,10 +112,10 @@ def test_a_noisy_long_frame(tmp_path):
     short, long = pair_of(tmp_path, picture(1), ratio=10, long=noisy, read_noise=80.0)
     result = check_pair(short, long, 10)
     assert result.long_noise > 0.5
-    assert any("noisy itself" in problem for problem in result.problems)
+    assert any("long frame is noisy" in problem for problem in result.problems)
 
 
-def test_brightness_that_is_not_what_the_exposures_say(tmp_path):
+def test_brightness_that_contradicts_the_exposures(tmp_path):
     short, long = pair_of(tmp_path, picture(1), ratio=60)
     [problem] = check_pair(short, long, 100).problems
     assert problem.endswith("times darker, not 100 (-40%)")
@@ -136,7 +136,7 @@ def test_frames_that_cannot_be_compared(tmp_path):
 def test_a_lens_cap_is_told_from_a_very_dark_scene(tmp_path, iso):
     noise = {"gain": 0.2e-3 * iso, "read_noise": 2 + iso / 800}
     make_dark(tmp_path / "dark.ARW", shape=SHAPE, **noise)
-    assert is_dark(view_of(read_raw(tmp_path / "dark.ARW")))
+    assert is_dark(frame_features(read_raw(tmp_path / "dark.ARW")))
     # Half a sigma of shading, as cameras have it, is no picture.
     shading = (
         noise["read_noise"]
@@ -145,13 +145,13 @@ def test_a_lens_cap_is_told_from_a_very_dark_scene(tmp_path, iso):
     )
     shaded = read_raw(tmp_path / "dark.ARW")
     shaded = replace(shaded, mosaic=(shaded.mosaic + np.rint(shading)).astype(np.uint16))
-    assert is_dark(view_of(shaded))
+    assert is_dark(frame_features(shaded))
     short, _ = pair_of(tmp_path, picture(3), ratio=300, iso=min(iso, 3200))
-    assert not is_dark(view_of(short))
+    assert not is_dark(frame_features(short))
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (4, 5)])
-def test_a_pair_of_an_x_trans_is_checked_as_one_of_a_bayer(tmp_path, offset):
+def test_x_trans_pairs_are_checked_as_bayer_ones(tmp_path, offset):
     how = {"phase": offset, "long": {"phase": offset}}
     light = picture(1, shape=(384, 480))
     result = check_pair(*pair_of(tmp_path, light, **how), 100)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ledcli.errors import MetadataError, PairError
-from ledcli.pairs.exposure import nominal_ratio, ratio_of
+from ledcli.pairs.frames import nominal_ratio, ratio_of
 from ledcli.raw.exif import Exif
 
 PATHS = (Path("short.ARW"), Path("long.ARW"))

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.pairs.exposure import Exposure, nominal_ratio
-from ledcli.pairs.frames import Frame
-from ledcli.pairs.rule import HIGH_ISO, LOW_ISO, first_pairs, rule_for
+from ledcli.pairs.frames import Frame, nominal_ratio
+from ledcli.pairs.rule import HIGH_ISO, LOW_ISO, Exposure, first_pairs, rule_for
 from ledcli.raw.exif import Exif
 
 

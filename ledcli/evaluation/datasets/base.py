@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
-from ledcli.pairs.exposure import ratio_of
+from ledcli.pairs.frames import ratio_of
 from ledcli.pairs.list_file import Pair
 from ledcli.raw.colour import shot_wb, srgb_from_camera
 from ledcli.raw.exif import Exif, read_exif

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import MetadataError, PairError
 from ledcli.pairs.checks import check_pair
-from ledcli.pairs.exposure import ratio_of
+from ledcli.pairs.frames import ratio_of
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
@@ -137,7 +137,7 @@ def load_pairs(
     def read() -> Iterator[RawPair]:
         for header in headers:
             short, long = read_raw(header.pair.short), read_raw(header.pair.long)
-            problems = check_pair(short, long, header.ratio).against(keep_shifted=keep)
+            problems = check_pair(short, long, header.ratio).problems_if(keep_shifted=keep)
             step(header.pair.short)
             if problems:
                 warnings.append(f"{header.pair.short}: left out: {'; '.join(problems)}")

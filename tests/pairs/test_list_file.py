@@ -99,7 +99,7 @@ def test_eld_s_lists(shoot):
     ]
 
 
-def test_lines_without_their_files_are_passed_over_where_that_is_wanted(shoot):
+def test_lines_without_their_files_can_be_skipped(shoot):
     told = []
     path = shoot / "list.txt"
     path.write_text("a.ARW b.ARW\ngone.ARW b.ARW\n")

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ledcli.errors import OutputError, PairError
-from ledcli.pairs.result import DarkFrame, check_replaceable, read_darks, write_record
+from ledcli.pairs.result import DarkFrame, check_record_replaceable, read_darks, write_record
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_ours_is_not_overwritten(pairs_txt):
     for text in (json.dumps({"mine": 1}), "not even JSON"):
         other.write_text(text)
         with pytest.raises(OutputError, match="overwritten"):
-            check_replaceable(pairs_txt)
+            check_record_replaceable(pairs_txt)
         with pytest.raises(OutputError, match="overwritten"):
             write_record(pairs_txt, {})
         assert other.read_text() == text

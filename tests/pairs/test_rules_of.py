@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from ledcli.pairs.checks import PairCheck
+from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
-from ledcli.pairs.match import Found
-from ledcli.pairs.rule import lines_of, rows_of, rules_of
+from ledcli.pairs.result import rule_advice, rule_rows
+from ledcli.pairs.rule import rules_of
 from ledcli.raw.exif import Exif
 
 GOOD = {"clipped": 0.0}
@@ -15,7 +15,7 @@ def pair(iso, ratio=100, *, check=GOOD, model="Cam", serial=None, stated=None):
     long = Frame(Path("long.ARW"), Exif(model=model, iso=100, exposure_time=10, serial=serial))
     exif = Exif(model=model, iso=iso, exposure_time=1000 / ratio / iso, serial=serial)
     short = Frame(Path(f"{iso}-{ratio}.ARW"), exif)
-    return Found(short, long, PairCheck(stated or ratio, **check))
+    return CheckedPair(short, long, PairCheck(stated or ratio, **check))
 
 
 def rules(good, dropped=()):
@@ -47,14 +47,14 @@ def test_two_bodies_of_a_model_are_two_cameras():
     one, two = rules([pair(100, serial="1"), pair(3200, serial="2")])
     assert (one.serial, one.isos, one.holds) == ("1", (100,), False)
     assert (two.serial, two.isos, two.holds) == ("2", (3200,), False)
-    assert [row[0] for row in rows_of([one, two])] == ["Cam (serial 1)", "Cam (serial 2)"]
-    assert lines_of([one, two])[1].startswith("shoot for Cam (serial 2), ratio 100: ")
+    assert [row[0] for row in rule_rows([one, two])] == ["Cam (serial 1)", "Cam (serial 2)"]
+    assert rule_advice([one, two])[1].startswith("shoot for Cam (serial 2), ratio 100: ")
 
 
 def test_frames_that_do_not_say_their_body_are_of_the_only_one():
     [rule] = rules([pair(100, serial="1"), pair(3200)])
     assert (rule.serial, rule.holds) == ("1", True)
-    assert rows_of([rule]) == [("Cam", "100", 2, "100, 3200", "holds")]
+    assert rule_rows([rule]) == [("Cam", "100", 2, "100, 3200", "holds")]
 
 
 def test_a_ratio_that_a_list_states_is_the_nominal_one():
@@ -64,8 +64,8 @@ def test_a_ratio_that_a_list_states_is_the_nominal_one():
 
 def test_what_does_not_hold_has_a_line_below_the_table():
     found = rules([pair(100, 73.2), pair(800, 100)], [pair(100, 9000, check=CLIPPED)])
-    assert [row[-1] for row in rows_of(found)] == ["does not hold: see below"] * 3
-    lines = lines_of(found)
+    assert [row[-1] for row in rule_rows(found)] == ["does not hold: see below"] * 3
+    lines = rule_advice(found)
     assert lines[0].startswith("Cam, ratio 73.2: no usual ISO and shutter speed")
     assert all(line.startswith("shoot for Cam, ratio 100: a short") for line in lines[1:3])
     assert lines[3].startswith("Cam, ratio 9000: no usual ISO and shutter speed")
