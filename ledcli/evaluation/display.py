@@ -29,7 +29,7 @@ def most_detailed(
         Rows and columns.
     """
     layout = layout_of(len(planes))
-    green = planes[[n for n in layout.straight if layout.colours[n] == 1]].mean(0)
+    green = planes[[n for n in layout.regular if layout.colours[n] == 1]].mean(0)
     energy = np.zeros(green.shape)
     energy[1:] += np.diff(green, axis=0) ** 2
     energy[:, 1:] += np.diff(green, axis=1) ** 2

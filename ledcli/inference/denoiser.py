@@ -22,10 +22,8 @@ from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.sensor.cfa import AnyPhase, Phase
-
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
-"""Axes that are mirrored; planes are packed by colour, so that they are just mirrored too."""
-_BAYER_PLANES = 4
+from ledcli.sensor.layout import layout_of
+from ledcli.sensor.symmetry import MIRRORS
 
 
 def from_four_sides(
@@ -45,11 +43,11 @@ def from_four_sides(
     ModelError
         An X-Trans frame: mirrored, its planes are others.
     """
-    if len(frame) != _BAYER_PLANES:
+    if layout_of(len(frame)).fixed_cells:
         raise ModelError("--quality best is for Bayer sensors: leave it out")
     total = torch.zeros_like(frame)
-    for axes in MIRRORS:
-        total += clean_of(frame.flip(axes), ratio).flip(axes)
+    for mirror in MIRRORS:
+        total += clean_of(frame.flip(mirror.axes), ratio).flip(mirror.axes)
     return total.div_(len(MIRRORS))
 
 

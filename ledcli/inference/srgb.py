@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ledcli.nets.srgb import subpixel
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import AnyPhase, first_cells, origin
+from ledcli.sensor.cfa import AnyPhase, to_standard_phase
 
 WHITE = 65535
 
@@ -56,10 +56,11 @@ def picture_of(
     float32 array (H, W, 3)
         sRGB, 0 to 1, in the sensor's orientation.
     """
-    frame = torch.from_numpy(np.ascontiguousarray(first_cells(planes, phase), np.float32))
+    frame = torch.from_numpy(np.ascontiguousarray(to_standard_phase(planes, phase), np.float32))
     picture = subpixel(network(frame)).clamp_(0, 1)
-    (top, left), (height, width) = origin(phase), shape
-    shown = picture[:, top : top + height, left : left + width].permute(1, 2, 0)
+    rows = slice(phase.row, phase.row + shape[0])
+    cols = slice(phase.col, phase.col + shape[1])
+    shown = picture[:, rows, cols].permute(1, 2, 0)
     return shown.contiguous().numpy()
 
 

@@ -189,7 +189,7 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
     """
     everything = planes
     if len(planes) == len(XTRANS.colours):
-        planes = planes[list(XTRANS.straight)]
+        planes = planes[list(XTRANS.regular)]
     blocks = measured(planes)
     count = int(blocks.usable.sum())
     if count < LEAST_USABLE * planes.size / BLOCK**2 and len(everything) > len(planes):

@@ -118,7 +118,7 @@ def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None =
     layout = layout_of(planes)
     size = (n, layout.side, h, 1) if axis == 0 else (n, layout.side, 1, w)
     drawn = torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
-    even, odd = ([places[cell] for places in layout.line(axis)] for cell in (0, 1))
+    even, odd = ([places[cell] for places in layout.lines(axis)] for cell in (0, 1))
     if even == odd:
         return drawn[:, even]
     rows, cols = (torch.arange(count, device=like.device) for count in (h, w))

@@ -25,12 +25,12 @@ from ledcli.output.preview import jpeg_bytes, preview_rgb, thumbnail
 from ledcli.raw.colour import put_colour, shot_wb
 from ledcli.raw.libraw import demosaic_algorithm, quiet
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import AnyPhase, layout, pattern
+from ledcli.sensor.cfa import AnyPhase, colour_pattern, pattern
 
 
 def put_pattern(ifd: Directory, phase: AnyPhase) -> None:
     """Put which colour each pixel of a mosaic has; DNG numbers R, G, B as the planes' colours."""
-    colours = np.array(layout(phase).colours)[pattern(phase)]
+    colours = colour_pattern(phase)
     ifd.integers(33421, Kind.SHORT, colours.shape)
     ifd.integers(33422, Kind.BYTE, colours.ravel().tolist())
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from ledcli.raw.colour import shot_wb, srgb_from_camera
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import offsets, pack, shift_phase
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.cfa import XTransPhase, offsets, pack
 
 PREVIEW_SIDE, THUMBNAIL_SIDE = 1024, 256
 """Pixels on the long side."""
@@ -80,7 +79,7 @@ def _binned(
     """Average cells in blocks: colours (3, h, w), and the width and height to bring them to."""
     top, left, height, width = photo.crop or (0, 0, *x.shape)
     aspect = photo.pixel_aspect
-    phase = shift_phase(photo.phase, top, left)
+    phase = photo.phase.shifted(top, left)
     if isinstance(phase, XTransPhase):
         shown = np.minimum(x[top : top + height, left : left + width], 1)
         colours = _binned_xtrans(shown, phase, photo.colours, long_side)

@@ -11,7 +11,6 @@ from ledcli.pairs.frames import Frame
 from ledcli.pairs.registration import Shift, register
 from ledcli.pairs.signature import STD_PER_MAD, Bins, frame_features
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import layout
 
 MIN_UNCLIPPED_BINS = 16
 """Bins needed to fit a line."""
@@ -150,7 +149,7 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         return PairCheck(ratio, (mismatch,))
     ours, other = frame_features(short), frame_features(long)
     similarity = ours.signature.similarity(other.signature)
-    side = layout(short.phase).side
+    side = short.phase.layout.side
     found = _measure_shift(ours.cells * np.float32(ratio), other.cells, side)
     if similarity < SAME_SCENE and not _is_match(found):
         structure = min(ours.signature.reliability, other.signature.reliability)

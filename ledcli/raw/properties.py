@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ledcli.errors import RawError
 from ledcli.metadata.dng_frame import DngFrame
-from ledcli.sensor.cfa import AnyPhase, Phase, layout, offsets
-from ledcli.sensor.xtrans import PERIOD, XTransPhase, phase_of
+from ledcli.sensor.cfa import AnyPhase, Phase, find_phase, offsets
+from ledcli.sensor.layout import XTRANS
 
 
 def find_pattern(
@@ -51,7 +51,7 @@ def find_pattern(
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
         raise RawError(f"{path}: is from a sensor of four colours ({names}), not supported")
     top, left = frame.area[:2] if frame else (raw.sizes.top_margin, raw.sizes.left_margin)
-    if repeats.shape == (PERIOD, PERIOD):
+    if repeats.shape == (XTRANS.period, XTRANS.period):
         return _xtrans_pattern(path, raw, top, left)
     # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
     cell = np.roll(repeats, (-top, -left), axis=(0, 1))
@@ -65,17 +65,17 @@ def find_pattern(
 
 def _xtrans_pattern(
     path: Path, raw: rawpy.RawPy, top: int, left: int
-) -> tuple[Sequence[int], XTransPhase]:
+) -> tuple[Sequence[int], AnyPhase]:
     """As `find_pattern`, of a pattern of 6x6."""
     # Not raw_pattern: above the active area LibRaw counts on past the pattern's end.
     names = raw.color_desc.decode("ascii", "replace")
-    cell = np.empty((PERIOD, PERIOD), np.intp)
+    cell = np.empty((XTRANS.period, XTRANS.period), np.intp)
     for row, col in np.ndindex(cell.shape):
         cell[row, col] = "RGB".index(names[raw.raw_color(top + row, left + col)])
-    phase = phase_of(cell)
+    phase = find_phase(cell)
     if phase is None:
         raise RawError(f"{path}: has colours in an order that is not X-Trans, not supported")
-    return layout(phase).colours, phase
+    return phase.layout.colours, phase
 
 
 XYZ_FROM_SRGB = np.array(

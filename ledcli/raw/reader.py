@@ -17,7 +17,7 @@ from ledcli.metadata.tiff_reader import FileBytes
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.libraw import open_raw
 from ledcli.raw.properties import colour_matrix, find_pattern, multipliers
-from ledcli.sensor.cfa import AnyPhase, cfa_of, layout, normalise, pack, pattern
+from ledcli.sensor.cfa import AnyPhase, normalise, pack, pattern
 
 _MOSTLY = 0.99
 """Share of the pixels with one and the same value from which there is no picture."""
@@ -152,12 +152,12 @@ class RawPhoto:
     @property
     def cfa(self) -> str:
         """Kind of sensor: ``bayer`` or ``xtrans``."""
-        return cfa_of(self.phase)
+        return self.phase.layout.name
 
     @property
     def colours(self) -> list[int]:
         """Colour of each plane: 0, 1, 2 for R, G, B."""
-        return list(layout(self.phase).colours)
+        return list(self.phase.layout.colours)
 
     def normalised(self) -> NDArray[np.float32]:
         """Mosaic (H, W) with black at 0 and white at 1, not clipped."""

@@ -1,78 +1,103 @@
-"""Cells that begin alike whatever a mosaic's phase: RGGB, or the even cell of an X-Trans.
+"""Phases of a mosaic, packing it by colour, and normalisation.
 
-`cfa.pack` sorts a Bayer mosaic by colour in the cells that its first pixel begins, so that where in
-a cell a colour lies depends on the phase. Whoever makes pictures of planes must know that place.
+The phase says where in the repeating pattern a mosaic begins. Planes are sorted by colour, so that
+a network sees the same sensor in every photo, whatever the crop.
 """
 
 import functools
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.sensor import xtrans
-from ledcli.sensor.layout import LAYOUTS, Layout
-from ledcli.sensor.xtrans import PERIOD, XTransPhase, phase_of
-
-Offset = tuple[int, int]
+from ledcli.sensor.layout import BAYER, XTRANS, Layout, Position
 
 
 class Phase(StrEnum):
-    """Which colour the first two pixels of the first two rows have, read row by row."""
+    """Phase of a Bayer mosaic: the colours of its first two pixels, then of those below."""
 
     RGGB = "RGGB"
     BGGR = "BGGR"
     GRBG = "GRBG"
     GBRG = "GBRG"
 
+    @property
+    def layout(self) -> Layout:
+        """Always Bayer."""
+        return BAYER
+
+    @property
+    def row(self) -> int:
+        """Row of the RGGB pattern in which the mosaic begins; also the row of its first red."""
+        return self.value.index("R") // 2
+
+    @property
+    def col(self) -> int:
+        """Column of the RGGB pattern in which the mosaic begins."""
+        return self.value.index("R") % 2
+
+    def shifted(self, rows: int, cols: int) -> "Phase":
+        """Phase of a crop that starts `rows` down and `cols` to the right; negative: outwards."""
+        start = (self.row + rows) % 2, (self.col + cols) % 2
+        return next(phase for phase in Phase if (phase.row, phase.col) == start)
+
+
+class XTransPhase(NamedTuple):
+    """Phase of an X-Trans mosaic: where in the 6x6 pattern it begins, one of 18.
+
+    Attributes
+    ----------
+    row : int
+        0 to 2: three rows further down the pattern is the same as three columns to the right.
+    col : int
+        0 to 5.
+    """
+
+    row: int
+    col: int
+
+    @property
+    def layout(self) -> Layout:
+        """Always X-Trans."""
+        return XTRANS
+
+    def shifted(self, rows: int, cols: int) -> Self:
+        """Phase of a crop that starts `rows` down and `cols` to the right; negative: outwards."""
+        down, row = divmod(self.row + rows, XTRANS.side)
+        return type(self)(row, (self.col + cols + XTRANS.side * down) % XTRANS.period)
+
+    def __str__(self) -> str:
+        return f"X-Trans {self.row},{self.col}"
+
 
 AnyPhase = Phase | XTransPhase
-"""Of a mosaic of either kind."""
 
-_RED: dict[Phase, Offset] = {
-    Phase.RGGB: (0, 0),
-    Phase.GRBG: (0, 1),
-    Phase.GBRG: (1, 0),
-    Phase.BGGR: (1, 1),
+PHASES: dict[str, tuple[AnyPhase, ...]] = {
+    BAYER.name: tuple(Phase),
+    XTRANS.name: tuple(XTransPhase(row, col) for row in range(3) for col in range(6)),
 }
-_PHASE_OF_RED = {offset: phase for phase, offset in _RED.items()}
+"""All phases of each layout, the standard phase first."""
+STANDARD_PHASE = {name: phases[0] for name, phases in PHASES.items()}
+"""The phase in which a layout's positions are given."""
 
 
-def offsets(phase: Phase) -> tuple[Offset, Offset, Offset, Offset]:
-    """Position of each plane's first sample in the 2x2 pattern.
-
-    Parameters
-    ----------
-    phase : Phase
-
-    Returns
-    -------
-    tuple of (row, column)
-        For R, G1, B, G2.
+def offsets(phase: Phase) -> tuple[Position, Position, Position, Position]:
+    """Position of each Bayer plane's first sample in the 2x2 pattern: R, G1, B, G2.
 
     Examples
     --------
     >>> offsets(Phase.RGGB)
     ((0, 0), (0, 1), (1, 1), (1, 0))
     """
-    row, col = _RED[phase]
+    row, col = phase.row, phase.col
     return (row, col), (row, 1 - col), (1 - row, 1 - col), (1 - row, col)
-
-
-def cfa_of(phase: AnyPhase) -> str:
-    """Kind of a mosaic: ``bayer`` or ``xtrans``."""
-    return "xtrans" if isinstance(phase, XTransPhase) else "bayer"
-
-
-def layout(phase: AnyPhase) -> Layout:
-    """Cells, planes and their colours of a mosaic."""
-    return LAYOUTS[cfa_of(phase)]
 
 
 @functools.cache
 def pattern(phase: AnyPhase) -> NDArray[np.intp]:
-    """Plane of each pixel of the mosaic's first 2x2, or 6x6 of an X-Trans.
+    """Plane of each pixel of the mosaic's first period: 2x2 pixels, or 6x6 of an X-Trans.
 
     Examples
     --------
@@ -80,20 +105,47 @@ def pattern(phase: AnyPhase) -> NDArray[np.intp]:
     array([[0, 1],
            [3, 2]])
     """
-    if isinstance(phase, XTransPhase):
-        return xtrans.pattern(phase)
-    planes = np.empty((2, 2), np.intp)
-    for plane, place in enumerate(offsets(phase)):
-        planes[place] = plane
-    return planes
+    layout = phase.layout
+    planes = np.empty((layout.period, layout.period), np.intp)
+    for row, col in np.ndindex(2, 2) if layout.even != layout.odd else [(0, 0)]:
+        positions = layout.odd if (row + col) % 2 else layout.even
+        for plane, (down, right) in enumerate(positions):
+            planes[layout.side * row + down, layout.side * col + right] = plane
+    return np.roll(planes, (-phase.row, -phase.col), axis=(0, 1))
 
 
-def shift_phase(phase: AnyPhase, rows: int, cols: int) -> AnyPhase:
-    """Phase of a crop that starts `rows` down and `cols` to the right; negative goes outwards."""
-    if isinstance(phase, XTransPhase):
-        return xtrans.shift(phase, rows, cols)
-    row, col = _RED[phase]
-    return _PHASE_OF_RED[(row + rows) % 2, (col + cols) % 2]
+def colour_pattern(phase: AnyPhase) -> NDArray[np.intp]:
+    """Colour (0, 1, 2 for R, G, B) of each pixel of the mosaic's first period."""
+    return np.array(phase.layout.colours, np.intp)[pattern(phase)]
+
+
+def colour_map(phase: AnyPhase, shape: tuple[int, int]) -> NDArray[np.intp]:
+    """Colour of each pixel of a mosaic of a shape (H, W)."""
+    repeats = [-(-size // phase.layout.period) for size in shape]
+    return np.tile(colour_pattern(phase), repeats)[: shape[0], : shape[1]]
+
+
+def find_phase(colours: NDArray[Any]) -> AnyPhase | None:
+    """Return the phase with these colours in its first period, 2x2 or 6x6; None if none has."""
+    every = (phase for phases in PHASES.values() for phase in phases)
+    return next((p for p in every if np.array_equal(colour_pattern(p), colours)), None)
+
+
+def standard_start(colours: NDArray[np.intp], layout: Layout) -> tuple[int, int]:
+    """Return how many rows and columns to cut off so that a mosaic has the standard phase.
+
+    Parameters
+    ----------
+    colours : int array (H, W)
+        Colours of its pixels, as from `colour_map`; they may have been mirrored or transposed.
+    layout : Layout
+    """
+    period = layout.period
+    standard = colour_pattern(STANDARD_PHASE[layout.name])
+    for row, col in np.ndindex(layout.side, period):
+        if np.array_equal(colours[row : row + period, col : col + period], standard):
+            return row, col
+    raise ValueError(f"the colours are not those of a mosaic of the layout '{layout.name}'")
 
 
 def pack(mosaic: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
@@ -102,59 +154,57 @@ def pack(mosaic: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
     Parameters
     ----------
     mosaic : array (H, W)
-        At least 2x2, any type. An odd height or width is completed with the nearest sample of
-        the same colour: row H is row H - 2.
+        At least one period high and wide, any type. Cells cut by the border are completed with
+        the samples one period further in, which have the same colour.
     phase : Phase or XTransPhase
-        Of the mosaic's first pixel.
+        Phase of the mosaic.
 
     Returns
     -------
-    array (4, ceil(H/2), ceil(W/2))
-        R, G1, B, G2, in the mosaic's type, contiguous; of an X-Trans as `xtrans.pack`.
+    array (4, ceil(H/2), ceil(W/2)), or (9, ceil((row + H)/3), ceil((col + W)/3)) of an X-Trans
+        In the order of the layout's planes, in the mosaic's type, contiguous.
     """
-    if isinstance(phase, XTransPhase):
-        return xtrans.pack(mosaic, phase)
     height, width = mosaic.shape
-    if height < 2 or width < 2:
-        raise ValueError(f"a mosaic of {height}x{width} has no whole 2x2 cell")
-    rows, cols = (height + 1) // 2, (width + 1) // 2
-    planes = np.empty((4, rows, cols), mosaic.dtype)
-    for plane, (row, col) in zip(planes, offsets(phase), strict=True):
-        samples = mosaic[row::2, col::2]
-        have_rows, have_cols = samples.shape
-        plane[:have_rows, :have_cols] = samples
-        if have_rows < rows:
-            plane[-1] = plane[-2]
-        if have_cols < cols:
-            plane[:, -1] = plane[:, -2]
+    layout = phase.layout
+    if min(height, width) < layout.period:
+        raise ValueError(f"a mosaic of {height}x{width} is smaller than the sensor's pattern")
+    rows, cols = _cells(phase, (height, width))
+    whole = _completed(mosaic, phase, (layout.side * rows, layout.side * cols))
+    planes = np.empty((layout.planes, rows, cols), mosaic.dtype)
+    for plane, samples in _views(planes, whole, layout, *_positions(phase)):
+        plane[...] = samples
     return planes
 
 
 def unpack(planes: NDArray[Any], phase: AnyPhase, shape: tuple[int, int]) -> NDArray[Any]:
-    """Put planes back into a mosaic: the exact inverse of `pack`.
+    """Put planes back into a mosaic of a shape (H, W): the exact inverse of `pack`."""
+    layout = phase.layout
+    rows, cols = _cells(phase, shape)
+    if planes.shape != (layout.planes, rows, cols):
+        raise ValueError(f"planes of {planes.shape} do not make a mosaic of {shape[0]}x{shape[1]}")
+    whole = np.empty((layout.side * rows, layout.side * cols), planes.dtype)
+    for plane, samples in _views(planes, whole, layout, *_positions(phase)):
+        samples[...] = plane
+    top, left = _first_pixel(phase)
+    return np.ascontiguousarray(whole[top : top + shape[0], left : left + shape[1]])
 
-    Parameters
-    ----------
-    planes : array (4, h, w), or (9, h, w) of an X-Trans
-    phase : Phase or XTransPhase
-    shape : (H, W)
-        Size of the mosaic, with h = ceil(H/2) and w = ceil(W/2); of an X-Trans as `xtrans.pack`.
+
+def to_standard_phase(planes: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
+    """Repack planes (n, h, w) of `pack` as those of a mosaic that has the standard phase.
 
     Returns
     -------
-    array (H, W)
-        In the type of the planes.
+    array (4, h + phase.row, w + phase.col)
+        As if the mosaic went on for `phase.row` rows and `phase.col` columns before its first
+        pixel, mirrored at it. Planes with fixed cells (X-Trans) are returned as they are.
     """
-    if isinstance(phase, XTransPhase):
-        return xtrans.unpack(planes, phase, shape)
-    height, width = shape
-    if planes.shape != (4, (height + 1) // 2, (width + 1) // 2):
-        raise ValueError(f"planes of {planes.shape} do not make a mosaic of {height}x{width}")
-    mosaic = np.empty(shape, planes.dtype)
-    for plane, (row, col) in zip(planes, offsets(phase), strict=True):
-        target = mosaic[row::2, col::2]
-        target[:] = plane[: target.shape[0], : target.shape[1]]
-    return mosaic
+    standard = STANDARD_PHASE[phase.layout.name]
+    if phase.layout.fixed_cells or phase == standard:
+        return planes
+    side = phase.layout.side
+    mosaic = unpack(planes, phase, (side * planes.shape[1], side * planes.shape[2]))
+    margins = ((phase.row, phase.row), (phase.col, phase.col))
+    return pack(np.pad(mosaic, margins, "reflect"), standard)
 
 
 def normalise(
@@ -168,7 +218,7 @@ def normalise(
         In DN.
     phase : Phase or XTransPhase
     black, white : array (planes,)
-        In DN, in the planes' order.
+        In DN, in the order of the planes.
 
     Returns
     -------
@@ -185,84 +235,55 @@ def normalise(
     return x
 
 
-def denormalise(
-    x: NDArray[Any], phase: AnyPhase, black: NDArray[Any], white: NDArray[Any]
-) -> NDArray[np.float32]:
-    """Inverse of `normalise`: a float32 mosaic (H, W) in DN, neither rounded nor clipped."""
-    mosaic = np.empty(x.shape, np.float32)
-    cell = pattern(phase)
-    for (row, col), plane in np.ndenumerate(cell):
-        here = np.s_[row :: len(cell), col :: len(cell)]
-        mosaic[here] = x[here]
-        mosaic[here] *= np.float32(float(white[plane]) - float(black[plane]))
-        mosaic[here] += np.float32(black[plane])
-    return mosaic
+def _first_pixel(phase: AnyPhase) -> Position:
+    """Position of the mosaic's first pixel in its first cell."""
+    return (phase.row, phase.col) if phase.layout.fixed_cells else (0, 0)
 
 
-FIRST: dict[str, AnyPhase] = {"bayer": Phase.RGGB, "xtrans": XTransPhase(0, 0)}
-"""The phase with which cells begin, by kind of sensor."""
+def _positions(phase: AnyPhase) -> tuple[tuple[Position, ...], tuple[Position, ...]]:
+    """Positions of the planes in even and in odd cells."""
+    if isinstance(phase, Phase):
+        return offsets(phase), offsets(phase)
+    return phase.layout.even, phase.layout.odd
 
 
-def origin(phase: AnyPhase) -> tuple[int, int]:
-    """Return the row and column of a mosaic's first pixel in a frame of whole first cells."""
-    if isinstance(phase, XTransPhase):
-        return phase.row, phase.col
-    return offsets(phase)[0]
+def _cells(phase: AnyPhase, shape: tuple[int, int]) -> tuple[int, int]:
+    """Count the rows and columns of cells that a mosaic touches."""
+    top, left = _first_pixel(phase)
+    side = phase.layout.side
+    return -(-(top + shape[0]) // side), -(-(left + shape[1]) // side)
 
 
-def first_cells(planes: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
-    """Move planes of `pack` to cells that begin with red.
-
-    Parameters
-    ----------
-    planes : array (4, h, w), or (9, h, w) of an X-Trans
-    phase : Phase or XTransPhase
-        Of the mosaic that they are packed from.
-
-    Returns
-    -------
-    array (4, h + row, w + column)
-        With `origin` (row, column): as if the mosaic had so many rows and columns more before its
-        first pixel, mirrored at it. An X-Trans is packed so already.
-    """
-    if isinstance(phase, XTransPhase) or phase is Phase.RGGB:
-        return planes
-    down, right = origin(phase)
-    _, height, width = planes.shape
-    moved = np.empty((4, height + down, width + right), planes.dtype)
-    for target, plane, (row, col) in zip(moved, planes, offsets(Phase.RGGB), strict=True):
-        # What lies in a cell's first row comes from the last row of the cell above.
-        rows = (down, 0) if row == 0 else (0, down)
-        cols = (right, 0) if col == 0 else (0, right)
-        target[:] = np.pad(plane, (rows, cols), "edge")
-    return moved
+def _completed(mosaic: NDArray[Any], phase: AnyPhase, size: tuple[int, int]) -> NDArray[Any]:
+    """Extend a mosaic to whole cells."""
+    if mosaic.shape == size:
+        return mosaic
+    (top, left), (height, width) = _first_pixel(phase), mosaic.shape
+    bottom, right, period = top + height, left + width, phase.layout.period
+    whole = np.empty(size, mosaic.dtype)
+    inner = whole[:, left:right]
+    inner[top:bottom] = mosaic
+    inner[:top] = inner[period : period + top]
+    inner[bottom:] = inner[bottom - period : size[0] - period]
+    whole[:, :left] = whole[:, period : period + left]
+    whole[:, right:] = whole[:, right - period : size[1] - period]
+    return whole
 
 
-def colours_at(phase: AnyPhase, shape: tuple[int, int]) -> NDArray[np.intp]:
-    """Return the colour (0, 1, 2 for R, G, B) of each pixel of a mosaic of a shape (H, W)."""
-    cell = np.array(layout(phase).colours, np.intp)[pattern(phase)]
-    period = len(cell)
-    repeats = [-(-n // period) for n in shape]
-    return np.tile(cell, repeats)[: shape[0], : shape[1]]
-
-
-def to_first(colours: NDArray[np.intp], cfa: str) -> tuple[int, int]:
-    """Return how many rows and columns lie before the first cell of a mosaic.
-
-    Parameters
-    ----------
-    colours : int array (H, W)
-        Of its pixels, as `colours_at` gives them; it may have been mirrored or transposed.
-    cfa : str
-        ``bayer`` or ``xtrans``.
-    """
-    phase: AnyPhase | None
-    if cfa == "xtrans":
-        phase = phase_of(colours[:PERIOD, :PERIOD])
-    else:
-        phase = Phase("".join("RGB"[colour] for colour in colours[:2, :2].ravel()))
-    period = len(pattern(FIRST[cfa]))
-    for row, col in np.ndindex(layout(FIRST[cfa]).side, period):
-        if phase is not None and shift_phase(phase, row, col) == FIRST[cfa]:
-            return row, col
-    raise ValueError(f"the colours are not those of a {cfa} mosaic")
+def _views(
+    planes: NDArray[Any],
+    whole: NDArray[Any],
+    layout: Layout,
+    even: tuple[Position, ...],
+    odd: tuple[Position, ...],
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yield parts of the planes, each with its samples in a mosaic of whole cells."""
+    side, period = layout.side, layout.period
+    for plane, first, second in zip(planes, even, odd, strict=True):
+        if first == second:
+            yield plane, whole[first[0] :: side, first[1] :: side]
+            continue
+        for row, col in np.ndindex(2, 2):
+            down, right = second if (row + col) % 2 else first
+            samples = whole[side * row + down :: period, side * col + right :: period]
+            yield plane[row::2, col::2], samples

@@ -1,63 +1,81 @@
-"""Where on the sensor the samples of each plane lie: what shares a row, a column, a colour.
+"""The mosaic layouts: which colour each plane holds, and where in a cell its samples lie.
 
-A plane has one sample in every cell: 2x2 pixels of a Bayer sensor, 3x3 of an X-Trans. The X-Trans
-pattern repeats after 2x2 cells only. From cell to cell red and blue change places, so each of
-those planes takes its sample from one of two neighbouring pixels in turn, as SID packs them
-("exchanging adjacent elements", Chen et al. 2018, section 3.2). A cell is even where its row and
-its column in the planes add up to an even number.
+A plane has one sample per cell: 2x2 pixels of a Bayer sensor, 3x3 of an X-Trans. The X-Trans
+pattern repeats every 2x2 cells: from cell to cell red and blue swap places with a neighbour, so
+each of those planes takes its samples from two positions in turn, as SID packs them ("exchanging
+adjacent elements", Chen et al. 2018, section 3.2). A cell is even where its row and its column in
+the planes add up to an even number.
 """
 
 from typing import NamedTuple
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 
 class Layout(NamedTuple):
-    """The planes of a kind of sensor.
+    """The planes of one kind of sensor.
 
     Attributes
     ----------
+    name : str
+        Its name in model files and options.
     side : int
         Pixels along a side of a cell.
     colours : tuple of int
-        Of each plane: 0, 1, 2 for R, G, B.
+        Colour of each plane: 0, 1, 2 for R, G, B.
     even, odd : tuple of (row, column)
-        Where in an even cell and in an odd one the sample of each plane lies.
+        Position of each plane's sample in an even and in an odd cell, at the standard phase.
+    fixed_cells : bool
+        Whether cells start where the standard pattern does, whatever the mosaic's phase; otherwise
+        they start at the mosaic's first pixel, and the positions depend on its phase.
     """
 
+    name: str
     side: int
     colours: tuple[int, ...]
-    even: tuple[Place, ...]
-    odd: tuple[Place, ...]
-
-    def line(self, axis: int) -> tuple[tuple[int, int], ...]:
-        """Return which row (0) or column (1) of an even and an odd cell each plane lies on."""
-        return tuple((a[axis], b[axis]) for a, b in zip(self.even, self.odd, strict=True))
+    even: tuple[Position, ...]
+    odd: tuple[Position, ...]
+    fixed_cells: bool
 
     @property
-    def straight(self) -> tuple[int, ...]:
-        """The planes whose samples lie at one place in all cells."""
-        places = zip(self.even, self.odd, strict=True)
-        return tuple(plane for plane, (even, odd) in enumerate(places) if even == odd)
+    def planes(self) -> int:
+        """Number of planes."""
+        return len(self.colours)
+
+    @property
+    def period(self) -> int:
+        """Pixels after which the pattern repeats; a smaller mosaic cannot be packed."""
+        return self.side if self.even == self.odd else 2 * self.side
+
+    @property
+    def regular(self) -> tuple[int, ...]:
+        """The planes whose samples have the same position in every cell."""
+        return tuple(n for n in range(self.planes) if self.even[n] == self.odd[n])
+
+    def lines(self, axis: int) -> tuple[tuple[int, int], ...]:
+        """Return each plane's row (axis 0) or column (axis 1) in an even and in an odd cell."""
+        return tuple((a[axis], b[axis]) for a, b in zip(self.even, self.odd, strict=True))
 
 
 _RGGB = ((0, 0), (0, 1), (1, 1), (1, 0))
-BAYER = Layout(side=2, colours=(0, 1, 2, 1), even=_RGGB, odd=_RGGB)
-"""R, G1, B, G2; of the phase RGGB, in the others rows, columns or both are mirrored."""
+BAYER = Layout("bayer", 2, (0, 1, 2, 1), even=_RGGB, odd=_RGGB, fixed_cells=False)
+"""R, G1 (in red's row), B, G2 (in blue's row)."""
 _GREENS = ((1, 0), (1, 1), (2, 0), (2, 1))
 XTRANS = Layout(
+    name="xtrans",
     side=3,
     colours=(0, 1, 2, 0, 2, 1, 1, 1, 1),
     even=((0, 0), (0, 2), (0, 1), (1, 2), (2, 2), *_GREENS),
     odd=((0, 1), (0, 2), (0, 0), (2, 2), (1, 2), *_GREENS),
+    fixed_cells=True,
 )
 """R, G, B of a cell's first row, R and B of its last column, four greens."""
-LAYOUTS = {"bayer": BAYER, "xtrans": XTRANS}
+LAYOUTS = {layout.name: layout for layout in (BAYER, XTRANS)}
 
 
 def layout_of(planes: int) -> Layout:
-    """Return the layout of so many planes; raises ValueError for a number that no sensor has."""
+    """Return the layout with this number of planes; raises ValueError when there is none."""
     for layout in LAYOUTS.values():
-        if len(layout.colours) == planes:
+        if layout.planes == planes:
             return layout
     raise ValueError(f"no sensor is packed into {planes} planes")

@@ -1,74 +1,88 @@
-"""Mirroring and transposing packed planes, so that they are planes of the same sensor again.
+"""Mirroring and transposing images and packed planes: for augmentation and self-ensemble.
 
-A mirrored Bayer mosaic is one of another phase: packed by colour, its planes are mirrored too, and
-transposing swaps the two greens. An X-Trans has the symmetries of a square about the greens that
-stand alone, but its cells have not: it is turned as a mosaic and packed anew, from the first even
-cell on.
+A mirrored Bayer mosaic has another phase, but packed by colour its planes are simply mirrored, and
+transposing swaps the two greens. An X-Trans pattern has the symmetries of a square about its
+isolated greens, but its cells do not: it is mirrored as a mosaic and packed again, from the first
+cell at the standard phase on.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.sensor.layout import XTRANS
-from ledcli.sensor.xtrans import PERIOD, XTransPhase, pack, pattern, phase_of, shift, unpack
+from ledcli.sensor.cfa import STANDARD_PHASE, colour_map, pack, standard_start, unpack
+from ledcli.sensor.layout import Layout, layout_of
 
-_EVEN = XTransPhase(0, 0)
-_XTRANS_PLANES = len(XTRANS.colours)
 _CELLS_LOST = 2
+"""Rows and columns of cells that repacking from another first cell costs."""
+
+
+class Flip(NamedTuple):
+    """One of the eight symmetries of a square: mirror rows, mirror columns, then transpose."""
+
+    rows: bool = False
+    cols: bool = False
+    transpose: bool = False
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Self:
+        """Draw one of the eight."""
+        return cls(*(rng.random(3) < 0.5).tolist())
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The mirrored axes of planes ``(n, h, w)``, as ``np.flip`` and ``Tensor.flip`` want."""
+        return (1,) * self.rows + (2,) * self.cols
+
+    def image(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Mirror and transpose the first two axes of an image ``(H, W, ...)``; a view."""
+        image = image[:: -1 if self.rows else 1, :: -1 if self.cols else 1]
+        return image.swapaxes(0, 1) if self.transpose else image
+
+
+MIRRORS = (Flip(), Flip(rows=True), Flip(cols=True), Flip(rows=True, cols=True))
+"""The four without transposing: row noise stays row noise."""
 
 
 def cells_lost(planes: int) -> int:
-    """Return how many rows and columns of so many planes are cut off when they are turned."""
-    return _CELLS_LOST if planes == _XTRANS_PLANES else 0
+    """Return how many rows and columns `flip_planes` cuts off a frame of so many planes."""
+    return _CELLS_LOST if layout_of(planes).fixed_cells else 0
 
 
 def even_start(planes: int, row: int, col: int) -> tuple[int, int]:
-    """Return where to cut planes instead, so that an X-Trans's begin with an even cell."""
-    if planes == _XTRANS_PLANES and (row + col) % 2:
+    """Move the start of a crop of planes to an even cell, where the layout needs that."""
+    if layout_of(planes).fixed_cells and (row + col) % 2:
         return (row, col - 1) if col else (row - 1, col)
     return row, col
 
 
-def turned(planes: NDArray[Any], flips: Sequence[bool]) -> NDArray[Any]:
-    """Turn planes.
+def flip_planes(planes: NDArray[Any], flip: Flip) -> NDArray[Any]:
+    """Mirror and transpose planes; the result is planes of the same sensor again.
 
     Parameters
     ----------
-    planes : array (4, h, w), or (9, h, w) of an X-Trans
-        An X-Trans's begin with an even cell.
-    flips : (bool, bool, bool)
-        Whether rows are mirrored, columns are, and then the two are swapped.
+    planes : array (4, h, w), or (9, h, w) of an X-Trans that begins with an even cell
+    flip : Flip
 
     Returns
     -------
     array (4, h, w) or (9, h - 2, w - 2)
-        The last two swapped where rows and columns are.
+        With h and w swapped where transposed.
     """
-    if len(planes) == _XTRANS_PLANES:
-        return _turned_xtrans(planes, flips)
-    planes = _mirrored(planes, flips)
-    return planes[[0, 3, 2, 1]].transpose(0, 2, 1) if flips[2] else planes
+    layout = layout_of(len(planes))
+    if layout.fixed_cells:
+        return _flip_as_mosaic(planes, flip, layout)
+    planes = np.flip(planes, flip.axes)
+    return planes[[0, 3, 2, 1]].transpose(0, 2, 1) if flip.transpose else planes
 
 
-def _turned_xtrans(planes: NDArray[Any], flips: Sequence[bool]) -> NDArray[Any]:
-    sides = [XTRANS.side * cells for cells in planes.shape[1:]]
-    mosaic = unpack(planes, _EVEN, (sides[0], sides[1]))
-    # As many cells as the frame has, but for whole periods: mirrored, they begin as it does.
-    tiled = np.tile(np.array(XTRANS.colours)[pattern(_EVEN)], (2, 2))
-    colours = tiled[: PERIOD + sides[0] % PERIOD, : PERIOD + sides[1] % PERIOD]
-    mosaic, colours = (_mirrored(each, flips) for each in (mosaic, colours))
-    if flips[2]:
-        mosaic, colours = mosaic.T, colours.T
-    phase = phase_of(colours[:PERIOD, :PERIOD])
-    assert phase is not None, "the pattern has the symmetries of a square"
-    top = -phase.row % XTRANS.side
-    left = -shift(phase, top, 0).col % PERIOD
-    rows, cols = (XTRANS.side * (n // XTRANS.side - _CELLS_LOST) for n in mosaic.shape)
-    return pack(mosaic[top : top + rows, left : left + cols], _EVEN)
-
-
-def _mirrored(array: NDArray[Any], flips: Sequence[bool]) -> NDArray[Any]:
-    return array[..., :: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
+def _flip_as_mosaic(planes: NDArray[Any], flip: Flip, layout: Layout) -> NDArray[Any]:
+    standard, side, period = STANDARD_PHASE[layout.name], layout.side, layout.period
+    height, width = (side * cells for cells in planes.shape[1:])
+    mosaic = flip.image(unpack(planes, standard, (height, width)))
+    # Two periods more or fewer change nothing: mirrored, these colours begin as the mosaic does.
+    colours = colour_map(standard, (2 * period + height % period, 2 * period + width % period))
+    top, left = standard_start(flip.image(colours), layout)
+    rows, cols = (side * (size // side - _CELLS_LOST) for size in mosaic.shape)
+    return pack(mosaic[top : top + rows, left : left + cols], standard)

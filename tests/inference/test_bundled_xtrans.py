@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.inference.denoiser import Denoiser
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.cfa import XTransPhase
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
 from ledcli.zoo.store import find_model

@@ -4,8 +4,7 @@ import torch
 
 from ledcli.inference.postprocess.green_equilibration import even_greens
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.sensor.cfa import Phase, pack
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.cfa import Phase, XTransPhase, pack
 
 NOISE = NoiseProfile(gain=0.0, read_variance=0.01**2)
 

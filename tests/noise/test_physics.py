@@ -18,9 +18,8 @@ from ledcli.noise.physics import (
     tukey_quantile,
     tukey_variance,
 )
-from ledcli.sensor.cfa import unpack
+from ledcli.sensor.cfa import XTransPhase, unpack
 from ledcli.sensor.layout import XTRANS
-from ledcli.sensor.xtrans import XTransPhase
 
 LAMBDAS = (-0.45, -0.2429, -0.1, -0.01, 0.0, 0.01, 0.1, 0.2, 0.5, 1.0, 2.0)
 

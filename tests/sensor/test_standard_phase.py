@@ -1,33 +1,32 @@
-"""Cells that begin alike: every colour at its place in the cell, whatever the phase."""
+"""Moving a mosaic to the standard phase: every colour at its position in the cell."""
+
+import itertools
 
 import numpy as np
 import pytest
 
 from ledcli.sensor.cfa import (
-    FIRST,
+    PHASES,
+    STANDARD_PHASE,
     Phase,
-    colours_at,
-    first_cells,
-    origin,
+    colour_map,
     pack,
     pattern,
-    shift_phase,
-    to_first,
+    standard_start,
+    to_standard_phase,
 )
-from ledcli.sensor.xtrans import XTransPhase, every_phase
+from ledcli.sensor.symmetry import Flip
 
-PHASES = [*Phase, *every_phase()]
+EVERY_PHASE = [*PHASES["bayer"], *PHASES["xtrans"]]
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", EVERY_PHASE)
 @pytest.mark.parametrize("shape", [(12, 18), (13, 19)])
-def test_a_pixel_lies_where_the_origin_says(phase, shape):
+def test_a_pixel_lies_where_its_phase_says(phase, shape):
     mosaic = np.arange(1, shape[0] * shape[1] + 1).reshape(shape)
-    planes = first_cells(pack(mosaic, phase), phase)
-    cfa = "xtrans" if isinstance(phase, XTransPhase) else "bayer"
-    cell = pattern(FIRST[cfa])
-    side = 2 if cfa == "bayer" else 3
-    top, left = origin(phase)
+    planes = to_standard_phase(pack(mosaic, phase), phase)
+    cell, side = pattern(STANDARD_PHASE[phase.layout.name]), phase.layout.side
+    top, left = phase.row, phase.col
     for row, col in np.ndindex(shape):
         y, x = row + top, col + left
         plane = cell[y % len(cell), x % len(cell)]
@@ -35,29 +34,27 @@ def test_a_pixel_lies_where_the_origin_says(phase, shape):
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_what_lies_before_the_first_pixel_is_mirrored(phase):
+def test_the_rows_before_the_first_pixel_are_mirrored(phase):
     mosaic = np.arange(8 * 10).reshape(8, 10)
-    planes = first_cells(pack(mosaic, phase), phase)
-    top, left = origin(phase)
+    planes = to_standard_phase(pack(mosaic, phase), phase)
+    top, left = phase.row, phase.col
     whole = np.pad(mosaic, ((top, top), (left, left)), "reflect")
     np.testing.assert_array_equal(planes, pack(whole, Phase.RGGB))
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("turn", range(8))
-def test_a_turned_mosaics_first_cell_is_found(phase, turn):
-    shape = (15, 16)
-    colours = colours_at(phase, shape)
-    turned = colours[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
-    turned = turned.T if turn & 4 else turned
-    cfa = "xtrans" if isinstance(phase, XTransPhase) else "bayer"
-    row, col = to_first(turned, cfa)
-    rest = turned[row:, col:]
-    np.testing.assert_array_equal(rest, colours_at(FIRST[cfa], rest.shape))
+@pytest.mark.parametrize("phase", EVERY_PHASE)
+@pytest.mark.parametrize(
+    "flip", itertools.starmap(Flip, itertools.product([False, True], repeat=3))
+)
+def test_the_first_standard_cell_of_a_flipped_mosaic_is_found(phase, flip):
+    flipped = flip.image(colour_map(phase, (15, 16)))
+    row, col = standard_start(flipped, phase.layout)
+    rest = flipped[row:, col:]
+    np.testing.assert_array_equal(rest, colour_map(STANDARD_PHASE[phase.layout.name], rest.shape))
     assert row < 3 and col < 6
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_colours_go_on_with_the_phase(phase):
-    whole = colours_at(phase, (20, 20))
-    np.testing.assert_array_equal(whole[3:, 5:], colours_at(shift_phase(phase, 3, 5), (17, 15)))
+@pytest.mark.parametrize("phase", EVERY_PHASE)
+def test_a_shifted_phase_has_the_colours_of_the_crop(phase):
+    whole = colour_map(phase, (20, 20))
+    np.testing.assert_array_equal(whole[3:, 5:], colour_map(phase.shifted(3, 5), (17, 15)))

@@ -3,12 +3,11 @@ import itertools
 import numpy as np
 import pytest
 
-from ledcli.sensor.cfa import Phase, layout, pack, pattern
+from ledcli.sensor.cfa import Phase, XTransPhase, colour_pattern, pack
 from ledcli.sensor.layout import XTRANS
-from ledcli.sensor.symmetry import cells_lost, even_start, turned
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 
-FLIPS = list(itertools.product([False, True], repeat=3))
+FLIPS = [Flip(*each) for each in itertools.product([False, True], repeat=3)]
 PHASES = {4: Phase.RGGB, 9: XTransPhase(0, 0)}
 
 
@@ -17,22 +16,17 @@ def place(rows, cols):
     return np.arange(rows * cols, dtype=np.int32).reshape(rows, cols)
 
 
-def through(rows, cols, flips):
-    picture = place(rows, cols)[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
-    return picture.T if flips[2] else picture
-
-
 @pytest.mark.parametrize("cells", [(8, 10), (9, 8), (7, 9)])
-@pytest.mark.parametrize("flips", FLIPS)
-def test_a_turned_x_trans_is_what_the_sensor_sees_of_the_turned_picture(flips, cells):
+@pytest.mark.parametrize("flip", FLIPS)
+def test_a_flipped_x_trans_is_what_the_sensor_sees_of_the_flipped_picture(flip, cells):
     sides = (3 * cells[0], 3 * cells[1])
     planes = pack(place(*sides), PHASES[9])
-    found = turned(planes, flips)
+    found = flip_planes(planes, flip)
     cut = cells_lost(9)
-    kept = (cells[1] - cut, cells[0] - cut) if flips[2] else (cells[0] - cut, cells[1] - cut)
+    kept = (cells[1] - cut, cells[0] - cut) if flip.transpose else (cells[0] - cut, cells[1] - cut)
     assert found.shape == (9, *kept)
-    # At some place of the turned picture, by less than a period, the sensor sees just this.
-    picture = through(*sides, flips)
+    # At some place of the flipped picture, by less than a period, the sensor sees just this.
+    picture = flip.image(place(*sides))
     places = [
         (row, col)
         for row, col in np.ndindex(6, 6)
@@ -46,13 +40,13 @@ def seen(picture, cells):
 
 
 @pytest.mark.parametrize("planes", [4, 9])
-@pytest.mark.parametrize("flips", FLIPS)
-def test_every_plane_keeps_its_colour(planes, flips):
+@pytest.mark.parametrize("flip", FLIPS)
+def test_every_plane_keeps_its_colour(planes, flip):
     phase = PHASES[planes]
-    cell = np.array(layout(phase).colours)[pattern(phase)]
+    cell = colour_pattern(phase)
     mosaic = np.tile(cell, (36 // len(cell), 36 // len(cell)))
     for plane, colour in zip(
-        turned(pack(mosaic, phase), flips), layout(phase).colours, strict=True
+        flip_planes(pack(mosaic, phase), flip), phase.layout.colours, strict=True
     ):
         assert (plane == colour).all()
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from ledcli.errors import PairError
-from ledcli.sensor.cfa import pack, unpack
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.training.data.pairs import few_shot
 from tests.training.cameras import shoot, shot, shots
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.sensor.cfa import unpack
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.cfa import XTransPhase, unpack
 from ledcli.training.data.sampler import HOT_SCALE, OutOfModel, draw_out_of_model
 
 

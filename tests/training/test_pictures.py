@@ -1,4 +1,4 @@
-"""Pairs with their pictures: crops in which every pixel is where it belongs, whatever the turn."""
+"""Pairs with their pictures: every pixel of a crop is where it belongs, however it is flipped."""
 
 import numpy as np
 import pytest
@@ -7,26 +7,22 @@ from ledcli.errors import PairError
 from ledcli.noise.dark_shading import DarkShading
 from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.output.render import developed
-from ledcli.sensor.cfa import FIRST, Phase, layout, pattern, unpack
-from ledcli.sensor.xtrans import XTransPhase, every_phase
+from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pattern, unpack
+from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import HELD_PER_PAIR
-from ledcli.training.data.srgb_pairs import Gathering, PicturePair, Pictures, Turn
+from ledcli.training.data.srgb_pairs import Gathering, PicturePair, Pictures
 from tests.training.shoots import photos_of, shoot_pair
 
-PHASES = [*Phase, *every_phase()[::4]]
+SOME_PHASES = [*Phase, *PHASES["xtrans"][::4]]
 SHAPE, HELD = (150, 171), 59
-TURNS = [Turn(bool(n & 1), bool(n & 2), bool(n & 4)) for n in range(8)]
-
-
-def kind(phase):
-    return "xtrans" if isinstance(phase, XTransPhase) else "bayer"
+FLIPS = [Flip(bool(n & 1), bool(n & 2), bool(n & 4)) for n in range(8)]
 
 
 def numbered(phase):
     """Make a pair whose mosaic shows each pixel's colour, and whose picture its place."""
     rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
     cell = pattern(phase)
-    colours = np.array(layout(phase).colours)[cell]
+    colours = np.array(phase.layout.colours)[cell]
     mosaic = colours[rows % len(cell), cols % len(cell)] + (rows * 3 + cols) % 512 / 512
     picture = np.stack([rows, cols, rows + cols], 2).astype(np.uint16)
     return PicturePair(mosaic.astype(np.float16), phase, picture, picture[-HELD:], 100.0)
@@ -43,26 +39,26 @@ def lines_of(photo, black):
 
 def check(pair, planes, picture):
     """Each sample of the planes is that of the mosaic at the place which the picture names."""
-    first = FIRST[kind(pair.phase)]
+    first = STANDARD_PHASE[pair.phase.layout.name]
     mosaic = unpack(planes, first, picture.shape[:2])
     rows, cols = picture[..., 0].astype(int), picture[..., 1].astype(int)
     np.testing.assert_array_equal(mosaic, pair.mosaic[rows, cols])
     period = len(pattern(first))
-    expected = np.array(layout(first).colours)[pattern(first)]
+    expected = colour_pattern(first)
     shown = np.floor(mosaic[:period, :period]).astype(int)
     np.testing.assert_array_equal(shown, expected)
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_turned_crop_is_of_the_same_sensor_and_its_picture_turns_with_it(phase):
+@pytest.mark.parametrize("phase", SOME_PHASES)
+def test_a_flipped_crop_is_of_the_same_sensor_and_its_picture_is_flipped_with_it(phase):
     pair = numbered(phase)
-    for number, turn in enumerate(TURNS):
-        planes, picture = pair.cut(2 + number % 3, 5 - number % 2, 16, turn)
-        assert planes.shape == (len(layout(phase).colours), 16, 16)
+    for number, flip in enumerate(FLIPS):
+        planes, picture = pair.cut(2 + number % 3, 5 - number % 2, 16, flip)
+        assert planes.shape == (phase.layout.planes, 16, 16)
         check(pair, planes, picture)
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", SOME_PHASES)
 def test_drawn_crops_keep_off_what_is_held(phase):
     pair, rng = numbered(phase), np.random.default_rng(0)
     seen = []
@@ -76,7 +72,7 @@ def test_drawn_crops_keep_off_what_is_held(phase):
     check(pair, planes, picture)
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", SOME_PHASES)
 def test_held_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture(phase):
     pair = numbered(phase)
     windows = pair.held()

@@ -7,10 +7,9 @@ import torch
 from ledcli.errors import TrainingError
 from ledcli.nets.repnr import RepNRConv, blocks
 from ledcli.noise.cameras import MAKERS
-from ledcli.sensor.cfa import pack, unpack
+from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.sensor.layout import XTRANS
-from ledcli.sensor.symmetry import turned
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.symmetry import Flip, flip_planes
 from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Draws, Recipe
 from ledcli.training.loop import Trainer
@@ -202,7 +201,7 @@ def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
     rows = np.broadcast_to(np.arange(150)[:, None], (150, 150)).astype(np.uint16)
     crops = np.stack([pack(rows, XTransPhase(0, 0))] * 4)
     draws = Draws(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)
-    draws.turned = lambda planes: turned(planes, (False, False, False))
+    draws.turned = lambda planes: flip_planes(planes, Flip())
     drawn = draws.scenes(40, 16)
     # Red's and blue's colours are drawn; what lies on one row has one value in the greens.
     for planes in drawn.numpy():

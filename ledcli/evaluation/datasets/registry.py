@@ -31,7 +31,8 @@ from ledcli.evaluation.datasets.sid import sid
 from ledcli.evaluation.formatting import counted
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.pairs.list_file import read_list
-from ledcli.training.data.crops import PHASES, RENDERED_SUFFIXES
+from ledcli.sensor.cfa import STANDARD_PHASE
+from ledcli.training.data.crops import RENDERED_SUFFIXES
 from ledcli.zoo.selection import SENSORS
 
 __all__ = ["eld", "listed", "photographs", "sid"]
@@ -151,7 +152,7 @@ def _synthetic(file: Path, camera: str, gain: float, ratio: float, cfa: str) -> 
     clean = clean_planes(file, cfa=cfa)
     key = f"{file.name} {camera} K{gain:g} {ratio:g}"
     short = short_frame(clean, noise_of(camera, gain), ratio, seed_of(key))
-    return Frame(short, clean, PHASES[cfa], np.array(WHITE_BALANCE))
+    return Frame(short, clean, STANDARD_PHASE[cfa], np.array(WHITE_BALANCE))
 
 
 def _each(values: Iterable[Wanted]) -> list[Wanted]:

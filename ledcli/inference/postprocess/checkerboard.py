@@ -57,7 +57,7 @@ def without_grid(clean: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
     total, count = (torch.cat(parts, -2) for parts in zip(*sums, strict=True))
     around = [F.avg_pool2d(part, 3, 1, 1) for part in (total, count)]
     by_column, by_row, chequer = (around[0] / around[1].clamp_min(1e-6)).unbind(1)
-    straight = layout_of(len(clean)).straight
+    straight = layout_of(len(clean)).regular
     chequer[[plane for plane in range(len(clean)) if plane not in straight]] = 0
     for top in bands:
         here = slice(top // BLOCK, (top + BAND) // BLOCK)

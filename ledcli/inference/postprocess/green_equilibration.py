@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.sensor.cfa import AnyPhase, Phase, offsets
-from ledcli.sensor.xtrans import XTransPhase
+from ledcli.sensor.cfa import AnyPhase, Phase, XTransPhase, offsets
 
 WINDOW = 3
 """Side in plane pixels of the mean that is taken twice: a smooth window of five. Of 3, 5, 7 and 11

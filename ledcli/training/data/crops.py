@@ -19,9 +19,9 @@ from PIL import Image
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError
 from ledcli.raw.reader import read_raw
-from ledcli.sensor.cfa import AnyPhase, Phase, layout, pack, pattern
+from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
+from ledcli.sensor.layout import LAYOUTS
 from ledcli.sensor.symmetry import cells_lost, even_start
-from ledcli.sensor.xtrans import XTransPhase
 from ledcli.training.data.scenes import Linear, make_scene
 
 RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
@@ -29,8 +29,6 @@ HDR_SUFFIX = ".hdr"
 CROP = 256
 """Side of a crop when it has been turned, in plane pixels."""
 FULL_SCALE = 65535
-PHASES: dict[str, AnyPhase] = {"bayer": Phase.RGGB, "xtrans": XTransPhase(0, 0)}
-"""Of the mosaics that crops are, by kind of sensor."""
 
 Planes = NDArray[np.float32]
 Report = Callable[[str], None]
@@ -64,7 +62,7 @@ def pack_crops(
         Side of a crop in plane pixels; those of an X-Trans are as much larger as turning takes
         off.
     cfa : str
-        Of ``PHASES``. Raws of another kind of sensor are left out.
+        Of ``LAYOUTS``. Raws of another kind of sensor are left out.
     seed : int
         The same seed and folder give the same file.
     report : callable
@@ -75,7 +73,7 @@ def pack_crops(
     TrainingError
         The folder holds no usable photograph, or the size is too small for one crop.
     """
-    kind = _Kind(cfa, side + cells_lost(len(layout(PHASES[cfa]).colours)))
+    kind = _Kind(cfa, side + cells_lost(LAYOUTS[cfa].planes))
     side = kind.side
     total = int(megabytes * 1e6 / (2 * kind.planes * side * side))
     if total < 1:
@@ -108,7 +106,7 @@ def load_crops(path: Path, cfa: str = "bayer") -> NDArray[np.uint16]:
         crops = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} is not a crop file: make one with --photos") from error
-    planes = {len(layout(phase).colours): kind for kind, phase in PHASES.items()}
+    planes = {layout.planes: kind for kind, layout in LAYOUTS.items()}
     found = planes.get(crops.shape[1]) if crops.ndim == 4 and len(crops) else None
     if crops.dtype != np.uint16 or found is None:
         raise TrainingError(f"{path} is not a crop file: make one with --photos")
@@ -130,14 +128,14 @@ def pack_rgb(rgb: Linear, cfa: str = "bayer") -> Planes:
     rgb : float32 ``(H, W, 3)``
         Sides are multiples of a cell's.
     cfa : str
-        Of ``PHASES``.
+        Of ``LAYOUTS``.
 
     Returns
     -------
     float32 ``(4, H/2, W/2)``, or ``(9, H/3, W/3)`` of an X-Trans
     """
-    phase = PHASES[cfa]
-    cell = np.array(layout(phase).colours)[pattern(phase)]
+    phase = STANDARD_PHASE[cfa]
+    cell = colour_pattern(phase)
     mosaic = rgb[..., 1].copy()
     period = len(cell)
     for (row, col), colour in np.ndenumerate(cell):
@@ -161,12 +159,12 @@ class _Kind(NamedTuple):
 
     @property
     def planes(self) -> int:
-        return len(layout(PHASES[self.cfa]).colours)
+        return LAYOUTS[self.cfa].planes
 
     @property
     def pixels(self) -> int:
         """Side in pixels of a photograph."""
-        return layout(PHASES[self.cfa]).side * self.side
+        return LAYOUTS[self.cfa].side * self.side
 
 
 def _photo_crops(

@@ -26,8 +26,8 @@ from ledcli.noise.photon_transfer import (
 )
 from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.pairs.signature import clipping_level
-from ledcli.sensor.layout import LAYOUTS, layout_of
-from ledcli.sensor.symmetry import cells_lost, even_start, turned
+from ledcli.sensor.layout import layout_of
+from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.sampler import Batch
 
 HELD_SIDE = 128
@@ -111,8 +111,8 @@ class TrainingPair:
         cut = side + cells_lost(planes)
         row, col = (int(rng.integers(n - cut + 1)) for n in self.trained)
         short, clean = self.window(*even_start(planes, row, col), cut)
-        flips = (rng.random() < 0.5, rng.random() < 0.5, False)
-        return turned(short, flips), turned(clean, flips)
+        flip = Flip(rng.random() < 0.5, rng.random() < 0.5)
+        return flip_planes(short, flip), flip_planes(clean, flip)
 
     def held_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
         """Return the windows that are never trained on."""
@@ -149,8 +149,7 @@ class FewShot:
     @property
     def cfa(self) -> str:
         """Kind of the camera's sensor."""
-        layout = layout_of(self.planes)
-        return next(cfa for cfa, known in LAYOUTS.items() if known is layout)
+        return layout_of(self.planes).name
 
     def line(self, iso: float) -> NoiseProfile:
         """Return the measured noise line at the ISO of a pair."""

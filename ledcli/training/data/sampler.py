@@ -21,7 +21,7 @@ from ledcli.noise.cameras import (
 )
 from ledcli.noise.physics import NoiseParameters, add_noise, on_sensor_lines
 from ledcli.sensor.layout import LAYOUTS
-from ledcli.sensor.symmetry import cells_lost, even_start, turned
+from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.crops import FULL_SCALE
 
 COLUMN_SHARE, HOT_SHARE = 0.25, 0.25
@@ -131,7 +131,7 @@ class Recipe:
     stages : sequence of (until, batch, side)
         Batches and crop sides over the progress: small crops first, large ones last.
     cfa : str
-        Kind of sensor, of ``noise.places.LAYOUTS``.
+        Kind of sensor, of `ledcli.sensor.layout.LAYOUTS`.
     """
 
     form: str = "stabilised"
@@ -156,7 +156,7 @@ class Recipe:
     @property
     def planes(self) -> int:
         """Planes of the mosaic."""
-        return len(LAYOUTS[self.cfa].colours)
+        return LAYOUTS[self.cfa].planes
 
     def text(self) -> str:
         """Return the recipe as JSON."""
@@ -284,7 +284,7 @@ class Draws:
 
     def turned(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""
-        return turned(planes, (self.rng.random(3) < 0.5).tolist())
+        return flip_planes(planes, Flip.random(self.rng))
 
 
 def short_frames(

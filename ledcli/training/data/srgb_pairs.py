@@ -1,13 +1,13 @@
 """Shots with the pictures that LibRaw makes of them, and crops of both: what SID trains on.
 
 A pair is kept as a mosaic and not as planes. Mirrored, transposed and cut anywhere, a mosaic is one
-of another phase: its crop begins with the next first cell (sensor/cfa.py), and so every colour
-and every pixel of the picture keeps its place in the cell.
+of another phase: its crop starts at the next cell of the standard phase (sensor/cfa.py), so that
+every colour and every pixel of the picture keeps its position in the cell.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,18 +18,8 @@ from ledcli.errors import PairError
 from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.output.render import developed
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import (
-    FIRST,
-    AnyPhase,
-    cfa_of,
-    colours_at,
-    layout,
-    pack,
-    pattern,
-    shift_phase,
-    to_first,
-    unpack,
-)
+from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, colour_map, pack, standard_start, unpack
+from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import HELD_PER_PAIR, HELD_SIDE, MULTIPLE
 
 MOST_PIXELS = 1 << 28
@@ -39,24 +29,10 @@ SMALLEST_SIDE = 4 * MULTIPLE
 """Cells a side below which a frame is no use."""
 WHITE = 65535
 
+NO_FLIP = Flip()
+
 Picture = NDArray[np.uint16]
 Planes = NDArray[np.float16]
-
-
-class Turn(NamedTuple):
-    """Whether rows are mirrored, columns are, and then the two are swapped."""
-
-    rows: bool = False
-    cols: bool = False
-    swap: bool = False
-
-    def of(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Turn the first two axes of an array."""
-        array = array[:: -1 if self.rows else 1, :: -1 if self.cols else 1]
-        return array.swapaxes(0, 1) if self.swap else array
-
-
-AS_IT_IS = Turn()
 
 
 @dataclass(frozen=True)
@@ -85,12 +61,12 @@ class PicturePair:
     @property
     def cell(self) -> int:
         """Pixels along a side of a cell."""
-        return layout(self.phase).side
+        return self.phase.layout.side
 
     @property
     def slack(self) -> int:
-        """Pixels that a cut needs beyond its cells, to begin with a first one."""
-        return len(pattern(self.phase)) - 1
+        """Extra pixels that a crop needs to start at the standard phase."""
+        return self.phase.layout.period - 1
 
     @property
     def held_side(self) -> int:
@@ -103,20 +79,21 @@ class PicturePair:
         height, width = self.picture.shape[:2]
         return (min(height - len(self.noisy), width) - self.slack) // self.cell
 
-    def cut(self, row: int, col: int, side: int, turn: Turn = AS_IT_IS) -> tuple[Planes, Picture]:
+    def cut(self, row: int, col: int, side: int, flip: Flip = NO_FLIP) -> tuple[Planes, Picture]:
         """Cut a crop near a pixel.
 
         Returns
         -------
         planes : float16 ``(4, side, side)``, or ``(9, side, side)``
-            Of first cells.
+            At the standard phase.
         picture : uint16 ``(cell side, cell side, 3)``
         """
-        down, right = self._begins(row, col, side, turn)
+        down, right = self._begins(row, col, side, flip)
         window = self._window(row, col, side)
         place = np.s_[down : down + self.cell * side, right : right + self.cell * side]
-        mosaic = turn.of(self.mosaic[window])[place]
-        return pack(mosaic, FIRST[cfa_of(self.phase)]), turn.of(self.picture[window])[place]
+        mosaic = flip.image(self.mosaic[window])[place]
+        standard = STANDARD_PHASE[self.phase.layout.name]
+        return pack(mosaic, standard), flip.image(self.picture[window])[place]
 
     def draw(self, rng: np.random.Generator, side: int) -> tuple[Planes, Picture]:
         """Draw a crop of what is trained on, mirrored and transposed at random (section 4.2)."""
@@ -124,7 +101,7 @@ class PicturePair:
         reach = self.cell * side + self.slack
         row = int(rng.integers(height - len(self.noisy) - reach + 1))
         col = int(rng.integers(width - reach + 1))
-        return self.cut(row, col, side, Turn(*(rng.random(3) < 0.5).tolist()))
+        return self.cut(row, col, side, Flip.random(rng))
 
     def held(self) -> list[tuple[Planes, Picture, Picture]]:
         """Return the windows that are never trained on: planes, picture, noisy picture."""
@@ -136,7 +113,7 @@ class PicturePair:
         found = []
         for number in range(count):
             col = round((number + 0.5) * free / count)
-            down, right = self._begins(top, col, side, AS_IT_IS)
+            down, right = self._begins(top, col, side, NO_FLIP)
             noisy = self.noisy[down : down + pixels, col + right : col + right + pixels]
             found.append((*self.cut(top, col, side), noisy))
         return found
@@ -145,10 +122,10 @@ class PicturePair:
         reach = self.cell * side + self.slack
         return np.s_[row : row + reach, col : col + reach]
 
-    def _begins(self, row: int, col: int, side: int, turn: Turn) -> tuple[int, int]:
+    def _begins(self, row: int, col: int, side: int, flip: Flip) -> tuple[int, int]:
         reach = self.cell * side + self.slack
-        colours = colours_at(shift_phase(self.phase, row, col), (reach, reach))
-        return to_first(turn.of(colours), cfa_of(self.phase))
+        colours = colour_map(self.phase.shifted(row, col), (reach, reach))
+        return standard_start(flip.image(colours), self.phase.layout)
 
 
 class PictureBatch(NamedTuple):
@@ -177,12 +154,12 @@ class Pictures:
     @property
     def cfa(self) -> str:
         """Kind of the camera's sensor."""
-        return cfa_of(self.pairs[0].phase)
+        return self.pairs[0].phase.layout.name
 
     @property
     def planes(self) -> int:
         """Planes of the camera's mosaic."""
-        return len(layout(self.pairs[0].phase).colours)
+        return self.pairs[0].phase.layout.planes
 
     @property
     def side(self) -> int:
@@ -231,7 +208,7 @@ class _Taken(NamedTuple):
         mosaic = unpack(planes.astype(np.float16), self.phase, shape)
         return PicturePair(
             mosaic=mosaic[self.top : self.top + len(self.picture)].copy(),
-            phase=shift_phase(self.phase, self.top, 0),
+            phase=self.phase.shifted(self.top, 0),
             picture=self.picture,
             noisy=self.noisy,
             ratio=self.ratio,
@@ -262,7 +239,7 @@ class Gathering:
             As `developed`.
         """
         x = short.normalised()
-        cell, slack = layout(short.phase).side, len(pattern(short.phase)) - 1
+        cell, slack = short.phase.layout.side, short.phase.layout.period - 1
         height, width = x.shape
         smallest = SMALLEST_SIDE * cell
         rows = min(height, max(smallest, self._most_pixels // width))
