@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli import __version__
-from ledcli.batch.settings import LARGEST_RATIO, Result, Settings
+from ledcli.batch.settings import MAX_RATIO, Highlights, Quality, Result, Settings
 from ledcli.errors import MetadataError, ModelError, OutputError
-from ledcli.inference.denoiser import Denoiser, Ready
-from ledcli.inference.pictures import check_settings
-from ledcli.inference.postprocess.highlights import headroom_of, keep_highlights
-from ledcli.inference.srgb import Picture, in_16_bits
+from ledcli.inference.denoiser import Denoiser, DenoiserCache
+from ledcli.inference.highlights import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.dng import dng_bytes
+from ledcli.output.levels import WHITE
 from ledcli.output.render import check_square, png_bytes, render_rgb16, tiff_bytes, upright
 from ledcli.raw.decoder import Decoded
 from ledcli.raw.exif import require_exposure_level
@@ -81,6 +80,23 @@ class Clean:
         return render_rgb16(plain)
 
 
+@dataclass
+class Picture:
+    """A photo that a network developed, on its way to disk.
+
+    Attributes
+    ----------
+    picture : uint16 array (h, w, 3)
+        sRGB, upright.
+    note : mapping
+        What was done, for the record in the files.
+    """
+
+    photo: RawPhoto
+    picture: NDArray[np.uint16]
+    note: Mapping[str, object] = field(default_factory=dict)
+
+
 def framed(decoded: Decoded) -> Frame:
     """Pack a decoded photo for the network."""
     photo = decoded.photo
@@ -103,7 +119,7 @@ def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> f
     """
     if settings.exposure is not None:
         ratio = settings.exposure / require_exposure_level(frame.photo.path, frame.photo.exif)
-        if ratio > LARGEST_RATIO:
+        if ratio > MAX_RATIO:
             raise MetadataError(
                 f"{frame.photo.path}: its ISO and exposure time ask for a ratio of {ratio:.3g}: "
                 "check them, or give --ratio"
@@ -118,18 +134,18 @@ def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> f
 
 
 def denoised(
-    frame: Frame, settings: Settings, chooser: Chooser, ready: Ready, result: Result
+    frame: Frame, settings: Settings, chooser: Chooser, denoisers: DenoiserCache, result: Result
 ) -> Clean | Picture:
     """Take a photo through the network; what was done is written into `result`."""
     photo = frame.photo
     ratio = result.ratio = ratio_of(frame, settings, chooser.ratio_range)
     with timed(result, "model"):
-        denoiser, result.choice = _model(frame, ratio, chooser, ready, result.warnings)
+        denoiser, result.choice = _model(frame, ratio, chooser, denoisers, result.warnings)
     result.warnings += _warnings(denoiser, photo, ratio, settings)
-    result.about_tiles = denoiser.about_tiles(frame.planes)
+    result.tile_note = denoiser.tile_note(frame.planes)
     own = camera_noise(denoiser.spec, photo.exif)
-    if denoiser.makes_pictures:
-        check_settings(denoiser.name, settings)
+    if denoiser.spec.makes_pictures:
+        settings.check_for_pictures(denoiser.name)
         check_square(photo)
         result.noise_from = "unused"
         height, width = photo.mosaic.shape
@@ -137,9 +153,9 @@ def denoised(
             picture = denoiser.develop(
                 frame.planes, ratio, phase=photo.phase, shape=(height, width), noise=own
             )
-        shown = upright(in_16_bits(picture), photo.orientation)
+        shown = upright(np.rint(picture * np.float32(WHITE)).astype(np.uint16), photo.orientation)
         return Picture(photo, shown, _note(result, settings))
-    result.noise, result.noise_from = (own.profile, "lines") if own else (frame.noise, "blind")
+    result.noise, result.noise_from = (own.profile, "profile") if own else (frame.noise, "blind")
     with timed(result, "network"):
         planes = denoiser.denoise(
             frame.planes,
@@ -148,12 +164,12 @@ def denoised(
             noise=own or frame.noise,
             strength=settings.strength,
             steps=settings.steps,
-            best=settings.quality == "best",
+            ensemble=settings.quality == Quality.BEST,
             exif=photo.exif,
         )
-    if settings.highlights == "keep":
-        known_to = ratio if denoiser.form.unclipped_input else 1.0
-        planes = keep_highlights(planes, frame.planes, ratio, known_to=known_to)
+    if settings.highlights == Highlights.KEEP:
+        reliable_to = ratio if denoiser.form.unclipped_input else 1.0
+        planes = keep_highlights(planes, frame.planes, ratio, reliable_to=reliable_to)
         result.headroom = min(headroom_of(planes), ratio)
     return Clean(photo, planes, result.headroom, _note(result, settings))
 
@@ -202,7 +218,7 @@ def timed(result: Result, part: str) -> Iterator[None]:
 
 
 def _model(
-    frame: Frame, ratio: float, chooser: Chooser, ready: Ready, warnings: list[str]
+    frame: Frame, ratio: float, chooser: Chooser, denoisers: DenoiserCache, warnings: list[str]
 ) -> tuple[Denoiser, Choice]:
     """Choose a photo's model and load it; a damaged one is passed over where there is another."""
     while True:
@@ -212,7 +228,7 @@ def _model(
             raise ModelError(f"{frame.photo.path}: {error}") from error
         warnings += chosen.warnings
         try:
-            return ready.denoiser(chosen.path, chosen.choice.branch), chosen.choice
+            return denoisers.get(chosen.path, chosen.choice.branch), chosen.choice
         except ModelError as error:
             warnings.append(chooser.without(chosen.path, error))
 
@@ -237,12 +253,8 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         **(result.choice.record() if result.choice else {}),
         "noise": result.noise_from,
         "ratio": result.ratio,
-        "ratio_from": settings.ratio_from,
-        "strength": settings.strength,
-        "highlights": settings.highlights,
+        **settings.processing(),
         "headroom": result.headroom,
-        **({"quality": settings.quality} if settings.quality != "fast" else {}),
-        **({"steps": settings.steps} if settings.steps is not None else {}),
         "version": __version__,
         "when": now(),
     }

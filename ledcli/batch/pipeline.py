@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Self
 
 from ledcli.batch.manifest import Manifest, Stamp
-from ledcli.batch.photo import Clean, Frame, denoised, encoded, framed, timed
-from ledcli.batch.settings import Job, Result, Settings, made_with
+from ledcli.batch.photo import Clean, Frame, Picture, denoised, encoded, framed, timed
+from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import LedError, OutputError, RawError
-from ledcli.inference.denoiser import Ready
-from ledcli.inference.srgb import Picture
+from ledcli.inference.denoiser import DenoiserCache
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.output.maker_notes import MakerNotes
 from ledcli.raw.decoder import Decoder
@@ -66,7 +65,7 @@ class Store:
         for name, path in job.outputs.items():
 
             def before(written: os.stat_result, name: str = name, path: Path = path) -> None:
-                made = made_with(self.settings, result.choice, name)
+                made = self.settings.made_with(name, result.choice)
                 facts = {**photo, "format": name}
                 manifest.record(manifest.new_entry(path, job.source, source, made, facts, written))
 
@@ -111,7 +110,7 @@ def pipeline(
     jobs: Sequence[Job],
     settings: Settings,
     chooser: Chooser,
-    ready: Ready,
+    denoisers: DenoiserCache,
     decoder: Decoder,
     put: Put,
     abandon: Callable[[], None],
@@ -125,7 +124,7 @@ def pipeline(
 
     Parameters
     ----------
-    jobs, settings, chooser, ready, decoder
+    jobs, settings, chooser, denoisers, decoder
     put : callable
         Called in the writing thread.
     abandon : callable
@@ -152,7 +151,7 @@ def pipeline(
             clean = None
             if frame is not None:
                 with _caught(result):
-                    clean = denoised(frame, settings, chooser, ready, result)
+                    clean = denoised(frame, settings, chooser, denoisers, result)
             del frame
             if behind is not None:
                 yield behind.result()

@@ -7,32 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ledcli.batch.disk_space import check_space
 from ledcli.batch.lock import folder_lock, folder_locks
 from ledcli.batch.manifest import Manifest
 from ledcli.batch.names import folders_of
 from ledcli.batch.plan import Todo, what_to_do
-from ledcli.batch.settings import Job, Result, Settings, made_with
+from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import OutputError
+from ledcli.inference.backends import Engine
 from ledcli.output.atomic import leftovers, remove_leftovers
 from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
-
-
-class Engine(NamedTuple):
-    """Where and how the network runs; see `inference.ready.Ready`."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int | None = None
-    backend: str = "auto"
-
-    @property
-    def in_words(self) -> str:
-        """What to add to device and precision; nothing for torch."""
-        return ", onnxruntime" if self.backend == "onnx" else ""
 
 
 def decide(
@@ -105,9 +92,9 @@ def run(
         decoder = held.enter_context(Decoder())
 
         from ledcli.batch.pipeline import Store, pipeline
-        from ledcli.inference.denoiser import Ready
+        from ledcli.inference.denoiser import DenoiserCache
 
-        ready = Ready(**engine._asdict())
+        denoisers = DenoiserCache(engine)
         if not held.enter_context(folder_locks({job.root for job in jobs}, say, stop)):
             return
         _tidy(jobs)
@@ -124,13 +111,13 @@ def run(
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
         photos = "photo" if len(jobs) == 1 else "photos"
         if to_make:
-            say(f"{len(to_make)}{of} {photos}, {ready.device}, {ready.precision}{engine.in_words}")
+            say(f"{len(to_make)}{of} {photos}, {denoisers.description}")
         store = held.enter_context(Store(manifests, settings, say))
         made = pipeline(
             to_make,
             settings,
             chooser,
-            ready,
+            denoisers,
             decoder,
             store.put,
             store.abandon,
@@ -162,7 +149,7 @@ def _expected(
         exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
         cfa = photo.get("cfa", "bayer")
         choice = chooser.choose(exif, float(photo["ratio"]), cfa).choice
-        return made_with(settings, choice, str(photo["format"]))
+        return settings.made_with(str(photo["format"]), choice)
     except (KeyError, TypeError, ValueError):
         return {}
 

@@ -1,21 +1,42 @@
-"""The words of a run: a job, its settings, what became of a photo. No torch."""
+"""The types of a run: a job, its settings, and what became of a photo. No torch, no numpy."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from ledcli.errors import LedError
-from ledcli.noise.estimate import NoiseProfile
-from ledcli.zoo.selection import Choice
+from ledcli.errors import LedError, UsageError
 
-LARGEST_RATIO = 10_000.0
-"""Thirteen stops: beyond, a typing error is likelier than a photo."""
+if TYPE_CHECKING:
+    from ledcli.noise.estimate import NoiseProfile
+    from ledcli.zoo.selection import Choice
 
-Compression = Literal["ljpeg", "none"]
-Highlights = Literal["clip", "keep"]
-Quality = Literal["fast", "best"]
+MAX_RATIO = 10_000.0
+"""13 stops: a larger ratio is more likely a typing error than a photo."""
+
+
+class Compression(StrEnum):
+    """How a DNG's samples are stored: lossless JPEG, or uncompressed."""
+
+    LJPEG = "ljpeg"
+    NONE = "none"
+
+
+class Highlights(StrEnum):
+    """What happens to highlights that the ratio pushes above white."""
+
+    CLIP = "clip"
+    KEEP = "keep"
+
+
+class Quality(StrEnum):
+    """One pass of the network, or the self-ensemble of four mirrored passes."""
+
+    STANDARD = "standard"
+    BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -28,7 +49,7 @@ class Job:
     outputs : mapping of str to Path
         By format: ``dng``, ``png``, ``tiff``.
     root : Path
-        The output folder, in whose ``.led`` the run keeps its manifest and its lock.
+        The output folder, whose ``.led`` holds the manifest and the lock.
     """
 
     source: Path
@@ -48,53 +69,101 @@ class Settings:
         Exposure level (ISO x seconds) to bring every photo to.
     strength : float
         0 leaves the input as it is (times the ratio), 1 denoises fully.
-    highlights : str
-        ``clip`` cuts off what the ratio brings past white, ``keep`` keeps it above white in a DNG.
-    compression : str
-        Of a DNG: ``ljpeg`` (lossless JPEG) or ``none``.
+    highlights : Highlights
+        Above white: clipped, or kept in a DNG.
+    compression : Compression
+        Of a DNG.
     linear : bool
         A DNG is demosaiced.
     again : bool
-        Photos that led wrote are denoised once more.
-    quality : str
-        ``best`` looks at every photo from four sides, ``fast`` once.
+        Denoise photos once more that led has denoised already.
+    quality : Quality
     steps : int or None
-        Evaluations of the network, by exposure diffusion's model; None leaves them to it.
+        Refinement steps of an exposure-diffusion model; None is the model's default.
     """
 
     ratio: float | None = 1.0
     exposure: float | None = None
     strength: float = 1.0
-    highlights: Highlights = "clip"
-    compression: Compression = "ljpeg"
+    highlights: Highlights = Highlights.CLIP
+    compression: Compression = Compression.LJPEG
     linear: bool = False
     again: bool = False
-    quality: Quality = "fast"
+    quality: Quality = Quality.STANDARD
     steps: int | None = None
 
-    @property
-    def ratio_from(self) -> str:
-        """Where a photo's ratio comes from: ``exposure``, ``auto`` or ``given``."""
-        if self.exposure is not None:
-            return "exposure"
-        return "auto" if self.ratio is None else "given"
+    def processing(self) -> dict[str, object]:
+        """Return what is done to a photo, for records.
 
-    def record(self, name: str) -> dict[str, object]:
-        """Return what decides an output of a format: if it differs, so do the files."""
+        Quality and steps are left out at their defaults: files written before these settings
+        existed have no such entries, and are still up to date.
+        """
+        ratio_from = "auto" if self.ratio is None else "given"
         record: dict[str, object] = {
-            "ratio": self.ratio if self.exposure is None else None,
-            "ratio_from": self.ratio_from,
-            "exposure": self.exposure,
+            "ratio_from": "exposure" if self.exposure is not None else ratio_from,
             "strength": self.strength,
             "highlights": self.highlights,
         }
-        if self.quality != "fast":
+        if self.quality != Quality.STANDARD:
             record["quality"] = self.quality
         if self.steps is not None:
             record["steps"] = self.steps
-        if name == "dng":
-            record |= {"compression": self.compression, "linear": self.linear}
         return record
+
+    def made_with(self, format_name: str, choice: Choice | None) -> dict[str, object]:
+        """Return all but the photo that decides an output: if it differs, so does the file."""
+        record = self.processing()
+        record["ratio"] = self.ratio if self.exposure is None else None
+        record["exposure"] = self.exposure
+        if format_name == "dng":
+            record |= {"compression": self.compression, "linear": self.linear}
+        if choice:
+            record |= {"model": choice.sha256, "set": choice.branch}
+        return record
+
+    def check_for_pictures(self, model: str) -> None:
+        """Raise UsageError for a setting that a model which makes pictures cannot honour."""
+        makes = f"{model} makes pictures straight from the raw; leave it out"
+        if self.linear:
+            raise UsageError(f"--linear is for DNGs, but {makes}")
+        if self.highlights == Highlights.KEEP:
+            raise UsageError(f"--highlights keep is for DNGs, but {makes}")
+        if self.strength < 1:
+            raise UsageError(f"--strength blends raw planes, but {makes}")
+        if self.quality == Quality.BEST:
+            raise UsageError(f"--quality best is for raw planes, but {makes}")
+        if self.steps is not None and self.steps > 1:
+            raise UsageError(f"--steps is for exposure diffusion, but {makes}")
+
+
+def choose_formats(
+    asked: Sequence[str], settings: Settings, picture_model: str | None = None
+) -> list[str]:
+    """Return the output formats: those asked for, else DNG, or PNG for pictures.
+
+    Parameters
+    ----------
+    asked : sequence of str
+    settings : Settings
+    picture_model : str, optional
+        The name of the model for all photos, if it makes pictures.
+
+    Raises
+    ------
+    UsageError
+        The model cannot write a format or honour a setting, or a setting has no DNG to apply to.
+    """
+    if picture_model:
+        if "dng" in asked:
+            raise UsageError(
+                f"{picture_model} makes pictures straight from the raw, so it cannot write a DNG: "
+                "use --format png or tiff, or another --model"
+            )
+        settings.check_for_pictures(picture_model)
+        return list(asked) or ["png"]
+    if settings.linear and asked and "dng" not in asked:
+        raise UsageError("--linear is for DNGs: add --format dng, or leave it out")
+    return list(asked) or ["dng"]
 
 
 class Status(StrEnum):
@@ -107,12 +176,12 @@ class Status(StrEnum):
 
 @dataclass
 class Result:
-    """What became of one photo. Times are in seconds.
+    """What became of one photo.
 
     Attributes
     ----------
     outputs : list of Path
-        The files that are there now: written, or found as they should be.
+        The files that exist now: written, or up to date already.
     error : LedError or None
         Why it failed.
     why : str
@@ -120,10 +189,12 @@ class Result:
     headroom : float
         The brightest value in the DNG; white is 1.
     noise_from : str or None
-        Where ``noise`` comes from: ``lines`` (the model's own, over ISO), ``blind`` (estimated
+        Source of ``noise``: ``profile`` (the model's camera noise profile), ``blind`` (estimated
         from the photo), or ``unused`` by a model that makes pictures.
-    about_tiles : str
-        What tiles mean to it, where they are not the whole frame.
+    tile_note : str
+        What tiles change, for networks whose tiles differ from the whole frame.
+    seconds : dict of str to float
+        By part of the work.
     """
 
     source: Path
@@ -136,7 +207,7 @@ class Result:
     choice: Choice | None = None
     noise: NoiseProfile | None = None
     noise_from: str | None = None
-    about_tiles: str = ""
+    tile_note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -145,9 +216,3 @@ class Result:
         if self.error is not None:
             return Status.FAILED
         return Status.SKIPPED if self.why else Status.DONE
-
-
-def made_with(settings: Settings, choice: Choice | None, name: str) -> dict[str, object]:
-    """Return what decides an output of a format, apart from the photo."""
-    record = settings.record(name)
-    return {**record, "model": choice.sha256, "set": choice.branch} if choice else record

@@ -1,12 +1,12 @@
 """`led denoise`: clean raws."""
 
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ledcli.batch.settings import Compression, Highlights, Quality, Settings, choose_formats
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
@@ -25,27 +25,6 @@ from ledcli.errors import LedError, RawError, UsageError
 
 DENOISED = "{}: is a result of led's: --again denoises it once more"
 STOPPING = "stopping: the photo at work is finished first; Ctrl-C once more stops at once"
-
-
-class Compression(StrEnum):
-    """How a DNG keeps its pixels."""
-
-    LJPEG = "ljpeg"
-    NONE = "none"
-
-
-class Quality(StrEnum):
-    """How much time a photo is given."""
-
-    FAST = "fast"
-    BEST = "best"
-
-
-class Highlights(StrEnum):
-    """What becomes of what the ratio brings past white."""
-
-    CLIP = "clip"
-    KEEP = "keep"
 
 
 def denoise(
@@ -72,8 +51,8 @@ def denoise(
     ] = 1.0,
     quality: Annotated[
         Quality,
-        typer.Option(help="best looks at each photo from four sides, in four times the time."),
-    ] = Quality.FAST,
+        typer.Option(help="best averages four mirrored passes; four times slower."),
+    ] = Quality.STANDARD,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -163,36 +142,29 @@ def denoise(
     """
     output = Output(json=json, quiet=quiet)
     gain, level = parse_brightness(ratio, exposure)
-
-    from ledcli.batch.settings import Settings
-
     settings = Settings(
         ratio=gain,
         exposure=level,
         strength=strength,
-        highlights=highlights.value,
-        compression=compression.value,
+        highlights=highlights,
+        compression=compression,
         linear=linear,
         again=again,
-        quality=quality.value,
+        quality=quality,
         steps=steps,
     )
 
     from ledcli.batch.inputs import find_raws
     from ledcli.batch.names import plan
     from ledcli.batch.plan import without_results
-    from ledcli.inference.pictures import PICTURES, picture_formats
     from ledcli.zoo.selection import Named, PerPhoto
 
     chosen = [f.strip() for group in formats or [] for f in group.split(",")]
     chooser = PerPhoto() if model is None else Named(model)
-    if isinstance(chooser, Named) and chooser.spec.output == PICTURES:
-        chosen = picture_formats(chooser.name, settings, chosen)
-        if not formats:
-            output.info(f"{chooser.name} goes from the raw straight to a picture: writing PNG")
-    chosen = chosen or ["dng"]
-    if linear and "dng" not in chosen:
-        raise UsageError("--linear is about the DNG: add --format dng, or leave it out")
+    pictures = chooser.name if isinstance(chooser, Named) and chooser.spec.makes_pictures else None
+    chosen = choose_formats(chosen, settings, pictures)
+    if pictures and not formats:
+        output.info(f"{pictures} makes pictures straight from the raw: writing PNG")
     problems: list[UsageError] = []
     raws = find_raws(
         inputs, recursive=recursive, problem=problems.append, note=output.warn, out=out
@@ -206,8 +178,8 @@ def denoise(
     for file, problem in failed:
         show_failed(output, file, problem)
 
-    from ledcli.batch.run import Engine, decide, run
-    from ledcli.inference.backend import choose_backend
+    from ledcli.batch.run import decide, run
+    from ledcli.inference.backends import Engine, choose_backend
 
     backend = choose_backend(backend, chooser.path if isinstance(chooser, Named) else None)
     counts: Counter[str] = Counter(failed=len(failed))

@@ -66,7 +66,7 @@ def _facts() -> dict[str, str]:
 
     from ledcli import __version__
     from ledcli.evaluation.agreement import devices
-    from ledcli.inference.device import choose_device, choose_precision
+    from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.zoo.model_file import file_sha256
     from ledcli.zoo.store import find_model
 

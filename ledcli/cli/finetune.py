@@ -175,7 +175,7 @@ def finetune(
         f"{done.name}: {better:+.2f} dB over {compared_with(tuned.spec)} on validation "
         f"crops ({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(done.path)}",
     )
-    if tuned.spec.output == "srgb":
+    if tuned.spec.makes_pictures:
         output.hint(
             f"led denoise --model {done.name} makes pictures with it; it is never picked by itself"
         )

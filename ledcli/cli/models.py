@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ledcli.zoo.model_file import ModelSpec
     from ledcli.zoo.store import ListedModel
 
-PICTURES = "srgb"
-"""What a model says of its output that makes pictures."""
 MAKES_PICTURES = "pictures (PNG, TIFF) and no DNGs, where --model names it"
 COLUMNS = (
     "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "GAIN", "SIZE", "FROM",
@@ -99,7 +97,7 @@ def info(
         "path": path,
         "csa_set": branch,
         **header.spec.to_header(),
-        **({"makes": MAKES_PICTURES} if header.spec.output == PICTURES else {}),
+        **({"makes": MAKES_PICTURES} if header.spec.makes_pictures else {}),
         "gain_on_held_crops": _gain(header.spec),
         "tensors": len(header.tensors),
         "parameters": header.parameters,
@@ -169,7 +167,7 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     row = (
         f"{model.name} (default)" if model.default else model.name,
         ", ".join(spec.cameras) or "any",
-        f"{spec.cfa} {spec.input_form}" + (" to sRGB" if spec.output == PICTURES else ""),
+        f"{spec.cfa} {spec.input_form}" + (" to sRGB" if spec.makes_pictures else ""),
         f"{branch} (of {len(spec.branches)})" if branch else "-",
         _range_text(spec.ratio_range),
         _range_text(isos) if isos else "-",

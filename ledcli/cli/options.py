@@ -71,7 +71,7 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
     MetadataError
         The raw file has no exposure level.
     """
-    from ledcli.batch.settings import LARGEST_RATIO
+    from ledcli.batch.settings import MAX_RATIO
 
     if ratio is not None and exposure is not None:
         raise UsageError("--ratio and --exposure exclude each other: use one of them")
@@ -83,10 +83,8 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
         factor = 1.0 if ratio is None else float(ratio)
     except ValueError:
         factor = 0.0
-    if not 1 <= factor <= LARGEST_RATIO:
-        raise UsageError(
-            f"--ratio takes a factor from 1 to {LARGEST_RATIO:g}, or auto, not {ratio}"
-        )
+    if not 1 <= factor <= MAX_RATIO:
+        raise UsageError(f"--ratio takes a factor from 1 to {MAX_RATIO:g}, or auto, not {ratio}")
     return factor, None
 
 

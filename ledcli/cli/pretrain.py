@@ -105,7 +105,7 @@ def pretrain(
     if minutes is not None and minutes <= 0:
         raise UsageError("--minutes must be above 0")
 
-    from ledcli.inference.device import choose_device, choose_precision
+    from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.nets.registry import sized
     from ledcli.training.data.crops import pack_crops
     from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Recipe

@@ -19,12 +19,12 @@ def how_denoised(result: "Result") -> str | None:
     if choice is None or result.noise_from is None:
         return None
     how = {
-        "lines": "the camera's own noise",
+        "profile": "the camera's own noise",
         "blind": "noise estimated from the photo",
         "unused": "straight to sRGB",
     }
     said = f"model {choice.model} ({choice.reason}), {how[result.noise_from]}"
-    return f"{said}; {result.about_tiles}" if result.about_tiles else said
+    return f"{said}; {result.tile_note}" if result.tile_note else said
 
 
 def show_result(output: Output, result: "Result") -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ledcli.inference.backends.torch import Precision, choose_device, fast_in_bf16
 from ledcli.inference.denoiser import Denoiser, Planes
-from ledcli.inference.device import Precision, choose_device, fast_in_bf16
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
 from ledcli.training.data.crops import pack_rgb

@@ -15,8 +15,8 @@ from ledcli.evaluation.datasets.base import Case, Frame, Source
 from ledcli.evaluation.metrics import corrected, psnr, ssim
 from ledcli.evaluation.results import NOISY
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.srgb import WHITE
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.output.levels import WHITE
 from ledcli.output.render import developed
 from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.sensor.cfa import unpack
@@ -38,7 +38,7 @@ class Shown(NamedTuple):
 
 def picture_makers(models: Sequence[tuple[str, Denoiser]]) -> list[str]:
     """Return the names of those models that make pictures."""
-    return [name for name, denoiser in models if denoiser.makes_pictures]
+    return [name for name, denoiser in models if denoiser.spec.makes_pictures]
 
 
 def check_raws(source: Source, models: Sequence[tuple[str, Denoiser]]) -> None:
@@ -100,7 +100,7 @@ def shown(
     yield of_planes(NOISY, frame.short * np.float32(case.ratio))
     for name, denoiser in models:
         own = camera_noise(denoiser.spec, frame.exif)
-        if denoiser.makes_pictures:
+        if denoiser.spec.makes_pictures:
             made = denoiser.develop(
                 frame.short, case.ratio, phase=frame.phase, shape=(height, width), noise=own
             )

@@ -1,1 +1,1 @@
-"""Inference: tiles, the engine for one photo, the run over a folder."""
+"""Running a model on one photo."""

@@ -1,4 +1,4 @@
-"""The denoisers that a run keeps ready."""
+"""Denoising one photo with one model, and a cache of loaded models."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,52 +10,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.errors import ModelError
-from ledcli.inference.device import choose_place
+from ledcli.inference.backends import Engine, choose_backend, load_backend
 from ledcli.inference.network import ReadyNetwork
-from ledcli.inference.postprocess.bias_correction import anchored
-from ledcli.inference.postprocess.checkerboard import without_grid
-from ledcli.inference.postprocess.green_equilibration import even_greens
-from ledcli.inference.srgb import picture_of
+from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remove_checkerboard
 from ledcli.inference.tiles import check_tile
 from ledcli.nets.exposure_diffusion import default_steps, refine
+from ledcli.nets.srgb import subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
-from ledcli.sensor.cfa import AnyPhase, Phase
+from ledcli.sensor.cfa import AnyPhase, Phase, to_standard_phase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import MIRRORS
 
+Planes = NDArray[np.float32]
 
-def from_four_sides(
-    clean_of: Callable[[Tensor, float], Tensor], frame: Tensor, ratio: float
+
+def self_ensemble(
+    denoise: Callable[[Tensor, float], Tensor], frame: Tensor, ratio: float
 ) -> Tensor:
-    """Denoise a frame and its mirror images; return their mean ``(4, h, w)``.
+    """Average the results for a frame and its mirror images.
 
     Parameters
     ----------
-    clean_of : callable
-        Denoises planes ``(4, h, w)``, not gained, at a ratio: clean planes times it.
+    denoise : callable
+        Maps planes ``(4, h, w)``, not multiplied by the ratio, and the ratio to clean planes times
+        the ratio.
     frame : Tensor ``(4, h, w)``
     ratio : float
 
     Raises
     ------
     ModelError
-        An X-Trans frame: mirrored, its planes are others.
+        An X-Trans frame, whose mirror image has other planes.
     """
     if layout_of(len(frame)).fixed_cells:
-        raise ModelError("--quality best is for Bayer sensors: leave it out")
+        raise ModelError("--quality best is for Bayer sensors; leave it out")
     total = torch.zeros_like(frame)
     for mirror in MIRRORS:
-        total += clean_of(frame.flip(mirror.axes), ratio).flip(mirror.axes)
+        total += denoise(frame.flip(mirror.axes), ratio).flip(mirror.axes)
     return total.div_(len(MIRRORS))
 
 
-Planes = NDArray[np.float32]
-
-
 class Denoiser(ReadyNetwork):
-    """A model that is ready to denoise; made as `ReadyNetwork` is."""
+    """A model that is ready to denoise; constructed like `ReadyNetwork`."""
 
     @torch.inference_mode()
     def denoise(
@@ -67,7 +65,7 @@ class Denoiser(ReadyNetwork):
         noise: NoiseProfile | NoiseAtIso | None = None,
         strength: float = 1.0,
         steps: int | None = None,
-        best: bool = False,
+        ensemble: bool = False,
         exif: Exif | None = None,
     ) -> Planes:
         """Denoise one photo.
@@ -75,23 +73,23 @@ class Denoiser(ReadyNetwork):
         Parameters
         ----------
         planes : float32 ``(planes, h, w)``
-            Normalised planes (white - black = 1), as many as the model is for, not gained.
+            Normalised planes (white - black = 1) of the model's sensor type, not multiplied by the
+            ratio.
         ratio : float
             Digital gain of the result.
         phase : Phase or XTransPhase
             Of the mosaic that the planes are packed from.
         noise : NoiseProfile or NoiseAtIso, optional
-            The photo's noise, or what the camera's own lines say of it, black included; otherwise
-            the blind estimate.
+            The photo's noise, or the camera's own at its ISO, black included. The default is the
+            blind estimate.
         strength : float
             0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
         steps : int, optional
-            Evaluations of a network that exposure diffusion trained (nets/exposure_diffusion.py);
-            without it, two from ratio 200 on.
-        best : bool
-            Look at the photo from four sides, in four times the time (inference/denoiser.py).
+            Refinement steps of an exposure-diffusion model. The default is two from ratio 200 on.
+        ensemble : bool
+            Average four mirrored passes (self-ensemble); four times slower.
         exif : Exif, optional
-            Camera and ISO, by which adaptive domain learning's network is modulated.
+            Camera and ISO, for models with modulation (ADL).
 
         Returns
         -------
@@ -101,37 +99,37 @@ class Denoiser(ReadyNetwork):
         Raises
         ------
         LedError
-            The device's memory does not hold the smallest tile; several steps by a network that
-            makes one; a model that makes pictures.
+            The device's memory does not hold the smallest tile, the model has no refinement
+            steps or no self-ensemble, or it makes pictures.
         """
-        if self.makes_pictures:
-            raise ModelError(f"{self.name} makes pictures and no planes: name another model")
-        looks_again = self.spec.output == "adaptive"
+        if self.spec.makes_pictures:
+            raise ModelError(f"{self.name} makes pictures, not raw planes; use another model")
+        refines = self.spec.output == "adaptive"
         if steps is None:
-            steps = default_steps(ratio) if looks_again else 1
-        if steps > 1 and not looks_again:
+            steps = default_steps(ratio) if refines else 1
+        if steps > 1 and not refines:
             raise ModelError(
-                f"{self.name} makes one step: leave out --steps, or name a model that "
-                "'led finetune --method exposure' made"
+                f"{self.name} has no refinement steps; leave out --steps, or use a model made by "
+                "'led finetune --method exposure'"
             )
-        self.turn_to(exif)
+        self.set_shot(exif)
         given = planes
         if isinstance(noise, NoiseAtIso):
             planes, noise = noise.correct_black(planes), noise.profile
-        noise = noise or estimate_noise(planes)
+        profile = noise or estimate_noise(planes)
         frame = _tensor(planes)
 
-        def look(x: Tensor, at: float) -> Tensor:
-            return self.through(x, at, noise)
+        def one_pass(x: Tensor, at: float) -> Tensor:
+            return self.run(x, at, profile)
 
-        def looks(x: Tensor, at: float) -> Tensor:
-            return from_four_sides(look, x, at) if best else look(x, at)
+        def evaluate(x: Tensor, at: float) -> Tensor:
+            return self_ensemble(one_pass, x, at) if ensemble else one_pass(x, at)
 
-        clean = refine(looks, frame, ratio, noise, steps)
+        clean = refine(evaluate, frame, ratio, profile, steps)
         if self.spec.input_form == "stabilised":
-            clean = anchored(frame, clean, ratio, noise)
-            clean = even_greens(clean, ratio, noise, phase)
-            clean = without_grid(clean, ratio, noise)
+            clean = correct_bias(frame, clean, ratio, profile)
+            clean = equilibrate_greens(clean, ratio, profile, phase)
+            clean = remove_checkerboard(clean, ratio, profile)
         if strength < 1:
             clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()
@@ -146,7 +144,7 @@ class Denoiser(ReadyNetwork):
         shape: tuple[int, int],
         noise: NoiseAtIso | None = None,
     ) -> NDArray[np.float32]:
-        """Make a picture of a photo, by SID's network.
+        """Make a picture of a photo with SID's network, from raw straight to sRGB.
 
         Parameters
         ----------
@@ -155,7 +153,7 @@ class Denoiser(ReadyNetwork):
         shape : (H, W)
             Of the mosaic.
         noise : NoiseAtIso, optional
-            What the camera's own lines say of black.
+            The camera's own, for its black.
 
         Returns
         -------
@@ -165,66 +163,55 @@ class Denoiser(ReadyNetwork):
         Raises
         ------
         LedError
-            The device's memory does not hold the smallest tile; a model that makes planes.
+            The device's memory does not hold the smallest tile, or the model makes raw planes.
         """
-        if not self.makes_pictures:
-            raise ModelError(f"{self.name} makes planes and no pictures: name another model")
+        if not self.spec.makes_pictures:
+            raise ModelError(f"{self.name} makes raw planes, not pictures; use another model")
         if noise is not None:
             planes = noise.correct_black(planes)
         unused = NoiseProfile(0.0, 0.0)
-        return picture_of(lambda x: self.through(x, ratio, unused), planes, phase, shape)
+        picture = subpixel(self.run(_tensor(to_standard_phase(planes, phase)), ratio, unused))
+        rows = slice(phase.row, phase.row + shape[0])
+        cols = slice(phase.col, phase.col + shape[1])
+        shown = picture[:, rows, cols].clamp_(0, 1)
+        return shown.permute(1, 2, 0).contiguous().numpy()
 
 
 def _tensor(planes: Planes) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes, np.float32))
 
 
-KEPT = 2
-"""Denoisers that are held in memory at a time: photos of two cameras may well alternate."""
-
-
-class Ready:
-    """Loads a model when the first photo needs it, and keeps the latest.
+class DenoiserCache:
+    """Loads a model when the first photo needs it, and keeps those used last.
 
     Parameters
     ----------
-    device, precision, tile, backend
-        As for `Denoiser`; None is the default tile.
+    engine : Engine
 
     Raises
     ------
     UsageError
-        A device, precision or backend that is not there, or a tile too small.
+        The device, precision or backend does not exist, or the tile is too small.
     """
 
-    def __init__(
-        self,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        tile: int | None = None,
-        backend: str = "auto",
-    ) -> None:
-        check_tile(tile)
-        self.tile = tile
-        self.backend, self._asked = backend, (device, precision)
-        self.device, self.precision = choose_place(backend, device, precision)
-        self._ready: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
+    SIZE = 2
+    """Models in memory: the photos of two cameras often alternate."""
 
-    def denoiser(self, path: Path, branch: str) -> Denoiser:
+    def __init__(self, engine: Engine = Engine()) -> None:  # noqa: B008  (immutable)
+        check_tile(engine.tile)
+        self.engine = engine
+        backend = load_backend(choose_backend(engine.backend))
+        # For messages only: what "auto" means depends on the model's file.
+        device, precision = backend.resolve(engine.device, engine.precision)
+        self.description = f"{device}, {precision}{backend.label}"
+        self._denoisers: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
+
+    def get(self, path: Path, csa_set: str) -> Denoiser:
         """Return the denoiser of a model file and one of its CSA sets; raises ModelError."""
-        key = (path, branch)
-        if key not in self._ready:
-            while len(self._ready) >= KEPT:
-                self._ready.popitem(last=False)
-            self._ready[key] = Denoiser(
-                path,
-                branch,
-                # As they were asked for: what is best depends on the backend, and that on the file.
-                device=self._asked[0],
-                precision=self._asked[1],
-                tile=self.tile,
-                backend=self.backend,
-            )
-        self._ready.move_to_end(key)
-        return self._ready[key]
+        key = (path, csa_set)
+        if key not in self._denoisers:
+            while len(self._denoisers) >= self.SIZE:
+                self._denoisers.popitem(last=False)
+            self._denoisers[key] = Denoiser(path, csa_set, **self.engine._asdict())
+        self._denoisers.move_to_end(key)
+        return self._denoisers[key]

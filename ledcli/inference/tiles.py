@@ -1,11 +1,11 @@
 """Tiles: a frame is denoised window by window, each with a halo that is thrown away.
 
-Some networks take means over all that they see (``global_operations``): NAFNet's channel attention,
-Restormer's attention. Then a tile is not the whole frame, however wide the halo, and neighbours
-would meet in a step. Their results are faded into each other across the border.
-How far tiles and whole frame are apart is measured in tests/inference/test_global_tiles.py, on
-small networks with random weights, as RMS over that of what the network changes: in tiles of 64 of
-a frame of 256, 0.1 % for NAFNet (1 % at most) and 2.2 % for Restormer (28 % at most); in tiles of
+Some networks average over all that they see (``global_operations``): NAFNet's channel attention,
+Restormer's attention. For these a tile differs from the whole frame, however wide the halo, and
+neighbours would meet in a step, so they are blended into each other across the border.
+tests/inference/test_global_tiles.py measures by how much tiles and whole frame differ, on small
+networks with random weights, as RMS over that of what the network changes: in tiles of 64 of a
+frame of 256, 0.1 % for NAFNet (1 % at most) and 2.2 % for Restormer (28 % at most); in tiles of
 128, 0.06 % and 1.2 %.
 """
 
@@ -21,21 +21,20 @@ from ledcli.errors import UsageError
 
 TILE = 640
 """Side of a tile without its halo, plane pixels: what fits a processor's cache; larger ones waste
-less on halos, and gain no more than a fiftieth."""
+less on halos, but are only 2 % faster."""
 HALO = 96
-"""Plane pixels around a tile that the network sees and that are thrown away: as far as the bundled
-network reaches. In float32 a tile then is the whole frame to 1e-5 of white; 80 left 3e-4 at ratio
+"""Plane pixels around a tile that the network sees and that are thrown away: the reach of the
+bundled network. In float32 tiles then equal the whole frame to 1e-5 of white; 80 left 3e-4 at ratio
 300, and 1e-2 in single pixels at ratio 100."""
-SMALLEST_TILE = 64
+MIN_TILE = 64
 FADE = 16
-"""Plane pixels on either side of a border over which two tiles with means of their own are faded
-into each other."""
+"""Plane pixels on either side of a border over which tiles with global operations are blended."""
 
 
 def check_tile(side: int | None) -> None:
-    """Refuse a side that no tile can have; 0 is the whole frame. Raises UsageError."""
-    if side is not None and (side < 0 or 0 < side < SMALLEST_TILE):
-        raise UsageError(f"a tile has {SMALLEST_TILE} pixels or more, not {side}")
+    """Raise UsageError for a tile that is too small; 0 is the whole frame."""
+    if side is not None and (side < 0 or 0 < side < MIN_TILE):
+        raise UsageError(f"a tile has {MIN_TILE} pixels or more, not {side}")
 
 
 class Tiling(NamedTuple):
@@ -47,15 +46,7 @@ class Tiling(NamedTuple):
 
 
 def tiling_of(net: nn.Module, tile: int | None = None, halo: int | None = None) -> Tiling:
-    """Return what a plain network says it needs: `tile`, `halo` and `global_operations`.
-
-    Parameters
-    ----------
-    net : nn.Module
-        One that says nothing gets the defaults.
-    tile, halo : int, optional
-        What the user wants instead.
-    """
+    """Return the tiling of a plain network; `tile` and `halo` override its own."""
     return Tiling(
         int(getattr(net, "tile", TILE)) if tile is None else tile,
         int(getattr(net, "halo", HALO)) if halo is None else halo,
@@ -64,25 +55,25 @@ def tiling_of(net: nn.Module, tile: int | None = None, halo: int | None = None) 
 
 
 class Window(NamedTuple):
-    """Where to read and what to keep: rows and columns, first and one past the last."""
+    """Where to read and what to keep: top, bottom, left and right, the ends exclusive."""
 
     read: tuple[int, int, int, int]
     keep: tuple[int, int, int, int]
 
 
-def plan(rows: int, cols: int, tile: int, halo: int, multiple: int) -> Iterator[Window]:
+def windows(rows: int, cols: int, tile: int, halo: int, multiple: int) -> Iterator[Window]:
     """Cover a frame with windows of nearly equal size.
 
     Every window starts at a multiple of ``multiple``, so that pooling sees the same grid in a
-    tile as in the whole frame, and the halo ends at the frame's border, where the network meets
-    the same zeros as it would in the whole frame.
+    tile as in the whole frame. The halo ends at the frame's border, where the network pads with
+    the same zeros as in the whole frame.
 
     Parameters
     ----------
     rows, cols : int
         Size of the frame, multiples of ``multiple``.
     tile, halo : int
-        Sides in plane pixels; rounded up to ``multiple``.
+        Plane pixels; rounded up to ``multiple``.
     """
     halo = _round_up(halo, multiple)
     for top, bottom in _spans(rows, tile, multiple):
@@ -113,14 +104,14 @@ def tiled(
     ----------
     function : callable
         Maps ``(1, C, h, w)`` to the same size, ``h`` and ``w`` multiples of ``multiple``; its
-        result may have other planes and live on another device.
+        result may have other planes and be on another device.
     frame : Tensor ``(C, H, W)``
         Any size; mirrored to a multiple at the bottom and the right.
     tile, halo, multiple : int
-        As in `plan`.
+        As in `windows`.
     fade : int
-        Pixels on either side of a border between tiles over which one goes over into the other;
-        the halo begins behind them. With 0 every pixel is of one tile.
+        Pixels on either side of a border over which two tiles are blended; the halo begins behind
+        them. With 0 every pixel belongs to one tile.
 
     Returns
     -------
@@ -130,11 +121,11 @@ def tiled(
     _, rows, cols = frame.shape
     padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))
     result: Tensor | None = None
-    for window in plan(padded.shape[1], padded.shape[2], tile, halo + fade, multiple):
+    for window in windows(padded.shape[1], padded.shape[2], tile, halo + fade, multiple):
         y0, y1, x0, x1 = window.read
         out = function(padded[None, :, y0:y1, x0:x1])[0]
-        top, vertical = _share(*window.keep[:2], padded.shape[1], fade)
-        left, horizontal = _share(*window.keep[2:], padded.shape[2], fade)
+        top, vertical = _weights(*window.keep[:2], padded.shape[1], fade)
+        left, horizontal = _weights(*window.keep[2:], padded.shape[2], fade)
         bottom, right = top + len(vertical), left + len(horizontal)
         kept = out[:, top - y0 : bottom - y0, left - x0 : right - x0].to(frame.device)
         if fade:
@@ -146,26 +137,23 @@ def tiled(
     return result[:, :rows, :cols]
 
 
-def _share(start: int, end: int, length: int, fade: int) -> tuple[int, Tensor]:
-    """Return where a tile's part of the result begins, and its share of each pixel from there.
+def _weights(start: int, end: int, length: int, fade: int) -> tuple[int, Tensor]:
+    """Return where a tile's part of the result begins, and its weight in each pixel from there.
 
-    From ``start`` to ``end`` of ``length`` pixels, and ``fade`` beyond; the tiles' shares add up
-    to 1, at the frame's border as well.
+    The part reaches `fade` beyond start and end; the weights of all tiles add up to 1.
     """
     first = max(start - fade, 0)
     middle = torch.arange(first, min(end + fade, length)) + 0.5
-    share = torch.ones_like(middle)
-    if not fade:
-        return first, share
-    if start > 0:
-        share = ((middle - start) / (2 * fade) + 0.5).clamp(0, 1)
-    if end < length:
-        share = share - ((middle - end) / (2 * fade) + 0.5).clamp(0, 1)
-    return first, share
+    weights = torch.ones_like(middle)
+    if fade and start > 0:
+        weights = ((middle - start) / (2 * fade) + 0.5).clamp(0, 1)
+    if fade and end < length:
+        weights = weights - ((middle - end) / (2 * fade) + 0.5).clamp(0, 1)
+    return first, weights
 
 
 def _mirrored(frame: Tensor, rows: int, cols: int) -> Tensor:
-    """Mirror at the bottom and the right, again and again where the frame is too small."""
+    """Mirror at the bottom and the right, repeatedly if the frame is too small."""
     while frame.shape[1:] != (rows, cols):
         down, right = (
             min(want - have, have - 1)

@@ -16,7 +16,7 @@ from torch import nn
 
 from ledcli import __version__
 from ledcli.errors import ModelError, OutputError, TrainingError, UsageError
-from ledcli.inference.device import choose_device, choose_precision
+from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
@@ -485,7 +485,7 @@ def finetune(
 
 def compared_with(spec: ModelSpec) -> str:
     """Return what a tuned model is compared with, for messages."""
-    return "LibRaw's picture of the noisy frame" if spec.output == "srgb" else "the un-tuned model"
+    return "LibRaw's picture of the noisy frame" if spec.makes_pictures else "the un-tuned model"
 
 
 def _train(

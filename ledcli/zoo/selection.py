@@ -215,7 +215,7 @@ def _tuned(warnings: list[str], without: Collection[Path]) -> Iterator[_Tuned]:
         try:
             spec = read_spec(path)
             # What makes pictures makes no DNG, which a photo becomes when nobody says otherwise.
-            if spec.cameras and spec.output != "srgb":
+            if spec.cameras and not spec.makes_pictures:
                 yield _Tuned(training_date(spec, path), name, path, spec)
         except FileNotFoundError:
             continue  # removed while we looked

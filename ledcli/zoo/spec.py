@@ -242,6 +242,11 @@ class ModelSpec:
                 f"not {self.noise_lines.planes}"
             )
 
+    @property
+    def makes_pictures(self) -> bool:
+        """Whether the network makes sRGB pictures (SID) instead of raw planes."""
+        return self.output == "srgb"
+
     def to_header(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         header = dataclasses.asdict(self)

@@ -7,9 +7,10 @@ import pytest
 
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan
-from ledcli.batch.run import Engine, run
+from ledcli.batch.run import run
 from ledcli.batch.settings import Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
+from ledcli.inference.backends import Engine
 from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
 from ledcli.raw.reader import read_raw
@@ -138,7 +139,7 @@ def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
     for name, iso in (("a", 800), ("b", 3200), ("c", None)):
         make_raw(here / "raw" / f"{name}.ARW", iso=iso, light=np.full((128, 160), 0.1))
     inside, outside, unknown = run_per_photo(ratio=3.0)
-    assert inside.noise_from == "lines"
+    assert inside.noise_from == "profile"
     assert inside.noise == noise_lines(isos=(400.0, 1600.0)).at(800).profile
     assert outside.noise_from == unknown.noise_from == "blind"
     for result in (inside, outside):

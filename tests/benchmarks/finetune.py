@@ -37,8 +37,8 @@ from oddcameras import (
 from protocol import PHOTOS, photos, score
 from report import context, head, keep, table
 
+from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.device import choose_device, choose_precision
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.dark_shading import upsample
 from ledcli.noise.estimate import NoiseProfile, estimate_noise

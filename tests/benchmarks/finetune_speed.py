@@ -15,7 +15,7 @@ import torch
 from checkout import RESULTS
 from report import context, head, keep, table
 
-from ledcli.inference.device import choose_device, choose_precision
+from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.pairs import FewShot, RawPair, few_shot
 from ledcli.training.data.scenes import make_scene

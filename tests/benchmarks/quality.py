@@ -127,7 +127,7 @@ def _measure(
             ways += [("oracle", truth, False)] if options.oracle else []
             ways += [("blind, quality best", blind, True)] if options.best else []
             for how, line, best in ways:
-                denoised = denoiser.denoise(shot.short, cell.ratio, noise=line, best=best)
+                denoised = denoiser.denoise(shot.short, cell.ratio, noise=line, ensemble=best)
                 of_shot[f"{name}, {how}"] = figures(denoised, picture).as_json()
         for method, value in of_shot.items():
             found.setdefault(method, []).append(value)

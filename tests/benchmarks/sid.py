@@ -26,7 +26,7 @@ from ledcli.evaluation.datasets.base import source_of_pairs
 from ledcli.evaluation.demo_shoot import PAIR_ISOS, make_pairs
 from ledcli.evaluation.evaluate import Gathered, entrants, measure
 from ledcli.evaluation.results import NOISY, Evaluation
-from ledcli.inference.device import choose_device, choose_precision
+from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import Pair
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.srgb_pairs import Gathering

@@ -25,10 +25,11 @@ from report import context, head, keep, table
 
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan
-from ledcli.batch.run import Engine, run
+from ledcli.batch.run import run
 from ledcli.batch.settings import Settings
+from ledcli.inference.backends import Engine
+from ledcli.inference.backends.torch import choose_device
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.device import choose_device
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
@@ -144,7 +145,7 @@ def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str
     seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "in a run")}
     engine = Engine(str(denoiser.device), denoiser.precision)
     before = None
-    for done in run(jobs, Settings(ratio=RATIO), Named(model, denoiser.branch), engine=engine):
+    for done in run(jobs, Settings(ratio=RATIO), Named(model, denoiser.csa_set), engine=engine):
         if done.error:
             raise done.error
         now = time.perf_counter()

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from ledcli.batch.photo import SOFTWARE, encoded
+from ledcli.batch.photo import SOFTWARE, Picture, encoded
 from ledcli.batch.settings import Settings
 from ledcli.cli.app import run
 from ledcli.errors import OutputError
-from ledcli.inference.srgb import Picture
 from ledcli.metadata.xmp import read_note
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw

@@ -5,8 +5,8 @@ import pytest
 import rawpy
 import torch
 
+from ledcli.inference.backends.torch import fast_in_bf16
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.device import fast_in_bf16
 from ledcli.output.dng import dng_bytes
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import unpack

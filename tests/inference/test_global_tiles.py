@@ -104,8 +104,8 @@ def test_the_engine_honours_it_and_says_so(name, tmp_path):
     engine = Denoiser(model, "a", precision="float32", tile=64)
     whole = Denoiser(model, "a", precision="float32", tile=0)
     assert (engine.halo, engine.fade) == (lively(name).halo, FADE)
-    assert engine.about_tiles(short) == about_tiles(name) != ""
-    assert whole.about_tiles(short) == engine.about_tiles(short[:, :64, :64]) == ""
+    assert engine.tile_note(short) == about_tiles(name) != ""
+    assert whole.tile_note(short) == engine.tile_note(short[:, :64, :64]) == ""
     there = whole.denoise(short, RATIO, noise=line)
     changed = np.sqrt(np.mean((there - np.minimum(short * RATIO, 1)) ** 2))
     difference = engine.denoise(short, RATIO, noise=line) - there
@@ -115,4 +115,4 @@ def test_the_engine_honours_it_and_says_so(name, tmp_path):
 def test_networks_of_neighbourhoods_have_nothing_to_say(tmp_path):
     engine = Denoiser(write_model(tmp_path / "model.safetensors"), "a", tile=64)
     assert engine.fade == 0
-    assert engine.about_tiles(short_planes()) == ""
+    assert engine.tile_note(short_planes()) == ""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ledcli.inference.postprocess.highlights import FROM, TO, headroom_of, keep_highlights
+from ledcli.inference.highlights import BLEND_FROM, BLEND_TO, headroom_of, keep_highlights
 
 RATIO = 10.0
 
@@ -37,7 +37,7 @@ def test_what_is_below_white_is_untouched_bit_for_bit():
     noisy = (light / RATIO + rng.normal(0, 0.01, light.shape)).astype(np.float32)
     clean = cut(light)
     kept = keep_highlights(clean, noisy, RATIO)
-    below = light[0, 0] < FROM - 0.05
+    below = light[0, 0] < BLEND_FROM - 0.05
     assert np.array_equal(kept[:, :, below], clean[:, :, below])
     assert not np.array_equal(kept, clean)
 
@@ -46,7 +46,7 @@ def test_what_is_past_white_is_the_photos_own():
     light = ramp(4.0)
     noisy = light / RATIO
     kept = keep_highlights(cut(light), noisy, RATIO)
-    above = light[0, 0] >= TO
+    above = light[0, 0] >= BLEND_TO
     assert kept[:, :, above] == pytest.approx(light[:, :, above], rel=1e-6)
 
 
@@ -116,8 +116,8 @@ def test_headroom_is_what_white_must_cover():
 def test_a_network_that_saw_more_keeps_what_it_gives_up_to_there():
     light = ramp(RATIO)
     noisy = light / RATIO + 0.01
-    kept = keep_highlights(light, noisy, RATIO, known_to=RATIO)
-    known = light[0, 0] < FROM * RATIO - 0.5
+    kept = keep_highlights(light, noisy, RATIO, reliable_to=RATIO)
+    known = light[0, 0] < BLEND_FROM * RATIO - 0.5
     assert np.array_equal(kept[:, :, known], light[:, :, known])
-    top = light[0, 0] >= TO * RATIO
+    top = light[0, 0] >= BLEND_TO * RATIO
     assert kept[:, :, top] == pytest.approx(np.minimum(noisy, 1)[:, :, top] * RATIO)

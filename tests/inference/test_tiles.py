@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledcli.inference.tiles import plan, tiled
+from ledcli.inference.tiles import tiled, windows
 
 MULTIPLES = st.sampled_from([1, 2, 8, 16])
 
@@ -20,7 +20,7 @@ MULTIPLES = st.sampled_from([1, 2, 8, 16])
 def test_the_windows_cover_every_pixel_once(blocks, tile, halo, multiple):
     rows, cols = (n * multiple for n in blocks)
     covered = np.zeros((rows, cols), int)
-    for (y0, y1, x0, x1), (top, bottom, left, right) in plan(rows, cols, tile, halo, multiple):
+    for (y0, y1, x0, x1), (top, bottom, left, right) in windows(rows, cols, tile, halo, multiple):
         covered[top:bottom, left:right] += 1
         # Pooling sees the whole frame's grid.
         assert all(n % multiple == 0 for n in (y0, y1, x0, x1, top, bottom, left, right))
@@ -36,7 +36,7 @@ def test_the_windows_cover_every_pixel_once(blocks, tile, halo, multiple):
 
 def test_windows_are_of_nearly_equal_size():
     # 500 pixels in tiles of 448 are two halves, not a large one and a sliver.
-    sizes = {b - t for _, (t, b, _l, _r) in plan(512, 64, 448, 32, 16)}
+    sizes = {b - t for _, (t, b, _l, _r) in windows(512, 64, 448, 32, 16)}
     assert sizes == {256}
 
 

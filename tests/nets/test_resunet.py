@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.inference.network import FusedBlock, fuse
+from ledcli.inference.backends.torch import FusedBlock, fuse
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import blocks, convert, deploy
 from ledcli.nets.resunet import ResUNet

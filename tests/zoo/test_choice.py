@@ -9,7 +9,8 @@ import pytest
 from ledcli.batch import photo as steps
 from ledcli.batch.photo import Frame
 from ledcli.errors import ModelError, UsageError
-from ledcli.inference.denoiser import Denoiser, Ready
+from ledcli.inference.backends import Engine
+from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.raw.exif import Exif
 from ledcli.zoo import selection as choice
 from ledcli.zoo import store as bundled
@@ -20,7 +21,8 @@ from tests.inference.models import noise_lines, write_model
 ONE = Exif(make="Led", model="Testcam One", iso=800.0)
 TWO = Exif(make="Led", model="Testcam Two", iso=800.0)
 OTHER = Exif(make="Sony", model="ILCE-7SM2", iso=800.0)
-READY = Ready(device="cpu", precision="float32")
+ENGINE = Engine("cpu", "float32")
+DENOISERS = DenoiserCache(ENGINE)
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +43,11 @@ def tune(home, name, camera=ONE, **how):
     )
 
 
-def load(models, exif, ratio=100, ready=None):
+def load(models, exif, ratio=100, denoisers=None):
     """Choose and load, as a run does: a model that turns out damaged is passed over."""
     frame = Frame(SimpleNamespace(exif=exif, cfa="bayer", path="a.dng"), None, None, 1.0)
     warnings = []
-    denoiser, chosen = steps._model(frame, ratio, models, ready or READY, warnings)
+    denoiser, chosen = steps._model(frame, ratio, models, denoisers or DENOISERS, warnings)
     return denoiser, chosen, warnings
 
 
@@ -78,14 +80,14 @@ def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
 
     alive = []
     monkeypatch.setattr("ledcli.inference.denoiser.Denoiser", Counted)
-    models, ready = PerPhoto(), Ready(device="cpu", precision="float32")
+    models, denoisers = PerPhoto(), DenoiserCache(ENGINE)
     for exif in (ONE, TWO, ONE, TWO, ONE):
-        load(models, exif, ready=ready)
+        load(models, exif, denoisers=denoisers)
     assert made == ["mine", "yours"]
-    load(models, OTHER, ready=ready)  # the one used longest ago makes room: yours
-    load(models, ONE, ready=ready)
+    load(models, OTHER, denoisers=denoisers)  # the one used longest ago makes room: yours
+    load(models, ONE, denoisers=denoisers)
     assert made == ["mine", "yours", "b"]
-    load(models, TWO, ready=ready)
+    load(models, TWO, denoisers=denoisers)
     assert made == ["mine", "yours", "b", "yours"]
     assert max(kept) <= 1  # never a third beside the new one
 
@@ -179,7 +181,7 @@ def test_a_damaged_model_is_told_of(led_home):
 @pytest.mark.parametrize("how", [{"device": "gpu"}, {"precision": "fp16"}, {"tile": 7}])
 def test_what_cannot_be_had_is_refused_before_the_first_photo(how):
     with pytest.raises(UsageError):
-        Ready(**how)
+        DenoiserCache(Engine(**how))
 
 
 def test_a_named_model_serves_every_photo_and_says_so_when_it_is_another_camera_s(led_home):

@@ -202,7 +202,7 @@ def untuned_psnr(
         The model makes pictures and no planes.
     """
     spec, net, branch, _ = pretrained
-    if spec.output == "srgb":
+    if spec.makes_pictures:
         raise ModelError(
             f"{spec.name} makes pictures and no planes: name another with --pretrained, or go on "
             "with it by --method sid"

@@ -1,19 +1,19 @@
-"""`--quality best`: four mirror images, and what their mean is."""
+"""`--quality best`: the average of four mirrored passes."""
 
 import numpy as np
 import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.inference.denoiser import from_four_sides
+from ledcli.inference.denoiser import self_ensemble
 
 
-def test_what_is_the_same_from_all_sides_stays_as_it_is():
+def test_what_is_the_same_in_all_passes_is_unchanged():
     frame = torch.rand(4, 12, 16)
-    assert torch.allclose(from_four_sides(lambda x, r: x * r, frame, 100.0), frame * 100)
+    assert torch.allclose(self_ensemble(lambda x, r: x * r, frame, 100.0), frame * 100)
 
 
-def test_what_differs_from_side_to_side_is_averaged():
+def test_what_differs_from_pass_to_pass_is_averaged():
     ramp = torch.arange(16.0).expand(4, 12, 16)
     seen = []
 
@@ -22,7 +22,7 @@ def test_what_differs_from_side_to_side_is_averaged():
         return x + ramp
 
     frame = torch.rand(4, 12, 16)
-    result = from_four_sides(lopsided, frame, 1.0)
+    result = self_ensemble(lopsided, frame, 1.0)
     assert torch.allclose(result, frame + 7.5, atol=1e-5)
     assert len(seen) == 4 and all(not torch.equal(seen[0], other) for other in seen[1:])
 
@@ -30,15 +30,15 @@ def test_what_differs_from_side_to_side_is_averaged():
 def test_its_error_is_smaller(bundled_denoiser, noisy_and_clean):
     noisy, clean, noise = noisy_and_clean
     errors = [
-        np.square(bundled_denoiser.denoise(noisy, 100.0, noise=noise, best=best) - clean).mean()
-        for best in (False, True)
+        np.square(bundled_denoiser.denoise(noisy, 100.0, noise=noise, ensemble=on) - clean).mean()
+        for on in (False, True)
     ]
     assert errors[1] < 0.995 * errors[0]
 
 
 def test_an_xtrans_frame_is_refused():
     with pytest.raises(ModelError, match="Bayer"):
-        from_four_sides(lambda x, r: x, torch.rand(9, 8, 8), 1.0)
+        self_ensemble(lambda x, r: x, torch.rand(9, 8, 8), 1.0)
 
 
 @pytest.fixture(scope="module")

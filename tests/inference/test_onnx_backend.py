@@ -10,8 +10,8 @@ import torch
 from ledcli.cli.app import run
 from ledcli.errors import ModelError, UsageError
 from ledcli.evaluation.evaluate import entrants
-from ledcli.inference.backend import choose_backend
-from ledcli.inference.denoiser import Denoiser, Ready
+from ledcli.inference.backends import choose_backend
+from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.metadata.xmp import read_note
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
@@ -67,8 +67,8 @@ def test_an_exported_file_needs_no_word_of_what_it_is(model, exported):
     assert (engine.backend, engine.device.type, engine.precision) == ("onnx", "cpu", "float32")
     assert (engine.name, engine.sha256, engine.multiple) == ("tiny", file_sha256(exported), 16)
     np.testing.assert_allclose(engine.denoise(planes, 20, noise=LINE), expected, atol=1e-4)
-    ready = Ready().denoiser(exported, "")
-    np.testing.assert_allclose(ready.denoise(planes, 20, noise=LINE), expected, atol=1e-4)
+    cached = DenoiserCache().get(exported, "")
+    np.testing.assert_allclose(cached.denoise(planes, 20, noise=LINE), expected, atol=1e-4)
 
 
 def test_it_works_on_as_many_threads_as_torch(model, monkeypatch):
@@ -103,7 +103,7 @@ def test_when_the_memory_is_full_the_tile_is_halved(model, monkeypatch):
     [
         ({"device": "cuda"}, "onnx runs on the CPU"),
         ({"precision": "bf16"}, "onnx runs in float32"),
-        ({"backend": "tensorflow"}, "no backend 'tensorflow': choose auto, torch or onnx"),
+        ({"backend": "tensorflow"}, "no backend 'tensorflow': choose auto, torch, onnx"),
     ],
 )
 def test_what_onnx_cannot_do_is_refused(model, how, words):
@@ -112,7 +112,7 @@ def test_what_onnx_cannot_do_is_refused(model, how, words):
 
 
 def test_torch_does_not_run_an_exported_file(exported):
-    with pytest.raises(UsageError, match="is an ONNX file"):
+    with pytest.raises(UsageError, match="ONNX file"):
         choose_backend("torch", exported)
 
 
@@ -172,7 +172,7 @@ def test_networks_of_other_sensors_and_with_more_outputs_are_the_same_in_both(tm
         # The network and its form alone: what comes after them knows no backend.
         with torch.inference_mode():
             expected, out = (
-                each.through(torch.from_numpy(planes), 20, LINE) for each in (by_torch, by_onnx)
+                each.run(torch.from_numpy(planes), 20, LINE) for each in (by_torch, by_onnx)
             )
         np.testing.assert_allclose(out, expected, atol=1e-4)
 

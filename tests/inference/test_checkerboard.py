@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from ledcli.inference.postprocess.checkerboard import BAND, without_grid
+from ledcli.inference.postprocess import CHECKERBOARD_BAND as BAND
+from ledcli.inference.postprocess import remove_checkerboard
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import XTRANS
 
@@ -24,7 +25,7 @@ def patterns(rows, cols):
 def test_each_pattern_of_period_two_is_taken_out(which, shape):
     amplitude = 0.05 * DEVIATION
     given = grey(*shape) + amplitude * patterns(*shape)[which]
-    left = without_grid(given.clone(), RATIO, NOISE) - 0.4
+    left = remove_checkerboard(given.clone(), RATIO, NOISE) - 0.4
     assert float(left.abs().max()) < 0.1 * amplitude
 
 
@@ -32,37 +33,37 @@ def test_a_pattern_that_changes_over_the_frame_is_followed():
     rows, cols = 256, 512
     amplitude = 0.05 * DEVIATION * torch.linspace(-1, 1, cols)
     given = grey(rows, cols) + amplitude * patterns(rows, cols)[2]
-    left = without_grid(given.clone(), RATIO, NOISE) - 0.4
+    left = remove_checkerboard(given.clone(), RATIO, NOISE) - 0.4
     assert float(left.square().mean()) < 0.02 * float((given - 0.4).square().mean())
 
 
 def test_a_slope_and_a_smooth_photo_stay_as_they_are():
     slope = torch.linspace(0.1, 0.9, 200).expand(4, 150, 200).clone()
     slope += torch.linspace(0, 0.2, 150)[:, None]
-    change = without_grid(slope.clone(), RATIO, NOISE) - slope
+    change = remove_checkerboard(slope.clone(), RATIO, NOISE) - slope
     assert float(change.abs().max()) < 1e-4
 
 
 def test_strong_detail_of_the_finest_size_stays():
     stripes = grey() + 0.5 * DEVIATION * patterns(*grey().shape[1:])[0]
-    assert torch.equal(without_grid(stripes.clone(), RATIO, NOISE), stripes)
+    assert torch.equal(remove_checkerboard(stripes.clone(), RATIO, NOISE), stripes)
 
 
 def test_nothing_is_done_to_a_good_photo():
     given = grey() + 1e-3 * patterns(*grey().shape[1:])[0]
-    assert torch.equal(without_grid(given.clone(), 1.0, NOISE), given)
+    assert torch.equal(remove_checkerboard(given.clone(), 1.0, NOISE), given)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 40), (3, 2)])
 def test_tiny_frames_pass(shape):
-    assert torch.isfinite(without_grid(grey(*shape), RATIO, NOISE)).all()
+    assert torch.isfinite(remove_checkerboard(grey(*shape), RATIO, NOISE)).all()
 
 
-def test_the_chequer_of_an_x_trans_s_red_and_blue_stays_and_no_other_pattern():
+def test_the_checkerboard_of_an_x_trans_s_red_and_blue_stays_and_no_other_pattern():
     rows, cols = 128, 192
     for which, pattern in enumerate(patterns(rows, cols)):
         given = torch.full((9, rows, cols), 0.4) + 0.05 * DEVIATION * pattern
-        left = (without_grid(given.clone(), RATIO, NOISE) - 0.4).abs().amax((1, 2))
+        left = (remove_checkerboard(given.clone(), RATIO, NOISE) - 0.4).abs().amax((1, 2))
         for plane, most in enumerate(left.tolist()):
-            kept = which == 2 and plane not in XTRANS.straight
+            kept = which == 2 and plane not in XTRANS.regular
             assert most == pytest.approx(0.05 * DEVIATION) if kept else most < 0.005 * DEVIATION

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ledcli.inference.postprocess.bias_correction import anchored
+from ledcli.inference.postprocess import correct_bias
 from ledcli.noise.estimate import NoiseProfile
 
 NOISE = NoiseProfile(gain=1e-3, read_variance=1e-4)
@@ -17,7 +17,7 @@ def noisy_grey(level, shape=(4, 256, 320), seed=0):
 def test_a_tint_of_the_network_is_taken_back(ratio):
     noisy = noisy_grey(0.05)
     tinted = torch.tensor([0.9, 1.0, 1.1, 1.0])[:, None, None] * torch.full_like(noisy, 0.05)
-    result = anchored(noisy, tinted * ratio, ratio, NOISE) / ratio
+    result = correct_bias(noisy, tinted * ratio, ratio, NOISE) / ratio
     torch.testing.assert_close(result.mean((1, 2)), noisy.mean((1, 2)), rtol=1e-3, atol=0)
 
 
@@ -25,14 +25,14 @@ def test_a_shift_of_one_half_stays_in_that_half():
     noisy = noisy_grey(0.05, (4, 256, 512))
     clean = torch.full_like(noisy, 0.05)
     clean[:, :, 256:] = 0.04
-    result = anchored(noisy, clean, 1.0, NOISE)
+    result = correct_bias(noisy, clean, 1.0, NOISE)
     assert result[:, :, :128].mean() == pytest.approx(0.05, rel=0.02)
     assert result[:, :, -128:].mean() == pytest.approx(0.05, rel=0.02)
 
 
 def test_a_result_that_needs_nothing_stays_smooth():
     noisy = noisy_grey(0.05)
-    result = anchored(noisy, torch.full_like(noisy, 0.05), 1.0, NOISE)
+    result = correct_bias(noisy, torch.full_like(noisy, 0.05), 1.0, NOISE)
     deviation = (NOISE.gain * 0.05 + NOISE.read_variance) ** 0.5
     assert result.std() < deviation / 100
 
@@ -40,17 +40,17 @@ def test_a_result_that_needs_nothing_stays_smooth():
 def test_hot_pixels_do_not_come_back_as_light():
     noisy = noisy_grey(0.05)
     noisy[:, 40:200:40, 40:300:40] = 0.8
-    result = anchored(noisy, torch.full_like(noisy, 0.05), 1.0, NOISE)
+    result = correct_bias(noisy, torch.full_like(noisy, 0.05), 1.0, NOISE)
     assert result.max() < 0.0505
 
 
 def test_clipped_light_does_not_darken():
     noisy = noisy_grey(1.0).clamp_max(1.0)
-    result = anchored(noisy, torch.ones_like(noisy), 1.0, NOISE)
+    result = correct_bias(noisy, torch.ones_like(noisy), 1.0, NOISE)
     assert result.min() == 1.0
 
 
 def test_any_size_keeps_its_size():
     for shape in ((4, 1, 1), (4, 17, 65), (4, 64, 16)):
         noisy = noisy_grey(0.05, shape)
-        assert anchored(noisy, noisy.clone(), 3.0, NOISE).shape == shape
+        assert correct_bias(noisy, noisy.clone(), 3.0, NOISE).shape == shape

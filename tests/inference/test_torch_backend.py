@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ledcli.errors import UsageError
-from ledcli.inference.device import choose_device, choose_precision, is_out_of_memory
+from ledcli.inference.backends import torch as module
+from ledcli.inference.backends.torch import choose_device, choose_precision, is_out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -53,7 +54,7 @@ def test_a_precision_can_be_forced_and_a_wrong_one_is_refused():
 
 def test_auto_is_bf16_where_the_device_is_fast_in_it(monkeypatch):
     for fast, chosen in ((True, "bf16"), (False, "float32")):
-        monkeypatch.setattr("ledcli.inference.device.fast_in_bf16", lambda _, fast=fast: fast)
+        monkeypatch.setattr(module, "fast_in_bf16", lambda _, fast=fast: fast)
         assert choose_precision("auto", CPU) == chosen
 
 

@@ -4,7 +4,7 @@ import torch
 
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.tiles import SMALLEST_TILE
+from ledcli.inference.tiles import MIN_TILE
 from ledcli.nets.repnr import select
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.profile import NoiseAtIso
@@ -109,7 +109,7 @@ def test_a_gain_model_is_given_the_gained_frame(tmp_path, photo):
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("tile", [-1, 1, SMALLEST_TILE - 1])
+@pytest.mark.parametrize("tile", [-1, 1, MIN_TILE - 1])
 def test_a_tile_too_small_is_refused(model, tile):
     with pytest.raises(UsageError, match="64 pixels or more"):
         denoiser(model, tile=tile)
@@ -150,7 +150,7 @@ def test_when_the_memory_is_full_the_tile_is_halved_and_the_work_goes_on(model, 
     planes = shoot(scene(256, 256), 20)
     expected = denoiser(model, tile=64, halo=96).denoise(planes, 20, noise=LINE)
     engine = denoiser(model, tile=256, halo=96)
-    tried, work = [], engine._tiled
+    tried, work = [], engine._run_in_tiles
 
     def small_memory(frame, ratio, noise, tile):
         tried.append(tile)
@@ -158,7 +158,7 @@ def test_when_the_memory_is_full_the_tile_is_halved_and_the_work_goes_on(model, 
             raise error
         return work(frame, ratio, noise, tile)
 
-    monkeypatch.setattr(engine, "_tiled", small_memory)
+    monkeypatch.setattr(engine, "_run_in_tiles", small_memory)
     out = engine.denoise(planes, 20, noise=LINE)
     assert tried == [256, 128, 64]
     assert np.array_equal(out, expected)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.inference.postprocess.green_equilibration import even_greens
+from ledcli.inference.postprocess import equilibrate_greens
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.cfa import Phase, XTransPhase, pack
 
@@ -14,7 +14,7 @@ def test_two_greens_of_one_grey_become_one(ratio):
     planes = torch.full((4, 40, 48), 0.3)
     planes[1] += 0.004
     planes[3] -= 0.002
-    result = even_greens(planes * ratio, ratio, NOISE, Phase.RGGB) / ratio
+    result = equilibrate_greens(planes * ratio, ratio, NOISE, Phase.RGGB) / ratio
     torch.testing.assert_close(result[1], torch.full((40, 48), 0.301))
     torch.testing.assert_close(result[3], torch.full((40, 48), 0.301))
     assert (result[0] == planes[0]).all()
@@ -27,7 +27,7 @@ def test_a_slope_is_no_difference(phase):
     mosaic = (0.1 + 0.002 * rows + 0.001 * cols).astype(np.float32)
     planes = torch.from_numpy(pack(mosaic, phase))
     before = planes.clone()
-    result = even_greens(planes, 1.0, NOISE, phase)
+    result = equilibrate_greens(planes, 1.0, NOISE, phase)
     inside = np.s_[:, 4:-4, 4:-4]
     torch.testing.assert_close(result[inside], before[inside], atol=1e-6, rtol=0)
 
@@ -36,19 +36,19 @@ def test_detail_stronger_than_the_noise_stays():
     planes = torch.full((4, 40, 48), 0.3)
     planes[1, ::2] = 0.5
     before = planes.clone()
-    result = even_greens(planes, 1.0, NOISE, Phase.GRBG)
+    result = equilibrate_greens(planes, 1.0, NOISE, Phase.GRBG)
     torch.testing.assert_close(result, before)
 
 
 def test_bands_do_not_show():
     generator = torch.Generator().manual_seed(0)
     planes = 0.3 + 0.003 * torch.randn((4, 600, 32), generator=generator)
-    whole = even_greens(planes.clone(), 1.0, NOISE, Phase.RGGB)
-    part = even_greens(planes[:, 200:330].clone(), 1.0, NOISE, Phase.RGGB)
+    whole = equilibrate_greens(planes.clone(), 1.0, NOISE, Phase.RGGB)
+    part = equilibrate_greens(planes[:, 200:330].clone(), 1.0, NOISE, Phase.RGGB)
     torch.testing.assert_close(whole[:, 210:320], part[:, 10:120])
 
 
 def test_the_greens_of_an_x_trans_are_left_as_they_are():
     planes = torch.rand(9, 20, 24, generator=torch.Generator().manual_seed(0))
     before = planes.clone()
-    assert torch.equal(even_greens(planes, 1.0, NOISE, XTransPhase(1, 2)), before)
+    assert torch.equal(equilibrate_greens(planes, 1.0, NOISE, XTransPhase(1, 2)), before)

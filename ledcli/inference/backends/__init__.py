@@ -1,0 +1,121 @@
+"""Backends: what computes the network. This file imports no torch.
+
+A new backend is a line in `BACKENDS` and a module of the same name, whose `BACKEND` fits the
+protocol below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from ledcli.errors import UsageError
+from ledcli.zoo.onnx_file import is_onnx, require_onnx
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ledcli.inference.backends.torch import Precision
+    from ledcli.zoo.spec import ModelSpec
+
+
+class Engine(NamedTuple):
+    """What runs the network, as the user chose it; see `inference.network.ReadyNetwork`."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
+    backend: str = "auto"
+
+
+class Loaded(NamedTuple):
+    """A model file's network.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    net : nn.Module
+        The network in torch. Without weights when `runnable` is given.
+    runnable : nn.Module or None
+        The network in the backend's own form, where the file holds that form.
+    """
+
+    spec: ModelSpec
+    net: nn.Module
+    runnable: nn.Module | None = None
+
+
+class Backend(Protocol):
+    """A way to compute a network.
+
+    Attributes
+    ----------
+    label : str
+        Added to device and precision in messages; empty for torch.
+    """
+
+    label: str
+
+    def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
+        """Turn the user's device and precision, both maybe ``auto``, into those used.
+
+        Raises
+        ------
+        UsageError
+            The backend or this machine does not have them.
+        """
+
+    def load(self, path: Path) -> Loaded:
+        """Read a model file; raises ModelError."""
+
+    def prepare(
+        self, spec: ModelSpec, net: nn.Module, device: torch.device, precision: Precision
+    ) -> nn.Module:
+        """Turn a folded network in torch into one that the backend runs; raises ModelError."""
+
+
+class _Entry(NamedTuple):
+    """What has to be known of a backend before it is imported."""
+
+    runs_onnx_files: bool = False
+    require: Callable[[str], None] = lambda what: None
+    """Raises UsageError if the packages that it needs are not installed."""
+
+
+BACKENDS = {
+    "torch": _Entry(),
+    "onnx": _Entry(runs_onnx_files=True, require=require_onnx),
+}
+
+
+def choose_backend(name: str = "auto", model: Path | None = None) -> str:
+    """Return the name of the backend to use; ``auto`` is onnx for an ONNX file, else torch.
+
+    Parameters
+    ----------
+    name : str
+    model : Path, optional
+        The model file, if one is used for all photos.
+
+    Raises
+    ------
+    UsageError
+        The backend does not exist, cannot run this file, or is not installed.
+    """
+    exported = model is not None and is_onnx(model)
+    if name == "auto":
+        name = "onnx" if exported else "torch"
+    if name not in BACKENDS:
+        raise UsageError(f"no backend '{name}': choose {', '.join(('auto', *BACKENDS))}")
+    if exported and not BACKENDS[name].runs_onnx_files:
+        raise UsageError(f"{model}: {name} cannot run an ONNX file; leave out --backend")
+    BACKENDS[name].require(f"the {name} backend")
+    return name
+
+
+def load_backend(name: str) -> Backend:
+    """Import the backend of a name from `choose_backend`."""
+    return cast(Backend, import_module(f"{__name__}.{name}").BACKEND)

@@ -1,0 +1,171 @@
+"""The torch backend: devices, precisions, and convolutions fused with their activation."""
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ledcli.errors import UsageError
+from ledcli.inference.backends import Loaded
+from ledcli.nets import resunet
+from ledcli.zoo.model_file import load_model
+from ledcli.zoo.spec import ModelSpec
+
+Precision = Literal["bf16", "float32"]
+
+
+class TorchBackend:
+    """Runs any model on any device of torch's."""
+
+    label = ""
+
+    def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
+        """Return device and precision; raises UsageError, see below."""
+        where = choose_device(device)
+        return where, choose_precision(precision, where)
+
+    def load(self, path: Path) -> Loaded:
+        """Read a model file; raises ModelError."""
+        return Loaded(*load_model(path))
+
+    def prepare(
+        self, spec: ModelSpec, net: nn.Module, device: torch.device, precision: Precision
+    ) -> nn.Module:
+        """Move a plain network to its device; its inner layers to the precision."""
+        # torch's type stubs do not know this argument of Module.to.
+        net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.eval().requires_grad_(False)
+        if precision == "bf16":
+            exact = getattr(net, "float32_layers", ())
+            for name, layer in net.named_children():
+                if name not in exact:
+                    layer.to(torch.bfloat16)
+            if device.type == "cpu" and fast_in_bf16(device):
+                fuse(net)
+        return net
+
+
+BACKEND = TorchBackend()
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return a device; ``auto`` is the first available of CUDA, XPU, MPS and CPU.
+
+    Raises
+    ------
+    UsageError
+        The name is not a device, or this machine does not have it.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "xpu": torch.xpu.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"no device '{name}': choose auto, {', '.join(available)}") from error
+    if not available.get(device.type, False):
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise UsageError(f"this machine has no device '{name}': choose auto or {there}")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Return a precision; ``auto`` is bf16 where the device is fast in it. Raises UsageError."""
+    if name == "bf16" or (name == "auto" and fast_in_bf16(device)):
+        return "bf16"
+    if name not in ("float32", "auto"):
+        raise UsageError(f"no precision '{name}': choose auto, bf16 or float32")
+    return "float32"
+
+
+def fast_in_bf16(device: torch.device) -> bool:
+    """Return True if a device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cpu":
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return bool(supported and supported())
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "xpu"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return True if an error of torch means that the device's memory is full."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        t in str(error) for t in ("allocate memory", "out of memory", "not enough memory")
+    )
+
+
+class ActivatedConv(nn.Module):
+    """A plain convolution and the leaky ReLU behind it in one operation."""
+
+    activates = True
+
+    def __init__(self, plain: nn.Conv2d, slope: float) -> None:
+        super().__init__()
+        self.plain, self.slope = plain, slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)`` and activate."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, *_arguments(self.plain), "leaky_relu", [self.slope], ""
+        )
+        return result
+
+
+class FusedBlock(nn.Module):
+    """A residual block of two plain convolutions, with activation and sum fused into them."""
+
+    def __init__(self, block: resunet.ResidualBlock) -> None:
+        super().__init__()
+        assert isinstance(block.first, nn.Conv2d) and isinstance(block.second, nn.Conv2d)
+        self.first = ActivatedConv(block.first, resunet.NEGATIVE_SLOPE)
+        self.second = block.second
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape, in place: nothing else needs a block's input."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            x, self.first(x), *_arguments(self.second), "add", 1.0, None, [], None
+        )
+        return result
+
+
+def fuse(net: nn.Module) -> None:
+    """Fuse residual blocks and activated convolutions in place.
+
+    Does nothing if this build of torch lacks the operation: the result is the same, but slower.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(
+        torch.ops.mkldnn, "_convolution_pointwise"
+    ):
+        return
+    for name, module in list(net.named_modules()):
+        if isinstance(module, resunet.ResidualBlock):
+            parent, _, child = name.rpartition(".")
+            setattr(net.get_submodule(parent), child, FusedBlock(module))
+    slope = getattr(net, "negative_slope", None)
+    if slope is None:
+        return
+    not_activated = getattr(net, "plain_layers", ())
+    for name, layer in list(net.named_children()):
+        if isinstance(layer, nn.Conv2d) and name not in not_activated:
+            setattr(net, name, ActivatedConv(layer, slope))
+
+
+def _arguments(conv: nn.Conv2d) -> tuple[Any, ...]:
+    return (
+        conv.weight,
+        conv.bias,
+        list(conv.padding),
+        list(conv.stride),
+        list(conv.dilation),
+        conv.groups,
+    )
