@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.evaluation.datasets.base import Case, Frame, Source, free_name
-from ledcli.evaluation.display import most_detailed, picture
-from ledcli.evaluation.metrics import corrected, psnr, ssim
+from ledcli.evaluation.metrics import corrected, most_detailed, psnr, render_planes, ssim
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.evaluation.srgb import Shown, enlarged, picture_makers, shown, true_picture
 from ledcli.inference.denoiser import Denoiser
@@ -206,7 +205,7 @@ def figures(result: Planes, frame: Frame, truth: Picture) -> tuple[dict[str, flo
 def _compared(result: Planes, frame: Frame, truth: Picture) -> tuple[dict[str, float], Picture]:
     """Compare a result as it is, by planes and by its picture; return that too."""
     planes = np.clip(result, 0, 1)
-    rendered = picture(planes, frame.white_balance, frame.to_srgb)
+    rendered = render_planes(planes, frame.white_balance, frame.to_srgb)
     colours, true_colours = (np.moveaxis(each, 2, 0) for each in (rendered, truth))
     found = {
         "psnr": psnr(planes, frame.truth),
@@ -229,7 +228,7 @@ def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
         place, compared = enlarged(place, len(frame.truth)), "psnr_srgb"
         found = shown(case, frame, models, blind, truth)
     else:
-        truth, compared = picture(frame.truth, frame.white_balance, frame.to_srgb), "psnr"
+        truth, compared = render_planes(frame.truth, frame.white_balance, frame.to_srgb), "psnr"
         found = _results(case, frame, models, blind, truth)
     results, pictures, gained = [], {}, {}
     for name, by_measure, rendered in found:

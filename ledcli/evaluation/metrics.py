@@ -1,31 +1,35 @@
-"""The illuminance correction that published figures of SID and ELD are given with."""
+"""PSNR, SSIM, the illuminance correction, and planes rendered as sRGB pictures."""
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from ledcli.sensor.layout import layout_of
 
 Floats = NDArray[np.floating[Any]]
+Picture = NDArray[np.float32]
+"""sRGB, 0 to 1, ``(h, w, 3)``."""
 
 SSIM_WINDOW = 7
 _C1, _C2 = 0.01**2, 0.03**2
 """SSIM's constants at range 1."""
 _BLOCK = (64, 256)
-"""Windows down and across that are worked on at once: a dozen arrays of them fit in a core's
-second cache, and a larger or a smaller block was slower."""
-
-_XYZ_OF_SRGB = np.array(
-    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-)
-"""Linear sRGB to XYZ under D65 (IEC 61966-2-1)."""
-_WHITE = _XYZ_OF_SRGB.sum(1)
-_CHROMA_CORNER = 25.0**7
-"""Where CIEDE2000 bends the axis a: at a chroma of 25."""
+"""Rows and columns of SSIM windows worked on at once: a dozen arrays of them fit in a core's
+second-level cache; larger and smaller blocks were slower."""
+CROP_SIDE = 160
+"""Side of a crop in the report, plane pixels."""
+CROP_STEP = 8
+"""Plane pixels between the positions tried for a crop."""
+_SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
+"""The sRGB curve, IEC 61966-2-1."""
+_STRIP = 16
+"""Rows rendered at once: they fit in cache."""
 
 
 def psnr(result: Floats, truth: Floats) -> float:
-    """Peak signal-to-noise ratio in dB, of arrays of one shape; the result is clipped to 0..1."""
-    # Plane by plane, or row by row: a whole frame's differences take as much memory as the frame.
+    """Return the PSNR in dB of arrays of one shape; the result is clipped to 0..1."""
+    # By plane or row: a whole frame's differences take as much memory as the frame.
     errors = [
         np.mean((np.clip(a, 0, 1) - b) ** 2, dtype=np.float64)
         for a, b in zip(result, truth, strict=True)
@@ -34,10 +38,10 @@ def psnr(result: Floats, truth: Floats) -> float:
 
 
 def ssim(result: Floats, truth: Floats) -> float:
-    """Mean SSIM (Wang et al. 2004, equation 13) of planes of range 1.
+    """Return the mean SSIM (Wang et al. 2004, equation 13) of planes of range 1.
 
-    Uniform window of 7 x 7 inside the planes only, unbiased covariance: what scikit-image does by
-    default and most published figures of raw denoisers are.
+    Uniform window of 7 x 7 inside the planes only, unbiased covariance: the default of
+    scikit-image, and of most published figures of raw denoisers.
 
     Parameters
     ----------
@@ -48,24 +52,22 @@ def ssim(result: Floats, truth: Floats) -> float:
 
 
 def _ssim(a: Floats, b: Floats) -> float:
-    """Mean over the windows of a plane ``(h, w)``, block by block: all of a block is in cache."""
+    """Mean over the windows of a plane ``(h, w)``, block by block to stay in cache."""
     margin = SSIM_WINDOW - 1
     rows, cols = (n - margin for n in a.shape)
     total = 0.0
     for top in range(0, rows, _BLOCK[0]):
         for left in range(0, cols, _BLOCK[1]):
-            # A slice ends with the plane: the last blocks are smaller.
-            place = np.s_[top : top + _BLOCK[0] + margin, left : left + _BLOCK[1] + margin]
-            x, y = np.clip(a[place], 0, 1).astype(np.float64), b[place].astype(np.float64)
+            block = np.s_[top : top + _BLOCK[0] + margin, left : left + _BLOCK[1] + margin]
+            x, y = np.clip(a[block], 0, 1).astype(np.float64), b[block].astype(np.float64)
             total += float(_index(x, y).sum())
     return total / (rows * cols)
 
 
 def _index(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """SSIM of every whole window of a block; of both variances only the sum is needed."""
     count = SSIM_WINDOW**2
     sum_x, sum_y = _window_sum(x), _window_sum(y)
-    # Means times the count, and (co)variances times the count and the count less one.
+    # Means times the count, (co)variances times count * (count - 1); of the variances the sum.
     product, squares = sum_x * sum_y, sum_x * sum_x + sum_y * sum_y
     covariance = count * _window_sum(x * y) - product
     variances = count * _window_sum(x * x + y * y) - squares
@@ -76,128 +78,25 @@ def _index(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _window_sum(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over every whole window of 7 x 7 of a block ``(h, w)``, as ``(h - 6, w - 6)``."""
-    return _seven(_seven(block).T).T
+    """Sum over the 7 x 7 windows of a block ``(h, w)``, as ``(h - 6, w - 6)``."""
+    return _sums_of_seven(_sums_of_seven(block).T).T
 
 
-def _seven(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of every seven rows that follow each other: of four, two and one, by four additions."""
+def _sums_of_seven(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add seven consecutive rows, as 4 + 2 + 1 rows: four additions."""
     two = rows[:-1] + rows[1:]
     four = two[:-2] + two[2:]
     seven: NDArray[np.float64] = four[:-3] + two[4:-1] + rows[6:]
     return seven
 
 
-def bias(result: Floats, truth: Floats) -> NDArray[np.float64]:
-    """Mean error of every plane as a share of white: above 0 the result is too bright.
-
-    Parameters
-    ----------
-    result, truth : (C, h, w)
-        White at 1; nothing is clipped, for what a file keeps below black counts.
-
-    Returns
-    -------
-    float64 array (C,)
-    """
-    error: NDArray[np.float64] = np.mean(result, (1, 2), np.float64)
-    error -= np.mean(truth, (1, 2), np.float64)
-    return error
-
-
-def delta_e2000(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Colour difference of two sRGB pictures, pixel by pixel: about 1 can just be seen.
-
-    Parameters
-    ----------
-    a, b : (h, w, 3)
-        sRGB, 0 to 1.
-
-    Returns
-    -------
-    float64 array (h, w)
-        CIEDE2000 under D65, all weights 1.
-    """
-    return ciede2000(lab_from_srgb(a), lab_from_srgb(b))
-
-
-def lab_from_srgb(picture: Floats) -> NDArray[np.float64]:
-    """Return CIE L*a*b* under D65 of an sRGB picture ``(..., 3)``, 0 to 1."""
-    coded = np.clip(picture, 0, 1).astype(np.float64)
-    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-    share = linear @ _XYZ_OF_SRGB.T / _WHITE
-    root = np.where(share > (6 / 29) ** 3, np.cbrt(share), share * (29 / 6) ** 2 / 3 + 4 / 29)
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
-
-
-def ciede2000(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """CIEDE2000 of L*a*b* colours ``(..., 3)``, all weights 1; symmetric.
-
-    After Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula" (2005), equations 2 to 22.
-    """
-    first, second = (np.moveaxis(lab.astype(np.float64), -1, 0) for lab in (a, b))
-    bend = _corner((np.hypot(first[1], first[2]) + np.hypot(second[1], second[2])) / 2)
-    chroma1, hue1 = _chroma_and_hue(first, bend)
-    chroma2, hue2 = _chroma_and_hue(second, bend)
-
-    coloured = chroma1 * chroma2 > 0
-    turn = hue2 - hue1
-    turn -= 360 * np.round(turn / 360)  # the shorter way round
-    turn = np.where(coloured, turn, 0)
-    light = (first[0] + second[0]) / 2
-    chroma = (chroma1 + chroma2) / 2
-    # The hue half way; of a grey and a colour the colour's, and a grey's hue is 0.
-    far = np.abs(hue1 - hue2) > 180
-    middle = (hue1 + hue2 + np.where(far, np.where(hue1 + hue2 < 360, 360, -360), 0)) / 2
-    hue = np.where(coloured, middle, hue1 + hue2)
-
-    from_grey = (light - 50) ** 2
-    light_scale = 1 + 0.015 * from_grey / np.sqrt(20 + from_grey)
-    hue_weight = (
-        1
-        - 0.17 * _cos(hue - 30)
-        + 0.24 * _cos(2 * hue)
-        + 0.32 * _cos(3 * hue + 6)
-        - 0.20 * _cos(4 * hue - 63)
-    )
-    d_light = (second[0] - first[0]) / light_scale
-    d_chroma = (chroma2 - chroma1) / (1 + 0.045 * chroma)
-    d_hue = 2 * np.sqrt(chroma1 * chroma2) * np.sin(np.radians(turn / 2))
-    d_hue /= 1 + 0.015 * chroma * hue_weight
-    # Blues: chroma and hue are not independent there.
-    blue = 60 * np.exp(-(((hue - 275) / 25) ** 2))
-    rotation = -2 * _corner(chroma) * np.sin(np.radians(blue))
-    difference: NDArray[np.float64] = np.sqrt(
-        d_light**2 + d_chroma**2 + d_hue**2 + rotation * d_chroma * d_hue
-    )
-    return difference
-
-
-def _chroma_and_hue(
-    lab: NDArray[np.float64], bend: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Chroma, and hue in degrees from 0 to 360, with the axis a bent for greys."""
-    red = lab[1] * (1 + (1 - bend) / 2)
-    return np.hypot(red, lab[2]), np.degrees(np.arctan2(lab[2], red)) % 360
-
-
-def _corner(chroma: NDArray[np.float64]) -> NDArray[np.float64]:
-    seventh = chroma**7
-    return np.sqrt(seventh / (seventh + _CHROMA_CORNER))
-
-
-def _cos(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.cos(np.radians(degrees))
-
-
 def illuminance_scale(result: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the factor that brings a result nearest to the truth.
+    """Return the factor that brings a result nearest to the truth (illuminance correction).
 
-    The long frame's light is not exactly the short one's times the ratio: lamps flicker, shutters
-    are off. ELD and LED measure after one factor per frame, for all planes alike:
+    Lamps flicker and shutters are inexact, so the light of the long frame is not exactly the
+    short one's times the ratio. ELD and LED measure after one least-squares factor per frame:
     ``sum(x * y) / sum(x * x)`` over the result x, clipped to 0..1, and the truth y, where the
-    truth is not clipped; the least-squares scale.
+    truth is not clipped.
 
     Parameters
     ----------
@@ -207,21 +106,98 @@ def illuminance_scale(result: NDArray[np.float32], truth: NDArray[np.float32]) -
     Returns
     -------
     float
-        1 where nothing tells: a black result, or a truth that is all white.
+        1 for a black result, or a truth that is all white.
     """
-    likeness = energy = 0.0
-    # Row by row, so that all is in cache.
-    for x, y in zip(_rows(result), _rows(truth), strict=True):
-        known = np.where(y < 1, np.clip(x, 0, 1), 0).astype(np.float64)
-        likeness += float(known @ y)
-        energy += float(known @ known)
-    return likeness / energy if energy > 0 else 1.0
-
-
-def _rows(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return planes.reshape(-1, planes.shape[-1])
+    product = energy = 0.0
+    width = result.shape[-1]
+    # By row, to stay in cache.
+    for x, y in zip(result.reshape(-1, width), truth.reshape(-1, width), strict=True):
+        unclipped = np.where(y < 1, np.clip(x, 0, 1), 0).astype(np.float64)
+        product += float(unclipped @ y)
+        energy += float(unclipped @ unclipped)
+    return product / energy if energy > 0 else 1.0
 
 
 def corrected(result: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the result, clipped to 0..1, times its `illuminance_scale`; not clipped after."""
     return np.clip(result, 0, 1) * np.float32(illuminance_scale(result, truth))
+
+
+def most_detailed(
+    planes: NDArray[np.float32], side: int = CROP_SIDE, step: int = CROP_STEP
+) -> tuple[slice, slice]:
+    """Find the square with the most detail: the largest sum of squared differences of the green.
+
+    Parameters
+    ----------
+    planes : float32 array (4, h, w), or (9, h, w) of an X-Trans
+    side : int
+        Of the square, plane pixels; less where the planes are smaller.
+    step : int
+        Plane pixels between the squares tried.
+
+    Returns
+    -------
+    (slice, slice)
+        Rows and columns.
+    """
+    layout = layout_of(len(planes))
+    green = planes[[n for n in layout.regular if layout.colours[n] == 1]].mean(0)
+    energy = np.zeros(green.shape)
+    energy[1:] += np.diff(green, axis=0) ** 2
+    energy[:, 1:] += np.diff(green, axis=1) ** 2
+    rows, cols = (min(side, n) for n in green.shape)
+    total = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    below, above = total[rows::step], total[:-rows:step]
+    sums = below[:, cols::step] - above[:, cols::step]
+    sums -= below[:, :-cols:step] - above[:, :-cols:step]
+    row, col = (step * int(n) for n in np.unravel_index(sums.argmax(), sums.shape))
+    return slice(row, row + rows), slice(col, col + cols)
+
+
+def render_planes(
+    planes: NDArray[np.float32], white_balance: ArrayLike, to_srgb: ArrayLike | None = None
+) -> NDArray[np.float32]:
+    """Render planes without demosaicing: a pixel is a cell of the mosaic.
+
+    Parameters
+    ----------
+    planes : float32 array (4, h, w), or (9, h, w) of an X-Trans
+        White at 1.
+    white_balance : (3,)
+        Multipliers of R, G, B; green is 1.
+    to_srgb : (3, 3), optional
+        From white-balanced camera colours to linear sRGB; default is the identity.
+
+    Returns
+    -------
+    float32 array (h, w, 3)
+        sRGB, 0 to 1; each colour is the mean of its planes.
+    """
+    balance = np.asarray(white_balance, np.float32)
+    matrix = None if to_srgb is None else np.asarray(to_srgb, np.float32)
+    colours = np.empty((3, *planes.shape[1:]), np.float32)
+    for top in range(0, planes.shape[1], _STRIP):
+        rows = np.s_[:, top : top + _STRIP]
+        colours[rows] = srgb_from_linear(_linear(planes[rows], balance, matrix))
+    return np.moveaxis(colours, 0, 2)
+
+
+def _linear(
+    planes: NDArray[np.float32], balance: NDArray[np.float32], matrix: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Linear colours ``(3, h, w)``, 0 to 1."""
+    colours = layout_of(len(planes)).colours
+    rgb = np.zeros((3, *planes.shape[1:]), np.float32)
+    for colour, plane in zip(colours, planes, strict=True):
+        rgb[colour] += plane * (balance[colour] / np.float32(colours.count(colour)))
+    # Clipped first: a colour above white would tint it.
+    np.clip(rgb, 0, 1, out=rgb)
+    return rgb if matrix is None else np.clip(np.tensordot(matrix, rgb, 1), 0, 1)
+
+
+def srgb_from_linear(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply the sRGB curve (IEC 61966-2-1), 0..1 to 0..1, to an array of any shape."""
+    above = np.maximum(linear, np.float32(_KNEE)) ** np.float32(1 / _POWER)
+    coded = np.where(linear <= _KNEE, linear * _SLOPE, 1.055 * above - 0.055)
+    return coded.astype(np.float32)

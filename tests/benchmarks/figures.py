@@ -5,12 +5,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from colour_difference import bias, delta_e2000
 from numpy.typing import NDArray
 from protocol import Photo, Planes
 
 from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
-from ledcli.evaluation.display import picture
-from ledcli.evaluation.metrics import bias, delta_e2000, psnr, ssim
+from ledcli.evaluation.metrics import psnr, render_planes, ssim
 from ledcli.noise.estimate import second_difference
 
 BLOCK = 16
@@ -56,7 +56,7 @@ def figures(planes: Planes, photo: Photo) -> Figures:
         psnr(shown, clean),
         ssim(shown, clean),
         psnr(shown[:, detailed], clean[:, detailed]),
-        float(delta_e2000(picture(planes, WHITE_BALANCE), _rendered(photo)).mean()),
+        float(delta_e2000(render_planes(planes, WHITE_BALANCE), _rendered(photo)).mean()),
         tuple(bias(planes, clean).tolist()),
     )
 
@@ -115,4 +115,4 @@ def _detailed(photo: Photo) -> NDArray[np.bool_]:
 
 @lru_cache
 def _rendered(photo: Photo) -> NDArray[np.float32]:
-    return picture(photo.planes, WHITE_BALANCE)
+    return render_planes(photo.planes, WHITE_BALANCE)

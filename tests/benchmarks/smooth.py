@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 from checkout import RESULTS
+from colour_difference import bias
 from evenness import Planes, phases, seams, steps
 from protocol import GAINS
 from report import context, keep
 from smoothreport import markdown
 
 from ledcli.evaluation.datasets.photographs import WHITE_BALANCE, noise_of, seed_of, short_frame
-from ledcli.evaluation.metrics import bias
 from ledcli.inference.denoiser import Denoiser
 from ledcli.zoo.store import find_model
 

@@ -66,7 +66,7 @@ def test_the_shifted_pair_is_kept_on_demand_and_then_the_rule_holds(shoot, capsy
 def test_an_old_list_is_replaced_and_scan_says_so(shoot, capsys):
     (shoot.parent / "pairs.txt").write_text("old list\n")
     assert run(["pairs", "scan", "shots"]) == 0
-    assert "replaces" in capsys.readouterr().err
+    assert "replaced" in capsys.readouterr().err
     assert "old" not in (shoot.parent / "pairs.txt").read_text()
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ledcli.evaluation.display import srgb_from_linear
+from ledcli.evaluation.metrics import srgb_from_linear
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.training.data.scenes import make_scene
 

@@ -35,8 +35,6 @@ def measured(source, models):
 class Perfect:
     """Makes LibRaw's own picture of the long frame."""
 
-    makes_pictures = True
-
     def __init__(self, denoiser, long):
         self.spec, self.long = denoiser.spec, long
 

@@ -1,27 +1,19 @@
+"""Figures of merit, the illuminance correction, rendered planes, the crop with most detail."""
+
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ledcli.evaluation.metrics import bias, ciede2000, delta_e2000, lab_from_srgb, psnr, ssim
-
-SHARMA = [
-    ((50.0000, 2.6772, -79.7751), (50.0000, 0.0000, -82.7485), 2.0425),
-    ((50.0000, -1.3802, -84.2814), (50.0000, 0.0000, -82.7485), 1.0000),
-    ((50.0000, 0.0000, 0.0000), (50.0000, -1.0000, 2.0000), 2.3669),
-    ((50.0000, 2.4900, -0.0010), (50.0000, -2.4900, 0.0009), 7.1792),
-    ((50.0000, 2.4900, -0.0010), (50.0000, -2.4900, 0.0011), 7.2195),
-    ((50.0000, -0.0010, 2.4900), (50.0000, 0.0009, -2.4900), 4.8045),
-    ((50.0000, -0.0010, 2.4900), (50.0000, 0.0011, -2.4900), 4.7461),
-    ((50.0000, 2.5000, 0.0000), (50.0000, 0.0000, -2.5000), 4.3065),
-    ((50.0000, 2.5000, 0.0000), (73.0000, 25.0000, -18.0000), 27.1492),
-    ((50.0000, 2.5000, 0.0000), (56.0000, -27.0000, -3.0000), 31.9030),
-    ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
-    ((35.0831, -44.1164, 3.7933), (35.0232, -40.0716, 1.5901), 1.8645),
-    ((22.7233, 20.0904, -46.6940), (23.0331, 14.9730, -42.5619), 2.0373),
-    ((90.8027, -2.0831, 1.4410), (91.1528, -1.6435, 0.0447), 1.4441),
-    ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
-]
-"""Pairs of L*a*b* and their CIEDE2000: Sharma, Wu and Dalal (2005), table 1."""
+from ledcli.evaluation.metrics import (
+    corrected,
+    illuminance_scale,
+    most_detailed,
+    psnr,
+    render_planes,
+    srgb_from_linear,
+    ssim,
+)
+from ledcli.training.data.crops import srgb_to_linear
 
 
 @pytest.fixture
@@ -55,28 +47,61 @@ def test_ssim_is_its_formula_in_every_window(shape):
     assert ssim(truth, truth) == pytest.approx(1)
 
 
-def test_bias_is_signed_and_by_plane(planes):
-    shift = np.array([0.001, 0, -0.002, 0.5])
-    np.testing.assert_allclose(bias(planes + shift[:, None, None], planes), shift, atol=1e-12)
+def flat(*values):
+    return np.tile(np.array(values, np.float32)[:, None, None], (1, 4, 6))
 
 
-def test_the_published_pairs_of_ciede2000():
-    first, second = (np.array([pair[i] for pair in SHARMA]) for i in (0, 1))
-    expected = [pair[2] for pair in SHARMA]
-    np.testing.assert_allclose(ciede2000(first, second), expected, atol=5e-5)
-    np.testing.assert_allclose(ciede2000(second, first), expected, atol=5e-5)
+def test_the_curve_is_that_of_srgb():
+    coded = np.linspace(0, 1, 256, dtype=np.float32)
+    assert np.allclose(srgb_from_linear(srgb_to_linear(coded)), coded, atol=1e-6)
 
 
-def test_lab_of_the_primaries():
-    primaries = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]], np.float32)
-    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]]
-    np.testing.assert_allclose(lab_from_srgb(primaries), expected, atol=0.03)
+def test_a_grey_that_the_sensor_sees_coloured_is_grey():
+    shown = render_planes(flat(0.1, 0.2, 0.125, 0.2), (2.0, 1.0, 1.6))
+    assert shown.shape == (4, 6, 3) and shown.dtype == np.float32
+    assert np.allclose(shown, srgb_from_linear(np.float32(0.2)), atol=1e-6)
 
 
-def test_equal_pictures_do_not_differ_and_a_tint_shows():
-    grey = np.full((3, 5, 3), 0.5, np.float32)
-    assert delta_e2000(grey, grey).max() == 0
-    tinted = grey + np.float32([0.02, 0, 0])
-    difference = delta_e2000(grey, tinted)
-    assert difference.shape == (3, 5)
-    assert 0.5 < difference.min() <= difference.max() < 5
+def test_green_is_the_mean_of_both():
+    shown = render_planes(flat(0, 0.1, 0, 0.3), (1, 1, 1))
+    assert np.allclose(srgb_to_linear(shown)[0, 0], [0, 0.2, 0], atol=1e-6)
+
+
+def test_clipped_is_white_and_not_magenta():
+    assert np.allclose(render_planes(flat(1, 1, 1, 1), (2.0, 1.0, 1.6)), 1, atol=1e-6)
+
+
+def test_the_matrix_goes_from_camera_to_srgb():
+    matrix = [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
+    shown = srgb_to_linear(render_planes(flat(0.4, 0.2, 0.1, 0.2), (1, 1, 1), matrix))
+    assert np.allclose(shown[0, 0], [0.3, 0.2, 0.1], atol=1e-6)
+
+
+def test_most_detail_is_where_the_stripes_are():
+    planes = np.full((4, 64, 96), 0.3, np.float32)
+    planes[:, 40:56, 72:88:2] = 0.6
+    rows, cols = most_detailed(planes, side=16)
+    assert (rows, cols) == (slice(40, 56), slice(72, 88))
+
+
+def test_a_frame_smaller_than_a_crop_is_shown_whole():
+    rows, cols = most_detailed(np.random.default_rng(0).random((4, 20, 30), np.float32), side=160)
+    assert (rows, cols) == (slice(0, 20), slice(0, 30))
+
+
+def test_the_correction_takes_out_a_scale():
+    truth = np.random.default_rng(0).random((4, 16, 16), np.float32) * 0.9
+    assert illuminance_scale(truth * np.float32(0.8), truth) == pytest.approx(1.25, rel=1e-5)
+    assert psnr(corrected(truth * np.float32(0.8), truth), truth) > 100
+    assert psnr(truth * np.float32(0.8), truth) < 25
+
+
+def test_the_correction_is_one_factor_for_all_planes_and_leaves_white_out():
+    truth = flat(0.5, 0.25, 0.25, 1.0)
+    result = flat(0.25, 0.25, 0.25, 0.1)
+    # Of the three planes that are not white: (2/16 + 1/16 + 1/16) / (3/16).
+    assert illuminance_scale(result, truth) == pytest.approx(4 / 3)
+
+
+def test_nothing_is_corrected_by_a_black_frame():
+    assert illuminance_scale(flat(0, 0, 0, 0), flat(0.5, 0.5, 0.5, 0.5)) == 1
