@@ -135,12 +135,12 @@ def finetune(
 
     from ledcli.training.finetune import FinetuneSettings, Status, compared_with
     from ledcli.training.finetune import finetune as run
-    from ledcli.training.methods.registry import Wishes
+    from ledcli.training.methods.registry import MethodOptions
 
     settings = FinetuneSettings(
         pretrained=pretrained,
         method=method,
-        wishes=Wishes(iters, crops, seed, schedule, shot_noise, l1),
+        options=MethodOptions(iters, crops, seed, schedule, shot_noise, l1),
         sources=tuple(source or ()),
         name=name,
         out=out,

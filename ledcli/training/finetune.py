@@ -20,14 +20,14 @@ from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
-from ledcli.training.data.srgb_pairs import Gathering
+from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl_sources import Source, find_sources
-from ledcli.training.methods.base import Pretrained, TuningMethod
+from ledcli.training.methods.base import FinetuneMethod, Pretrained
 from ledcli.training.methods.registry import (
     NONE,
-    Given,
-    Wishes,
+    MethodInputs,
+    MethodOptions,
     iterations_of,
     method_of,
     no_model,
@@ -54,7 +54,7 @@ CHECKPOINT_EVERY = 30.0
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FinetunedModel:
     """What a tuning made.
 
     Attributes
@@ -67,7 +67,7 @@ class Tuned:
     proof : Proof or None
         That the two are one function, where there was something to fold.
     before, after : float
-        PSNR of the held crops in dB: without the tuning (`TuningMethod.before`), and with it.
+        PSNR of the held crops in dB: without the tuning (`FinetuneMethod.before`), and with it.
     """
 
     spec: ModelSpec
@@ -95,7 +95,7 @@ def pretrained_model(start: FoundModel, cfa: str = "bayer") -> Pretrained:
     return Pretrained(spec, net, start.branch, file_sha256(start.path))
 
 
-class Tuning:
+class Finetuning:
     """A tuning: made, it has tried the model on the held crops, so that a failure comes at once.
 
     Parameters
@@ -103,7 +103,7 @@ class Tuning:
     pairs : LoadedPairs
     pretrained : Pretrained
         The model to start from.
-    method : TuningMethod
+    method : FinetuneMethod
         Of these pairs.
     bf16 : bool
         Whether in bfloat16.
@@ -115,7 +115,7 @@ class Tuning:
     """
 
     def __init__(
-        self, pairs: LoadedPairs, pretrained: Pretrained, method: TuningMethod, *, bf16: bool
+        self, pairs: LoadedPairs, pretrained: Pretrained, method: FinetuneMethod, *, bf16: bool
     ) -> None:
         self.pairs, self.method = pairs, method
         self.origin = {
@@ -134,7 +134,7 @@ class Tuning:
             bf16=bf16,
             seed=method.recipe.seed,
             groups=start.groups,
-            lanes=start.lanes,
+            workers=start.workers,
             muon=start.muon,
         )
 
@@ -148,7 +148,7 @@ class Tuning:
         *,
         stop: Callable[[], bool] = lambda: False,
         show: Callable[[LogLine], None] = lambda _: None,
-    ) -> Tuned | None:
+    ) -> FinetunedModel | None:
         """Tune to the end, or until told to stop.
 
         Parameters
@@ -162,7 +162,7 @@ class Tuning:
 
         Returns
         -------
-        Tuned or None
+        FinetunedModel or None
             None when it was stopped.
 
         Raises
@@ -185,7 +185,7 @@ class Tuning:
             return None
         return self._tuned()
 
-    def _tuned(self) -> Tuned:
+    def _tuned(self) -> FinetunedModel:
         trainer = self.trainer
         with trainer.averaged(), torch.inference_mode(), trainer.autocast():
             after = self.method.psnr(trainer.net)
@@ -196,7 +196,7 @@ class Tuning:
                 name: t.detach().cpu().clone() for name, t in trainer.net.state_dict().items()
             }
         trainer.net.load_state_dict(trained)
-        return Tuned(spec, trainer.net, folded, plain, proof, self.before, after)
+        return FinetunedModel(spec, trainer.net, folded, plain, proof, self.before, after)
 
     def _spec(self, after: float) -> ModelSpec:
         ratios = self.pairs.shots.ratios
@@ -306,7 +306,7 @@ class FinetuneSettings:
         camera's kind of sensor.
     method : str
         A name in `METHODS`.
-    wishes : Wishes
+    options : MethodOptions
         The method's options.
     sources : sequence of Path
         ADL: other cameras' pair lists, or folders of clean photos.
@@ -330,7 +330,7 @@ class FinetuneSettings:
 
     pretrained: str | None = None
     method: str = "led"
-    wishes: Wishes = field(default_factory=Wishes)
+    options: MethodOptions = field(default_factory=MethodOptions)
     sources: tuple[Path, ...] = ()
     name: str | None = None
     out: Path | None = None
@@ -363,7 +363,7 @@ class FinetuneResult:
         Of the model, with which it is installed if the status is ``done``.
     pairs : list of dict
         Hashes, ratio and ISO of the pairs that were used.
-    tuned : Tuned or None
+    tuned : FinetunedModel or None
         The model; None when the training was stopped or not begun.
     path : Path or None
         Where it is installed.
@@ -372,7 +372,7 @@ class FinetuneResult:
     status: Status
     name: str
     pairs: list[dict[str, Any]]
-    tuned: Tuned | None = None
+    tuned: FinetunedModel | None = None
     path: Path | None = None
 
 
@@ -413,7 +413,7 @@ def finetune(
     start = None if settings.pretrained == NONE else find_model(settings.pretrained)
     device = choose_device(settings.device)
     bf16 = choose_precision(settings.precision, device) == "bf16"
-    iterations = iterations_of(method, settings.wishes, anew=start is None)
+    iterations = iterations_of(method, settings.options, anew=start is None)
     if settings.sources and method != "adl":
         raise UsageError("--source is for --method adl: leave it out")
     headers = read_headers(read_list(pairs), ratios=settings.ratios, one_iso=settings.force)
@@ -423,7 +423,7 @@ def finetune(
     name = settings.name or free_name(name_of(headers[0].camera) + of_method)
     checkpoint = installed_dir() / f"{name}.checkpoint"
     _check_checkpoint(checkpoint, resume=resume)
-    gathering = Gathering(len(headers)) if method == "sid" and not settings.dry_run else None
+    gathering = SrgbCollector(len(headers)) if method == "sid" and not settings.dry_run else None
     with report.progress(len(headers), "reading", "pairs") as bar:
         loaded = load_pairs(
             headers,
@@ -447,11 +447,11 @@ def finetune(
     sources: list[Source] = []
     if method == "adl":
         span = (loaded.shots.ratios[0], loaded.shots.ratios[-1])
-        seed = settings.wishes.seed or 0
+        seed = settings.options.seed or 0
         sources = find_sources(settings.sources, span, seed=seed, report=report.warn)
     pictures = gathering.pictures(loaded.shots.lines) if gathering else None
-    given = Given(origin, loaded.camera, loaded.shots, sources, device, pictures)
-    tuning = Tuning(loaded, origin, method_of(method, settings.wishes, given), bf16=bf16)
+    given = MethodInputs(origin, loaded.camera, loaded.shots, sources, device, pictures)
+    tuning = Finetuning(loaded, origin, method_of(method, settings.options, given), bf16=bf16)
     if tuning.note:
         report.info(tuning.note)
     make_installed_dir()
@@ -489,11 +489,11 @@ def compared_with(spec: ModelSpec) -> str:
 
 
 def _train(
-    tuning: Tuning,
+    tuning: Finetuning,
     checkpoint: Path,
     report: Reporter,
     stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]],
-) -> Tuned | None:
+) -> FinetunedModel | None:
     done, change = tuning.trainer.step, ""
     left = tuning.method.recipe.iterations - done
     with stoppable() as stop, report.progress(left, "tuning", "iterations") as bar:

@@ -23,11 +23,11 @@ from ledcli.errors import TrainingError
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import optimisers
 from ledcli.training.schedule import ALL, LogLine, Schedule
-from ledcli.training.workers import Lanes, one_thread
+from ledcli.training.workers import Workers, one_thread
 
 
 @runtime_checkable
-class Judge(Protocol):
+class ValidatesSteps(Protocol):
     """A method that looks at steps; one that it does not accept leaves no trace."""
 
     def tentative(self, progress: float) -> bool:
@@ -37,7 +37,7 @@ class Judge(Protocol):
         """Tell whether the step that has just been made is kept."""
 
 
-class Memory:
+class Snapshot:
     """The weights and what the optimisers remember, as they are now.
 
     Parameters
@@ -107,7 +107,7 @@ def load_checkpoint(trainer: Trainer, path: Path, recipe: str) -> None:
 def _restore(trainer: Trainer, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
     trainer.step, trainer.seconds = int(state["step"]), float(state["seconds"])
     states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
-    # With other lanes than before, a run goes on as well, but not draw for draw.
+    # With other workers than before, a run goes on as well, but not draw for draw.
     for generator, state_of in zip(trainer.generators, states, strict=False):
         generator.set_state(state_of.cpu())
     of = {w: o for o in trainer.optimisers for g in o.param_groups for w in g["params"]}
@@ -129,12 +129,12 @@ SETTLED, AVERAGED_STEPS = 100, 4
 
 
 class Method(Protocol):
-    """What the loop trains: it draws a batch and returns its loss."""
+    """What the loop trains: it samples a batch and returns its loss."""
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Return the loss of one step; ``progress`` runs from 0 to 1 over the training.
 
-        With several lanes it is called in several threads at a time, each with a network and a
+        With several workers it is called in several threads at a time, each with a network and a
         generator of its own.
         """
 
@@ -161,7 +161,7 @@ class Trainer:
         Seed of all that is drawn.
     groups : mapping of str to parameters, optional
         The groups that the schedule's phases name; without it all are one group.
-    lanes : int
+    workers : int
         Parts of a step that are computed side by side, each on a core (training/workers.py); the
         loss is called once for each.
     muon : bool
@@ -178,7 +178,7 @@ class Trainer:
         bf16: bool,
         seed: int = 0,
         groups: Mapping[str, list[nn.Parameter]] | None = None,
-        lanes: int = 1,
+        workers: int = 1,
         muon: bool = False,
     ) -> None:
         # torch's type stubs do not know this argument of Module.to.
@@ -188,9 +188,9 @@ class Trainer:
             groups = {ALL: [p for p in self.net.parameters() if p.requires_grad]}
         self.trained: list[Tensor] = [p for group in groups.values() for p in group]
         self.average = [p.detach().clone() for p in self.trained]
-        self.lanes = Lanes(self.net, lanes) if lanes > 1 else None
-        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(lanes)]
-        each = self.lanes.each if self.lanes else map
+        self.workers = Workers(self.net, workers) if workers > 1 else None
+        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
+        each = self.workers.each if self.workers else map
         self.optimisers = optimisers(groups, schedule.learning_rate, muon, each)
         self.step, self.seconds = 0, 0.0
 
@@ -264,7 +264,7 @@ class Trainer:
                 last_saved = time.monotonic()
 
     def _one_step(self, progress: float) -> Tensor:
-        if self.lanes is None:
+        if self.workers is None:
             return self._stepped(progress)
         with one_thread():
             return self._stepped(progress)
@@ -277,11 +277,11 @@ class Trainer:
             for weight in group["params"]:
                 weight.requires_grad_(trains)
         loss = self._gradients(progress)
-        judge = self.method if isinstance(self.method, Judge) else None
-        if judge is not None and judge.tentative(progress):
-            before = Memory(self.trained, self.optimisers)
+        validator = self.method if isinstance(self.method, ValidatesSteps) else None
+        if validator is not None and validator.tentative(progress):
+            before = Snapshot(self.trained, self.optimisers)
         else:
-            judge = None
+            validator = None
         norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
         # Most steps are shorter than the limit: then every gradient stays as it is.
         if norm > self.schedule.clip:
@@ -289,31 +289,31 @@ class Trainer:
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
-        if judge is not None and not self._accepted(judge):
+        if validator is not None and not self._accepted(validator):
             before.restore()
         else:
             self._move_average()
         return loss
 
-    def _accepted(self, judge: Judge) -> bool:
+    def _accepted(self, validator: ValidatesSteps) -> bool:
         with torch.inference_mode(), self.autocast():
-            return judge.accepts(self.net)
+            return validator.accepts(self.net)
 
     def _gradients(self, progress: float) -> Tensor:
         """Give every weight that takes part its gradient; return the loss."""
 
-        def loss(net: nn.Module, lane: int) -> Tensor:
+        def loss(net: nn.Module, worker: int) -> Tensor:
             with self.autocast():
-                return self.method.loss(net, progress, self.generators[lane])
+                return self.method.loss(net, progress, self.generators[worker])
 
         for weight in self.trained:
             weight.grad = None
-        if self.lanes is None:
+        if self.workers is None:
             value = loss(self.net, 0)
             value.backward()
             return value.detach()
         weights = [weight for weight in self.trained if weight.requires_grad]
-        value, gradients = self.lanes.gradients(loss, weights)
+        value, gradients = self.workers.gradients(loss, weights)
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         return value
@@ -328,9 +328,9 @@ class Trainer:
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the network runs."""
-        # The cache of cast weights is one for all threads: with lanes each casts its own.
+        # The cache of cast weights is one for all threads: with workers each casts its own.
         return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=self.lanes is None
+            self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=self.workers is None
         )
 
     @contextmanager

@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
     lr : float
         Learning rate, on Adam's scale.
     each : callable
-        Applies a function to each of a list: ``map``, or that of `Lanes`, on several cores.
+        Applies a function to each of a list: ``map``, or that of `Workers`, on several cores.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, each: Each = map) -> None:

@@ -25,11 +25,11 @@ from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.vst import electron_scale, stabilise
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, load_crops
-from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
+from ledcli.training.data.sampler import Batch, Recipe, Sampler, short_frames
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import frame_loss
 from ledcli.training.schedule import LogLine, Schedule
-from ledcli.training.workers import lanes_on
+from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import ModelSpec, save_model
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
@@ -37,7 +37,7 @@ LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
 VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 
 
-class Pretraining:
+class PretrainMethod:
     """The method that the loop trains.
 
     Parameters
@@ -48,22 +48,22 @@ class Pretraining:
         A crop file. The last ones are held out for validation.
     device : torch.device
         Where batches are made.
-    lanes : int
+    workers : int
         Into how many parts a batch is split.
     """
 
     def __init__(
-        self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device, lanes: int = 1
+        self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device, workers: int = 1
     ) -> None:
         self.recipe, self.device, self.form = recipe, device, _form(recipe)
-        self.lanes = lanes
-        self.draws = Draws(recipe, crops, device)
+        self.workers = workers
+        self.sampler = Sampler(recipe, crops, device)
 
     def network(self) -> nn.Module:
         """Build the network with its CSA sets; the stabilised form starts as the identity."""
         torch.manual_seed(self.recipe.seed)
         arguments = _arguments(self.recipe)
-        net = convert(build(self.recipe.architecture, arguments), self.draws.sets)
+        net = convert(build(self.recipe.architecture, arguments), self.sampler.sets)
         if isinstance(self.form, StabilisedForm):
             for weight in net.get_submodule(str(net.last_layer)).parameters():
                 nn.init.zeros_(weight)
@@ -75,29 +75,29 @@ class Pretraining:
         Stabilised: by frames, so that every ratio weighs the same. Gain: L1 on the gained planes,
         as published.
         """
-        # All draws follow from the loop's generator, so that a resumed training goes on alike.
+        # All samples follow from the loop's generator, so that a resumed training goes on alike.
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
-        draws = self.draws.seeded(seed)
+        sampler = self.sampler.seeded(seed)
         _, count, side = next(s for s in self.recipe.stages if progress < s[0] or s[0] >= 1)
-        count = max(1, count // self.lanes)
-        name = draws.csa_set()
+        count = max(1, count // self.workers)
+        name = sampler.csa_set()
         select(net, name)
-        clean, ratio = draws.scenes(count, side), draws.ratios(count)
-        foreign = draws.out_of_model(name, count)
-        batch = short_frames(clean, ratio, draws.noise(name, count), generator, foreign)
+        clean, ratio = sampler.scenes(count, side), sampler.ratios(count)
+        foreign = sampler.defects(name, count)
+        batch = short_frames(clean, ratio, sampler.noise(name, count), generator, foreign)
         if not isinstance(self.form, StabilisedForm):
             return F.l1_loss(self.form(net, *batch[1:]), clean)
-        line = (e.reshape(-1, 1, 1, 1) for e in _mistaken(batch, draws.generator))
+        line = (e.reshape(-1, 1, 1, 1) for e in jitter_noise_profile(batch, sampler.generator))
         gain, t0 = electron_scale(*line)
         denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
         return frame_loss(denoised, clean, gain * ratio.reshape(-1, 1, 1, 1), t0)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of held-out crops at ratios 1, 20, 100 and 300: same frames each time."""
-        held = self.draws.held
+        held = self.sampler.held
         if not len(held):
             return {}
-        select(net, next(iter(self.draws.sets)))
+        select(net, next(iter(self.sampler.sets)))
         generator = torch.Generator(self.device).manual_seed(1)
         side = held.shape[-1] - cells_lost(self.recipe.planes)
         coded = torch.from_numpy(held[..., :side, :side].astype(np.float32)).to(self.device)
@@ -124,7 +124,7 @@ class Pretraining:
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
-def _mistaken(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def jitter_noise_profile(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Make the noise lines wrong as the blind estimate is, so that the network forgives it.
 
     The more noise, the surer the estimate (tests/benchmarks/results/noise_estimate.md).
@@ -218,8 +218,8 @@ def pretrain(
         No crops, a checkpoint that does not fit, or a loss that is not a number.
     """
     spec = describe(recipe, name, source, licence)
-    lanes = lanes_on(device)
-    method = Pretraining(recipe, load_crops(crops, recipe.cfa), device, lanes)
+    workers = worker_count(device)
+    method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device, workers)
     trainer = Trainer(
         method.network(),
         method,
@@ -227,7 +227,7 @@ def pretrain(
         device,
         bf16=bf16,
         seed=recipe.seed,
-        lanes=lanes,
+        workers=workers,
         muon=recipe.optimiser == "muon",
     )
     checkpoint = out.with_suffix(".checkpoint")

@@ -1,4 +1,4 @@
-"""Lanes: a step's batch computed in parts, each on a core of its own.
+"""Workers: a step's batch computed in parts, each on a core of its own.
 
 One operation spread over two cores wastes a third of them, measured on this loop: they wait for
 each other after every one, and for a long time where something else runs too. Two halves of a
@@ -14,51 +14,51 @@ import torch
 from torch import Tensor, nn
 
 Gradients = Sequence[Tensor | None]
-MOST_LANES = 8
+MAX_WORKERS = 8
 """Of one training: a part of a batch should hold more than one crop."""
 
 
-def lanes_on(device: torch.device) -> int:
-    """Return how many lanes a training takes: a core each; a GPU wants the whole batch at once."""
-    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+def worker_count(device: torch.device) -> int:
+    """Return how many workers a training uses: one a core; a GPU computes the batch at once."""
+    return min(torch.get_num_threads(), MAX_WORKERS) if device.type == "cpu" else 1
 
 
-class Lanes:
+class Workers:
     """Threads that share the weights of a network.
 
     Parameters
     ----------
     net : nn.Module
-        Its parameters are shared; each lane has modules of its own, and so selects its own CSA.
+        Its parameters are shared; each worker has modules of its own, and so selects its own CSA.
     count : int
-        Lanes, 1 or more.
+        Workers, 1 or more.
     """
 
     def __init__(self, net: nn.Module, count: int) -> None:
         shared = {id(p): p for p in net.parameters()}
         self.nets = [net, *(copy.deepcopy(net, dict(shared)) for _ in range(count - 1))]
-        self._threads = ThreadPoolExecutor(count, "lane", torch.set_num_threads, (1,))
+        self._threads = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
         self.each = self._threads.map
-        """Applies a function to each of a list, a lane's core each."""
+        """Applies a function to each of a list, a worker's core each."""
 
     def gradients(
         self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
     ) -> tuple[Tensor, Gradients]:
-        """Return the mean loss of the lanes and its gradients.
+        """Return the mean loss of the workers and its gradients.
 
         Parameters
         ----------
         loss : callable
-            The loss of a lane, from its network and its number.
+            The loss of a worker, from its network and its number.
         weights : sequence of Tensor
-            What to differentiate by; one that no lane used has the gradient None.
+            What to differentiate by; one that no worker used has the gradient None.
         """
 
-        def lane(number: int) -> tuple[Tensor, Gradients]:
+        def worker(number: int) -> tuple[Tensor, Gradients]:
             value = loss(self.nets[number], number)
             return value.detach(), torch.autograd.grad(value, weights, allow_unused=True)
 
-        values, gradients = zip(*self._threads.map(lane, range(len(self.nets))), strict=True)
+        values, gradients = zip(*self._threads.map(worker, range(len(self.nets))), strict=True)
         return torch.stack(values).mean(), [_mean(parts) for parts in zip(*gradients, strict=True)]
 
 
@@ -74,7 +74,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Mean over the lanes; a lane that did not use the weight counts as zero."""
+    """Mean over the workers; a worker that did not use the weight counts as zero."""
     known = [part for part in parts if part is not None]
     if not known:
         return None

@@ -32,13 +32,13 @@ from ledcli.nets.registry import build
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.physics import add_noise
 from ledcli.training.data.crops import encode, pack_rgb
-from ledcli.training.data.pairs import FewShot, RawPair, few_shot
+from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import form_loss
-from ledcli.training.methods.adl import AdaptiveDomainLearning, AdlRecipe
-from ledcli.training.methods.adl_sources import Drawn, MadeUpSource, PairSource, Source
+from ledcli.training.methods.adl import AdlMethod, AdlRecipe
+from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, Source, SourceBatch
 from ledcli.training.methods.base import Pretrained
 from ledcli.training.schedule import Schedule
 from ledcli.zoo.model_file import ModelSpec
@@ -63,7 +63,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    shots, frames = few_shot(map(_pair, range(PAIRS))), [_frame(1000 + n) for n in range(TESTED)]
+    shots, frames = (
+        camera_pairs(map(_pair, range(PAIRS))),
+        [_frame(1000 + n) for n in range(TESTED)],
+    )
     crops = np.stack([encode(_clean(500 + n, SIDE)) for n in range(96)])
     useful = MadeUpSource("useful", crops, (RATIO, RATIO))
     sources: dict[str, Source | None] = {
@@ -109,7 +112,7 @@ class Plain:
     """
 
     def __init__(
-        self, shots: FewShot, source: Source | None, recipe: AdlRecipe, *, first: bool
+        self, shots: CameraPairs, source: Source | None, recipe: AdlRecipe, *, first: bool
     ) -> None:
         self.shots, self.source, self.recipe, self.first = shots, source, recipe, first
         self.form = form_of("gain")
@@ -145,7 +148,7 @@ class WrongNoise:
     def __init__(self, inner: MadeUpSource) -> None:
         self.inner, self.side = inner, inner.side
 
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw crops at ratio 1."""
         batch = self.inner.draw(rng, count, side).batch
         noise = torch.from_numpy(rng.normal(0, GAUSSIAN, batch.x.shape).astype(np.float32))
@@ -153,7 +156,7 @@ class WrongNoise:
         wrong = Batch(
             batch.clean, (batch.clean + noise).clamp(0, 1), ones, ones * 1e-4, ones * GAUSSIAN**2
         )
-        return Drawn(wrong, [None] * count, [ISOS[0]] * count)
+        return SourceBatch(wrong, [None] * count, [ISOS[0]] * count)
 
 
 class Misaligned:
@@ -164,12 +167,12 @@ class Misaligned:
     def __init__(self, inner: PairSource) -> None:
         self.inner, self.side = inner, inner.side
 
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw crops; half of them black."""
         batch = self.inner.draw(rng, count, side).batch
         black = torch.from_numpy(rng.random(count) < 0.5).reshape(-1, 1, 1, 1)
         clean = batch.clean.roll(1, 0).where(~black, 0.0)
-        return Drawn(batch._replace(clean=clean), [None] * count, [ISOS[0]] * count)
+        return SourceBatch(batch._replace(clean=clean), [None] * count, [ISOS[0]] * count)
 
 
 class Frame(NamedTuple):
@@ -181,7 +184,7 @@ class Frame(NamedTuple):
 
 
 def trained(
-    way: str, source: Source | None, shots: FewShot, iterations: int, seed: int
+    way: str, source: Source | None, shots: CameraPairs, iterations: int, seed: int
 ) -> tuple[nn.Module, str]:
     """Train one network; return it, and how many of the source's steps were kept."""
     recipe = AdlRecipe(iterations=iterations, batch=8, side=64, learning_rate=1e-3, seed=seed)
@@ -193,7 +196,7 @@ def trained(
         trainer = Trainer(net, plain, schedule, CPU, bf16=True)
     else:
         sources = [] if source is None else [source]
-        method = AdaptiveDomainLearning(recipe, TARGET, shots, sources, CPU)
+        method = AdlMethod(recipe, TARGET, shots, sources, CPU)
         start = method.begin(Pretrained(_spec(), net, "", ""))
         trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=True)
     for _ in trainer.run():

@@ -28,10 +28,10 @@ from ledcli.nets.registry import build
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
-from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
+from ledcli.training.data.sampler import Batch, Recipe, Sampler, short_frames
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import form_loss
-from ledcli.training.methods.exposure import ExposureDiffusion, ExposureRecipe
+from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
 from ledcli.training.schedule import Schedule
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def main() -> None:
 
     exposing = {}
     for steps in (recipe.steps, 1):
-        method = ExposureDiffusion(replace(recipe, steps=steps), shots, CPU)
+        method = ExposureMethod(replace(recipe, steps=steps), shots, CPU)
         exposing[steps] = trained(method, recipe, recipe.iterations, channels)
     seconds = exposing[recipe.steps][1]
     plain, plain_seconds = trained(Plain(shots, recipe), recipe, recipe.iterations, channels)
@@ -109,18 +109,20 @@ class OneCamera:
 
     def __init__(self, crops: Path) -> None:
         recipe = Recipe(ratio_range=(RATIOS[0], RATIOS[-1]), makers=False, virtual=0)
-        self.draws = Draws(recipe, load_crops(crops), CPU)
-        self.side = self.draws.crops.shape[-1]
+        self.sampler = Sampler(recipe, load_crops(crops), CPU)
+        self.side = self.sampler.crops.shape[-1]
 
     def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
         """Draw crops ``(count, 4, side, side)``."""
-        draws = self.draws.seeded(int(rng.integers(2**31)))
+        sampler = self.sampler.seeded(int(rng.integers(2**31)))
         noise = calibrated_cameras()[CAMERA].sample(
-            count, draws.generator, gain=GAIN, colour_bias=False
+            count, sampler.generator, gain=GAIN, colour_bias=False
         )
-        return short_frames(draws.scenes(count, side), draws.ratios(count), noise, draws.generator)
+        return short_frames(
+            sampler.scenes(count, side), sampler.ratios(count), noise, sampler.generator
+        )
 
-    def held_batches(self, *, blind: bool = False) -> list[Batch]:
+    def validation_batches(self, *, blind: bool = False) -> list[Batch]:
         """Return the same few crops every time, for the log."""
         return [self.batch(np.random.default_rng(0), 4, 128)]
 
@@ -143,7 +145,7 @@ class Plain:
 
 
 def trained(
-    method: Plain | ExposureDiffusion,
+    method: Plain | ExposureMethod,
     recipe: ExposureRecipe,
     iterations: int,
     channels: list[int],

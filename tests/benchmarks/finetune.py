@@ -44,13 +44,13 @@ from ledcli.noise.dark_shading import upsample
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import add_noise
 from ledcli.noise.profile import CameraNoiseProfile
-from ledcli.training.data.pairs import RawPair, few_shot
+from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.led import (
     LINE_ERROR,
     TARGET,
-    FineTuning,
+    LedMethod,
     Recipe,
     groups,
     prepare,
@@ -199,11 +199,11 @@ class Bench:
         darks = None
         if variant == "shaded-darks":
             darks = {iso: [_dark(camera, iso, n) for n in range(DARKS_PER_ISO)] for iso in isos}
-        shots = few_shot(_shots(camera, isos, self.scenes), darks)
+        shots = camera_pairs(_shots(camera, isos, self.scenes), darks)
         spec, net = load_model(self.model)
         prepare(spec, net, START)
         how = (spec.input_form, recipe, shots, self.device)
-        method = Rival(camera, *how) if variant == "rival" else FineTuning(*how)
+        method = Rival(camera, *how) if variant == "rival" else LedMethod(*how)
         schedule = schedule_of(recipe.schedule, recipe.iterations)
         trainer = Trainer(net, method, schedule, self.device, bf16=self.bf16, groups=groups(net))
         for line in trainer.run(log_every=250):
@@ -238,7 +238,7 @@ class Bench:
         return round(float(np.mean(values)), 3)
 
 
-class Rival(FineTuning):
+class Rival(LedMethod):
     """Calibration-based: the same scenes, but the noise is that of the camera's own model.
 
     The model is the true one, as a perfect calibration would find it; what no model here has

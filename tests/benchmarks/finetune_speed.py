@@ -17,10 +17,10 @@ from report import context, head, keep, table
 
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.training.data.crops import pack_rgb
-from ledcli.training.data.pairs import FewShot, RawPair, few_shot
+from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.led import FineTuning, Recipe, groups, prepare, schedule_of
+from ledcli.training.methods.led import LedMethod, Recipe, groups, prepare, schedule_of
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.store import find_model
 
@@ -74,7 +74,7 @@ def main() -> None:
     keep(options.json, about | {"seconds": seconds, "ratio": round(ratio, 2)}, text)
 
 
-def _shots() -> FewShot:
+def _shots() -> CameraPairs:
     rng = np.random.default_rng(0)
     shots = []
     for iso in (400.0, 6400.0):
@@ -82,15 +82,15 @@ def _shots() -> FewShot:
         short = rng.poisson(clean * 100).astype(np.float32) / 10_000
         short += rng.normal(0, 1e-3, short.shape).astype(np.float32)
         shots.append(RawPair(short, clean, 100.0, iso, 100.0, f"ISO {iso:g}"))
-    return few_shot(shots)
+    return camera_pairs(shots)
 
 
-def _trainer(shots: FewShot, device: torch.device, *, bf16: bool) -> Trainer:
+def _trainer(shots: CameraPairs, device: torch.device, *, bf16: bool) -> Trainer:
     found = find_model("generic")
     spec, net = load_model(found.path)
     prepare(spec, net, found.branch)
     recipe = Recipe()
-    method = FineTuning(spec.input_form, recipe, shots, device)
+    method = LedMethod(spec.input_form, recipe, shots, device)
     return Trainer(net, method, schedule_of(recipe.schedule), device, bf16=bf16, groups=groups(net))
 
 

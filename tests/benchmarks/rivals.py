@@ -30,7 +30,7 @@ from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
 from ledcli.training.data.sampler import Recipe
 from ledcli.training.loop import Trainer
-from ledcli.training.pretrain import LEARNING_RATES, Pretraining
+from ledcli.training.pretrain import LEARNING_RATES, PretrainMethod
 from ledcli.training.schedule import Schedule
 
 CAMERA, GAIN, RATIOS = "NikonD850", 10.0, (100.0, 200.0, 300.0)
@@ -99,7 +99,7 @@ class Rival:
 
     def __init__(self, recipe: Recipe, crops: Path) -> None:
         torch.manual_seed(0)
-        self.method = Pretraining(recipe, load_crops(crops), CPU)
+        self.method = PretrainMethod(recipe, load_crops(crops), CPU)
         self.net: nn.Module = self.method.network()
         self.recipe, self.done = recipe, 0
         self.seconds = self._seconds_a_step()
@@ -126,8 +126,8 @@ class Rival:
 
     def draws_only(self, camera: str) -> None:
         """Train on one camera's calibrated noise alone."""
-        (name,) = self.method.draws.sets
-        self.method.draws.sets = {name: [calibrated_cameras()[camera]]}
+        (name,) = self.method.sampler.sets
+        self.method.sampler.sets = {name: [calibrated_cameras()[camera]]}
 
     def start_from(self, other: "Rival") -> None:
         """Take over the weights of another, its CSAs' mean in place of the own one."""
@@ -152,7 +152,7 @@ class Rival:
 
     def judged(self, cell: Cell, pictures: list) -> dict[str, float]:
         """Return the figures of a cell, by the mean of the CSAs or the generic set."""
-        sets = list(self.method.draws.sets)
+        sets = list(self.method.sampler.sets)
         plain = deploy(
             self._averaged() if len(sets) > 1 and "generic" not in sets else self.net, sets[0]
         )

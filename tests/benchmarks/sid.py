@@ -29,9 +29,9 @@ from ledcli.evaluation.results import NOISY, Evaluation
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import Pair
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.srgb_pairs import Gathering
-from ledcli.training.finetune import Tuned, Tuning, pretrained_model
-from ledcli.training.methods.registry import NONE, Given, Wishes, method_of, no_model
+from ledcli.training.data.srgb_pairs import SrgbCollector
+from ledcli.training.finetune import FinetunedModel, Finetuning, pretrained_model
+from ledcli.training.methods.registry import NONE, MethodInputs, MethodOptions, method_of, no_model
 from ledcli.training.methods.sid import SidRecipe
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.store import find_model
@@ -123,22 +123,22 @@ def _shoot(folder: Path, seeds: range, options: argparse.Namespace) -> list[tupl
 
 def _trained(
     folder: Path, pairs: list[tuple[str, Pair]], options: argparse.Namespace
-) -> tuple[Tuned, float]:
+) -> tuple[FinetunedModel, float]:
     """Train as `led finetune --method sid` does; return what it took in seconds, too."""
     device = choose_device(options.device)
     headers = read_headers([pair for _, pair in pairs])
-    gathering = Gathering(len(headers))
+    gathering = SrgbCollector(len(headers))
     loaded = load_pairs(headers, take=gathering.take)
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
     origin = no_model()
     if options.pretrained != NONE:
         origin = pretrained_model(find_model(options.pretrained))
-    given = Given(
+    given = MethodInputs(
         origin, loaded.camera, loaded.shots, [], device, gathering.pictures(loaded.shots.lines)
     )
-    method = method_of("sid", Wishes(options.iterations, options.batch, 0), given)
-    tuning = Tuning(loaded, origin, method, bf16=choose_precision("auto", device) == "bf16")
+    method = method_of("sid", MethodOptions(options.iterations, options.batch, 0), given)
+    tuning = Finetuning(loaded, origin, method, bf16=choose_precision("auto", device) == "bf16")
     print(f"held strips, noisy: {tuning.before:.2f} dB; {tuning.note}", file=sys.stderr)
     begun = time.monotonic()
     tuned = tuning.run(

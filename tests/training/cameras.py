@@ -6,7 +6,7 @@ import torch
 from ledcli.noise.cameras import Camera, LogLinear
 from ledcli.noise.physics import add_noise
 from ledcli.sensor.layout import layout_of
-from ledcli.training.data.pairs import RawPair, few_shot
+from ledcli.training.data.pairs import RawPair, camera_pairs
 
 WHITE = 15871.0
 CAMERA = Camera(
@@ -49,4 +49,4 @@ def shot(iso, ratio, seed=0, planes=4):
 def shots(ratios=(100.0, 300.0), isos=(400.0, 6400.0), planes=4):
     """The few shots of LED's rule."""
     pairs = [(iso, ratio) for ratio in ratios for iso in isos]
-    return few_shot(shot(iso, ratio, seed, planes) for seed, (iso, ratio) in enumerate(pairs))
+    return camera_pairs(shot(iso, ratio, seed, planes) for seed, (iso, ratio) in enumerate(pairs))

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ledcli.nets.registry import build
-from ledcli.training.loop import Memory, Trainer
-from ledcli.training.methods.adl import AdaptiveDomainLearning, AdlRecipe, DynamicValidation
-from ledcli.training.methods.adl_sources import Drawn, MadeUpSource, PairSource, find_sources
+from ledcli.training.loop import Snapshot, Trainer
+from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
+from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, SourceBatch, find_sources
 from ledcli.training.methods.base import Pretrained
 from ledcli.training.optim import optimisers
 from ledcli.zoo.model_file import ModelSpec, load_model, save_model
@@ -56,14 +56,16 @@ class Odd:
 
     def draw(self, rng, count, side):
         self.draws += 1
-        return Drawn(self.inner.draw(rng, count, side).batch, [self.name] * count, [800.0] * count)
+        return SourceBatch(
+            self.inner.draw(rng, count, side).batch, [self.name] * count, [800.0] * count
+        )
 
 
-def trained(few, source, judge=None, **how):
+def trained(few, source, validator=None, **how):
     recipe = AdlRecipe(**{"iterations": 20, "batch": 4, "side": 32, "learning_rate": 1e-3} | how)
-    method = AdaptiveDomainLearning(recipe, "Test One", few, [source], CPU)
-    if judge is not None:
-        method.accepts = judge
+    method = AdlMethod(recipe, "Test One", few, [source], CPU)
+    if validator is not None:
+        method.accepts = validator
     start = method.begin(pretrained())
     trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=False)
     return method, trainer
@@ -89,7 +91,7 @@ def same(a, b):
 
 def test_the_three_parts_follow_each_other(few):
     odd = Odd(PairSource("Odd One", few))
-    _, trainer = trained(few, odd, judge=lambda net: True)
+    _, trainer = trained(few, odd, validator=lambda net: True)
     list(trainer.run())
     # From three tenths of the way to seven, and in no other step.
     assert odd.draws == 8
@@ -103,7 +105,7 @@ def test_a_step_that_is_not_kept_leaves_no_trace(few):
         looked.append(True)
         return False
 
-    _, trainer = trained(few, odd, judge=never)
+    _, trainer = trained(few, odd, validator=never)
     steps = trainer.run(log_every=1)
     for _ in range(6):
         next(steps)
@@ -123,13 +125,13 @@ def test_memory_brings_weights_and_moments_back():
             for optimiser in both:
                 optimiser.step()
 
-        fresh = Memory([weight], both)
+        fresh = Snapshot([weight], both)
         value = weight.detach().clone()
         step()
         fresh.restore()
         assert torch.equal(weight, value) and not any(o.state for o in both)
         step()
-        kept = Memory([weight], both)
+        kept = Snapshot([weight], both)
         torch.manual_seed(3)
         step()
         once = weight.detach().clone()
@@ -176,17 +178,17 @@ def test_pairs_that_are_hard_are_not_judged_by_those_that_are_easy(few):
 
 
 def test_steps_that_make_it_worse_are_undone(few, monkeypatch):
-    learn = AdaptiveDomainLearning._loss
+    learn = AdlMethod._loss
 
     def unlearn_sources(self, net, drawn):
         loss = learn(self, net, drawn)
         return -loss if "odd" in drawn.sensors else loss
 
-    monkeypatch.setattr(AdaptiveDomainLearning, "_loss", unlearn_sources)
+    monkeypatch.setattr(AdlMethod, "_loss", unlearn_sources)
     found = []
-    for judge in (None, lambda net: True):
+    for validator in (None, lambda net: True):
         how = {"target_until": 0.0, "sources_until": 1.0, "learning_rate": 4e-3, "iterations": 40}
-        method, trainer = trained(few, Odd(PairSource("Odd One", few)), judge, **how)
+        method, trainer = trained(few, Odd(PairSource("Odd One", few)), validator, **how)
         before = method.psnr(trainer.net)
         list(trainer.run())
         found.append(method.psnr(trainer.net) - before)

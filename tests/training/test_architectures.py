@@ -10,11 +10,11 @@ from ledcli.nets.repnr import convert, select
 from ledcli.training.data.crops import pack_crops
 from ledcli.training.data.sampler import Recipe
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.led import TARGET, FineTuning, groups, prepare, schedule_of
+from ledcli.training.methods.led import TARGET, LedMethod, groups, prepare, schedule_of
 from ledcli.training.methods.led import Recipe as TuningRecipe
 from ledcli.training.pretrain import pretrain
 from ledcli.training.schedule import Schedule
-from ledcli.training.workers import Lanes
+from ledcli.training.workers import Workers
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model
 from tests.nets.lively import SMALL, lively
@@ -53,7 +53,7 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tm
     before = {n: w.clone() for n, w in net.state_dict().items()}
     tuning = TuningRecipe(iterations=3, batch=2, side=32)
     schedule = schedule_of(tuning.schedule, tuning.iterations)
-    method = FineTuning(form, tuning, few, CPU)
+    method = LedMethod(form, tuning, few, CPU)
     trainer = Trainer(net, method, schedule, CPU, bf16=False, groups=groups(net))
     list(trainer.run())
     moved = {n for n, w in net.state_dict().items() if not torch.equal(w, before[n])}
@@ -71,16 +71,16 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tm
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_lanes_gradient_is_that_of_the_whole_batch(name):
+def test_the_workers_gradient_is_that_of_the_whole_batch(name):
     net = lively(name).requires_grad_(True)
     weights = list(net.parameters())
 
-    def loss(own, lane):
-        select(own, "ab"[lane])
-        x = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(lane))
+    def loss(own, worker):
+        select(own, "ab"[worker])
+        x = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(worker))
         return own(x).square().mean()
 
-    value, gradients = Lanes(net, 2).gradients(loss, weights)
+    value, gradients = Workers(net, 2).gradients(loss, weights)
     whole = (loss(net, 0) + loss(net, 1)) / 2
     torch.testing.assert_close(value, whole.detach())
     expected = torch.autograd.grad(whole, weights)

@@ -6,7 +6,7 @@ import torch
 
 from ledcli.errors import PairError
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
-from ledcli.training.data.pairs import few_shot
+from ledcli.training.data.pairs import camera_pairs
 from tests.training.cameras import shoot, shot, shots
 
 
@@ -24,11 +24,11 @@ def test_held_windows_are_never_trained_on():
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert few.batch(rng, 4, few.side).x.isfinite().all()
-    assert all(batch.x.isnan().all() for batch in few.held_batches())
+    assert all(batch.x.isnan().all() for batch in few.validation_batches())
 
 
 def test_short_and_truth_are_cut_and_mirrored_alike():
-    few = few_shot([shot(400.0, 4.0)])
+    few = camera_pairs([shot(400.0, 4.0)])
     rng = np.random.default_rng(1)
     batch = few.batch(rng, 16, 32)
     for short, clean in zip(batch.x, batch.clean, strict=True):
@@ -38,16 +38,16 @@ def test_short_and_truth_are_cut_and_mirrored_alike():
 def test_the_truth_is_the_long_frame_at_exactly_the_ratio():
     right = shot(400.0, 100.0)
     late = right._replace(long=right.long / np.float32(1.05))
-    truth = few_shot([right]).frames[0].clean
-    assert np.allclose(few_shot([late]).frames[0].clean, truth, rtol=0.01, atol=2e-3)
+    truth = camera_pairs([right]).frames[0].clean
+    assert np.allclose(camera_pairs([late]).frames[0].clean, truth, rtol=0.01, atol=2e-3)
 
 
 def test_black_that_is_off_is_corrected_by_the_pairs_themselves():
     off = 40 / 15871
     wrong = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
-    few = few_shot([s._replace(short=s.short + np.float32(off)) for s in wrong])
+    few = camera_pairs([s._replace(short=s.short + np.float32(off)) for s in wrong])
     assert few.lines.at(400.0).grid == pytest.approx(off, rel=0.1)
-    right = few_shot(wrong).frames[0].short
+    right = camera_pairs(wrong).frames[0].short
     assert float(np.abs(few.frames[0].short - right).mean()) < off / 20
 
 
@@ -56,7 +56,7 @@ def test_dark_frames_show_the_pattern():
     dark[:, :80] = 3e-3
     shaded = [shot(iso, 100.0) for iso in (400.0, 6400.0)]
     shaded = [pair._replace(short=pair.short + dark) for pair in shaded]
-    few = few_shot(shaded, {400.0: [dark], 6400.0: [dark]})
+    few = camera_pairs(shaded, {400.0: [dark], 6400.0: [dark]})
     grid = few.lines.at(1600.0).grid
     assert grid.shape[1] > 1
     assert grid[:, 0].mean() == pytest.approx(3e-3, rel=0.05)
@@ -67,21 +67,21 @@ def test_an_iso_without_dark_frames_keeps_the_offset_of_its_pairs():
     off = np.float32(2e-3)
     pairs = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
     pairs[1] = pairs[1]._replace(short=pairs[1].short + off)
-    few = few_shot(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
+    few = camera_pairs(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
     assert few.lines.at(6400.0).grid.mean() == pytest.approx(off, rel=0.15)
     assert abs(few.lines.at(400.0).grid.mean()) < off / 10
 
 
 def test_without_a_pair_there_is_nothing_to_tune_with():
     with pytest.raises(PairError, match="no pair"):
-        few_shot([])
+        camera_pairs([])
 
 
 def test_a_frame_that_is_too_small_is_named():
     tiny = shot(400.0, 100.0)
     tiny = tiny._replace(short=tiny.short[:, :24, :40], long=tiny.long[:, :24, :40], name="a.ARW")
     with pytest.raises(PairError, match=r"a\.ARW: 80x48 pixels"):
-        few_shot([tiny])
+        camera_pairs([tiny])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (75, 101), (120, 90), (160, 128)])
@@ -89,8 +89,8 @@ def test_crops_of_any_frame_are_what_networks_take(size):
     rows, cols = size
     pair = shot(400.0, 100.0)
     pair = pair._replace(short=pair.short[:, :rows, :cols], long=pair.long[:, :rows, :cols])
-    few = few_shot([pair])
-    for batch in few.held_batches():
+    few = camera_pairs([pair])
+    for batch in few.validation_batches():
         assert batch.x.shape[2] == batch.x.shape[3] and batch.x.shape[2] % 16 == 0
     assert few.side >= 48
 
@@ -100,20 +100,20 @@ def test_what_is_clipped_in_the_long_frame_is_white_whatever_the_shutter_did():
     long = pair.long.copy()
     long[:, 20:60, 20:60] = 1
     dark = pair._replace(short=pair.short * np.float32(0.96), long=long)
-    assert (few_shot([dark]).frames[0].clean[:, 20:60, 20:60] == 1).all()
+    assert (camera_pairs([dark]).frames[0].clean[:, 20:60, 20:60] == 1).all()
 
 
 def test_the_blind_crops_are_as_the_file_has_them():
     off = np.float32(40 / 15871)
     raw = shot(400.0, 100.0)
-    few = few_shot([raw._replace(short=raw.short + off)])
-    blind, corrected = few.held_batches(blind=True)[0], few.held_batches()[0]
+    few = camera_pairs([raw._replace(short=raw.short + off)])
+    blind, corrected = few.validation_batches(blind=True)[0], few.validation_batches()[0]
     assert float((blind.x - corrected.x).mean()) == pytest.approx(off, rel=0.05)
 
 
 def test_of_many_pairs_the_middle_rows_are_kept():
-    few = few_shot([shot(400.0, 100.0)], most_pixels=96 * 128)
-    whole = few_shot([shot(400.0, 100.0)])
+    few = camera_pairs([shot(400.0, 100.0)], most_pixels=96 * 128)
+    whole = camera_pairs([shot(400.0, 100.0)])
     assert few.frames[0].short.shape == (4, 96, 128)
     np.testing.assert_array_equal(few.frames[0].short, whole.frames[0].short[:, 32:128])
     assert few.lines.frame == (160, 128)
@@ -123,7 +123,7 @@ def test_a_clipped_long_frame_is_named():
     clean = np.ones((4, 64, 64), np.float32)
     white = shot(400.0, 100.0)._replace(short=shoot(clean, 400, 100, 0), long=clean, name="b.ARW")
     with pytest.raises(PairError, match=r"b\.ARW.*clipped"):
-        few_shot([white])
+        camera_pairs([white])
 
 
 def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored():
@@ -134,7 +134,7 @@ def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored()
     for frames in few.frames:
         frames.clean[:] = sensor
     drawn = few.batch(np.random.default_rng(0), 24, 32)
-    held = torch.cat([batch.clean for batch in few.held_batches()])
+    held = torch.cat([batch.clean for batch in few.validation_batches()])
     ways = set()
     for planes in (*drawn.clean.numpy(), *held.numpy()):
         side = 3 * planes.shape[1]

@@ -13,10 +13,10 @@ from ledcli.training.methods.led import (
     CSA,
     OMNR,
     TARGET,
-    FineTuning,
+    LedMethod,
     Recipe,
+    add_light,
     groups,
-    lit,
     prepare,
     schedule_of,
 )
@@ -60,7 +60,7 @@ def network(sets=("generic", "sony")):
 
 
 def trainer(net, few, recipe):
-    method = FineTuning("stabilised", recipe, few, CPU)
+    method = LedMethod("stabilised", recipe, few, CPU)
     schedule = schedule_of(recipe.schedule, recipe.iterations)
     return Trainer(net, method, schedule, CPU, bf16=False, seed=recipe.seed, groups=groups(net))
 
@@ -172,7 +172,7 @@ def test_what_is_clipped_in_the_long_frame_does_not_count():
         frames.clean[:, :40] = 1.0
 
     def loss():
-        method = FineTuning("stabilised", recipe, few, CPU)
+        method = LedMethod("stabilised", recipe, few, CPU)
         return method.loss(network(), 0.0, generator(0)).item()
 
     before = loss()
@@ -182,7 +182,7 @@ def test_what_is_clipped_in_the_long_frame_does_not_count():
 
 
 def test_the_gain_form_is_tuned_by_l1_on_gained_planes(few):
-    method = FineTuning("gain", Recipe(side=32, batch=4), few, CPU)
+    method = LedMethod("gain", Recipe(side=32, batch=4), few, CPU)
     batch = method.draw(np.random.default_rng([0, 0]))
     gained = (batch.x * batch.ratio.reshape(-1, 1, 1, 1)).clamp_max(1)
     counts = batch.clean < 0.98
@@ -196,7 +196,7 @@ def generator(seed):
 
 def test_added_light_brings_its_photon_noise_and_no_other(few):
     batch = few.batch(np.random.default_rng(0), 8, 64)
-    brighter = lit(batch, np.random.default_rng(1), 1.0)
+    brighter = add_light(batch, np.random.default_rng(1), 1.0)
     light = (brighter.clean - batch.clean)[:, :, :4, :4].mean((2, 3), keepdim=True)
     added = brighter.x - batch.x
     expected = light / batch.ratio.reshape(-1, 1, 1, 1)
@@ -206,12 +206,12 @@ def test_added_light_brings_its_photon_noise_and_no_other(few):
 
 
 def test_held_crops_say_how_good_a_network_is(few):
-    method = FineTuning("stabilised", Recipe(side=32), few, CPU)
+    method = LedMethod("stabilised", Recipe(side=32), few, CPU)
     identity = network()
     for weight in identity.conv10_1.parameters():
         torch.nn.init.zeros_(weight)
     noisy = method.psnr(identity)
-    batches = few.held_batches()
+    batches = few.validation_batches()
     by_hand = [
         float(
             -10
@@ -227,7 +227,7 @@ def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     path = write_model(tmp_path / "x.safetensors", cfa="xtrans", sets=("generic",))
     start = pretrained_model(FoundModel(path, "generic"), few.cfa)
     before = state(start.net)
-    method = FineTuning("stabilised", Recipe(iterations=3, side=32, batch=2), few, CPU)
+    method = LedMethod("stabilised", Recipe(iterations=3, side=32, batch=2), few, CPU)
     began = method.begin(start)
     tuning = Trainer(began.net, method, method.schedule(), CPU, bf16=False, groups=began.groups)
     list(tuning.run())

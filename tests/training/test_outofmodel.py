@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ledcli.sensor.cfa import XTransPhase, unpack
-from ledcli.training.data.sampler import HOT_SCALE, OutOfModel, draw_out_of_model
+from ledcli.training.data.sampler import HOT_SCALE, Defects, sample_defects
 
 
 def generator():
@@ -13,7 +13,7 @@ def generator():
 def only(**values):
     zero = torch.zeros(1)
     filled = {k: torch.tensor([v]) for k, v in values.items()}
-    return OutOfModel(**({"columns": zero, "density": zero, "hot": zero} | filled))
+    return Defects(**({"columns": zero, "density": zero, "hot": zero} | filled))
 
 
 def test_columns_are_shared_by_the_planes_that_lie_on_them():
@@ -38,11 +38,11 @@ def test_frames_without_any_stay_as_they_are():
 
 
 def test_draws_are_rare_within_range_and_none_at_share_zero():
-    drawn = draw_out_of_model(4000, 1.0, np.random.default_rng(0))
+    drawn = sample_defects(4000, 1.0, np.random.default_rng(0))
     assert 0.2 < float((drawn.columns > 0).float().mean()) < 0.3
     assert 0.2 < float((drawn.density > 0).float().mean()) < 0.3
     assert HOT_SCALE[0] <= float(drawn.hot.min()) and float(drawn.hot.max()) <= HOT_SCALE[1]
-    none = draw_out_of_model(100, 0.0, np.random.default_rng(0))
+    none = sample_defects(100, 0.0, np.random.default_rng(0))
     assert not none.columns.any() and not none.density.any()
 
 

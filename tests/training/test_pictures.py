@@ -9,8 +9,8 @@ from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.output.render import developed
 from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pattern, unpack
 from ledcli.sensor.symmetry import Flip
-from ledcli.training.data.pairs import HELD_PER_PAIR
-from ledcli.training.data.srgb_pairs import Gathering, PicturePair, Pictures
+from ledcli.training.data.pairs import VALIDATION_PER_PAIR
+from ledcli.training.data.srgb_pairs import SrgbCollector, SrgbPair, SrgbPairs
 from tests.training.shoots import photos_of, shoot_pair
 
 SOME_PHASES = [*Phase, *PHASES["xtrans"][::4]]
@@ -25,7 +25,7 @@ def numbered(phase):
     colours = np.array(phase.layout.colours)[cell]
     mosaic = colours[rows % len(cell), cols % len(cell)] + (rows * 3 + cols) % 512 / 512
     picture = np.stack([rows, cols, rows + cols], 2).astype(np.uint16)
-    return PicturePair(mosaic.astype(np.float16), phase, picture, picture[-HELD:], 100.0)
+    return SrgbPair(mosaic.astype(np.float16), phase, picture, picture[-HELD:], 100.0)
 
 
 def lines_of(photo, black):
@@ -76,7 +76,7 @@ def test_drawn_crops_keep_off_what_is_held(phase):
 def test_held_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture(phase):
     pair = numbered(phase)
     windows = pair.held()
-    assert 1 <= len(windows) <= HELD_PER_PAIR
+    assert 1 <= len(windows) <= VALIDATION_PER_PAIR
     for planes, picture, noisy in windows:
         check(pair, planes, picture)
         np.testing.assert_array_equal(picture, noisy)
@@ -86,20 +86,20 @@ def test_held_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture
 @pytest.mark.parametrize("phase", ["RGGB", "GBRG", (2, 4)])
 def test_a_pair_as_it_is_read(tmp_path, phase):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, phase=phase))
-    gathering = Gathering(1)
+    gathering = SrgbCollector(1)
     gathering.take(short, long, 20.0, 400.0)
     (pair,) = gathering.pictures(lines_of(short, 0.01)).pairs
     np.testing.assert_allclose(pair.mosaic, short.normalised() - 0.01, atol=2e-3)
     np.testing.assert_array_equal(pair.picture, developed(long, long.normalised()))
     noisy = developed(short, short.normalised() * np.float32(20))
     np.testing.assert_array_equal(pair.noisy, noisy[-len(pair.noisy) :])
-    assert pair.phase == short.phase and pair.held_side % 16 == 0
+    assert pair.phase == short.phase and pair.validation_side % 16 == 0
 
 
 def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("ledcli.training.data.srgb_pairs.MOST_PIXELS", 2 * 151 * 320)
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
-    gathering = Gathering(2)
+    gathering = SrgbCollector(2)
     gathering.take(short, long, 20.0, 400.0)
     (pair,) = gathering.pictures(lines_of(short, 0.0)).pairs
     top = (256 - 151) // 2
@@ -112,12 +112,12 @@ def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
 def test_frames_that_are_too_small_are_refused(tmp_path):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, shape=(100, 200)))
     with pytest.raises(PairError, match="too few"):
-        Gathering(1).take(short, long, 20.0, 400.0)
+        SrgbCollector(1).take(short, long, 20.0, 400.0)
 
 
 def test_a_batch_has_planes_and_pictures_of_every_pair():
     pairs = tuple(numbered(phase) for phase in Phase)
-    batch = Pictures(pairs).batch(np.random.default_rng(0), 6, 16)
+    batch = SrgbPairs(pairs).batch(np.random.default_rng(0), 6, 16)
     assert batch.x.shape == (6, 4, 16, 16) and batch.picture.shape == (6, 3, 32, 32)
     assert batch.ratio.tolist() == [100.0] * 6
     assert batch.picture.min() >= 0 and batch.picture.max() <= 1

@@ -11,15 +11,15 @@ from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.sensor.layout import XTRANS
 from ledcli.sensor.symmetry import Flip, flip_planes
 from ledcli.training.data.crops import load_crops, pack_crops
-from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Draws, Recipe
+from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Recipe, Sampler
 from ledcli.training.loop import Trainer
-from ledcli.training.pretrain import Pretraining, pretrain
+from ledcli.training.pretrain import PretrainMethod, pretrain
 from ledcli.training.schedule import Schedule
-from ledcli.training.workers import lanes_on
+from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import load_model
 
 CPU = torch.device("cpu")
-LANES = lanes_on(torch.device("cpu"))
+WORKERS = worker_count(torch.device("cpu"))
 TINY = Recipe(architecture="unet", arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48)))
 
 
@@ -39,9 +39,9 @@ def state(net):
 
 
 def as_pretrain_does(crops, schedule):
-    method = Pretraining(TINY, load_crops(crops), CPU, LANES)
+    method = PretrainMethod(TINY, load_crops(crops), CPU, WORKERS)
     net = method.network()
-    return Trainer(net, method, schedule, CPU, bf16=False, lanes=LANES, muon=True)
+    return Trainer(net, method, schedule, CPU, bf16=False, workers=WORKERS, muon=True)
 
 
 def changed(net, before):
@@ -101,7 +101,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_model(tmp_path, crops):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_step_trains_the_shared_weights_and_the_drawn_alignment_only(crops, seed):
     # Without the generic set, whose share is half: the draw is then one of eight.
-    method = Pretraining(tiny(generic=0.0, form="gain"), load_crops(crops), CPU)
+    method = PretrainMethod(tiny(generic=0.0, form="gain"), load_crops(crops), CPU)
     net = method.network()
     trainer = Trainer(net, method, Schedule(100, warm_up=0), CPU, bf16=False, seed=seed)
     before = state(net)
@@ -117,15 +117,15 @@ def test_a_step_trains_the_shared_weights_and_the_drawn_alignment_only(crops, se
 
 
 def test_all_sets_are_drawn_the_generic_one_half_of_the_time(crops):
-    method = Pretraining(TINY, load_crops(crops), CPU)
-    drawn = [method.draws.csa_set() for _ in range(400)]
-    assert set(drawn) == set(method.draws.sets)
+    method = PretrainMethod(TINY, load_crops(crops), CPU)
+    drawn = [method.sampler.csa_set() for _ in range(400)]
+    assert set(drawn) == set(method.sampler.sets)
     assert 0.4 < drawn.count("generic") / 400 < 0.6
     assert len(set(drawn)) == 1 + len(MAKERS) + TINY.virtual
 
 
 def test_the_stabilised_network_starts_as_the_identity(crops):
-    method = Pretraining(TINY, load_crops(crops), CPU)
+    method = PretrainMethod(TINY, load_crops(crops), CPU)
     net = method.network()
     x = torch.rand(1, 4, 32, 32)
     line = (torch.tensor([v]) for v in (1e-3, 1e-6))
@@ -134,18 +134,18 @@ def test_the_stabilised_network_starts_as_the_identity(crops):
 
 
 def test_batches_have_the_recipe_s_ratios_and_scenes(crops):
-    method = Pretraining(TINY, load_crops(crops), CPU)
-    ratios = method.draws.ratios(4000)
+    method = PretrainMethod(TINY, load_crops(crops), CPU)
+    ratios = method.sampler.ratios(4000)
     assert ratios.min() >= 1 and ratios.max() <= 300
     assert 0.07 < float((ratios == 1).float().mean()) < 0.13
     assert float(ratios[ratios > 1].log().mean()) == pytest.approx(np.log(300) / 2, rel=0.05)
-    scenes = method.draws.scenes(4, 32)
+    scenes = method.sampler.scenes(4, 32)
     assert scenes.shape == (4, 4, 32, 32) and scenes.min() >= 0 and scenes.max() <= 1
 
 
 def test_turned_planes_keep_their_colours(crops):
     """A transposed RGGB mosaic is RGGB again, with the greens' places swapped."""
-    method = Pretraining(TINY, load_crops(crops), CPU)
+    method = PretrainMethod(TINY, load_crops(crops), CPU)
     mosaic = np.random.default_rng(0).integers(0, 65535, (12, 16)).astype(np.uint16)
 
     def planes_of(m):
@@ -158,7 +158,7 @@ def test_turned_planes_keep_their_colours(crops):
     ]
     seen = set()
     for _ in range(100):
-        turned = method.draws.turned(planes)
+        turned = method.sampler.turned(planes)
         (which,) = (i for i, e in enumerate(expected) if np.array_equal(turned, e))
         seen.add(which)
     assert seen == set(range(8))
@@ -178,7 +178,7 @@ def test_the_gain_form_trains_too(tmp_path, crops):
 
 def test_an_unknown_form_is_refused(crops):
     with pytest.raises(TrainingError, match="no input form 'log'"):
-        Pretraining(tiny(form="log"), load_crops(crops), CPU)
+        PretrainMethod(tiny(form="log"), load_crops(crops), CPU)
 
 
 def test_a_model_for_x_trans_is_trained_on_nine_planes(tmp_path):
@@ -200,9 +200,9 @@ def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
     """Row noise goes by it: crops in which each plane says its row say so as well when turned."""
     rows = np.broadcast_to(np.arange(150)[:, None], (150, 150)).astype(np.uint16)
     crops = np.stack([pack(rows, XTransPhase(0, 0))] * 4)
-    draws = Draws(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)
-    draws.turned = lambda planes: flip_planes(planes, Flip())
-    drawn = draws.scenes(40, 16)
+    sampler = Sampler(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)
+    sampler.turned = lambda planes: flip_planes(planes, Flip())
+    drawn = sampler.scenes(40, 16)
     # Red's and blue's colours are drawn; what lies on one row has one value in the greens.
     for planes in drawn.numpy():
         mosaic = unpack(planes, XTransPhase(0, 0), (48, 48))
@@ -226,5 +226,5 @@ def test_the_default_network_for_x_trans_takes_8_mb_at_most():
     recipe = tiny(
         cfa="xtrans", architecture="resunet", arguments=DEFAULT_ARGUMENTS["xtrans", "resunet"]
     )
-    net = Pretraining(recipe, np.zeros((8, 9, 50, 50), np.uint16), CPU).network()
+    net = PretrainMethod(recipe, np.zeros((8, 9, 50, 50), np.uint16), CPU).network()
     assert 2 * sum(weight.numel() for weight in net.parameters()) < 7.9e6

@@ -7,13 +7,13 @@ import torch
 from ledcli.errors import ModelError
 from ledcli.nets.registry import build
 from ledcli.nets.srgb import subpixel
-from ledcli.training.data.pairs import RawPair, few_shot
-from ledcli.training.data.srgb_pairs import Gathering
+from ledcli.training.data.pairs import RawPair, camera_pairs
+from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import Pretrained
-from ledcli.training.methods.exposure import ExposureDiffusion, ExposureRecipe
+from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
 from ledcli.training.methods.registry import no_model
-from ledcli.training.methods.sid import SidRecipe, SidTraining
+from ledcli.training.methods.sid import SidMethod, SidRecipe
 from ledcli.zoo.model_file import ModelSpec
 from tests.training.shoots import photos_of, shoot_pair
 from tests.training.test_exposure import TINY, spec
@@ -23,12 +23,12 @@ CPU = torch.device("cpu")
 
 def loaded(folder, **how):
     """Two pairs as the methods take them: shots, and pictures."""
-    gathering, raws = Gathering(2), []
+    gathering, raws = SrgbCollector(2), []
     for seed, iso in enumerate((400, 6400)):
         short, long = photos_of(shoot_pair(folder, f"p{iso}", iso, 20, seed, **how))
         gathering.take(short, long, 20.0, float(iso))
         raws.append(RawPair(short.planes(), long.planes(), 20.0, float(iso), 100.0, "shot"))
-    shots = few_shot(raws)
+    shots = camera_pairs(raws)
     return shots, gathering.pictures(shots.lines)
 
 
@@ -38,7 +38,7 @@ def pairs(tmp_path_factory):
 
 
 def method(pairs, **how):
-    return SidTraining(SidRecipe(**({"batch": 4, "side": 32} | how)), *pairs, CPU)
+    return SidMethod(SidRecipe(**({"batch": 4, "side": 32} | how)), *pairs, CPU)
 
 
 def test_it_is_compared_with_librawes_picture_of_the_noisy_frame(pairs):
@@ -68,7 +68,7 @@ def test_it_learns_to_develop(pairs):
 def test_a_new_network_begins_with_the_pictures_mean_colour(pairs):
     sid = method(pairs)
     start = sid.begin(no_model())
-    batch, _ = sid.pictures.held_batches()[0]
+    batch, _ = sid.pictures.validation_batches()[0]
     with torch.inference_mode():
         made = subpixel(start.net(batch.x * 0))
     expected = sid.pictures.mean()
@@ -103,6 +103,6 @@ def test_an_x_trans_has_27_planes(tmp_path):
 
 def test_the_other_methods_do_not_start_from_it(pairs):
     start = method(pairs).begin(no_model())
-    other = ExposureDiffusion(ExposureRecipe(), pairs[0], CPU)
+    other = ExposureMethod(ExposureRecipe(), pairs[0], CPU)
     with pytest.raises(ModelError, match="--method sid"):
         other.before(Pretrained(start.spec, start.net, "", ""), bf16=False)

@@ -16,7 +16,7 @@ from ledcli.pairs.result import DarkFrame
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
-from ledcli.training.data.pairs import MOST_PIXELS, FewShot, RawPair, few_shot
+from ledcli.training.data.pairs import MOST_PIXELS, CameraPairs, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
 
 SAME_RATIO = 1.05
@@ -49,7 +49,7 @@ class LoadedPairs:
     ----------
     camera : str
         As EXIF names it.
-    shots : FewShot
+    shots : CameraPairs
     records : list of dict
         For the model file: hashes of the files, ratio, ISO.
     darks : int
@@ -59,7 +59,7 @@ class LoadedPairs:
     """
 
     camera: str
-    shots: FewShot
+    shots: CameraPairs
     records: list[dict[str, Any]]
     darks: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -159,7 +159,7 @@ def load_pairs(
             f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
             "exposed too long, and are not used"
         )
-    shots = few_shot(
+    shots = camera_pairs(
         read(),
         {iso: map(_planes_of, paths) for iso, paths in by_iso.items()},
         most_pixels=MOST_PIXELS // len(headers),

@@ -30,9 +30,9 @@ from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.sampler import Batch
 
-HELD_SIDE = 128
+VALIDATION_SIDE = 128
 """Side of a held crop, plane pixels; less where the frames are small."""
-HELD_PER_PAIR = 3
+VALIDATION_PER_PAIR = 3
 MULTIPLE = 16
 """Sides of crops are multiples of it: what networks halve and halve again."""
 
@@ -77,9 +77,9 @@ class TrainingPair:
         Of the pair, and of its short frame.
     blind : NoiseProfile
         What an un-tuned model takes for the short frame's noise.
-    held_side : int
+    validation_side : int
         Side in plane pixels of the windows that are never trained on, at the bottom of the frame.
-    untouched : tuple of float16 ``(4, held_side, held_side)``
+    untouched : tuple of float16 ``(4, validation_side, validation_side)``
         These windows of the short frame as it came, black uncorrected.
     """
 
@@ -88,14 +88,14 @@ class TrainingPair:
     ratio: float
     iso: float
     blind: NoiseProfile
-    held_side: int
+    validation_side: int
     untouched: tuple[Half, ...]
 
     @property
     def trained(self) -> tuple[int, int]:
         """Height and width of what is trained on, from the top left."""
         _, height, width = self.short.shape
-        return height - self.held_side, width
+        return height - self.validation_side, width
 
     def window(self, row: int, col: int, side: int) -> tuple[Half, Half]:
         """Return the window ``(4, side, side)`` of the short frame and of the truth."""
@@ -114,10 +114,10 @@ class TrainingPair:
         flip = Flip(rng.random() < 0.5, rng.random() < 0.5)
         return flip_planes(short, flip), flip_planes(clean, flip)
 
-    def held_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
+    def validation_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
         """Return the windows that are never trained on."""
-        columns = held_columns(self.short.shape, self.held_side)
-        windows = [self.window(self.trained[0], col, self.held_side) for col in columns]
+        columns = validation_columns(self.short.shape, self.validation_side)
+        windows = [self.window(self.trained[0], col, self.validation_side) for col in columns]
         if not untouched:
             return windows
         pairs = zip(self.untouched, windows, strict=True)
@@ -125,7 +125,7 @@ class TrainingPair:
 
 
 @dataclass(frozen=True)
-class FewShot:
+class CameraPairs:
     """The pairs of one camera, and the lines of its noise measured on them."""
 
     frames: tuple[TrainingPair, ...]
@@ -167,20 +167,20 @@ class FewShot:
         """Put windows together, each of the pair beside it."""
         return _batch(crops, frames, [self.line(frame.iso) for frame in frames])
 
-    def held_batches(self, *, blind: bool = False) -> list[Batch]:
+    def validation_batches(self, *, blind: bool = False) -> list[Batch]:
         """Return the held crops, a batch a pair: with all that is known of the camera, or blind.
 
         Blind is what an un-tuned model sees: black as the file has it, the noise estimated.
         """
         batches = []
         for frames in self.frames:
-            windows = frames.held_windows(untouched=blind)
+            windows = frames.validation_windows(untouched=blind)
             line = frames.blind if blind else self.line(frames.iso)
             batches.append(_batch(windows, [frames] * len(windows), [line] * len(windows)))
         return batches
 
 
-def held_columns(shape: Sequence[int], side: int) -> list[int]:
+def validation_columns(shape: Sequence[int], side: int) -> list[int]:
     """Return the left columns of the held windows, spread, apart if they can.
 
     Parameters
@@ -190,7 +190,7 @@ def held_columns(shape: Sequence[int], side: int) -> list[int]:
     side : int
     """
     planes, height, width = shape
-    count = max(1, min(HELD_PER_PAIR, width // side))
+    count = max(1, min(VALIDATION_PER_PAIR, width // side))
     columns = [round((number + 0.5) * (width - side) / count) for number in range(count)]
     return [even_start(planes, height - side, col)[1] for col in columns]
 
@@ -216,12 +216,12 @@ MOST_PIXELS = 1 << 28
 """Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
 
 
-def few_shot(
+def camera_pairs(
     pairs: Iterable[RawPair],
     darks: Mapping[float, Iterable[Planes]] | None = None,
     *,
     most_pixels: int = MOST_PIXELS,
-) -> FewShot:
+) -> CameraPairs:
     """Measure a camera's noise on its pairs and make them ready for training.
 
     Parameters
@@ -267,7 +267,7 @@ def few_shot(
     for each in kept:
         each.short[:] -= interpolate_shading(offsets, each.iso).astype(np.float16)
     lines = fit_camera_profile(transfers, _together(dark, offsets), (frame[0], frame[1]))
-    return FewShot(tuple(kept), lines)
+    return CameraPairs(tuple(kept), lines)
 
 
 def _together(dark: Sequence[DarkShading], offsets: Sequence[DarkShading]) -> list[DarkShading]:
@@ -297,7 +297,7 @@ def _training_pair(
     rows = min(height, max(SMALLEST_SIDE, most_pixels // width))
     top, _ = even_start(len(raw.short), (height - rows) // 2, 0)
     middle = slice(top, top + rows)
-    side = min(HELD_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
+    side = min(VALIDATION_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
     # Scaled first, what is clipped would pass for a grey that is known.
     clipped = raw.long >= clipping_level(raw.long)
     clean = np.where(clipped, 1, (raw.long * np.float32(fit.scale)).clip(None, 1))
@@ -308,9 +308,9 @@ def _training_pair(
         ratio=raw.ratio,
         iso=raw.iso,
         blind=estimate_noise(raw.short),
-        held_side=side,
+        validation_side=side,
         untouched=tuple(
             raw.short[held][..., col : col + side].astype(np.float16)
-            for col in held_columns((len(raw.short), rows, width), side)
+            for col in validation_columns((len(raw.short), rows, width), side)
         ),
     )

@@ -1,4 +1,4 @@
-"""What a pretraining draws: a CSA set, its cameras' noise, clean scenes, and the short frames."""
+"""Sample what a pretraining step needs: a CSA set, noise, clean scenes, and short frames."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ HOT_SCALE = (4.0, 60.0)
 
 
 @dataclass(frozen=True)
-class OutOfModel:
+class Defects:
     """What ``N`` frames have of each.
 
     Attributes
@@ -71,7 +71,7 @@ class OutOfModel:
         return added
 
 
-def draw_out_of_model(count: int, share: float, rng: np.random.Generator) -> OutOfModel:
+def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defects:
     """Draw for ``count`` frames; ``share`` scales how many have any."""
 
     def some(part: float, low: float, high: float) -> Tensor:
@@ -80,7 +80,7 @@ def draw_out_of_model(count: int, share: float, rng: np.random.Generator) -> Out
         return torch.from_numpy(np.where(chosen, values, 0.0).astype(np.float32))
 
     hot = np.exp(rng.uniform(np.log(HOT_SCALE[0]), np.log(HOT_SCALE[1]), count)).astype(np.float32)
-    return OutOfModel(
+    return Defects(
         some(COLUMN_SHARE, *COLUMN_SCALE), some(HOT_SHARE, *HOT_DENSITY), torch.from_numpy(hot)
     )
 
@@ -100,7 +100,7 @@ DEFAULT_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """By kind of sensor and architecture, where they are not the architecture's own: this one takes
 7.3 MB of the 8 that a second bundled model may have, and nine planes need a wider first level."""
-HELD_OUT = 8
+VALIDATION_CROPS = 8
 """Crops that are never trained on."""
 
 
@@ -194,8 +194,8 @@ class Batch(NamedTuple):
     variance: Tensor
 
 
-class Draws:
-    """Draws everything a step needs; the same seed draws the same.
+class Sampler:
+    """Samples everything a step needs; the same seed gives the same.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class Draws:
 
     def __init__(self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        held = min(HELD_OUT, len(crops) // 4)
+        held = min(VALIDATION_CROPS, len(crops) // 4)
         self.crops, self.held = crops[: len(crops) - held], crops[len(crops) - held :]
         self.sets = recipe.sets()
         self.seed(0)
@@ -220,7 +220,7 @@ class Draws:
         self.generator = torch.Generator().manual_seed(seed)
 
     def seeded(self, seed: int) -> Self:
-        """Return the draws of a step, of the same crops: steps may run side by side."""
+        """Return the sampler of a step, of the same crops: steps may run side by side."""
         step = copy.copy(self)
         step.seed(seed)
         return step
@@ -248,10 +248,10 @@ class Draws:
         columns = zip(*(vars(f).values() for f in frames), strict=True)
         return NoiseParameters(*(torch.cat(column) for column in columns)).to(self.device)
 
-    def out_of_model(self, name: str, batch: int) -> OutOfModel:
+    def defects(self, name: str, batch: int) -> Defects:
         """Draw what the noise model does not know, for the generic set's frames."""
         share = 1.0 if name == GENERIC else 0.0
-        return draw_out_of_model(batch, share, self.rng).to(self.device)
+        return sample_defects(batch, share, self.rng).to(self.device)
 
     def ratios(self, batch: int) -> Tensor:
         """Draw ratios ``(batch,)``."""
@@ -292,12 +292,12 @@ def short_frames(
     ratio: Tensor,
     noise: NoiseParameters,
     generator: torch.Generator,
-    out_of_model: OutOfModel | None = None,
+    defects: Defects | None = None,
 ) -> Batch:
     """Make short frames of clean planes; sensors cut off at white."""
     dn = add_noise(clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1), noise, generator)
-    if out_of_model is not None:
-        dn += out_of_model.sample(dn, noise.pixel_variance().sqrt(), generator)
+    if defects is not None:
+        dn += defects.sample(dn, noise.pixel_variance().sqrt(), generator)
     x = (dn / CALIBRATED_WHITE).clamp_max(1.0)
     variance = noise.pixel_variance() / CALIBRATED_WHITE**2
     return Batch(clean, x, ratio, noise.gain / CALIBRATED_WHITE, variance)

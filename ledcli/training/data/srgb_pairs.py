@@ -20,7 +20,7 @@ from ledcli.output.render import developed
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, colour_map, pack, standard_start, unpack
 from ledcli.sensor.symmetry import Flip
-from ledcli.training.data.pairs import HELD_PER_PAIR, HELD_SIDE, MULTIPLE
+from ledcli.training.data.pairs import MULTIPLE, VALIDATION_PER_PAIR, VALIDATION_SIDE
 
 MOST_PIXELS = 1 << 28
 """Pixels of all pairs that are kept, 2 GB and for the held parts a little more; of more pairs less
@@ -36,7 +36,7 @@ Planes = NDArray[np.float16]
 
 
 @dataclass(frozen=True)
-class PicturePair:
+class SrgbPair:
     """A pair ready for SID.
 
     Attributes
@@ -69,7 +69,7 @@ class PicturePair:
         return self.phase.layout.period - 1
 
     @property
-    def held_side(self) -> int:
+    def validation_side(self) -> int:
         """Side in cells of the windows that are never trained on."""
         return (len(self.noisy) - self.slack) // self.cell
 
@@ -106,10 +106,10 @@ class PicturePair:
     def held(self) -> list[tuple[Planes, Picture, Picture]]:
         """Return the windows that are never trained on: planes, picture, noisy picture."""
         height, width = self.picture.shape[:2]
-        side, top = self.held_side, height - len(self.noisy)
+        side, top = self.validation_side, height - len(self.noisy)
         pixels = self.cell * side
         free = width - pixels - self.slack
-        count = max(1, min(HELD_PER_PAIR, width // pixels))
+        count = max(1, min(VALIDATION_PER_PAIR, width // pixels))
         found = []
         for number in range(count):
             col = round((number + 0.5) * free / count)
@@ -128,7 +128,7 @@ class PicturePair:
         return standard_start(flip.image(colours), self.phase.layout)
 
 
-class PictureBatch(NamedTuple):
+class SrgbBatch(NamedTuple):
     """Crops of short frames and of the pictures that shall become of them.
 
     Attributes
@@ -146,10 +146,10 @@ class PictureBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class SrgbPairs:
     """The pairs of one camera as SID takes them."""
 
-    pairs: tuple[PicturePair, ...]
+    pairs: tuple[SrgbPair, ...]
 
     @property
     def cfa(self) -> str:
@@ -172,12 +172,12 @@ class Pictures:
         means = np.mean([picture.mean((0, 1), dtype=np.float64) for picture in trained], 0)
         return torch.from_numpy((means / WHITE).astype(np.float32))
 
-    def batch(self, rng: np.random.Generator, count: int, side: int) -> PictureBatch:
+    def batch(self, rng: np.random.Generator, count: int, side: int) -> SrgbBatch:
         """Draw so many crops, of every pair as often."""
         chosen = [self.pairs[i] for i in rng.integers(len(self.pairs), size=count)]
         return _batch([pair.draw(rng, side) for pair in chosen], [p.ratio for p in chosen])
 
-    def held_batches(self) -> list[tuple[PictureBatch, Tensor]]:
+    def validation_batches(self) -> list[tuple[SrgbBatch, Tensor]]:
         """Return the held crops, a batch a pair, each with the noisy frame's picture."""
         batches = []
         for pair in self.pairs:
@@ -198,7 +198,7 @@ class _Taken(NamedTuple):
     ratio: float
     iso: float
 
-    def corrected(self, lines: CameraNoiseProfile) -> PicturePair:
+    def corrected(self, lines: CameraNoiseProfile) -> SrgbPair:
         """Put black where it belongs, of which the lines know for the frame as a whole."""
         planes = pack(self.mosaic, self.phase).astype(np.float32)
         noise = lines.at(self.iso)
@@ -206,7 +206,7 @@ class _Taken(NamedTuple):
             planes = noise.correct_black(planes)
         shape = (self.mosaic.shape[0], self.mosaic.shape[1])
         mosaic = unpack(planes.astype(np.float16), self.phase, shape)
-        return PicturePair(
+        return SrgbPair(
             mosaic=mosaic[self.top : self.top + len(self.picture)].copy(),
             phase=self.phase.shifted(self.top, 0),
             picture=self.picture,
@@ -215,8 +215,8 @@ class _Taken(NamedTuple):
         )
 
 
-class Gathering:
-    """Takes the frames of pairs as they are read, and makes `Pictures` of them.
+class SrgbCollector:
+    """Takes the frames of pairs as they are read, and makes `SrgbPairs` of them.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class Gathering:
         rows = min(height, max(smallest, self._most_pixels // width))
         if min(rows, width) < smallest:
             raise PairError(f"{short.path}: {width}x{height} pixels are too few to tune")
-        side = min(HELD_SIDE, min(rows, width) // cell // 4) // MULTIPLE * MULTIPLE
+        side = min(VALIDATION_SIDE, min(rows, width) // cell // 4) // MULTIPLE * MULTIPLE
         top = (height - rows) // 2
         held = slice(top + rows - cell * side - slack, top + rows)
         self._taken.append(
@@ -260,14 +260,14 @@ class Gathering:
             )
         )
 
-    def pictures(self, lines: CameraNoiseProfile) -> Pictures:
+    def pictures(self, lines: CameraNoiseProfile) -> SrgbPairs:
         """Return what was taken, black where a camera's lines say, as `led denoise` has it."""
-        return Pictures(tuple(taken.corrected(lines) for taken in self._taken))
+        return SrgbPairs(tuple(taken.corrected(lines) for taken in self._taken))
 
 
-def _batch(crops: Sequence[tuple[Planes, Picture]], ratios: Sequence[float]) -> PictureBatch:
+def _batch(crops: Sequence[tuple[Planes, Picture]], ratios: Sequence[float]) -> SrgbBatch:
     x = torch.from_numpy(np.stack([planes for planes, _ in crops])).float()
-    return PictureBatch(_tensor([picture for _, picture in crops]), x, torch.tensor(ratios))
+    return SrgbBatch(_tensor([picture for _, picture in crops]), x, torch.tensor(ratios))
 
 
 def _tensor(pictures: Sequence[Picture]) -> Tensor:

@@ -19,11 +19,18 @@ from torch import Tensor, nn
 
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
-from ledcli.training.data.pairs import MULTIPLE, FewShot, TrainingPair
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import Batch
 from ledcli.training.losses import form_loss
-from ledcli.training.methods.adl_sources import Drawn, Source
-from ledcli.training.methods.base import Finished, Pretrained, Start, adopt, held_psnr, untuned_psnr
+from ledcli.training.methods.adl_sources import Source, SourceBatch
+from ledcli.training.methods.base import (
+    Finished,
+    Pretrained,
+    Start,
+    psnr_before,
+    transfer_weights,
+    validation_psnr,
+)
 from ledcli.training.schedule import Schedule
 from ledcli.zoo.model_file import ModelSpec
 
@@ -44,11 +51,11 @@ class Window(NamedTuple):
 
 
 class DynamicValidation:
-    """Draws what validates a step, and says whether the step is good enough.
+    """Sampler what validates a step, and says whether the step is good enough.
 
     Parameters
     ----------
-    shots : FewShot
+    shots : CameraPairs
         The target's pairs.
     side : int
         Of a window, plane pixels.
@@ -61,7 +68,7 @@ class DynamicValidation:
     """
 
     def __init__(
-        self, shots: FewShot, side: int, best: int, psnr: Callable[[Window], float], seed: int
+        self, shots: CameraPairs, side: int, best: int, psnr: Callable[[Window], float], seed: int
     ) -> None:
         self.shots, self.most = shots, best
         self.best = [0.0]
@@ -133,15 +140,15 @@ class AdlRecipe:
     seed: int = 0
 
 
-class AdaptiveDomainLearning:
-    """The method that the loop trains, and the judge of its steps.
+class AdlMethod:
+    """The method that the loop trains, and the validator of its steps.
 
     Parameters
     ----------
     recipe : AdlRecipe
     camera : str
         The target's name.
-    shots : FewShot
+    shots : CameraPairs
         The target's pairs.
     sources : sequence of Source
     device : torch.device
@@ -153,7 +160,7 @@ class AdaptiveDomainLearning:
         self,
         recipe: AdlRecipe,
         camera: str,
-        shots: FewShot,
+        shots: CameraPairs,
         sources: Sequence[Source],
         device: torch.device,
     ) -> None:
@@ -168,12 +175,12 @@ class AdaptiveDomainLearning:
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the held crops in dB before tuning."""
-        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
+        return psnr_before(pretrained, self.shots, self.device, bf16=bf16)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained network over, plain, and add its modulation."""
         spec, net, branch, _ = pretrained
-        adopted = adopt(spec, net, branch, seed=self.recipe.seed)
+        adopted = transfer_weights(spec, net, branch, seed=self.recipe.seed)
         self.form = form_of(spec.input_form, spec.output)
         named = [self.camera, *(sensor for each in self.sources for sensor in each.sensors)]
         sensors = tuple(dict.fromkeys(named))
@@ -240,7 +247,7 @@ class AdaptiveDomainLearning:
             net.about([self.camera] * len(batch.x), [next(isos)] * len(batch.x))
             return self.form(net, *batch[1:])
 
-        return held_psnr(denoise, self.shots, self.device)
+        return validation_psnr(denoise, self.shots, self.device)
 
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Install the network as it is: what it folds into depends on the photo's ISO."""
@@ -259,17 +266,17 @@ class AdaptiveDomainLearning:
         """
         return (self.kept[source] + 1) / (self.tried[source] + 1)
 
-    def _loss(self, net: ModulatedNet, drawn: Drawn) -> Tensor:
+    def _loss(self, net: ModulatedNet, drawn: SourceBatch) -> Tensor:
         batch = self._here(drawn.batch)
         net.about(drawn.sensors, drawn.isos)
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
 
     def _target(
         self, rng: np.random.Generator, count: int, frames: Sequence[TrainingPair]
-    ) -> Drawn:
+    ) -> SourceBatch:
         chosen = [frames[i] for i in rng.integers(len(frames), size=count)]
         batch = self.shots.batch_of([f.draw(rng, self.side) for f in chosen], chosen)
-        return Drawn(batch, [self.camera] * count, [f.iso for f in chosen])
+        return SourceBatch(batch, [self.camera] * count, [f.iso for f in chosen])
 
     def _validation(self, net: ModulatedNet) -> DynamicValidation:
         recipe = self.recipe
@@ -289,6 +296,8 @@ class AdaptiveDomainLearning:
         return Batch(*(part.to(self.device) for part in batch))
 
 
-def _merged(first: Drawn, second: Drawn) -> Drawn:
+def _merged(first: SourceBatch, second: SourceBatch) -> SourceBatch:
     parts = (torch.cat(pair) for pair in zip(first.batch, second.batch, strict=True))
-    return Drawn(Batch(*parts), [*first.sensors, *second.sensors], [*first.isos, *second.isos])
+    return SourceBatch(
+        Batch(*parts), [*first.sensors, *second.sensors], [*first.isos, *second.isos]
+    )

@@ -15,8 +15,8 @@ from ledcli.noise.physics import NoiseParameters
 from ledcli.pairs.list_file import read_list
 from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.pairs import MULTIPLE, FewShot
-from ledcli.training.data.sampler import Batch, Draws, Recipe, short_frames
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs
+from ledcli.training.data.sampler import Batch, Recipe, Sampler, short_frames
 
 NOMINAL_ISO = 400.0
 """What a made-up camera calls the ISO at which K is 1 DN an electron; K goes with ISO."""
@@ -24,7 +24,7 @@ CROP, CROPS = 128, 192
 """Side in plane pixels and number of the clean crops of made-up cameras: 100 MB on disk."""
 
 
-class Drawn(NamedTuple):
+class SourceBatch(NamedTuple):
     """A batch and whose shots they are; None is a sensor that nothing is known of."""
 
     batch: Batch
@@ -49,23 +49,23 @@ class Source(Protocol):
     sensors: Sequence[str]
     side: int
 
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw crops ``(count, 4, side, side)``."""
 
 
 class PairSource:
     """Pairs of another camera."""
 
-    def __init__(self, camera: str, shots: FewShot) -> None:
+    def __init__(self, camera: str, shots: CameraPairs) -> None:
         self.name, self.shots = camera, shots
         self.sensors: Sequence[str] = (camera,)
         self.side = shots.side // MULTIPLE * MULTIPLE
 
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw crops of all pairs."""
         frames = [self.shots.frames[i] for i in rng.integers(len(self.shots.frames), size=count)]
         batch = self.shots.batch_of([frame.draw(rng, side) for frame in frames], frames)
-        return Drawn(batch, [self.name] * count, [frame.iso for frame in frames])
+        return SourceBatch(batch, [self.name] * count, [frame.iso for frame in frames])
 
 
 class MadeUpSource:
@@ -77,30 +77,32 @@ class MadeUpSource:
     crops : uint16 ``(n, 4, S, S)``
         As in a crop file.
     ratios : (float, float)
-        Drawn evenly in their logarithm.
+        SourceBatch evenly in their logarithm.
     """
 
     def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
         recipe = Recipe(ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0)
         self.name = name
         self.sensors: Sequence[str] = tuple(calibrated_cameras())
-        self.draws = Draws(recipe, crops, torch.device("cpu"))
+        self.sampler = Sampler(recipe, crops, torch.device("cpu"))
         self.side = crops.shape[-1] // MULTIPLE * MULTIPLE
 
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> Drawn:
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw clean crops and give them the noise of cameras, half of them calibrated ones."""
-        draws = self.draws.seeded(int(rng.integers(2**31)))
-        clean, ratio = draws.scenes(count, side), draws.ratios(count)
+        sampler = self.sampler.seeded(int(rng.integers(2**31)))
+        clean, ratio = sampler.scenes(count, side), sampler.ratios(count)
         known = [
             None if rng.random() < 0.5 else str(rng.choice(self.sensors)) for _ in range(count)
         ]
-        cameras = [calibrated_cameras()[n] if n else random_camera(draws.generator) for n in known]
-        frames = [camera.sample(1, draws.generator, colour_bias=False) for camera in cameras]
+        cameras = [
+            calibrated_cameras()[n] if n else random_camera(sampler.generator) for n in known
+        ]
+        frames = [camera.sample(1, sampler.generator, colour_bias=False) for camera in cameras]
         columns = zip(*(vars(frame).values() for frame in frames), strict=True)
         noise = NoiseParameters(*map(torch.cat, columns))
-        batch = short_frames(clean, ratio, noise, draws.generator)
+        batch = short_frames(clean, ratio, noise, sampler.generator)
         isos = (NOMINAL_ISO * batch.gain * CALIBRATED_WHITE).tolist()
-        return Drawn(batch, known, isos)
+        return SourceBatch(batch, known, isos)
 
 
 def find_sources(

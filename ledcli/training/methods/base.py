@@ -11,7 +11,7 @@ from ledcli.errors import ModelError
 from ledcli.nets.forms import form_of
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import deploy, select
-from ledcli.training.data.pairs import FewShot
+from ledcli.training.data.pairs import CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.loop import Method
 from ledcli.training.schedule import Schedule
@@ -52,7 +52,7 @@ class Start(NamedTuple):
         What became of the pretrained weights, for people; may be empty.
     muon : bool
         Whether kernels are trained by Muon.
-    lanes : int
+    workers : int
         Parts of a batch that are computed side by side.
     """
 
@@ -61,7 +61,7 @@ class Start(NamedTuple):
     groups: Mapping[str, list[nn.Parameter]] | None = None
     note: str = ""
     muon: bool = False
-    lanes: int = 1
+    workers: int = 1
 
 
 class Finished(NamedTuple):
@@ -72,8 +72,8 @@ class Finished(NamedTuple):
     proof: Proof | None = None
 
 
-class TuningMethod(Method, Protocol):
-    """A method of fine-tuning; the loop asks it for losses, `Tuning` for the rest.
+class FinetuneMethod(Method, Protocol):
+    """A method of fine-tuning; the loop asks it for losses, `Finetuning` for the rest.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class TuningMethod(Method, Protocol):
 
     name: str
     recipe: Any
-    shots: FewShot
+    shots: CameraPairs
     device: torch.device
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
@@ -110,7 +110,7 @@ class TuningMethod(Method, Protocol):
         """Make of the trained network what is installed; raises TrainingError."""
 
 
-class Adopted(NamedTuple):
+class Transferred(NamedTuple):
     """A network and where its weights come from.
 
     Attributes
@@ -137,9 +137,9 @@ class Adopted(NamedTuple):
         return f"{self.taken} of {self.taken + len(self.anew)} tensors are taken over{new}"
 
 
-def adopt(
+def transfer_weights(
     spec: ModelSpec, net: nn.Module | None, branch: str, *, seed: int = 0, **arguments: int
-) -> Adopted:
+) -> Transferred:
     """Build the plain network of a description with other arguments and take over what fits.
 
     Parameters
@@ -163,11 +163,15 @@ def adopt(
     fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
     new.load_state_dict({**own, **fitting})
     anew = tuple(name for name in own if name not in fitting)
-    return Adopted(changed, new, anew, len(fitting))
+    return Transferred(changed, new, anew, len(fitting))
 
 
-def held_psnr(
-    denoise: Callable[[Batch], Tensor], shots: FewShot, device: torch.device, *, blind: bool = False
+def validation_psnr(
+    denoise: Callable[[Batch], Tensor],
+    shots: CameraPairs,
+    device: torch.device,
+    *,
+    blind: bool = False,
 ) -> float:
     """Return the mean PSNR of the held crops over the pairs, in dB.
 
@@ -175,7 +179,7 @@ def held_psnr(
     ----------
     denoise : callable
         Makes clean planes ``(N, 4, h, w)`` times the ratio of a batch.
-    shots : FewShot
+    shots : CameraPairs
     device : torch.device
         Where the batch is handed over.
     blind : bool
@@ -183,14 +187,14 @@ def held_psnr(
         with what the pairs say of the camera.
     """
     values = []
-    for batch in shots.held_batches(blind=blind):
+    for batch in shots.validation_batches(blind=blind):
         there = Batch(*(part.to(device) for part in batch))
         values.append(psnr_of(denoise(there), there.clean))
     return sum(values) / len(values)
 
 
-def untuned_psnr(
-    pretrained: Pretrained, shots: FewShot, device: torch.device, *, bf16: bool
+def psnr_before(
+    pretrained: Pretrained, shots: CameraPairs, device: torch.device, *, bf16: bool
 ) -> float:
     """Return the PSNR of the held crops in dB before tuning.
 
@@ -208,12 +212,14 @@ def untuned_psnr(
             "with it by --method sid"
         )
     if net is None:
-        return held_psnr(lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), shots, device, blind=True)
+        return validation_psnr(
+            lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), shots, device, blind=True
+        )
     if spec.branches:
         select(net, branch)
     form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return held_psnr(lambda batch: form(net, *batch[1:]), shots, device, blind=True)
+        return validation_psnr(lambda batch: form(net, *batch[1:]), shots, device, blind=True)
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Exposure diffusion (Wang et al., ExposureDiffusion, 2023): a network learns to expose on.
+"""Exposure diffusion (Wang et al., ExposureMethod, 2023): a network learns to expose on.
 
 From the short frame it guesses the clean image, lets the photons of that guess come in, and guesses
 again (Algorithm 1). It is trained on frames of its own making, which obey the noise of real ones,
@@ -20,10 +20,17 @@ from ledcli.nets.exposure_diffusion import (
     refine,
 )
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.training.data.pairs import MULTIPLE, FewShot
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.losses import known, mean_known
-from ledcli.training.methods.base import Finished, Pretrained, Start, adopt, held_psnr, untuned_psnr
+from ledcli.training.methods.base import (
+    Finished,
+    Pretrained,
+    Start,
+    psnr_before,
+    transfer_weights,
+    validation_psnr,
+)
 from ledcli.training.schedule import Schedule
 from ledcli.zoo.model_file import ModelSpec
 
@@ -59,40 +66,40 @@ class ExposureRecipe:
     seed: int = 0
 
 
-class ExposureDiffusion:
+class ExposureMethod:
     """The method that the loop trains.
 
     Parameters
     ----------
     recipe : ExposureRecipe
-    shots : FewShot
+    shots : CameraPairs
         Pairs, and the gain K over ISO by a photon-transfer fit on them.
     device : torch.device
-    lanes : int
+    workers : int
         Parts of a batch that are computed side by side.
     """
 
     name = "exposure"
 
     def __init__(
-        self, recipe: ExposureRecipe, shots: FewShot, device: torch.device, lanes: int = 1
+        self, recipe: ExposureRecipe, shots: CameraPairs, device: torch.device, workers: int = 1
     ) -> None:
         self.recipe, self.shots, self.device = recipe, shots, device
-        self.lanes = min(lanes, recipe.batch)
+        self.workers = min(workers, recipe.batch)
         self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
         self.form = AdaptiveForm()
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the held crops in dB before tuning."""
-        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
+        return psnr_before(pretrained, self.shots, self.device, bf16=bf16)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained weights over where they fit; the layer of Eq. 12 starts anew."""
         spec, net, branch, _ = pretrained
         planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
-        adopted = adopt(spec, net, branch, seed=self.recipe.seed, **planes)
+        adopted = transfer_weights(spec, net, branch, seed=self.recipe.seed, **planes)
         gained = replace(adopted.spec, input_form="gain", output="adaptive")
-        return Start(gained, adopted.net, note=str(adopted), muon=True, lanes=self.lanes)
+        return Start(gained, adopted.net, note=str(adopted), muon=True, workers=self.workers)
 
     def schedule(self) -> Schedule:
         """Return how long and how fast."""
@@ -102,7 +109,7 @@ class ExposureDiffusion:
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops and expose them on; return the mean of the steps' losses (Algorithm 1)."""
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
-        count = max(1, self.recipe.batch // self.lanes)
+        count = max(1, self.recipe.batch // self.workers)
         drawn = self.shots.batch(np.random.default_rng(seed), count, self.side)
         batch = Batch(*(part.to(self.device) for part in drawn))
         # Every frame has a way of its own: from its ratio to 1.
@@ -133,7 +140,7 @@ class ExposureDiffusion:
             frames = zip(batch.x, *(column.tolist() for column in batch[2:]), strict=True)
             return torch.stack([self._refined(net, *frame) for frame in frames])
 
-        return held_psnr(looked, self.shots, self.device)
+        return validation_psnr(looked, self.shots, self.device)
 
     def _refined(
         self, net: nn.Module, frame: Tensor, ratio: float, gain: float, variance: float

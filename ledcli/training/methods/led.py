@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from ledcli.errors import TrainingError, UsageError
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import blocks, convert
-from ledcli.training.data.pairs import MULTIPLE, FewShot
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.losses import form_loss
-from ledcli.training.methods.base import Finished, Pretrained, Start, held_psnr, untuned_psnr
+from ledcli.training.methods.base import Finished, Pretrained, Start, psnr_before, validation_psnr
 from ledcli.training.schedule import Phase, Schedule
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import ModelSpec
@@ -122,7 +122,7 @@ class Recipe:
     seed: int = 0
 
 
-class FineTuning:
+class LedMethod:
     """LED's method: the CSA set and the OMNR branch are trained, then folded.
 
     Parameters
@@ -130,19 +130,19 @@ class FineTuning:
     form : str
         Input form of the model.
     recipe : Recipe
-    shots : FewShot
+    shots : CameraPairs
     device : torch.device
     """
 
     name = "led"
 
-    def __init__(self, form: str, recipe: Recipe, shots: FewShot, device: torch.device) -> None:
+    def __init__(self, form: str, recipe: Recipe, shots: CameraPairs, device: torch.device) -> None:
         self.form, self.recipe, self.shots, self.device = FORMS[form], recipe, shots, device
         self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the held crops in dB before tuning."""
-        return untuned_psnr(pretrained, self.shots, self.device, bf16=bf16)
+        return psnr_before(pretrained, self.shots, self.device, bf16=bf16)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Add the target set and the OMNR branch to the pretrained network, in place."""
@@ -163,7 +163,7 @@ class FineTuning:
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Fold, and prove on the held crops that nothing changed."""
         folded, plain = fold(spec, net, TARGET)
-        frames = [batch.x[0] for batch in self.shots.held_batches()]
+        frames = [batch.x[0] for batch in self.shots.validation_batches()]
         proof = prove(net, TARGET, plain, network_inputs(spec, plain, frames))
         if not proof.holds:
             raise TrainingError(f"the folded network is not the tuned one: {proof}")
@@ -175,12 +175,12 @@ class FineTuning:
         step = round(progress * self.recipe.iterations)
         rng = np.random.default_rng([self.recipe.seed, step])
         batch = Batch(*(part.to(self.device) for part in self.draw(rng)))
-        return form_loss(self.form, net, batch, *_mistaken(batch, rng))
+        return form_loss(self.form, net, batch, *jitter_noise_profile(batch, rng))
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""
         batch = self.shots.batch(rng, self.recipe.batch, self.side)
-        return lit(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
+        return add_light(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of the held crops."""
@@ -188,10 +188,10 @@ class FineTuning:
 
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the held crops, with the camera's lines, in dB."""
-        return held_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
+        return validation_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
 
 
-def lit(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
+def add_light(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
     """Add light to crops, with its photon noise (PMN's shot-noise augmentation).
 
     Light ``l`` on top of a signal brings Poisson noise of its own and changes nothing else: short
@@ -209,7 +209,7 @@ def lit(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
     )
 
 
-def _mistaken(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def jitter_noise_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Make the noise lines as wrong as measured ones are; both ``(N,)``."""
     off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in LINE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)

@@ -9,17 +9,17 @@ import torch
 from ledcli.errors import UsageError
 from ledcli.nets.registry import build
 from ledcli.sensor.layout import BAYER
-from ledcli.training.data.pairs import FewShot
+from ledcli.training.data.pairs import CameraPairs
 from ledcli.training.data.sampler import Recipe as PretrainingRecipe
-from ledcli.training.data.srgb_pairs import Pictures
+from ledcli.training.data.srgb_pairs import SrgbPairs
 from ledcli.training.methods import led as finetune
-from ledcli.training.methods.adl import AdaptiveDomainLearning, AdlRecipe
+from ledcli.training.methods.adl import AdlMethod, AdlRecipe
 from ledcli.training.methods.adl_sources import Source
-from ledcli.training.methods.base import Pretrained, TuningMethod
-from ledcli.training.methods.exposure import ExposureDiffusion, ExposureRecipe
-from ledcli.training.methods.led import FineTuning, schedule_of
-from ledcli.training.methods.sid import SidRecipe, SidTraining
-from ledcli.training.workers import lanes_on
+from ledcli.training.methods.base import FinetuneMethod, Pretrained
+from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
+from ledcli.training.methods.led import LedMethod, schedule_of
+from ledcli.training.methods.sid import SidMethod, SidRecipe
+from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import ModelSpec
 
 NONE = "none"
@@ -27,7 +27,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class Wishes:
+class MethodOptions:
     """What the user asked for; None leaves it to the method.
 
     Attributes
@@ -51,41 +51,43 @@ class Wishes:
     l1: float | None = None
 
 
-class Given(NamedTuple):
+class MethodInputs(NamedTuple):
     """What a method is made of besides its recipe; SID alone takes the pictures."""
 
     pretrained: Pretrained
     camera: str
-    shots: FewShot
+    shots: CameraPairs
     sources: Sequence[Source]
     device: torch.device
-    pictures: Pictures | None = None
+    pictures: SrgbPairs | None = None
 
 
-def _led(wishes: dict[str, Any], given: Given) -> TuningMethod:
+def _led(options: dict[str, Any], given: MethodInputs) -> FinetuneMethod:
     form = given.pretrained.spec.input_form
-    return FineTuning(form, finetune.Recipe(**wishes), given.shots, given.device)
+    return LedMethod(form, finetune.Recipe(**options), given.shots, given.device)
 
 
-def _adl(wishes: dict[str, Any], given: Given) -> TuningMethod:
-    recipe = AdlRecipe(**wishes)
-    return AdaptiveDomainLearning(recipe, given.camera, given.shots, given.sources, given.device)
+def _adl(options: dict[str, Any], given: MethodInputs) -> FinetuneMethod:
+    recipe = AdlRecipe(**options)
+    return AdlMethod(recipe, given.camera, given.shots, given.sources, given.device)
 
 
-def _exposure(wishes: dict[str, Any], given: Given) -> TuningMethod:
-    recipe = ExposureRecipe(**wishes)
-    return ExposureDiffusion(recipe, given.shots, given.device, lanes_on(given.device))
+def _exposure(options: dict[str, Any], given: MethodInputs) -> FinetuneMethod:
+    recipe = ExposureRecipe(**options)
+    return ExposureMethod(recipe, given.shots, given.device, worker_count(given.device))
 
 
-def _sid(wishes: dict[str, Any], given: Given) -> TuningMethod:
+def _sid(options: dict[str, Any], given: MethodInputs) -> FinetuneMethod:
     if given.pictures is None:
         raise ValueError("SID trains on pictures")
-    recipe = SidRecipe(**wishes)
-    return SidTraining(recipe, given.shots, given.pictures, given.device, lanes_on(given.device))
+    recipe = SidRecipe(**options)
+    return SidMethod(recipe, given.shots, given.pictures, given.device, worker_count(given.device))
 
 
 Recipe = finetune.Recipe | AdlRecipe | ExposureRecipe | SidRecipe
-METHODS: dict[str, tuple[Callable[[dict[str, Any], Given], TuningMethod], type[Recipe]]] = {
+METHODS: dict[
+    str, tuple[Callable[[dict[str, Any], MethodInputs], FinetuneMethod], type[Recipe]]
+] = {
     "led": (_led, finetune.Recipe),
     "adl": (_adl, AdlRecipe),
     "exposure": (_exposure, ExposureRecipe),
@@ -93,7 +95,7 @@ METHODS: dict[str, tuple[Callable[[dict[str, Any], Given], TuningMethod], type[R
 }
 
 
-def iterations_of(name: str, wishes: Wishes, *, anew: bool = False) -> int:
+def iterations_of(name: str, options: MethodOptions, *, anew: bool = False) -> int:
     """Return how long a method trains, ``anew`` without a pretrained model.
 
     Raises
@@ -107,18 +109,18 @@ def iterations_of(name: str, wishes: Wishes, *, anew: bool = False) -> int:
     if anew and name == "led":
         raise UsageError("LED tunes a pretrained model: name one with --pretrained")
     owners = {n: {f.name for f in fields(recipe)} for n, (_, recipe) in METHODS.items()}
-    for wish in _given(wishes):
+    for wish in _given(options):
         if wish not in owners[name]:
             others = " or ".join(n for n, known in owners.items() if wish in known)
             option = wish.replace("_", "-")
             raise UsageError(f"--{option} is for --method {others}: leave it out")
-    if wishes.schedule is not None:
-        schedule_of(wishes.schedule)
-    return METHODS[name][1](**_given(wishes)).iterations
+    if options.schedule is not None:
+        schedule_of(options.schedule)
+    return METHODS[name][1](**_given(options)).iterations
 
 
-def method_of(name: str, wishes: Wishes, given: Given) -> TuningMethod:
-    """Make a method of these pairs; name and wishes are as `iterations_of` lets pass.
+def method_of(name: str, options: MethodOptions, given: MethodInputs) -> FinetuneMethod:
+    """Make a method of these pairs; name and options are as `iterations_of` lets pass.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def method_of(name: str, wishes: Wishes, given: Given) -> TuningMethod:
     """
     if name not in ("led", "sid") and given.shots.planes != len(BAYER.colours):
         raise UsageError(f"--method {name} knows Bayer sensors only: leave it out")
-    return METHODS[name][0](_given(wishes), given)
+    return METHODS[name][0](_given(options), given)
 
 
 def no_model() -> Pretrained:
@@ -148,5 +150,5 @@ def no_model() -> Pretrained:
     return Pretrained(spec, None, "", "")
 
 
-def _given(wishes: Wishes) -> dict[str, Any]:
-    return {name: value for name, value in asdict(wishes).items() if value is not None}
+def _given(options: MethodOptions) -> dict[str, Any]:
+    return {name: value for name, value in asdict(options).items() if value is not None}

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ledcli.errors import PairError
 from ledcli.nets.srgb import SrgbForm, subpixel
 from ledcli.raw.libraw import LIBRAW_VERSION
-from ledcli.training.data.pairs import MULTIPLE, FewShot
-from ledcli.training.data.srgb_pairs import PictureBatch, Pictures
-from ledcli.training.methods.base import Finished, Pretrained, Start, adopt, psnr_of
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs
+from ledcli.training.data.srgb_pairs import SrgbBatch, SrgbPairs
+from ledcli.training.methods.base import Finished, Pretrained, Start, psnr_of, transfer_weights
 from ledcli.training.schedule import Schedule
 from ledcli.zoo.model_file import ModelSpec
 
@@ -43,18 +43,18 @@ class SidRecipe:
     seed: int = 0
 
 
-class SidTraining:
+class SidMethod:
     """The method that the loop trains.
 
     Parameters
     ----------
     recipe : SidRecipe
-    shots : FewShot
+    shots : CameraPairs
         Says what the camera's black is off by.
-    pictures : Pictures
+    pictures : SrgbPairs
         The same pairs, the long frames developed.
     device : torch.device
-    lanes : int
+    workers : int
         Parts of a batch that are computed side by side.
 
     Raises
@@ -68,13 +68,13 @@ class SidTraining:
     def __init__(
         self,
         recipe: SidRecipe,
-        shots: FewShot,
-        pictures: Pictures,
+        shots: CameraPairs,
+        pictures: SrgbPairs,
         device: torch.device,
-        lanes: int = 1,
+        workers: int = 1,
     ) -> None:
         self.recipe, self.shots, self.pictures, self.device = recipe, shots, pictures, device
-        self.lanes = min(lanes, recipe.batch)
+        self.workers = min(workers, recipe.batch)
         self.side = min(recipe.side, pictures.side) // MULTIPLE * MULTIPLE
         if not self.side:
             raise PairError("the frames are too small to tune: shoot them at full size")
@@ -82,14 +82,14 @@ class SidTraining:
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR in dB of the noisy frames that LibRaw develops, on the held crops."""
-        batches = self.pictures.held_batches()
+        batches = self.pictures.validation_batches()
         return _mean([psnr_of(noisy, batch.picture) for batch, noisy in batches])
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained weights over where they fit; the first and the last start anew."""
         spec, net, branch, _ = pretrained
         planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
-        adopted = adopt(spec, net, branch, seed=self.recipe.seed, **planes)
+        adopted = transfer_weights(spec, net, branch, seed=self.recipe.seed, **planes)
         if any(name.startswith(f"{adopted.net.last_layer}.") for name in adopted.anew):
             start_at(adopted.net, self.pictures.mean())
         described = replace(
@@ -99,7 +99,7 @@ class SidTraining:
             cfa=self.pictures.cfa,
             planes=self.pictures.planes,
         )
-        return Start(described, adopted.net, note=str(adopted), muon=True, lanes=self.lanes)
+        return Start(described, adopted.net, note=str(adopted), muon=True, workers=self.workers)
 
     def schedule(self) -> Schedule:
         """Return how long and how fast."""
@@ -109,7 +109,7 @@ class SidTraining:
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the L1 between the network's pictures and LibRaw's."""
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
-        count = max(1, self.recipe.batch // self.lanes)
+        count = max(1, self.recipe.batch // self.workers)
         drawn = self.pictures.batch(np.random.default_rng(seed), count, self.side)
         batch = self._here(drawn)
         return (self._picture(net, batch) - batch.picture).abs().mean()
@@ -120,7 +120,7 @@ class SidTraining:
 
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the held crops in dB, in sRGB."""
-        batches = [self._here(batch) for batch, _ in self.pictures.held_batches()]
+        batches = [self._here(batch) for batch, _ in self.pictures.validation_batches()]
         return _mean([psnr_of(self._picture(net, batch), batch.picture) for batch in batches])
 
     def record(self) -> dict[str, Any]:
@@ -131,12 +131,12 @@ class SidTraining:
         """Install the network as it is: there is nothing to fold."""
         return Finished(spec, net)
 
-    def _picture(self, net: nn.Module, batch: PictureBatch) -> Tensor:
+    def _picture(self, net: nn.Module, batch: SrgbBatch) -> Tensor:
         nothing = torch.zeros_like(batch.ratio)
         return subpixel(self.form(net, batch.x, batch.ratio, nothing, nothing))
 
-    def _here(self, batch: PictureBatch) -> PictureBatch:
-        return PictureBatch(*(part.to(self.device) for part in batch))
+    def _here(self, batch: SrgbBatch) -> SrgbBatch:
+        return SrgbBatch(*(part.to(self.device) for part in batch))
 
 
 def start_at(net: nn.Module, colour: Tensor) -> None:

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from ledcli.nets.repnr import convert, select
-from ledcli.training.workers import Lanes
+from ledcli.training.workers import Workers
 
 
 def network():
@@ -14,10 +14,10 @@ def part(number):
     return torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(number))
 
 
-def test_the_lanes_gradient_is_that_of_the_whole_batch():
+def test_the_workers_gradient_is_that_of_the_whole_batch():
     net = network()
     weights = list(net.parameters())
-    value, gradients = Lanes(net, 2).gradients(lambda n, i: n(part(i)).square().mean(), weights)
+    value, gradients = Workers(net, 2).gradients(lambda n, i: n(part(i)).square().mean(), weights)
     whole = (net(part(0)).square().mean() + net(part(1)).square().mean()) / 2
     torch.testing.assert_close(value, whole.detach())
     expected = torch.autograd.grad(whole, weights, allow_unused=True)
@@ -27,25 +27,25 @@ def test_the_lanes_gradient_is_that_of_the_whole_batch():
             torch.testing.assert_close(ours, theirs)
 
 
-def test_each_lane_selects_its_own_csa_set_of_the_same_weights():
+def test_each_worker_selects_its_own_csa_set_of_the_same_weights():
     net = network()
     named = dict(net.named_parameters())
 
-    def loss(own, lane):
-        select(own, "ab"[lane])
-        return own(part(lane)).square().mean()
+    def loss(own, worker):
+        select(own, "ab"[worker])
+        return own(part(worker)).square().mean()
 
-    _, gradients = Lanes(net, 2).gradients(loss, list(named.values()))
+    _, gradients = Workers(net, 2).gradients(loss, list(named.values()))
     given = {n for n, g in zip(named, gradients, strict=True) if g is not None}
     assert {n for n in named if n.endswith(".a")} < given
     assert {n for n in named if n.endswith(".b")} < given
 
 
-def test_lanes_see_a_step_of_the_shared_weights():
+def test_workers_see_a_step_of_the_shared_weights():
     net = network()
-    lanes = Lanes(net, 2)
+    workers = Workers(net, 2)
     with torch.no_grad():
         for weight in net.parameters():
             weight.fill_(0.0)
-    value, _ = lanes.gradients(lambda n, i: n(part(i)).abs().mean(), list(net.parameters()))
+    value, _ = workers.gradients(lambda n, i: n(part(i)).abs().mean(), list(net.parameters()))
     assert float(value) == 0
