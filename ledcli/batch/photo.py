@@ -228,7 +228,7 @@ def _model(
             raise ModelError(f"{frame.photo.path}: {error}") from error
         warnings += chosen.warnings
         try:
-            return denoisers.get(chosen.path, chosen.choice.branch), chosen.choice
+            return denoisers.get(chosen.path, chosen.choice.csa_set), chosen.choice
         except ModelError as error:
             warnings.append(chooser.without(chosen.path, error))
 

@@ -118,7 +118,7 @@ class Settings:
         if format_name == "dng":
             record |= {"compression": self.compression, "linear": self.linear}
         if choice:
-            record |= {"model": choice.sha256, "set": choice.branch}
+            record |= {"model": choice.sha256, "csa_set": choice.csa_set}
         return record
 
     def check_for_pictures(self, model: str) -> None:

@@ -48,8 +48,8 @@ def install(
     low, high = spec.ratio_range
     what = f"{spec.architecture}, {imported.form} form, ratios {low:g} to {high:g}"
     what += f", {', '.join(spec.cameras) or 'any camera'}"
-    if spec.branches:
-        what += f", CSA set {spec.branches[0]} of {len(spec.branches)}"
+    if spec.csa_sets:
+        what += f", CSA set {spec.csa_sets[0]} of {len(spec.csa_sets)}"
     path = None if dry_run else install_model(name, spec, imported.tensors)
     output.result(
         {
@@ -59,7 +59,7 @@ def install(
             "architecture": spec.architecture,
             "arguments": spec.arguments,
             "form": imported.form,
-            "csa_sets": spec.branches,
+            "csa_sets": spec.csa_sets,
             "ratio_range": spec.ratio_range,
             "cameras": spec.cameras,
             "licence": spec.licence,

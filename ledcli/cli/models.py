@@ -91,11 +91,11 @@ def info(
     from ledcli.zoo.model_file import file_sha256, read_header
     from ledcli.zoo.store import find_model
 
-    path, branch = find_model(name)
+    path, csa_set = find_model(name)
     header = read_header(path)
     record: dict[str, object] = {
         "path": path,
-        "csa_set": branch,
+        "csa_set": csa_set,
         **header.spec.to_header(),
         **({"makes": MAKES_PICTURES} if header.spec.makes_pictures else {}),
         "gain_on_held_crops": _gain(header.spec),
@@ -106,8 +106,8 @@ def info(
         **({"tiles": note} if (note := about_tiles(header.spec.architecture)) else {}),
     }
     shown = record
-    if header.spec.noise_lines is not None:
-        shown = record | {"noise_lines": _noise(header.spec.noise_lines)}
+    if header.spec.noise_profile is not None:
+        shown = record | {"noise_profile": _noise(header.spec.noise_profile)}
     Output(json=json).result(record, "\n".join(_lines(shown)))
 
 
@@ -142,7 +142,7 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     from ledcli.zoo.model_file import read_spec
 
     spec = read_spec(model.path)
-    branch = model.branch or (spec.branches[0] if spec.branches else "")
+    csa_set = model.csa_set or (spec.csa_sets[0] if spec.csa_sets else "")
     size = model.path.stat().st_size
     place = "bundled" if model.bundled else "installed"
     isos, date, gain = _isos(spec), _date(spec), _gain(spec)
@@ -154,8 +154,8 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
         "input_form": spec.input_form,
         "output": spec.output,
         "method": spec.method,
-        "csa_set": branch,
-        "branches": spec.branches,
+        "csa_set": csa_set,
+        "csa_sets": spec.csa_sets,
         "ratio_range": spec.ratio_range,
         "isos": isos,
         "date": date,
@@ -168,7 +168,7 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
         f"{model.name} (default)" if model.default else model.name,
         ", ".join(spec.cameras) or "any",
         f"{spec.cfa} {spec.input_form}" + (" to sRGB" if spec.makes_pictures else ""),
-        f"{branch} (of {len(spec.branches)})" if branch else "-",
+        f"{csa_set} (of {len(spec.csa_sets)})" if csa_set else "-",
         _range_text(spec.ratio_range),
         _range_text(isos) if isos else "-",
         date[:10] if date else "-",

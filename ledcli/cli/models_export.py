@@ -51,7 +51,7 @@ def export(
     from ledcli.zoo.store import find_model
 
     require_onnx("the export")
-    path, branch = find_model(model)
+    path, own_set = find_model(model)
     if not is_onnx(out):
         raise UsageError(f"{out}: an ONNX file ends in {ONNX_SUFFIX}: name it so with --out")
     if not overwrite and (out.exists() or out.is_symlink()):
@@ -71,10 +71,10 @@ def export(
             "use it with 'led denoise --backend onnx'"
         )
     sha256 = file_sha256(path)
-    branch = csa_set or branch
+    csa_set = csa_set or own_set
     try:
-        if spec.branches or csa_set:
-            spec, net = fold(spec, net, branch, source_sha256=sha256)
+        if spec.csa_sets or csa_set:
+            spec, net = fold(spec, net, csa_set, source_sha256=sha256)
         exported = to_onnx(spec, net, source_sha256=sha256)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -87,14 +87,14 @@ def export(
     output.result(
         {
             "model": out,
-            "set": branch,
+            "csa_set": csa_set,
             "status": "planned" if dry_run else "done",
             "bytes": len(exported.data),
             "inputs": exported.inputs,
             "difference": exported.difference.largest,
             "scale": exported.difference.scale,
         },
-        f"{printable(path)}{f', set {branch}' if branch else ''} -> {printable(out)}",
+        f"{printable(path)}{f', set {csa_set}' if csa_set else ''} -> {printable(out)}",
     )
 
 

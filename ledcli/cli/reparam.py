@@ -66,8 +66,8 @@ def reparam(
 
     from ledcli.zoo.store import SUFFIX, find_model
 
-    path, branch = find_model(model)
-    branch = csa_set or branch
+    path, own_set = find_model(model)
+    csa_set = csa_set or own_set
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
     if out.exists() and out.samefile(path):
@@ -83,8 +83,8 @@ def reparam(
     frames = [_planes(photo)] if photo is not None else []
     spec, net = load_model(path)
     try:
-        folded, plain = fold(spec, net, branch, source_sha256=file_sha256(path))
-        proof = prove(net, branch, plain, network_inputs(spec, net, frames))
+        folded, plain = fold(spec, net, csa_set, source_sha256=file_sha256(path))
+        proof = prove(net, csa_set, plain, network_inputs(spec, net, frames))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     if not proof.holds:
@@ -96,8 +96,13 @@ def reparam(
         except FileExistsError:
             raise _there(out) from None
     output.result(
-        {"model": out, "set": branch, "status": "planned" if dry_run else "done", **_record(proof)},
-        f"{printable(path)}, set {branch} -> {printable(out)}",
+        {
+            "model": out,
+            "csa_set": csa_set,
+            "status": "planned" if dry_run else "done",
+            **_record(proof),
+        },
+        f"{printable(path)}, set {csa_set} -> {printable(out)}",
     )
 
 

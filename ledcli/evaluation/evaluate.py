@@ -112,7 +112,7 @@ def entrants(
     names: Sequence[str | None] = list(models) or [None]
     for name in names:
         model = find_model(name)
-        key = (model.path.resolve(), model.branch)
+        key = (model.path.resolve(), model.csa_set)
         if key in seen:
             raise UsageError(f"{name}: is named twice: name each model once")
         seen.add(key)

@@ -64,9 +64,9 @@ class ReadyNetwork:
         self.spec, net, runnable = self._backend.load(model)
         self.sha256 = file_sha256(model)
         self.name, self.csa_set = self.spec.name, ""
-        if self.spec.branches:
-            if csa_set not in self.spec.branches:
-                names = ", ".join(self.spec.branches)
+        if self.spec.csa_sets:
+            if csa_set not in self.spec.csa_sets:
+                names = ", ".join(self.spec.csa_sets)
                 raise ModelError(f"{model} has no CSA set '{csa_set}': choose one of {names}")
             self.name, self.csa_set = f"{self.spec.name}/{csa_set}", csa_set
             net = deploy(net, csa_set)

@@ -92,7 +92,7 @@ def pretrained_model(start: FoundModel, cfa: str = "bayer") -> Pretrained:
             f"{start.path}: is for {SENSORS[spec.cfa]} sensors and the pairs are {SENSORS[cfa]}: "
             "name another with --pretrained"
         )
-    return Pretrained(spec, net, start.branch, file_sha256(start.path))
+    return Pretrained(spec, net, start.csa_set, file_sha256(start.path))
 
 
 class Finetuning:
@@ -120,7 +120,7 @@ class Finetuning:
         self.pairs, self.method = pairs, method
         self.origin = {
             "name": pretrained.spec.name,
-            "set": pretrained.branch,
+            "csa_set": pretrained.csa_set,
             "sha256": pretrained.sha256,
         }
         self.before = method.before(pretrained, bf16=bf16)
@@ -225,7 +225,7 @@ class Finetuning:
             method=self.method.name,
             source="led finetune",
             training=training,
-            noise_lines=self.pairs.shots.lines,
+            noise_profile=self.pairs.shots.lines,
         )
 
     def _identity(self) -> str:

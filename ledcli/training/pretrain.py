@@ -171,7 +171,7 @@ def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
         cfa=recipe.cfa,
         planes=recipe.planes,
         input_form=recipe.form,
-        branches=tuple(recipe.sets()),
+        csa_sets=tuple(recipe.sets()),
         ratio_range=recipe.ratio_range,
         method="led pretraining",
         licence=licence,

@@ -153,7 +153,7 @@ class Proof:
 
 
 def fold(
-    spec: ModelSpec, net: nn.Module, branch: str, *, source_sha256: str | None = None
+    spec: ModelSpec, net: nn.Module, csa_set: str, *, source_sha256: str | None = None
 ) -> tuple[ModelSpec, nn.Module]:
     """Fold every RepNR block into the plain convolution that it equals.
 
@@ -161,7 +161,7 @@ def fold(
     ----------
     spec, net
         As `load_model` gives them; they stay as they are.
-    branch : str
+    csa_set : str
         The CSA set to fold.
     source_sha256 : str, optional
         Hash of the model's file, for the record.
@@ -178,30 +178,30 @@ def fold(
     ModelError
         When there is nothing to fold, or no such set; without the file's name.
     """
-    if not spec.branches:
+    if not spec.csa_sets:
         raise ModelError("is a plain network already: there is nothing to fold")
-    if branch not in spec.branches:
-        raise ModelError(f"has no CSA set '{branch}': choose one of {', '.join(spec.branches)}")
-    note: dict[str, Any] = {"set": branch, "omnr": spec.omnr, "version": ledcli.__version__}
+    if csa_set not in spec.csa_sets:
+        raise ModelError(f"has no CSA set '{csa_set}': choose one of {', '.join(spec.csa_sets)}")
+    note: dict[str, Any] = {"csa_set": csa_set, "omnr": spec.omnr, "version": ledcli.__version__}
     if source_sha256 is not None:
         note["source_sha256"] = source_sha256
     training = {**spec.training, "folded": note}
     # A fold may leave a bias where the plain network had none: the architecture says which one.
     arguments = {**spec.arguments, **getattr(net, "folded_arguments", {})}
     folded = dataclasses.replace(
-        spec, arguments=arguments, branches=(), omnr=False, training=training
+        spec, arguments=arguments, csa_sets=(), omnr=False, training=training
     )
-    return folded, repnr.deploy(copy.deepcopy(net).cpu().float(), branch).eval()
+    return folded, repnr.deploy(copy.deepcopy(net).cpu().float(), csa_set).eval()
 
 
-def prove(net: nn.Module, branch: str, plain: nn.Module, inputs: Iterable[Tensor]) -> Proof:
+def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tensor]) -> Proof:
     """Compare a network, its blocks run as they are defined, with its folded form.
 
     Parameters
     ----------
     net : nn.Module
         The network with its RepNR blocks; it stays as it is.
-    branch : str
+    csa_set : str
         The CSA set that was folded.
     plain : nn.Module
         What `fold` made of it.
@@ -219,7 +219,7 @@ def prove(net: nn.Module, branch: str, plain: nn.Module, inputs: Iterable[Tensor
         When the network does not take the inputs.
     """
     net, plain = (copy.deepcopy(each).cpu().float().eval() for each in (net, plain))
-    repnr.select(net, branch)
+    repnr.select(net, csa_set)
     worst = {name: Difference(0.0, 0.0) for name, _ in _named_blocks(net)}
     network, tried = Difference(0.0, 0.0), 0
     _unfold(net, plain, worst)

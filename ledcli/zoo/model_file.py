@@ -219,7 +219,7 @@ def build_network(path: Path, spec: ModelSpec) -> nn.Module:
         net = table.build(spec.architecture, dict(spec.arguments))
         if spec.modulation:
             return modulation.ModulatedNet(net, spec.modulation)
-        return repnr.convert(net, spec.branches, omnr=spec.omnr) if spec.branches else net
+        return repnr.convert(net, spec.csa_sets, omnr=spec.omnr) if spec.csa_sets else net
     except ModelError as error:
         raise ModelError(f"{path}: {error}. It is no model for this led.") from error
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:

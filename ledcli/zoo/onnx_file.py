@@ -105,7 +105,7 @@ def read_onnx(path: Path) -> OnnxFile:
     except ValueError as error:
         raise ModelError(f"{path}: is no ONNX file, or damaged ({error}). Get it again.") from None
     header = Header(described(path, metadata), tensors)
-    if header.spec.branches:
+    if header.spec.csa_sets:
         raise ModelError(f"{path}: is said to be unfolded, which no ONNX file is. Export it again.")
     return OnnxFile(header, metadata, data)
 

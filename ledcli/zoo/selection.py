@@ -38,7 +38,7 @@ class Picked(NamedTuple):
 
     Attributes
     ----------
-    path, branch
+    path, csa_set
         The file, and the CSA set of it (empty for a plain network).
     name : str
         As `led models list` has it.
@@ -51,7 +51,7 @@ class Picked(NamedTuple):
     """
 
     path: Path
-    branch: str
+    csa_set: str
     name: str
     reason: str
     tuned: bool
@@ -104,24 +104,24 @@ def pick_model(
     # published ones do not; of those the newest.
     best = max(
         own,
-        key=lambda m: (-len(misses(m.spec, ratio, iso)), m.spec.noise_lines is not None, m),
+        key=lambda m: (-len(misses(m.spec, ratio, iso)), m.spec.noise_profile is not None, m),
         default=None,
     )
     missed = misses(best.spec, ratio, iso) if best else ()
     if best and not missed:
-        branches = best.spec.branches
+        csa_sets = best.spec.csa_sets
         when = f" on {best.date.date().isoformat()}" if "date" in best.spec.training else ""
         reason = f"tuned to {camera}{when}"
-        branch = branches[0] if branches else ""
-        return Picked(best.path, branch, best.name, reason, True, tuple(warnings))
+        csa_set = csa_sets[0] if csa_sets else ""
+        return Picked(best.path, csa_set, best.name, reason, True, tuple(warnings))
     registry = read_registry()
     name, reason = default_name(cfa), "the bundled default"
     maker = (make or "").casefold().split()[:1]
     if maker and maker[0] in registry.names:
         # A registry of this led may stand beside an older file of models.
-        path, branch = registry.names[maker[0]]
+        path, csa_set = registry.names[maker[0]]
         spec = read_spec(path) if path.is_file() else None
-        if spec and spec.cfa == cfa and branch in spec.branches:
+        if spec and spec.cfa == cfa and csa_set in spec.csa_sets:
             name, reason = maker[0], "the bundled set of the camera's maker"
     if best:
         reason += f"; {best.name} is tuned to this camera, but for {' and '.join(missed)}"
@@ -188,8 +188,8 @@ def misses(spec: ModelSpec, ratio: float, iso: float | None) -> tuple[str, ...]:
     missed = []
     if not covers(spec.ratio_range, ratio):
         missed.append(_span("ratio", "ratios", spec.ratio_range))
-    if spec.noise_lines is not None and not covers_iso(spec.noise_lines, iso):
-        missed.append(_span("ISO", "ISO", spec.noise_lines.isos))
+    if spec.noise_profile is not None and not covers_iso(spec.noise_profile, iso):
+        missed.append(_span("ISO", "ISO", spec.noise_profile.isos))
     return tuple(missed)
 
 
@@ -249,7 +249,7 @@ class Choice:
         The model's name, as `led models list` has it.
     file : str
         Name of its file, without the folder.
-    branch : str
+    csa_set : str
         The CSA set; empty for a plain network.
     sha256 : str
         Hash of the model's file.
@@ -259,7 +259,7 @@ class Choice:
 
     model: str
     file: str
-    branch: str
+    csa_set: str
     sha256: str
     reason: str
 
@@ -268,7 +268,7 @@ class Choice:
         return {
             "model": self.model,
             "model_file": self.file,
-            "set": self.branch,
+            "csa_set": self.csa_set,
             "sha256": self.sha256,
             "choice": self.reason,
         }
@@ -307,7 +307,7 @@ class Named:
     ----------
     name : str or Path
         As `zoo.shelf.find_model` takes it.
-    branch : str, optional
+    csa_set : str, optional
         The CSA set, instead of the one that the name stands for.
 
     Raises
@@ -316,15 +316,15 @@ class Named:
         When there is none of that name, or it is damaged.
     """
 
-    def __init__(self, name: str | Path, branch: str | None = None) -> None:
+    def __init__(self, name: str | Path, csa_set: str | None = None) -> None:
         found = find_model(name)
-        if branch is not None:
-            found = FoundModel(found.path, branch)
+        if csa_set is not None:
+            found = FoundModel(found.path, csa_set)
         self.spec = read_spec(found.path)
         self.ratio_range = self.spec.ratio_range
         self.path = found.path
         self._choice = Choice(
-            listed_name(found), found.path.name, found.branch, file_sha256(found.path), "named"
+            listed_name(found), found.path.name, found.csa_set, file_sha256(found.path), "named"
         )
 
     @property
@@ -342,7 +342,7 @@ class Named:
         choice, cameras = self._choice, self.spec.cameras
         if cameras and not is_camera(exif.camera, exif.make, cameras):
             reason = f"named, but tuned to another camera: {', '.join(cameras)}"
-            choice = Choice(choice.model, choice.file, choice.branch, choice.sha256, reason)
+            choice = Choice(choice.model, choice.file, choice.csa_set, choice.sha256, reason)
         return Chosen(self.path, choice)
 
     def without(self, path: Path, error: ModelError) -> str:
@@ -382,7 +382,7 @@ class PerPhoto:
                 break
             except ModelError as error:
                 lost.append(self.without(picked.path, error))
-        choice = Choice(picked.name, picked.path.name, picked.branch, sha256, picked.reason)
+        choice = Choice(picked.name, picked.path.name, picked.csa_set, sha256, picked.reason)
         return Chosen(picked.path, choice, (*lost, *picked.warnings))
 
     def without(self, path: Path, error: ModelError) -> str:
@@ -404,8 +404,8 @@ def camera_noise(spec: ModelSpec, exif: Exif) -> NoiseAtIso | None:
 
     None where it has none, where the photo's ISO is outside them, and for another camera.
     """
-    if spec.noise_lines is None:
+    if spec.noise_profile is None:
         return None
     if spec.cameras and not is_camera(exif.camera, exif.make, spec.cameras):
         return None
-    return spec.noise_lines.at(exif.iso)
+    return spec.noise_profile.at(exif.iso)

@@ -13,8 +13,11 @@ from typing import Any
 from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile
 
-FORMAT = 1
-"""Version of the header; a file with a later one needs a later `led`."""
+FORMAT = 2
+"""Version of the header that is written; a file with a later one needs a later `led`."""
+
+RENAMED = {"branches": "csa_sets", "noise_lines": "noise_profile"}
+"""Keys of format 1 and what they are called since format 2."""
 
 PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
 """Planes into which a mosaic is packed, by colour filter array."""
@@ -78,7 +81,7 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, tuple) and all(_is_text(v) for v in value)
 
 
-def _are_branches(value: object) -> bool:
+def _are_csa_sets(value: object) -> bool:
     return (
         isinstance(value, tuple)
         and all(isinstance(v, str) and _BRANCH.fullmatch(v) for v in value)
@@ -105,7 +108,7 @@ def _is_json_object(value: object) -> bool:
     return True
 
 
-def _are_noise_lines(value: object) -> bool:
+def _is_noise_profile(value: object) -> bool:
     """Check what the lines give at the ends of their ISOs; between them they are straight."""
     if value is None:
         return True
@@ -132,7 +135,7 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "planes": (_is_int, "a whole number"),
     "input_form": (lambda v: v in INPUT_FORMS, " or ".join(INPUT_FORMS)),
     "output": (lambda v: v in OUTPUTS, " or ".join(OUTPUTS)),
-    "branches": (_are_branches, "a list of different names without dots"),
+    "csa_sets": (_are_csa_sets, "a list of different names without dots"),
     "ratio_range": (_is_ratio_range, f"two numbers, 0 < low <= high <= {MAX_RATIO:g}"),
     "method": (_is_text, "a name"),
     "licence": (_is_text, "a text"),
@@ -141,15 +144,15 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "omnr": (lambda v: isinstance(v, bool), "true or false"),
     "cameras": (_are_texts, "a list of camera names"),
     "training": (_is_json_object, "a JSON object"),
-    "noise_lines": (
-        _are_noise_lines,
+    "noise_profile": (
+        _is_noise_profile,
         "lines over ISO that give a gain and a variance above 0, up to 1",
     ),
     "format": (lambda v: v == FORMAT, f"{FORMAT}"),
 }
 
 
-_OPTIONAL = ("output", "modulation", "omnr", "cameras", "training", "noise_lines")
+_OPTIONAL = ("output", "modulation", "omnr", "cameras", "training", "noise_profile")
 """Keys that a file may leave out. Defaults of other fields are for those who write files."""
 
 
@@ -167,7 +170,7 @@ class ModelSpec:
         What the architecture is built with: numbers, texts, truth values, lists of these.
     input_form
         `gain` or `stabilised`.
-    branches
+    csa_sets
         Names of the CSA sets, the default first; empty for a plain network.
     ratio_range
         Lowest and highest ratio the model was trained for.
@@ -192,7 +195,7 @@ class ModelSpec:
         Cameras that the model is for; empty when it is for any.
     training
         Data, iterations, seed, version: whatever says how to make it again. JSON values only.
-    noise_lines
+    noise_profile
         The camera's own noise over ISO, in a model that is tuned to one camera.
     format
         Version of the header.
@@ -207,7 +210,7 @@ class ModelSpec:
     architecture: str
     arguments: dict[str, Any]
     input_form: str
-    branches: tuple[str, ...]
+    csa_sets: tuple[str, ...]
     ratio_range: tuple[float, float]
     method: str
     licence: str
@@ -219,7 +222,7 @@ class ModelSpec:
     omnr: bool = False
     cameras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
-    noise_lines: CameraNoiseProfile | None = None
+    noise_profile: CameraNoiseProfile | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -232,14 +235,14 @@ class ModelSpec:
             )
         if self.output != "planes" and self.input_form != "gain":
             raise ModelError(f"output must be planes in the form {self.input_form}")
-        if self.modulation and self.branches:
-            raise ModelError("modulation is for plain networks: branches must be empty")
-        if self.omnr and not self.branches:
-            raise ModelError("omnr needs at least one CSA set in branches")
-        if self.noise_lines is not None and self.noise_lines.planes != self.planes:
+        if self.modulation and self.csa_sets:
+            raise ModelError("modulation is for plain networks: csa_sets must be empty")
+        if self.omnr and not self.csa_sets:
+            raise ModelError("omnr needs at least one CSA set in csa_sets")
+        if self.noise_profile is not None and self.noise_profile.planes != self.planes:
             raise ModelError(
-                f"noise_lines must have {self.planes} planes for {self.cfa}, "
-                f"not {self.noise_lines.planes}"
+                f"noise_profile must have {self.planes} planes for {self.cfa}, "
+                f"not {self.noise_profile.planes}"
             )
 
     @property
@@ -250,13 +253,13 @@ class ModelSpec:
     def to_header(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         header = dataclasses.asdict(self)
-        del header["noise_lines"]
+        del header["noise_profile"]
         if self.output == "planes":
             del header["output"]  # a led that knows no other can read the file
         if not self.modulation:
             del header["modulation"]
-        if self.noise_lines is not None:
-            header["noise_lines"] = self.noise_lines.to_json()
+        if self.noise_profile is not None:
+            header["noise_profile"] = self.noise_profile.to_json()
         return header
 
     @classmethod
@@ -275,6 +278,8 @@ class ModelSpec:
             raise ModelError(f"format must be a version number, not {short(version)}")
         if version > FORMAT:
             raise ModelError(f"it has format {version} and this led knows {FORMAT}: update led")
+        if version == 1:
+            header = _from_format_1(header)
         known = [f.name for f in dataclasses.fields(cls)]
         unknown = sorted(set(header) - set(known))
         if unknown:
@@ -283,17 +288,25 @@ class ModelSpec:
         if missing:
             raise ModelError(f"no {missing[0]} in the description")
         values = dict(header)
-        for key in ("branches", "cameras", "modulation", "ratio_range"):  # JSON has no tuples
+        for key in ("csa_sets", "cameras", "modulation", "ratio_range"):  # JSON has no tuples
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
-        if values.get("noise_lines") is not None:
-            values["noise_lines"] = _noise_lines(values["noise_lines"])
+        if values.get("noise_profile") is not None:
+            values["noise_profile"] = _noise_profile(values["noise_profile"])
         return cls(**values)
 
 
-def _noise_lines(value: object) -> CameraNoiseProfile:
+def _from_format_1(header: dict[str, Any]) -> dict[str, Any]:
+    new = sorted(set(header) & set(RENAMED.values()))
+    if new:
+        raise ModelError(f"unknown key {short(new[0])} in a description of format 1")
+    renamed = {RENAMED.get(key, key): value for key, value in header.items()}
+    return renamed | {"format": FORMAT}
+
+
+def _noise_profile(value: object) -> CameraNoiseProfile:
     try:
         return CameraNoiseProfile.from_json(value)
     except (ValueError, OverflowError) as error:
-        text = f"noise_lines must be lines over ISO, not {short(value)}: {error}"
+        text = f"noise_profile must be lines over ISO, not {short(value)}: {error}"
         raise ModelError(text) from error

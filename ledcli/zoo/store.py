@@ -27,10 +27,10 @@ REGISTRY = "registry.json"
 
 
 class FoundModel(NamedTuple):
-    """A model file and the CSA set to use of it; `branch` is empty for a plain network."""
+    """A model file and the CSA set to use of it; `csa_set` is empty for a plain network."""
 
     path: Path
-    branch: str
+    csa_set: str
 
 
 class Registry(NamedTuple):
@@ -82,7 +82,7 @@ def read_registry() -> Registry:
             if Path(file).name != file:
                 raise ValueError(f"'{file}' is not the name of a file beside it")
             for name in own:
-                names[name.lower()] = (path.with_name(file), _branch(model, name))
+                names[name.lower()] = (path.with_name(file), _csa_set(model, name))
             # Of another kind of sensor the first name stands for it.
             if "cfa" in model:
                 defaults.setdefault(str(model["cfa"]), own[0].lower())
@@ -103,23 +103,23 @@ def find_bundled(name: str | None = None) -> FoundModel:
         When the file is missing or lacks the CSA set.
     """
     registry = read_registry()
-    path, branch = registry.names[name or registry.default]
+    path, csa_set = registry.names[name or registry.default]
     if not path.is_file():
         raise ModelError(f"{path}: this bundled model is missing. Install led again.")
-    branches = read_spec(path).branches
-    if branch not in (branches or ("",)):
+    csa_sets = read_spec(path).csa_sets
+    if csa_set not in (csa_sets or ("",)):
         raise ModelError(
-            f"{path}: has no CSA set '{branch}', which {REGISTRY} names. Install led again."
+            f"{path}: has no CSA set '{csa_set}', which {REGISTRY} names. Install led again."
         )
-    return FoundModel(path, branch)
+    return FoundModel(path, csa_set)
 
 
-def _branch(model: dict[str, object], name: str) -> str:
-    """CSA set that `name` stands for: of the same name, unless `branches` says otherwise."""
-    branches = model.get("branches", {})
-    if not isinstance(branches, dict):
-        raise ValueError("branches must map names to CSA sets")
-    return str(branches.get(name, name))
+def _csa_set(model: dict[str, object], name: str) -> str:
+    """CSA set that `name` stands for: of the same name, unless `csa_sets` says otherwise."""
+    csa_sets = model.get("csa_sets", {})
+    if not isinstance(csa_sets, dict):
+        raise ValueError("csa_sets must map names to CSA sets")
+    return str(csa_sets.get(name, name))
 
 
 __all__ = [
@@ -138,7 +138,7 @@ class ListedModel(NamedTuple):
 
     name: str
     path: Path
-    branch: str
+    csa_set: str
     bundled: bool
     default: bool
 
@@ -188,12 +188,12 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
     file = text.endswith((SUFFIX, ONNX_SUFFIX)) or re.search(r"[/\\]", text)
     if file or isinstance(name_or_path, Path):
         path = Path(text).expanduser()
-        branches = read_spec(path).branches
-        return FoundModel(path, branches[0] if branches else "")
+        csa_sets = read_spec(path).csa_sets
+        return FoundModel(path, csa_sets[0] if csa_sets else "")
     for name, path in installed_models():
         if name.lower() == text.lower():
-            branches = read_spec(path).branches
-            return FoundModel(path, branches[0] if branches else "")
+            csa_sets = read_spec(path).csa_sets
+            return FoundModel(path, csa_sets[0] if csa_sets else "")
     names = read_registry().names
     if text.lower() not in names:
         known = ", ".join([*names, *(name for name, _ in installed_models())])
@@ -209,8 +209,8 @@ def list_models() -> list[ListedModel]:
     installed = list(installed_models())
     hidden = {name.lower() for name, _ in installed}
     models = [
-        ListedModel(name, path, branch, bundled=True, default=name == registry.default)
-        for name, (path, branch) in registry.names.items()
+        ListedModel(name, path, csa_set, bundled=True, default=name == registry.default)
+        for name, (path, csa_set) in registry.names.items()
         if name not in hidden
     ]
     for name, path in installed:
@@ -228,7 +228,7 @@ def listed_name(found: FoundModel) -> str:
     """
     file = found.path.resolve()
     for model in list_models():
-        if model.path.resolve() == file and model.branch in ("", found.branch):
+        if model.path.resolve() == file and model.csa_set in ("", found.csa_set):
             return model.name
     return found.path.name
 

@@ -199,7 +199,7 @@ def import_checkpoint(
         architecture=read.architecture.name,
         arguments=read.architecture.arguments,
         input_form="gain",
-        branches=read.sets(form),
+        csa_sets=read.sets(form),
         omnr=read.omnr,
         ratio_range=ratios,
         method=_method(form, told),

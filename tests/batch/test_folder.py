@@ -16,7 +16,7 @@ from ledcli.output import atomic as files
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.selection import Named, PerPhoto
-from tests.inference.models import noise_lines, write_model
+from tests.inference.models import noise_profile, write_model
 from tests.shoot import make_raw
 
 ENGINE = Engine("cpu", "float32")
@@ -66,7 +66,7 @@ def test_the_result_says_what_was_done(here, tiny):
     make_raw(here / "raw" / "a.ARW")
     (result,) = run_all(tiny, ratio=3.0, strength=0.5)
     note = read_note(result.outputs[0])
-    assert (note["model"], note["set"]) == ("tiny.safetensors", "a")
+    assert (note["model"], note["csa_set"]) == ("tiny.safetensors", "a")
     assert float(note["ratio"]) == 3 and float(note["strength"]) == 0.5
 
 
@@ -125,22 +125,22 @@ def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here,
     assert second.choice.model == "generic"
     assert third.choice.model == "sony"
     note = read_note(first.outputs[0])
-    assert note["model"] == "mine" and note["set"] == ""
+    assert note["model"] == "mine" and note["csa_set"] == ""
     assert note["sha256"] == file_sha256(path)
     assert "tuned to Led Testcam One" in note["choice"]
     note = read_note(third.outputs[0])
-    assert (note["model"], note["set"]) == ("sony", "sony")
+    assert (note["model"], note["csa_set"]) == ("sony", "sony")
     assert note["model_file"] == "led-bayer.safetensors"
 
 
 def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
-    tune(led_home, noise_lines=noise_lines(0.01, isos=(400.0, 1600.0)))
+    tune(led_home, noise_profile=noise_profile(0.01, isos=(400.0, 1600.0)))
     (here / "raw").mkdir()
     for name, iso in (("a", 800), ("b", 3200), ("c", None)):
         make_raw(here / "raw" / f"{name}.ARW", iso=iso, light=np.full((128, 160), 0.1))
     inside, outside, unknown = run_per_photo(ratio=3.0)
     assert inside.noise_from == "profile"
-    assert inside.noise == noise_lines(isos=(400.0, 1600.0)).at(800).profile
+    assert inside.noise == noise_profile(isos=(400.0, 1600.0)).at(800).profile
     assert outside.noise_from == unknown.noise_from == "blind"
     for result in (inside, outside):
         assert read_note(result.outputs[0])["noise"] == result.noise_from

@@ -248,7 +248,7 @@ def _spec() -> ModelSpec:
         architecture="resunet",
         arguments=ARGUMENTS,
         input_form="gain",
-        branches=(),
+        csa_sets=(),
         ratio_range=(RATIO, RATIO),
         method="none",
         licence="Apache-2.0",

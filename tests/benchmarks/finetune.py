@@ -210,12 +210,12 @@ class Bench:
             print(f"  {line.step}: {line.loss:.4f}, {line.seconds:.0f} s", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder, trainer.averaged():
             path = Path(folder) / "tuned.safetensors"
-            tuned = replace(spec, branches=(TARGET,), omnr=True)
+            tuned = replace(spec, csa_sets=(TARGET,), omnr=True)
             save_model(path, tuned, trainer.net.state_dict())
             if self.keep:
                 save_model(
                     self.keep / f"{camera.name.replace(' ', '-')}-{variant}.safetensors",
-                    replace(tuned, noise_lines=shots.lines),
+                    replace(tuned, noise_profile=shots.lines),
                     trainer.net.state_dict(),
                 )
             denoiser = Denoiser(path, TARGET, device=str(self.device))

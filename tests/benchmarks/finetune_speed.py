@@ -88,7 +88,7 @@ def _shots() -> CameraPairs:
 def _trainer(shots: CameraPairs, device: torch.device, *, bf16: bool) -> Trainer:
     found = find_model("generic")
     spec, net = load_model(found.path)
-    prepare(spec, net, found.branch)
+    prepare(spec, net, found.csa_set)
     recipe = Recipe()
     method = LedMethod(spec.input_form, recipe, shots, device)
     return Trainer(net, method, schedule_of(recipe.schedule), device, bf16=bf16, groups=groups(net))

@@ -59,7 +59,7 @@ def main() -> None:
     denoiser = Denoiser(*found, precision=options.precision)
     dtype = torch.bfloat16 if denoiser.precision == "bf16" else torch.float32
     spec, repnr = load_model(found.path)
-    plain = deploy(repnr, found.branch) if spec.branches else repnr
+    plain = deploy(repnr, found.csa_set) if spec.csa_sets else repnr
     in_planes = denoiser.form.in_planes
     per_pixel = flops_per_pixel(copy.deepcopy(plain), in_planes, denoiser.multiple)
     rates, results = [matrix_rate(dtype, denoiser.device)], []
@@ -182,7 +182,7 @@ def _upstream(options: argparse.Namespace, size: tuple[int, int], repeats: int) 
 def _measure_upstream(options: argparse.Namespace) -> None:
     found = find_model(options.model)
     spec, repnr = load_model(found.path)
-    plain = deploy(repnr, found.branch) if spec.branches else repnr
+    plain = deploy(repnr, found.csa_set) if spec.csa_sets else repnr
     in_planes = FORMS[spec.input_form].in_planes
     size = tuple(options.upstream)
     print(json.dumps(whole_frame_seconds(plain, in_planes, size, choose_device(), options.repeats)))

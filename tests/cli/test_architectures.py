@@ -17,7 +17,7 @@ def test_folded_denoised_and_explained(name, tmp_path, capsys):
     make_raw(raw, shape=(160, 192))
     plain = tmp_path / "plain.safetensors"
     assert run(["reparam", str(model), "-o", str(plain), "--set", "b"]) == 0
-    assert read_spec(plain).branches == ()
+    assert read_spec(plain).csa_sets == ()
     capsys.readouterr()
 
     for tile, said in (("64", 1), ("0", 0)):

@@ -15,7 +15,7 @@ from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase
 from ledcli.zoo import store as bundled
 from ledcli.zoo.model_file import file_sha256
-from tests.inference.models import noise_lines, write_model
+from tests.inference.models import noise_profile, write_model
 from tests.shoot import SHARED, make_dark, make_raw, truncate
 
 
@@ -234,7 +234,7 @@ def tune(home, name="mine", **how):
 
 
 def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_home, capsys):
-    path = tune(led_home, training={"date": "2026-11-20"}, noise_lines=noise_lines())
+    path = tune(led_home, training={"date": "2026-11-20"}, noise_profile=noise_profile())
     folder = tmp_path / "raw"
     folder.mkdir()
     for name in ("1.ARW", "2.ARW"):
@@ -259,7 +259,7 @@ def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_
     assert [r["model"] for r in records] == [
         "mine", "mine", "generic", "nikon", "mine", "generic",
     ]  # fmt: skip
-    assert [r["set"] for r in records] == ["", "", "generic", "nikon", "", "generic"]
+    assert [r["csa_set"] for r in records] == ["", "", "generic", "nikon", "", "generic"]
     assert [r["noise"] for r in records] == ["lines"] * 2 + ["blind"] * 4
     files = ["mine.safetensors", "led-bayer.safetensors"]
     assert [r["model_file"] for r in records] == [files[n] for n in (0, 0, 1, 1, 0, 1)]
@@ -334,7 +334,7 @@ def test_what_was_done_is_recorded_in_the_dng(tmp_path):
     make_raw(tmp_path / "a.dng")
     assert denoise(tmp_path / "a.dng", "--ratio", "3", "--strength", "0.5", "--quiet") == 0
     note = read_note(tmp_path / "denoised" / "a.dng")
-    assert (note["model"], note["set"]) == ("generic", "generic")
+    assert (note["model"], note["csa_set"]) == ("generic", "generic")
     assert note["model_file"] == "led-bayer.safetensors"
     assert note["noise"] == "blind"
     assert len(note["sha256"]) == 64
@@ -486,7 +486,7 @@ def come_with_led(tmp_path, monkeypatch):
         for cfa in cfas:
             write_model(tmp_path / "b" / f"{cfa}.safetensors", sets=("generic",), cfa=cfa)
             models.append({"file": f"{cfa}.safetensors", "cfa": cfa, "names": [cfa]})
-            models[-1]["branches"] = {cfa: "generic"}
+            models[-1]["csa_sets"] = {cfa: "generic"}
         registry = {"default": cfas[0], "models": models}
         (tmp_path / "b" / "registry.json").write_text(json.dumps(registry))
         monkeypatch.setattr(bundled, "bundled_dir", lambda: tmp_path / "b")

@@ -45,7 +45,7 @@ def tiny(tmp_path):
         architecture="unet",
         arguments=TINY,
         input_form="stabilised",
-        branches=("generic", "sony"),
+        csa_sets=("generic", "sony"),
         ratio_range=(1.0, 300.0),
         method="pretrain",
         licence="CC0-1.0",
@@ -86,9 +86,9 @@ def test_the_tuned_model_is_installed_under_the_cameras_name(listed, tiny, home,
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert record["model"] == spec.name == "led-testcam-one"
     assert spec.cameras == ("Led Testcam One",)
-    assert spec.branches == () and not spec.omnr
+    assert spec.csa_sets == () and not spec.omnr
     assert spec.ratio_range == (20.0, 20.0)
-    assert spec.noise_lines.isos == (400.0, 6400.0)
+    assert spec.noise_profile.isos == (400.0, 6400.0)
     assert spec.training["isos"] == [400.0, 6400.0] and spec.training["iterations"] == 4
     assert len(spec.training["pairs"]) == 2
     assert spec.training["psnr_after"] == pytest.approx(record["psnr_after"], abs=1e-3)
@@ -108,7 +108,9 @@ def test_the_next_denoising_takes_it_with_the_cameras_lines(listed, tiny, tmp_pa
     assert run(["denoise", "photo.ARW", "--ratio", "20", "--json", "-q"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert "led-testcam-one" in json.dumps(record)
-    expected = read_spec(tmp_path / "home/models/led-testcam-one.safetensors").noise_lines.at(1600)
+    expected = read_spec(tmp_path / "home/models/led-testcam-one.safetensors").noise_profile.at(
+        1600
+    )
     assert record["gain"] == pytest.approx(expected.profile.gain, rel=1e-3)
 
 
@@ -155,7 +157,7 @@ def test_dark_frames_beside_the_list_are_used(listed, tiny, home, tmp_path):
     assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]) == 0
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert spec.training["dark_frames"] == 2
-    assert spec.noise_lines.shading[0].grid.shape[1] > 1
+    assert spec.noise_profile.shading[0].grid.shape[1] > 1
 
 
 def rename(path, text):
@@ -284,13 +286,13 @@ def test_an_x_trans_camera_s_pairs_tune_the_model_for_x_trans_by_themselves(
 ):
     write_model(tmp_path / "b" / "x.safetensors", sets=("generic",), cfa="xtrans")
     models = [{"file": "x.safetensors", "cfa": "xtrans", "names": ["xtrans"]}]
-    models[0]["branches"] = {"xtrans": "generic"}
+    models[0]["csa_sets"] = {"xtrans": "generic"}
     registry = tmp_path / "b" / "registry.json"
     registry.write_text(json.dumps({"default": "xtrans", "models": models}))
     monkeypatch.setattr(bundled, "bundled_dir", lambda: tmp_path / "b")
     assert run(["finetune", "--iters", "2", "--force", "-q"]) == 0
     spec = read_spec(home / "led-testcam-one.safetensors")
-    assert (spec.cfa, spec.planes, spec.noise_lines.planes) == ("xtrans", 9, 9)
+    assert (spec.cfa, spec.planes, spec.noise_profile.planes) == ("xtrans", 9, 9)
     capsys.readouterr()
     assert run(["denoise", "x400_short.ARW", "--ratio", "20", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

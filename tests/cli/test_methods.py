@@ -25,7 +25,7 @@ def test_exposure_diffusions_model_looks_as_often_as_it_is_told(tune, home, tmp_
     assert "start anew" in capsys.readouterr().err
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert (spec.method, spec.output, spec.input_form) == ("exposure", "adaptive", "gain")
-    assert spec.training["steps"] == 2 and spec.noise_lines is not None
+    assert spec.training["steps"] == 2 and spec.noise_profile is not None
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     taken = []
     for place, steps in (("1", ["--steps", "1"]), ("2", ["--steps", "2"]), ("usual", [])):

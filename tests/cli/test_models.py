@@ -9,7 +9,7 @@ from ledcli.nets import repnr
 from ledcli.zoo import store as bundled_models
 from ledcli.zoo import store as shelf
 from ledcli.zoo.model_file import ModelSpec, file_sha256, save_model
-from tests.inference.models import noise_lines
+from tests.inference.models import noise_profile
 
 SPEC = ModelSpec(
     name="mine",
@@ -18,7 +18,7 @@ SPEC = ModelSpec(
     cfa="bayer",
     planes=4,
     input_form="stabilised",
-    branches=("generic", "sony"),
+    csa_sets=("generic", "sony"),
     ratio_range=(1.0, 300.0),
     cameras=("Sony ILCE-7SM2",),
     method="led",
@@ -31,7 +31,7 @@ SPEC = ModelSpec(
         "psnr_after": 31.5,
         "pairs": [{"short": "ab" * 32, "long": "cd" * 32, "ratio": 100, "iso": 200}],
     },
-    noise_lines=noise_lines(0.001, isos=(200.0, 3200.0)),
+    noise_profile=noise_profile(0.001, isos=(200.0, 3200.0)),
     licence="CC0-1.0",
     source="tests",
 )
@@ -40,7 +40,7 @@ SPEC = ModelSpec(
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """A shelf with one bundled file of two names, and one installed model."""
-    net = repnr.convert(table.build("unet", {"channels": 4}), SPEC.branches)
+    net = repnr.convert(table.build("unet", {"channels": 4}), SPEC.csa_sets)
     bundled = tmp_path / "bundled"
     for folder in (bundled, shelf.installed_dir()):
         folder.mkdir(parents=True)
@@ -48,7 +48,7 @@ def installed(tmp_path, monkeypatch):
         spec = (
             SPEC
             if tuned
-            else dataclasses.replace(SPEC, training={"iterations": 10}, noise_lines=None)
+            else dataclasses.replace(SPEC, training={"iterations": 10}, noise_profile=None)
         )
         save_model(folder / "mine.safetensors", spec, net.state_dict())
     registry = {
@@ -151,7 +151,7 @@ def test_info_of_a_tuned_model_for_people(installed, capsys):
     ],
 )
 def test_nonsense_where_tuning_writes_its_figures_is_shown_as_nothing(installed, capsys, training):
-    net = repnr.convert(table.build("unet", {"channels": 4}), SPEC.branches)
+    net = repnr.convert(table.build("unet", {"channels": 4}), SPEC.csa_sets)
     save_model(installed, dataclasses.replace(SPEC, training=training), net.state_dict())
     assert run(["models", "list"]) == 0
     out = capsys.readouterr().out

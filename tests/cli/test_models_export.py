@@ -7,7 +7,7 @@ from ledcli.cli.app import run
 from ledcli.zoo import onnx as onnxfile
 from ledcli.zoo.model_file import file_sha256, read_spec
 from ledcli.zoo.onnx_file import read_onnx
-from tests.inference.models import noise_lines, write_model, write_modulated
+from tests.inference.models import noise_profile, write_model, write_modulated
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -19,7 +19,7 @@ def model(tmp_path):
         tmp_path / "tuned.safetensors",
         name="mine",
         cameras=("Led Testcam One",),
-        noise_lines=noise_lines(0.001),
+        noise_profile=noise_profile(0.001),
         training={"seed": 7},
     )
 
@@ -40,8 +40,8 @@ def test_the_file_keeps_all_that_the_model_says_but_what_was_folded(model, out, 
     assert err.startswith("check: onnxruntime and torch differ by")
     spec, source = read_spec(out).to_header(), read_spec(model).to_header()
     note = spec["training"].pop("folded")
-    assert (note["set"], note["source_sha256"]) == ("b", file_sha256(model))
-    assert spec == source | {"branches": (), "omnr": False}
+    assert (note["csa_set"], note["source_sha256"]) == ("b", file_sha256(model))
+    assert spec == source | {"csa_sets": (), "omnr": False}
     assert read_onnx(out).metadata["led.source_sha256"] == file_sha256(model)
     assert run(["models", "info", str(out), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -60,7 +60,7 @@ def test_a_plain_model_needs_no_folding(tmp_path, out, capsys):
     plain = write_model(tmp_path / "plain.safetensors", form="gain", sets=())
     assert export(plain, "-o", out, "--json", "--quiet") == 0
     record = json.loads(capsys.readouterr().out)
-    assert (record["status"], record["set"]) == ("done", "")
+    assert (record["status"], record["csa_set"]) == ("done", "")
     assert record["bytes"] == out.stat().st_size and record["difference"] < 1e-4
     assert read_spec(out).to_header() == read_spec(plain).to_header()
 

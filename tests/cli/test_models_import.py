@@ -143,7 +143,7 @@ def test_fine_tuning_starts_from_its_generic_set(pretrained, tmp_path, capsys):
     spec = read_spec(
         installed_dir() / f"{json.loads(capsys.readouterr().out)['model']}.safetensors"
     )
-    assert (spec.input_form, spec.branches) == ("gain", ())
+    assert (spec.input_form, spec.csa_sets) == ("gain", ())
     assert "generic" in json.dumps(spec.training)
     # What is made of it is under its licence.
     assert spec.licence == "CC-BY-NC-4.0"

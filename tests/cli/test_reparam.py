@@ -9,7 +9,7 @@ from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.zoo import folding as fold
 from ledcli.zoo.model_file import load_model, read_spec
-from tests.inference.models import noise_lines, scene, shoot, write_model
+from tests.inference.models import noise_profile, scene, shoot, write_model
 from tests.shoot import make_raw
 
 
@@ -19,7 +19,7 @@ def model(tmp_path):
         tmp_path / "tuned.safetensors",
         name="mine",
         cameras=("Led Testcam One",),
-        noise_lines=noise_lines(0.001),
+        noise_profile=noise_profile(0.001),
         training={"seed": 7},
     )
 
@@ -53,10 +53,10 @@ def test_the_folded_file_denoises_as_the_tuned_one_does(model, out, capsys):
 def test_all_that_the_model_says_is_kept_but_what_was_folded(model, out):
     assert run(["reparam", str(model), "-o", str(out), "--quiet"]) == 0
     spec, source = read_spec(out).to_header(), read_spec(model).to_header()
-    assert spec["branches"] == () and spec["omnr"] is False
+    assert spec["csa_sets"] == () and spec["omnr"] is False
     note = spec["training"].pop("folded")
-    assert (note["set"], note["source_sha256"]) == ("a", digest(model))
-    assert spec == source | {"branches": (), "omnr": False}
+    assert (note["csa_set"], note["source_sha256"]) == ("a", digest(model))
+    assert spec == source | {"csa_sets": (), "omnr": False}
 
 
 def test_the_proof_as_json(model, out, tmp_path, capsys):
@@ -92,7 +92,7 @@ def test_what_is_there_is_replaced_only_when_asked(model, out, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert out.read_bytes() == b"somebody's"
     assert run(["reparam", str(model), "-o", str(out), "--overwrite"]) == 0
-    assert read_spec(out).branches == ()
+    assert read_spec(out).csa_sets == ()
 
 
 def test_a_file_that_comes_meanwhile_is_not_replaced(model, out, capsys, monkeypatch):

@@ -17,7 +17,7 @@ from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import read_spec
 from ledcli.zoo.selection import pick_model
-from tests.inference.models import noise_lines, write_pictures
+from tests.inference.models import noise_profile, write_pictures
 from tests.shoot import make_raw
 from tests.training.shoots import shoot_pair
 
@@ -131,7 +131,7 @@ def test_a_second_run_finds_the_picture_done(tmp_path, model, raw, capsys):
 
 
 def test_its_camera_gets_another_model_when_none_is_named(raw, home, capsys):
-    camera = {"cameras": ("Led Testcam One",), "noise_lines": noise_lines()}
+    camera = {"cameras": ("Led Testcam One",), "noise_profile": noise_profile()}
     write_pictures(home / "mine.safetensors", **camera)
     assert denoise(raw, "--json", "-q") == 0
     assert json.loads(capsys.readouterr().out)["model"] != "mine"

@@ -30,7 +30,7 @@ class Off:
     """A denoiser whose result is off by a known amount, or by a factor."""
 
     spec = SimpleNamespace(
-        noise_lines=None, cameras=(), cfa="bayer", planes=4, makes_pictures=False
+        noise_profile=None, cameras=(), cfa="bayer", planes=4, makes_pictures=False
     )
 
     def __init__(self, offset=0.0, factor=1.0):
@@ -82,7 +82,10 @@ def test_a_tuned_model_uses_its_own_noise_lines():
     own = NoiseAtIso(NoiseProfile(1e-4, 1e-6), np.zeros((4, 1, 1), np.float32), (24, 32))
     model = Off()
     model.spec = SimpleNamespace(
-        cameras=(), planes=4, makes_pictures=False, noise_lines=SimpleNamespace(at=lambda iso: own)
+        cameras=(),
+        planes=4,
+        makes_pictures=False,
+        noise_profile=SimpleNamespace(at=lambda iso: own),
     )
     run([case()], model)
     assert model.asked[0][1]["noise"] is own

@@ -31,7 +31,7 @@ def write_model(
 ) -> Path:
     """Write a model file; its alignments differ from set to set.
 
-    `description` goes into the header: cameras, ratio_range, training, noise_lines...
+    `description` goes into the header: cameras, ratio_range, training, noise_profile...
     """
     planes = PLANES[cfa]
     arguments = {"in_planes": form_of(form, planes=planes).in_planes, "channels": 4}
@@ -49,7 +49,7 @@ def write_model(
         "architecture": "unet",
         "arguments": arguments,
         "input_form": form,
-        "branches": sets,
+        "csa_sets": sets,
         "ratio_range": (1.0, 300.0),
         "method": "none",
         "licence": "Apache-2.0",
@@ -63,7 +63,7 @@ def write_model(
     return path
 
 
-def noise_lines(
+def noise_profile(
     offset: float = 0.0, isos: tuple[float, float] = (400.0, 6400.0)
 ) -> CameraNoiseProfile:
     """Lines of a made-up camera whose black is off by `offset` (of white) in every plane."""
@@ -122,7 +122,7 @@ def write_modulated(path: Path, sensor: str = "Led Testcam One") -> Path:
         architecture="unet",
         arguments=arguments,
         input_form="gain",
-        branches=(),
+        csa_sets=(),
         ratio_range=(1.0, 300.0),
         method="adl",
         licence="Apache-2.0",

@@ -24,8 +24,8 @@ def photo():
     return shoot(scene(96, 120), 20)
 
 
-def denoiser(model, branch="a", **how):
-    return Denoiser(model, branch, **{"device": "cpu", "precision": "float32"} | how)
+def denoiser(model, csa_set="a", **how):
+    return Denoiser(model, csa_set, **{"device": "cpu", "precision": "float32"} | how)
 
 
 def test_the_photo_keeps_its_size_and_is_left_alone(model, photo):

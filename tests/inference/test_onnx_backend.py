@@ -135,7 +135,7 @@ def test_a_photo_says_which_model_it_was(model, exported, tmp_path, capsys):
     assert "cpu, float32, onnxruntime" in err
     assert denoise(*how, "--model", model, "--backend", "onnx", "--out", tmp_path / "y") == 0
     note = read_note(tmp_path / "y" / "a.dng")
-    assert (note["sha256"], note["set"]) == (file_sha256(model), "a")
+    assert (note["sha256"], note["csa_set"]) == (file_sha256(model), "a")
     # The same photo, whatever computed it: a second run has nothing to do.
     capsys.readouterr()
     again = [*how, "--model", model, "--backend", "torch", "--precision", "float32"]

@@ -55,7 +55,7 @@ def model(path, output):
         arguments=arguments,
         input_form="gain",
         output=output,
-        branches=(),
+        csa_sets=(),
         ratio_range=(1.0, 300.0),
         method="exposure",
         licence="CC0-1.0",

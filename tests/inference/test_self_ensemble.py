@@ -47,7 +47,7 @@ def bundled_denoiser():
     from ledcli.zoo.store import find_model
 
     found = find_model("generic")
-    return Denoiser(found.path, found.branch, device="cpu")
+    return Denoiser(found.path, found.csa_set, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def lively(name, planes=4, sets=("a", "b"), omnr=False, seed=0):
 def spec(name, planes=4, **changes):
     return ModelSpec(**{
         "name": "tiny", "architecture": name, "arguments": {"in_planes": planes, **SMALL[name]},
-        "input_form": "gain", "branches": ("a", "b"), "ratio_range": (1.0, 300.0),
+        "input_form": "gain", "csa_sets": ("a", "b"), "ratio_range": (1.0, 300.0),
         "method": "none", "licence": "Apache-2.0", "source": "tests",
     } | changes)  # fmt: skip
 

@@ -35,7 +35,7 @@ def pretrained():
         architecture="unet",
         arguments=TINY,
         input_form="stabilised",
-        branches=(),
+        csa_sets=(),
         ratio_range=(1.0, 300.0),
         method="pretrain",
         licence="CC0-1.0",

@@ -64,7 +64,7 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tm
     first = {"nafnet": "intro", "restormer": "patch_embed.proj"}[name]
     assert f"{first}.aux_weight" in moved
 
-    tuned = replace(spec, branches=(TARGET,), omnr=True)
+    tuned = replace(spec, csa_sets=(TARGET,), omnr=True)
     _, plain = fold(tuned, net, TARGET)
     proof = prove(net, TARGET, plain, network_inputs(tuned, plain))
     assert proof.holds, proof

@@ -33,7 +33,7 @@ def spec(**how):
         "architecture": "unet",
         "arguments": TINY,
         "input_form": "stabilised",
-        "branches": (),
+        "csa_sets": (),
         "ratio_range": (1.0, 300.0),
         "method": "pretrain",
         "licence": "CC0-1.0",

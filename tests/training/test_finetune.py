@@ -40,7 +40,7 @@ def spec(**how):
         "architecture": "unet",
         "arguments": TINY,
         "input_form": "stabilised",
-        "branches": ("generic", "sony"),
+        "csa_sets": ("generic", "sony"),
         "ratio_range": (1.0, 300.0),
         "method": "pretrain",
         "licence": "CC0-1.0",
@@ -93,7 +93,7 @@ def test_without_a_choice_the_sets_are_averaged():
 def test_a_plain_network_can_be_tuned_too():
     net, x = network(()), torch.randn(1, 9, 32, 32)
     expected = net(x)
-    assert torch.allclose(prepare(spec(branches=()), net, "")(x), expected, atol=1e-6)
+    assert torch.allclose(prepare(spec(csa_sets=()), net, "")(x), expected, atol=1e-6)
 
 
 def test_only_the_set_and_the_omnr_branch_are_trained(few):
@@ -151,7 +151,7 @@ def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(few, tmp_path, s
 def test_tuning_teaches_the_bundled_model_a_camera(few):
     found = find_model("generic")
     bundled, net = load_model(found.path)
-    prepare(bundled, net, found.branch)
+    prepare(bundled, net, found.csa_set)
     tuning = trainer(net, few, Recipe(iterations=20, side=32))
 
     def held():

@@ -59,8 +59,8 @@ def test_the_model_file_says_what_it_is_and_loads(tmp_path, crops):
     loaded, net = load_model(out)
     assert loaded == spec
     assert loaded.name == "tiny" and loaded.input_form == "stabilised"
-    assert loaded.branches[:4] == ("generic", *MAKERS)
-    assert len(loaded.branches) == 4 + TINY.virtual
+    assert loaded.csa_sets[:4] == ("generic", *MAKERS)
+    assert len(loaded.csa_sets) == 4 + TINY.virtual
     assert loaded.arguments == {"in_planes": 9, "channels": 4}
     assert loaded.training["iterations"] == 4
     assert loaded.training["recipe"]["seed"] == 0
@@ -171,7 +171,7 @@ def test_the_gain_form_trains_too(tmp_path, crops):
     pretrain(recipe, crops, out, Schedule(2), device=CPU, bf16=True, show=lines.append)
     spec, _ = load_model(out)
     assert spec.input_form == "gain" and spec.arguments["in_planes"] == 4
-    assert spec.branches == tuple(f"virtual{i}" for i in range(5))
+    assert spec.csa_sets == tuple(f"virtual{i}" for i in range(5))
     # Validated where it is trained only.
     assert {k for k in lines[-1].validation} == {"psnr_100", "psnr_300"}
 
@@ -188,7 +188,7 @@ def test_a_model_for_x_trans_is_trained_on_nine_planes(tmp_path):
     lines = []
     pretrain(recipe, crops, out, Schedule(3), device=CPU, bf16=False, show=lines.append)
     spec, _ = load_model(out)
-    assert (spec.cfa, spec.planes, spec.branches) == ("xtrans", 9, ("generic", "virtual0"))
+    assert (spec.cfa, spec.planes, spec.csa_sets) == ("xtrans", 9, ("generic", "virtual0"))
     assert spec.arguments == {"in_planes": 19, "out_planes": 9, "channels": 4}
     assert spec.training["recipe"]["cfa"] == "xtrans"
     assert {"psnr_1", "psnr_300"} <= set(lines[-1].validation)

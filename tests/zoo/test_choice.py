@@ -16,7 +16,7 @@ from ledcli.zoo import selection as choice
 from ledcli.zoo import store as bundled
 from ledcli.zoo.model_file import file_sha256, read_spec
 from ledcli.zoo.selection import Named, PerPhoto, camera_noise
-from tests.inference.models import noise_lines, write_model
+from tests.inference.models import noise_profile, write_model
 
 ONE = Exif(make="Led", model="Testcam One", iso=800.0)
 TWO = Exif(make="Led", model="Testcam Two", iso=800.0)
@@ -55,13 +55,17 @@ def test_each_photo_gets_its_model_and_the_choice_says_which(led_home):
     path = tune(led_home, "mine", training={"date": "2026-11-20"})
     models = PerPhoto()
     denoiser, chosen, warnings = load(models, ONE)
-    assert (chosen.model, chosen.file, chosen.branch) == ("mine", "mine.safetensors", "")
+    assert (chosen.model, chosen.file, chosen.csa_set) == ("mine", "mine.safetensors", "")
     assert warnings == []
     assert chosen.sha256 == denoiser.sha256 == file_sha256(path)
     assert chosen.reason == "tuned to Led Testcam One on 2026-11-20"
     assert models.choose(ONE, 1).choice.model == "generic"
     other = models.choose(OTHER, 100).choice.record()
-    assert (other["model"], other["model_file"], other["set"]) == ("sony", "b.safetensors", "sony")
+    assert (other["model"], other["model_file"], other["csa_set"]) == (
+        "sony",
+        "b.safetensors",
+        "sony",
+    )
     assert models.choose(TWO, 100).choice.reason == "the bundled default"
 
 
@@ -106,7 +110,7 @@ def test_the_choice_has_the_name_of_the_shelf_not_of_the_header(led_home):
 
 
 def test_a_photo_beyond_the_model_s_isos_goes_to_the_bundled_one(led_home):
-    tune(led_home, "mine", noise_lines=noise_lines(isos=(6400.0,)))
+    tune(led_home, "mine", noise_profile=noise_profile(isos=(6400.0,)))
     models = PerPhoto()
     low, near, unknown = (
         models.choose(Exif(make="Led", model="Testcam One", iso=iso), 100).choice
@@ -194,10 +198,10 @@ def test_a_named_model_serves_every_photo_and_says_so_when_it_is_another_camera_
 
 
 def test_the_camera_s_own_noise_is_used_within_its_isos_and_for_no_other_camera(led_home):
-    spec = read_spec(tune(led_home, "mine", noise_lines=noise_lines(isos=(400.0, 6400.0))))
+    spec = read_spec(tune(led_home, "mine", noise_profile=noise_profile(isos=(400.0, 6400.0))))
     for iso in (400.0, 800.0, 6400.0):
         own = camera_noise(spec, Exif(make="Led", model="Testcam One", iso=iso))
-        assert own.profile == spec.noise_lines.at(iso).profile
+        assert own.profile == spec.noise_profile.at(iso).profile
     for iso in (None, 399.0, 6401.0):
         assert camera_noise(spec, Exif(make="Led", model="Testcam One", iso=iso)) is None
     assert camera_noise(spec, TWO) is None

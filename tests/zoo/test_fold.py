@@ -10,20 +10,20 @@ from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.zoo.folding import TOLERANCE, Difference, Proof, fold, network_inputs, prove
 from ledcli.zoo.model_file import ModelSpec, load_model, save_model
-from tests.inference.models import noise_lines
+from tests.inference.models import noise_profile
 
 SPEC = ModelSpec(
     name="mine",
     architecture="unet",
     arguments={"in_planes": 9, "channels": 4},
     input_form="stabilised",
-    branches=("target", "other"),
+    csa_sets=("target", "other"),
     omnr=True,
     ratio_range=(100.0, 300.0),
     cameras=("Sony ILCE-7SM2",),
     method="led",
     training={"seed": 1},
-    noise_lines=noise_lines(0.001),
+    noise_profile=noise_profile(0.001),
     licence="CC0-1.0",
     source="tests",
 )
@@ -32,7 +32,7 @@ SPEC = ModelSpec(
 def tuned_net(spec=SPEC, seed=0):
     """A network with alignments and OMNR branches as far from their start as tuning takes them."""
     torch.manual_seed(seed)
-    net = repnr.convert(table.build(spec.architecture, spec.arguments), spec.branches, spec.omnr)
+    net = repnr.convert(table.build(spec.architecture, spec.arguments), spec.csa_sets, spec.omnr)
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if ".align_" in name:
@@ -57,11 +57,11 @@ def test_the_folded_network_is_the_plain_one_with_the_same_function(tmp_path):
 
 def test_the_description_keeps_all_but_what_was_folded():
     spec, _ = fold(SPEC, tuned_net(), "other", source_sha256="ab" * 32)
-    assert spec.branches == () and not spec.omnr
+    assert spec.csa_sets == () and not spec.omnr
     assert spec.training["seed"] == 1
-    assert spec.training["folded"]["set"] == "other"
+    assert spec.training["folded"]["csa_set"] == "other"
     assert spec.training["folded"]["source_sha256"] == "ab" * 32
-    again = dataclasses.replace(spec, branches=SPEC.branches, omnr=True, training=SPEC.training)
+    again = dataclasses.replace(spec, csa_sets=SPEC.csa_sets, omnr=True, training=SPEC.training)
     assert again.to_header() == SPEC.to_header()
 
 
@@ -78,11 +78,11 @@ def test_folding_leaves_the_network_alone():
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 1000), branch=st.sampled_from(SPEC.branches))
-def test_the_proof_holds_whatever_the_weights(seed, branch):
+@given(seed=st.integers(0, 1000), csa_set=st.sampled_from(SPEC.csa_sets))
+def test_the_proof_holds_whatever_the_weights(seed, csa_set):
     net = tuned_net(seed=seed)
-    _, plain = fold(SPEC, net, branch)
-    proof = prove(net, branch, plain, network_inputs(SPEC, net, seed=seed))
+    _, plain = fold(SPEC, net, csa_set)
+    proof = prove(net, csa_set, plain, network_inputs(SPEC, net, seed=seed))
     assert proof.holds, str(proof)
     assert proof.inputs == 4
     assert proof.network.scale > 0.01 and proof.worst_block.scale > 0.01
@@ -145,7 +145,7 @@ def test_a_frame_too_small_to_try_is_refused():
 
 
 def test_a_plain_network_and_an_unknown_set_are_refused():
-    plain = dataclasses.replace(SPEC, branches=(), omnr=False)
+    plain = dataclasses.replace(SPEC, csa_sets=(), omnr=False)
     with pytest.raises(ModelError, match="nothing to fold"):
         fold(plain, table.build(SPEC.architecture, SPEC.arguments), "")
     with pytest.raises(ModelError, match="no CSA set 'leica': choose one of target, other"):

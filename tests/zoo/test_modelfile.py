@@ -22,7 +22,7 @@ from ledcli.zoo.model_file import (
     read_spec,
     save_model,
 )
-from tests.inference.models import noise_lines
+from tests.inference.models import noise_profile
 
 SPEC = ModelSpec(
     name="tiny",
@@ -31,7 +31,7 @@ SPEC = ModelSpec(
     cfa="bayer",
     planes=4,
     input_form="gain",
-    branches=("generic", "sony"),
+    csa_sets=("generic", "sony"),
     omnr=True,
     ratio_range=(1.0, 300.0),
     cameras=("Sony ILCE-7SM2",),
@@ -42,13 +42,13 @@ SPEC = ModelSpec(
 )
 
 
-LINES = noise_lines().to_json()
+LINES = noise_profile().to_json()
 
 
 def tiny_net(spec=SPEC):
     net = table.build(spec.architecture, spec.arguments)
-    if spec.branches:
-        net = repnr.convert(net, spec.branches, omnr=spec.omnr)
+    if spec.csa_sets:
+        net = repnr.convert(net, spec.csa_sets, omnr=spec.omnr)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(std=0.1)
@@ -103,9 +103,9 @@ def assert_refused(path, *words):
         assert word in message
 
 
-@pytest.mark.parametrize("branches,omnr", [((), False), (("generic",), False), (("a", "b"), True)])
-def test_a_saved_model_is_loaded_with_the_same_function(tmp_path, branches, omnr):
-    spec = dataclasses.replace(SPEC, branches=branches, omnr=omnr)
+@pytest.mark.parametrize("csa_sets,omnr", [((), False), (("generic",), False), (("a", "b"), True)])
+def test_a_saved_model_is_loaded_with_the_same_function(tmp_path, csa_sets, omnr):
+    spec = dataclasses.replace(SPEC, csa_sets=csa_sets, omnr=omnr)
     net = tiny_net(spec).eval()
     save_model(tmp_path / "m.safetensors", spec, net.state_dict())
     loaded_spec, loaded = load_model(tmp_path / "m.safetensors")
@@ -116,14 +116,14 @@ def test_a_saved_model_is_loaded_with_the_same_function(tmp_path, branches, omnr
 
 
 def test_noise_lines_are_kept_and_left_out_where_there_are_none(tmp_path):
-    lines = noise_lines(0.0125)
-    spec = dataclasses.replace(SPEC, noise_lines=lines)
+    lines = noise_profile(0.0125)
+    spec = dataclasses.replace(SPEC, noise_profile=lines)
     save_model(tmp_path / "m.safetensors", spec, tiny_net().state_dict())
-    loaded = read_spec(tmp_path / "m.safetensors").noise_lines
+    loaded = read_spec(tmp_path / "m.safetensors").noise_profile
     assert loaded.to_json() == lines.to_json()
     assert loaded.at(800).profile == pytest.approx(lines.at(800).profile)
     assert loaded.at(800).grid.flat[0] == pytest.approx(0.0125)
-    assert "noise_lines" not in SPEC.to_header()
+    assert "noise_profile" not in SPEC.to_header()
 
 
 def test_a_description_longer_than_can_be_read_is_not_written(tmp_path):
@@ -313,7 +313,7 @@ def test_weights_of_another_type_are_refused(model):
 @pytest.mark.parametrize(
     "changes,word",
     [
-        ({"format": 2}, "update led"),
+        ({"format": 3}, "update led"),
         ({"format": "1"}, "format"),
         ({"format": True}, "format"),
         ({"architecture": "resnet"}, "unknown architecture"),
@@ -329,25 +329,25 @@ def test_weights_of_another_type_are_refused(model):
         ({"cfa": []}, "cfa"),
         ({"planes": 9}, "planes"),
         ({"input_form": "anscombe"}, "input_form"),
-        ({"branches": ["a.b"]}, "branches"),
-        ({"branches": ["a", "a"]}, "branches"),
-        ({"branches": "generic"}, "branches"),
-        ({"branches": [["a"]]}, "branches"),
+        ({"csa_sets": ["a.b"]}, "csa_sets"),
+        ({"csa_sets": ["a", "a"]}, "csa_sets"),
+        ({"csa_sets": "generic"}, "csa_sets"),
+        ({"csa_sets": [["a"]]}, "csa_sets"),
         ({"ratio_range": [0, 1]}, "ratio_range"),
         ({"ratio_range": [300, 1]}, "ratio_range"),
         ({"ratio_range": [1]}, "ratio_range"),
         ({"omnr": 1}, "omnr"),
-        ({"branches": [], "omnr": True}, "omnr"),
+        ({"csa_sets": [], "omnr": True}, "omnr"),
         ({"cameras": [1]}, "cameras"),
-        ({"noise_lines": 3}, "noise_lines"),
-        ({"noise_lines": {}}, "noise_lines"),
-        ({"noise_lines": LINES | {"isos": [400, 100]}}, "noise_lines"),
-        ({"noise_lines": LINES | {"isos": [10**400, 10**401]}}, "noise_lines"),
-        ({"noise_lines": LINES | {"gain": [900.0, 900.0]}}, "noise_lines"),
-        ({"noise_lines": LINES | {"variance": [0.0, -900.0]}}, "noise_lines"),
-        ({"noise_lines": LINES | {"gain": [0.0, 1.0]}}, "noise_lines"),
-        ({"noise_lines": LINES | {"shading": [[1]]}}, "noise_lines"),
-        ({"noise_lines": LINES, "cfa": "xtrans", "planes": 9}, "9 planes"),
+        ({"noise_profile": 3}, "noise_profile"),
+        ({"noise_profile": {}}, "noise_profile"),
+        ({"noise_profile": LINES | {"isos": [400, 100]}}, "noise_profile"),
+        ({"noise_profile": LINES | {"isos": [10**400, 10**401]}}, "noise_profile"),
+        ({"noise_profile": LINES | {"gain": [900.0, 900.0]}}, "noise_profile"),
+        ({"noise_profile": LINES | {"variance": [0.0, -900.0]}}, "noise_profile"),
+        ({"noise_profile": LINES | {"gain": [0.0, 1.0]}}, "noise_profile"),
+        ({"noise_profile": LINES | {"shading": [[1]]}}, "noise_profile"),
+        ({"noise_profile": LINES, "cfa": "xtrans", "planes": 9}, "9 planes"),
         ({"name": "../../etc"}, "name"),
         ({"name": "Sony\x1b[31m"}, "name"),
     ],
@@ -357,18 +357,39 @@ def test_a_description_that_is_not_allowed_is_refused(model, changes, word):
     assert_refused(model, word)
 
 
+def test_a_file_of_format_1_loads_as_the_same_model(model):
+    """Format 1 called the CSA sets branches and the noise profile noise_lines."""
+    respec(model, noise_profile=LINES)
+    expected, net = load_model(model)
+    respec(
+        model, format=1, branches=["generic", "sony"], noise_lines=LINES,
+        csa_sets=..., noise_profile=...,
+    )  # fmt: skip
+    spec, old = load_model(model)
+    assert spec.to_header() == expected.to_header() and spec.format == 2
+    assert all(torch.equal(old.state_dict()[k], v) for k, v in net.state_dict().items())
+    save_model(model, spec, old.state_dict())
+    header, _ = split(model.read_bytes())
+    assert {"branches", "noise_lines"}.isdisjoint(json.loads(header["__metadata__"]["led"]))
+
+
+def test_names_of_format_2_are_refused_in_format_1(model):
+    respec(model, format=1)
+    assert_refused(model, "unknown key 'csa_sets'")
+
+
 def test_an_allowed_description_survives_rewriting(model):
     respec(model, cameras=["Nikon D850"], omnr=True)
     assert load_model(model)[0].cameras == ("Nikon D850",)
 
 
 def test_a_tensor_that_is_missing_is_named(model):
-    respec(model, branches=["generic", "sony", "nikon"])
+    respec(model, csa_sets=["generic", "sony", "nikon"])
     assert_refused(model, "conv1_1.align_weights.nikon", "is missing")
 
 
 def test_a_tensor_too_many_is_named(model):
-    respec(model, branches=["generic"])
+    respec(model, csa_sets=["generic"])
     assert_refused(model, ".sony' is not one of 'unet'")
 
 

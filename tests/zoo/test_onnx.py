@@ -13,7 +13,7 @@ from ledcli.zoo.folding import fold
 from ledcli.zoo.model_file import ModelSpec, load_model, read_header, read_spec
 from ledcli.zoo.onnx import OnnxNet, load_onnx, to_onnx
 from ledcli.zoo.onnx_file import read_onnx, require_onnx
-from tests.inference.models import noise_lines
+from tests.inference.models import noise_profile
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -32,13 +32,13 @@ def spec_of(architecture, **description):
         "architecture": architecture,
         "arguments": {"in_planes": 4, **NETWORKS[architecture]},
         "input_form": "gain",
-        "branches": ("a", "b"),
+        "csa_sets": ("a", "b"),
         "ratio_range": (1.0, 300.0),
         "method": "led",
         "licence": "CC0-1.0",
         "source": "tests",
         "cameras": ("Led Testcam One",),
-        "noise_lines": noise_lines(),
+        "noise_profile": noise_profile(),
     }
     return ModelSpec(**values | description)
 
@@ -50,8 +50,8 @@ def made(architecture, **description):
     with torch.no_grad():
         for weight in net.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
-    if spec.branches:
-        net = repnr.convert(net, spec.branches, omnr=spec.omnr)
+    if spec.csa_sets:
+        net = repnr.convert(net, spec.csa_sets, omnr=spec.omnr)
         with torch.no_grad():
             for name, weight in net.named_parameters():
                 if ".align_" in name or ".aux_" in name:
@@ -116,7 +116,7 @@ def test_a_file_is_run_with_nothing_else_at_hand(file):
 
 
 def test_a_result_that_differs_from_torch_is_refused(monkeypatch):
-    spec, net = made("unet", branches=())
+    spec, net = made("unet", csa_sets=())
 
     class Off(OnnxNet):
         def forward(self, x):
@@ -136,7 +136,7 @@ def test_a_result_that_differs_from_torch_is_refused(monkeypatch):
 
 
 def test_a_size_that_the_trace_has_fixed_is_found(monkeypatch):
-    spec, net = made("unet", branches=())
+    spec, net = made("unet", csa_sets=())
     forward = net.forward
     net.forward = lambda x: forward(x).reshape([int(n) for n in x.shape])
     with pytest.raises(ModelError, match="cannot be run on"):
@@ -144,7 +144,7 @@ def test_a_size_that_the_trace_has_fixed_is_found(monkeypatch):
 
 
 def test_what_torch_cannot_export_is_one_line():
-    spec, net = made("unet", branches=())
+    spec, net = made("unet", csa_sets=())
     forward = net.forward
     net.forward = lambda x: torch.special.bessel_j0(forward(x))
     with pytest.raises(ModelError, match="cannot export this network") as caught:

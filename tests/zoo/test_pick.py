@@ -6,7 +6,7 @@ import pytest
 from ledcli.errors import ModelError
 from ledcli.zoo import store as bundled
 from ledcli.zoo.selection import covers, is_camera, pick_model
-from tests.inference.models import noise_lines, write_model
+from tests.inference.models import noise_profile, write_model
 
 SONY = ("SONY ILCE-7SM2", "SONY")
 NIKON = ("NIKON D850", "NIKON CORPORATION")
@@ -53,7 +53,7 @@ def test_the_tuned_model_of_the_camera_goes_first(install, come_with_led):
 
 def test_an_unfolded_tuned_model_stands_for_its_first_set(install):
     install("mine", sets=("target", "other"))
-    assert pick_model(*SONY, 100, None).branch == "target"
+    assert pick_model(*SONY, 100, None).csa_set == "target"
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_its_ratios_must_cover_the_photo_s_to_a_third_of_a_stop(install, ratio, 
     [(250, False), (320, True), (400, True), (6400, True), (25600, True), (25601, False)],
 )
 def test_its_isos_must_cover_the_photo_s_or_come_near_from_below(install, iso, tuned):
-    install("mine", noise_lines=noise_lines(isos=(400.0, 6400.0)))
+    install("mine", noise_profile=noise_profile(isos=(400.0, 6400.0)))
     assert pick_model(*SONY, 100, iso).tuned == tuned
 
 
 def test_an_iso_that_the_photo_or_the_model_does_not_say_rules_nothing_out(install):
-    install("lines", noise_lines=noise_lines(isos=(6400.0,)))
+    install("lines", noise_profile=noise_profile(isos=(6400.0,)))
     assert pick_model(*SONY, 100, None).name == "lines"
     assert pick_model(*SONY, 100, 400).name == "sony"
     install("plain", date="2020-01-01")
@@ -85,7 +85,7 @@ def test_an_iso_that_the_photo_or_the_model_does_not_say_rules_nothing_out(insta
 
 
 def test_the_reason_says_why_a_model_tuned_to_the_camera_is_not_the_one(install):
-    install("mine", noise_lines=noise_lines(isos=(400.0, 6400.0)))
+    install("mine", noise_profile=noise_profile(isos=(400.0, 6400.0)))
     maker = "the bundled set of the camera's maker"
     for ratio, iso, beyond in (
         (1, 800, "ratios 100 to 300"),
@@ -97,12 +97,16 @@ def test_the_reason_says_why_a_model_tuned_to_the_camera_is_not_the_one(install)
         assert picked.name == "sony" and not picked.tuned
         assert picked.reason == f"{maker}; mine is tuned to this camera, but for {beyond}"
     assert pick_model(*NIKON, 1, 50).reason == maker
-    install("fuji", camera=FUJI[0], ratios=(100.0, 100.0), noise_lines=noise_lines(isos=(6400.0,)))
+    install(
+        "fuji", camera=FUJI[0], ratios=(100.0, 100.0), noise_profile=noise_profile(isos=(6400.0,))
+    )
     assert pick_model(*FUJI, 10, 400).reason == (
         "the bundled default; fuji is tuned to this camera, but for ratio 100 and ISO 6400"
     )
     # Of several, the one that misses least, not the newest.
-    install("newer", ratios=(1.0, 3.0), date="2027-01-01", noise_lines=noise_lines(isos=(100.0,)))
+    install(
+        "newer", ratios=(1.0, 3.0), date="2027-01-01", noise_profile=noise_profile(isos=(100.0,))
+    )
     assert "; mine is tuned" in pick_model(*SONY, 100, 50_000).reason
 
 
@@ -120,7 +124,7 @@ def test_the_newest_is_taken_by_its_date_and_not_by_its_name_or_file(install):
 
 
 def test_one_that_knows_the_cameras_noise_goes_before_a_newer_one_that_does_not(install):
-    install("own", noise_lines=noise_lines(isos=(400.0, 6400.0)))
+    install("own", noise_profile=noise_profile(isos=(400.0, 6400.0)))
     install("published", date=None)
     assert pick_model(*SONY, 100, 1600).name == "own"
     assert pick_model(*SONY, 100, 100).name == "published"
@@ -175,9 +179,9 @@ def test_another_camera_is_not_taken_for_it(camera, make, named):
 
 def test_without_a_tuned_model_the_maker_s_set_serves(install, come_with_led):
     install("mine")
-    for (camera, make), branch in ((NIKON, "nikon"), (("SONY DSLR-A900", "Sony"), "sony")):
+    for (camera, make), csa_set in ((NIKON, "nikon"), (("SONY DSLR-A900", "Sony"), "sony")):
         picked = pick_model(camera, make, 100, None)
-        assert picked[:3] == (come_with_led, branch, branch)
+        assert picked[:3] == (come_with_led, csa_set, csa_set)
         assert "maker" in picked.reason
 
 
@@ -232,7 +236,7 @@ def add_xtrans(folder):
     path = write_model(folder / "x.safetensors", cfa="xtrans", sets=("generic", "sony"))
     registry = json.loads((folder / "registry.json").read_text())
     entry = {"file": "x.safetensors", "cfa": "xtrans", "names": ["xtrans"]}
-    registry["models"].append(entry | {"branches": {"xtrans": "generic"}})
+    registry["models"].append(entry | {"csa_sets": {"xtrans": "generic"}})
     (folder / "registry.json").write_text(json.dumps(registry))
     return path
 

@@ -21,7 +21,7 @@ SPEC = ModelSpec(
     cfa="bayer",
     planes=4,
     input_form="gain",
-    branches=("generic", "sony", "nikon"),
+    csa_sets=("generic", "sony", "nikon"),
     ratio_range=(1.0, 300.0),
     method="pretrain",
     licence="CC0-1.0",
@@ -31,8 +31,8 @@ SPEC = ModelSpec(
 
 def write_model(path, spec=SPEC):
     net = table.build(spec.architecture, spec.arguments)
-    if spec.branches:
-        net = repnr.convert(net, spec.branches)
+    if spec.csa_sets:
+        net = repnr.convert(net, spec.csa_sets)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, spec, net.state_dict())
     return path
@@ -71,12 +71,12 @@ def test_the_folder_inside_the_package_goes_first_then_the_one_beside_it(bundled
 
 def test_a_camera_maker_names_its_csa_set_in_the_one_file(bundled):
     assert shelf.find_model("sony") == (bundled / "bayer.safetensors", "sony")
-    assert shelf.find_model("Nikon").branch == "nikon"
+    assert shelf.find_model("Nikon").csa_set == "nikon"
 
 
 def test_no_name_is_the_default(bundled):
     write_registry(bundled, default="nikon")
-    assert shelf.find_model().branch == "nikon"
+    assert shelf.find_model().csa_set == "nikon"
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist(bundled, installed):
@@ -93,7 +93,7 @@ def test_an_installed_model_goes_before_a_bundled_one(bundled, installed):
 
 
 def test_a_path_is_taken_as_it_is(bundled, tmp_path, monkeypatch):
-    path = write_model(tmp_path / "plain.safetensors", dataclasses.replace(SPEC, branches=()))
+    path = write_model(tmp_path / "plain.safetensors", dataclasses.replace(SPEC, csa_sets=()))
     monkeypatch.chdir(tmp_path)
     assert shelf.find_model(path) == (path, "")
     assert shelf.find_model("plain.safetensors") == (Path("plain.safetensors"), "")
@@ -115,8 +115,8 @@ def test_a_name_without_its_csa_set_is_an_error(bundled):
 
 
 def test_a_name_may_stand_for_a_csa_set_of_another_name(bundled):
-    write_registry(bundled, names=["generic", "nikon-z"], branches={"nikon-z": "nikon"})
-    assert shelf.find_model("nikon-z").branch == "nikon"
+    write_registry(bundled, names=["generic", "nikon-z"], csa_sets={"nikon-z": "nikon"})
+    assert shelf.find_model("nikon-z").csa_set == "nikon"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_home_of_installed_models_can_be_moved(monkeypatch, tmp_path):
 
 
 def state_of(spec=SPEC):
-    return repnr.convert(table.build(spec.architecture, spec.arguments), spec.branches).state_dict()
+    return repnr.convert(table.build(spec.architecture, spec.arguments), spec.csa_sets).state_dict()
 
 
 def test_an_installed_model_is_found_under_its_name(bundled, installed):

@@ -68,7 +68,7 @@ def test_pretrained_it_has_a_generic_set_and_one_per_virtual_camera(architecture
     imported = import_checkpoint(save(tmp_path / PRETRAINED_NAME, {"params": tensors}))
     spec = imported.spec
     assert (spec.architecture, imported.form, spec.method) == (architecture, "pretrain", "pretrain")
-    assert spec.branches == ("generic", *(f"virtual{n}" for n in range(5)))
+    assert spec.csa_sets == ("generic", *(f"virtual{n}" for n in range(5)))
     assert (spec.input_form, spec.cfa, spec.planes, spec.omnr) == ("gain", "bayer", 4, False)
     assert spec.licence == "CC-BY-NC-4.0"
     assert spec.ratio_range == (100.0, 300.0)
@@ -86,7 +86,7 @@ def test_fine_tuned_it_folds_into_its_params_deploy(architecture, tmp_path):
     imported = import_checkpoint(save(tmp_path / DEPLOYED_NAME, content))
     spec = imported.spec
     assert (imported.form, spec.method, spec.omnr) == ("fine-tuned", "led", True)
-    assert spec.branches == ("target", *(f"virtual{n}" for n in range(5)))
+    assert spec.csa_sets == ("target", *(f"virtual{n}" for n in range(5)))
     assert spec.cameras == ("Sony ILCE-7SM2",)
     assert spec.training["imported"]["deploy_difference"] < 1e-6
     assert imported.notes[0].startswith("its fold equals params_deploy to ")
@@ -100,7 +100,7 @@ def test_deployed_it_is_a_plain_network(architecture, tmp_path):
     tensors = checkpoints.fill(PLAIN[architecture])
     for content in ({"params_deploy": tensors}, {"params": tensors}):
         imported = import_checkpoint(save(tmp_path / DEPLOYED_NAME, content))
-        assert (imported.form, imported.spec.branches) == ("deploy", ())
+        assert (imported.form, imported.spec.csa_sets) == ("deploy", ())
         assert shapes_of(imported.tensors) == dict(PLAIN[architecture])
     _, net = network(imported, tmp_path)
     x = torch.rand(1, 4, 32, 48)
@@ -164,7 +164,7 @@ def test_an_alignment_tuned_without_the_omnr_branch_is_a_target_too(tmp_path):
     tensors["conv3_1.align_weights.5"] += 0.01
     imported = import_checkpoint(save(tmp_path / DEPLOYED_NAME, {"params": tensors}))
     assert imported.form == "fine-tuned"
-    assert (imported.spec.branches[0], imported.spec.omnr) == ("target", False)
+    assert (imported.spec.csa_sets[0], imported.spec.omnr) == ("target", False)
 
 
 def test_two_networks_that_disagree_are_refused_unless_told(tmp_path):

@@ -179,8 +179,8 @@ class AdlMethod:
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained network over, plain, and add its modulation."""
-        spec, net, branch, _ = pretrained
-        adopted = transfer_weights(spec, net, branch, seed=self.recipe.seed)
+        spec, net, csa_set, _ = pretrained
+        adopted = transfer_weights(spec, net, csa_set, seed=self.recipe.seed)
         self.form = form_of(spec.input_form, spec.output)
         named = [self.camera, *(sensor for each in self.sources for sensor in each.sensors)]
         sensors = tuple(dict.fromkeys(named))

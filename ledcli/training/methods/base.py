@@ -27,7 +27,7 @@ class Pretrained(NamedTuple):
     spec : ModelSpec
         With ``--pretrained none``, of a network without weights yet.
     net : nn.Module or None
-    branch : str
+    csa_set : str
         The CSA set; empty for a plain network.
     sha256 : str
         Of its file; empty without one.
@@ -35,7 +35,7 @@ class Pretrained(NamedTuple):
 
     spec: ModelSpec
     net: nn.Module | None
-    branch: str
+    csa_set: str
     sha256: str
 
 
@@ -138,7 +138,7 @@ class Transferred(NamedTuple):
 
 
 def transfer_weights(
-    spec: ModelSpec, net: nn.Module | None, branch: str, *, seed: int = 0, **arguments: int
+    spec: ModelSpec, net: nn.Module | None, csa_set: str, *, seed: int = 0, **arguments: int
 ) -> Transferred:
     """Build the plain network of a description with other arguments and take over what fits.
 
@@ -146,7 +146,7 @@ def transfer_weights(
     ----------
     spec, net
         As `load_model` gives them; without a network every weight starts anew.
-    branch : str
+    csa_set : str
         The CSA set that is folded first.
     seed : int
         Of the weights that start anew.
@@ -155,11 +155,11 @@ def transfer_weights(
     """
     torch.manual_seed(seed)
     changed = replace(
-        spec, arguments={**spec.arguments, **arguments}, branches=(), omnr=False, noise_lines=None
+        spec, arguments={**spec.arguments, **arguments}, csa_sets=(), omnr=False, noise_profile=None
     )
     new = build(spec.architecture, dict(changed.arguments))
     own = new.state_dict()
-    given = {} if net is None else (deploy(net, branch) if spec.branches else net).state_dict()
+    given = {} if net is None else (deploy(net, csa_set) if spec.csa_sets else net).state_dict()
     fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
     new.load_state_dict({**own, **fitting})
     anew = tuple(name for name in own if name not in fitting)
@@ -205,7 +205,7 @@ def psnr_before(
     ModelError
         The model makes pictures and no planes.
     """
-    spec, net, branch, _ = pretrained
+    spec, net, csa_set, _ = pretrained
     if spec.makes_pictures:
         raise ModelError(
             f"{spec.name} makes pictures and no planes: name another with --pretrained, or go on "
@@ -215,8 +215,8 @@ def psnr_before(
         return validation_psnr(
             lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), shots, device, blind=True
         )
-    if spec.branches:
-        select(net, branch)
+    if spec.csa_sets:
+        select(net, csa_set)
     form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         return validation_psnr(lambda batch: form(net, *batch[1:]), shots, device, blind=True)

@@ -95,9 +95,9 @@ class ExposureMethod:
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained weights over where they fit; the layer of Eq. 12 starts anew."""
-        spec, net, branch, _ = pretrained
+        spec, net, csa_set, _ = pretrained
         planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
-        adopted = transfer_weights(spec, net, branch, seed=self.recipe.seed, **planes)
+        adopted = transfer_weights(spec, net, csa_set, seed=self.recipe.seed, **planes)
         gained = replace(adopted.spec, input_form="gain", output="adaptive")
         return Start(gained, adopted.net, note=str(adopted), muon=True, workers=self.workers)
 

@@ -54,14 +54,14 @@ def schedule_of(name: str, iterations: int = ITERATIONS) -> Schedule:
     return Schedule(iterations, warm_up=20, ema=0.99, phases=SCHEDULES[name])
 
 
-def prepare(spec: ModelSpec, net: nn.Module, branch: str) -> nn.Module:
+def prepare(spec: ModelSpec, net: nn.Module, csa_set: str) -> nn.Module:
     """Give a pretrained network the target CSA set and the OMNR branch, in place.
 
     Parameters
     ----------
     spec, net
         As `load_model` gives them.
-    branch : str
+    csa_set : str
         The CSA set to start from; empty takes the mean of all sets, or starts at the identity in
         a plain network.
 
@@ -70,11 +70,11 @@ def prepare(spec: ModelSpec, net: nn.Module, branch: str) -> nn.Module:
     nn.Module
         Every parameter but those of the target set and the OMNR branch is frozen.
     """
-    if not spec.branches:
+    if not spec.csa_sets:
         convert(net, (TARGET,))
     net.requires_grad_(False)
     for block in blocks(net):
-        names = [branch] if branch else list(block.align_weights)
+        names = [csa_set] if csa_set else list(block.align_weights)
         weight = torch.stack([block.align_weights[name] for name in names]).mean(0)
         bias = torch.stack([block.align_biases[name] for name in names]).mean(0)
         block.align_weights = nn.ParameterDict({TARGET: nn.Parameter(weight)})
@@ -146,11 +146,11 @@ class LedMethod:
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Add the target set and the OMNR branch to the pretrained network, in place."""
-        spec, net, branch, _ = pretrained
+        spec, net, csa_set, _ = pretrained
         if net is None:
             raise UsageError("LED tunes a pretrained model: name one with --pretrained")
-        prepare(spec, net, branch)
-        return Start(replace(spec, branches=(TARGET,), omnr=True), net, groups(net))
+        prepare(spec, net, csa_set)
+        return Start(replace(spec, csa_sets=(TARGET,), omnr=True), net, groups(net))
 
     def schedule(self) -> Schedule:
         """Return how long and how fast."""

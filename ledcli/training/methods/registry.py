@@ -141,7 +141,7 @@ def no_model() -> Pretrained:
         architecture=recipe.architecture,
         arguments=dict(recipe.arguments),
         input_form="gain",
-        branches=(),
+        csa_sets=(),
         ratio_range=(1.0, 1.0),
         method=NONE,
         licence="its owner's",

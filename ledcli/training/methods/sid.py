@@ -87,9 +87,9 @@ class SidMethod:
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Take the pretrained weights over where they fit; the first and the last start anew."""
-        spec, net, branch, _ = pretrained
+        spec, net, csa_set, _ = pretrained
         planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
-        adopted = transfer_weights(spec, net, branch, seed=self.recipe.seed, **planes)
+        adopted = transfer_weights(spec, net, csa_set, seed=self.recipe.seed, **planes)
         if any(name.startswith(f"{adopted.net.last_layer}.") for name in adopted.anew):
             start_at(adopted.net, self.pictures.mean())
         described = replace(
