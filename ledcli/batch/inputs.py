@@ -220,8 +220,8 @@ class _Search:
     def _unreadable(self, path: Path, error: OSError | ValueError) -> None:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
-        what_to_do = _WAY_OUT.get(code, "look whether its drive is connected")
-        self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {what_to_do}"))
+        plan_photo = _WAY_OUT.get(code, "look whether its drive is connected")
+        self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {plan_photo}"))
 
 
 def _working_folder() -> Path | None:

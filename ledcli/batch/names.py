@@ -91,7 +91,7 @@ class NameTemplate:
         return UsageError(f"--name '{self.text}': {why}")
 
 
-def plan(
+def plan_names(
     raws: Sequence[FoundRaw],
     formats: Sequence[str],
     out: Path | None = None,
@@ -115,7 +115,7 @@ def plan(
     name : str
         As `NameTemplate` has it.
     sources : sequence of FoundRaw, optional
-        All raws that were found, those that `todo.without_results` left out with them. A result
+        All raws that were found, those that `todo.split_results` left out with them. A result
         may lie on one that was left out only if led wrote that.
 
     Raises

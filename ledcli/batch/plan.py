@@ -22,7 +22,7 @@ SETTINGS_CHANGED = "made with other settings or another model"
 OVERWRITE = "to be overwritten"
 
 
-class Todo(NamedTuple):
+class PlannedPhoto(NamedTuple):
     """What to do for one photo.
 
     Attributes
@@ -43,12 +43,12 @@ class Todo(NamedTuple):
     error: LedError | None = None
 
 
-def what_to_do(
+def plan_photo(
     job: Job,
     manifest: Manifest,
     expected: Callable[[Record], Record],
     overwrite: bool = False,
-) -> Todo:
+) -> PlannedPhoto:
     """Decide from the manifest and the files' sizes and times; nothing is read.
 
     An output is kept when it is what led wrote last, from this photo as it is now, with the
@@ -68,7 +68,7 @@ def what_to_do(
     """
     formats = tuple(job.outputs)
     if overwrite:
-        return Todo(formats, why=OVERWRITE)
+        return PlannedPhoto(formats, why=OVERWRITE)
     try:
         source = Stamp.of(os.stat(job.source))
     except (OSError, ValueError):
@@ -83,10 +83,10 @@ def what_to_do(
                 make.append(name)
             reasons.append((keep, why))
     except LedError as error:
-        return Todo((), tuple(kept), error=error)
+        return PlannedPhoto((), tuple(kept), error=error)
     # What is to be made says why; else what is not as led left it.
     reasons.sort(key=lambda reason: (reason[0], reason[1] == FINISHED))
-    return Todo(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
+    return PlannedPhoto(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
 
 
 class Sorted(NamedTuple):
@@ -96,7 +96,7 @@ class Sorted(NamedTuple):
     results: list[FoundRaw]
 
 
-def without_results(raws: Sequence[FoundRaw], out: Path | None = None) -> Sorted:
+def split_results(raws: Sequence[FoundRaw], out: Path | None = None) -> Sorted:
     """Sort out the DNGs that led wrote.
 
     With ``--out`` as the photos' own folder they lie there together, and a second run is to find

@@ -13,7 +13,7 @@ from ledcli.batch.disk_space import check_space
 from ledcli.batch.lock import folder_lock, folder_locks
 from ledcli.batch.manifest import Manifest
 from ledcli.batch.names import folders_of
-from ledcli.batch.plan import Todo, what_to_do
+from ledcli.batch.plan import PlannedPhoto, plan_photo
 from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import OutputError
 from ledcli.inference.backends import Engine
@@ -22,15 +22,15 @@ from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
 
 
-def decide(
+def plan_photos(
     jobs: Sequence[Job], settings: Settings, chooser: Chooser, *, overwrite: bool = False
-) -> list[Todo]:
+) -> list[PlannedPhoto]:
     """Find out what is left to do for each photo; reads manifests, looks at files, loads nothing.
 
     Parameters
     ----------
     jobs : sequence of Job
-        From `plan`.
+        From `plan_names`.
     settings, chooser
         As for `run`.
     overwrite : bool
@@ -55,7 +55,7 @@ def run(
     Parameters
     ----------
     jobs : sequence of Job
-        From `plan`.
+        From `plan_names`.
     settings, chooser
         What is done to every photo, and with which model.
     engine : Engine
@@ -78,7 +78,7 @@ def run(
     UsageError, ModelError
         The engine or the model is not there.
     """
-    todos = decide(jobs, settings, chooser, overwrite=overwrite)
+    todos = plan_photos(jobs, settings, chooser, overwrite=overwrite)
     if not any(todo.make for todo in todos):
         # Nothing to do: no lock to wait for, no network to load.
         _tidy_if_free(jobs)
@@ -160,9 +160,9 @@ def _decide(
     settings: Settings,
     chooser: Chooser,
     overwrite: bool,
-) -> list[Todo]:
+) -> list[PlannedPhoto]:
     expected = partial(_expected, settings, chooser)
-    return [what_to_do(job, manifests[job.root], expected, overwrite) for job in jobs]
+    return [plan_photo(job, manifests[job.root], expected, overwrite) for job in jobs]
 
 
 def _tidy(jobs: Sequence[Job]) -> None:
@@ -182,7 +182,7 @@ def _tidy_if_free(jobs: Sequence[Job]) -> None:
                     remove_leftovers(folder)
 
 
-def _not_made(job: Job, todo: Todo) -> Result:
+def _not_made(job: Job, todo: PlannedPhoto) -> Result:
     result = Result(job.source, list(todo.kept), error=todo.error)
     if todo.error is None:
         result.why = todo.why

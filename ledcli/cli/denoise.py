@@ -155,8 +155,8 @@ def denoise(
     )
 
     from ledcli.batch.inputs import find_raws
-    from ledcli.batch.names import plan
-    from ledcli.batch.plan import without_results
+    from ledcli.batch.names import plan_names
+    from ledcli.batch.plan import split_results
     from ledcli.zoo.selection import Named, PerPhoto
 
     chosen = [f.strip() for group in formats or [] for f in group.split(",")]
@@ -169,22 +169,22 @@ def denoise(
     raws = find_raws(
         inputs, recursive=recursive, problem=problems.append, note=output.warn, out=out
     )
-    photos, named_results = without_results(raws, out)
+    photos, named_results = split_results(raws, out)
     if again:
         photos, named_results = [*photos, *named_results], []
-    jobs = plan(photos, chosen, out, name, sources=raws)
+    jobs = plan_names(photos, chosen, out, name, sources=raws)
     failed: list[tuple[Path | None, LedError]] = [(None, problem) for problem in problems]
     failed += [(raw.file, RawError(DENOISED.format(raw.file))) for raw in named_results]
     for file, problem in failed:
         show_failed(output, file, problem)
 
-    from ledcli.batch.run import decide, run
+    from ledcli.batch.run import plan_photos, run
     from ledcli.inference.backends import Engine, choose_backend
 
     backend = choose_backend(backend, chooser.path if isinstance(chooser, Named) else None)
     counts: Counter[str] = Counter(failed=len(failed))
     if dry_run:
-        todos = decide(jobs, settings, chooser, overwrite=overwrite)
+        todos = plan_photos(jobs, settings, chooser, overwrite=overwrite)
         counts.update(show_plan(output, *each) for each in zip(jobs, todos, strict=True))
         _finish(output, counts, "planned")
         return

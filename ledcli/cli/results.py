@@ -9,7 +9,7 @@ from ledcli.cli.console import Output
 from ledcli.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from ledcli.batch.plan import Todo
+    from ledcli.batch.plan import PlannedPhoto
     from ledcli.batch.settings import Job, Result
 
 
@@ -56,7 +56,7 @@ def show_result(output: Output, result: "Result") -> None:
     )
 
 
-def show_plan(output: Output, job: "Job", todo: "Todo") -> str:
+def show_plan(output: Output, job: "Job", todo: "PlannedPhoto") -> str:
     """Report what would become of a photo, and return it in a word."""
     if todo.error is not None:
         show_failed(output, job.source, todo.error, todo.kept)

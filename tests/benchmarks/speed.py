@@ -24,7 +24,7 @@ from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_secon
 from report import context, head, keep, table
 
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.names import plan
+from ledcli.batch.names import plan_names
 from ledcli.batch.run import run
 from ledcli.batch.settings import Settings
 from ledcli.inference.backends import Engine
@@ -141,7 +141,7 @@ def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str
     folder.mkdir(parents=True)
     for n in range(repeats + 1):
         (folder / f"{n}{raw.suffix}").hardlink_to(raw)
-    jobs = plan(find_raws([str(folder)]), ["dng"])
+    jobs = plan_names(find_raws([str(folder)]), ["dng"])
     seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "in a run")}
     engine = Engine(str(denoiser.device), denoiser.precision)
     before = None

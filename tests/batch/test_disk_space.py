@@ -7,7 +7,7 @@ import pytest
 from ledcli.batch import disk_space as space
 from ledcli.batch.disk_space import check_space
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.names import plan
+from ledcli.batch.names import plan_names
 from ledcli.errors import OutputError
 
 MB = 1_000_000
@@ -35,7 +35,7 @@ def free(monkeypatch):
 
 
 def jobs(formats=("dng",), out=None):
-    return plan(find_raws(["raw"]), formats, out)
+    return plan_names(find_raws(["raw"]), formats, out)
 
 
 def test_what_fits_is_no_word_worth(here, free):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.batch.inputs import FoundRaw, find_raws
-from ledcli.batch.names import KEYS, SUFFIX_OF_FORMAT, alike, folders_of, plan
+from ledcli.batch.names import KEYS, SUFFIX_OF_FORMAT, alike, folders_of, plan_names
 from ledcli.errors import OutputError, UsageError
 
 
@@ -28,7 +28,7 @@ def touch(*names):
 
 def planned(*inputs, formats=("dng",), out=None, name="{stem}{ext}", **how):
     """Source: results, as text."""
-    jobs = plan(find_raws(inputs, **how), formats, out, name)
+    jobs = plan_names(find_raws(inputs, **how), formats, out, name)
     return {str(j.source): [str(p) for p in j.outputs.values()] for j in jobs}
 
 
@@ -54,7 +54,7 @@ def test_another_folder_and_several_formats(here):
 
 def test_subfolders_are_kept_under_one_root(here):
     touch("raw/1/a.CR2", "raw/2/a.CR2", "raw/b.CR2")
-    jobs = plan(find_raws(["raw"], recursive=True), ["dng"])
+    jobs = plan_names(find_raws(["raw"], recursive=True), ["dng"])
     results = {str(job.source): str(job.outputs["dng"]) for job in jobs}
     assert results == {
         "raw/1/a.CR2": "denoised/1/a.dng",
@@ -69,7 +69,7 @@ def test_subfolders_are_kept_under_one_root(here):
 def test_one_root_however_it_is_spelled(here):
     touch("raw/a.CR2", "raw/b.CR2", "Raw/c.CR2")
     os.symlink("raw", "way")
-    jobs = plan(find_raws(["raw/a.CR2", str(here / "raw/b.CR2"), "Raw/c.CR2"]), ["dng"])
+    jobs = plan_names(find_raws(["raw/a.CR2", str(here / "raw/b.CR2"), "Raw/c.CR2"]), ["dng"])
     roots = [str(job.root) for job in jobs]
     assert roots == ["raw/denoised", "raw/denoised", "Raw/denoised"]
     assert all(path.is_relative_to(job.root) for job in jobs for path in job.outputs.values())
@@ -110,10 +110,10 @@ def test_a_result_never_has_the_name_of_a_folder_of_results(here):
 def test_names_do_not_depend_on_the_order_of_the_photos(here):
     touch("1/a.CR2", "2/a.CR2", "2/A.cr2", "1/a.NEF", "2/b.CR2", "1/a.CR2.dng")
     raws = find_raws(["1", "2"])
-    names = {job.source: job.outputs for job in plan(raws, ["dng"], Path("out"))}
+    names = {job.source: job.outputs for job in plan_names(raws, ["dng"], Path("out"))}
     for seed in range(5):
         random.Random(seed).shuffle(raws)
-        assert {job.source: job.outputs for job in plan(raws, ["dng"], Path("out"))} == names
+        assert {job.source: job.outputs for job in plan_names(raws, ["dng"], Path("out"))} == names
 
 
 PARTS = st.text(alphabet="aAüÜ.2-C", min_size=1, max_size=5).filter(lambda t: t.strip("."))
@@ -132,7 +132,7 @@ TEMPLATES = [
 )
 def test_whatever_the_photos_and_the_template_no_two_results_are_alike(photos, template):
     raws = [FoundRaw(Path("r", a, b), Path(a), Path("denoised")) for a, b in photos]
-    jobs = plan(raws, ["dng", "png", "tiff"], None, template)
+    jobs = plan_names(raws, ["dng", "png", "tiff"], None, template)
     assert [job.source for job in jobs] == [raw.file for raw in raws]
     paths = [path for job in jobs for path in job.outputs.values()]
     folders = {alike(str(place)) for path in paths for place in path.parents}
@@ -198,7 +198,7 @@ def test_the_photos_of_a_hidden_folder_are_not_hidden(here):
 )
 def test_a_template_that_does_not_do_is_refused_in_one_line(template, why):
     with pytest.raises(UsageError, match=why) as told:
-        plan([], ["dng"], None, template)
+        plan_names([], ["dng"], None, template)
     assert "--name" in str(told.value)
 
 
@@ -206,7 +206,7 @@ def test_a_template_that_does_not_do_is_refused_in_one_line(template, why):
 def test_no_template_is_a_traceback_and_none_leaves_the_folder(template):
     raw = FoundRaw(Path("raw/a.CR2"), Path(), Path("denoised"))
     try:
-        (job,) = plan([raw], list(SUFFIX_OF_FORMAT), None, template)
+        (job,) = plan_names([raw], list(SUFFIX_OF_FORMAT), None, template)
     except UsageError:
         return
     for path in job.outputs.values():
@@ -216,7 +216,7 @@ def test_no_template_is_a_traceback_and_none_leaves_the_folder(template):
 def test_every_key_is_told_of():
     for key in KEYS:
         touchable = "{stem}{ext}" if key == "ext" else f"{{stem}}{{{key}}}{{ext}}"
-        assert plan([], ["dng"], None, touchable) == []
+        assert plan_names([], ["dng"], None, touchable) == []
 
 
 @pytest.mark.parametrize("name", ["a.dng", "a.DNG"])

@@ -6,8 +6,8 @@ import pytest
 from ledcli.batch import plan as module
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifest, Stamp
-from ledcli.batch.names import plan
-from ledcli.batch.plan import what_to_do, without_results
+from ledcli.batch.names import plan_names
+from ledcli.batch.plan import plan_photo, split_results
 from ledcli.errors import LedError, ModelError, OutputError
 from ledcli.output.atomic import atomic_write
 from ledcli.output.dng import dng_bytes
@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
 
 
 def jobs_of(*inputs, formats=("dng",), out=None):
-    return plan(find_raws(inputs or ["raw"]), formats, out)
+    return plan_names(find_raws(inputs or ["raw"]), formats, out)
 
 
 def make(job, made=MADE, photo=None, formats=None):
@@ -43,7 +43,7 @@ def make(job, made=MADE, photo=None, formats=None):
 
 
 def decide(job, made=MADE, overwrite=False):
-    return what_to_do(job, Manifest(job.root), lambda photo: made, overwrite)
+    return plan_photo(job, Manifest(job.root), lambda photo: made, overwrite)
 
 
 def test_the_first_run_makes_all_the_second_nothing(here):
@@ -79,7 +79,7 @@ def test_what_is_expected_goes_by_what_the_run_found_in_the_photo(here):
         asked.append(dict(photo))
         return {"model": photo["make"].lower()}
 
-    assert what_to_do(job, Manifest(job.root), expected).why == module.FINISHED
+    assert plan_photo(job, Manifest(job.root), expected).why == module.FINISHED
     assert asked == [{"make": "SONY", "iso": 800}]
 
 
@@ -174,7 +174,7 @@ def test_a_model_that_is_missing_is_one_error_of_the_photo(here):
     def expected(photo):
         raise ModelError("no such model")
 
-    error = what_to_do(job, Manifest(job.root), expected).error
+    error = plan_photo(job, Manifest(job.root), expected).error
     assert isinstance(error, LedError) and str(error) == "no such model"
 
 
@@ -189,7 +189,7 @@ def test_nothing_is_opened_to_decide(here, monkeypatch):
     for name in ("open", "scandir", "listdir"):
         monkeypatch.setattr(os, name, never)
     monkeypatch.setattr("builtins.open", never)
-    assert what_to_do(job, manifest, lambda photo: MADE).why == module.FINISHED
+    assert plan_photo(job, manifest, lambda photo: MADE).why == module.FINISHED
 
 
 def test_results_among_the_photos_are_no_photos(here):
@@ -200,18 +200,18 @@ def test_results_among_the_photos_are_no_photos(here):
     out = Path("raw")
 
     def found():
-        return without_results(find_raws(["raw"], recursive=True), out).photos
+        return split_results(find_raws(["raw"], recursive=True), out).photos
 
     names = [str(raw.file) for raw in found()]
     assert names == ["raw/a.CR2", "raw/b.dng", "raw/sub/c.CR2"]
-    jobs = plan(found(), ["dng"], out, "{stem}-led{ext}")
+    jobs = plan_names(found(), ["dng"], out, "{stem}-led{ext}")
     for job in jobs:
         make(job)
     assert Path("raw/a-led.dng").exists() and Path("raw/sub/c-led.dng").exists()
     assert [str(raw.file) for raw in found()] == names
-    assert plan(found(), ["dng"], out, "{stem}-led{ext}") == jobs
+    assert plan_names(found(), ["dng"], out, "{stem}-led{ext}") == jobs
     assert {decide(job).why for job in jobs} == {module.FINISHED}
-    again = plan(
+    again = plan_names(
         found(), ["dng"], out, "{stem}-led{ext}", sources=find_raws(["raw"], recursive=True)
     )
     assert again == jobs
@@ -224,14 +224,14 @@ def test_a_camera_s_file_in_a_result_s_place_is_a_photo_and_never_replaced(here)
     make(job)
     Path("raw/a.dng").write_bytes(b"a camera's own DNG")
     raws = find_raws(["raw"])
-    photos = without_results(raws, out).photos
+    photos = split_results(raws, out).photos
     assert [raw.file.name for raw in photos] == ["a.CR2", "a.dng"]
     camera = Path("raw/a.dng")
-    for jobs in (plan(photos, ["dng"], out), plan(photos, ["dng"], out, sources=raws)):
+    for jobs in (plan_names(photos, ["dng"], out), plan_names(photos, ["dng"], out, sources=raws)):
         assert all(camera not in job.outputs.values() for job in jobs)
     # Even where it was left out, as when it came after the look.
     with pytest.raises(OutputError, match=r"a\.dng is one of the photos"):
-        plan(photos[:1], ["dng"], out, sources=raws)
+        plan_names(photos[:1], ["dng"], out, sources=raws)
 
 
 def test_a_result_that_was_edited_is_still_no_photo(here):
@@ -243,8 +243,8 @@ def test_a_result_that_was_edited_is_still_no_photo(here):
     data = dng_bytes(photo, photo.normalised(), software="led 1", note={"model": "m"})
     Path("raw/a.dng").write_bytes(data)
     raws = find_raws(["raw"])
-    assert [raw.file.name for raw in without_results(raws, out).photos] == ["a.CR2"]
-    assert plan(without_results(raws, out).photos, ["dng"], out, sources=raws) == [job]
+    assert [raw.file.name for raw in split_results(raws, out).photos] == ["a.CR2"]
+    assert plan_names(split_results(raws, out).photos, ["dng"], out, sources=raws) == [job]
     assert decide(job).why == module.EDITED
 
 
@@ -253,6 +253,6 @@ def test_a_result_that_the_user_named_is_not_passed_over_in_silence(here):
     (job,) = jobs_of(out=out)
     make(job)
     for names in (["raw/a.dng"], ["raw", "raw/a.dng"]):
-        found = without_results(find_raws(names), out)
+        found = split_results(find_raws(names), out)
         assert [raw.file for raw in found.results] == [Path("raw/a.dng")]
         assert Path("raw/a.dng") not in [raw.file for raw in found.photos]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.names import plan
+from ledcli.batch.names import plan_names
 from ledcli.batch.run import run
 from ledcli.batch.settings import Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory):
 
 
 def run_all(chooser, formats=("dng",), overwrite=False, **settings):
-    jobs = plan(find_raws(["raw"]), formats)
+    jobs = plan_names(find_raws(["raw"]), formats)
     return list(run(jobs, Settings(**settings), chooser, engine=ENGINE, overwrite=overwrite))
 
 
@@ -251,7 +251,7 @@ def test_what_somebody_edited_is_kept(here, tiny):
 
 def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
     shoot(here, *(f"{n}.ARW" for n in range(6)))
-    jobs, seen = plan(find_raws(["raw"]), ["dng"]), []
+    jobs, seen = plan_names(find_raws(["raw"]), ["dng"]), []
     for result in run(jobs, Settings(), tiny, engine=ENGINE, stop=lambda: len(seen) >= 2):
         seen.append(result)
     assert 2 <= len(seen) < 6 and statuses(seen) == ["done"] * len(seen)
@@ -261,7 +261,7 @@ def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
 
 def test_leaving_in_the_middle_leaves_no_part_of_a_file(here, tiny):
     shoot(here, *(f"{n}.ARW" for n in range(4)))
-    going = run(plan(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE)
+    going = run(plan_names(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE)
     next(going)
     going.close()
     assert statuses(run_all(tiny))[0] == "skipped"
@@ -382,7 +382,9 @@ def test_the_second_ctrl_c_ends_what_is_being_written_before_the_lock_goes(here,
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        list(run(plan(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE, stop=stop))
+        list(
+            run(plan_names(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE, stop=stop)
+        )
     assert SlowExiftool.aborted.is_set()
     there = set(visible(here / "denoised"))
     assert not [t.name for t in threading.enumerate() if t.name.startswith("led-write")]
@@ -401,7 +403,7 @@ def test_a_stop_still_tells_of_what_is_done_already(here, tiny):
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
     run_all(tiny)
     (here / "denoised" / "a.dng").unlink()
-    jobs = plan(find_raws(["raw"]), ["dng"])
+    jobs = plan_names(find_raws(["raw"]), ["dng"])
     asked = []
     stop = lambda: bool(asked) or asked.append(1)  # noqa: E731  (after the lock is had)
     told = list(run(jobs, Settings(), tiny, engine=ENGINE, stop=stop))
