@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ledcli.batch.settings import Job
 from ledcli.errors import OutputError
-from ledcli.output.atomic import hidden_name, make_folder, way_out
+from ledcli.output.atomic import explain, make_folder, part_file_path
 
 # Bytes of a result per byte of its source, at the least and as a rule. Cameras store 12 to 14 bits
 # a pixel in 0.7 (lossy) to 2 bytes (plain), as a rule in 1.25. Lossless JPEG takes 1.36 bytes
@@ -114,14 +114,14 @@ class _Places:
 
 
 def _try_to_write(folder: Path) -> None:
-    trial = hidden_name(folder)
+    trial = part_file_path(folder)
     try:
         try:
             trial.write_bytes(b"led")
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to: {way_out(error)}") from error
+        raise OutputError(f"{folder}: cannot be written to: {explain(error)}") from error
 
 
 def _size(path: Path) -> int:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from ledcli.batch.manifest import STATE_FOLDER
 from ledcli.errors import OutputError
-from ledcli.output.atomic import make_folder, way_out
+from ledcli.output.atomic import explain, make_folder
 
 LOCK = "lock"
 POLL = 0.2
@@ -78,7 +78,7 @@ def folder_lock(
                     said = True
             except (OSError, NotImplementedError) as error:  # filelock's word for "no locks here"
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                    raise OutputError(f"{state}: cannot be written to: {way_out(error)}") from error
+                    raise OutputError(f"{state}: cannot be written to: {explain(error)}") from error
                 waiting(f"{root}: this disk knows no locks: do not run led there twice at a time")
                 held = True
         yield held

@@ -14,7 +14,7 @@ from typing import Self
 
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
-from ledcli.output.atomic import atomic_write, make_folder, way_out
+from ledcli.output.atomic import atomic_write, explain, make_folder
 
 VERSION = 1
 START = f'{{"v":{VERSION},"output":'
@@ -187,8 +187,7 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             return Standing.ABSENT
         except (OSError, ValueError) as error:
-            why = way_out(error) if isinstance(error, OSError) else "choose another name"
-            raise OutputError(f"{path}: cannot be looked at: {why}") from error
+            raise OutputError(f"{path}: cannot be read: {explain(error)}") from error
         entries = list(self._entries(path))
         if not entries:
             return Standing.FOREIGN
@@ -254,7 +253,7 @@ class Manifest:
                     ) from OSError(errno.ENODEV, "the output folder was removed")
                 self._append(line)
             except OSError as error:
-                raise OutputError(f"{self.path}: cannot be written: {way_out(error)}") from error
+                raise OutputError(f"{self.path}: cannot be written: {explain(error)}") from error
             self._lines.setdefault(entry.output, []).append(line)
 
     def close(self) -> None:
@@ -306,7 +305,7 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be read: {way_out(error)}") from error
+            raise OutputError(f"{self.path}: cannot be read: {explain(error)}") from error
         lines = text.split("\n")
         self._whole = lines[-1] == ""
         decode = json.JSONDecoder().raw_decode

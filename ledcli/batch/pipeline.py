@@ -73,7 +73,7 @@ class Store:
             finish = self._finish(clean, result) if name == "dng" else None
             try:
                 make_folder(path.parent)
-                atomic_write(path, data, finish=finish, before=before)
+                atomic_write(path, data, finish=finish, before_rename=before)
             except OutputError as error:
                 cause = error.__cause__
                 if isinstance(cause, OSError) and cause.errno in HOPELESS:

@@ -17,7 +17,7 @@ from ledcli.batch.plan import PlannedPhoto, plan_photo
 from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import OutputError
 from ledcli.inference.backends import Engine
-from ledcli.output.atomic import leftovers, remove_leftovers
+from ledcli.output.atomic import list_part_files, remove_abandoned_part_files
 from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
 
@@ -169,17 +169,17 @@ def _tidy(jobs: Sequence[Job]) -> None:
     """Remove what killed runs left half-written."""
     for folders in folders_of(jobs).values():
         for folder in folders:
-            remove_leftovers(folder)
+            remove_abandoned_part_files(folder)
 
 
 def _tidy_if_free(jobs: Sequence[Job]) -> None:
     """Do so where no other run is at work; looks once, and waits for nobody."""
     for root, folders in folders_of(jobs).items():
-        if any(map(leftovers, folders)):
+        if any(map(list_part_files, folders)):
             looks = iter([False])
             with folder_lock(root, lambda text: None, partial(next, looks, True)) as free:
                 for folder in folders if free else ():
-                    remove_leftovers(folder)
+                    remove_abandoned_part_files(folder)
 
 
 def _not_made(job: Job, todo: PlannedPhoto) -> Result:

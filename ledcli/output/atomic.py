@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write a file completely or not at all, through a part file in the same folder."""
 
 import contextlib
 import errno
@@ -9,18 +9,19 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from ledcli.errors import OutputError
 
 _ELSEWHERE = "choose another folder with --out"
-_GONE = f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}"
-_REFUSED = "the disk's format does not allow this name: choose another with --name"
-# Elsewhere a file that is open can be replaced.
-_HELD_OPEN = ", or close the program that has the file open" if os.name == "nt" else ""
-_WAY_OUT = {
+_DISCONNECTED = f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}"
+_BAD_NAME = "the disk's format does not allow this name: choose another with --name"
+# Only Windows refuses to replace a file that a program has open.
+_OPEN_ELSEWHERE = ", or close the program that has the file open" if os.name == "nt" else ""
+_ADVICE = {
     "ENOSPC": f"the disk is full: free some space, or {_ELSEWHERE} on another disk",
     "EDQUOT": f"your disk quota is used up: free some space, or {_ELSEWHERE} on another disk",
-    "EACCES": f"permission denied: {_ELSEWHERE} that you may write to{_HELD_OPEN}",
+    "EACCES": f"permission denied: {_ELSEWHERE} that you may write to{_OPEN_ELSEWHERE}",
     "EPERM": f"permission denied: {_ELSEWHERE} that you may write to",
     "EROFS": f"the disk is read-only: {_ELSEWHERE} on another disk",
     "ENOENT": "its folder does not exist: make it first",
@@ -29,48 +30,50 @@ _WAY_OUT = {
     "EISDIR": "there is a folder of that name: remove it or choose another name",
     "ELOOP": f"its symbolic links go in a circle: {_ELSEWHERE}",
     "ENAMETOOLONG": "the name is too long: choose a shorter one with --name",
-    "EINVAL": _REFUSED,
-    "EILSEQ": _REFUSED,
+    "EINVAL": _BAD_NAME,
+    "EILSEQ": _BAD_NAME,
     "EFBIG": "larger than a file may be on this disk or in this session: "
     f"{_ELSEWHERE} on another disk, or raise the limit ('ulimit -f')",
     "EIO": f"the disk reports an error: check it, and {_ELSEWHERE} on another disk",
-    "ENODEV": _GONE,
-    "ENXIO": _GONE,
-    "ESTALE": _GONE,
-    "ENOTCONN": _GONE,
-    "EHOSTDOWN": _GONE,
-    "ETIMEDOUT": _GONE,
+    "ENODEV": _DISCONNECTED,
+    "ENXIO": _DISCONNECTED,
+    "ESTALE": _DISCONNECTED,
+    "ENOTCONN": _DISCONNECTED,
+    "EHOSTDOWN": _DISCONNECTED,
+    "ETIMEDOUT": _DISCONNECTED,
     "EMFILE": "too many files are open: raise the limit ('ulimit -n'), or close other programs",
     "ENFILE": "too many files are open on this machine: close other programs",
     "ENOMEM": "the system is out of memory: close other programs",
 }
-"""By name: not every system has every number."""
+"""By the name of the errno: not every system has every number."""
 
-ABANDONED = 3600.0
-"""Seconds after which nobody writes a hidden file any more, even if its process seems alive."""
+PART_FILE_MAX_AGE_S = 3600.0
+"""An older part file is abandoned even if its process seems to run: process ids are reused."""
 
-_PART = re.compile(r"\.led-(\d{1,10})-[0-9a-f]{8}\.part(_exiftool_tmp|_original)?")
+_PART_FILE = re.compile(r"\.led-(\d{1,10})-[0-9a-f]{8}\.part(_exiftool_tmp|_original)?")
 _writing: set[str] = set()
-"""Names of the hidden files that this process is writing now."""
+"""Names of the part files that this process is writing now."""
 
 
-def way_out(error: OSError) -> str:
-    """Return why the system would not have it and what to do, for the end of a message."""
+def explain(error: OSError | ValueError) -> str:
+    """Return the end of an error message: why the system refused, and what to do."""
+    if isinstance(error, ValueError):  # a NUL in the name, or characters the disk cannot encode
+        return _BAD_NAME
     name = errno.errorcode.get(error.errno or 0, "")
-    return _WAY_OUT.get(name, (error.strerror or str(error)).lower())
+    return _ADVICE.get(name, (error.strerror or str(error)).lower())
 
 
-def hidden_name(folder: Path) -> Path:
-    """Return a new name in a folder for what is not finished; `remove_leftovers` knows its form."""
+def part_file_path(folder: Path) -> Path:
+    """Return an unused path for a part file; `list_part_files` recognises its name."""
     return folder / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; raises OutputError saying why it cannot be."""
+    """Make a folder and its parents; raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{folder}: cannot be made: {_why(error)}") from error
+        raise OutputError(f"{folder}: cannot be created: {explain(error)}") from error
 
 
 def atomic_write(
@@ -78,112 +81,110 @@ def atomic_write(
     data: bytes | bytearray | memoryview,
     *,
     finish: Callable[[Path], None] | None = None,
-    before: Callable[[os.stat_result], None] | None = None,
+    before_rename: Callable[[os.stat_result], None] | None = None,
 ) -> None:
-    """Write a file so that at every moment it is the old one, the new one, or absent.
+    """Write a file so that at any moment it is the old one, the new one, or absent.
 
-    The data go to a hidden file in the same folder, onto the disk, and only then under the name
-    asked for. Whatever goes wrong on the way, an interruption included, the hidden file goes.
+    The data are written to a part file in the same folder and flushed to the disk; then the part
+    file is renamed. After an error or an interruption the part file is removed.
 
     Parameters
     ----------
     path : Path
-        An existing file of that name is replaced; a symbolic link is replaced, not followed.
+        An existing file is replaced; a symbolic link is replaced, not followed.
     data : bytes
     finish : callable, optional
-        Given the hidden file, which it may change or replace, before it goes onto the disk.
-    before : callable, optional
-        Given what the finished hidden file's `os.stat` says, just before it gets its name: for
-        a journal. What it raises stops the write.
+        Called with the path of the part file, which it may change or replace.
+    before_rename : callable, optional
+        Called with the `os.stat` of the finished part file, so that a journal can record it. An
+        exception stops the write.
 
     Raises
     ------
     OutputError
-        Saying why it cannot be written and what to do.
+        The file cannot be written; the message says why and what to do.
     """
     path = Path(path)
-    # Short whatever the name: a name of 255 bytes must still find room beside itself.
-    hidden = hidden_name(path.parent)
-    _writing.add(hidden.name)
+    # A short name of its own: a name of 255 bytes leaves no room for a suffix.
+    part = part_file_path(path.parent)
+    _writing.add(part.name)
     try:
         if path.is_dir():
-            raise OutputError(f"{path}: cannot be written: {_WAY_OUT['EISDIR']}")
+            raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
         try:
-            with open(hidden, "xb") as file:
+            with open(part, "xb") as file:
                 file.write(data)
                 if finish is None:
-                    _onto_disk(file.fileno(), file.flush)
+                    _flush(file)
             if finish is not None:
-                finish(hidden)
-                with open(hidden, "r+b") as file:
-                    _onto_disk(file.fileno(), file.flush)
-            if before is not None:
-                before(os.stat(hidden))
-            os.replace(hidden, path)
+                finish(part)
+                with open(part, "r+b") as file:
+                    _flush(file)
+            if before_rename is not None:
+                before_rename(os.stat(part))
+            os.replace(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                hidden.unlink()
+                part.unlink()
             raise
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written: {_why(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {explain(error)}") from error
     finally:
-        _writing.discard(hidden.name)
-    _name_onto_disk(path.parent)
+        _writing.discard(part.name)
+    _flush_folder(path.parent)
 
 
-def leftovers(folder: Path) -> list[tuple[str, int]]:
-    """List the hidden files of a folder that are being written or were left: path and process."""
+def list_part_files(folder: Path) -> list[tuple[str, int]]:
+    """List the part files in a folder, in use or abandoned, as (path, process id)."""
     try:
         with os.scandir(folder) as entries:
-            return [(e.path, int(m[1])) for e in entries if (m := _PART.fullmatch(e.name))]
+            return [(e.path, int(m[1])) for e in entries if (m := _PART_FILE.fullmatch(e.name))]
     except OSError:
         return []
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Remove the hidden files that killed runs left in a folder, and return how many.
+def remove_abandoned_part_files(folder: Path) -> int:
+    """Remove the part files of killed runs and return how many; 0 for an unreadable folder.
 
-    Those of a process that is alive stay, unless they are older than an hour: its number may have
-    gone to another. A folder that cannot be read has none.
-
-    To be called only while holding the folder's lock: the number of a process on another machine,
-    or in another container, says nothing here, and its files would seem left behind.
+    Files of a running process stay until they are `PART_FILE_MAX_AGE_S` old. Call it only while
+    holding the folder's lock: process ids of another machine or container mean nothing here, and
+    its part files would seem abandoned.
     """
     removed = 0
-    for name, pid in leftovers(folder):
+    for name, pid in list_part_files(folder):
         with contextlib.suppress(OSError):
             state = os.lstat(name)
-            young = time.time() - state.st_mtime < ABANDONED
-            # Our own number on a file we do not write: of a run that had it before us, as in a
-            # container, where every run has the same.
+            recent = time.time() - state.st_mtime < PART_FILE_MAX_AGE_S
+            # Our own id on a file that we are not writing: in a container every run may have the
+            # same process id.
             own = pid == os.getpid()
-            busy = os.path.basename(name) in _writing if own else young and alive(pid)
-            if not busy and stat.S_ISREG(state.st_mode):
+            in_use = os.path.basename(name) in _writing if own else recent and process_exists(pid)
+            if not in_use and stat.S_ISREG(state.st_mode):
                 os.unlink(name)
                 removed += 1
     return removed
 
 
-def alive(pid: int) -> bool:
-    """Tell whether there is a process of that number; where nobody can tell, there is."""
+def process_exists(pid: int) -> bool:
+    """Return whether a process runs; True where the system cannot tell."""
     if os.name == "nt":
-        return True  # signal 0 would be a Ctrl-C there
+        return True  # signal 0 is Ctrl-C there
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        return True  # another user's
+        return True  # another user's process
     return True
 
 
-def _onto_disk(number: int, flush: Callable[[], None]) -> None:
-    flush()
-    os.fsync(number)
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
-def _name_onto_disk(folder: Path) -> None:
-    """Make the new name survive a power cut, where the system lets a folder be synced."""
+def _flush_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where the system can sync a folder."""
     if os.name == "nt":
         return
     with contextlib.suppress(OSError):
@@ -192,8 +193,3 @@ def _name_onto_disk(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
-
-
-def _why(error: OSError | ValueError) -> str:
-    # A ValueError is a name with a NUL, or one that cannot be written in the disk's encoding.
-    return way_out(error) if isinstance(error, OSError) else _REFUSED

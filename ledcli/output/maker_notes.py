@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from ledcli.metadata.tiff_reader import FileBytes, largest_picture
-from ledcli.output.atomic import alive, hidden_name
+from ledcli.output.atomic import part_file_path, process_exists
 
 _GOODBYE_S = 2
 _AT_OUR_END = "cat; printf '\\n-stay_open\\nFalse\\n'"
@@ -190,7 +190,7 @@ _MOST_FAILURES = 3
 _LEFT = re.compile(r"led-(\d{1,10})-[a-z0-9_]{8}")
 """Our folders among those for passing things; what a killed run had stays there."""
 _FORGOTTEN_S = 86400.0
-"""After which nobody uses such a folder any more, though a process of that number is alive."""
+"""After which nobody uses such a folder any more, though a process of that id runs."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _COPY = ["-MakerNotes"]
 _MEND = [
@@ -222,7 +222,7 @@ class MakerNotes:
         self._limit_s = limit_s
         # Under tame names: a photo's own may have line breaks, dashes and pipes, which mean
         # something to exiftool.
-        _remove_leftovers(Path(tempfile.gettempdir()))
+        _remove_abandoned_folders(Path(tempfile.gettempdir()))
         self._folder = tempfile.TemporaryDirectory(
             prefix=f"led-{os.getpid()}-", ignore_cleanup_errors=True
         )
@@ -274,7 +274,7 @@ class MakerNotes:
                 return "maker notes not copied: the run was broken off"
             if self._failures >= _MOST_FAILURES:
                 return "maker notes not copied: exiftool failed too often"
-            new, mended = (hidden_name(dng.parent) for _ in range(2))
+            new, mended = (part_file_path(dng.parent) for _ in range(2))
             try:
                 why = self._copied(source, dng, new, mended)
                 self._failures = 0
@@ -346,7 +346,7 @@ class MakerNotes:
             shutil.move(here, path)
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _remove_abandoned_folders(folder: Path) -> None:
     """Remove the folders of runs of this user that were killed."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -356,7 +356,7 @@ def _remove_leftovers(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 state = entry.stat(follow_symlinks=False)
                 ours = os.name == "nt" or state.st_uid == os.geteuid()
-                busy = alive(int(match[1])) and time.time() - state.st_mtime < _FORGOTTEN_S
+                busy = process_exists(int(match[1])) and time.time() - state.st_mtime < _FORGOTTEN_S
                 if ours and stat.S_ISDIR(state.st_mode) and not busy:
                     shutil.rmtree(entry.path, ignore_errors=True)
 

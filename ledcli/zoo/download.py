@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 import ledcli
 from ledcli.errors import DownloadError, OutputError
-from ledcli.output.atomic import atomic_write, make_folder, way_out
+from ledcli.output.atomic import atomic_write, explain, make_folder
 from ledcli.zoo.model_file import file_sha256
 
 TIMEOUT_S = 30.0
@@ -226,7 +226,7 @@ class PartFile:
             self._state.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be removed: {way_out(error)}") from error
+            raise OutputError(f"{self.path}: cannot be removed: {explain(error)}") from error
         self.validator, self.size = "", 0
 
     def begin(self, headers: Message) -> None:
@@ -244,7 +244,7 @@ class PartFile:
             with open(self.path, "ab") as file:
                 file.write(data)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {way_out(error)}") from error
+            raise OutputError(f"{self.path}: cannot be written: {explain(error)}") from error
         self.size += len(data)
 
     def place(self) -> None:
@@ -257,7 +257,7 @@ class PartFile:
         except FileNotFoundError:
             raise DownloadError(f"{self.target.name}: the server sent an empty file") from None
         except OSError as error:
-            raise OutputError(f"{self.target}: cannot be written: {way_out(error)}") from error
+            raise OutputError(f"{self.target}: cannot be written: {explain(error)}") from error
 
 
 CHUNK = 1 << 17

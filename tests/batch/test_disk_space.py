@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_first_photo(here):
     Path("file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"file.*: a part of its path is a file"):
         check_space(jobs(out=Path("file")))
-    with pytest.raises(OutputError, match=r"file/below: cannot be made: a part of its path"):
+    with pytest.raises(OutputError, match=r"file/below: cannot be created: a part of its path"):
         check_space(jobs(out=Path("file/below")))
 
 
@@ -116,5 +116,5 @@ def test_a_folder_that_cannot_be_written_to_is_refused(here, monkeypatch, number
 
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="no /proc here")
 def test_a_folder_in_which_nobody_may_make_another(here):
-    with pytest.raises(OutputError, match="/proc/clean: cannot be made"):
+    with pytest.raises(OutputError, match="/proc/clean: cannot be created"):
         check_space(jobs(out=Path("/proc/clean")))

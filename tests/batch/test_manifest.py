@@ -33,7 +33,7 @@ def write(manifest, name, data=b"data", made=MADE, source="raw/a.CR2"):
     atomic_write(
         path,
         data,
-        before=lambda state: manifest.record(
+        before_rename=lambda state: manifest.record(
             manifest.new_entry(path, Path(source), stamp, made, PHOTO, state)
         ),
     )

@@ -38,7 +38,9 @@ def make(job, made=MADE, photo=None, formats=None):
             path = job.outputs[name]
             entry = (path, job.source, stamp, made, photo or {})
             atomic_write(
-                path, b"x", before=lambda s, e=entry: manifest.record(manifest.new_entry(*e, s))
+                path,
+                b"x",
+                before_rename=lambda s, e=entry: manifest.record(manifest.new_entry(*e, s)),
             )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ledcli.metadata.carried import read_carried
 from ledcli.metadata.xmp import read_note
-from ledcli.output.atomic import remove_leftovers
+from ledcli.output.atomic import remove_abandoned_part_files
 from ledcli.output.dng import dng_bytes
 from ledcli.output.maker_notes import Exiftool, ExiftoolError, MakerNotes
 from ledcli.raw.exif import read_exif
@@ -204,7 +204,7 @@ def test_every_hidden_file_of_a_killed_copy_is_removed_by_the_next_run(
     assert len(kept) == 2
     for path in kept:
         path.touch()
-    assert remove_leftovers(tmp_path) == 2 and not list(tmp_path.glob(".*"))
+    assert remove_abandoned_part_files(tmp_path) == 2 and not list(tmp_path.glob(".*"))
 
 
 @exiftool

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ledcli.errors import OutputError
-from ledcli.output import atomic as files
-from ledcli.output.atomic import atomic_write, make_folder, remove_leftovers
+from ledcli.output import atomic
+from ledcli.output.atomic import atomic_write, make_folder, remove_abandoned_part_files
 
 try:
     import resource
@@ -39,7 +39,7 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch, what):
     def fail(_):
         raise what
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(atomic.os, "fsync", fail)
     expected = OutputError if isinstance(what, OSError) else what
     with pytest.raises(expected):
         atomic_write(path, b"new")
@@ -51,7 +51,7 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OutputError, match=r"a\.dng: .*disk is full.*--out"):
         atomic_write(tmp_path / "a.dng", b"new")
 
@@ -83,16 +83,16 @@ def ended_process():
     return process.pid
 
 
-def test_the_hidden_file_is_finished_before_it_gets_its_name(tmp_path):
+def test_the_part_file_is_finished_before_it_is_renamed(tmp_path):
     path = tmp_path / "a.dng"
     path.write_bytes(b"old")
     order = []
 
-    def finish(hidden):
-        assert hidden.parent == tmp_path and hidden.read_bytes() == b"data"
+    def finish(part_file):
+        assert part_file.parent == tmp_path and part_file.read_bytes() == b"data"
         other = tmp_path / "other"
         other.write_bytes(b"data with maker notes")  # as exiftool does: another file in its place
-        os.replace(other, hidden)
+        os.replace(other, part_file)
         order.append("finish")
 
     def before(state):
@@ -100,13 +100,13 @@ def test_the_hidden_file_is_finished_before_it_gets_its_name(tmp_path):
         assert path.read_bytes() == b"old"
         order.append(("before", state.st_mtime_ns))
 
-    atomic_write(path, b"data", finish=finish, before=before)
+    atomic_write(path, b"data", finish=finish, before_rename=before)
     assert path.read_bytes() == b"data with maker notes"
     assert order == ["finish", ("before", path.stat().st_mtime_ns)]
     assert os.listdir(tmp_path) == ["a.dng"]
 
 
-@pytest.mark.parametrize("hook", ["finish", "before"])
+@pytest.mark.parametrize("hook", ["finish", "before_rename"])
 @pytest.mark.parametrize("what", [KeyboardInterrupt, OutputError("no"), OSError(5, "I/O error")])
 def test_a_hook_that_fails_leaves_the_old_file(tmp_path, hook, what):
     path = tmp_path / "a.dng"
@@ -121,7 +121,7 @@ def test_a_hook_that_fails_leaves_the_old_file(tmp_path, hook, what):
     assert os.listdir(tmp_path) == ["a.dng"]
 
 
-def test_leftovers_of_killed_runs_go_and_nothing_else(tmp_path):
+def test_part_files_of_killed_runs_are_removed_and_nothing_else(tmp_path):
     gone = ended_process()
     for left in (part(tmp_path, gone), part(tmp_path, gone, "11111111")):
         left.with_name(left.name + "_exiftool_tmp").write_bytes(b"")
@@ -129,19 +129,19 @@ def test_leftovers_of_killed_runs_go_and_nothing_else(tmp_path):
     for name in kept:
         (tmp_path / name).write_bytes(b"mine")
     (tmp_path / f".led-{gone}-22222222.part").mkdir()
-    assert remove_leftovers(tmp_path) == 4
+    assert remove_abandoned_part_files(tmp_path) == 4
     assert set(os.listdir(tmp_path)) == kept | {f".led-{gone}-22222222.part"}
-    assert remove_leftovers(tmp_path) == 0
-    assert remove_leftovers(tmp_path / "no such folder") == 0
+    assert remove_abandoned_part_files(tmp_path) == 0
+    assert remove_abandoned_part_files(tmp_path / "no such folder") == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="nobody can tell there")
 def test_what_a_living_process_writes_stays_for_an_hour(tmp_path):
     left = part(tmp_path, os.getppid())
-    assert remove_leftovers(tmp_path) == 0
-    old = left.stat().st_mtime - files.ABANDONED - 1
+    assert remove_abandoned_part_files(tmp_path) == 0
+    old = left.stat().st_mtime - atomic.PART_FILE_MAX_AGE_S - 1
     os.utime(left, (old, old))
-    assert remove_leftovers(tmp_path) == 1
+    assert remove_abandoned_part_files(tmp_path) == 1
 
 
 def test_our_own_number_on_a_file_we_do_not_write_is_a_killed_run_s(tmp_path):
@@ -150,16 +150,16 @@ def test_our_own_number_on_a_file_we_do_not_write_is_a_killed_run_s(tmp_path):
     removed = []
 
     def before(_):
-        removed.append(remove_leftovers(tmp_path))
+        removed.append(remove_abandoned_part_files(tmp_path))
 
-    atomic_write(tmp_path / "a.dng", b"data", before=before)
+    atomic_write(tmp_path / "a.dng", b"data", before_rename=before)
     assert removed == [1]  # and not the one being written
     assert os.listdir(tmp_path) == ["a.dng"]
 
 
 def test_a_number_that_no_process_can_have(tmp_path):
     part(tmp_path, 9_999_999_999)
-    assert remove_leftovers(tmp_path) == 1
+    assert remove_abandoned_part_files(tmp_path) == 1
 
 
 @pytest.mark.skipif(resource is None, reason="no such limits on this system")
@@ -185,7 +185,7 @@ def test_a_file_over_the_session_s_limit_says_so_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "way_out"),
+    ("name", "advice"),
     [
         ("ENOSPC", "free some space"),
         ("EDQUOT", "quota"),
@@ -201,21 +201,21 @@ def test_a_file_over_the_session_s_limit_says_so_and_leaves_nothing(tmp_path):
         ("EFBIG", "another disk"),
     ],
 )
-def test_every_refusal_of_the_system_says_what_to_do(tmp_path, monkeypatch, name, way_out):
+def test_every_refusal_of_the_system_says_what_to_do(tmp_path, monkeypatch, name, advice):
     number = getattr(errno, name)
 
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, "replace", refuse)
+    monkeypatch.setattr(atomic.os, "replace", refuse)
     with pytest.raises(OutputError) as told:
         atomic_write(tmp_path / "a.dng", b"new")
-    assert way_out in str(told.value) and "\n" not in str(told.value)
+    assert advice in str(told.value) and "\n" not in str(told.value)
     assert os.listdir(tmp_path) == []
 
 
 def test_only_windows_keeps_a_file_that_another_program_has_open():
-    refused = files.way_out(PermissionError(errno.EACCES, "no"))
+    refused = atomic.explain(PermissionError(errno.EACCES, "no"))
     assert ("has the file open" in refused) == (os.name == "nt")
 
 
@@ -237,7 +237,7 @@ def test_a_disk_that_cannot_sync_folders_is_fine(tmp_path, monkeypatch):
             raise OSError(errno.EINVAL, "Invalid argument")
         real(number)
 
-    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
     atomic_write(tmp_path / "a.dng", b"data")
     assert (tmp_path / "a.dng").read_bytes() == b"data"
 
@@ -247,5 +247,5 @@ def test_a_folder_is_made_with_those_above_it(tmp_path):
     make_folder(tmp_path / "a" / "b")
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file", tmp_path / "file" / "c"):
-        with pytest.raises(OutputError, match="cannot be made: a part of its path is a file"):
+        with pytest.raises(OutputError, match="cannot be created: a part of its path is a file"):
             make_folder(path)
