@@ -1,64 +1,50 @@
-"""The tags that go from a source to its result as they are: EXIF, GPS, IPTC, XMP, DNG colour."""
+"""What a source file itself says: the tags that go to its result, and a DNG's active area."""
 
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ledcli.metadata.containers import Holds, is_ciff, parts
-from ledcli.metadata.dng_frame import is_dng, raw_directory
-from ledcli.metadata.tag_table import (
-    DNG_COLOUR,
-    DNG_NAMES,
-    DNG_RAW,
-    EXIF,
-    GPS,
-    IMAGE,
-    LONGEST_OPCODES,
-    MAPS,
-    Spec,
-    fit,
-    turned_charset,
-)
-from ledcli.metadata.tiff import Field
-from ledcli.metadata.tiff_reader import (
-    Bytes,
-    Directory,
-    byte_order,
-    child,
-    first_directory,
-    integers,
-    value_of,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli.metadata.containers import Holds, is_crw, parts
+from ledcli.metadata.tags import MAP_DIMENSIONS, Place, fit, tags_in
+from ledcli.metadata.tiff import Bytes, Directory, Field
 from ledcli.metadata.xmp import BASIC, LARGEST_PACKET, RDF, packet
 
 Fields = Mapping[int, Field]
 """By tag."""
 
 _XMP, _IPTC, _EXIF_IFD, _GPS_IFD, _MAKER_NOTES = 700, 33723, 34665, 34853, 37500
-_DNG_PRIVATE_DATA = 50740
+_DNG_VERSION, _DNG_PRIVATE_DATA = 50706, 50740
 _RATING = 18246
-"""Microsoft's tag of the stars that a photo was given; in the standard they are XMP's."""
-_MOST_STARS = 5
-_IPTC_MARK = 0x1C
-_LARGEST_IPTC = 1 << 20
-"""Bytes."""
+"""Microsoft's tag for a photo's stars; the standard has them in XMP."""
+_MAX_STARS = 5
+_IPTC_MARKER = 0x1C
+_MAX_IPTC_BYTES = 1 << 20
+_SUBFILE_TYPE, _PHOTOMETRIC, _CFA = 254, 262, 32803
+_WIDTH, _LENGTH, _ACTIVE_AREA = 256, 257, 50829
+_BLACK_REPEAT, _BLACK, _CROP_ORIGIN, _CROP_SIZE = 50713, 50714, 50719, 50720
+_PATTERN_REPEAT = 33421
+_CELL = 6
+"""Rows and columns after which every CFA repeats."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a source says beyond what `Exif` and `RawPhoto` hold.
+    """Tags of a source that go to its result as they are.
 
     Attributes
     ----------
     image, exif, gps : Fields
-        Of the first directory (DNG's colour tags among them), the Exif and the GPS directory.
+        Of the first directory (including DNG's colour tags), the Exif and the GPS directory.
     xmp, iptc : bytes or None
         The packets.
     maker_notes : bool
-        Whether the source has any.
+        True if the source has maker notes.
     raw : Fields
-        Of the directory of a DNG's raw picture.
+        Of the raw image's directory.
     """
 
     image: Fields = field(default_factory=dict)
@@ -73,28 +59,27 @@ class Carried:
 def read_carried(data: Bytes) -> Carried:
     """Read the tags of a raw file that go to its result.
 
-    Only the tags of `carriedtags` are taken, and of them those whose values are what the standard
-    asks for. Whatever else the file holds, or where its offsets point, nothing is raised but what
-    reading `data` raises itself.
+    Takes the tags of `tags.TAGS` whose values are what the standard asks for. Damage never
+    raises; only reading `data` may.
 
     Parameters
     ----------
     data : Bytes
-        The file: TIFF of either byte order (most raws), CR3, RAF, MRW, or a JPEG in front.
+        TIFF of either byte order (most raws), CR3, RAF, MRW, or a raw that begins with a JPEG.
 
     Returns
     -------
     Carried
-        The values little-endian; empty for a file of another kind.
+        Values are little-endian; empty for a file of another kind.
     """
     found = _Found()
     for part in parts(data):
         if part.holds is Holds.ALL:
             found.take_file(part.data)
         elif part.holds is Holds.EXIF:
-            found.take(found.exif, part.data, first_directory(part.data), EXIF)
+            found.take(found.exif, Directory.first(part.data), Place.EXIF)
         elif part.holds is Holds.GPS:
-            found.take(found.gps, part.data, first_directory(part.data), GPS)
+            found.take(found.gps, Directory.first(part.data), Place.GPS)
         elif part.holds is Holds.XMP:
             found.xmp = found.xmp or part.data[:]
         else:
@@ -103,15 +88,15 @@ def read_carried(data: Bytes) -> Carried:
         image=found.image,
         exif=found.exif,
         gps=found.gps,
-        xmp=_rated(found.xmp, found.stars),
+        xmp=_with_rating(found.xmp, found.stars),
         iptc=found.iptc,
-        maker_notes=found.maker_notes or is_ciff(data),
+        maker_notes=found.maker_notes or is_crw(data),
         raw=found.raw,
     )
 
 
 class _Found:
-    """Tags as they are found; what was found first stays."""
+    """Tags as they are found; the first value of a tag stays."""
 
     def __init__(self) -> None:
         self.image: dict[int, Field] = {}
@@ -124,46 +109,40 @@ class _Found:
         self.maker_notes = False
 
     def take_file(self, data: Bytes) -> None:
-        """Take all of a TIFF."""
-        order = byte_order(data)
-        if order is None:
-            return
-        first = first_directory(data)
-        exif = child(data, order, first.get(_EXIF_IFD))
-        self.take(self.image, data, first, IMAGE)
-        # Some cameras keep the exposure in the first directory, as TIFF/EP had it.
-        self.take(self.exif, data, exif, EXIF)
-        self.take(self.exif, data, first, EXIF)
-        self.take(self.gps, data, child(data, order, first.get(_GPS_IFD)), GPS)
+        first = Directory.first(data)
+        exif = first.child(_EXIF_IFD)
+        self.take(self.image, first, Place.IMAGE)
+        # Some cameras keep the exposure in the first directory, as in TIFF/EP.
+        self.take(self.exif, exif, Place.EXIF)
+        self.take(self.exif, first, Place.EXIF)
+        self.take(self.gps, first.child(_GPS_IFD), Place.GPS)
+        self.take(self.raw, _raw_directory(data), Place.RAW)
         if is_dng(data):
-            self.take(self.image, data, first, DNG_NAMES | DNG_COLOUR)
+            self.take(self.image, first, Place.CAMERA, Place.COLOUR)
             _drop_wrong_maps(self.image)
-            self.take(self.raw, data, raw_directory(data), DNG_RAW)
-        self.stars = self.stars or sum(integers(data, order, first.get(_RATING))[:1])
-        self.xmp = self.xmp or _packet(data, first, _XMP, LARGEST_PACKET)
-        iptc = _packet(data, first, _IPTC, _LARGEST_IPTC)
-        if self.iptc is None and iptc and iptc[0] == _IPTC_MARK:
+        self.stars = self.stars or sum(first.integers(_RATING)[:1])
+        self.xmp = self.xmp or first.stored(_XMP, LARGEST_PACKET)
+        # Often typed LONG, but the bytes are never turned round.
+        iptc = first.stored(_IPTC, _MAX_IPTC_BYTES)
+        if self.iptc is None and iptc and iptc[0] == _IPTC_MARKER:
             self.iptc = iptc
-        notes = _MAKER_NOTES in exif or _MAKER_NOTES in first or _DNG_PRIVATE_DATA in first
-        self.maker_notes = self.maker_notes or notes
+        notes = _MAKER_NOTES in exif.entries or _MAKER_NOTES in first.entries
+        self.maker_notes = self.maker_notes or notes or _DNG_PRIVATE_DATA in first.entries
 
-    def take(
-        self, into: dict[int, Field], data: Bytes, directory: Directory, specs: Mapping[int, Spec]
-    ) -> None:
-        """Take the tags of a directory that are wanted and what they should be."""
-        order = byte_order(data) or "<"
-        for tag in specs.keys() & directory.keys() - into.keys():
-            value = value_of(data, order, directory[tag], LONGEST_OPCODES)
-            fitting = fit(specs[tag], turned_charset(tag, value, order)) if value else None
+    def take(self, into: dict[int, Field], directory: Directory, *places: Place) -> None:
+        wanted = tags_in(*places)
+        for number in wanted.keys() & directory.entries.keys() - into.keys():
+            value = directory.get(number)
+            fitting = fit(wanted[number], value, directory.order) if value else None
             if fitting is not None:
-                into[tag] = fitting
+                into[number] = fitting
 
 
-def _rated(xmp: bytes | None, stars: int) -> bytes | None:
-    """Return the packet, with the camera's rating when it has none of its own."""
+def _with_rating(xmp: bytes | None, stars: int) -> bytes | None:
+    """Return the packet, with the camera's rating if it has none of its own."""
     if xmp is not None and len(xmp) > LARGEST_PACKET:
         xmp = None
-    if not 1 <= stars <= _MOST_STARS or b"Rating" in (xmp or b""):
+    if not 1 <= stars <= _MAX_STARS or b"Rating" in (xmp or b""):
         return xmp
     ours = (
         f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:xmp="{BASIC}" '
@@ -172,21 +151,93 @@ def _rated(xmp: bytes | None, stars: int) -> bytes | None:
     return packet(ours.encode(), xmp)
 
 
-def _packet(data: Bytes, first: Directory, tag: int, largest: int) -> bytes | None:
-    """Bytes of a tag, whatever its type says they are."""
-    entry = first.get(tag)
-    # Value order "<" takes them as they lie in the file.
-    value = value_of(data, "<", entry, largest) if entry else None
-    return value[2] if value else None
-
-
 def _drop_wrong_maps(image: dict[int, Field]) -> None:
-    """Take out the tables of a colour profile that are not as large as the profile says."""
-    for table, dims in MAPS.items():
-        if table in image:
-            size = struct.unpack("<3I", image[dims][2]) if dims in image else (0,)
-            if image[table][1] != 3 * math.prod(size):
-                del image[table]
-    for dims in set(MAPS.values()):
-        if not any(MAPS[table] == dims for table in MAPS.keys() & image.keys()):
-            image.pop(dims, None)
+    """Remove a profile's tables whose size is not what the profile says."""
+    for table, dimensions in MAP_DIMENSIONS.items():
+        size = image[dimensions].words() if dimensions in image else (0,)
+        if table in image and image[table].count != 3 * math.prod(size):
+            del image[table]
+    used = {dimensions for table, dimensions in MAP_DIMENSIONS.items() if table in image}
+    for dimensions in set(MAP_DIMENSIONS.values()) - used:
+        image.pop(dimensions, None)
+
+
+def is_dng(data: Bytes) -> bool:
+    """Return True if a file is a DNG."""
+    return _DNG_VERSION in Directory.first(data).entries
+
+
+def _raw_directory(data: Bytes) -> Directory:
+    """Find the directory of the full-size mosaic; empty if there is none."""
+    for directory in Directory.walk(data):
+        full_size = directory.integers(_SUBFILE_TYPE) in ([], [0])
+        if full_size and directory.integers(_PHOTOMETRIC) == [_CFA]:
+            return directory
+    return Directory()
+
+
+class DngMosaic(NamedTuple):
+    """What a DNG says of its mosaic.
+
+    Attributes
+    ----------
+    shape : (H, W)
+        Of the stored samples.
+    active_area : (top, left, bottom, right)
+    black : float array (6, 6) or None
+        Black level in DN by row and column of the active area, modulo 6; None if the levels
+        repeat otherwise.
+    crop : (top, left, height, width) or None
+        From the active area's first pixel.
+    """
+
+    shape: tuple[int, int]
+    active_area: tuple[int, int, int, int]
+    black: NDArray[np.float64] | None
+    crop: tuple[int, int, int, int] | None
+
+
+def misread_mosaic(data: Bytes) -> DngMosaic | None:
+    """Read what LibRaw 0.22 gets wrong: odd active areas of Bayer DNGs, black of X-Trans DNGs.
+
+    LibRaw drops the first row or column of an odd Bayer area and mixes up the colours' black
+    levels; to an X-Trans it gives one black level for all colours.
+
+    Parameters
+    ----------
+    data : Bytes
+
+    Returns
+    -------
+    DngMosaic or None
+        None for every other file.
+    """
+    if not is_dng(data):
+        return None
+    directory = _raw_directory(data)
+
+    def numbers(tag: int) -> list[float]:
+        found = directory.get(tag)
+        return found.numbers() if found else []
+
+    def integers(tag: int) -> list[int]:
+        return [round(number) for number in numbers(tag)]
+
+    size = [*integers(_LENGTH), *integers(_WIDTH)]
+    area = integers(_ACTIVE_AREA) or [0, 0, *size]
+    if len(size) != 2 or len(area) != 4:
+        return None
+    (height, width), (top, left, bottom, right) = size, area
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        return None
+    if not (top | left) % 2 and integers(_PATTERN_REPEAT) != [_CELL, _CELL]:
+        return None
+    crop = None
+    origin, shown = integers(_CROP_ORIGIN), integers(_CROP_SIZE)
+    if len(origin) == len(shown) == 2:
+        crop = (origin[1], origin[0], shown[1], shown[0])
+    black, levels, repeat = None, numbers(_BLACK), integers(_BLACK_REPEAT) or [1, 1]
+    if len(repeat) == 2 and set(repeat) <= {1, 2, 3, 6} and len(levels) == math.prod(repeat):
+        rows, cols = repeat
+        black = np.tile(np.reshape(levels, (rows, cols)), (_CELL // rows, _CELL // cols))
+    return DngMosaic((height, width), (top, left, bottom, right), black, crop)

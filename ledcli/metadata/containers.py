@@ -1,17 +1,35 @@
-"""Where each kind of raw file keeps its tags: TIFF, CR3, RAF, MRW, JPEG, and Canon's CIFF."""
+"""Where raw files keep their tags and images: TIFF, CR3, RAF, MRW, JPEG, PNG and Canon's CIFF."""
 
+import errno
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
-from ledcli.metadata.tiff_reader import Bytes, byte_order, first_directory
+from ledcli.metadata.tiff import (
+    STRIP_BYTE_COUNTS,
+    STRIP_OFFSETS,
+    TILE_BYTE_COUNTS,
+    TILE_OFFSETS,
+    Bytes,
+    Directory,
+    byte_order,
+)
 
-_LARGEST_BLOCK = 16 << 20
-"""Bytes; an EXIF block, preview included, is far smaller, and a damaged length is not believed."""
-_MOST_PIECES = 1000
-"""Boxes, segments, blocks or chunks that are looked at one after the other."""
+_BUFFER_BYTES = 1 << 14
+"""Directories and their values lie close together."""
+_MAX_BLOCK_BYTES = 16 << 20
+"""An EXIF block, preview included, is far smaller; a larger length is damage."""
+_MAX_PARTS = 1000
+"""Boxes, segments, blocks or chunks that are read one after the other."""
+_STRIP_SLACK_BYTES = 512
+"""Some writers round the size of the last strip up."""
+_PANASONIC_OFFSET = 2**32 - 1
+"""Panasonic's StripOffsets; a tag of its own has the real one."""
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _JPEG = b"\xff\xd8\xff"
@@ -24,6 +42,71 @@ _CIFF_MAKE_MODEL, _CIFF_SERIAL = 0x080A, 0x180B
 _CIFF_KIND = 0x3800
 _CIFF_FOLDERS = (0x2800, 0x3000)
 _CIFF_IN_PLACE = 0x4000
+
+
+class FileBytes:
+    """Random access to a regular file, without reading all of it; a context manager.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened or is not a regular file; slices raise it when reading fails.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Opening a FIFO would block until its other end is opened.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(f"{path} is not a regular file")
+        self._file = open(path, "rb", buffering=_BUFFER_BYTES)  # noqa: SIM115
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        self._file.seek(start)
+        found = self._file.read(max(stop - start, 0))
+        if len(found) < stop - start:
+            raise OSError(errno.EIO, "the file became shorter while it was read")
+        return found
+
+
+def truncated(data: Bytes) -> bool:
+    """Return True if a TIFF's largest image, or every directory, lies beyond the end of the file.
+
+    Only the largest: a preview that points nowhere does no harm.
+    """
+    if byte_order(data) is None:
+        return False
+    end = max((start + size for start, size in largest_image(data)), default=0)
+    return not Directory.first(data).entries or end > len(data) + _STRIP_SLACK_BYTES
+
+
+def largest_image(data: Bytes) -> list[tuple[int, int]]:
+    """Find the strips or tiles of a TIFF's largest image: position and bytes of each."""
+    found: list[tuple[int, int]] = []
+    largest = 0
+    for directory in Directory.walk(data):
+        for offsets_tag, counts_tag in (
+            (STRIP_OFFSETS, STRIP_BYTE_COUNTS),
+            (TILE_OFFSETS, TILE_BYTE_COUNTS),
+        ):
+            offsets, counts = directory.integers(offsets_tag), directory.integers(counts_tag)
+            if offsets and sum(counts) > largest and max(offsets) < _PANASONIC_OFFSET:
+                largest = sum(counts)
+                found = list(zip(offsets, counts, strict=False))
+    return found
 
 
 class Holds(Enum):
@@ -66,7 +149,7 @@ def parts(data: Bytes) -> list[Part]:
     return found
 
 
-def ciff_make_model(data: Bytes) -> tuple[str, str] | None:
+def crw_make_model(data: Bytes) -> tuple[str, str] | None:
     """Make and model of a Canon CRW file, which has no EXIF; None for any other file."""
     record = _ciff_record(data, _CIFF_MAKE_MODEL)
     words = record.split(b"\0") if record else []
@@ -75,7 +158,7 @@ def ciff_make_model(data: Bytes) -> tuple[str, str] | None:
     return words[0].decode("latin-1"), words[1].decode("latin-1")
 
 
-def ciff_serial(data: Bytes, model: str) -> str | None:
+def crw_serial(data: Bytes, model: str) -> str | None:
     """Return the serial number of the body of a Canon CRW as Canon spells it; None without.
 
     A PowerShot has another number in its place (exiftool's CanonRaw tags).
@@ -90,8 +173,8 @@ def ciff_serial(data: Bytes, model: str) -> str | None:
     return f"{number >> 16:x}-{number & 0xFFFF:05}" if "D30" in model.split() else f"{number:010}"
 
 
-def is_ciff(data: Bytes) -> bool:
-    """Whether the file is a Canon CRW."""
+def is_crw(data: Bytes) -> bool:
+    """Return True if the file is a Canon CRW."""
     head = data[:14]
     return head[:2] == b"II" and head[6:14] == b"HEAPCCDR"
 
@@ -100,7 +183,7 @@ def png_text(data: Bytes, keyword: str) -> bytes | None:
     """Text of a PNG's iTXt chunk of that keyword, UTF-8; None when there is none."""
     start = keyword.encode("latin-1") + b"\0"
     at = len(_PNG) if data[: len(_PNG)] == _PNG else len(data)
-    for _ in range(_MOST_PIECES):
+    for _ in range(_MAX_PARTS):
         head = data[at : at + 8]
         if len(head) < 8:
             break
@@ -119,7 +202,7 @@ def _international_text(chunk: bytes) -> bytes | None:
     if not chunk[0]:
         return fields[2]
     try:
-        return zlib.decompressobj().decompress(fields[2], _LARGEST_BLOCK)
+        return zlib.decompressobj().decompress(fields[2], _MAX_BLOCK_BYTES)
     except zlib.error:
         return None
 
@@ -138,20 +221,19 @@ def _parts(data: Bytes) -> Iterator[Part]:
         yield from _jpeg(data)
     elif byte_order(data) is not None:
         yield Part(Holds.ALL, data)
-        preview = first_directory(data).get(_PANASONIC_JPEG)
+        preview = Directory.first(data).entries.get(_PANASONIC_JPEG)
         if preview is not None and head.startswith(b"IIU\0"):
-            _, count, at = preview
-            yield from _jpeg(_block(data, at, count))
+            yield from _jpeg(_block(data, preview.position, preview.count))
 
 
 def _block(data: Bytes, at: int, size: int) -> bytes:
-    return data[at : at + min(size, _LARGEST_BLOCK)]
+    return data[at : at + min(size, _MAX_BLOCK_BYTES)]
 
 
 def _jpeg(data: Bytes) -> Iterator[Part]:
     """Walk the segments of a JPEG before its picture."""
     at = 2
-    for _ in range(_MOST_PIECES):
+    for _ in range(_MAX_PARTS):
         mark, kind, size = struct.unpack(">BBH", data[at : at + 4])
         if mark != 0xFF or kind == _START_OF_SCAN or size < 2:
             return
@@ -176,13 +258,13 @@ def _cr3(data: Bytes) -> Iterator[Part]:
             if inner != b"uuid" or data[low : low + 16] != _CANON_UUID:
                 continue
             for name, first, last in _boxes(data, low + 16, high):
-                if name in holds and last - first <= _LARGEST_BLOCK:
+                if name in holds and last - first <= _MAX_BLOCK_BYTES:
                     yield Part(holds[name], data[first:last])
 
 
 def _boxes(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Walk ISO media boxes: kind, first byte of the content, byte after it."""
-    for _ in range(_MOST_PIECES):
+    for _ in range(_MAX_PARTS):
         if start + 8 > end:
             return
         size, kind = struct.unpack(">I4s", data[start : start + 8])
@@ -202,7 +284,7 @@ def _mrw(data: Bytes) -> Iterator[Part]:
     """Minolta keeps a TIFF in the block TTW."""
     (length,) = struct.unpack(">I", data[4:8])
     position, end = 8, 8 + length
-    for _ in range(_MOST_PIECES):
+    for _ in range(_MAX_PARTS):
         if position + 8 > end:
             return
         name, size = struct.unpack(">4sI", data[position : position + 8])
@@ -213,7 +295,7 @@ def _mrw(data: Bytes) -> Iterator[Part]:
 
 
 def _ciff_record(data: Bytes, wanted: int) -> bytes | None:
-    if not is_ciff(data):
+    if not is_crw(data):
         return None
     try:
         (heap,) = struct.unpack_from("<I", data[:14], 2)
@@ -229,7 +311,7 @@ def _ciff_find(data: Bytes, start: int, end: int, wanted: int, depth: int) -> by
     (table,) = struct.unpack("<I", data[end - 4 : end])
     at = start + table
     (count,) = struct.unpack("<H", data[at : at + 2])
-    entries = data[at + 2 : at + 2 + 10 * min(count, _MOST_PIECES)]
+    entries = data[at + 2 : at + 2 + 10 * min(count, _MAX_PARTS)]
     for tag, size, offset in struct.iter_unpack("<HII", entries[: len(entries) // 10 * 10]):
         if tag & _CIFF_IN_PLACE:
             if tag == wanted | _CIFF_IN_PLACE:

@@ -1,205 +1,331 @@
-"""Writing TIFF: directories with sub-directories, strips or tiles, classic, little endian."""
+"""TIFF directories: one class that reads (either byte order) and writes them (little-endian)."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
+from typing import Protocol, Self
 
 from ledcli.errors import OutputError
 
-_LARGEST = 2**32 - 1
-"""Bytes; classic TIFF counts them in 32 bits."""
 STRIP_OFFSETS, STRIP_BYTE_COUNTS = 273, 279
 TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325
+SUB_IFDS = 330
+MAX_VALUE_BYTES = 4 << 20
+"""Larger values are not read; lists of strip offsets and of opcodes are the largest real ones."""
+_MAX_ENTRIES, _MAX_DIRECTORIES = 1000, 64
+_MAX_FILE_BYTES = 2**32 - 1
+"""Classic TIFF has 32-bit offsets."""
+_BYTE_ORDERS = {
+    b"II*\0": "<",
+    b"MM\0*": ">",
+    b"IIRO": "<",
+    b"IIRS": "<",
+    b"MMOR": ">",
+    b"IIU\0": "<",
+}
+"""First four bytes of TIFF and of Olympus' and Panasonic's variants."""
 
 
-class Kind(IntEnum):
-    """TIFF field types."""
+class FieldType(IntEnum):
+    """Type of a field (TIFF 6.0, section 2; IFD is of TIFF technical note 1).
 
-    BYTE = 1
-    ASCII = 2
-    SHORT = 3
-    LONG = 4
-    RATIONAL = 5
-    SBYTE = 6
-    UNDEFINED = 7
-    SSHORT = 8
-    SLONG = 9
-    SRATIONAL = 10
-    FLOAT = 11
-    DOUBLE = 12
-
-
-_LETTER = {Kind.SHORT: "H", Kind.LONG: "I"}
-
-Blob = bytes | bytearray | memoryview
-Field = tuple[Kind, int, bytes]
-"""Type, number of values, and the values as little-endian bytes."""
-
-
-def rational(value: float, limit: int = 10**9) -> Fraction:
-    """Round to the simplest fraction that a RATIONAL holds; 1/60 s stays 1/60.
-
-    Parameters
+    Attributes
     ----------
-    value : float
-        Often a 32-bit one, so the fraction is sought to 1 part in 10 million.
-    limit : int
-        Largest denominator.
-
-    Returns
-    -------
-    Fraction
+    letter : str
+        `struct` letter of one word; the byte order turns words round.
+    words : int
+        Words per value: two for fractions.
     """
-    exact = Fraction(value)
-    largest = 1
-    fraction = Fraction(0)
-    while largest <= limit:
-        fraction = exact.limit_denominator(largest)
-        if abs(fraction - exact) <= abs(exact) / 10**7:
-            break
-        largest *= 10
-    return fraction
+
+    letter: str
+    words: int
+
+    BYTE = 1, "B"
+    ASCII = 2, "c"
+    SHORT = 3, "H"
+    LONG = 4, "I"
+    RATIONAL = 5, "I", 2
+    SBYTE = 6, "b"
+    UNDEFINED = 7, "c"
+    SSHORT = 8, "h"
+    SLONG = 9, "i"
+    SRATIONAL = 10, "i", 2
+    FLOAT = 11, "f"
+    DOUBLE = 12, "d"
+    IFD = 13, "I"
+
+    def __new__(cls, code: int, letter: str, words: int = 1) -> Self:
+        """Make a member; `code` is its value in the file."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.letter, member.words = letter, words
+        return member
+
+    @property
+    def size(self) -> int:
+        """Bytes per value."""
+        return self.words * struct.calcsize(self.letter)
+
+
+_TYPES = {int(kind): kind for kind in FieldType}
+Number = int | float | Fraction
+Blob = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class Field:
+    """Values of a tag; `data` holds them little-endian."""
+
+    type: FieldType
+    data: bytes
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return len(self.data) // self.type.size
+
+    @classmethod
+    def of_words(cls, kind: FieldType, words: Sequence[Number]) -> "Field":
+        """Pack words (two per fraction); struct.error when one does not fit the type."""
+        return cls(kind, struct.pack(f"<{len(words)}{kind.letter}", *words))
+
+    def words(self) -> tuple[float, ...]:
+        """Return the numbers as stored, a fraction as two; nothing for text and plain bytes."""
+        kind = self.type
+        if kind in (FieldType.ASCII, FieldType.UNDEFINED):
+            return ()
+        return struct.unpack(f"<{self.count * kind.words}{kind.letter}", self.data)
+
+    def numbers(self) -> list[float]:
+        """Return the numbers, fractions divided; nothing when a denominator is 0."""
+        words = self.words()
+        if self.type.words == 1:
+            return list(words)
+        pairs = list(zip(words[::2], words[1::2], strict=True))
+        return [high / low for high, low in pairs] if all(low for _, low in pairs) else []
+
+
+class Bytes(Protocol):
+    """Random access to a file's content: `bytes`, or `containers.FileBytes`."""
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Return a slice; empty beyond the end."""
+
+
+def byte_order(data: Bytes) -> str | None:
+    """Return a TIFF's byte order as struct writes it, ``<`` or ``>``; None for other files."""
+    return _BYTE_ORDERS.get(bytes(data[:4]))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A directory entry in a file; `position` is that of the first value's first byte."""
+
+    type: FieldType
+    count: int
+    position: int
 
 
 @dataclass
 class Directory:
-    """One image file directory, filled field by field and written by `serialise`.
+    """An image file directory (IFD), read from a file or made to be written by `serialise`.
+
+    Reading never raises for damaged content: what cannot be read is not there.
 
     Attributes
     ----------
     fields : dict
-        Tag to (type, count, bytes).
+        Fields by tag, to be written.
     children : dict
-        Tag to the directories it points at.
+        Tag to the directories it points at, to be written.
     strips : list of bytes
-        The picture, if the directory has one.
+        The image to be written, if the directory has one.
     tiled : bool
-        Whether those strips are tiles.
+        True if those strips are tiles.
+    entries : dict
+        Entries by tag, where the directory was read from a file.
+    order : str
+        That file's byte order, as struct writes it.
     """
 
     fields: dict[int, Field] = field(default_factory=dict)
     children: dict[int, list["Directory"]] = field(default_factory=dict)
     strips: list[Blob] = field(default_factory=list)
     tiled: bool = False
+    entries: Mapping[int, Entry] = field(default_factory=dict)
+    _source: Bytes = b""
+    order: str = "<"
+    _next: int = 0
 
-    def integers(self, tag: int, kind: Kind, values: int | Sequence[int]) -> None:
-        """Set a tag of whole numbers: BYTE, SHORT or LONG."""
-        numbers = [values] if isinstance(values, int) else list(values)
-        letter = _LETTER.get(kind, "B")
-        self.fields[tag] = (kind, len(numbers), struct.pack(f"<{len(numbers)}{letter}", *numbers))
+    @classmethod
+    def first(cls, data: Bytes) -> "Directory":
+        """Read the first directory of a TIFF; empty if there is none."""
+        return next(cls.walk(data), cls())
 
-    def rationals(self, tag: int, values: Iterable[Fraction], signed: bool = False) -> None:
-        """Set a tag of fractions."""
-        parts = [part for value in values for part in (value.numerator, value.denominator)]
-        kind = Kind.SRATIONAL if signed else Kind.RATIONAL
-        letter = "i" if signed else "I"
-        self.fields[tag] = (kind, len(parts) // 2, struct.pack(f"<{len(parts)}{letter}", *parts))
+    @classmethod
+    def walk(cls, data: Bytes) -> Iterator["Directory"]:
+        """Yield the directories of a TIFF and their sub-directories, each once."""
+        order = byte_order(data)
+        if order is None or len(data) < 8:
+            return
+        waiting = deque([struct.unpack(order + "I", data[4:8])[0]])
+        done: set[int] = set()
+        while waiting and len(done) < _MAX_DIRECTORIES:
+            position = waiting.popleft()
+            if position in done:
+                continue
+            done.add(position)
+            directory = cls._at(data, order, position)
+            if directory.entries:
+                yield directory
+                waiting.extend(directory.integers(SUB_IFDS)[:_MAX_DIRECTORIES])
+                waiting.append(directory._next)
 
-    def text(self, tag: int, value: str | None) -> None:
-        """Set a text tag; nothing when there is no text."""
+    @classmethod
+    def _at(cls, data: Bytes, order: str, position: int) -> "Directory":
+        head = data[position : position + 2] if position > 0 else b""
+        (count,) = struct.unpack(order + "H", head) if len(head) == 2 else (0,)
+        start, end = position + 2, position + 2 + 12 * count
+        table = data[start:end]
+        if count > _MAX_ENTRIES or len(table) < 12 * count:
+            return cls()
+        entries = {}
+        for index, row in enumerate(struct.iter_unpack(order + "HHII", table)):
+            tag, code, number, pointer = row
+            kind = _TYPES.get(code)
+            if kind and number:
+                inline = kind.size * number <= 4
+                entries[tag] = Entry(kind, number, start + 12 * index + 8 if inline else pointer)
+        following = data[end : end + 4]
+        next_one = struct.unpack(order + "I", following)[0] if len(following) == 4 else 0
+        return cls(entries=entries, _source=data, order=order, _next=next_one)
+
+    def child(self, tag: int) -> "Directory":
+        """Read the directory that a tag points at; empty if there is none."""
+        return self._at(self._source, self.order, next(iter(self.integers(tag)), 0))
+
+    def stored(self, tag: int, max_bytes: int = MAX_VALUE_BYTES) -> bytes | None:
+        """Read a tag's bytes as they are in the file; None if absent, larger, or cut off."""
+        entry = self.entries.get(tag)
+        if entry is None:
+            return None
+        size, position = entry.type.size * entry.count, entry.position
+        if size > max_bytes or position + size > len(self._source):
+            return None
+        return self._source[position : position + size]
+
+    def get(self, tag: int, max_bytes: int = MAX_VALUE_BYTES) -> Field | None:
+        """Read a tag, little-endian whatever the file's byte order; None as for `stored`."""
+        value = self.stored(tag, max_bytes)
+        if value is None:
+            return None
+        kind = self.entries[tag].type
+        word = struct.calcsize(kind.letter)
+        if self.order == ">" and word > 1:
+            turned = bytearray(len(value))
+            for place in range(word):
+                turned[place::word] = value[word - 1 - place :: word]
+            value = bytes(turned)
+        return Field(FieldType.LONG if kind == FieldType.IFD else kind, value)
+
+    def integers(self, tag: int) -> list[int]:
+        """Read a tag of unsigned whole numbers; empty if there are none."""
+        found = self.get(tag)
+        if found is None or found.type not in (FieldType.BYTE, FieldType.SHORT, FieldType.LONG):
+            return []
+        return [int(word) for word in found.words()]
+
+    def set(self, tag: int, kind: FieldType, values: Number | Sequence[Number] | bytes) -> None:
+        """Set a tag to a number, to numbers, or to the values' little-endian bytes."""
+        if isinstance(values, bytes):
+            self.fields[tag] = Field(kind, values)
+            return
+        numbers = [values] if isinstance(values, Number) else [*values]
+        if kind.words == 2:
+            numbers = [word for value in numbers for word in Fraction(value).as_integer_ratio()]
+        self.fields[tag] = Field.of_words(kind, numbers)
+
+    def set_text(self, tag: int, value: str | None) -> None:
+        """Set a text tag; does nothing if there is no text."""
         if value:
-            data = value.replace("\0", "").encode("utf-8", "replace") + b"\0"
-            self.fields[tag] = (Kind.ASCII, len(data), data)
-
-    def raw(self, tag: int, kind: Kind, data: bytes) -> None:
-        """Set a tag of bytes: BYTE or UNDEFINED."""
-        self.fields[tag] = (kind, len(data), data)
+            self.set(
+                tag, FieldType.ASCII, value.replace("\0", "").encode("utf-8", "replace") + b"\0"
+            )
 
 
 def serialise(root: Directory) -> bytes:
-    """Lay out a TIFF: header, directories with their values, then the pictures.
+    """Return a little-endian TIFF: header, directories with their values, then the images.
 
     Parameters
     ----------
     root : Directory
-        Fields for children and strips are made here.
-
-    Returns
-    -------
-    bytes
+        The fields that point at children and strips are added here.
 
     Raises
     ------
     OutputError
-        More than 4 GB.
+        The file would be larger than 4 GB.
     """
-    every: list[Directory] = []
-    _collect(root, every)
-    starts: list[int] = []
+    directories = [*_tree(root)]
+    starts: dict[int, int] = {}
     position = 8
-    for directory in every:
-        starts.append(position)
-        position += _room(directory)
+    for directory in directories:
+        starts[id(directory)] = position
+        position += len(_packed(directory, position, {}, [0] * len(directory.strips)))
+    strips: list[Blob] = []
     strip_starts: list[list[int]] = []
-    for directory in every:
-        row = []
+    for directory in directories:
+        strip_starts.append([])
         for strip in directory.strips:
-            row.append(position)
-            position += memoryview(strip).nbytes + memoryview(strip).nbytes % 2
-        strip_starts.append(row)
-    if position > _LARGEST:
-        raise OutputError("the picture is larger than the 4 GB that a TIFF or DNG can hold")
-    where = {id(directory): start for directory, start in zip(every, starts, strict=True)}
-    parts: list[Blob] = [struct.pack("<2sHI", b"II", 42, starts[0])]
-    for directory, start, row in zip(every, starts, strip_starts, strict=True):
-        parts.append(_directory_bytes(directory, start, row, where))
-    for directory in every:
-        for strip in directory.strips:
-            parts.append(strip)
-            if memoryview(strip).nbytes % 2:
-                parts.append(b"\0")
-    return b"".join(parts)
+            strip_starts[-1].append(position)
+            size = memoryview(strip).nbytes
+            strips += [strip, b"\0" * (size % 2)]
+            position += size + size % 2
+    if position > _MAX_FILE_BYTES:
+        raise OutputError("the image is larger than the 4 GB that a TIFF or DNG can hold")
+    parts: list[Blob] = [struct.pack("<2sHI", b"II", 42, starts[id(root)])]
+    for directory, offsets in zip(directories, strip_starts, strict=True):
+        parts.append(_packed(directory, starts[id(directory)], starts, offsets))
+    return b"".join(parts + strips)
 
 
-def _collect(directory: Directory, every: list[Directory]) -> None:
-    every.append(directory)
+def _tree(directory: Directory) -> Iterator[Directory]:
+    yield directory
     for tag in sorted(directory.children):
         for child in directory.children[tag]:
-            _collect(child, every)
+            yield from _tree(child)
 
 
-def _value_sizes(directory: Directory) -> list[int]:
-    """Bytes of each field's value; those of pointers and strips are known before their content."""
-    sizes = [len(data) for _, _, data in directory.fields.values()]
-    sizes += [4 * len(children) for children in directory.children.values()]
-    if directory.strips:
-        sizes += [4 * len(directory.strips)] * 2
-    return sizes
-
-
-def _room(directory: Directory) -> int:
-    sizes = _value_sizes(directory)
-    return 2 + 12 * len(sizes) + 4 + sum(size + size % 2 for size in sizes if size > 4)
-
-
-def _directory_bytes(
-    directory: Directory, start: int, strip_starts: list[int], where: dict[int, int]
+def _packed(
+    directory: Directory, start: int, starts: Mapping[int, int], strip_starts: list[int]
 ) -> bytes:
-    fields = dict(directory.fields)
+    """Return a directory's bytes, values included; its length does not depend on the offsets."""
+    whole = Directory(fields=dict(directory.fields))
     for tag, children in directory.children.items():
-        pointers = [where[id(child)] for child in children]
-        fields[tag] = (Kind.LONG, len(pointers), struct.pack(f"<{len(pointers)}I", *pointers))
-    if strip_starts:
-        count = len(strip_starts)
-        sizes = [memoryview(strip).nbytes for strip in directory.strips]
-        where_tag, size_tag = (
-            (TILE_OFFSETS, TILE_BYTE_COUNTS)
-            if directory.tiled
-            else (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
-        )
-        fields[where_tag] = (Kind.LONG, count, struct.pack(f"<{count}I", *strip_starts))
-        fields[size_tag] = (Kind.LONG, count, struct.pack(f"<{count}I", *sizes))
-    entries, values = [struct.pack("<H", len(fields))], []
-    position = start + 2 + 12 * len(fields) + 4
-    for tag in sorted(fields):
-        kind, count, data = fields[tag]
+        whole.set(tag, FieldType.LONG, [starts.get(id(child), 0) for child in children])
+    if directory.strips:
+        offsets_tag, counts_tag = STRIP_OFFSETS, STRIP_BYTE_COUNTS
+        if directory.tiled:
+            offsets_tag, counts_tag = TILE_OFFSETS, TILE_BYTE_COUNTS
+        # `serialise` refuses larger ones once it knows the whole size.
+        sizes = [min(memoryview(strip).nbytes, _MAX_FILE_BYTES) for strip in directory.strips]
+        whole.set(offsets_tag, FieldType.LONG, strip_starts)
+        whole.set(counts_tag, FieldType.LONG, sizes)
+    entries, values = [struct.pack("<H", len(whole.fields))], []
+    position = start + 2 + 12 * len(whole.fields) + 4
+    for tag in sorted(whole.fields):
+        value = whole.fields[tag]
+        data = value.data
         if len(data) <= 4:
-            entries.append(struct.pack("<HHI4s", tag, kind, count, data))
+            entries.append(struct.pack("<HHI4s", tag, value.type, value.count, data))
             continue
-        entries.append(struct.pack("<HHII", tag, kind, count, position))
-        padded = data + b"\0" * (len(data) % 2)
-        values.append(padded)
-        position += len(padded)
-    return b"".join([*entries, b"\0\0\0\0", *values])
+        entries.append(struct.pack("<HHII", tag, value.type, value.count, position))
+        values.append(data + b"\0" * (len(data) % 2))
+        position += len(values[-1])
+    return b"".join([*entries, bytes(4), *values])

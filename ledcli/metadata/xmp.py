@@ -11,8 +11,8 @@ from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 from ledcli.errors import UsageError
-from ledcli.metadata.containers import png_text
-from ledcli.metadata.tiff_reader import Bytes, FileBytes, first_directory_tag
+from ledcli.metadata.containers import FileBytes, png_text
+from ledcli.metadata.tiff import Bytes, Directory
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 BASIC = "http://ns.adobe.com/xap/1.0/"
@@ -275,7 +275,7 @@ def read_note(path: Path) -> dict[str, str] | None:
 
 def note_in(data: Bytes) -> dict[str, str] | None:
     """As `read_note`, for a file in memory."""
-    found = first_directory_tag(data, XMP_TAG) or png_text(data, PNG_XMP)
+    found = Directory.first(data).stored(XMP_TAG, LARGEST_PACKET + _OURS) or png_text(data, PNG_XMP)
     root = parsed(found) if found else None
     if root is None:
         return None

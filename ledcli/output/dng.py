@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
 from ledcli.metadata.carried import Fields
-from ledcli.metadata.tiff import Directory, Kind, serialise
+from ledcli.metadata.tags import Place, Rule, tags_in
+from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
 from ledcli.output.exif import put_shot
 from ledcli.output.levels import WHITE, output_black, quantise
@@ -31,8 +32,8 @@ from ledcli.sensor.cfa import AnyPhase, colour_pattern, pattern
 def put_pattern(ifd: Directory, phase: AnyPhase) -> None:
     """Put which colour each pixel of a mosaic has; DNG numbers R, G, B as the planes' colours."""
     colours = colour_pattern(phase)
-    ifd.integers(33421, Kind.SHORT, colours.shape)
-    ifd.integers(33422, Kind.BYTE, colours.ravel().tolist())
+    ifd.set(33421, FieldType.SHORT, colours.shape)
+    ifd.set(33422, FieldType.BYTE, colours.ravel().tolist())
 
 
 def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> NDArray[np.uint16]:
@@ -111,19 +112,19 @@ def _mosaic_alone(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
     height, width = mosaic.shape
     root = Directory(strips=[mosaic.astype("<u2", copy=False).data])
     for tag, kind, value in (
-        (254, Kind.LONG, 0),
-        (256, Kind.LONG, width),
-        (257, Kind.LONG, height),
-        (258, Kind.SHORT, 16),
-        (259, Kind.SHORT, 1),
-        (262, Kind.SHORT, 32803),
-        (277, Kind.SHORT, 1),
-        (278, Kind.LONG, height),
-        (50717, Kind.LONG, WHITE),
+        (254, FieldType.LONG, 0),
+        (256, FieldType.LONG, width),
+        (257, FieldType.LONG, height),
+        (258, FieldType.SHORT, 16),
+        (259, FieldType.SHORT, 1),
+        (262, FieldType.SHORT, 32803),
+        (277, FieldType.SHORT, 1),
+        (278, FieldType.LONG, height),
+        (50717, FieldType.LONG, WHITE),
     ):
-        root.integers(tag, kind, value)
+        root.set(tag, kind, value)
     put_pattern(root, photo.phase)
-    root.integers(50706, Kind.BYTE, (1, 4, 0, 0))
+    root.set(50706, FieldType.BYTE, (1, 4, 0, 0))
     put_colour(root, photo)
     return serialise(root)
 
@@ -139,9 +140,6 @@ _SRGB = 2
 """PreviewColorSpace."""
 _CENTRED = 1
 """YCbCrPositioning."""
-_OF_MOSAIC, _OF_COLOURS = (50733, 51009, 51022), (51022,)
-"""BayerGreenSplit and the opcodes of lens and sensor corrections (checked by `read_carried`).
-OpcodeList2 may count by the Bayer pattern, so that it is not for a demosaiced picture."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?")
 
 
@@ -201,7 +199,7 @@ def dng_bytes(
     root = _first(photo, thumbnail(shown), software)
     put_colour(root, photo, headroom)
     if note or photo.carried.xmp:
-        root.raw(XMP_TAG, Kind.BYTE, xmp_packet(note or {}, base=photo.carried.xmp))
+        root.set(XMP_TAG, FieldType.BYTE, xmp_packet(note or {}, base=photo.carried.xmp))
     root.children[_SUB_IFDS] = [raw, _preview(shown, software, note)]
     return serialise(root)
 
@@ -211,14 +209,14 @@ def _first(photo: RawPhoto, picture: NDArray[np.uint8], software: str) -> Direct
     ifd = Directory()
     put_shot(ifd, photo)
     _put_picture(ifd, _REDUCED, picture.shape, bits=8, photometric=_RGB)
-    ifd.integers(259, Kind.SHORT, _UNCOMPRESSED)
+    ifd.set(259, FieldType.SHORT, _UNCOMPRESSED)
     ifd.strips = [picture.tobytes()]
-    ifd.integers(274, Kind.SHORT, photo.orientation)
-    ifd.text(305, software)
-    ifd.integers(50706, Kind.BYTE, (1, 4, 0, 0))
-    ifd.integers(50707, Kind.BYTE, (1, 1, 0, 0))
+    ifd.set(274, FieldType.SHORT, photo.orientation)
+    ifd.set_text(305, software)
+    ifd.set(50706, FieldType.BYTE, (1, 4, 0, 0))
+    ifd.set(50707, FieldType.BYTE, (1, 1, 0, 0))
     name = photo.path.name.encode("utf-8", "replace") + b"\0"
-    ifd.raw(50827, Kind.ASCII if name.isascii() else Kind.BYTE, name)
+    ifd.set(50827, FieldType.ASCII if name.isascii() else FieldType.BYTE, name)
     return ifd
 
 
@@ -227,17 +225,17 @@ def _preview(
 ) -> Directory:
     ifd = Directory(strips=[jpeg_bytes(picture)])
     _put_picture(ifd, _REDUCED, picture.shape, bits=8, photometric=_YCBCR)
-    ifd.integers(259, Kind.SHORT, _JPEG)
-    ifd.integers(530, Kind.SHORT, (2, 2))
-    ifd.integers(531, Kind.SHORT, _CENTRED)
+    ifd.set(259, FieldType.SHORT, _JPEG)
+    ifd.set(530, FieldType.SHORT, (2, 2))
+    ifd.set(531, FieldType.SHORT, _CENTRED)
     # JFIF: all of 8 bits, colour about 128.
-    ifd.rationals(532, [Fraction(level) for level in (0, 255, 128, 255, 128, 255)])
+    ifd.set(532, FieldType.RATIONAL, (0, 255, 128, 255, 128, 255))
     name, _, version = software.rpartition(" ")
-    ifd.text(50966, name or software)
-    ifd.text(50967, version if name else None)
-    ifd.integers(50970, Kind.LONG, _SRGB)
+    ifd.set_text(50966, name or software)
+    ifd.set_text(50967, version if name else None)
+    ifd.set(50970, FieldType.LONG, _SRGB)
     when = str((note or {}).get("when", ""))
-    ifd.text(50971, when if _DATE.fullmatch(when) else None)
+    ifd.set_text(50971, when if _DATE.fullmatch(when) else None)
     return ifd
 
 
@@ -248,13 +246,13 @@ def _mosaic(
     ifd = Directory()
     _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_CFA)
     put_pattern(ifd, phase)
-    ifd.integers(50710, Kind.BYTE, (0, 1, 2))
-    ifd.integers(50711, Kind.SHORT, 1)
+    ifd.set(50710, FieldType.BYTE, (0, 1, 2))
+    ifd.set(50711, FieldType.SHORT, 1)
     levels = black[pattern(phase)]
-    ifd.integers(50713, Kind.SHORT, levels.shape)
-    ifd.integers(50714, Kind.LONG, levels.ravel().tolist())
-    ifd.integers(50717, Kind.LONG, WHITE)
-    _copy(ifd, carried, _OF_MOSAIC)
+    ifd.set(50713, FieldType.SHORT, levels.shape)
+    ifd.set(50714, FieldType.LONG, levels.ravel().tolist())
+    ifd.set(50717, FieldType.LONG, WHITE)
+    ifd.fields.update(carried)
     return ifd
 
 
@@ -262,13 +260,12 @@ def _colours(samples: NDArray[np.uint16], carried: Fields) -> Directory:
     """Make the directory of a demosaiced picture but for the samples."""
     ifd = Directory()
     _put_picture(ifd, _MAIN, samples.shape, bits=16, photometric=_LINEAR_RAW)
-    ifd.integers(50717, Kind.LONG, (WHITE, WHITE, WHITE))
-    _copy(ifd, carried, _OF_COLOURS)
+    ifd.set(50717, FieldType.LONG, (WHITE, WHITE, WHITE))
+    tags = tags_in(Place.RAW)
+    for tag, field in carried.items():
+        if tags[tag].rule is not Rule.MOSAIC_ONLY:
+            ifd.fields[tag] = field
     return ifd
-
-
-def _copy(ifd: Directory, carried: Fields, tags: tuple[int, ...]) -> None:
-    ifd.fields.update({tag: carried[tag] for tag in tags if tag in carried})
 
 
 def _put_frame(ifd: Directory, photo: RawPhoto) -> None:
@@ -276,23 +273,23 @@ def _put_frame(ifd: Directory, photo: RawPhoto) -> None:
     height, width = photo.mosaic.shape
     aspect = Fraction(photo.pixel_aspect).limit_denominator(10000)
     wide, high = (aspect, Fraction(1)) if aspect >= 1 else (Fraction(1), 1 / aspect)
-    ifd.rationals(50718, [wide, high])
+    ifd.set(50718, FieldType.RATIONAL, (wide, high))
     top, left, rows_shown, cols_shown = photo.crop or (0, 0, height, width)
-    ifd.integers(50719, Kind.LONG, (left, top))
-    ifd.integers(50720, Kind.LONG, (cols_shown, rows_shown))
-    ifd.integers(50829, Kind.LONG, (0, 0, height, width))
+    ifd.set(50719, FieldType.LONG, (left, top))
+    ifd.set(50720, FieldType.LONG, (cols_shown, rows_shown))
+    ifd.set(50829, FieldType.LONG, (0, 0, height, width))
 
 
 def _put_samples(ifd: Directory, samples: NDArray[np.uint16], compression: str) -> None:
     if compression == "none":
-        ifd.integers(259, Kind.SHORT, _UNCOMPRESSED)
+        ifd.set(259, FieldType.SHORT, _UNCOMPRESSED)
         ifd.strips = [samples.astype("<u2", copy=False).tobytes()]
         return
     tiles = ljpeg_tiles(samples)
     del ifd.fields[278]
-    ifd.integers(259, Kind.SHORT, _JPEG)
-    ifd.integers(322, Kind.LONG, tiles.width)
-    ifd.integers(323, Kind.LONG, tiles.length)
+    ifd.set(259, FieldType.SHORT, _JPEG)
+    ifd.set(322, FieldType.LONG, tiles.width)
+    ifd.set(323, FieldType.LONG, tiles.length)
     ifd.strips, ifd.tiled = [*tiles.blobs], True
 
 
@@ -301,11 +298,11 @@ def _put_picture(
 ) -> None:
     """Put the tags that every picture has: one strip unless said otherwise later."""
     colours = shape[2] if len(shape) == 3 else 1
-    ifd.integers(254, Kind.LONG, purpose)
-    ifd.integers(256, Kind.LONG, shape[1])
-    ifd.integers(257, Kind.LONG, shape[0])
-    ifd.integers(258, Kind.SHORT, [bits] * colours)
-    ifd.integers(262, Kind.SHORT, photometric)
-    ifd.integers(277, Kind.SHORT, colours)
-    ifd.integers(278, Kind.LONG, shape[0])
-    ifd.integers(284, Kind.SHORT, 1)
+    ifd.set(254, FieldType.LONG, purpose)
+    ifd.set(256, FieldType.LONG, shape[1])
+    ifd.set(257, FieldType.LONG, shape[0])
+    ifd.set(258, FieldType.SHORT, [bits] * colours)
+    ifd.set(262, FieldType.SHORT, photometric)
+    ifd.set(277, FieldType.SHORT, colours)
+    ifd.set(278, FieldType.LONG, shape[0])
+    ifd.set(284, FieldType.SHORT, 1)

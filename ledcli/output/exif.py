@@ -1,11 +1,11 @@
 """The tags about a shot, as directories of a file to be written: camera, Exif, GPS, IPTC."""
 
-import struct
 from collections.abc import Iterable
+from fractions import Fraction
 
 from ledcli.metadata.carried import Carried, Fields
-from ledcli.metadata.tag_table import DNG_NAMES, IMAGE
-from ledcli.metadata.tiff import Directory, Kind, rational
+from ledcli.metadata.tags import Place, tags_in
+from ledcli.metadata.tiff import Directory, FieldType
 from ledcli.raw.exif import ISO_ELSEWHERE, Exif, date
 from ledcli.raw.reader import RawPhoto
 
@@ -41,7 +41,7 @@ def put_shot(root: Directory, photo: RawPhoto) -> None:
     photo : RawPhoto
     """
     put_tags(root, photo.exif, photo.carried)
-    _copy(root, photo.carried.image, DNG_NAMES.keys())
+    _copy(root, photo.carried.image, tags_in(Place.CAMERA))
     _fill_text(root, 50708, photo.exif.camera or "Unknown camera")
     _fill_text(root, 50735, photo.exif.serial)
 
@@ -49,7 +49,7 @@ def put_shot(root: Directory, photo: RawPhoto) -> None:
 def put_tags(root: Directory, exif: Exif, carried: Carried | None = None) -> None:
     """As `put_shot`, for any TIFF: without DNG's own tags."""
     carried = carried or Carried()
-    _copy(root, carried.image, IMAGE.keys())
+    _copy(root, carried.image, tags_in(Place.IMAGE))
     _fill_text(root, 271, exif.make)
     _fill_text(root, 272, exif.model)
     _fill_text(root, 306, date(exif.datetime))
@@ -61,7 +61,7 @@ def put_tags(root: Directory, exif: Exif, carried: Carried | None = None) -> Non
     if carried.iptc:
         # As LONGs, which is how readers look for it.
         padded = carried.iptc + bytes(-len(carried.iptc) % 4)
-        root.fields[IPTC_TAG] = (Kind.LONG, len(padded) // 4, padded)
+        root.set(IPTC_TAG, FieldType.LONG, padded)
 
 
 def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:
@@ -73,24 +73,37 @@ def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:
         (37386, exif.focal_length),
     ):
         if value is not None and tag not in ifd.fields:
-            ifd.rationals(tag, [rational(value)])
+            ifd.set(tag, FieldType.RATIONAL, rational(value))
     _fill_iso(ifd, exif.iso)
     _fill_text(ifd, 36867, date(exif.datetime))
     _fill_text(ifd, 42033, exif.serial)
     _fill_text(ifd, 42035, exif.lens_make)
     _fill_text(ifd, 42036, exif.lens)
-    _, _, version = ifd.fields.get(_EXIF_VERSION, (Kind.UNDEFINED, 0, b""))
+    found = ifd.fields.get(_EXIF_VERSION)
+    version = found.data if found else b""
     needed = max((v for v, tags in _EXIF_SINCE.items() if tags & ifd.fields.keys()), default=b"")
     if not version.isdigit() or version < needed:
-        ifd.raw(_EXIF_VERSION, Kind.UNDEFINED, max(needed, _OLDEST_EXIF))
+        ifd.set(_EXIF_VERSION, FieldType.UNDEFINED, max(needed, _OLDEST_EXIF))
     return ifd
+
+
+def rational(value: float, max_denominator: int = 10**9) -> Fraction:
+    """Return the simplest fraction within 1e-7 of a number, so that 1/60 s stays 1/60."""
+    exact = Fraction(value)
+    limit, fraction = 1, Fraction(0)
+    while limit <= max_denominator:
+        fraction = exact.limit_denominator(limit)
+        if abs(fraction - exact) <= abs(exact) / 10**7:
+            break
+        limit *= 10
+    return fraction
 
 
 def _gps_directory(gps: Fields) -> Directory:
     ifd = Directory(fields=dict(gps))
     needed = max((_GPS_SINCE.get(tag, b"") for tag in gps), default=b"")
-    if _GPS_VERSION not in gps or gps[_GPS_VERSION][2] < needed:
-        ifd.integers(_GPS_VERSION, Kind.BYTE, list(_GPS_NEW))
+    if _GPS_VERSION not in gps or gps[_GPS_VERSION].data < needed:
+        ifd.set(_GPS_VERSION, FieldType.BYTE, _GPS_NEW)
     return ifd
 
 
@@ -101,21 +114,21 @@ def _copy(root: Directory, fields: Fields, tags: Iterable[int]) -> None:
 def _fill_text(ifd: Directory, tag: int, value: str | None) -> None:
     """Set a text tag where the directory has none, or a blank one."""
     present = ifd.fields.get(tag)
-    if present is None or (value and not present[2].strip(b"\0 ")):
-        ifd.text(tag, value)
+    if present is None or (value and not present.data.strip(b"\0 ")):
+        ifd.set_text(tag, value)
 
 
 def _fill_iso(ifd: Directory, value: float | None) -> None:
     """Set the ISO where the directory lacks it, says 0, or that it is elsewhere when it is not."""
     if value is None:
         return
-    _, _, data = ifd.fields.get(_ISO, (Kind.SHORT, 0, b""))
-    (said,) = struct.unpack("<H", data[:2]) if len(data) >= 2 else (0,)
+    found = ifd.fields.get(_ISO)
+    said = found.words()[0] if found else 0
     elsewhere = ifd.fields.keys() & {34865, 34866, 34867}
     iso = max(round(value), 1)
     if said and (said < ISO_ELSEWHERE or elsewhere):
         return
-    ifd.integers(_ISO, Kind.SHORT, min(iso, ISO_ELSEWHERE))
+    ifd.set(_ISO, FieldType.SHORT, min(iso, ISO_ELSEWHERE))
     if iso >= ISO_ELSEWHERE and not elsewhere:
-        ifd.integers(_ISO_TYPE, Kind.SHORT, _RECOMMENDED_INDEX)
-        ifd.integers(_ISO_INDEX, Kind.LONG, iso)
+        ifd.set(_ISO_TYPE, FieldType.SHORT, _RECOMMENDED_INDEX)
+        ifd.set(_ISO_INDEX, FieldType.LONG, iso)

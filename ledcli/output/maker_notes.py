@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
-from ledcli.metadata.tiff_reader import FileBytes, largest_picture
+from ledcli.metadata.containers import FileBytes, largest_image
 from ledcli.output.atomic import part_file_path, process_exists
 
 _GOODBYE_S = 2
@@ -370,7 +370,7 @@ def _first_line(said: str) -> str:
 def _same_picture(old: Path, new: Path) -> bool:
     """Whether two TIFFs hold the same bytes for their largest picture."""
     with FileBytes(old) as before, FileBytes(new) as after:
-        pieces, again = largest_picture(before), largest_picture(after)
+        pieces, again = largest_image(before), largest_image(after)
         if not pieces or [size for _, size in pieces] != [size for _, size in again]:
             return False
         for (start, size), (other, _) in zip(pieces, again, strict=True):

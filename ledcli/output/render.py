@@ -17,7 +17,7 @@ from PIL import ImageCms
 
 from ledcli import __version__
 from ledcli.errors import OutputError, RawError
-from ledcli.metadata.tiff import Blob, Directory, Kind, serialise
+from ledcli.metadata.tiff import Blob, Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.output.exif import EXIF_IFD, IPTC_TAG, put_tags
@@ -201,19 +201,19 @@ def tiff_bytes(
     height, width, _ = rgb.shape
     rows = max(1, _STRIP_BYTES // (width * 6))
     root = _about(photo, software)
-    root.integers(256, Kind.LONG, width)
-    root.integers(257, Kind.LONG, height)
-    root.integers(258, Kind.SHORT, (16, 16, 16))
-    root.integers(259, Kind.SHORT, _LZW)
-    root.integers(262, Kind.SHORT, 2)
-    root.integers(277, Kind.SHORT, 3)
-    root.integers(278, Kind.LONG, rows)
-    root.integers(284, Kind.SHORT, 1)
-    root.integers(317, Kind.SHORT, _HORIZONTAL)
-    root.raw(_ICC_TAG, Kind.UNDEFINED, srgb_profile())
+    root.set(256, FieldType.LONG, width)
+    root.set(257, FieldType.LONG, height)
+    root.set(258, FieldType.SHORT, (16, 16, 16))
+    root.set(259, FieldType.SHORT, _LZW)
+    root.set(262, FieldType.SHORT, 2)
+    root.set(277, FieldType.SHORT, 3)
+    root.set(278, FieldType.LONG, rows)
+    root.set(284, FieldType.SHORT, 1)
+    root.set(317, FieldType.SHORT, _HORIZONTAL)
+    root.set(_ICC_TAG, FieldType.UNDEFINED, srgb_profile())
     packet = _packet(photo, note)
     if packet:
-        root.raw(XMP_TAG, Kind.BYTE, packet)
+        root.set(XMP_TAG, FieldType.BYTE, packet)
     root.strips = [_strip(rgb[top : top + rows]) for top in range(0, height, rows)]
     return serialise(root)
 
@@ -249,14 +249,14 @@ def _about(photo: RawPhoto | None, software: str | None) -> Directory:
     """Tags about the shot. The pixels are upright already, so the orientation is 1."""
     root = Directory()
     put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else None)
-    root.integers(274, Kind.SHORT, 1)
-    root.text(305, software)
+    root.set(274, FieldType.SHORT, 1)
+    root.set_text(305, software)
     for tag in (282, 283):
-        root.rationals(tag, [_DOTS_PER_INCH])
-    root.integers(296, Kind.SHORT, 2)
+        root.set(tag, FieldType.RATIONAL, _DOTS_PER_INCH)
+    root.set(296, FieldType.SHORT, 2)
     (shot,) = root.children[EXIF_IFD]
-    shot.raw(40960, Kind.UNDEFINED, b"0100")
-    shot.integers(40961, Kind.SHORT, 1)
+    shot.set(40960, FieldType.UNDEFINED, b"0100")
+    shot.set(40961, FieldType.SHORT, 1)
     return root
 
 

@@ -1,14 +1,13 @@
 """Colour of a shot: the DNG tags for it, checked before they are trusted, and the way to sRGB."""
 
-import struct
 from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ledcli.metadata.carried import Fields
-from ledcli.metadata.tiff import Directory, Field, Kind
+from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.properties import XYZ_FROM_SRGB
 from ledcli.raw.reader import RawPhoto
 
@@ -21,7 +20,6 @@ _LARGEST_ILLUMINANT = 24
 _PPM = 1_000_000
 _LARGEST_NUMBER = 100.0
 _MOST_STOPS = 20.0
-_NUMBERS = {Kind.RATIONAL: "I", Kind.SRATIONAL: "i", Kind.FLOAT: "f"}
 
 # Colour, calibration and forward matrix: of the first, of the second illuminant.
 _MATRICES = ((50721, 50723, 50964), (50722, 50724, 50965))
@@ -52,17 +50,17 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
         matrix = photo.colour_matrix
         if matrix is None:
             matrix = np.linalg.inv(XYZ_FROM_SRGB)
-        root.rationals(50721, [_millionths(value) for value in matrix.ravel()], signed=True)
-        root.integers(_ILLUMINANTS[0], Kind.SHORT, _D65)
+        root.set(50721, FieldType.SRATIONAL, _millionths(matrix))
+        root.set(_ILLUMINANTS[0], FieldType.SHORT, _D65)
     # A DNG has one of the two.
     if not _copy(root, theirs, _NEUTRAL, _positive(3)) and not _copy(
         root, theirs, _WHITE_XY, _is_white_xy
     ):
-        root.rationals(_NEUTRAL, [_millionths(value) for value in 1 / shot_wb(photo)])
+        root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / shot_wb(photo)))
     own = _values(theirs.get(BASELINE_EXPOSURE))
     stops = float(own[0]) if own is not None and _is_stops(own) else 0.0
     stops += float(np.log2(headroom))
-    root.rationals(BASELINE_EXPOSURE, [_millionths(stops)], signed=True)
+    root.set(BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))
     for tag in (_SHARPNESS, _SHADOW_SCALE):
         _copy(root, theirs, tag, _positive(1))
     _copy(root, theirs, _RESPONSE_LIMIT, _positive(1, most=1.0))
@@ -105,7 +103,7 @@ def _put_matrices(root: Directory, theirs: Fields) -> bool:
         sets.pop()
     for (matrices, tag), light in zip(sets, lights, strict=False):
         if light is not None:
-            root.integers(tag, Kind.SHORT, light)
+            root.set(tag, FieldType.SHORT, light)
         for matrix in matrices:
             _copy(root, theirs, matrix, _is_matrix)
     # Forward matrices come for every light or for none.
@@ -135,20 +133,9 @@ def _copy(
 
 
 def _values(field: Field | None) -> NDArray[np.float64] | None:
-    """Numbers of a field; None when they are of another kind, or not numbers."""
-    if field is None or field[0] not in _NUMBERS:
-        return None
-    kind, count, data = field
-    words = count if kind == Kind.FLOAT else 2 * count
-    if count < 1 or len(data) != 4 * words:
-        return None
-    numbers = np.array(struct.unpack(f"<{words}{_NUMBERS[kind]}", data), np.float64)
-    if kind != Kind.FLOAT:
-        over, under = numbers[::2], numbers[1::2]
-        if not under.all():
-            return None
-        numbers = over / under
-    return numbers if np.isfinite(numbers).all() else None
+    """Return the numbers of a field; None if it has none that are finite."""
+    numbers = np.array(field.numbers() if field else [], np.float64)
+    return numbers if numbers.size and np.isfinite(numbers).all() else None
 
 
 def _is_matrix(values: NDArray[np.float64] | None) -> bool:
@@ -193,11 +180,9 @@ def _is_curve(values: NDArray[np.float64] | None) -> bool:
 
 
 def _illuminant(field: Field | None) -> int | None:
-    if field is None or field[:2] != (Kind.SHORT, 1) or len(field[2]) != 2:
-        return None
-    light = int.from_bytes(field[2], "little")
+    light = int(field.words()[0]) if field else 0
     return light if 1 <= light <= _LARGEST_ILLUMINANT else None
 
 
-def _millionths(value: float) -> Fraction:
-    return Fraction(round(float(value) * _PPM), _PPM)
+def _millionths(values: ArrayLike) -> list[Fraction]:
+    return [Fraction(round(float(value) * _PPM), _PPM) for value in np.ravel(values)]

@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 import exifread
 
 from ledcli.errors import MetadataError, RawError
-from ledcli.metadata.containers import Holds, ciff_make_model, ciff_serial, parts
-from ledcli.metadata.tiff_reader import FileBytes
+from ledcli.metadata.containers import FileBytes, Holds, crw_make_model, crw_serial, parts
 from ledcli.raw.libraw import Opened, open_raw
 
 # exifread says "File format not recognized." on standard error unless someone else listens.
@@ -251,8 +250,8 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
     named = serial = None
     if not tags:
         with contextlib.suppress(OSError), FileBytes(path) as data:
-            named = ciff_make_model(data)
-            serial = ciff_serial(data, named[1]) if named else None
+            named = crw_make_model(data)
+            serial = crw_serial(data, named[1]) if named else None
             for part in parts(data):
                 if part.holds in (Holds.ALL, Holds.EXIF) and part.data is not data:
                     tags.update(tags_in(io.BytesIO(part.data[:])))

@@ -13,7 +13,7 @@ from typing import Any
 import rawpy
 
 from ledcli.errors import RawError
-from ledcli.metadata.tiff_reader import cut_short
+from ledcli.metadata.containers import truncated
 
 LIBRAW_VERSION = ".".join(str(part) for part in rawpy.libraw_version)
 _CHATTER = (b"Unexpected end of file", b"data corrupted at")
@@ -123,7 +123,7 @@ def open_raw(path: Path) -> Iterator[Opened]:
     raw = rawpy.RawPy()
     try:
         try:
-            if cut_short(data):
+            if truncated(data):
                 # LibRaw may decode what is left and whatever memory held before.
                 raise RawError(f"{path}: {_what_is_wrong(data, None)}")
             with quiet():
@@ -158,7 +158,7 @@ def _what_is_wrong(data: bytes, error: Exception | None) -> str:
         return "is not a raw file"
     if len(data) < _SMALLEST_HEADER:
         return f"is not a raw file: it has {len(data)} bytes and no picture in it"
-    whole = len(data) >= _SMALLEST_RAW and not cut_short(data)
+    whole = len(data) >= _SMALLEST_RAW and not truncated(data)
     if whole and isinstance(error, rawpy.LibRawFileUnsupportedError):
         return (
             f"is not supported by this LibRaw ({LIBRAW_VERSION}): convert it to DNG with the "

@@ -9,13 +9,13 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError
-from ledcli.metadata.dng_frame import DngFrame
+from ledcli.metadata.carried import DngMosaic
 from ledcli.sensor.cfa import AnyPhase, Phase, find_phase, offsets
 from ledcli.sensor.layout import XTRANS
 
 
 def find_pattern(
-    path: Path, raw: rawpy.RawPy, frame: DngFrame | None
+    path: Path, raw: rawpy.RawPy, frame: DngMosaic | None
 ) -> tuple[Sequence[int], AnyPhase]:
     """Find out which colours an open file's pixels have.
 
@@ -24,7 +24,7 @@ def find_pattern(
     path : Path
         For messages.
     raw : rawpy.RawPy
-    frame : DngFrame or None
+    frame : DngMosaic or None
         Where the active area lies, if not where LibRaw says.
 
     Returns
@@ -50,7 +50,7 @@ def find_pattern(
         raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
         raise RawError(f"{path}: is from a sensor of four colours ({names}), not supported")
-    top, left = frame.area[:2] if frame else (raw.sizes.top_margin, raw.sizes.left_margin)
+    top, left = frame.active_area[:2] if frame else (raw.sizes.top_margin, raw.sizes.left_margin)
     if repeats.shape == (XTRANS.period, XTRANS.period):
         return _xtrans_pattern(path, raw, top, left)
     # rawpy's pattern begins at the sensor's first pixel, not at the active area's.

@@ -11,9 +11,8 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError
-from ledcli.metadata.carried import Carried, read_carried
-from ledcli.metadata.dng_frame import DngFrame, is_dng, odd_frame
-from ledcli.metadata.tiff_reader import FileBytes
+from ledcli.metadata.carried import Carried, DngMosaic, is_dng, misread_mosaic, read_carried
+from ledcli.metadata.containers import FileBytes
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.libraw import open_raw
 from ledcli.raw.properties import colour_matrix, find_pattern, multipliers
@@ -199,7 +198,7 @@ def read_raw(path: Path) -> RawPhoto:
             if frame is None:
                 mosaic = np.array(raw.raw_image_visible, np.uint16)
             else:
-                top, left, bottom, right = frame.area
+                top, left, bottom, right = frame.active_area
                 mosaic = np.array(raw.raw_image[top:bottom, left:right], np.uint16)
         except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
@@ -242,14 +241,14 @@ class _Header(NamedTuple):
 
     carried: Carried
     is_dng: bool
-    frame: DngFrame | None
+    frame: DngMosaic | None
 
 
 def _header(path: Path, shape: tuple[int, int]) -> _Header:
     """Read it; the frame only when LibRaw has decoded samples of the same shape."""
     try:
         with FileBytes(path) as data:
-            frame = odd_frame(data)
+            frame = misread_mosaic(data)
             frame = frame if frame and frame.shape == shape else None
             return _Header(read_carried(data), is_dng(data), frame)
     except OSError as error:
@@ -289,7 +288,7 @@ def _levels(
 
 
 def _crop(
-    raw: rawpy.RawPy, shape: tuple[int, ...], frame: DngFrame | None
+    raw: rawpy.RawPy, shape: tuple[int, ...], frame: DngMosaic | None
 ) -> tuple[int, int, int, int] | None:
     """Maker's crop, counted from the active area's first pixel; None when it is all or unknown."""
     sizes = raw.sizes

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from ledcli.metadata.tiff import Directory, rational, serialise
+from ledcli.metadata.tiff import Directory, FieldType, serialise
+from ledcli.output.exif import rational
 
 
 @pytest.mark.parametrize("value", [Fraction(1, 60), Fraction(1, 8000), Fraction(5, 2), 30, 7.1])
@@ -19,9 +20,9 @@ def test_exposure_times_stay_the_fractions_they_were(value):
 def test_tiff_directories_are_sorted_and_aligned():
     child = Directory(strips=[b"abc"])
     root = Directory(strips=[b"12345", b"67"])
-    root.text(305, "odd")
-    root.text(271, "four!")
-    root.rationals(50728, [Fraction(1, 3)])
+    root.set_text(305, "odd")
+    root.set_text(271, "four!")
+    root.set(50728, FieldType.RATIONAL, Fraction(1, 3))
     root.children[330] = [child]
     data = serialise(root)
     assert struct.unpack_from("<2sHI", data) == (b"II", 42, 8)

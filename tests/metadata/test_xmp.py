@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledcli.errors import UsageError
-from ledcli.metadata.tiff import Directory, Kind, serialise
+from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import NAMESPACE, XMP_TAG, note_in, now, read_note, xmp_packet
 from ledcli.output.render import png_bytes, tiff_bytes
 
@@ -35,7 +35,7 @@ LIGHTROOM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 def _file(packet):
     root = Directory()
-    root.raw(XMP_TAG, Kind.BYTE, packet)
+    root.set(XMP_TAG, FieldType.BYTE, packet)
     return serialise(root)
 
 
@@ -129,7 +129,7 @@ def test_a_note_turned_into_elements_is_read():
 def test_little_of_a_large_file_is_read(tmp_path):
     path = tmp_path / "a.dng"
     root = Directory()
-    root.raw(XMP_TAG, Kind.BYTE, xmp_packet({"model": "m"}))
+    root.set(XMP_TAG, FieldType.BYTE, xmp_packet({"model": "m"}))
     path.write_bytes(serialise(root))
     with open(path, "r+b") as file:
         file.truncate(1 << 30)

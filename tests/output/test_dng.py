@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ledcli.errors import OutputError
-from ledcli.metadata.tiff import Directory, Kind, serialise
+from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import note_in, read_note, xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.output.levels import output_black
@@ -153,7 +153,7 @@ values = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co", "Zl",
 @given(st.dictionaries(names, values, min_size=1, max_size=5))
 def test_a_note_comes_back_whatever_is_in_it(note):
     root = Directory()
-    root.raw(700, Kind.BYTE, xmp_packet(note))
+    root.set(700, FieldType.BYTE, xmp_packet(note))
     assert note_in(serialise(root)) == note
 
 
@@ -170,7 +170,7 @@ def test_the_note_is_in_the_dng_and_nobody_elses_is_taken_for_it(tmp_path):
 def test_a_hostile_packet_is_not_expanded():
     root = Directory()
     bomb = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>'
-    root.raw(700, Kind.BYTE, bomb)
+    root.set(700, FieldType.BYTE, bomb)
     assert note_in(serialise(root)) is None
 
 

@@ -8,7 +8,7 @@ import exifread
 import pytest
 
 from ledcli.metadata.carried import Carried
-from ledcli.metadata.tiff import Directory, Kind, serialise
+from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
 from ledcli.output.exif import EXIF_IFD, GPS_IFD, exif_directory, put_shot, put_tags
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
@@ -18,7 +18,7 @@ IPTC = b"\x1c\x02\x05\0\x05night"
 
 
 def _short(value):
-    return (Kind.SHORT, 1, struct.pack("<H", value))
+    return Field(FieldType.SHORT, struct.pack("<H", value))
 
 
 def _tags(directory):
@@ -26,22 +26,22 @@ def _tags(directory):
 
 
 def test_the_sources_own_fields_go_before_what_is_known_otherwise():
-    time = (Kind.RATIONAL, 1, struct.pack("<2I", 10, 600))
-    carried = Carried(exif={33434: time, 42036: (Kind.ASCII, 5, b"Lens\0")})
+    time = Field(FieldType.RATIONAL, struct.pack("<2I", 10, 600))
+    carried = Carried(exif={33434: time, 42036: Field(FieldType.ASCII, b"Lens\0")})
     exif = Exif(iso=400, exposure_time=1 / 60, aperture=2.8, lens="Another", serial="7")
     fields = exif_directory(exif, carried).fields
-    assert fields[33434] == time and fields[42036][2] == b"Lens\0"
-    assert fields[33437][2] == struct.pack("<2I", 14, 5) and fields[34855] == _short(400)
-    assert fields[42033][2] == b"7\0"
+    assert fields[33434] == time and fields[42036].data == b"Lens\0"
+    assert fields[33437].data == struct.pack("<2I", 14, 5) and fields[34855] == _short(400)
+    assert fields[42033].data == b"7\0"
 
 
 def test_a_blank_text_is_no_answer():
-    blank = (Kind.ASCII, 8, b"    \0\0\0\0")
+    blank = Field(FieldType.ASCII, b"    \0\0\0\0")
     carried = Carried(exif={42036: blank, 42033: blank}, image={315: blank})
     root = Directory()
     put_tags(root, Exif(lens="Lens", artist="A"), carried)
     (shot,) = root.children[EXIF_IFD]
-    assert shot.fields[42036][2] == b"Lens\0" and root.fields[315][2] == b"A\0"
+    assert shot.fields[42036].data == b"Lens\0" and root.fields[315].data == b"A\0"
     assert shot.fields[42033] == blank
 
 
@@ -59,15 +59,17 @@ def test_a_blank_text_is_no_answer():
 )
 def test_the_iso_is_there_once_and_right(said, known, wanted):
     letter = {34866: "I"}
-    kind = {34866: Kind.LONG}
+    kind = {34866: FieldType.LONG}
     carried = Carried(
         exif={
-            tag: (kind.get(tag, Kind.SHORT), 1, struct.pack("<" + letter.get(tag, "H"), value))
+            tag: Field(
+                kind.get(tag, FieldType.SHORT), struct.pack("<" + letter.get(tag, "H"), value)
+            )
             for tag, value in said.items()
         }
     )
     fields = exif_directory(Exif(iso=known), carried).fields
-    found = {tag: fields[tag][2] for tag in range(34855, 34870) if tag in fields}
+    found = {tag: fields[tag].data for tag in range(34855, 34870) if tag in fields}
     assert {tag: int.from_bytes(data, "little") for tag, data in found.items()} == wanted
 
 
@@ -83,18 +85,21 @@ def test_the_iso_is_there_once_and_right(said, known, wanted):
     ],
 )
 def test_the_exif_version_is_one_that_has_the_tags(version, tag, wanted):
-    exif = {tag: _short(1)} | ({36864: (Kind.UNDEFINED, 4, version)} if version else {})
+    exif = {tag: _short(1)} | ({36864: Field(FieldType.UNDEFINED, version)} if version else {})
     fields = exif_directory(Exif(), Carried(exif=exif)).fields
-    assert fields[36864][2] == wanted
+    assert fields[36864].data == wanted
 
 
 def test_gps_and_iptc_go_along():
     root = Directory()
-    gps = {1: (Kind.ASCII, 2, b"N\0"), 31: (Kind.RATIONAL, 1, struct.pack("<2I", 5, 1))}
+    gps = {
+        1: Field(FieldType.ASCII, b"N\0"),
+        31: Field(FieldType.RATIONAL, struct.pack("<2I", 5, 1)),
+    }
     put_tags(root, Exif(), Carried(gps=gps, iptc=IPTC))
     (place,) = root.children[GPS_IFD]
-    assert place.fields == {**gps, 0: (Kind.BYTE, 4, bytes((2, 3, 0, 0)))}
-    assert root.fields[33723] == (Kind.LONG, 3, IPTC + b"\0\0")
+    assert place.fields == {**gps, 0: Field(FieldType.BYTE, bytes((2, 3, 0, 0)))}
+    assert root.fields[33723] == Field(FieldType.LONG, IPTC + b"\0\0")
     put_tags(root := Directory(), Exif(), Carried())
     assert GPS_IFD not in root.children and 33723 not in root.fields
 
@@ -103,10 +108,10 @@ def test_a_dng_gets_the_names_and_numbers_of_its_camera(tmp_path):
     make_raw(tmp_path / "a.dng", more_tags=[(50708, 2, 6, "Led T\0"), (51105, 2, 2, "B\0")])
     photo = read_raw(tmp_path / "a.dng")
     put_shot(root := Directory(), photo)
-    assert root.fields[50708][2] == b"Led T\0" and root.fields[51105][2] == b"B\0"
+    assert root.fields[50708].data == b"Led T\0" and root.fields[51105].data == b"B\0"
     bare = replace(photo, carried=Carried(), exif=replace(photo.exif, serial="77"))
     put_shot(root := Directory(), bare)
-    assert root.fields[50708][2] == b"Led Testcam One\0" and root.fields[50735][2] == b"77\0"
+    assert root.fields[50708].data == b"Led Testcam One\0" and root.fields[50735].data == b"77\0"
     assert str(_tags(root)["EXIF ExposureTime"]) == "1/60"
     put_tags(root := Directory(), photo.exif, photo.carried)
     assert not any(tag > 50000 for tag in root.fields)
@@ -115,15 +120,18 @@ def test_a_dng_gets_the_names_and_numbers_of_its_camera(tmp_path):
 @pytest.mark.skipif(not shutil.which("exiftool"), reason="no exiftool on the PATH")
 def test_exiftool_finds_nothing_wrong(tmp_path):
     root = Directory()
-    gps = {1: (Kind.ASCII, 2, b"N\0"), 2: (Kind.RATIONAL, 3, struct.pack("<6I", 47, 1, 3, 1, 2, 1))}
+    gps = {
+        1: Field(FieldType.ASCII, b"N\0"),
+        2: Field(FieldType.RATIONAL, struct.pack("<6I", 47, 1, 3, 1, 2, 1)),
+    }
     exif = {
-        37510: (Kind.UNDEFINED, 13, b"ASCII\0\0\0night"),
-        36881: (Kind.ASCII, 7, b"+02:00\0"),
+        37510: Field(FieldType.UNDEFINED, b"ASCII\0\0\0night"),
+        36881: Field(FieldType.ASCII, b"+02:00\0"),
     }
     carried = Carried(exif=exif, gps=gps, iptc=IPTC)
     known = Exif(make="Led", model="T", iso=409600, exposure_time=1 / 3, lens="L", serial="1")
     put_tags(root, known, carried)
-    root.integers(50706, Kind.BYTE, (1, 4, 0, 0))
+    root.set(50706, FieldType.BYTE, (1, 4, 0, 0))
     (tmp_path / "a.dng").write_bytes(serialise(root))
     words = ["exiftool", "-validate", "-warning", "-error", "-a", "-UserComment", "-ObjectName"]
     done = subprocess.run([*words, tmp_path / "a.dng"], capture_output=True, text=True, check=False)

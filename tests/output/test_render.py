@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from ledcli.errors import OutputError
 from ledcli.metadata.carried import Carried
-from ledcli.metadata.tiff import Directory, Kind, serialise
+from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, note_in, xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.output.render import png_bytes, render_rgb16, srgb_profile, tiff_bytes
@@ -32,7 +32,7 @@ def png_note(png):
     """The note in a PNG, read as from the tag of a TIFF."""
     with Image.open(io.BytesIO(png)) as picture:
         root = Directory()
-        root.raw(XMP_TAG, Kind.BYTE, picture.text["XML:com.adobe.xmp"].encode())
+        root.set(XMP_TAG, FieldType.BYTE, picture.text["XML:com.adobe.xmp"].encode())
     return note_in(serialise(root))
 
 
@@ -139,15 +139,15 @@ def test_the_profile_is_srgb_and_the_same_every_time():
 @pytest.fixture
 def rich(photo):
     """A portrait-format photo whose source says more than its camera and exposure."""
-    place = (Kind.RATIONAL, 3, struct.pack("<6I", 47, 1, 30, 1, 0, 1))
+    place = Field(FieldType.RATIONAL, struct.pack("<6I", 47, 1, 30, 1, 0, 1))
     carried = Carried(
-        image={270: (Kind.ASCII, 6, b"Night\0")},
-        exif={42036: (Kind.ASCII, 5, b"Lens\0"), 37521: (Kind.ASCII, 3, b"42\0")},
+        image={270: Field(FieldType.ASCII, b"Night\0")},
+        exif={42036: Field(FieldType.ASCII, b"Lens\0"), 37521: Field(FieldType.ASCII, b"42\0")},
         gps={
-            0: (Kind.BYTE, 4, bytes((2, 3, 0, 0))),
-            1: (Kind.ASCII, 2, b"N\0"),
+            0: Field(FieldType.BYTE, bytes((2, 3, 0, 0))),
+            1: Field(FieldType.ASCII, b"N\0"),
             2: place,
-            27: (Kind.UNDEFINED, 11, b"ASCII\0\0\0GPS"),
+            27: Field(FieldType.UNDEFINED, b"ASCII\0\0\0GPS"),
         },
         xmp=xmp_packet({}).replace(
             b"<rdf:Description",

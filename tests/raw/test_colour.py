@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ledcli.metadata.carried import Carried
-from ledcli.metadata.tiff import Directory, Kind
+from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.colour import put_colour, shot_wb, srgb_from_camera
 from ledcli.raw.properties import XYZ_FROM_SRGB
 from ledcli.raw.reader import read_raw
@@ -23,18 +23,17 @@ NOT_A_MATRIX = [
 ]
 
 
-def _fractions(values, kind=Kind.SRATIONAL):
+def _fractions(values, kind=FieldType.SRATIONAL):
     parts = [
         part
         for value in values
         for part in Fraction(value).limit_denominator(1000).as_integer_ratio()
     ]
-    letter = "i" if kind == Kind.SRATIONAL else "I"
-    return kind, len(values), struct.pack(f"<{len(parts)}{letter}", *parts)
+    return Field.of_words(kind, parts)
 
 
 def _short(value):
-    return Kind.SHORT, 1, struct.pack("<H", value)
+    return Field(FieldType.SHORT, struct.pack("<H", value))
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +50,7 @@ def _tags(photo, image, headroom=1.0):
 
 
 def _numbers(field):
-    kind, count, data = field
-    parts = struct.unpack(f"<{2 * count}{'i' if kind == Kind.SRATIONAL else 'I'}", data)
-    return np.array(parts[::2]) / parts[1::2]
+    return np.array(field.numbers())
 
 
 TWO = {
@@ -61,15 +58,15 @@ TWO = {
     50722: _fractions(OTHER),
     50723: _fractions((1.01, 0, 0, 0, 1, 0, 0, 0, 0.99)),
     50724: _fractions((1.02, 0, 0, 0, 1, 0, 0, 0, 0.98)),
-    50727: _fractions((1, 1.1, 0.9), Kind.RATIONAL),
-    50728: _fractions((0.5, 1, 0.7), Kind.RATIONAL),
+    50727: _fractions((1, 1.1, 0.9), FieldType.RATIONAL),
+    50728: _fractions((0.5, 1, 0.7), FieldType.RATIONAL),
     50730: _fractions((0.35,)),
-    50732: _fractions((1.33,), Kind.RATIONAL),
-    50734: _fractions((0.95,), Kind.RATIONAL),
+    50732: _fractions((1.33,), FieldType.RATIONAL),
+    50734: _fractions((0.95,), FieldType.RATIONAL),
     50778: _short(A),
     50779: _short(D65),
-    50931: (Kind.ASCII, 4, b"sig\0"),
-    50936: (Kind.ASCII, 5, b"name\0"),
+    50931: Field(FieldType.ASCII, b"sig\0"),
+    50936: Field(FieldType.ASCII, b"name\0"),
     50964: _fractions(MATRIX),
     50965: _fractions(OTHER),
 }
@@ -102,8 +99,10 @@ def test_a_matrix_that_cannot_be_one_is_not_trusted(photo, values):
 
 
 def test_a_matrix_of_zeros_below_the_line_is_not_trusted(photo):
-    broken = (Kind.SRATIONAL, 9, struct.pack("<18i", *(1, 0) * 9))
-    tags = _tags(photo, {50721: broken, 50728: (Kind.RATIONAL, 3, struct.pack("<6I", *(1, 0) * 3))})
+    broken = Field(FieldType.SRATIONAL, struct.pack("<18i", *(1, 0) * 9))
+    tags = _tags(
+        photo, {50721: broken, 50728: Field(FieldType.RATIONAL, struct.pack("<6I", *(1, 0) * 3))}
+    )
     np.testing.assert_allclose(_numbers(tags[50721]), photo.colour_matrix.ravel(), atol=1e-6)
     np.testing.assert_allclose(_numbers(tags[50728]), 1 / photo.as_shot_wb, atol=1e-6)
 
@@ -123,10 +122,10 @@ def test_forward_matrices_come_for_both_lights_or_for_none(photo):
 
 
 def test_the_shots_white_is_said_once(photo):
-    image = {50729: _fractions((0.3457, 0.3585), Kind.RATIONAL)}
+    image = {50729: _fractions((0.3457, 0.3585), FieldType.RATIONAL)}
     assert _tags(photo, image).keys() & {50728, 50729} == {50729}
     assert _tags(photo, TWO | image).keys() & {50728, 50729} == {50728}
-    image = {50729: _fractions((0.9, 0.9), Kind.RATIONAL)}
+    image = {50729: _fractions((0.9, 0.9), FieldType.RATIONAL)}
     assert _tags(photo, image).keys() & {50728, 50729} == {50728}
 
 
