@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ledcli.raw.colour import srgb_from_linear
 from ledcli.sensor.layout import layout_of
 
 Floats = NDArray[np.floating[Any]]
@@ -21,8 +22,6 @@ CROP_SIDE = 160
 """Side of a crop in the report, plane pixels."""
 CROP_STEP = 8
 """Plane pixels between the positions tried for a crop."""
-_SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
-"""The sRGB curve, IEC 61966-2-1."""
 _STRIP = 16
 """Rows rendered at once: they fit in cache."""
 
@@ -194,10 +193,3 @@ def _linear(
     # Clipped first: a colour above white would tint it.
     np.clip(rgb, 0, 1, out=rgb)
     return rgb if matrix is None else np.clip(np.tensordot(matrix, rgb, 1), 0, 1)
-
-
-def srgb_from_linear(linear: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Apply the sRGB curve (IEC 61966-2-1), 0..1 to 0..1, to an array of any shape."""
-    above = np.maximum(linear, np.float32(_KNEE)) ** np.float32(1 / _POWER)
-    coded = np.where(linear <= _KNEE, linear * _SLOPE, 1.055 * above - 0.055)
-    return coded.astype(np.float32)

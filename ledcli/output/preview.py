@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ledcli.raw.colour import shot_wb, srgb_from_camera
+from ledcli.raw.colour import shot_wb, srgb_from_camera, srgb_from_linear
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import XTransPhase, offsets, pack
 
@@ -18,8 +18,6 @@ PREVIEW_SIDE, THUMBNAIL_SIDE = 1024, 256
 """Pixels on the long side."""
 _QUALITY = 90
 _LINEAR_STEPS = 1 << 14
-_SLOPE, _POWER, _KNEE = 12.92, 2.4, 0.0031308
-"""The sRGB curve, IEC 61966-2-1."""
 
 
 def preview_rgb(
@@ -55,7 +53,7 @@ def preview_rgb(
     linear *= _LINEAR_STEPS
     picture = np.empty((size[1], size[0], 3), np.uint8)
     for colour, plane in enumerate(linear.astype(np.uint16)):
-        picture[..., colour] = np.take(_srgb_curve(), plane).reshape(size[::-1])
+        picture[..., colour] = np.take(_srgb_table(), plane).reshape(size[::-1])
     return picture
 
 
@@ -132,9 +130,7 @@ def _fitting(width: float, height: float, long_side: int) -> tuple[int, int]:
 
 
 @functools.cache
-def _srgb_curve() -> NDArray[np.uint8]:
-    """Make a table (steps + 1,) of the sRGB curve."""
+def _srgb_table() -> NDArray[np.uint8]:
+    """Make a table (steps + 1,) of the sRGB curve in 8 bits."""
     linear = np.arange(_LINEAR_STEPS + 1) / _LINEAR_STEPS
-    power = 1.055 * np.maximum(linear, _KNEE) ** (1 / _POWER) - 0.055
-    curve = np.where(linear <= _KNEE, _SLOPE * linear, power)
-    return np.rint(255 * curve).astype(np.uint8)
+    return np.rint(255 * srgb_from_linear(linear)).astype(np.uint8)

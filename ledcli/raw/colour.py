@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,20 @@ _SHARPNESS, _RESPONSE_LIMIT, _SHADOW_SCALE = 50732, 50734, 50739
 _PROFILE: tuple[int, ...] = (50931, 50932, 50934, 50936, 50937, 50938, _SECOND_MAP, 50941, 50942)
 _PROFILE += (50981, 50982, 51107, 51108, 51110)
 """Names, signatures, tables of hues and looks, switches: `read_carried` has checked these."""
+
+
+def srgb_from_linear(linear: ArrayLike) -> NDArray[Any]:
+    """Apply the sRGB curve (IEC 61966-2-1), 0 to 1, in the input's precision; any shape."""
+    linear = np.asarray(linear)
+    above = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(linear <= 0.0031308, 12.92 * linear, above).astype(linear.dtype)
+
+
+def linear_from_srgb(coded: ArrayLike) -> NDArray[Any]:
+    """Undo the sRGB curve (IEC 61966-2-1), 0 to 1, in the input's precision; any shape."""
+    coded = np.asarray(coded)
+    above = (np.maximum(coded, 0.04045) + 0.055) / 1.055
+    return np.where(coded <= 0.04045, coded / 12.92, above**2.4).astype(coded.dtype)
 
 
 def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:

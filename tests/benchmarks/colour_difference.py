@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.raw.colour import linear_from_srgb
+
 Floats = NDArray[np.floating[Any]]
 
 _XYZ_OF_SRGB = np.array(
@@ -52,7 +54,7 @@ def delta_e2000(a: Floats, b: Floats) -> NDArray[np.float64]:
 def lab_from_srgb(picture: Floats) -> NDArray[np.float64]:
     """Return CIE L*a*b* under D65 of an sRGB picture ``(..., 3)``, 0 to 1."""
     coded = np.clip(picture, 0, 1).astype(np.float64)
-    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    linear = linear_from_srgb(coded)
     share = linear @ _XYZ_OF_SRGB.T / _WHITE
     root = np.where(share > (6 / 29) ** 3, np.cbrt(share), share * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = np.moveaxis(root, -1, 0)

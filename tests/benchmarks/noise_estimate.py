@@ -31,7 +31,8 @@ from ledcli.evaluation.datasets.photographs import (
 )
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
-from ledcli.training.data.crops import pack_rgb, srgb_to_linear
+from ledcli.raw.colour import linear_from_srgb
+from ledcli.training.data.crops import pack_rgb
 
 CAMERAS = ("SonyA7S2", "NikonD850", "CanonEOS700D", "CanonEOS70D")
 GAINS = (0.2, 0.75, 3.0, 10.0)
@@ -131,7 +132,7 @@ def _shrunk(path: Path, rows: int, cols: int, factor: float | None = None) -> Pl
     size = [round(n * factor) for n in (rows, cols)]
     top, left = ((n - m) // 2 for n, m in zip(coded.shape[:2], size, strict=True))
     middle = coded[top : top + size[0], left : left + size[1]].astype(np.float32)
-    linear = srgb_to_linear(middle / np.float32(255))
+    linear = linear_from_srgb(middle / np.float32(255))
     bands = [
         np.asarray(Image.fromarray(linear[..., c]).resize((cols, rows), Image.Resampling.BOX))
         for c in range(3)

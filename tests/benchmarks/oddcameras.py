@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
 from ledcli.noise.physics import NoiseParameters, add_noise
-from ledcli.training.data.crops import pack_rgb, srgb_to_linear
+from ledcli.raw.colour import linear_from_srgb
+from ledcli.training.data.crops import pack_rgb
 
 BANDING = 0.5
 """Standard deviation of the column values, in standard deviations of the read noise."""
@@ -147,4 +148,4 @@ def _photo(path: Path) -> NDArray[np.float32]:
     coded = np.asarray(iio.imread(path, mode="RGB"))
     top, left = ((n - s) // 2 for n, s in zip(coded.shape[:2], SIZE, strict=True))
     crop = coded[top : top + SIZE[0], left : left + SIZE[1]]
-    return srgb_to_linear(crop.astype(np.float32) / np.float32(255))
+    return linear_from_srgb(crop.astype(np.float32) / np.float32(255))

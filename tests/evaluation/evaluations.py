@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ledcli.evaluation.metrics import srgb_from_linear
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
+from ledcli.raw.colour import srgb_from_linear
 from ledcli.training.data.scenes import make_scene
 
 CAMERAS = ("SonyA7S2", "NikonD850", "Canon EOS 700D")

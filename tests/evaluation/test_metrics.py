@@ -10,10 +10,9 @@ from ledcli.evaluation.metrics import (
     most_detailed,
     psnr,
     render_planes,
-    srgb_from_linear,
     ssim,
 )
-from ledcli.training.data.crops import srgb_to_linear
+from ledcli.raw.colour import linear_from_srgb, srgb_from_linear
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def flat(*values):
 
 def test_the_curve_is_that_of_srgb():
     coded = np.linspace(0, 1, 256, dtype=np.float32)
-    assert np.allclose(srgb_from_linear(srgb_to_linear(coded)), coded, atol=1e-6)
+    assert np.allclose(srgb_from_linear(linear_from_srgb(coded)), coded, atol=1e-6)
 
 
 def test_a_grey_that_the_sensor_sees_coloured_is_grey():
@@ -64,7 +63,7 @@ def test_a_grey_that_the_sensor_sees_coloured_is_grey():
 
 def test_green_is_the_mean_of_both():
     shown = render_planes(flat(0, 0.1, 0, 0.3), (1, 1, 1))
-    assert np.allclose(srgb_to_linear(shown)[0, 0], [0, 0.2, 0], atol=1e-6)
+    assert np.allclose(linear_from_srgb(shown)[0, 0], [0, 0.2, 0], atol=1e-6)
 
 
 def test_clipped_is_white_and_not_magenta():
@@ -73,7 +72,7 @@ def test_clipped_is_white_and_not_magenta():
 
 def test_the_matrix_goes_from_camera_to_srgb():
     matrix = [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
-    shown = srgb_to_linear(render_planes(flat(0.4, 0.2, 0.1, 0.2), (1, 1, 1), matrix))
+    shown = linear_from_srgb(render_planes(flat(0.4, 0.2, 0.1, 0.2), (1, 1, 1), matrix))
     assert np.allclose(shown[0, 0], [0.3, 0.2, 0.1], atol=1e-6)
 
 

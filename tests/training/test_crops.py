@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.errors import TrainingError
+from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import XTRANS
 from ledcli.training.data.crops import (
@@ -13,7 +14,6 @@ from ledcli.training.data.crops import (
     load_crops,
     pack_crops,
     pack_rgb,
-    srgb_to_linear,
 )
 from tests.shoot import make_raw
 
@@ -72,7 +72,7 @@ def test_coding_clips_to_black_and_white():
 
 def test_srgb_is_taken_back_to_linear():
     coded = np.float32([0, 0.04045, 0.5, 1])
-    np.testing.assert_allclose(srgb_to_linear(coded), [0, 0.0031308, 0.2140411, 1], rtol=1e-4)
+    np.testing.assert_allclose(linear_from_srgb(coded), [0, 0.0031308, 0.2140411, 1], rtol=1e-4)
 
 
 def test_planes_are_the_colours_of_an_rggb_mosaic():
@@ -95,8 +95,8 @@ def test_a_photograph_becomes_linear_planes_of_its_colour(tmp_path, name):
     bright = decode(load_crops(tmp_path / "c")).max(axis=(2, 3)).max(axis=0)
     # Mixed a little towards grey: the red plane has less red, the blue one more blue. JPEG's
     # colours are coarse.
-    linear = srgb_to_linear(np.float32([200, 120, 120, 40]) / 255)
-    grey = srgb_to_linear(np.float32([200, 120, 40]) / 255).mean()
+    linear = linear_from_srgb(np.float32([200, 120, 120, 40]) / 255)
+    grey = linear_from_srgb(np.float32([200, 120, 40]) / 255).mean()
     low, high = np.minimum(linear, grey) - 0.1, np.maximum(linear, grey) + 0.1
     red, green1, blue, green2 = bright
     assert low[0] <= red <= high[0]
@@ -121,7 +121,7 @@ def test_a_photograph_of_16_bits_keeps_its_brightness(tmp_path, name):
         photos, tmp_path / "c", megabytes=megabytes(4), scenes=0, side=SIDE, report=told.append
     )
     assert told == []
-    grey = float(srgb_to_linear(np.float32([120 / 255]))[0])
+    grey = float(linear_from_srgb(np.float32([120 / 255]))[0])
     assert decode(load_crops(tmp_path / "c")).max() == pytest.approx(grey, rel=0.05)
 
 
@@ -154,7 +154,7 @@ def test_subfolders_count_and_scenes_fill_their_share(tmp_path):
     write_photo(photos / "grey.png", colour=(128, 128, 128))
     pack_crops(tmp_path / "photos", tmp_path / "c", megabytes=megabytes(20), scenes=0.25, side=SIDE)
     crops = decode(load_crops(tmp_path / "c"))
-    grey = srgb_to_linear(np.float32([128 / 255]))[0]
+    grey = linear_from_srgb(np.float32([128 / 255]))[0]
     of_photo = np.isclose(crops.max(axis=(1, 2, 3)), grey, atol=0.003)
     assert of_photo[:15].mean() > 0.7 and len(crops) == 20
 

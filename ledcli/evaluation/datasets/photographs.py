@@ -13,8 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from ledcli.errors import RawError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.raw.colour import linear_from_srgb
 from ledcli.sensor.layout import LAYOUTS
-from ledcli.training.data.crops import pack_rgb, srgb_to_linear
+from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import Linear
 
 PLANE_MULTIPLE = 16
@@ -54,7 +55,7 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
         coded = np.asarray(opened.convert("RGB"))
     multiple = LAYOUTS[cfa].side * PLANE_MULTIPLE * shrink
     rows, cols = (n // multiple * multiple for n in coded.shape[:2])
-    linear = srgb_to_linear(coded[:rows, :cols].astype(np.float32) / np.float32(255))
+    linear = linear_from_srgb(coded[:rows, :cols].astype(np.float32) / np.float32(255))
     if shrink > 1:
         blocks = linear.reshape(rows // shrink, shrink, cols // shrink, shrink, 3)
         linear = blocks.mean((1, 3))

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError
+from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
 from ledcli.sensor.layout import LAYOUTS
@@ -144,13 +145,6 @@ def pack_rgb(rgb: Linear, cfa: str = "bayer") -> Planes:
     return planes
 
 
-def srgb_to_linear(coded: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Undo the sRGB curve (IEC 61966-2-1), 0..1 to 0..1."""
-    return np.where(
-        coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** np.float32(2.4)
-    ).astype(np.float32)
-
-
 class _Kind(NamedTuple):
     """What crops are made for: a kind of sensor, and their side in plane pixels."""
 
@@ -199,7 +193,7 @@ def _reader(path: Path) -> _Reader:
 
 def _rendered(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
     coded = iio.imread(path, plugin="pillow", mode="RGB")
-    rgb = srgb_to_linear(coded.astype(np.float32) / np.float32(255))
+    rgb = linear_from_srgb(coded.astype(np.float32) / np.float32(255))
     for _ in range(count):
         # Shrinking in linear light averages away the photograph's own noise and JPEG blocks.
         smallest = kind.pixels / min(rgb.shape[:2])
