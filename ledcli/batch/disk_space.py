@@ -9,19 +9,7 @@ from pathlib import Path
 from ledcli.batch.settings import Job
 from ledcli.errors import OutputError
 from ledcli.output.atomic import explain, make_folder, part_file_path
-
-# Bytes of a result per byte of its source, at the least and as a rule. Cameras store 12 to 14 bits
-# a pixel in 0.7 (lossy) to 2 bytes (plain), as a rule in 1.25. Lossless JPEG takes 1.36 bytes
-# a pixel of a denoised photo (measured at 24 MP), plain 16 bits take 2, three colours of 16 bits
-# thrice as much; PNG and TIFF are deflated, to about 0.8.
-_FACTORS = {
-    ("dng", "ljpeg"): (0.5, 1.1),
-    ("dng", "none"): (1.0, 1.6),
-    ("linear", "ljpeg"): (1.5, 3.3),
-    ("linear", "none"): (3.0, 4.8),
-    ("png", ""): (1.5, 3.8),
-    ("tiff", ""): (1.5, 3.8),
-}
+from ledcli.output.formats import FORMATS, EncodeSettings
 
 
 @dataclass
@@ -34,7 +22,7 @@ class _Disk:
     largest: float = 0.0
 
 
-def check_space(jobs: Sequence[Job], compression: str = "ljpeg", *, linear: bool = False) -> str:
+def check_space(jobs: Sequence[Job], settings: EncodeSettings) -> str:
     """Check that the output folders can be written to and that the results fit on their disks.
 
     How large a result will be shows only when it is there. The estimate goes by the sizes of the
@@ -46,10 +34,7 @@ def check_space(jobs: Sequence[Job], compression: str = "ljpeg", *, linear: bool
     ----------
     jobs : sequence of Job
         With the outputs that are to be made.
-    compression : str
-        Of the DNGs: ``ljpeg`` or ``none``.
-    linear : bool
-        The DNGs are demosaiced.
+    settings : EncodeSettings
 
     Returns
     -------
@@ -69,8 +54,7 @@ def check_space(jobs: Sequence[Job], compression: str = "ljpeg", *, linear: bool
     for job in jobs:
         source = _size(job.source)
         for name, path in job.outputs.items():
-            kind = "linear" if linear and name == "dng" else name
-            least, usual = _FACTORS[kind, compression if name == "dng" else ""]
+            least, usual = FORMATS[name].size(settings)
             number, folder = places.of(path.parent)
             disk = disks.setdefault(number, _Disk(folder))
             old = _size(path)

@@ -12,8 +12,8 @@ from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.manifest import STATE_FOLDER, Manifest
 from ledcli.batch.settings import Job
 from ledcli.errors import OutputError, UsageError
+from ledcli.output.formats import find_formats
 
-SUFFIX_OF_FORMAT = {"dng": ".dng", "png": ".png", "tiff": ".tif"}
 DEFAULT_NAME = "{stem}{ext}"
 KEYS = {
     "stem": "the photo's name without its ending",
@@ -109,7 +109,7 @@ def plan_names(
     raws : sequence of FoundRaw
         From `find_raws`.
     formats : sequence of str
-        Of ``dng``, ``png``, ``tiff``.
+        Names from `FORMATS`.
     out : Path, optional
         Output folder, instead of the one beside each input.
     name : str
@@ -125,9 +125,7 @@ def plan_names(
     OutputError
         A result would lie where a source is.
     """
-    for each in formats:
-        if each not in SUFFIX_OF_FORMAT:
-            raise UsageError(f"no format '{each}': choose {', '.join(SUFFIX_OF_FORMAT)}")
+    suffixes = {each.name: each.suffix for each in find_formats(formats)}
     template = NameTemplate(name)
     real = _RealFolders()
     folders = _Folders(out, real)
@@ -135,11 +133,10 @@ def plan_names(
     bases = [template.base(raw) for raw in raws]
     wanted = [(folder.key, alike(base)) for folder, base in zip(below, bases, strict=True)]
     shared = Counter(wanted)
-    endings = [SUFFIX_OF_FORMAT[each] for each in formats]
     taken = folders.names()
 
     def names(i: int) -> set[tuple[str, str]]:
-        return {(below[i].key, alike(bases[i] + ending)) for ending in endings}
+        return {(below[i].key, alike(bases[i] + ending)) for ending in suffixes.values()}
 
     # Those that nobody else wants first; then in an order that is the same in every run.
     for i in sorted(range(len(raws)), key=lambda i: (shared[wanted[i]] > 1, str(raws[i].file))):
@@ -153,7 +150,7 @@ def plan_names(
     manifests: dict[Path, Manifest] = {}
     jobs = []
     for raw, folder, base in zip(raws, below, bases, strict=True):
-        outputs = {f: folder.path / (base + SUFFIX_OF_FORMAT[f]) for f in formats}
+        outputs = {f: folder.path / (base + suffix) for f, suffix in suffixes.items()}
         for path in outputs.values():
             place = (folder.key, alike(path.name))
             taken_by_photo = place in photos

@@ -106,7 +106,7 @@ def run(
             for job, todo in zip(jobs, todos, strict=True)
             if todo.make
         ]
-        if tight := check_space(to_make, settings.compression, linear=settings.linear):
+        if tight := check_space(to_make, settings):
             say(tight)
         of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
         photos = "photo" if len(jobs) == 1 else "photos"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledcli.errors import LedError, UsageError
+from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMATS, find_formats
 
 if TYPE_CHECKING:
     from ledcli.noise.estimate import NoiseProfile
@@ -47,7 +48,7 @@ class Job:
     ----------
     source : Path
     outputs : mapping of str to Path
-        By format: ``dng``, ``png``, ``tiff``.
+        By the format's name.
     root : Path
         The output folder, whose ``.led`` holds the manifest and the lock.
     """
@@ -115,8 +116,7 @@ class Settings:
         record = self.processing()
         record["ratio"] = self.ratio if self.exposure is None else None
         record["exposure"] = self.exposure
-        if format_name == "dng":
-            record |= {"compression": self.compression, "linear": self.linear}
+        record |= {name: getattr(self, name) for name in FORMATS[format_name].settings}
         if choice:
             record |= {"model": choice.sha256, "csa_set": choice.csa_set}
         return record
@@ -153,17 +153,19 @@ def choose_formats(
     UsageError
         The model cannot write a format or honour a setting, or a setting has no DNG to apply to.
     """
+    formats = find_formats(asked)
     if picture_model:
-        if "dng" in asked:
+        if any(each.raw for each in formats):
+            pictures = " or ".join(each.name for each in FORMATS.values() if not each.raw)
             raise UsageError(
                 f"{picture_model} makes pictures straight from the raw, so it cannot write a DNG: "
-                "use --format png or tiff, or another --model"
+                f"use --format {pictures}, or another --model"
             )
         settings.check_for_pictures(picture_model)
-        return list(asked) or ["png"]
-    if settings.linear and asked and "dng" not in asked:
+        return list(asked) or [DEFAULT_PICTURE_FORMAT]
+    if settings.linear and formats and not any("linear" in each.settings for each in formats):
         raise UsageError("--linear is for DNGs: add --format dng, or leave it out")
-    return list(asked) or ["dng"]
+    return list(asked) or [DEFAULT_FORMAT]
 
 
 class Status(StrEnum):

@@ -22,6 +22,7 @@ from ledcli.cli.options import (
 from ledcli.cli.results import how_denoised, show_failed, show_plan, show_result
 from ledcli.cli.terminal import stoppable
 from ledcli.errors import LedError, RawError, UsageError
+from ledcli.output.formats import FORMATS
 
 DENOISED = "{}: is a result of led's: --again denoises it once more"
 STOPPING = "stopping: the photo at work is finished first; Ctrl-C once more stops at once"
@@ -82,7 +83,7 @@ def denoise(
         list[str] | None,
         typer.Option(
             "--format",
-            help="dng, png or tiff; several: --format dng,png",
+            help=f"Any of {', '.join(FORMATS)}, separated by commas.",
             show_default="dng; png of a model that makes pictures",
         ),
     ] = None,

@@ -5,8 +5,9 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import imagecodecs
@@ -15,19 +16,62 @@ import rawpy
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from ledcli import __version__
 from ledcli.errors import OutputError, RawError
 from ledcli.metadata.tiff import Blob, Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.output.exif import EXIF_IFD, IPTC_TAG, put_tags
+from ledcli.output.formats import FORMATS, SOFTWARE
 from ledcli.raw.exif import Exif
 from ledcli.raw.libraw import demosaic_algorithm, quiet
 from ledcli.raw.reader import RawPhoto
+from ledcli.sensor.cfa import unpack
 
 _TRANSPOSED = (5, 6, 7, 8)
 _ROWS_MIRRORED, _COLUMNS_MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)
 """TIFF orientations: of the stored picture, before rows and columns change places."""
+
+
+@dataclass
+class DenoisedPhoto:
+    """A denoised photo, ready to be written in any format.
+
+    Attributes
+    ----------
+    note : mapping
+        What was done, for the record in the file.
+    planes : float32 array (planes, h, w) or None
+        Denoised, times the ratio; None if the network made a picture.
+    headroom : float
+        The brightest value that a DNG must hold; white is 1.
+    developed : uint16 array (h, w, 3) or None
+        The network's picture: sRGB, upright.
+    """
+
+    photo: RawPhoto
+    note: Mapping[str, object] = field(default_factory=dict)
+    planes: NDArray[np.float32] | None = None
+    headroom: float = 1.0
+    developed: NDArray[np.uint16] | None = None
+
+    @cached_property
+    def mosaic(self) -> NDArray[np.float32]:
+        """The denoised mosaic (H, W), white at 1; raises OutputError if there is none."""
+        if self.planes is None:
+            raise OutputError(
+                f"{self.photo.path}: the model makes pictures; use --format "
+                + " or ".join(each.name for each in FORMATS.values() if not each.raw)
+            )
+        return unpack(self.planes, self.photo.phase, self.photo.mosaic.shape)
+
+    @cached_property
+    def picture(self) -> NDArray[np.uint16]:
+        """The picture (h, w, 3): sRGB, upright; developed by LibRaw if the network made none."""
+        if self.developed is not None:
+            return self.developed
+        return render_rgb16(
+            dng_bytes(self.photo, self.mosaic, software=SOFTWARE, compression="none")
+        )
 
 
 def developed(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -54,7 +98,7 @@ def developed(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
     """
     check_square(photo)
     plain = replace(photo, orientation=1, crop=None)
-    return render_rgb16(dng_bytes(plain, x, software=f"led {__version__}", compression="none"))
+    return render_rgb16(dng_bytes(plain, x, software=SOFTWARE, compression="none"))
 
 
 def check_square(photo: RawPhoto) -> None:

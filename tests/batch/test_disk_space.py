@@ -8,6 +8,7 @@ from ledcli.batch import disk_space as space
 from ledcli.batch.disk_space import check_space
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan_names
+from ledcli.batch.settings import Compression, Settings
 from ledcli.errors import OutputError
 
 MB = 1_000_000
@@ -40,14 +41,14 @@ def jobs(formats=("dng",), out=None):
 
 def test_what_fits_is_no_word_worth(here, free):
     free(100 * MB)
-    assert check_space(jobs()) == ""
+    assert check_space(jobs(), Settings()) == ""
     assert os.listdir("denoised") == []  # made, and nothing left of the trial
 
 
 def test_what_cannot_fit_is_refused_before_the_first_photo(here, free):
     free(10 * MB)
     with pytest.raises(OutputError) as told:
-        check_space(jobs())
+        check_space(jobs(), Settings())
     text = str(told.value)
     assert "need about 66.0 MB, 10.0 MB are free on the disk of denoised" in text
     assert "--out" in text and "\n" not in text
@@ -55,16 +56,16 @@ def test_what_cannot_fit_is_refused_before_the_first_photo(here, free):
 
 def test_what_may_be_tight_is_told_of(here, free):
     free(50 * MB)
-    assert "may need about 66.0 MB, 50.0 MB are free" in check_space(jobs())
+    assert "may need about 66.0 MB, 50.0 MB are free" in check_space(jobs(), Settings())
 
 
 def test_more_formats_and_no_compression_need_more(here, free):
     free(70 * MB)
-    assert check_space(jobs()) == ""
-    assert "96.0 MB" in check_space(jobs(), "none")
+    assert check_space(jobs(), Settings()) == ""
+    assert "96.0 MB" in check_space(jobs(), Settings(compression=Compression.NONE))
     for formats, linear, need in ((("dng", "png"), False, "294.0"), (("dng",), True, "198.0")):
         with pytest.raises(OutputError, match=f"need about {need} MB"):
-            check_space(jobs(formats), linear=linear)
+            check_space(jobs(formats), Settings(linear=linear))
 
 
 def test_results_that_are_replaced_make_room(here, free):
@@ -74,32 +75,32 @@ def test_results_that_are_replaced_make_room(here, free):
             file.truncate(22 * MB)
     # One at a time is there twice.
     free(25 * MB)
-    assert check_space(jobs()) == ""
+    assert check_space(jobs(), Settings()) == ""
     free(20 * MB)
-    assert check_space(jobs()) != ""
+    assert check_space(jobs(), Settings()) != ""
 
 
 def test_photos_that_cannot_be_looked_at_and_disks_that_say_nothing(here, free, monkeypatch):
     free(0, total=0)  # some network disks
-    assert check_space(jobs()) == ""
+    assert check_space(jobs(), Settings()) == ""
     planned = jobs()
     Path("raw/a.CR2").unlink()
     free(100 * MB)
-    assert check_space(planned) == ""
+    assert check_space(planned, Settings()) == ""
 
     def unknown(folder):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(space.shutil, "disk_usage", unknown)
-    assert check_space(planned) == ""
+    assert check_space(planned, Settings()) == ""
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_the_first_photo(here):
     Path("file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"file.*: a part of its path is a file"):
-        check_space(jobs(out=Path("file")))
+        check_space(jobs(out=Path("file")), Settings())
     with pytest.raises(OutputError, match=r"file/below: cannot be created: a part of its path"):
-        check_space(jobs(out=Path("file/below")))
+        check_space(jobs(out=Path("file/below")), Settings())
 
 
 @pytest.mark.parametrize(
@@ -111,10 +112,10 @@ def test_a_folder_that_cannot_be_written_to_is_refused(here, monkeypatch, number
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(OutputError, match=rf"denoised: cannot be written to: .*{why}.*--out"):
-        check_space(jobs())
+        check_space(jobs(), Settings())
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="no /proc here")
 def test_a_folder_in_which_nobody_may_make_another(here):
     with pytest.raises(OutputError, match="/proc/clean: cannot be created"):
-        check_space(jobs(out=Path("/proc/clean")))
+        check_space(jobs(out=Path("/proc/clean")), Settings())

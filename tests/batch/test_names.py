@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.batch.inputs import FoundRaw, find_raws
-from ledcli.batch.names import KEYS, SUFFIX_OF_FORMAT, alike, folders_of, plan_names
+from ledcli.batch.names import KEYS, alike, folders_of, plan_names
 from ledcli.errors import OutputError, UsageError
+from ledcli.output.formats import FORMATS
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_a_template_that_does_not_do_is_refused_in_one_line(template, why):
 def test_no_template_is_a_traceback_and_none_leaves_the_folder(template):
     raw = FoundRaw(Path("raw/a.CR2"), Path(), Path("denoised"))
     try:
-        (job,) = plan_names([raw], list(SUFFIX_OF_FORMAT), None, template)
+        (job,) = plan_names([raw], list(FORMATS), None, template)
     except UsageError:
         return
     for path in job.outputs.values():
