@@ -135,7 +135,7 @@ def evaluate(
 
     from ledcli.evaluation.datasets import registry as datasets
     from ledcli.evaluation.evaluate import Gathered, entrants, measure, sensor_of
-    from ledcli.evaluation.formatting import counted
+    from ledcli.evaluation.results import count
     from ledcli.evaluation.srgb import check_raws, picture_makers
 
     if sid is not None:
@@ -161,7 +161,7 @@ def evaluate(
     gathered = Gathered(source, [model.name for model in measured_models])
     for line in source.skipped:
         show_skipped(output, None, line)
-    frames, of_models = counted(len(source.cases), "frame"), counted(len(measured_models), "model")
+    frames, of_models = count(len(source.cases), "frame"), count(len(measured_models), "model")
     output.info(f"{source.name}: {frames}, {of_models}")
     with (
         stoppable(lambda: output.info(STOPPING)) as stop,

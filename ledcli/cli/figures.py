@@ -43,9 +43,7 @@ def show_skipped(output: Output, name: str | None, error: str) -> None:
 
 def show_means(output: Output, evaluation: "Evaluation") -> None:
     """Show the means: of all frames by measure, then by ratio, ISO and camera."""
-    from ledcli.evaluation.formatting import figure, plain
-    from ledcli.evaluation.results import KEYS, MEASURES
-    from ledcli.evaluation.tables import by_value
+    from ledcli.evaluation.results import KEYS, MEASURES, NOISY, format_figure, format_value
 
     means = evaluation.means()
     if output.json:
@@ -60,16 +58,20 @@ def show_means(output: Output, evaluation: "Evaluation") -> None:
         )
         return
     headings = ["mean of all", *_HEADINGS.values(), *("corr. " + h for h in _HEADINGS.values())]
-    rows = [[g.model, *(figure(m, g.figures.get(m)) for m in MEASURES)] for g in means]
+    rows = [[g.model, *(format_figure(m, g.figures.get(m)) for m in MEASURES)] for g in means]
     _table(output, headings, rows)
     # Planes, unless a model has none.
     kind = "" if all("psnr" in group.figures for group in means) else "_srgb"
     for key in KEYS:
-        found = by_value(evaluation, key)
+        found = evaluation.by_value(key)
         if [value for value, _ in found] == [None]:
             continue
         rows = [
-            [plain(value), str(groups[0].frames), *(_both(group, kind) for group in groups)]
+            [
+                format_value(value),
+                str(groups[NOISY].frames),
+                *(_both(groups[model], kind) for model in evaluation.models),
+            ]
             for value, groups in found
         ]
         output.result("")
@@ -81,7 +83,7 @@ def _table(output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def _both(group: "Group", kind: str) -> str:
-    from ledcli.evaluation.formatting import figure
+    from ledcli.evaluation.results import format_figure
 
     measures = (f"psnr{kind}", f"ssim{kind}")
-    return "/".join(figure(measure, group.figures.get(measure)) for measure in measures)
+    return "/".join(format_figure(measure, group.figures.get(measure)) for measure in measures)

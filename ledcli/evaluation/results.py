@@ -1,10 +1,11 @@
-"""An evaluation as CSV: a row for each frame and model."""
+"""What an evaluation measured: figures by frame, their means, and how they are written."""
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ledcli.output.atomic import atomic_write
 
 NOISY = "noisy"
-"""The name under which the input itself, times the ratio, stands among the models."""
+"""Stands among the models for the input itself, times the ratio."""
 MEASURES = (
     "psnr",
     "ssim",
@@ -25,8 +26,9 @@ MEASURES = (
     "psnr_srgb_corrected",
     "ssim_srgb_corrected",
 )
-"""PSNR in dB and SSIM, on planes and on the sRGB picture, without and with the illuminance
+"""PSNR in dB and SSIM, of planes and of the sRGB picture, without and with the illuminance
 correction."""
+NO_FIGURE = "–"
 
 Key = Literal["ratio", "iso", "camera"]
 KEYS: tuple[Key, ...] = ("ratio", "iso", "camera")
@@ -49,7 +51,7 @@ class FrameResult:
         None where unknown.
     ratio : float
     figures : mapping
-        By `MEASURES`; one that could not be had is missing.
+        By `MEASURES`; without those that do not exist for the model.
     """
 
     model: str
@@ -62,18 +64,18 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class Crop:
-    """The same place of one frame as every model shows it.
+    """The same crop of one frame from every model.
 
     Attributes
     ----------
     frame, camera, iso, ratio
         As in `FrameResult`.
     pictures : mapping of str to uint8 array (h, w, 3)
-        sRGB, by model; the noisy one under `NOISY`.
+        sRGB, by model; the noisy input under `NOISY`.
     truth : uint8 array (h, w, 3)
-        The long frame's.
+        Of the long frame.
     psnr : mapping of str to float
-        Of the whole frame's planes, in dB, by model; of its picture where a model makes pictures.
+        Of the whole frame, dB, by model; of pictures if one of the models makes pictures.
     """
 
     frame: str
@@ -112,13 +114,13 @@ class Evaluation:
     Attributes
     ----------
     source : str
-        What was measured on, in words.
+        Title of the data set.
     models : sequence of str
         `NOISY` first, then in the order given.
     frames : sequence of FrameResult
         Frame by frame, each with all models.
     crops : sequence of Crop
-        Worst first: where the first model gains least over the noisy input.
+        Worst first: where the first model improves least on the noisy input.
     skipped : sequence of str
         A line for each frame that could not be measured: which, and why.
     """
@@ -130,54 +132,85 @@ class Evaluation:
     skipped: Sequence[str]
 
     def groups(self, key: Key) -> list[Group]:
-        """Return mean figures by value of `key`, ascending, and in it by model.
-
-        Unknown values come last.
-        """
-        found: dict[Value, dict[str, list[FrameResult]]] = defaultdict(lambda: defaultdict(list))
+        """Return mean figures by value of `key`, ascending, unknown last, and in it by model."""
+        found: dict[Value, list[FrameResult]] = defaultdict(list)
         for frame in self.frames:
-            found[getattr(frame, key)][frame.model].append(frame)
-        known = [value for value in found if value is not None]
-        ordered: list[Value] = [*sorted(known, key=_sortable), *([None] if None in found else [])]
+            found[getattr(frame, key)].append(frame)
+
+        def order(value: Value) -> tuple[bool, float, str]:
+            if isinstance(value, str):
+                return False, 0, value
+            return value is None, value or 0, ""
+
         return [
-            _mean(model, value, found[value][model])
-            for value in ordered
-            for model in self.models
-            if found[value][model]
+            group
+            for value in sorted(found, key=order)
+            for group in replace(self, frames=found[value]).means(value)
         ]
 
-    def means(self) -> list[Group]:
-        """Return mean figures by model over all frames; `Group.value` is None."""
+    def by_value(self, key: Key) -> list[tuple[Value, dict[str, Group]]]:
+        """Return the groups of each value of `key` by model, in the order of `groups`."""
+        found: dict[Value, dict[str, Group]] = defaultdict(dict)
+        for group in self.groups(key):
+            found[group.value][group.model] = group
+        return list(found.items())
+
+    def by_camera_and_ratio(self) -> list[tuple[str, float, dict[str, Group]]]:
+        """Return the groups of each camera and ratio by model, ascending."""
+        found = []
+        for camera in sorted({frame.camera for frame in self.frames}):
+            own = [frame for frame in self.frames if frame.camera == camera]
+            for ratio, groups in replace(self, frames=own).by_value("ratio"):
+                found.append((camera, float(ratio or 0), groups))
+        return found
+
+    def means(self, value: Value = None) -> list[Group]:
+        """Return mean figures by model over all frames, as groups of the value given."""
         by_model: dict[str, list[FrameResult]] = defaultdict(list)
         for frame in self.frames:
             by_model[frame.model].append(frame)
-        return [_mean(model, None, by_model[model]) for model in self.models if by_model[model]]
+        return [
+            Group(model, value, len(by_model[model]), _mean_figures(by_model[model]))
+            for model in self.models
+            if by_model[model]
+        ]
 
 
-def _mean(model: str, value: Value, frames: Sequence[FrameResult]) -> Group:
+def _mean_figures(frames: Sequence[FrameResult]) -> dict[str, float]:
     by_measure = {
         name: [frame.figures[name] for frame in frames if name in frame.figures]
         for name in MEASURES
     }
-    figures = {name: float(np.mean(values)) for name, values in by_measure.items() if values}
-    return Group(model, value, len(frames), figures)
+    return {name: float(np.mean(values)) for name, values in by_measure.items() if values}
 
 
-def _sortable(value: float | str) -> tuple[float, str]:
-    return (0, value) if isinstance(value, str) else (value, "")
+def format_figure(measure: str, value: float | None) -> str:
+    """Write a figure without its unit: PSNR to hundredths of a dB, SSIM to four digits."""
+    if value is None or not math.isfinite(value):
+        return NO_FIGURE
+    return f"{value:.2f}" if measure.startswith("psnr") else f"{value:.4f}"
 
 
-COLUMNS = ("frame", "camera", "iso", "ratio", "model", *MEASURES)
+def format_value(value: Value) -> str:
+    """Write a ratio, an ISO or a camera's name; ``unknown`` for None and an empty name."""
+    if value is None or value == "":
+        return "unknown"
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things: ``1 frame``, ``3 frames``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> Path:
-    """Write the figures, and return the file; an unknown cell is empty. Raises OutputError."""
+    """Write a row for each frame and model; unknown cells are empty. Raises OutputError."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow(("frame", "camera", "iso", "ratio", "model", *MEASURES))
     for frame in evaluation.frames:
         about = (frame.frame, frame.camera, frame.iso, frame.ratio, frame.model)
         writer.writerow([*about, *(frame.figures.get(name) for name in MEASURES)])
-    # A file name may hold bytes that are no text.
+    # A file name may hold bytes that are not text.
     atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from ledcli.errors import OutputError
-from ledcli.evaluation.comparison import comparison
-from ledcli.evaluation.curves import curves
-from ledcli.evaluation.report import write_report
+from ledcli.evaluation.charts import place_curves
+from ledcli.evaluation.report import encode_crops, write_report
 from ledcli.evaluation.results import NOISY, Evaluation, FrameResult, Group
-from ledcli.evaluation.tables import cells
 from tests.evaluation.browser import Browser, program
 from tests.evaluation.evaluations import CAMERAS, MODELS, RATIOS, evaluation
 
@@ -195,7 +193,7 @@ def test_every_picture_is_shown_without_the_script_too(browser, page):
     assert "slider" not in {n["role"]["value"] for n in tree}
 
 
-def test_names_from_outside_are_text_in_the_browser(browser, tmp_path, made):
+def test_foreign_names_are_escaped(browser, tmp_path, made):
     frames = [replace(f, camera=EVIL) for f in made.frames if f.camera == CAMERAS[0]]
     crop = replace(made.crops[0], frame=EVIL, camera=EVIL)
     names = [NOISY, EVIL, "rival-unet"]
@@ -221,7 +219,7 @@ def test_names_from_outside_are_text_in_the_browser(browser, tmp_path, made):
     assert EVIL in browser.run("document.querySelectorAll('.choice option')[1].textContent")
 
 
-def test_a_script_that_is_not_ours_does_not_run(browser, page, tmp_path):
+def test_a_foreign_script_does_not_run(browser, page, tmp_path):
     changed = tmp_path / "changed.html"
     text = page.read_text("utf-8").replace("</body>", "<script>document.title = 'taken'</script>")
     changed.write_text(text, "utf-8")
@@ -246,7 +244,7 @@ def test_a_file_in_the_folder_s_place_is_an_error_that_says_so(tmp_path, made):
         write_report(tmp_path / "report", made)
 
 
-def test_a_name_that_is_no_text_is_written(tmp_path):
+def test_a_name_that_is_not_text_is_written(tmp_path):
     made = Evaluation("x", [NOISY], [frame(NOISY, 20.0, camera="\udcff")], [], ["\udcff: bad"])
     assert "bad" in write_report(tmp_path, made).read_text("utf-8")
 
@@ -257,22 +255,22 @@ def test_an_evaluation_in_which_all_was_skipped_has_a_page(tmp_path):
     assert "a: no" in text
 
 
-def test_frames_of_unknown_iso_and_of_one_ratio_are_told_of(tmp_path):
+def test_a_missing_curve_has_its_reason(tmp_path):
     frames = [frame(NOISY, 20.0, iso=None), frame("m", 30.0, iso=None)]
     text = write_report(tmp_path, Evaluation("x", [NOISY, "m"], frames, [], [])).read_text()
     assert "No curve: all frames have ratio 100." in text
-    assert "No curve: no frame's ISO is known." in text
+    assert "No curve: the ISO of all frames is unknown." in text
 
 
-def test_cells_are_means_by_camera_and_ratio():
+def test_means_by_camera_and_ratio():
     frames = [
         frame(NOISY, 20.0),
         frame(NOISY, 22.0, name="b"),
         frame(NOISY, 30.0, ratio=1.0),
         frame(NOISY, 10.0, camera="another"),
     ]
-    found = cells(Evaluation("x", [NOISY], frames, [], []))
-    assert [(c.camera, c.ratio, c.frames, c.figures[NOISY]["psnr"]) for c in found] == [
+    found = Evaluation("x", [NOISY], frames, [], []).by_camera_and_ratio()
+    assert [(c, r, g[NOISY].frames, g[NOISY].figures["psnr"]) for c, r, g in found] == [
         ("another", 100.0, 1, 10.0),
         ("cam", 1.0, 1, 30.0),
         ("cam", 100.0, 2, 21.0),
@@ -280,27 +278,31 @@ def test_cells_are_means_by_camera_and_ratio():
 
 
 def test_equal_ratios_of_the_values_are_equally_far_on_the_axis():
-    groups = [Group(NOISY, v, 1, {"psnr": 30.0 - n}) for n, v in enumerate((1.0, 10.0, 100.0))]
-    drawing = curves("t", ("ratio", "dB"), groups, [NOISY], "psnr")
-    xs = [float(x) for x in re.findall(r"translate\(([\d.]+) [\d.]+\)\" class=\"mark", drawing)]
-    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
-    heights = [
-        float(y) for y in re.findall(r"translate\([\d.]+ ([\d.]+)\)\" class=\"mark", drawing)
+    by_value = [
+        (value, {NOISY: Group(NOISY, value, 1, {"psnr": 30.0 - n})})
+        for n, value in enumerate((1.0, 10.0, 100.0))
     ]
+    (marks,) = place_curves(by_value, [NOISY]).lines
+    assert marks[1].x - marks[0].x == pytest.approx(marks[2].x - marks[1].x, abs=0.2)
+    heights = [mark.y for mark in marks]
     assert heights == sorted(heights)  # down the page, as PSNR falls
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_figure_that_is_no_number_is_left_out(tmp_path, value):
+def test_a_figure_that_is_not_a_number_is_left_out(tmp_path, value):
     frames = [frame(NOISY, 20.0), frame("m", value), frame(NOISY, 25.0, ratio=1.0)]
     text = write_report(tmp_path, Evaluation("x", [NOISY, "m"], frames, [], [])).read_text("utf-8")
     assert not re.search(r"\b(nan|inf)\b", text, re.IGNORECASE)
 
 
-def test_pictures_are_without_loss_until_they_grow_too_large(made):
-    small = comparison(made.crops, made.models)
-    assert "data:image/png" in small
-    assert "without loss" in small
-    large = comparison(made.crops, made.models, largest=len(small) // 2)
-    assert "data:image/png" not in large
-    assert "JPEGs of quality" in large
+def test_pictures_are_lossless_until_they_are_too_large(made):
+    def kinds(crops):
+        return {picture["address"].split(";")[0] for crop in crops for picture in crop["pictures"]}
+
+    crops, storage = encode_crops(made.crops, made.models)
+    assert kinds(crops) == {"data:image/png"}
+    assert "without loss" in storage
+    size = sum(len(picture["address"]) for crop in crops for picture in crop["pictures"])
+    crops, storage = encode_crops(made.crops, made.models, limit=size // 2)
+    assert kinds(crops) == {"data:image/jpeg"}
+    assert "JPEGs of quality" in storage

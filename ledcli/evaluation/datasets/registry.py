@@ -28,7 +28,7 @@ from ledcli.evaluation.datasets.photographs import (
     short_frame,
 )
 from ledcli.evaluation.datasets.sid import sid
-from ledcli.evaluation.formatting import counted
+from ledcli.evaluation.results import count
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.pairs.list_file import read_list
 from ledcli.sensor.cfa import STANDARD_PHASE
@@ -119,7 +119,7 @@ def photographs(
         for gain in _each(gains) or GAINS.get(camera, OTHER_GAINS)
         for ratio in _each(ratios) or RATIOS
     ]
-    number = counted(len(files), "photograph")
+    number = count(len(files), "photograph")
     seen = "" if cfa == "bayer" else f" as {SENSORS[cfa]}"
     title = f"{folder.resolve().name}, {number}{seen}, noise of {', '.join(chosen)}"
     return Source(title, cases, skipped)
