@@ -23,7 +23,8 @@ from ledcli.raw.decoder import Decoded
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import unpack
-from ledcli.zoo.selection import Choice, Chooser, camera_noise, covers
+from ledcli.zoo.selection import Chooser, camera_noise, covers
+from ledcli.zoo.store import ChosenModel
 
 SOFTWARE = f"led {__version__}"
 Planes = NDArray[np.float32]
@@ -140,7 +141,7 @@ def denoised(
     photo = frame.photo
     ratio = result.ratio = ratio_of(frame, settings, chooser.ratio_range)
     with timed(result, "model"):
-        denoiser, result.choice = _model(frame, ratio, chooser, denoisers, result.warnings)
+        denoiser, result.model = _model(frame, ratio, chooser, denoisers, result.warnings)
     result.warnings += _warnings(denoiser, photo, ratio, settings)
     result.tile_note = denoiser.tile_note(frame.planes)
     own = camera_noise(denoiser.spec, photo.exif)
@@ -219,8 +220,8 @@ def timed(result: Result, part: str) -> Iterator[None]:
 
 def _model(
     frame: Frame, ratio: float, chooser: Chooser, denoisers: DenoiserCache, warnings: list[str]
-) -> tuple[Denoiser, Choice]:
-    """Choose a photo's model and load it; a damaged one is passed over where there is another."""
+) -> tuple[Denoiser, ChosenModel]:
+    """Choose a photo's model and load it; a damaged one is skipped if there is another."""
     while True:
         try:
             chosen = chooser.choose(frame.photo.exif, ratio, frame.photo.cfa)
@@ -228,9 +229,9 @@ def _model(
             raise ModelError(f"{frame.photo.path}: {error}") from error
         warnings += chosen.warnings
         try:
-            return denoisers.get(chosen.path, chosen.choice.csa_set), chosen.choice
+            return denoisers.get(chosen.path, chosen.csa_set), chosen
         except ModelError as error:
-            warnings.append(chooser.without(chosen.path, error))
+            warnings.append(chooser.skip(chosen.path, error))
 
 
 def _warnings(
@@ -250,7 +251,7 @@ def _warnings(
 
 def _note(result: Result, settings: Settings) -> dict[str, object]:
     return {
-        **(result.choice.record() if result.choice else {}),
+        **(result.model.record() if result.model else {}),
         "noise": result.noise_from,
         "ratio": result.ratio,
         **settings.processing(),

@@ -65,7 +65,7 @@ class Store:
         for name, path in job.outputs.items():
 
             def before(written: os.stat_result, name: str = name, path: Path = path) -> None:
-                made = self.settings.made_with(name, result.choice)
+                made = self.settings.made_with(name, result.model)
                 facts = {**photo, "format": name}
                 manifest.record(manifest.new_entry(path, job.source, source, made, facts, written))
 

@@ -148,8 +148,8 @@ def _expected(
     try:
         exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
         cfa = photo.get("cfa", "bayer")
-        choice = chooser.choose(exif, float(photo["ratio"]), cfa).choice
-        return settings.made_with(str(photo["format"]), choice)
+        model = chooser.choose(exif, float(photo["ratio"]), cfa)
+        return settings.made_with(str(photo["format"]), model)
     except (KeyError, TypeError, ValueError):
         return {}
 

@@ -13,7 +13,7 @@ from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMAT
 
 if TYPE_CHECKING:
     from ledcli.noise.estimate import NoiseProfile
-    from ledcli.zoo.selection import Choice
+    from ledcli.zoo.store import ChosenModel
 
 MAX_RATIO = 10_000.0
 """13 stops: a larger ratio is more likely a typing error than a photo."""
@@ -111,14 +111,14 @@ class Settings:
             record["steps"] = self.steps
         return record
 
-    def made_with(self, format_name: str, choice: Choice | None) -> dict[str, object]:
+    def made_with(self, format_name: str, model: ChosenModel | None) -> dict[str, object]:
         """Return all but the photo that decides an output: if it differs, so does the file."""
         record = self.processing()
         record["ratio"] = self.ratio if self.exposure is None else None
         record["exposure"] = self.exposure
         record |= {name: getattr(self, name) for name in FORMATS[format_name].settings}
-        if choice:
-            record |= {"model": choice.sha256, "csa_set": choice.csa_set}
+        if model:
+            record |= {"model": model.sha256, "csa_set": model.csa_set}
         return record
 
     def check_for_pictures(self, model: str) -> None:
@@ -206,7 +206,7 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     ratio: float | None = None
     headroom: float = 1.0
-    choice: Choice | None = None
+    model: ChosenModel | None = None
     noise: NoiseProfile | None = None
     noise_from: str | None = None
     tile_note: str = ""

@@ -158,11 +158,12 @@ def denoise(
     from ledcli.batch.inputs import find_raws
     from ledcli.batch.names import plan_names
     from ledcli.batch.plan import split_results
-    from ledcli.zoo.selection import Named, PerPhoto
+    from ledcli.zoo.selection import BestModel, NamedModel
 
     chosen = [f.strip() for group in formats or [] for f in group.split(",")]
-    chooser = PerPhoto() if model is None else Named(model)
-    pictures = chooser.name if isinstance(chooser, Named) and chooser.spec.makes_pictures else None
+    named = None if model is None else NamedModel(model)
+    chooser = named or BestModel()
+    pictures = named.chosen.name if named and named.spec.makes_pictures else None
     chosen = choose_formats(chosen, settings, pictures)
     if pictures and not formats:
         output.info(f"{pictures} makes pictures straight from the raw: writing PNG")
@@ -182,7 +183,7 @@ def denoise(
     from ledcli.batch.run import plan_photos, run
     from ledcli.inference.backends import Engine, choose_backend
 
-    backend = choose_backend(backend, chooser.path if isinstance(chooser, Named) else None)
+    backend = choose_backend(backend, named.chosen.path if named else None)
     counts: Counter[str] = Counter(failed=len(failed))
     if dry_run:
         todos = plan_photos(jobs, settings, chooser, overwrite=overwrite)

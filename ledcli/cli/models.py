@@ -91,11 +91,12 @@ def info(
     from ledcli.zoo.model_file import file_sha256, read_header
     from ledcli.zoo.store import find_model
 
-    path, csa_set = find_model(name)
+    found = find_model(name)
+    path = found.path
     header = read_header(path)
     record: dict[str, object] = {
         "path": path,
-        "csa_set": csa_set,
+        "csa_set": found.csa_set,
         **header.spec.to_header(),
         **({"makes": MAKES_PICTURES} if header.spec.makes_pictures else {}),
         "gain_on_held_crops": _gain(header.spec),

@@ -51,7 +51,8 @@ def export(
     from ledcli.zoo.store import find_model
 
     require_onnx("the export")
-    path, own_set = find_model(model)
+    found = find_model(model)
+    path = found.path
     if not is_onnx(out):
         raise UsageError(f"{out}: an ONNX file ends in {ONNX_SUFFIX}: name it so with --out")
     if not overwrite and (out.exists() or out.is_symlink()):
@@ -71,7 +72,7 @@ def export(
             "use it with 'led denoise --backend onnx'"
         )
     sha256 = file_sha256(path)
-    csa_set = csa_set or own_set
+    csa_set = csa_set or found.csa_set
     try:
         if spec.csa_sets or csa_set:
             spec, net = fold(spec, net, csa_set, source_sha256=sha256)

@@ -66,8 +66,9 @@ def reparam(
 
     from ledcli.zoo.store import SUFFIX, find_model
 
-    path, own_set = find_model(model)
-    csa_set = csa_set or own_set
+    found = find_model(model)
+    path = found.path
+    csa_set = csa_set or found.csa_set
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
     if out.exists() and out.samefile(path):

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 def how_denoised(result: "Result") -> str | None:
     """Say what denoised a photo; None where it came to nothing before."""
-    choice = result.choice
-    if choice is None or result.noise_from is None:
+    model = result.model
+    if model is None or result.noise_from is None:
         return None
     how = {
         "profile": "the camera's own noise",
         "blind": "noise estimated from the photo",
         "unused": "straight to sRGB",
     }
-    said = f"model {choice.model} ({choice.reason}), {how[result.noise_from]}"
+    said = f"model {model.name} ({model.reason}), {how[result.noise_from]}"
     return f"{said}; {result.tile_note}" if result.tile_note else said
 
 
@@ -39,14 +39,14 @@ def show_result(output: Output, result: "Result") -> None:
         if output.json:
             output.result({**record, "why": result.why, "outputs": result.outputs})
         return
-    choice, noise = result.choice, result.noise
+    model, noise = result.model, result.noise
     output.result(
         {
             **record,
             "outputs": result.outputs,
             "ratio": result.ratio,
             "headroom": result.headroom,
-            **(choice.record() if choice else {}),
+            **(model.record() if model else {}),
             "noise": result.noise_from,
             "gain": noise.gain if noise else None,
             "read_variance": noise.read_variance if noise else None,

@@ -14,7 +14,7 @@ from ledcli.noise.physics import add_noise
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
 from ledcli.zoo.onnx_file import has_onnx
-from ledcli.zoo.store import FoundModel
+from ledcli.zoo.store import ChosenModel
 
 SIDE = 256
 """Plane pixels of the frame that is tried."""
@@ -40,7 +40,7 @@ class Path:
         return bool(self.rms <= LARGEST_RMS[self.precision])
 
 
-def compare_paths(model: FoundModel) -> Iterator[Path]:
+def compare_paths(model: ChosenModel) -> Iterator[Path]:
     """Denoise a made-up frame in every way this machine has; yield each way's difference."""
     short = _short_frame()
     reference = _denoised(model, short, _Way("torch", "cpu", "float32", 0))
@@ -84,6 +84,6 @@ def _short_frame() -> Planes:
     return (dn[0] / CALIBRATED_WHITE).numpy()
 
 
-def _denoised(model: FoundModel, short: Planes, way: _Way) -> Planes:
-    denoiser = Denoiser(*model, **way._asdict())
+def _denoised(model: ChosenModel, short: Planes, way: _Way) -> Planes:
+    denoiser = Denoiser(model.path, model.csa_set, **way._asdict())
     return np.clip(denoiser.denoise(short, RATIO), 0, 1)

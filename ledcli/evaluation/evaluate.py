@@ -96,7 +96,7 @@ def entrants(
     Parameters
     ----------
     models : sequence of str
-        As `zoo.shelf.find_model` takes them; empty takes the bundled default.
+        As `zoo.store.find_model` takes them; empty takes the bundled default.
     device, precision, tile
         As for `Denoiser`; None is the default tile.
 
@@ -116,7 +116,9 @@ def entrants(
         if key in seen:
             raise UsageError(f"{name}: is named twice: name each model once")
         seen.add(key)
-        denoiser = Denoiser(*model, device=device, precision=precision, tile=tile)
+        denoiser = Denoiser(
+            model.path, model.csa_set, device=device, precision=precision, tile=tile
+        )
         known = denoiser.name in [NOISY, *found]
         own = f"{denoiser.name} ({model.path.stem})" if known else denoiser.name
         found[free_name(own, found)] = denoiser

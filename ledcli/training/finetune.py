@@ -38,7 +38,7 @@ from ledcli.zoo.model_file import ModelSpec, file_sha256, load_model, save_model
 from ledcli.zoo.selection import SENSORS, default_name
 from ledcli.zoo.store import (
     SUFFIX,
-    FoundModel,
+    ChosenModel,
     check_name,
     find_model,
     free_name,
@@ -84,7 +84,7 @@ class FinetunedModel:
         return self.after - self.before
 
 
-def pretrained_model(start: FoundModel, cfa: str = "bayer") -> Pretrained:
+def pretrained_model(start: ChosenModel, cfa: str = "bayer") -> Pretrained:
     """Load the model that a tuning to such a sensor starts from; raises ModelError."""
     spec, net = load_model(start.path)
     if spec.cfa != cfa:

@@ -1,71 +1,137 @@
-"""Which model denoises each photo of a run. No torch."""
+"""Choose the model for each photo of a run. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.zoo.model_file import ModelSpec, file_sha256, read_spec
 from ledcli.zoo.store import (
-    FoundModel,
+    ChosenModel,
     find_bundled,
     find_model,
     installed_models,
-    listed_name,
     read_registry,
 )
 
 RATIO_MARGIN = 2 ** (1 / 3)
-"""A ratio range reaches a third of a stop beyond its ends, the step of a camera's dials."""
+"""A ratio range is extended by a third of a stop at both ends, one step of a camera's dials."""
 ISO_BELOW, ISO_ABOVE = 2 ** (1 / 3), 4.0
-"""A tuned model reaches a third of a stop below the ISOs of its pairs and two stops above. Measured
-at ratio 100 on an odd camera tuned at ISO 400 to 6400: a stop below it loses 0.4 dB to the bundled
-model, two stops above it gains 3.6; one tuned at ISO 6400 alone loses 2.5 dB at ISO 400.
+"""A tuned model is used from a third of a stop below the ISOs of its pairs to two stops above.
+Measured at ratio 100 on an unusual camera tuned at ISO 400 to 6400: one stop below, it loses 0.4 dB
+against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 alone, it loses
+2.5 dB at ISO 400.
 """
 
 SENSORS = {"bayer": "Bayer", "xtrans": "X-Trans"}
-"""Kinds of sensors as people call them."""
+"""Display names of the kinds of sensors."""
 
 
-class Picked(NamedTuple):
-    """A model for a photo, and why it is the one.
+class NamedModel:
+    """Choose the same model, the one that the user named, for every photo.
+
+    Parameters
+    ----------
+    name : str or Path
+        As `zoo.store.find_model` takes it.
 
     Attributes
     ----------
-    path, csa_set
-        The file, and the CSA set of it (empty for a plain network).
-    name : str
-        As `led models list` has it.
-    reason : str
-        For people.
-    tuned : bool
-        Whether it is an installed model that is tuned to the camera.
-    warnings : tuple of str
-        One for each installed model that was passed over because it is damaged.
+    ratio_range : (float, float)
+        Ratios that the model covers: the bounds of an estimated ratio.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, or it is damaged.
     """
 
-    path: Path
-    csa_set: str
-    name: str
-    reason: str
-    tuned: bool
-    warnings: tuple[str, ...] = ()
+    def __init__(self, name: str | Path) -> None:
+        found = find_model(name)
+        self.spec = read_spec(found.path)
+        self.ratio_range = self.spec.ratio_range
+        self.chosen = replace(found, sha256=file_sha256(found.path))
+
+    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
+        """Return the named model; raises ModelError for another kind of sensor."""
+        if self.spec.cfa != cfa:
+            raise ModelError(
+                f"the model {self.chosen.name} is for {SENSORS[self.spec.cfa]} sensors, and this "
+                f"photo is {SENSORS[cfa]}: leave out --model, or name another"
+            )
+        cameras = self.spec.cameras
+        if cameras and not is_camera(exif.camera, exif.make, cameras):
+            reason = f"named, but tuned to another camera: {', '.join(cameras)}"
+            return replace(self.chosen, reason=reason)
+        return self.chosen
+
+    def skip(self, path: Path, error: ModelError) -> str:
+        """Raise the error: there is no other model."""
+        raise error
 
 
-class _Tuned(NamedTuple):
-    date: datetime
-    name: str
-    path: Path
-    spec: ModelSpec
+class BestModel:
+    """Choose the best model at hand for each photo, by `best_model`.
+
+    Attributes
+    ----------
+    ratio_range : (float, float)
+        Ratios that the bundled default covers: the bounds of an estimated ratio.
+
+    Raises
+    ------
+    ModelError
+        When the bundled models are missing.
+    """
+
+    def __init__(self) -> None:
+        # A missing bundled model is one error, not one per photo.
+        self.ratio_range = read_spec(find_bundled().path).ratio_range
+        self._damaged: set[Path] = set()
+        self._hashes: dict[Path, str] = {}
+        self._chosen: dict[tuple[object, ...], ChosenModel] = {}
+
+    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
+        """Choose by the photo's camera, ratio, ISO and kind of sensor; raises ModelError."""
+        key = (exif.camera, exif.make, ratio, exif.iso, cfa)
+        skipped: list[str] = []
+        while True:
+            chosen = self._chosen.get(key)
+            if chosen is None:
+                chosen = self._chosen[key] = best_model(
+                    exif.camera, exif.make, ratio, exif.iso, cfa=cfa, without=self._damaged
+                )
+            try:
+                sha256 = self._sha256(chosen.path)
+            except ModelError as error:
+                skipped.append(self.skip(chosen.path, error))
+            else:
+                return replace(chosen, sha256=sha256, warnings=(*skipped, *chosen.warnings))
+
+    def skip(self, path: Path, error: ModelError) -> str:
+        """Skip a damaged tuned model from now on and return a warning, or raise the error."""
+        if not any(chosen.path == path and chosen.tuned for chosen in self._chosen.values()):
+            raise error
+        self._damaged.add(path)
+        self._chosen.clear()
+        return _skipped(error)
+
+    def _sha256(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = file_sha256(path)
+        return self._hashes[path]
 
 
-def pick_model(
+Chooser = NamedModel | BestModel
+"""What chooses the model for a photo: `choose` returns it, `skip` excludes a damaged one."""
+
+
+def best_model(
     camera: str | None,
     make: str | None,
     ratio: float,
@@ -73,24 +139,23 @@ def pick_model(
     *,
     cfa: str = "bayer",
     without: Collection[Path] = (),
-) -> Picked:
-    """Pick the model for a photo, of those for its kind of sensor.
+) -> ChosenModel:
+    """Choose the best model for a photo among those for its kind of sensor.
 
-    The newest installed model that is tuned to the camera and covers the ratio and the ISO; else
-    the bundled CSA set of the camera's maker; else the bundled default.
+    That is the newest installed model that is tuned to the camera and covers the ratio and the
+    ISO; else the bundled CSA set of the camera's maker; else the bundled default.
 
     Parameters
     ----------
     camera, make : str or None
         `Exif.camera` and `Exif.make` of the photo.
     ratio : float
-        Of the photo.
     iso : float or None
-        Of the photo; an unknown one rules no model out.
+        An unknown ISO excludes no model.
     cfa : str
-        The photo's: ``bayer`` or ``xtrans``.
+        ``bayer`` or ``xtrans``.
     without : collection of Path
-        Installed models to pass over.
+        Installed models to skip.
 
     Raises
     ------
@@ -98,34 +163,44 @@ def pick_model(
         When the bundled models are missing or damaged, or none is for such a sensor.
     """
     warnings: list[str] = []
-    tuned = [m for m in _tuned(warnings, without) if m.spec.cfa == cfa]
-    own = [m for m in tuned if is_camera(camera, make, m.spec.cameras)]
-    # The nearest; of those one that knows the camera's noise, as `led finetune` makes them and
-    # published ones do not; of those the newest.
-    best = max(
-        own,
-        key=lambda m: (-len(misses(m.spec, ratio, iso)), m.spec.noise_profile is not None, m),
-        default=None,
-    )
-    missed = misses(best.spec, ratio, iso) if best else ()
-    if best and not missed:
-        csa_sets = best.spec.csa_sets
-        when = f" on {best.date.date().isoformat()}" if "date" in best.spec.training else ""
-        reason = f"tuned to {camera}{when}"
-        csa_set = csa_sets[0] if csa_sets else ""
-        return Picked(best.path, csa_set, best.name, reason, True, tuple(warnings))
+    own = [
+        model
+        for model in _tuned_models(warnings, without)
+        if model[-1].cfa == cfa and is_camera(camera, make, model[-1].cameras)
+    ]
+
+    def rank(model: tuple[datetime, str, Path, ModelSpec]) -> tuple[object, ...]:
+        # Nearest first; then models with the camera's noise profile, which published ones lack;
+        # then the newest.
+        date, name, _, spec = model
+        return -len(misses(spec, ratio, iso)), spec.noise_profile is not None, date, name
+
+    beyond = ""
+    if own:
+        date, name, path, spec = max(own, key=rank)
+        missed = misses(spec, ratio, iso)
+        if not missed:
+            reason = f"tuned to {camera}"
+            if "date" in spec.training:
+                reason += f" on {date.date()}"
+            csa_set = next(iter(spec.csa_sets), "")
+            return ChosenModel(path, csa_set, name, "", reason, True, tuple(warnings))
+        beyond = f"; {name} is tuned to this camera, but for {' and '.join(missed)}"
+    name, reason = _bundled_name(make, cfa)
+    return replace(find_bundled(name), reason=reason + beyond, warnings=tuple(warnings))
+
+
+def _bundled_name(make: str | None, cfa: str) -> tuple[str, str]:
+    """Return the name of the bundled model for a camera's maker, and why it is taken."""
     registry = read_registry()
-    name, reason = default_name(cfa), "the bundled default"
-    maker = (make or "").casefold().split()[:1]
-    if maker and maker[0] in registry.names:
-        # A registry of this led may stand beside an older file of models.
-        path, csa_set = registry.names[maker[0]]
+    maker = next(iter((make or "").casefold().split()), "")
+    if maker in registry.names:
+        path, csa_set = registry.names[maker]
+        # The registry of this version may stand beside an older model file.
         spec = read_spec(path) if path.is_file() else None
         if spec and spec.cfa == cfa and csa_set in spec.csa_sets:
-            name, reason = maker[0], "the bundled set of the camera's maker"
-    if best:
-        reason += f"; {best.name} is tuned to this camera, but for {' and '.join(missed)}"
-    return Picked(*find_bundled(name), name, reason, False, tuple(warnings))
+            return maker, "the bundled set of the camera's maker"
+    return default_name(cfa), "the bundled default"
 
 
 def default_name(cfa: str, option: str = "--model") -> str:
@@ -135,26 +210,26 @@ def default_name(cfa: str, option: str = "--model") -> str:
     ----------
     cfa : str
     option : str
-        How the user would name another.
+        The option with which the user would name another model, for the error.
 
     Raises
     ------
     ModelError
-        There is none.
+        When there is none.
     """
     defaults = read_registry().defaults
     if cfa not in defaults:
         raise ModelError(
-            f"no model for {SENSORS[cfa]} sensors is at hand: train one with 'led pretrain --cfa "
+            f"there is no model for {SENSORS[cfa]} sensors: train one with 'led pretrain --cfa "
             f"{cfa}', and name it with {option}"
         )
     return defaults[cfa]
 
 
 def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> bool:
-    """Tell whether a camera is one of those that a model names, however they are spelt.
+    """Return True if a camera is one of those that a model names, however they are spelt.
 
-    Upper and lower case, blanks and the make, left out or said twice, make no difference.
+    Case, blanks and a missing or repeated make are ignored.
 
     Examples
     --------
@@ -164,42 +239,37 @@ def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> b
     if not camera:
         return False
     maker = set((make or "").casefold().split())
-    return _bare(camera, maker) in (_bare(name, maker) for name in names)
+    return _without_make(camera, maker) in (_without_make(name, maker) for name in names)
 
 
 def covers(ratio_range: tuple[float, float], ratio: float) -> bool:
-    """Tell whether a ratio lies in a model's range, or within a third of a stop of it."""
+    """Return True if a ratio lies in a model's range or within a third of a stop of it."""
     lowest, highest = ratio_range
     return lowest / RATIO_MARGIN <= ratio <= highest * RATIO_MARGIN
 
 
-def covers_iso(lines: CameraNoiseProfile | None, iso: float | None) -> bool:
-    """Tell whether an ISO lies in a model's range, or near enough to it.
+def covers_iso(profile: CameraNoiseProfile | None, iso: float | None) -> bool:
+    """Return True if an ISO lies in a model's range or near enough to it.
 
-    A model without noise lines does not say which ISOs it is for, and an unknown ISO may be any.
+    A model without a noise profile covers every ISO, and an unknown ISO may be any.
     """
-    if lines is None or iso is None:
+    if profile is None or iso is None:
         return True
-    return lines.isos[0] / ISO_BELOW <= iso <= lines.isos[-1] * ISO_ABOVE
+    return profile.isos[0] / ISO_BELOW <= iso <= profile.isos[-1] * ISO_ABOVE
 
 
 def misses(spec: ModelSpec, ratio: float, iso: float | None) -> tuple[str, ...]:
-    """Say what a model is for where a photo is beyond it, such as "ISO 400 to 6400"."""
+    """Return the ranges of a model that a photo is outside of, such as "ISO 400 to 6400"."""
     missed = []
     if not covers(spec.ratio_range, ratio):
-        missed.append(_span("ratio", "ratios", spec.ratio_range))
+        missed.append(_range_text("ratio", "ratios", spec.ratio_range))
     if spec.noise_profile is not None and not covers_iso(spec.noise_profile, iso):
-        missed.append(_span("ISO", "ISO", spec.noise_profile.isos))
+        missed.append(_range_text("ISO", "ISO", spec.noise_profile.isos))
     return tuple(missed)
 
 
-def passed_over(error: ModelError) -> str:
-    """Return the warning for an installed model that is damaged."""
-    return f"an installed model is passed over: {error}"
-
-
 def training_date(spec: ModelSpec, path: Path) -> datetime:
-    """When a model was made: as it says itself, else when its file was written."""
+    """Return when a model was made: the date in its header, else the date of its file."""
     try:
         date = datetime.fromisoformat(spec.training["date"])
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
@@ -207,205 +277,50 @@ def training_date(spec: ModelSpec, path: Path) -> datetime:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-def _tuned(warnings: list[str], without: Collection[Path]) -> Iterator[_Tuned]:
-    """Go through the installed models that are tuned to a camera."""
-    for name, path in installed_models():
-        if path in without:
-            continue
-        try:
-            spec = read_spec(path)
-            # What makes pictures makes no DNG, which a photo becomes when nobody says otherwise.
-            if spec.cameras and not spec.makes_pictures:
-                yield _Tuned(training_date(spec, path), name, path, spec)
-        except FileNotFoundError:
-            continue  # removed while we looked
-        except ModelError as error:
-            if path.is_symlink() or path.exists():
-                warnings.append(passed_over(error))
-
-
-def _span(one: str, several: str, values: tuple[float, ...]) -> str:
-    lowest, highest = values[0], values[-1]
-    if lowest == highest:
-        return f"{one} {lowest:g}"
-    return f"{several} {lowest:g} to {highest:g}"
-
-
-def _bare(camera: str, maker: set[str]) -> list[str]:
-    """Words of a camera's name without the make that it begins with."""
-    words = camera.casefold().split()
-    while len(words) > 1 and words[0] in maker:
-        del words[0]
-    return words
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What denoised a photo, for people and for the record.
-
-    Attributes
-    ----------
-    model : str
-        The model's name, as `led models list` has it.
-    file : str
-        Name of its file, without the folder.
-    csa_set : str
-        The CSA set; empty for a plain network.
-    sha256 : str
-        Hash of the model's file.
-    reason : str
-        Why this model.
-    """
-
-    model: str
-    file: str
-    csa_set: str
-    sha256: str
-    reason: str
-
-    def record(self) -> dict[str, str]:
-        """Return what `--json` and the note inside an output say of it."""
-        return {
-            "model": self.model,
-            "model_file": self.file,
-            "csa_set": self.csa_set,
-            "sha256": self.sha256,
-            "choice": self.reason,
-        }
-
-
-class Chosen(NamedTuple):
-    """A model file for a photo; `warnings` are what choosing it brought to light."""
-
-    path: Path
-    choice: Choice
-    warnings: tuple[str, ...] = ()
-
-
-class Chooser(Protocol):
-    """Says what denoises a photo.
-
-    Attributes
-    ----------
-    ratio_range : (float, float)
-        Of the ratios that some model covers: the bounds of a ratio that is inferred.
-    """
-
-    ratio_range: tuple[float, float]
-
-    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
-        """Choose for a photo of these tags and this sensor at this ratio; raises ModelError."""
-
-    def without(self, path: Path, error: ModelError) -> str:
-        """Pass a damaged model over from now on; return the warning, or raise the error."""
-
-
-class Named:
-    """One model for every photo: the one that the user named.
-
-    Parameters
-    ----------
-    name : str or Path
-        As `zoo.shelf.find_model` takes it.
-    csa_set : str, optional
-        The CSA set, instead of the one that the name stands for.
-
-    Raises
-    ------
-    ModelError
-        When there is none of that name, or it is damaged.
-    """
-
-    def __init__(self, name: str | Path, csa_set: str | None = None) -> None:
-        found = find_model(name)
-        if csa_set is not None:
-            found = FoundModel(found.path, csa_set)
-        self.spec = read_spec(found.path)
-        self.ratio_range = self.spec.ratio_range
-        self.path = found.path
-        self._choice = Choice(
-            listed_name(found), found.path.name, found.csa_set, file_sha256(found.path), "named"
-        )
-
-    @property
-    def name(self) -> str:
-        """The model's name, as `led models list` has it."""
-        return self._choice.model
-
-    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
-        """Choose the one, whatever the photo; raises ModelError for another kind of sensor."""
-        if self.spec.cfa != cfa:
-            raise ModelError(
-                f"the model {self._choice.model} is for {SENSORS[self.spec.cfa]} sensors and not "
-                f"for {SENSORS[cfa]}: leave --model out, or name another"
-            )
-        choice, cameras = self._choice, self.spec.cameras
-        if cameras and not is_camera(exif.camera, exif.make, cameras):
-            reason = f"named, but tuned to another camera: {', '.join(cameras)}"
-            choice = Choice(choice.model, choice.file, choice.csa_set, choice.sha256, reason)
-        return Chosen(self.path, choice)
-
-    def without(self, path: Path, error: ModelError) -> str:
-        """Raise the error: there is no other."""
-        raise error
-
-
-class PerPhoto:
-    """The best model at hand for each photo, as `zoo.pick.pick_model` has it.
-
-    Raises
-    ------
-    ModelError
-        When the bundled models are missing.
-    """
-
-    def __init__(self) -> None:
-        # If the bundled model is missing, that is one error and not one a photo.
-        self.ratio_range = read_spec(find_bundled().path).ratio_range
-        self._bad: set[Path] = set()
-        self._hashes: dict[Path, str] = {}
-        self._picked: dict[tuple[object, ...], Picked] = {}
-
-    def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> Chosen:
-        """Choose by the photo's camera, ratio, ISO and kind of sensor."""
-        key = (exif.camera, exif.make, ratio, exif.iso, cfa)
-        lost: list[str] = []
-        while True:
-            picked = self._picked.get(key)
-            if picked is None:
-                picked = pick_model(
-                    exif.camera, exif.make, ratio, exif.iso, cfa=cfa, without=self._bad
-                )
-                self._picked[key] = picked
-            try:
-                sha256 = self._sha256(picked.path)
-                break
-            except ModelError as error:
-                lost.append(self.without(picked.path, error))
-        choice = Choice(picked.name, picked.path.name, picked.csa_set, sha256, picked.reason)
-        return Chosen(picked.path, choice, (*lost, *picked.warnings))
-
-    def without(self, path: Path, error: ModelError) -> str:
-        """Pass a tuned model over for what else there is; its header was good, its tensors not."""
-        if not any(picked.path == path and picked.tuned for picked in self._picked.values()):
-            raise error
-        self._bad.add(path)
-        self._picked.clear()
-        return passed_over(error)
-
-    def _sha256(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = file_sha256(path)
-        return self._hashes[path]
-
-
 def camera_noise(spec: ModelSpec, exif: Exif) -> NoiseAtIso | None:
-    """Return what a model's own noise lines say of a photo.
+    """Return the noise of a photo by the model's own noise profile.
 
-    None where it has none, where the photo's ISO is outside them, and for another camera.
+    None where the model has no profile, the photo's ISO is outside it, or the camera is another.
     """
     if spec.noise_profile is None:
         return None
     if spec.cameras and not is_camera(exif.camera, exif.make, spec.cameras):
         return None
     return spec.noise_profile.at(exif.iso)
+
+
+def _tuned_models(
+    warnings: list[str], without: Collection[Path]
+) -> Iterator[tuple[datetime, str, Path, ModelSpec]]:
+    """Yield date, name, file and description of the installed models tuned to a camera."""
+    for name, path in installed_models():
+        if path in without:
+            continue
+        try:
+            spec = read_spec(path)
+            # A model that makes pictures cannot make a DNG, the default output.
+            if spec.cameras and not spec.makes_pictures:
+                yield training_date(spec, path), name, path, spec
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except ModelError as error:
+            if path.is_symlink() or path.exists():
+                warnings.append(_skipped(error))
+
+
+def _skipped(error: ModelError) -> str:
+    return f"an installed model was skipped: {error}"
+
+
+def _range_text(one: str, several: str, values: tuple[float, ...]) -> str:
+    lowest, highest = values[0], values[-1]
+    if lowest == highest:
+        return f"{one} {lowest:g}"
+    return f"{several} {lowest:g} to {highest:g}"
+
+
+def _without_make(camera: str, maker: set[str]) -> list[str]:
+    words = camera.casefold().split()
+    while len(words) > 1 and words[0] in maker:
+        del words[0]
+    return words

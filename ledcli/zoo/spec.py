@@ -33,8 +33,8 @@ MAX_RATIO = 1e6
 """No exposure is 20 stops short: a larger ratio is a mistake."""
 
 NAME_RULE = "lower-case letters, digits, '.', '_' and '-'"
-LONGEST_NAME = 64
-_NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
+MAX_NAME_LENGTH = 64
+_NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{MAX_NAME_LENGTH - 1}}}")
 # No dot: the name is part of a tensor's name, which is split at dots.
 _BRANCH = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MAX_ARGUMENT = 65536

@@ -1,4 +1,4 @@
-"""The models at hand: the bundled ones and those installed on this machine, by name. No torch."""
+"""The models at hand, by name: those bundled with led and those installed here. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,38 +17,81 @@ import ledcli
 from ledcli.errors import ModelError, OutputError
 from ledcli.zoo.model_file import ModelSpec, read_spec, save_model
 from ledcli.zoo.onnx_file import ONNX_SUFFIX
-from ledcli.zoo.spec import LONGEST_NAME, NAME_RULE, is_name, short
+from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, short
 
 if TYPE_CHECKING:
     import torch
 
-
 REGISTRY = "registry.json"
 """In the folder of bundled models: which names stand for which file and CSA set."""
+SUFFIX = ".safetensors"
+CHECKPOINT = ".checkpoint"
+"""What an unfinished `led finetune` leaves beside the installed models."""
 
 
-class FoundModel(NamedTuple):
-    """A model file and the CSA set to use of it; `csa_set` is empty for a plain network."""
+@dataclass(frozen=True)
+class ChosenModel:
+    """The model chosen for a photo, or the one that a name stands for.
+
+    Attributes
+    ----------
+    path : Path
+        The model file.
+    csa_set : str
+        The CSA set to use; empty for a plain network.
+    name : str
+        As `led models list` shows it; for a file elsewhere, the file's name.
+    sha256 : str
+        Hash of the file; empty where nobody needed it.
+    reason : str
+        Why this model, for people.
+    tuned : bool
+        Whether it is an installed model tuned to the photo's camera.
+    warnings : tuple of str
+        One for each damaged installed model that was skipped.
+    """
 
     path: Path
-    csa_set: str
+    csa_set: str = ""
+    name: str = ""
+    sha256: str = ""
+    reason: str = "named"
+    tuned: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, str]:
+        """Return what `--json` and the note inside an output say about the model."""
+        return {
+            "model": self.name,
+            "model_file": self.path.name,
+            "csa_set": self.csa_set,
+            "sha256": self.sha256,
+            "choice": self.reason,
+        }
 
 
 class Registry(NamedTuple):
     """The names of bundled models, in lower case, each with its file and CSA set.
 
-    `defaults` has a name for each kind of sensor that there is a model for; `default` is Bayer's.
+    `defaults` has the name of the default for each kind of sensor with a bundled model.
     """
 
-    default: str
     names: dict[str, tuple[Path, str]]
     defaults: dict[str, str]
 
 
-def bundled_dir() -> Path:
-    """Folder of the models that come with `led`.
+class ListedModel(NamedTuple):
+    """A name that `--model` accepts and what it stands for."""
 
-    In a wheel it lies inside the package; in a checkout and an editable install beside it.
+    name: str
+    path: Path
+    csa_set: str
+    bundled: bool
+    default: bool
+
+
+def bundled_dir() -> Path:
+    """Folder of the models bundled with `led`: inside the package, or beside it in a checkout.
 
     Raises
     ------
@@ -65,7 +109,7 @@ def bundled_dir() -> Path:
 
 
 def read_registry() -> Registry:
-    """Read the registry.
+    """Read the registry of bundled models.
 
     Raises
     ------
@@ -75,26 +119,26 @@ def read_registry() -> Registry:
     path = bundled_dir() / REGISTRY
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        names = {}
+        names: dict[str, tuple[Path, str]] = {}
         defaults: dict[str, str] = {}
         for model in content["models"]:
-            file, own = model["file"], model["names"]
+            file, own, sets = model["file"], model["names"], model.get("csa_sets", {})
             if Path(file).name != file:
-                raise ValueError(f"'{file}' is not the name of a file beside it")
+                raise ValueError(f"'{file}' is not a plain file name")
             for name in own:
-                names[name.lower()] = (path.with_name(file), _csa_set(model, name))
-            # Of another kind of sensor the first name stands for it.
+                # A name stands for the CSA set of the same name unless csa_sets says otherwise.
+                names[name.lower()] = (path.with_name(file), str(sets.get(name, name)))
             if "cfa" in model:
                 defaults.setdefault(str(model["cfa"]), own[0].lower())
         default = content["default"].lower()
         if default not in names:
-            raise ValueError(f"the default '{default}' is none of its names")
+            raise ValueError(f"the default '{default}' is not one of its names")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be understood ({error}). Install led again.") from error
-    return Registry(default, names, {"bayer": default} | defaults)
+    return Registry(names, {"bayer": default} | defaults)
 
 
-def find_bundled(name: str | None = None) -> FoundModel:
+def find_bundled(name: str | None = None) -> ChosenModel:
     """Find the bundled model of a name in the registry, or the default.
 
     Raises
@@ -103,79 +147,26 @@ def find_bundled(name: str | None = None) -> FoundModel:
         When the file is missing or lacks the CSA set.
     """
     registry = read_registry()
-    path, csa_set = registry.names[name or registry.default]
+    name = name or registry.defaults["bayer"]
+    path, csa_set = registry.names[name]
     if not path.is_file():
         raise ModelError(f"{path}: this bundled model is missing. Install led again.")
-    csa_sets = read_spec(path).csa_sets
-    if csa_set not in (csa_sets or ("",)):
+    if csa_set not in (read_spec(path).csa_sets or ("",)):
         raise ModelError(
             f"{path}: has no CSA set '{csa_set}', which {REGISTRY} names. Install led again."
         )
-    return FoundModel(path, csa_set)
+    return ChosenModel(path, csa_set, name)
 
 
-def _csa_set(model: dict[str, object], name: str) -> str:
-    """CSA set that `name` stands for: of the same name, unless `csa_sets` says otherwise."""
-    csa_sets = model.get("csa_sets", {})
-    if not isinstance(csa_sets, dict):
-        raise ValueError("csa_sets must map names to CSA sets")
-    return str(csa_sets.get(name, name))
-
-
-__all__ = [
-    "FoundModel", "ListedModel", "bundled_dir", "check_name", "find_bundled", "find_model",
-    "free_name", "install_model", "installed_dir", "installed_models", "list_models",
-    "listed_name", "remove_model",
-]  # fmt: skip
-
-SUFFIX = ".safetensors"
-CHECKPOINT = ".checkpoint"
-"""What `led finetune` leaves beside the models, under the name to be, until the tuning is done."""
-
-
-class ListedModel(NamedTuple):
-    """A name that can be given to `--model`, and what it stands for."""
-
-    name: str
-    path: Path
-    csa_set: str
-    bundled: bool
-    default: bool
-
-
-def installed_dir() -> Path:
-    """Folder of the models installed on this machine; `LED_HOME` names another home for it."""
-    home = os.environ.get("LED_HOME") or platformdirs.user_data_dir("led", appauthor=False)
-    return Path(home).expanduser() / "models"
-
-
-def make_installed_dir() -> Path:
-    """Make the folder of installed models where it is not there; raises OutputError."""
-    folder = installed_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be made ({error.strerror}): name another folder with LED_HOME"
-        ) from error
-    return folder
-
-
-def find_model(name_or_path: str | Path | None = None) -> FoundModel:
+def find_model(name_or_path: str | Path | None = None) -> ChosenModel:
     """Find the model that the user named.
 
     Parameters
     ----------
     name_or_path
-        A path (it ends in `.safetensors` or `.onnx`, or holds a separator), or a name as
-        `list_models` gives them, in upper or lower case; an installed model goes before a bundled
-        one of its name.
-        None is the bundled default.
-
-    Returns
-    -------
-    FoundModel
-        The file and the CSA set. A path stands for the file's first set.
+        A path (it ends in `.safetensors` or `.onnx`, or contains a separator), or a name from
+        `list_models` in upper or lower case. An installed model hides a bundled one of the same
+        name. None is the bundled default. A file stands for its first CSA set.
 
     Raises
     ------
@@ -183,17 +174,16 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
         When the name is unknown, the file is missing, or it lacks the CSA set.
     """
     if name_or_path is None:
-        name_or_path = read_registry().default
+        return find_bundled()
     text = os.fspath(name_or_path)
-    file = text.endswith((SUFFIX, ONNX_SUFFIX)) or re.search(r"[/\\]", text)
-    if file or isinstance(name_or_path, Path):
+    is_file = text.endswith((SUFFIX, ONNX_SUFFIX)) or re.search(r"[/\\]", text)
+    if is_file or isinstance(name_or_path, Path):
         path = Path(text).expanduser()
-        csa_sets = read_spec(path).csa_sets
-        return FoundModel(path, csa_sets[0] if csa_sets else "")
+        csa_set = _first_set(path)
+        return ChosenModel(path, csa_set, _listed_name(path, csa_set))
     for name, path in installed_models():
         if name.lower() == text.lower():
-            csa_sets = read_spec(path).csa_sets
-            return FoundModel(path, csa_sets[0] if csa_sets else "")
+            return ChosenModel(path, _first_set(path), name)
     names = read_registry().names
     if text.lower() not in names:
         known = ", ".join([*names, *(name for name, _ in installed_models())])
@@ -203,34 +193,48 @@ def find_model(name_or_path: str | Path | None = None) -> FoundModel:
     return find_bundled(text.lower())
 
 
+def _first_set(path: Path) -> str:
+    return next(iter(read_spec(path).csa_sets), "")
+
+
+def _listed_name(path: Path, csa_set: str) -> str:
+    file = path.resolve()
+    for model in list_models():
+        if model.path.resolve() == file and model.csa_set in ("", csa_set):
+            return model.name
+    return path.name
+
+
 def list_models() -> list[ListedModel]:
-    """All names that `find_model` knows: the bundled ones in their order, then the installed."""
+    """List all names that `find_model` knows: the bundled ones in order, then the installed."""
     registry = read_registry()
-    installed = list(installed_models())
-    hidden = {name.lower() for name, _ in installed}
+    hidden = _installed_names()
     models = [
-        ListedModel(name, path, csa_set, bundled=True, default=name == registry.default)
+        ListedModel(name, path, csa_set, bundled=True, default=name == registry.defaults["bayer"])
         for name, (path, csa_set) in registry.names.items()
         if name not in hidden
     ]
-    for name, path in installed:
+    for name, path in installed_models():
         models.append(ListedModel(name, path, "", bundled=False, default=False))
     return models
 
 
-def listed_name(found: FoundModel) -> str:
-    """Return the name that `list_models` has for a model; for a file elsewhere, that of the file.
+def installed_dir() -> Path:
+    """Folder of the models installed on this machine; `LED_HOME` moves it."""
+    home = os.environ.get("LED_HOME") or platformdirs.user_data_dir("led", appauthor=False)
+    return Path(home).expanduser() / "models"
 
-    Parameters
-    ----------
-    found
-        From `find_model`.
-    """
-    file = found.path.resolve()
-    for model in list_models():
-        if model.path.resolve() == file and model.csa_set in ("", found.csa_set):
-            return model.name
-    return found.path.name
+
+def make_installed_dir() -> Path:
+    """Create the folder of installed models if it is missing; raises OutputError."""
+    folder = installed_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be created ({error.strerror}): name another folder with LED_HOME"
+        ) from error
+    return folder
 
 
 def installed_models() -> Iterator[tuple[str, Path]]:
@@ -248,25 +252,24 @@ def check_name(name: str) -> None:
     Raises
     ------
     ModelError
-        When it is not made of the letters that names are made of, or is taken, by an installed
-        model or a bundled one.
+        When it has other characters than names may have, or is taken.
     """
     if not is_name(name) or name.endswith(SUFFIX):
         raise ModelError(
-            f"{short(name)} cannot name a model: names are made of {NAME_RULE}, begin with a "
-            f"letter or digit, have {LONGEST_NAME} characters at most and no {SUFFIX}"
+            f"{short(name)} cannot name a model: use {NAME_RULE}, begin with a letter or digit, "
+            f"and keep to {MAX_NAME_LENGTH} characters without {SUFFIX}"
         )
     if name in read_registry().names:
         raise ModelError(f"'{name}' is a bundled model: choose another name")
     if name in _installed_names():
         raise ModelError(
-            f"a model '{name}' is installed already: choose another name, "
+            f"a model '{name}' is already installed: choose another name, "
             f"or remove it with 'led models rm {name}'"
         )
 
 
 def free_name(name: str) -> str:
-    """Return `name`, or where it is taken the first of `name-2`, `name-3`, ... that is not.
+    """Return `name`, or if it is taken the first of `name-2`, `name-3`, ... that is free.
 
     Raises
     ------
@@ -278,31 +281,26 @@ def free_name(name: str) -> str:
     while free in taken:
         number += 1
         end = f"-{number}"
-        free = name[: LONGEST_NAME - len(end)] + end
+        free = name[: MAX_NAME_LENGTH - len(end)] + end
     check_name(free)
     return free
 
 
 def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Path:
-    """Put a model on the shelf, whole or not at all.
+    """Install a model, whole or not at all, and return its file.
 
     Parameters
     ----------
     name
-        What it is called from now on, in its description too. It must be free: of two runs that
+        Its new name, which is written into its description too. It must be free: of two runs that
         install under one name at once, one succeeds.
     spec, tensors
         As for `save_model`.
 
-    Returns
-    -------
-    Path
-        Its file.
-
     Raises
     ------
     ModelError
-        When the name is taken or cannot be one, or the tensors are not those of the description.
+        When the name is taken or not allowed, or the tensors do not fit the description.
     OutputError
         When the file cannot be written.
     """
@@ -312,25 +310,23 @@ def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor
         save_model(path, dataclasses.replace(spec, name=name), tensors, overwrite=False)
     except FileExistsError:
         raise ModelError(
-            f"a model '{name}' has been installed meanwhile: choose another name"
+            f"another run has just installed a model '{name}': choose another name"
         ) from None
     return path
 
 
 def remove_model(name: str) -> tuple[Path, ...]:
-    """Take an installed model off the shelf: delete its file, damaged or not.
-
-    The checkpoint of a stopped tuning of that name goes too, also where it is all there is.
+    """Delete an installed model, damaged or not, and the checkpoint of an unfinished tuning.
 
     Returns
     -------
     tuple of Path
-        The files that were.
+        The deleted files.
 
     Raises
     ------
     ModelError
-        When no installed model has that name; bundled ones stay.
+        When no installed model has that name; bundled ones are never removed.
     OutputError
         When a file cannot be deleted.
     """
@@ -340,7 +336,7 @@ def remove_model(name: str) -> tuple[Path, ...]:
     same = [n for n in names if n == name] or [n for n in names if n.lower() == name.lower()]
     if len(same) != 1:
         if name.lower() in read_registry().names:
-            raise ModelError(f"'{name}' comes with led: bundled models are not removed")
+            raise ModelError(f"'{name}' comes with led: bundled models cannot be removed")
         there = f"There are: {', '.join(names)}." if names else "There are none."
         raise ModelError(f"no installed model is called '{name}'. {there}")
     paths = tuple(files[same[0]] for files in (models, checkpoints) if same[0] in files)
@@ -353,5 +349,5 @@ def remove_model(name: str) -> tuple[Path, ...]:
 
 
 def _installed_names() -> set[str]:
-    # Some file systems do not tell upper from lower case.
+    # Some file systems do not distinguish upper and lower case.
     return {name.lower() for name, _ in installed_models()}

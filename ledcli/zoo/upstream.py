@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ledcli
 from ledcli.errors import ModelError, UsageError
 from ledcli.zoo.model_file import file_sha256
-from ledcli.zoo.spec import LONGEST_NAME, MAX_RATIO, ModelSpec
+from ledcli.zoo.spec import MAX_NAME_LENGTH, MAX_RATIO, ModelSpec
 from ledcli.zoo.torch_file import Tensors, read_sections
 from ledcli.zoo.upstream_net import (
     PRETRAIN,
@@ -80,7 +80,7 @@ def model_name(stem: str) -> str:
     UsageError
         When no letter or digit is left.
     """
-    name = re.sub(r"[^a-z0-9.]+", "-", stem.lower())[:LONGEST_NAME].strip("-.")
+    name = re.sub(r"[^a-z0-9.]+", "-", stem.lower())[:MAX_NAME_LENGTH].strip("-.")
     if not name:
         raise UsageError(f"'{stem}' gives no name for the model: name it with --name")
     return name

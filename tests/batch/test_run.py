@@ -15,7 +15,7 @@ from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import file_sha256
-from ledcli.zoo.selection import Named, PerPhoto
+from ledcli.zoo.selection import BestModel, NamedModel
 from tests.inference.models import noise_profile, write_model
 from tests.shoot import make_raw
 
@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return Named(write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
+    return NamedModel(write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
 
 
 def run_all(chooser, formats=("dng",), overwrite=False, **settings):
@@ -111,7 +111,7 @@ def tune(home, **how):
 
 
 def run_per_photo(**settings):
-    return run_all(PerPhoto(), **settings)
+    return run_all(BestModel(), **settings)
 
 
 def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here, led_home):
@@ -121,9 +121,9 @@ def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here,
     make_raw(here / "raw" / "b.ARW", model="Testcam Two")
     make_raw(here / "raw" / "c.ARW", make="SONY", model="ILCE-7SM2")
     first, second, third = run_per_photo(ratio=3.0)
-    assert first.choice.model == "mine"
-    assert second.choice.model == "generic"
-    assert third.choice.model == "sony"
+    assert first.model.name == "mine"
+    assert second.model.name == "generic"
+    assert third.model.name == "sony"
     note = read_note(first.outputs[0])
     assert note["model"] == "mine" and note["csa_set"] == ""
     assert note["sha256"] == file_sha256(path)
@@ -156,7 +156,7 @@ def test_a_ratio_a_little_beyond_the_model_s_is_no_warning(here, led_home):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW")
     (result,) = run_per_photo(ratio=5.0)
-    assert result.choice.model == "mine" and result.warnings == []
+    assert result.model.name == "mine" and result.warnings == []
 
 
 def test_a_damaged_tuned_model_is_passed_over_and_told_of_once(here, led_home):
@@ -169,7 +169,7 @@ def test_a_damaged_tuned_model_is_passed_over_and_told_of_once(here, led_home):
         make_raw(here / "raw" / f"{name}.ARW")
     results = run_per_photo(ratio=3.0)
     assert [r.error for r in results] == [None] * 3
-    assert {r.choice.model for r in results} == {"generic"}
+    assert {r.model.name for r in results} == {"generic"}
     (warning,) = [w for r in results for w in r.warnings]
     assert "mine.safetensors" in warning
 
@@ -315,7 +315,7 @@ def test_an_inferred_ratio_stays_in_the_model_s_range(here, led_home):
     path = tune(led_home, ratio_range=(2.0, 4.0))
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW", light=np.full((128, 160), 0.001))
-    (result,) = run_all(Named(path), ratio=None)
+    (result,) = run_all(NamedModel(path), ratio=None)
     assert result.ratio == 4.0
 
 

@@ -94,7 +94,8 @@ def _network(raws: Path, shape: tuple[int, int]) -> float:
     photo = read_raw(raws / "IMG_0000.ARW")
     planes = photo.planes()
     noise = estimate_noise(planes)
-    denoiser = Denoiser(*find_model("generic"))
+    found = find_model("generic")
+    denoiser = Denoiser(found.path, found.csa_set)
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()

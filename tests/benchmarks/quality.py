@@ -93,7 +93,8 @@ def _models(named: list[str | None], precision: str) -> dict[str, Denoiser]:
     """Load models; two of one name are told apart by their files'."""
     models: dict[str, Denoiser] = {}
     for given in named:
-        denoiser = Denoiser(*find_model(given), precision=precision)
+        found = find_model(given)
+        denoiser = Denoiser(found.path, found.csa_set, precision=precision)
         name = denoiser.name
         if name in models:
             name += f" ({Path(given or '').stem})"

@@ -35,7 +35,7 @@ from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import load_model
-from ledcli.zoo.selection import Named
+from ledcli.zoo.selection import NamedModel
 from ledcli.zoo.store import find_model
 from tests.shoot import make_raw
 
@@ -145,7 +145,7 @@ def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str
     seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "in a run")}
     engine = Engine(str(denoiser.device), denoiser.precision)
     before = None
-    for done in run(jobs, Settings(ratio=RATIO), Named(model, denoiser.csa_set), engine=engine):
+    for done in run(jobs, Settings(ratio=RATIO), NamedModel(model), engine=engine):
         if done.error:
             raise done.error
         now = time.perf_counter()

@@ -327,7 +327,7 @@ def test_a_damaged_installed_model_is_a_warning_and_the_work_goes_on(tmp_path, l
         make_raw(folder / name)
     assert denoise(folder, "--ratio", 100, "--quiet") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("led: warning: an installed model is passed over") and str(path) in line
+    assert line.startswith("led: warning: an installed model was skipped") and str(path) in line
 
 
 def test_what_was_done_is_recorded_in_the_dng(tmp_path):

@@ -16,7 +16,7 @@ from ledcli.metadata.xmp import read_note
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import read_spec
-from ledcli.zoo.selection import pick_model
+from ledcli.zoo.selection import best_model
 from tests.inference.models import noise_profile, write_pictures
 from tests.shoot import make_raw
 from tests.training.shoots import shoot_pair
@@ -57,7 +57,7 @@ def test_the_tuned_model_has_a_name_of_its_own_and_makes_pictures(
     assert (spec.method, spec.output, spec.input_form) == ("sid", "srgb", "gain")
     assert spec.training["iterations"] == 3 and "LibRaw" in spec.training["pictures"]
     # Nobody who wants a DNG gets it.
-    assert pick_model("Led Testcam One", "Led", 20, 1600).name != "led-testcam-one-sid"
+    assert best_model("Led Testcam One", "Led", 20, 1600).name != "led-testcam-one-sid"
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     chosen = ["photo.ARW", "--ratio", "20", "--model", "led-testcam-one-sid"]
     assert denoise(*chosen) == 0

@@ -17,7 +17,8 @@ GREY = np.float32([0.25, 0.5, 0.3])
 
 @pytest.fixture(scope="module")
 def denoiser():
-    return Denoiser(*find_model("xtrans"), device="cpu", precision="float32")
+    found = find_model("xtrans")
+    return Denoiser(found.path, found.csa_set, device="cpu", precision="float32")
 
 
 def test_a_dark_scene_gains_6_decibels(denoiser):
@@ -42,8 +43,9 @@ def test_a_flat_grey_comes_back_at_its_mean(denoiser):
 def test_tiles_give_what_the_whole_frame_gives(denoiser):
     clean = pack_rgb(make_scene(1536, np.random.default_rng(5)), "xtrans")
     short = shoot(clean, 100)
-    whole = Denoiser(*find_model("xtrans"), device="cpu", precision="float32", tile=0)
-    tiled = Denoiser(*find_model("xtrans"), device="cpu", precision="float32", tile=288)
+    found = find_model("xtrans")
+    whole = Denoiser(found.path, found.csa_set, device="cpu", precision="float32", tile=0)
+    tiled = Denoiser(found.path, found.csa_set, device="cpu", precision="float32", tile=288)
     difference = tiled.denoise(short, 100, phase=PHASE) - whole.denoise(short, 100, phase=PHASE)
     assert float(np.sqrt(np.square(difference).mean())) < 1e-4
     assert float(np.abs(difference).max()) < 1e-3

@@ -21,7 +21,7 @@ from ledcli.training.methods.led import (
     schedule_of,
 )
 from ledcli.zoo.model_file import ModelSpec, load_model
-from ledcli.zoo.store import FoundModel, find_model
+from ledcli.zoo.store import ChosenModel, find_model
 from tests.inference.models import write_model
 from tests.training.cameras import shots
 
@@ -225,7 +225,7 @@ def test_held_crops_say_how_good_a_network_is(few):
 def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     few = shots(planes=9)
     path = write_model(tmp_path / "x.safetensors", cfa="xtrans", sets=("generic",))
-    start = pretrained_model(FoundModel(path, "generic"), few.cfa)
+    start = pretrained_model(ChosenModel(path, "generic"), few.cfa)
     before = state(start.net)
     method = LedMethod("stabilised", Recipe(iterations=3, side=32, batch=2), few, CPU)
     began = method.begin(start)
@@ -234,4 +234,4 @@ def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     assert any(f".{TARGET}" in name for name in state(began.net).keys() - before.keys())
     assert np.isfinite(method.psnr(began.net))
     with pytest.raises(ModelError, match="is for X-Trans sensors and the pairs are Bayer"):
-        pretrained_model(FoundModel(path, "generic"))
+        pretrained_model(ChosenModel(path, "generic"))

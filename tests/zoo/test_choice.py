@@ -12,10 +12,10 @@ from ledcli.errors import ModelError, UsageError
 from ledcli.inference.backends import Engine
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.raw.exif import Exif
-from ledcli.zoo import selection as choice
+from ledcli.zoo import selection
 from ledcli.zoo import store as bundled
 from ledcli.zoo.model_file import file_sha256, read_spec
-from ledcli.zoo.selection import Named, PerPhoto, camera_noise
+from ledcli.zoo.selection import BestModel, NamedModel, camera_noise
 from tests.inference.models import noise_profile, write_model
 
 ONE = Exif(make="Led", model="Testcam One", iso=800.0)
@@ -44,7 +44,7 @@ def tune(home, name, camera=ONE, **how):
 
 
 def load(models, exif, ratio=100, denoisers=None):
-    """Choose and load, as a run does: a model that turns out damaged is passed over."""
+    """Choose and load, as a run does: a damaged model is skipped."""
     frame = Frame(SimpleNamespace(exif=exif, cfa="bayer", path="a.dng"), None, None, 1.0)
     warnings = []
     denoiser, chosen = steps._model(frame, ratio, models, denoisers or DENOISERS, warnings)
@@ -53,20 +53,20 @@ def load(models, exif, ratio=100, denoisers=None):
 
 def test_each_photo_gets_its_model_and_the_choice_says_which(led_home):
     path = tune(led_home, "mine", training={"date": "2026-11-20"})
-    models = PerPhoto()
+    models = BestModel()
     denoiser, chosen, warnings = load(models, ONE)
-    assert (chosen.model, chosen.file, chosen.csa_set) == ("mine", "mine.safetensors", "")
+    assert (chosen.name, chosen.path.name, chosen.csa_set) == ("mine", "mine.safetensors", "")
     assert warnings == []
     assert chosen.sha256 == denoiser.sha256 == file_sha256(path)
     assert chosen.reason == "tuned to Led Testcam One on 2026-11-20"
-    assert models.choose(ONE, 1).choice.model == "generic"
-    other = models.choose(OTHER, 100).choice.record()
+    assert models.choose(ONE, 1).name == "generic"
+    other = models.choose(OTHER, 100).record()
     assert (other["model"], other["model_file"], other["csa_set"]) == (
         "sony",
         "b.safetensors",
         "sony",
     )
-    assert models.choose(TWO, 100).choice.reason == "the bundled default"
+    assert models.choose(TWO, 100).reason == "the bundled default"
 
 
 def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
@@ -84,7 +84,7 @@ def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
 
     alive = []
     monkeypatch.setattr("ledcli.inference.denoiser.Denoiser", Counted)
-    models, denoisers = PerPhoto(), DenoiserCache(ENGINE)
+    models, denoisers = BestModel(), DenoiserCache(ENGINE)
     for exif in (ONE, TWO, ONE, TWO, ONE):
         load(models, exif, denoisers=denoisers)
     assert made == ["mine", "yours"]
@@ -97,26 +97,26 @@ def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
 
 
 def test_a_model_that_is_installed_meanwhile_is_for_the_next_run(led_home):
-    models = PerPhoto()
-    assert models.choose(ONE, 100).choice.model == "generic"
+    models = BestModel()
+    assert models.choose(ONE, 100).name == "generic"
     tune(led_home, "mine")
-    assert models.choose(ONE, 100).choice.model == "generic"
-    assert PerPhoto().choose(ONE, 100).choice.model == "mine"
+    assert models.choose(ONE, 100).name == "generic"
+    assert BestModel().choose(ONE, 100).name == "mine"
 
 
-def test_the_choice_has_the_name_of_the_shelf_not_of_the_header(led_home):
+def test_the_choice_has_the_name_of_the_file_not_of_the_header(led_home):
     tune(led_home, "mine").rename(led_home / "models" / "renamed.safetensors")
-    assert PerPhoto().choose(ONE, 100).choice.model == "renamed"
+    assert BestModel().choose(ONE, 100).name == "renamed"
 
 
 def test_a_photo_beyond_the_model_s_isos_goes_to_the_bundled_one(led_home):
     tune(led_home, "mine", noise_profile=noise_profile(isos=(6400.0,)))
-    models = PerPhoto()
+    models = BestModel()
     low, near, unknown = (
-        models.choose(Exif(make="Led", model="Testcam One", iso=iso), 100).choice
+        models.choose(Exif(make="Led", model="Testcam One", iso=iso), 100)
         for iso in (400.0, 12800.0, None)
     )
-    assert (low.model, near.model, unknown.model) == ("generic", "mine", "mine")
+    assert (low.name, near.name, unknown.name) == ("generic", "mine", "mine")
     assert low.reason == "the bundled default; mine is tuned to this camera, but for ISO 6400"
 
 
@@ -127,41 +127,41 @@ def spoil(path):
     path.write_bytes(data)
 
 
-def test_a_model_whose_weights_are_damaged_is_passed_over_and_told_of_once(led_home):
+def test_a_model_whose_weights_are_damaged_is_skipped_with_one_warning(led_home):
     for name in ("mine", "newer"):
         spoil(tune(led_home, name, training={"date": f"2026-11-2{len(name)}"}))
     tune(led_home, "older", training={"date": "2026-11-01"})
-    models = PerPhoto()
+    models = BestModel()
     _, chosen, warnings = load(models, ONE)
-    assert chosen.model == "older"
+    assert chosen.name == "older"
     for warning, name in zip(warnings, ("newer", "mine"), strict=True):
-        assert warning.startswith("an installed model is passed over: ") and "\n" not in warning
+        assert warning.startswith("an installed model was skipped: ") and "\n" not in warning
         assert f"{name}.safetensors" in warning and "not finite" in warning
     _, again, warnings = load(models, ONE)
-    assert (again.model, warnings) == ("older", [])
+    assert (again.name, warnings) == ("older", [])
 
 
 def test_a_bundled_model_whose_weights_are_damaged_is_an_error(led_home):
     spoil(bundled.find_bundled().path)
-    models = PerPhoto()
+    models = BestModel()
     for _ in range(2):
         with pytest.raises(ModelError, match=r"b\.safetensors.*not finite"):
             load(models, ONE)
 
 
-def test_a_model_that_vanishes_before_it_is_loaded_is_passed_over(led_home, monkeypatch):
+def test_a_model_that_vanishes_before_it_is_loaded_is_skipped(led_home, monkeypatch):
     path = tune(led_home, "mine")
-    pick = choice.pick_model
+    pick = selection.best_model
 
     def slow_pick(*given, **how):
         picked = pick(*given, **how)
         path.unlink(missing_ok=True)
         return picked
 
-    monkeypatch.setattr(choice, "pick_model", slow_pick)
-    models = PerPhoto()
+    monkeypatch.setattr(selection, "best_model", slow_pick)
+    models = BestModel()
     _, chosen, warnings = load(models, ONE)
-    assert chosen.model == "generic"
+    assert chosen.name == "generic"
     (warning,) = warnings
     assert "mine.safetensors" in warning
     assert load(models, ONE)[2] == []
@@ -169,16 +169,16 @@ def test_a_model_that_vanishes_before_it_is_loaded_is_passed_over(led_home, monk
 
 def test_a_model_in_memory_outlives_its_file(led_home):
     path = tune(led_home, "mine")
-    models = PerPhoto()
+    models = BestModel()
     denoiser, _, _ = load(models, ONE)
     path.unlink()
     again, chosen, _ = load(models, ONE)
-    assert again is denoiser and chosen.model == "mine"
+    assert again is denoiser and chosen.name == "mine"
 
 
 def test_a_damaged_model_is_told_of(led_home):
     tune(led_home, "mine").write_bytes(b"nothing")
-    (warning,) = PerPhoto().choose(ONE, 100).warnings
+    (warning,) = BestModel().choose(ONE, 100).warnings
     assert "mine.safetensors" in warning
 
 
@@ -190,10 +190,10 @@ def test_what_cannot_be_had_is_refused_before_the_first_photo(how):
 
 def test_a_named_model_serves_every_photo_and_says_so_when_it_is_another_camera_s(led_home):
     path = tune(led_home, "mine")
-    models = Named(path)
-    assert models.choose(ONE, 1).choice.reason == "named"
-    chosen = models.choose(OTHER, 100).choice
-    assert (chosen.model, chosen.file) == ("mine", "mine.safetensors")
+    models = NamedModel(path)
+    assert models.choose(ONE, 1).reason == "named"
+    chosen = models.choose(OTHER, 100)
+    assert (chosen.name, chosen.path.name) == ("mine", "mine.safetensors")
     assert "tuned to another camera: Led Testcam One" in chosen.reason
 
 
@@ -212,10 +212,10 @@ def test_a_named_model_is_refused_for_another_kind_of_sensor(led_home):
     bayer, xtrans = (
         write_model(led_home / f"{cfa}.safetensors", cfa=cfa) for cfa in ("bayer", "xtrans")
     )
-    assert Named(xtrans).choose(ONE, 1, "xtrans").path == xtrans
-    with pytest.raises(ModelError, match="is for Bayer sensors and not for X-Trans: leave --model"):
-        Named(bayer).choose(ONE, 1, "xtrans")
-    with pytest.raises(ModelError, match="is for X-Trans sensors and not for Bayer"):
-        Named(xtrans).choose(ONE, 1)
+    assert NamedModel(xtrans).choose(ONE, 1, "xtrans").path == xtrans
+    with pytest.raises(ModelError, match="photo is X-Trans: leave out --model"):
+        NamedModel(bayer).choose(ONE, 1, "xtrans")
+    with pytest.raises(ModelError, match="is for X-Trans sensors"):
+        NamedModel(xtrans).choose(ONE, 1)
     with pytest.raises(ModelError, match="no model for X-Trans sensors"):
-        PerPhoto().choose(ONE, 1, "xtrans")
+        BestModel().choose(ONE, 1, "xtrans")

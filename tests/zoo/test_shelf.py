@@ -11,7 +11,7 @@ from ledcli.errors import ModelError, OutputError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.zoo import model_file as modelfile
-from ledcli.zoo import store as shelf
+from ledcli.zoo import store
 from ledcli.zoo.model_file import ModelSpec, read_spec, save_model
 
 SPEC = ModelSpec(
@@ -54,69 +54,74 @@ def bundled(tmp_path, monkeypatch):
     return package / "models"
 
 
+def found(name):
+    model = store.find_model(name)
+    return model.path, model.csa_set
+
+
 @pytest.fixture
 def installed(led_home):
     return led_home / "models"
 
 
 def test_the_folder_inside_the_package_goes_first_then_the_one_beside_it(bundled):
-    assert shelf.bundled_dir() == bundled
+    assert store.bundled_dir() == bundled
     beside = bundled.parents[1] / "models"
     shutil.move(bundled, beside)
-    assert shelf.bundled_dir() == beside
+    assert store.bundled_dir() == beside
     shutil.rmtree(beside)
     with pytest.raises(ModelError, match="Install led again"):
-        shelf.bundled_dir()
+        store.bundled_dir()
 
 
 def test_a_camera_maker_names_its_csa_set_in_the_one_file(bundled):
-    assert shelf.find_model("sony") == (bundled / "bayer.safetensors", "sony")
-    assert shelf.find_model("Nikon").csa_set == "nikon"
+    assert found("sony") == (bundled / "bayer.safetensors", "sony")
+    assert store.find_model("Nikon").csa_set == "nikon"
 
 
 def test_no_name_is_the_default(bundled):
     write_registry(bundled, default="nikon")
-    assert shelf.find_model().csa_set == "nikon"
+    assert store.find_model().csa_set == "nikon"
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist(bundled, installed):
     write_model(installed / "mine.safetensors")
     with pytest.raises(ModelError, match=r"'soni'.*generic, sony, nikon, mine"):
-        shelf.find_model("soni")
+        store.find_model("soni")
 
 
 def test_an_installed_model_goes_before_a_bundled_one(bundled, installed):
     write_model(installed / "sony.safetensors")
-    assert shelf.find_model("sony") == (installed / "sony.safetensors", "generic")
-    names = [(m.name, m.bundled) for m in shelf.list_models()]
+    assert found("sony") == (installed / "sony.safetensors", "generic")
+    names = [(m.name, m.bundled) for m in store.list_models()]
     assert names == [("generic", True), ("nikon", True), ("sony", False)]
 
 
 def test_a_path_is_taken_as_it_is(bundled, tmp_path, monkeypatch):
     path = write_model(tmp_path / "plain.safetensors", dataclasses.replace(SPEC, csa_sets=()))
     monkeypatch.chdir(tmp_path)
-    assert shelf.find_model(path) == (path, "")
-    assert shelf.find_model("plain.safetensors") == (Path("plain.safetensors"), "")
-    assert shelf.find_model("./plain.safetensors").path.samefile(path)
+    assert found(path) == (path, "")
+    assert found("plain.safetensors") == (Path("plain.safetensors"), "")
+    assert store.find_model("./plain.safetensors").path.samefile(path)
     with pytest.raises(ModelError, match="no such model file"):
-        shelf.find_model("./sony")
+        store.find_model("./sony")
 
 
 def test_a_bundled_file_that_is_missing_is_named(bundled):
     (bundled / "bayer.safetensors").unlink()
     with pytest.raises(ModelError, match=r"bayer\.safetensors.*Install led again"):
-        shelf.find_model("sony")
+        store.find_model("sony")
 
 
 def test_a_name_without_its_csa_set_is_an_error(bundled):
     write_registry(bundled, names=["generic", "canon"])
     with pytest.raises(ModelError, match="no CSA set 'canon'"):
-        shelf.find_model("canon")
+        store.find_model("canon")
 
 
 def test_a_name_may_stand_for_a_csa_set_of_another_name(bundled):
     write_registry(bundled, names=["generic", "nikon-z"], csa_sets={"nikon-z": "nikon"})
-    assert shelf.find_model("nikon-z").csa_set == "nikon"
+    assert store.find_model("nikon-z").csa_set == "nikon"
 
 
 @pytest.mark.parametrize(
@@ -134,14 +139,14 @@ def test_a_name_may_stand_for_a_csa_set_of_another_name(bundled):
 def test_a_registry_that_is_damaged_is_one_error(bundled, text):
     (bundled / "registry.json").write_text(text)
     with pytest.raises(ModelError, match=r"registry\.json: cannot be understood"):
-        shelf.list_models()
+        store.list_models()
 
 
 def test_the_home_of_installed_models_can_be_moved(monkeypatch, tmp_path):
     monkeypatch.setenv("LED_HOME", str(tmp_path))
-    assert shelf.installed_dir() == tmp_path / "models"
+    assert store.installed_dir() == tmp_path / "models"
     monkeypatch.delenv("LED_HOME")
-    assert shelf.installed_dir().parts[-2:] == ("led", "models")
+    assert store.installed_dir().parts[-2:] == ("led", "models")
 
 
 # Installing and removing.
@@ -152,9 +157,9 @@ def state_of(spec=SPEC):
 
 
 def test_an_installed_model_is_found_under_its_name(bundled, installed):
-    path = shelf.install_model("my-camera", SPEC, state_of())
+    path = store.install_model("my-camera", SPEC, state_of())
     assert path == installed / "my-camera.safetensors"
-    assert shelf.find_model("My-Camera") == (path, "generic")
+    assert found("My-Camera") == (path, "generic")
     assert read_spec(path) == dataclasses.replace(SPEC, name="my-camera")
     assert [p.name for p in installed.iterdir()] == ["my-camera.safetensors"]
 
@@ -176,36 +181,36 @@ def test_an_installed_model_is_found_under_its_name(bundled, installed):
     ],
 )
 def test_what_cannot_name_a_model_is_refused_in_one_line(bundled, installed, name):
-    for refuse in (shelf.check_name, shelf.free_name):
+    for refuse in (store.check_name, store.free_name):
         with pytest.raises(ModelError, match="cannot name a model") as caught:
             refuse(name)
         assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="cannot name a model"):
-        shelf.install_model(name, SPEC, state_of())
+        store.install_model(name, SPEC, state_of())
     assert not installed.exists()
 
 
 def test_a_name_that_is_taken_is_refused(bundled, installed):
     with pytest.raises(ModelError, match="'sony' is a bundled model"):
-        shelf.install_model("sony", SPEC, state_of())
-    path = shelf.install_model("mine", SPEC, state_of())
+        store.install_model("sony", SPEC, state_of())
+    path = store.install_model("mine", SPEC, state_of())
     before = path.read_bytes()
     other = dataclasses.replace(SPEC, method="other")
     with pytest.raises(ModelError, match="led models rm mine"):
-        shelf.install_model("mine", other, state_of())
+        store.install_model("mine", other, state_of())
     assert path.read_bytes() == before
 
 
 def test_the_first_free_name(bundled, installed):
-    assert shelf.free_name("mine") == "mine"
+    assert store.free_name("mine") == "mine"
     write_model(installed / "mine.safetensors")
-    assert shelf.free_name("mine") == "mine-2"
+    assert store.free_name("mine") == "mine-2"
     write_model(installed / "MINE-2.safetensors")
-    assert shelf.free_name("mine") == "mine-3"
-    assert shelf.free_name("sony") == "sony-2"
+    assert store.free_name("mine") == "mine-3"
+    assert store.free_name("sony") == "sony-2"
     long = "x" * 64
     write_model(installed / f"{long}.safetensors")
-    assert shelf.free_name(long) == "x" * 62 + "-2"
+    assert store.free_name(long) == "x" * 62 + "-2"
 
 
 def test_of_two_that_install_one_name_at_once_one_succeeds(bundled, installed, monkeypatch):
@@ -218,8 +223,8 @@ def test_of_two_that_install_one_name_at_once_one_succeeds(bundled, installed, m
             (installed / "mine.safetensors").write_bytes(b"the other's")
 
     monkeypatch.setattr(modelfile, "atomic_write", slow_write)
-    with pytest.raises(ModelError, match="installed meanwhile"):
-        shelf.install_model("mine", SPEC, state_of())
+    with pytest.raises(ModelError, match="just installed"):
+        store.install_model("mine", SPEC, state_of())
     assert [p.name for p in installed.iterdir()] == ["mine.safetensors"]
     assert (installed / "mine.safetensors").read_bytes() == b"the other's"
 
@@ -227,7 +232,7 @@ def test_of_two_that_install_one_name_at_once_one_succeeds(bundled, installed, m
 def test_many_that_install_one_name_at_once(bundled, installed):
     def install(number):
         try:
-            return shelf.install_model(
+            return store.install_model(
                 "mine", dataclasses.replace(SPEC, method=f"run {number}"), state_of()
             )
         except ModelError:
@@ -245,21 +250,21 @@ def test_nothing_is_installed_of_a_model_that_is_wrong(bundled, installed):
     state = state_of()
     del state["conv10_1.bias"]
     with pytest.raises(ModelError, match="conv10_1"):
-        shelf.install_model("mine", SPEC, state)
+        store.install_model("mine", SPEC, state)
     assert list(installed.iterdir()) == []
 
 
 def test_a_home_that_cannot_be_made_is_one_line(bundled, led_home):
     (led_home / "models").write_text("a file")
     with pytest.raises(OutputError, match="LED_HOME"):
-        shelf.install_model("mine", SPEC, state_of())
+        store.install_model("mine", SPEC, state_of())
 
 
 def test_an_installed_model_is_removed_damaged_or_not(bundled, installed):
     path = write_model(installed / "mine.safetensors")
-    assert shelf.remove_model("Mine") == (path,)
+    assert store.remove_model("Mine") == (path,)
     (installed / "sony.safetensors").write_bytes(b"damaged")
-    shelf.remove_model("sony")
+    store.remove_model("sony")
     assert list(installed.iterdir()) == []
     assert (bundled / "bayer.safetensors").is_file()
 
@@ -271,19 +276,19 @@ def test_the_checkpoint_of_a_stopped_tuning_goes_with_its_model_or_alone(bundled
     left = [installed / f"{name}.checkpoint" for name in ("mine", "mine-2", "alone")]
     for path in left:
         path.write_bytes(b"half-way")
-    assert shelf.remove_model("mine") == (paths["mine"], left[0])
-    assert shelf.remove_model("ALONE") == (left[2],)
+    assert store.remove_model("mine") == (paths["mine"], left[0])
+    assert store.remove_model("ALONE") == (left[2],)
     assert {p.name for p in installed.iterdir()} == {
         "mine-2.safetensors", "mine-2.checkpoint", "other.safetensors",
     }  # fmt: skip
     with pytest.raises(ModelError, match="no installed model is called 'alone'"):
-        shelf.remove_model("alone")
+        store.remove_model("alone")
 
 
 def test_a_file_that_cannot_be_deleted_is_one_line(bundled, installed):
     (installed / "mine.checkpoint").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"mine\.checkpoint: cannot be removed"):
-        shelf.remove_model("mine")
+        store.remove_model("mine")
 
 
 def test_a_found_model_has_the_name_that_the_list_has(bundled, installed, tmp_path, monkeypatch):
@@ -298,9 +303,9 @@ def test_a_found_model_has_the_name_that_the_list_has(bundled, installed, tmp_pa
         (bundled / "bayer.safetensors", "generic"),
         (elsewhere, "elsewhere.safetensors"),
     ):
-        assert shelf.listed_name(shelf.find_model(given)) == name
+        assert store.find_model(given).name == name
     monkeypatch.chdir(installed)
-    assert shelf.listed_name(shelf.find_model("./mine.safetensors")) == "mine"
+    assert store.find_model("./mine.safetensors").name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -316,6 +321,6 @@ def test_a_found_model_has_the_name_that_the_list_has(bundled, installed, tmp_pa
 def test_only_installed_models_are_removed(bundled, installed, name, words):
     path = write_model(installed / "mine.safetensors")
     with pytest.raises(ModelError, match=words):
-        shelf.remove_model(name)
+        store.remove_model(name)
     assert path.is_file()
     assert (bundled / "bayer.safetensors").is_file()
