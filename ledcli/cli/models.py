@@ -87,7 +87,7 @@ def info(
 
         led models info ./my-camera.safetensors --json
     """
-    from ledcli.nets.notes import about_tiles
+    from ledcli.nets.registry import tile_note
     from ledcli.zoo.model_file import file_sha256, read_header
     from ledcli.zoo.store import find_model
 
@@ -104,7 +104,7 @@ def info(
         "parameters": header.parameters,
         "bytes": path.stat().st_size,
         "sha256": file_sha256(path),
-        **({"tiles": note} if (note := about_tiles(header.spec.architecture)) else {}),
+        **({"tiles": note} if (note := tile_note(header.spec.architecture)) else {}),
     }
     shown = record
     if header.spec.noise_profile is not None:

@@ -60,13 +60,14 @@ def export(
     if not out.parent.is_dir():
         raise OutputError(f"{out}: its folder does not exist: make it first")
 
+    from ledcli.nets.modulation import ModulatedNet
     from ledcli.output.atomic import atomic_write
     from ledcli.zoo.folding import fold
     from ledcli.zoo.model_file import file_sha256, load_model, write_new
     from ledcli.zoo.onnx import to_onnx
 
     spec, net = load_model(path)
-    if spec.modulation:
+    if isinstance(net, ModulatedNet):
         raise ModelError(
             f"{path}: is another network for every camera and ISO, and an ONNX file holds one: "
             "use it with 'led denoise --backend onnx'"

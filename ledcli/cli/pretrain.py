@@ -106,9 +106,9 @@ def pretrain(
         raise UsageError("--minutes must be above 0")
 
     from ledcli.inference.backends.torch import choose_device, choose_precision
-    from ledcli.nets.registry import sized
+    from ledcli.nets.registry import architecture_of
     from ledcli.training.data.crops import pack_crops
-    from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Recipe
+    from ledcli.training.data.sampler import Recipe
     from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
     from ledcli.training.schedule import Schedule
 
@@ -116,7 +116,7 @@ def pretrain(
     recipe = Recipe(
         form=form,
         architecture=arch,
-        arguments=sized(arch, channels) or DEFAULT_ARGUMENTS.get((cfa.value, arch), {}),
+        arguments=architecture_of(arch).arguments(cfa.value, channels),
         ratio_range=(lowest, highest),
         virtual=virtual,
         makers=cfa is Cfa.BAYER,  # none of the makers with a calibrated camera makes others

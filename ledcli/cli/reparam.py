@@ -85,7 +85,7 @@ def reparam(
     spec, net = load_model(path)
     try:
         folded, plain = fold(spec, net, csa_set, source_sha256=file_sha256(path))
-        proof = prove(net, csa_set, plain, network_inputs(spec, net, frames))
+        proof = prove(net, csa_set, plain, network_inputs(spec, plain, frames))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     if not proof.holds:

@@ -13,7 +13,8 @@ from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.inference.tiles import MIN_TILE, check_tile, tiled, tiling_of
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
-from ledcli.nets.notes import about_tiles
+from ledcli.nets.network import Network
+from ledcli.nets.registry import tile_note
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
@@ -73,12 +74,12 @@ class ReadyNetwork:
         self._modulated = net if isinstance(net, ModulatedNet) else None
         self._folded_for: tuple[str | None, float | None] = (None, None)
         plain = net.folded(None, None) if isinstance(net, ModulatedNet) else net
-        self.tile, self.halo, self.fade = tiling_of(plain, tile, halo)
-        self.multiple = int(getattr(plain, "size_multiple", 1))
+        self.tile, self.halo, self.fade = tiling_of(plain.architecture, tile, halo)
+        self.multiple = plain.architecture.size_multiple
         self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
         self.net = runnable or self._prepare(plain)
 
-    def _prepare(self, plain: nn.Module) -> nn.Module:
+    def _prepare(self, plain: Network) -> nn.Module:
         try:
             return self._backend.prepare(self.spec, plain, self.device, self.precision)
         except ModelError as error:
@@ -102,7 +103,7 @@ class ReadyNetwork:
     def tile_note(self, planes: NDArray[np.float32]) -> str:
         """Return a line on what tiles change in a photo; empty if they change nothing."""
         whole = not self.tile or max(planes.shape[1:]) <= self.tile
-        return "" if whole else about_tiles(self.spec.architecture)
+        return "" if whole else tile_note(self.spec.architecture)
 
     def run(self, frame: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
         """Run a frame through the network in tiles, smaller ones if the memory is full.

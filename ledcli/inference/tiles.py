@@ -15,17 +15,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ledcli.errors import UsageError
+from ledcli.nets.architecture import Architecture
 
-TILE = 640
-"""Side of a tile without its halo, plane pixels: what fits a processor's cache; larger ones waste
-less on halos, but are only 2 % faster."""
-HALO = 96
-"""Plane pixels around a tile that the network sees and that are thrown away: the reach of the
-bundled network. In float32 tiles then equal the whole frame to 1e-5 of white; 80 left 3e-4 at ratio
-300, and 1e-2 in single pixels at ratio 100."""
 MIN_TILE = 64
 FADE = 16
 """Plane pixels on either side of a border over which tiles with global operations are blended."""
@@ -45,12 +39,14 @@ class Tiling(NamedTuple):
     fade: int
 
 
-def tiling_of(net: nn.Module, tile: int | None = None, halo: int | None = None) -> Tiling:
-    """Return the tiling of a plain network; `tile` and `halo` override its own."""
+def tiling_of(
+    architecture: Architecture, tile: int | None = None, halo: int | None = None
+) -> Tiling:
+    """Return the tiling of an architecture; `tile` and `halo` override its own."""
     return Tiling(
-        int(getattr(net, "tile", TILE)) if tile is None else tile,
-        int(getattr(net, "halo", HALO)) if halo is None else halo,
-        FADE if getattr(net, "global_operations", False) else 0,
+        architecture.tile if tile is None else tile,
+        architecture.halo if halo is None else halo,
+        FADE if architecture.global_operations else 0,
     )
 
 

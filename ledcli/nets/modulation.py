@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ledcli.nets.network import Network
+
 WIDTH = 64
 """Of the perceptrons' hidden layers."""
 MIDDLE_ISO, STOPS = 800.0, 4.0
@@ -43,24 +45,22 @@ class ModulatedNet(nn.Module):
 
     Parameters
     ----------
-    net : nn.Module
+    net : Network
         A plain network; its convolutions are replaced in place.
     sensors : sequence of str
         Names of the sensors that it is to know. Others, and none, leave the network as it is.
     """
 
-    def __init__(self, net: nn.Module, sensors: Sequence[str]) -> None:
+    def __init__(self, net: Network, sensors: Sequence[str]) -> None:
         super().__init__()
         self.sensors = tuple(sensors)
-        last = str(getattr(net, "last_layer", ""))
         for name, layer in list(net.named_modules()):
-            if type(layer) is nn.Conv2d and name != last:
+            if type(layer) is nn.Conv2d and name != net.architecture.last_layer:
                 parent, _, child = name.rpartition(".")
                 setattr(net.get_submodule(parent), child, _modulated(layer))
         self.net = net
         channels = sum(conv.out_channels for conv in self._convolutions())
         self.scale, self.shift = (_perceptron(2 * len(sensors), channels) for _ in range(2))
-        self.size_multiple = int(getattr(net, "size_multiple", 1))
 
     def about(self, sensors: Sequence[str | None], isos: Sequence[float]) -> None:
         """Say of every frame of the next batches which sensor took it, at which ISO."""
@@ -80,7 +80,7 @@ class ModulatedNet(nn.Module):
         return y
 
     @torch.no_grad()
-    def folded(self, sensor: str | None, iso: float | None) -> nn.Module:
+    def folded(self, sensor: str | None, iso: float | None) -> Network:
         """Return the plain network that this one is for shots of a sensor at an ISO.
 
         Parameters

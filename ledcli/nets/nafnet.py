@@ -6,12 +6,15 @@ simplified channel attention). Tensors are named as in published checkpoints.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.layers import ChannelNorm, inner_type
+from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks, inner_type
+from ledcli.nets.registry import NAFNET
 
 NORM_EPS = 1e-6
 
@@ -77,11 +80,10 @@ class Up(nn.Module):
         return F.pixel_shuffle(self.upconv(x), 2)
 
 
-class NAFNet(nn.Module):
+class NAFNet(Network):
     """Levels of NAF blocks; skips are added; the input is added to the output where it fits.
 
-    The first and the last layer run in float32 whatever the precision in between, as do the norms
-    and the global means.
+    The first and the last layer, the norms and the global means run in float32.
 
     Parameters
     ----------
@@ -95,13 +97,7 @@ class NAFNet(nn.Module):
         Blocks at the bottom.
     """
 
-    float32_layers = ("intro", "ending")
-    """Layers that run in float32 whatever the precision of the others."""
-    plain_layers = ("ending", "dwconv2", "downconv", "upconv")
-    """Convolutions that stay plain when the network is converted to RepNR."""
-    last_layer = "ending"
-    global_operations = True
-    """Every pixel depends on all of the input: a tile is not the whole frame."""
+    architecture = NAFNET
 
     def __init__(
         self,
@@ -116,8 +112,9 @@ class NAFNet(nn.Module):
         if not encoder or len(encoder) != len(decoder):
             raise TypeError("encoder and decoder need a number for every level")
         self.adds_input = in_planes == out_planes
-        self.size_multiple = 2 ** len(encoder)
-        self.halo = _reach(encoder, middle, decoder)
+        self.architecture = replace(
+            NAFNET, size_multiple=2 ** len(encoder), halo=_reach(encoder, middle, decoder)
+        )
         channels = [width << level for level in range(len(encoder) + 1)]
         self.intro = nn.Conv2d(in_planes, width, 3, padding=1)
         self.encoders = nn.ModuleList(map(_blocks, channels[:-1], encoder))
@@ -126,6 +123,17 @@ class NAFNet(nn.Module):
         self.ups = nn.ModuleList(map(Up, reversed(channels[1:])))
         self.decoders = nn.ModuleList(map(_blocks, reversed(channels[:-1]), decoder))
         self.ending = nn.Conv2d(width, out_planes, 3, padding=1)
+
+    @classmethod
+    def published_arguments(cls, shapes: Shapes) -> dict[str, Any]:
+        """Read the width off the first layer, and the blocks off the tensors' names."""
+        levels = range(count_blocks(shapes, r"downs\.(\d+)\."))
+        return {
+            "width": shapes["intro.weight"][0],
+            "encoder": [count_blocks(shapes, rf"encoders\.{level}\.(\d+)\.") for level in levels],
+            "middle": count_blocks(shapes, r"middle_blks\.(\d+)\."),
+            "decoder": [count_blocks(shapes, rf"decoders\.{level}\.(\d+)\.") for level in levels],
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""

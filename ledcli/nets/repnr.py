@@ -12,11 +12,15 @@ included: this is how it is computed in training, and folding changes nothing.
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ledcli.nets.network import Network
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class RepNRConv(nn.Module):
@@ -87,16 +91,15 @@ class RepNRConv(nn.Module):
         return y
 
 
-def convert(net: nn.Module, sets: Iterable[str], omnr: bool = False) -> nn.Module:
+def convert(net: AnyModule, sets: Iterable[str], omnr: bool = False) -> AnyModule:
     """Replace the convolutions of ``net`` by RepNR blocks, in place, and return it.
 
-    The layers that ``net.plain_layers`` names (each stands for all layers whose name contains it)
-    and transposed convolutions stay as they are.
+    The `plain_layers` of its architecture and transposed convolutions stay as they are.
     """
     names = tuple(sets)
     if not names:
         raise ValueError("RepNR blocks need at least one CSA set")
-    keep: tuple[str, ...] = getattr(net, "plain_layers", ())
+    keep = net.architecture.plain_layers if isinstance(net, Network) else ()
     for name, layer in list(net.named_modules()):
         if isinstance(layer, nn.Conv2d) and not any(part in name for part in keep):
             _replace(net, name, RepNRConv(layer, names, omnr))
@@ -116,7 +119,7 @@ def select(net: nn.Module, name: str) -> None:
         block.selected = name
 
 
-def deploy(net: nn.Module, name: str) -> nn.Module:
+def deploy(net: AnyModule, name: str) -> AnyModule:
     """Return a copy of ``net`` in which every block is folded into its plain convolution."""
     plain = copy.deepcopy(net)
     select(plain, name)

@@ -7,13 +7,15 @@ Tensors are named as in published checkpoints.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.layers import ChannelNorm, inner_type
+from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks, inner_type
+from ledcli.nets.registry import RESTORMER
 
 NORM_EPS = 1e-5
 EXPANSION = 2.66
@@ -114,11 +116,10 @@ class Resample(nn.Module):
         return self.body(x)
 
 
-class Restormer(nn.Module):
+class Restormer(Network):
     """Four levels of transformer blocks; skips are concatenated; the input is added where it fits.
 
-    The first and the last layer run in float32 whatever the precision in between, as do the norms
-    and the attention's cosines and softmax.
+    The first and the last layer, the norms, and the attention's cosines and softmax run in float32.
 
     Parameters
     ----------
@@ -135,21 +136,7 @@ class Restormer(nn.Module):
         folding gives them one, for the shift of the CSA.
     """
 
-    size_multiple = 8
-    """Height and width of the input must be a multiple of this."""
-    float32_layers = ("patch_embed", "output")
-    """Layers that run in float32 whatever the precision of the others."""
-    plain_layers = ("output", "dwconv")
-    """Convolutions that stay plain when the network is converted to RepNR; the second are all
-    depthwise ones."""
-    last_layer = "output"
-    global_operations = True
-    """Every pixel depends on all of the input: a tile is not the whole frame."""
-    tile = 448
-    """Side of a tile without its halo, plane pixels: the top level has ten times its channels
-    inside a feed-forward part, half a gigabyte of them in bfloat16."""
-    folded_arguments: ClassVar[dict[str, Any]] = {"biased": True}
-    """Arguments of the plain network that a folded one is."""
+    architecture = RESTORMER
 
     def __init__(
         self,
@@ -164,7 +151,7 @@ class Restormer(nn.Module):
         if width % 2 or len(blocks) != 4 or min(blocks) < 1:
             raise TypeError("width must be even, and each of four levels has a block or more")
         self.adds_input = in_planes == out_planes
-        self.halo = _reach(blocks, refinement)
+        self.architecture = replace(RESTORMER, halo=_reach(blocks, refinement))
         one, two, three, four = (width << level for level in range(4))
 
         def level(channels: int, number: int, count: int) -> nn.Sequential:
@@ -190,6 +177,19 @@ class Restormer(nn.Module):
         self.decoder_level1 = level(2 * one, 0, blocks[0])
         self.refinement = level(2 * one, 0, refinement)
         self.output = nn.Conv2d(2 * one, out_planes, 3, padding=1, bias=False)
+
+    @classmethod
+    def published_arguments(cls, shapes: Shapes) -> dict[str, Any]:
+        """Read the width off the first layer, and the blocks off the tensors' names."""
+        levels = ("encoder_level1", "encoder_level2", "encoder_level3", "latent")
+        arguments: dict[str, Any] = {
+            "width": shapes["patch_embed.proj.weight"][0],
+            "blocks": [count_blocks(shapes, rf"{level}\.(\d+)\.") for level in levels],
+            "refinement": count_blocks(shapes, r"refinement\.(\d+)\."),
+        }
+        if "patch_embed.proj.bias" in shapes:
+            arguments["biased"] = True
+        return arguments
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""

@@ -1,11 +1,15 @@
 """A UNet of residual blocks: skips are added, blocks learn what to change."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ledcli.nets.network import Network, inner_type
+from ledcli.nets.registry import RESUNET
 
 NEGATIVE_SLOPE = 0.1
 """Slope of the leaky ReLU inside a block."""
@@ -28,13 +32,12 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.leaky_relu(self.first(x), NEGATIVE_SLOPE, inplace=True))
 
 
-class ResUNet(nn.Module):
+class ResUNet(Network):
     """Levels of residual blocks; 2x2 convolutions down, transposed ones up, skips added.
 
     Few channels at the top, where a convolution is bound by memory, and many below, where a
     processor's matrix units are busy (models/EXPERIMENTS.md). The first and the last layer run in
-    float32 whatever the precision in between: the first sees signals hundreds of times their
-    noise, and after the last a smooth sky must not band.
+    float32.
 
     Parameters
     ----------
@@ -46,11 +49,7 @@ class ResUNet(nn.Module):
         Blocks of each level on the way down, and (one level less) on the way up.
     """
 
-    float32_layers = ("head", "tail")
-    """Layers that run in float32 whatever the precision of the others."""
-    plain_layers = ("tail",)
-    """Convolutions that stay plain when the network is converted to RepNR."""
-    last_layer = "tail"
+    architecture = RESUNET
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class ResUNet(nn.Module):
         super().__init__()
         if not len(channels) == len(encoder) == len(decoder) + 1:
             raise TypeError("encoder needs a number for every level, decoder one less")
-        self.size_multiple = 2 ** len(decoder)
+        self.architecture = replace(RESUNET, size_multiple=2 ** len(decoder))
         steps = list(pairwise(channels))
         self.head = nn.Conv2d(in_planes, channels[0], 3, padding=1)
         self.encoder = nn.ModuleList(map(_blocks, channels, encoder))
@@ -75,9 +74,7 @@ class ResUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
         device = x.device.type
-        inner = self.up[0].weight.dtype
-        if torch.is_autocast_enabled(device):
-            inner = torch.get_autocast_dtype(device)
+        inner = inner_type(x, next(self.up.parameters()))
         with torch.autocast(device, enabled=False):
             h = self.head(x.float())
         h = self.encoder[0](h.to(inner))

@@ -1,19 +1,20 @@
 """The UNet of "Learning to See in the Dark" (SID); its tensors are named as LED's are."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NEGATIVE_SLOPE = 0.2
-"""Slope of the leaky ReLU (SID, section 3.3)."""
+from ledcli.nets.network import Network, Shapes
+from ledcli.nets.registry import UNET
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """Five levels, two 3x3 convolutions a level, max pooling down, transposed convolutions up.
 
-    The first and the last layer run in float32 whatever the precision in between: the first sees
-    signals hundreds of times their noise, and after the last a smooth sky must not band. The
-    layers in between run in the type of their weights, or in autocast's.
+    The first and the last layer run in float32, those in between in the type of their weights, or
+    in autocast's.
 
     Parameters
     ----------
@@ -23,18 +24,7 @@ class UNet(nn.Module):
         Channels of the top level; each level below has twice as many.
     """
 
-    size_multiple = 16
-    """Height and width of the input must be a multiple of this."""
-    float32_layers = ("conv1_1", "conv10_1")
-    """Layers that run in float32 whatever the precision of the others."""
-    plain_layers = ("conv10_1",)
-    """Convolutions that stay plain when the network is converted to RepNR."""
-    last_layer = "conv10_1"
-
-    negative_slope = NEGATIVE_SLOPE
-    """Every convolution but those of `plain_layers` is followed by a leaky ReLU of this slope; a
-    layer with the attribute ``activates`` does that itself."""
-
+    architecture = UNET
     upv9: nn.ConvTranspose2d
 
     def __init__(self, in_planes: int = 4, out_planes: int = 4, channels: int = 32) -> None:
@@ -48,6 +38,13 @@ class UNet(nn.Module):
             self.add_module(f"upv{level}", nn.ConvTranspose2d(2 * here, here, 2, stride=2))
             self._pair(level, 2 * here, here)
         self.conv10_1 = nn.Conv2d(channels, out_planes, 1)
+        # In place: nothing else needs the convolution's output, its backward pass included.
+        self.activation = nn.LeakyReLU(UNET.activation_slope, inplace=True)
+
+    @classmethod
+    def published_arguments(cls, shapes: Shapes) -> dict[str, Any]:
+        """Read the channels off the first layer."""
+        return {"channels": shapes["conv1_1.weight"][0]}
 
     def _pair(self, level: int, before: int, here: int) -> None:
         self.add_module(f"conv{level}_1", nn.Conv2d(before, here, 3, padding=1))
@@ -73,9 +70,5 @@ class UNet(nn.Module):
         return self._convolve(f"conv{level}_2", self._convolve(f"conv{level}_1", h))
 
     def _convolve(self, name: str, h: Tensor) -> Tensor:
-        layer = self.get_submodule(name)
-        h = layer(h)
-        if getattr(layer, "activates", False):
-            return h
-        # In place: the convolution's output is needed by nothing else, its backward included.
-        return F.leaky_relu(h, self.negative_slope, inplace=True)
+        activated: Tensor = self.activation(self.get_submodule(name)(h))
+        return activated

@@ -65,7 +65,7 @@ class PretrainMethod:
         arguments = _arguments(self.recipe)
         net = convert(build(self.recipe.architecture, arguments), self.sampler.sets)
         if isinstance(self.form, StabilisedForm):
-            for weight in net.get_submodule(str(net.last_layer)).parameters():
+            for weight in net.get_submodule(net.architecture.last_layer).parameters():
                 nn.init.zeros_(weight)
         return net
 

@@ -20,6 +20,7 @@ import ledcli
 from ledcli.errors import ModelError
 from ledcli.nets import repnr
 from ledcli.nets.forms import form_of
+from ledcli.nets.network import Network
 from ledcli.nets.repnr import RepNRConv
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import layout_of
@@ -31,7 +32,7 @@ MADE_UP_RATIO = 100.0
 
 
 def network_inputs(
-    spec: ModelSpec, net: nn.Module, frames: Sequence[Tensor] = (), *, seed: int = 0
+    spec: ModelSpec, net: Network, frames: Sequence[Tensor] = (), *, seed: int = 0
 ) -> list[Tensor]:
     """Make what `prove` needs: random inputs, and photos as the input form hands them on.
 
@@ -53,7 +54,7 @@ def network_inputs(
     ModelError
         When a frame is smaller than the network takes, or from another kind of sensor.
     """
-    multiple = int(getattr(net, "size_multiple", 1))
+    multiple = net.architecture.size_multiple
     form = form_of(spec.input_form, planes=spec.planes)
     generator = torch.Generator().manual_seed(seed)
     # Sides of odd multiples, and a frame of one multiple that is nearly all border.
@@ -154,7 +155,7 @@ class Proof:
 
 def fold(
     spec: ModelSpec, net: nn.Module, csa_set: str, *, source_sha256: str | None = None
-) -> tuple[ModelSpec, nn.Module]:
+) -> tuple[ModelSpec, Network]:
     """Fold every RepNR block into the plain convolution that it equals.
 
     Parameters
@@ -170,7 +171,7 @@ def fold(
     -------
     spec : ModelSpec
         Without CSA sets and OMNR branch; all else is kept, with a note of the folding.
-    plain : nn.Module
+    plain : Network
         The plain network of `spec.architecture`, on the CPU in float32.
 
     Raises
@@ -186,8 +187,9 @@ def fold(
     if source_sha256 is not None:
         note["source_sha256"] = source_sha256
     training = {**spec.training, "folded": note}
+    assert isinstance(net, Network)  # as every network with CSA sets
     # A fold may leave a bias where the plain network had none: the architecture says which one.
-    arguments = {**spec.arguments, **getattr(net, "folded_arguments", {})}
+    arguments = {**spec.arguments, **net.architecture.folded_arguments}
     folded = dataclasses.replace(
         spec, arguments=arguments, csa_sets=(), omnr=False, training=training
     )

@@ -23,7 +23,9 @@ from ledcli.zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+    from ledcli.nets.modulation import ModulatedNet
+    from ledcli.nets.network import Network
 
 __all__ = [
     "Header",
@@ -130,14 +132,14 @@ def save_model(
         write_new(path, data)
 
 
-def load_model(path: Path | str) -> tuple[ModelSpec, nn.Module]:
+def load_model(path: Path | str) -> tuple[ModelSpec, Network | ModulatedNet]:
     """Read a model file and build its network.
 
     Returns
     -------
     spec : ModelSpec
         The description.
-    net : torch.nn.Module
+    net : Network or ModulatedNet
         The network with its RepNR blocks, if it has any, on the CPU in float32, in eval mode.
 
     Raises
@@ -204,7 +206,7 @@ def write_new(path: Path, data: bytes) -> None:
         hidden.unlink(missing_ok=True)
 
 
-def build_network(path: Path, spec: ModelSpec) -> nn.Module:
+def build_network(path: Path, spec: ModelSpec) -> Network | ModulatedNet:
     """Build the network that `spec` describes, with weights still to be set.
 
     Raises

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from ledcli import __version__
 from ledcli.errors import ModelError
+from ledcli.nets.modulation import ModulatedNet
+from ledcli.nets.network import Network
 from ledcli.zoo.folding import Difference, network_inputs
 from ledcli.zoo.header import METADATA_KEY
 from ledcli.zoo.model_file import build_network
@@ -80,15 +82,15 @@ class OnnxNet(nn.Module):
         return torch.from_numpy(out)
 
 
-def load_onnx(path: Path) -> tuple[ModelSpec, nn.Module, OnnxNet]:
+def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
     """Read an ONNX file that `led` wrote.
 
     Returns
     -------
     spec : ModelSpec
         The description.
-    plain : nn.Module
-        The network that it describes, without its weights: for its size multiple and the like.
+    plain : Network
+        The network that it describes, without its weights: for its architecture.
     net : OnnxNet
         The network that runs.
 
@@ -155,7 +157,7 @@ class Exported(NamedTuple):
         )
 
 
-def to_onnx(spec: ModelSpec, plain: nn.Module, *, source_sha256: str = "") -> Exported:
+def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Exported:
     """Export a plain network, and compare it with torch's on inputs of several sizes.
 
     Parameters
@@ -181,7 +183,7 @@ def to_onnx(spec: ModelSpec, plain: nn.Module, *, source_sha256: str = "") -> Ex
         When onnx or onnxruntime is not installed.
     """
     require_onnx("ONNX")
-    multiple = int(getattr(plain, "size_multiple", 1))
+    multiple = plain.architecture.size_multiple
     inputs = network_inputs(spec, plain)
     inputs.append(torch.cat((inputs[0], inputs[0].flip(3))))  # more than one in a batch
     data = _described(_traced(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256)

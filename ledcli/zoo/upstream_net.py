@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ledcli.errors import ModelError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.nets.repnr import RepNRConv
-from ledcli.zoo.recognise import Architecture, recognise
+from ledcli.zoo.recognise import PlainNetwork, recognise
 from ledcli.zoo.torch_file import Tensors
 
 TOLERANCE = 1e-4
@@ -65,7 +65,7 @@ class Agreement(NamedTuple):
 
 
 def compare_deployed(
-    architecture: Architecture,
+    architecture: PlainNetwork,
     tensors: Mapping[str, Tensor],
     csa_set: str,
     deployed: Mapping[str, Tensor],
@@ -77,7 +77,7 @@ def compare_deployed(
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : PlainNetwork
         Of the plain network.
     tensors : mapping of str to Tensor
         Of the RepNR network under our names, float32.
@@ -96,7 +96,9 @@ def compare_deployed(
     )
     omnr = any(name.endswith(".aux_weight") for name in tensors)
     net = table.build(architecture.name, architecture.arguments)
-    without_bias = {n for n, m in net.named_modules() if getattr(m, "bias", m) is None}
+    without_bias = {
+        n for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and m.bias is None
+    }
     repnr.convert(net, sets, omnr=omnr)
     net.load_state_dict(dict(tensors))
     blocks = {n for n, layer in net.named_modules() if isinstance(layer, RepNRConv)}
@@ -134,7 +136,7 @@ _PART = re.compile(r"(.+)\.(main|aux)_(weight|bias)")
 class UpstreamNet:
     """A network's tensors, its RepNR blocks told apart from what is plain."""
 
-    def __init__(self, architecture: Architecture, tensors: Tensors, alignments: int) -> None:
+    def __init__(self, architecture: PlainNetwork, tensors: Tensors, alignments: int) -> None:
         self.architecture = architecture
         self.tensors = tensors
         self.alignments = alignments

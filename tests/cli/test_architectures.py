@@ -5,7 +5,7 @@ import pytest
 from ledcli.cli.app import run
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import read_spec
-from tests.nets.lively import write_lively
+from tests.nets.random_nets import write_random
 from tests.shoot import make_raw
 
 WORD = "with another --tile a large photo comes out a little different"
@@ -13,7 +13,7 @@ WORD = "with another --tile a large photo comes out a little different"
 
 @pytest.mark.parametrize("name", ["nafnet", "restormer"])
 def test_folded_denoised_and_explained(name, tmp_path, capsys):
-    model, raw = write_lively(tmp_path / "m.safetensors", name), tmp_path / "a.dng"
+    model, raw = write_random(tmp_path / "m.safetensors", name), tmp_path / "a.dng"
     make_raw(raw, shape=(160, 192))
     plain = tmp_path / "plain.safetensors"
     assert run(["reparam", str(model), "-o", str(plain), "--set", "b"]) == 0

@@ -5,14 +5,13 @@ import pytest
 import torch
 
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.tiles import FADE, HALO, TILE, tiled, tiling_of
+from ledcli.inference.tiles import FADE, tiled, tiling_of
 from ledcli.nets.nafnet import GlobalMean
-from ledcli.nets.notes import TAKES_MEANS, about_tiles
-from ledcli.nets.registry import ARCHITECTURES, build
+from ledcli.nets.registry import ARCHITECTURES, build, tile_note
 from ledcli.nets.restormer import ChannelAttention
 from ledcli.noise.estimate import NoiseProfile
 from tests.inference.models import scene, shoot, write_model
-from tests.nets.lively import lively, write_lively
+from tests.nets.random_nets import random_net, write_random
 
 NAMES = ("nafnet", "restormer")
 RATIO = 100.0
@@ -42,27 +41,27 @@ def frozen(net):
 
 
 def in_tiles(net, x, tile=64):
-    _, halo, fade = tiling_of(net)
-    return tiled(net, x, tile=tile, halo=halo, multiple=net.size_multiple, fade=fade)
+    _, halo, fade = tiling_of(net.architecture)
+    return tiled(net, x, tile=tile, halo=halo, multiple=net.architecture.size_multiple, fade=fade)
 
 
 def test_the_architectures_say_so_themselves():
     with torch.device("meta"):
         nets = {name: build(name, {}) for name in ARCHITECTURES}
-    assert {n for n, net in nets.items() if getattr(net, "global_operations", False)} == {
-        *TAKES_MEANS
-    }
-    assert tiling_of(nets["resunet"]) == (TILE, HALO, 0)
-    assert tiling_of(nets["nafnet"]) == (TILE, 109, FADE)
-    assert tiling_of(nets["restormer"]) == (448, 120, FADE)
-    assert tiling_of(nets["nafnet"], 128, 16) == (128, 16, FADE)
+    # The table holds what the networks of the default arguments say.
+    assert {name: net.architecture for name, net in nets.items()} == ARCHITECTURES
+    assert {name for name in ARCHITECTURES if tile_note(name)} == set(NAMES)
+    assert tiling_of(ARCHITECTURES["resunet"]) == (640, 96, 0)
+    assert tiling_of(ARCHITECTURES["nafnet"]) == (640, 109, FADE)
+    assert tiling_of(ARCHITECTURES["restormer"]) == (448, 120, FADE)
+    assert tiling_of(ARCHITECTURES["nafnet"], 128, 16) == (128, 16, FADE)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", NAMES)
 def test_the_halo_covers_all_but_the_means(name):
     """With the frame's means in every tile, tiles are the whole frame to the last bit or two."""
-    net, x = frozen(lively(name, sets=())), network_input(192)
+    net, x = frozen(random_net(name, sets=())), network_input(192)
     whole = net(x[None])[0]
     torch.testing.assert_close(in_tiles(net, x), whole, atol=1e-5, rtol=1e-5)
 
@@ -70,7 +69,7 @@ def test_the_halo_covers_all_but_the_means(name):
 @torch.inference_mode()
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_means_of_a_tile_change_is_bounded(name):
-    net, x = lively(name, sets=()), network_input()
+    net, x = random_net(name, sets=()), network_input()
     whole = net(x[None])[0]
     changed = (whole - x).square().mean().sqrt()
     difference = (in_tiles(net, x) - whole) / changed
@@ -99,12 +98,12 @@ def test_neighbours_of_different_means_do_not_meet_in_a_step():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_engine_honours_it_and_says_so(name, tmp_path):
-    model = write_lively(tmp_path / "model.safetensors", name)
+    model = write_random(tmp_path / "model.safetensors", name)
     short, line = short_planes(), NoiseProfile(1e-4, 1e-7)
     engine = Denoiser(model, "a", precision="float32", tile=64)
     whole = Denoiser(model, "a", precision="float32", tile=0)
-    assert (engine.halo, engine.fade) == (lively(name).halo, FADE)
-    assert engine.tile_note(short) == about_tiles(name) != ""
+    assert (engine.halo, engine.fade) == (random_net(name).architecture.halo, FADE)
+    assert engine.tile_note(short) == tile_note(name) != ""
     assert whole.tile_note(short) == engine.tile_note(short[:, :64, :64]) == ""
     there = whole.denoise(short, RATIO, noise=line)
     changed = np.sqrt(np.mean((there - np.minimum(short * RATIO, 1)) ** 2))

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.layers import ChannelNorm
-from ledcli.nets.registry import build, sized
+from ledcli.nets.network import ChannelNorm
+from ledcli.nets.registry import ARCHITECTURES, build
 from ledcli.nets.repnr import RepNRConv, blocks, convert, select
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model, save_model
 from tests.nets import published
-from tests.nets.lively import lively, spec
+from tests.nets.random_nets import random_net, spec
 
 NAMES = ("nafnet", "restormer")
 LEFT_ALONE = {
@@ -53,11 +53,11 @@ def test_repnr_takes_the_convolutions_that_the_published_code_takes(name, count,
 @pytest.mark.parametrize("planes", [4, 9])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_output_has_the_input_s_size_in_float32(name, planes, rows, cols):
-    net = lively(name, planes)
-    assert rows % net.size_multiple == 0
+    net = random_net(name, planes)
+    assert rows % net.architecture.size_multiple == 0
     assert net(torch.rand(2, planes, rows, cols)).shape == (2, 4, rows, cols)
     for child, layer in net.named_children():
-        if child not in net.float32_layers:
+        if child not in net.architecture.float32_layers:
             layer.to(torch.bfloat16)
     assert net(torch.rand(1, planes, rows, cols)).dtype == torch.float32
 
@@ -65,8 +65,8 @@ def test_the_output_has_the_input_s_size_in_float32(name, planes, rows, cols):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_input_is_added_only_where_it_is_the_same_planes(name):
     for planes in (4, 9):
-        net = lively(name, planes, sets=())
-        for weight in net.get_submodule(net.last_layer).parameters():
+        net = random_net(name, planes, sets=())
+        for weight in net.get_submodule(net.architecture.last_layer).parameters():
             weight.zero_()
         x = torch.rand(1, planes, 16, 8)
         assert torch.equal(net(x), x if planes == 4 else torch.zeros(1, 4, 16, 8))
@@ -76,7 +76,7 @@ def test_the_input_is_added_only_where_it_is_the_same_planes(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_block_folds_exactly_border_included(name, omnr):
     """1x1 convolutions and those without a bias too, against pad, align, convolve."""
-    net = lively(name, omnr=omnr)
+    net = random_net(name, omnr=omnr)
     assert {tuple(b.main_weight.shape[2:]) for b in blocks(net)} == {(1, 1), (3, 3)}
     for block in blocks(net):
         x = torch.randn(1, block.main_weight.shape[1], 9, 7)
@@ -87,7 +87,7 @@ def test_every_block_folds_exactly_border_included(name, omnr):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folded_model_is_the_same_function_and_loads_again(name, tmp_path):
     """Restormer's convolutions have no bias until the fold puts the CSA's shift there."""
-    given, net = spec(name, omnr=True), lively(name, omnr=True)
+    given, net = spec(name, omnr=True), random_net(name, omnr=True)
     folded, plain = fold(given, net, "b")
     proof = prove(net, "b", plain, network_inputs(given, net))
     assert proof.holds, proof
@@ -103,14 +103,14 @@ def test_a_folded_model_is_the_same_function_and_loads_again(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_and_last_layer_run_in_float32_under_autocast(name):
-    net, seen = lively(name), {}
+    net, seen = random_net(name), {}
     for layer, module in net.named_modules():
         if isinstance(module, nn.Conv2d | RepNRConv):
             module.register_forward_hook(lambda _m, _i, out, n=layer: seen.update({n: out.dtype}))
     with torch.autocast("cpu", torch.bfloat16):
         assert net(torch.rand(1, 4, 16, 16)).dtype == torch.float32
-    first = next(layer for layer in seen if layer.startswith(net.float32_layers[0]))
-    assert seen.pop(first) == seen.pop(net.last_layer) == torch.float32
+    first = next(layer for layer in seen if layer.startswith(net.architecture.float32_layers[0]))
+    assert seen.pop(first) == seen.pop(net.architecture.last_layer) == torch.float32
     assert set(seen.values()) == {torch.bfloat16}
 
 
@@ -127,7 +127,7 @@ def test_norms_are_computed_in_float32_whatever_their_type(offset):
 
 
 def test_attention_is_computed_in_float32_whatever_is_around():
-    net = lively("restormer")
+    net = random_net("restormer")
     query, key = torch.rand(2, 1, 2, 8, 100_000).bfloat16() + 0.5
     attention = net.encoder_level2[0].attn
     attention.temperature.fill_(20)
@@ -141,7 +141,7 @@ def test_attention_is_computed_in_float32_whatever_is_around():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_inside_stays_near_float32(name):
-    net = lively(name)
+    net = random_net(name)
     x = torch.rand(1, 4, 48, 48)
     exact = net(x)
     changed = (exact - x).square().mean().sqrt()
@@ -153,9 +153,10 @@ def test_bfloat16_inside_stays_near_float32(name):
 def test_a_width_for_the_table_and_numbers_that_do_not_go_together():
     for name in NAMES:
         with torch.device("meta"):
-            net = build(name, sized(name, 24))
+            net = build(name, ARCHITECTURES[name].arguments("bayer", 24))
         assert (
-            net.get_submodule(net.last_layer).in_channels == {"nafnet": 24, "restormer": 48}[name]
+            net.get_submodule(net.architecture.last_layer).in_channels
+            == {"nafnet": 24, "restormer": 48}[name]
         )
     for name, arguments in (
         ("nafnet", {"encoder": [1, 1], "decoder": [1]}),

@@ -16,10 +16,10 @@ TINY = {"channels": (4, 8, 12), "encoder": (1, 0, 2), "decoder": (1, 1)}
 @pytest.mark.parametrize("rows,cols", [(4, 4), (8, 20)])
 def test_the_output_has_the_input_s_size_in_float32(rows, cols):
     net = ResUNet(9, **TINY)
-    assert net.size_multiple == 4
+    assert net.architecture.size_multiple == 4
     assert net(torch.rand(2, 9, rows, cols)).shape == (2, 4, rows, cols)
     net.to(torch.bfloat16)
-    for name in net.float32_layers:
+    for name in net.architecture.float32_layers:
         net.get_submodule(name).float()
     assert net(torch.rand(1, 9, rows, cols)).dtype == torch.float32
 

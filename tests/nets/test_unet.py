@@ -1,9 +1,9 @@
 import pytest
 import torch
-from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.registry import ARCHITECTURES, build
+from ledcli.nets.network import Network
+from ledcli.nets.registry import ARCHITECTURES, build, network_class
 from ledcli.nets.unet import UNet
 
 PARAMETERS = 7_760_484
@@ -41,7 +41,7 @@ def test_the_output_has_the_input_s_size_in_float32(rows, cols):
     net = UNet(in_planes=9, channels=4)
     assert net(torch.rand(2, 9, rows, cols)).shape == (2, 4, rows, cols)
     net.to(torch.bfloat16)
-    for name in net.float32_layers:
+    for name in net.architecture.float32_layers:
         net.get_submodule(name).float()
     assert net(torch.rand(1, 9, rows, cols)).dtype == torch.float32
 
@@ -81,7 +81,8 @@ def test_activations_are_leaky_by_a_fifth():
 
 def test_the_table_builds_what_it_lists_and_refuses_the_rest():
     assert isinstance(build("unet", {"channels": 4}), UNet)
-    assert all(issubclass(kind, nn.Module) for kind in ARCHITECTURES.values())
+    for name, architecture in ARCHITECTURES.items():
+        assert issubclass(network_class(architecture), Network) and architecture.name == name
     with pytest.raises(ModelError, match=r"unknown architecture 'resnet'.*unet"):
         build("resnet", {})
     with pytest.raises(ModelError, match="does not take"):

@@ -17,7 +17,7 @@ from ledcli.training.schedule import Schedule
 from ledcli.training.workers import Workers
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model
-from tests.nets.lively import SMALL, lively
+from tests.nets.random_nets import SMALL, random_net
 from tests.training.cameras import shots
 
 NAMES = ("nafnet", "restormer")
@@ -72,7 +72,7 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tm
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_workers_gradient_is_that_of_the_whole_batch(name):
-    net = lively(name).requires_grad_(True)
+    net = random_net(name).requires_grad_(True)
     weights = list(net.parameters())
 
     def loss(own, worker):

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from ledcli.errors import TrainingError
+from ledcli.nets.registry import RESUNET
 from ledcli.nets.repnr import RepNRConv, blocks
 from ledcli.noise.cameras import MAKERS
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.sensor.layout import XTRANS
 from ledcli.sensor.symmetry import Flip, flip_planes
 from ledcli.training.data.crops import load_crops, pack_crops
-from ledcli.training.data.sampler import DEFAULT_ARGUMENTS, Recipe, Sampler
+from ledcli.training.data.sampler import Recipe, Sampler
 from ledcli.training.loop import Trainer
 from ledcli.training.pretrain import PretrainMethod, pretrain
 from ledcli.training.schedule import Schedule
@@ -223,8 +224,6 @@ def test_an_older_training_of_a_bayer_model_goes_on():
 
 
 def test_the_default_network_for_x_trans_takes_8_mb_at_most():
-    recipe = tiny(
-        cfa="xtrans", architecture="resunet", arguments=DEFAULT_ARGUMENTS["xtrans", "resunet"]
-    )
+    recipe = tiny(cfa="xtrans", architecture="resunet", arguments=RESUNET.arguments("xtrans"))
     net = PretrainMethod(recipe, np.zeros((8, 9, 50, 50), np.uint16), CPU).network()
     assert 2 * sum(weight.numel() for weight in net.parameters()) < 7.9e6

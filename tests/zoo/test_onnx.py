@@ -76,7 +76,7 @@ def test_the_folded_network_is_the_same_function_at_every_size_and_batch(archite
     exported = to_onnx(*fold(spec, net, "b"))
     assert exported.difference.relative <= 1e-4
     select(net, "b")
-    multiple = net.size_multiple
+    multiple = net.architecture.size_multiple
     for batch, rows, cols in ((1, 2, 3), (3, 6, 1), (2, 1, 1)):
         x = torch.rand(batch, 4, rows * multiple, cols * multiple)
         with torch.inference_mode():
@@ -105,7 +105,7 @@ def test_the_file_says_what_it_is(file):
 def test_a_file_is_run_with_nothing_else_at_hand(file):
     path, _, plain = file
     spec, like, net = load_onnx(path)
-    assert spec.name == "mine" and like.size_multiple == plain.size_multiple
+    assert spec.name == "mine" and like.architecture == plain.architecture
     x = torch.rand(1, 4, 48, 32)
     with torch.inference_mode():
         torch.testing.assert_close(net(x), plain(x), atol=1e-5, rtol=1e-5)

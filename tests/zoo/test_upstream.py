@@ -230,7 +230,7 @@ def put(name, tensor):
         (put("more.weight", torch.ones(1)), "'more.weight' too many"),
         (put("conv10_1.bias", torch.full((4,), torch.inf)), "not finite"),
         (put("conv10_1.bias", torch.ones(4, dtype=torch.int64)), "no floating-point numbers"),
-        (lambda t: t.pop("conv1_1.main_weight"), "those of no network that led imports"),
+        (lambda t: t.pop("conv1_1.main_weight"), "not those of a network led imports"),
     ],
 )
 def test_a_network_that_is_not_whole_is_refused_by_file_and_tensor(change, message, tmp_path):

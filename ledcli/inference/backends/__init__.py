@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ledcli.inference.backends.torch import Precision
+    from ledcli.nets.modulation import ModulatedNet
+    from ledcli.nets.network import Network
     from ledcli.zoo.spec import ModelSpec
 
 
@@ -37,14 +39,14 @@ class Loaded(NamedTuple):
     Attributes
     ----------
     spec : ModelSpec
-    net : nn.Module
+    net : Network or ModulatedNet
         The network in torch. Without weights when `runnable` is given.
     runnable : nn.Module or None
         The network in the backend's own form, where the file holds that form.
     """
 
     spec: ModelSpec
-    net: nn.Module
+    net: Network | ModulatedNet
     runnable: nn.Module | None = None
 
 
@@ -72,7 +74,7 @@ class Backend(Protocol):
         """Read a model file; raises ModelError."""
 
     def prepare(
-        self, spec: ModelSpec, net: nn.Module, device: torch.device, precision: Precision
+        self, spec: ModelSpec, net: Network, device: torch.device, precision: Precision
     ) -> nn.Module:
         """Turn a folded network in torch into one that the backend runs; raises ModelError."""
 

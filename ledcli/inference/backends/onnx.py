@@ -8,6 +8,7 @@ from torch import nn
 from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded
 from ledcli.inference.backends.torch import Precision
+from ledcli.nets.network import Network
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.onnx import load_onnx, to_onnx
 from ledcli.zoo.onnx_file import is_onnx
@@ -32,7 +33,7 @@ class OnnxBackend:
         return Loaded(*load_onnx(path)) if is_onnx(path) else Loaded(*load_model(path))
 
     def prepare(
-        self, spec: ModelSpec, net: nn.Module, device: torch.device, precision: Precision
+        self, spec: ModelSpec, net: Network, device: torch.device, precision: Precision
     ) -> nn.Module:
         """Export a folded network; raises ModelError unless the result equals torch's."""
         return to_onnx(spec, net).net

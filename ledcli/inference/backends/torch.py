@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded
 from ledcli.nets import resunet
+from ledcli.nets.network import Network
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 
@@ -31,16 +32,15 @@ class TorchBackend:
         return Loaded(*load_model(path))
 
     def prepare(
-        self, spec: ModelSpec, net: nn.Module, device: torch.device, precision: Precision
+        self, spec: ModelSpec, net: Network, device: torch.device, precision: Precision
     ) -> nn.Module:
         """Move a plain network to its device; its inner layers to the precision."""
         # torch's type stubs do not know this argument of Module.to.
         net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.eval().requires_grad_(False)
         if precision == "bf16":
-            exact = getattr(net, "float32_layers", ())
             for name, layer in net.named_children():
-                if name not in exact:
+                if name not in net.architecture.float32_layers:
                     layer.to(torch.bfloat16)
             if device.type == "cpu" and fast_in_bf16(device):
                 fuse(net)
@@ -107,8 +107,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 class ActivatedConv(nn.Module):
     """A plain convolution and the leaky ReLU behind it in one operation."""
 
-    activates = True
-
     def __init__(self, plain: nn.Conv2d, slope: float) -> None:
         super().__init__()
         self.plain, self.slope = plain, slope
@@ -138,7 +136,7 @@ class FusedBlock(nn.Module):
         return result
 
 
-def fuse(net: nn.Module) -> None:
+def fuse(net: Network) -> None:
     """Fuse residual blocks and activated convolutions in place.
 
     Does nothing if this build of torch lacks the operation: the result is the same, but slower.
@@ -151,13 +149,13 @@ def fuse(net: nn.Module) -> None:
         if isinstance(module, resunet.ResidualBlock):
             parent, _, child = name.rpartition(".")
             setattr(net.get_submodule(parent), child, FusedBlock(module))
-    slope = getattr(net, "negative_slope", None)
-    if slope is None:
+    architecture = net.architecture
+    if architecture.activation_slope == 1:
         return
-    not_activated = getattr(net, "plain_layers", ())
     for name, layer in list(net.named_children()):
-        if isinstance(layer, nn.Conv2d) and name not in not_activated:
-            setattr(net, name, ActivatedConv(layer, slope))
+        if isinstance(layer, nn.Conv2d) and name not in architecture.plain_layers:
+            setattr(net, name, ActivatedConv(layer, architecture.activation_slope))
+    net.activation = nn.Identity()
 
 
 def _arguments(conv: nn.Conv2d) -> tuple[Any, ...]:

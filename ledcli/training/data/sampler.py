@@ -95,11 +95,6 @@ FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
 share of the fresh ones that are drawn from the wide ranges."""
 STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
 """Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
-DEFAULT_ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("xtrans", "resunet"): {"channels": [24, 64, 128, 160]},
-}
-"""By kind of sensor and architecture, where they are not the architecture's own: this one takes
-7.3 MB of the 8 that a second bundled model may have, and nine planes need a wider first level."""
 VALIDATION_CROPS = 8
 """Crops that are never trained on."""
 

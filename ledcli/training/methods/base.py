@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ledcli.errors import ModelError
 from ledcli.nets.forms import form_of
+from ledcli.nets.network import Network
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import deploy, select
 from ledcli.training.data.pairs import CameraPairs
@@ -124,7 +125,7 @@ class Transferred(NamedTuple):
     """
 
     spec: ModelSpec
-    net: nn.Module
+    net: Network
     anew: tuple[str, ...]
     taken: int
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import PairError
+from ledcli.nets.network import Network
 from ledcli.nets.srgb import SrgbForm, subpixel
 from ledcli.raw.libraw import LIBRAW_VERSION
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
@@ -90,7 +91,7 @@ class SidMethod:
         spec, net, csa_set, _ = pretrained
         planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
         adopted = transfer_weights(spec, net, csa_set, seed=self.recipe.seed, **planes)
-        if any(name.startswith(f"{adopted.net.last_layer}.") for name in adopted.anew):
+        if any(name.startswith(f"{adopted.net.architecture.last_layer}.") for name in adopted.anew):
             start_at(adopted.net, self.pictures.mean())
         described = replace(
             adopted.spec,
@@ -139,19 +140,19 @@ class SidMethod:
         return SrgbBatch(*(part.to(self.device) for part in batch))
 
 
-def start_at(net: nn.Module, colour: Tensor) -> None:
+def start_at(net: Network, colour: Tensor) -> None:
     """Let a new last layer begin with a colour ``(3,)`` everywhere, from which all others are near.
 
     The colours of a picture are far from zero, and a bias moves slowly; what the layers before made
     in another network is of another size.
     """
-    last = net.get_submodule(str(net.last_layer))
-    bias = getattr(last, "bias", None)
-    if bias is None:
+    last = net.get_submodule(net.architecture.last_layer)
+    assert isinstance(last, nn.Conv2d)
+    if last.bias is None:
         return
     with torch.no_grad():
-        last.get_parameter("weight").zero_()
-        bias.copy_(colour.repeat_interleave(len(bias) // len(colour)))
+        last.weight.zero_()
+        last.bias.copy_(colour.repeat_interleave(len(last.bias) // len(colour)))
 
 
 def _mean(values: list[float]) -> float:

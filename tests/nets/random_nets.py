@@ -12,7 +12,7 @@ SMALL = {
 }
 
 
-def lively(name, planes=4, sets=("a", "b"), omnr=False, seed=0):
+def random_net(name, planes=4, sets=("a", "b"), omnr=False, seed=0):
     """Return a network; `sets` none: a plain one."""
     torch.manual_seed(seed)
     net = build(name, {"in_planes": planes, **SMALL[name]})
@@ -35,8 +35,8 @@ def spec(name, planes=4, **changes):
     } | changes)  # fmt: skip
 
 
-def write_lively(path, name, **changes):
+def write_random(path, name, **changes):
     """Write a model file of such a network."""
-    net = lively(name)
+    net = random_net(name)
     save_model(path, spec(name, **changes), net.state_dict())
     return path
