@@ -40,14 +40,14 @@ class Frame:
         Normalised, not gained.
     noise : NoiseProfile
         The blind estimate.
-    gain : float
-        What a normally exposed photo would need; see raw/auto_ratio.py.
+    auto_ratio : float
+        The ratio that would give a normal brightness.
     """
 
     photo: RawPhoto
     planes: Planes
     noise: NoiseProfile
-    gain: float
+    auto_ratio: float
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Picture:
 def framed(decoded: Decoded) -> Frame:
     """Pack a decoded photo for the network."""
     photo = decoded.photo
-    return Frame(photo, photo.planes(), decoded.noise, decoded.gain)
+    return Frame(photo, photo.planes(), decoded.noise, decoded.auto_ratio)
 
 
 def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
@@ -130,7 +130,7 @@ def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> f
     if settings.ratio is None:
         lowest, highest = bounds
         # Two digits are more than a histogram tells, and read better in a record.
-        return min(max(float(f"{frame.gain:.2g}"), lowest, 1.0), highest)
+        return min(max(float(f"{frame.auto_ratio:.2g}"), lowest, 1.0), highest)
     return settings.ratio
 
 

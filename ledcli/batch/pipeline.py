@@ -15,7 +15,7 @@ from ledcli.errors import LedError, OutputError, RawError
 from ledcli.inference.denoiser import DenoiserCache
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.output.maker_notes import MakerNotes
-from ledcli.raw.decoder import Decoder
+from ledcli.raw.decoder import Decoded, Decoder
 from ledcli.zoo.selection import Chooser
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
@@ -111,7 +111,7 @@ def pipeline(
     settings: Settings,
     chooser: Chooser,
     denoisers: DenoiserCache,
-    decoder: Decoder,
+    decoder: Decoder[Decoded],
     put: Put,
     abandon: Callable[[], None],
     stop: Callable[[], bool],
@@ -170,7 +170,9 @@ def pipeline(
         writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(decoder: Decoder, job: Job, settings: Settings) -> tuple[Result, Stamp, Frame | None]:
+def _read(
+    decoder: Decoder[Decoded], job: Job, settings: Settings
+) -> tuple[Result, Stamp, Frame | None]:
     result, source, frame = Result(job.source), Stamp(0, 0), None
     with _caught(result):
         with contextlib.suppress(OSError, ValueError):  # the decoder says why

@@ -85,11 +85,11 @@ def run(
         yield from map(_not_made, jobs, todos)
         return
 
-    from ledcli.raw.decoder import Decoder
+    from ledcli.raw.decoder import Decoder, decode_file
 
     with contextlib.ExitStack() as held:
         # Its imports overlap with torch's.
-        decoder = held.enter_context(Decoder())
+        decoder = held.enter_context(Decoder(decode_file))
 
         from ledcli.batch.pipeline import Store, pipeline
         from ledcli.inference.denoiser import DenoiserCache

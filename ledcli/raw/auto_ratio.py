@@ -1,14 +1,14 @@
-"""The gain of a photo from its own histogram: what brings it to a normal brightness.
+"""The ratio that brings a photo to a normal brightness, from its own histogram.
 
-The photo is looked at in some ten thousand blocks, in which the noise is averaged away. The gain
-brings their brightest hundredth near white, unless their middle would become too bright by it
-(fog, a wall), or still lies in darkness (a street with lamps: then a part of it).
+Noise is averaged away in some ten thousand blocks. The ratio brings the brightest hundredth of
+them near white, unless the median would become too bright (fog, a wall). If the median still is
+dark (a street with lamps), highlights give way for half of the stops it lacks.
 
-Measured on 14 Kodak photographs (384 x 256 plane pixels) as three calibrated cameras take them,
-1 to 300 times too dark: one and the same photo comes back within a factor of 1.33 of itself, and
-of sixteen made-up scenes all but two within 1.3. Those two are night as it is, and drown at ratio
-300 in the noise of the noisiest camera in so few pixels: they keep their brightness. Where
-cameras' black is off as calibrated, the worst factor is 1.5.
+Measured on 14 Kodak photographs (384 x 256 plane pixels) with the noise of three calibrated
+cameras, 1 to 300 times too dark: the results for one photo are within a factor of 1.33. Of sixteen
+synthetic scenes fourteen are within 1.3; the other two are night scenes that drown in the noise of
+the noisiest camera at ratio 300 and keep their brightness. With calibrated black errors the worst
+factor is 1.5.
 """
 
 import numpy as np
@@ -16,81 +16,80 @@ from numpy.typing import NDArray
 
 from ledcli.sensor.layout import layout_of
 
-ACROSS = 128
-"""Blocks along the photo's longer side: what is judged does not depend on its resolution."""
+BLOCKS = 128
+"""Along the photo's longer side, so that the result does not depend on resolution."""
 PARTS = 4
-"""Parts of a block, each way. Their interquartile mean is the block's level: hot pixels spoil
-some parts and not the level."""
-SMALLEST_PART = 4
+"""Parts of a block, each way. A block's level is their interquartile mean: hot pixels spoil some
+parts but not the level."""
+MIN_PART = 4
 """Plane pixels; a block of 16 x 16 averages the deepest noise (ratio 300) to a tenth."""
-MIDDLE, BRIGHT = 0.5, 0.99
-"""Quantiles of the block levels. One block in a hundred may be lamps and reflections."""
-MIDDLE_TARGET, BRIGHT_TARGET = 0.22, 0.9
-"""What the gain brings them to at most, white at 1."""
+BRIGHT = 0.99
+"""Quantile of the block levels: one block in a hundred may be lamps and reflections."""
+MEDIAN_TARGET, BRIGHT_TARGET = 0.22, 0.9
+"""Levels that the median and the bright blocks are brought to at most; white is 1."""
 TOLERANCE = 4.0
-"""From how many times its target on bright parts no longer decide alone: the middle of the photo
-then lies in darkness, and half of the stops that it lacks are given at the highlights' cost."""
-LIGHT = 5e-4
-"""Of white: what no camera's black is off by. Eight DN of 14 bits."""
+"""The median may lie this factor below its target before highlights give way."""
+MIN_LIGHT = 5e-4
+"""Of white: more than any camera's black error. Eight DN of 14 bits."""
 BLACK_ERROR = 1.5e-4
-"""Of white: what a camera's black is easily off by."""
-SIGNIFICANT = 8.0
-"""Standard deviations of a block's noise between the darkest and the brightest blocks, from which
-on there is a picture. Noise alone makes 4.7."""
+"""Of white: a common black error."""
+MIN_CONTRAST = 8.0
+"""Difference of bright and dark blocks, in standard deviations of their noise, that shows that
+there is an image. Noise alone makes 4.7."""
 QUANTILE_99 = 2.326
 """Of the normal distribution, in standard deviations."""
-LEAST_GAIN = 1.25
-"""A third of a stop is no reason to change a photo's brightness."""
-DARKEST = 1e-6
+MIN_RATIO = 1.25
+"""A third of a stop: smaller changes are not worth making."""
+MIN_LEVEL = 1e-6
 """Of white."""
 
 
-def gain_of(planes: NDArray[np.float32]) -> float:
-    """Return the gain that brings a photo to the brightness of a normally exposed one.
+def auto_ratio(planes: NDArray[np.float32]) -> float:
+    """Return the ratio that brings a photo to the brightness of a normally exposed one.
 
     Parameters
     ----------
-    planes : float32 (4, h, w), or (9, h, w) of an X-Trans
-        Normalised planes (white - black = 1), not gained, not clipped below 0.
+    planes : float32 (4, h, w), or (9, h, w) for X-Trans
+        Normalised, not multiplied by a ratio, not clipped below 0.
 
     Returns
     -------
     float
-        At least 1, not bounded above. 1 for a photo that is bright enough, and for one in which
-        there is no light (lens cap).
+        At least 1, without an upper limit; 1 for a photo that is bright enough or has no light
+        (lens cap).
     """
-    levels, sigma = _levels(planes)
+    levels, sigma = _block_levels(planes)
     if not levels.size:
         return 1.0
-    low, middle, high = np.quantile(levels, [1 - BRIGHT, MIDDLE, BRIGHT], axis=1)
-    no_picture = (high - low <= SIGNIFICANT * sigma) & (middle < LIGHT)
-    # What noise alone adds to the brightest of many blocks is not light.
-    spread = np.square(high - middle) - np.square(QUANTILE_99 * sigma)
-    bright = float((middle + np.sqrt(spread.clip(0))).max())
-    if no_picture.all() or bright < BLACK_ERROR:
+    low, median, high = np.quantile(levels, [1 - BRIGHT, 0.5, BRIGHT], axis=1)
+    no_image = (high - low <= MIN_CONTRAST * sigma) & (median < MIN_LIGHT)
+    # Noise alone makes the brightest of many blocks brighter; that is not light.
+    spread = np.square(high - median) - np.square(QUANTILE_99 * sigma)
+    bright = float((median + np.sqrt(spread.clip(0))).max())
+    if no_image.all() or bright < BLACK_ERROR:
         return 1.0
     grey = float(np.median(levels.mean(0)))
-    by_bright, by_middle = BRIGHT_TARGET / bright, MIDDLE_TARGET / max(grey, DARKEST)
-    lacking = max(by_middle / by_bright / TOLERANCE, 1.0)
-    gain = min(by_middle, by_bright * lacking**0.5)
-    return gain if gain >= LEAST_GAIN else 1.0
+    by_bright, by_median = BRIGHT_TARGET / bright, MEDIAN_TARGET / max(grey, MIN_LEVEL)
+    lacking = max(by_median / by_bright / TOLERANCE, 1.0)
+    ratio = min(by_median, by_bright * lacking**0.5)
+    return ratio if ratio >= MIN_RATIO else 1.0
 
 
-def _levels(planes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _block_levels(planes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Level of every block in R, G, B, ``(3, blocks)``, and its noise ``(3,)``."""
-    side = max(SMALLEST_PART, max(planes.shape[1:]) // (ACROSS * PARTS))
+    side = max(MIN_PART, max(planes.shape[1:]) // (BLOCKS * PARTS))
     rows, cols = (n // (side * PARTS) for n in planes.shape[1:])
     if not rows or not cols:
         return np.empty((3, 0)), np.empty(3)
     height, width = rows * PARTS, cols * PARTS
     used = planes[:, : height * side, : width * side]
-    # Rows first: whole rows are added up at the memory's speed.
+    # Whole rows first: that is as fast as memory allows.
     sums = used.reshape(len(planes), height, side, width * side).sum(2)
     means = sums.reshape(len(planes), height, width, side).sum(3, np.float64) / side**2
     of_plane = np.array(layout_of(len(planes)).colours)
     colours = np.stack([means[of_plane == colour].mean(0) for colour in range(3)])
     parts = colours.reshape(3, rows, PARTS, cols, PARTS).transpose(0, 1, 3, 2, 4)
-    # Rows of parts share the noise of their sensor rows: they differ by what a mean keeps of it.
+    # Parts in one row share its row noise, so only the means of rows of parts are compared.
     sigma = np.median(parts.mean(4).std(3, ddof=1), (1, 2)) / PARTS**0.5
     ordered = np.sort(parts.reshape(3, rows * cols, PARTS**2), 2)
     return ordered[:, :, PARTS:-PARTS].mean(2), sigma

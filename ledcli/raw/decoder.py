@@ -1,4 +1,7 @@
-"""Reading raws in a process of its own, so that a file that crashes LibRaw costs itself alone."""
+"""Decode raws in a child process, so that a file that crashes LibRaw costs only itself.
+
+This is the parent's side; `decoder_process` is the child's, and the messages between them.
+"""
 
 import contextlib
 import json
@@ -11,63 +14,101 @@ import threading
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
-from typing import Self, cast
+from typing import Generic, NamedTuple, Self, TypeVar, cast
 
 from ledcli.errors import LedError, RawError
-from ledcli.raw.decoder_process import Decoded, Request, Setup, decode_file, receive, send, widen
-
-__all__ = ["Decoded", "Decoder"]
+from ledcli.metadata.xmp import read_note
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.raw.auto_ratio import auto_ratio
+from ledcli.raw.decoder_process import Request, Setup, enlarge_pipe, receive, send
+from ledcli.raw.reader import RawPhoto, read_raw
 
 LIMIT_S = 120.0
 LIMIT_S_PER_MB = 1.0
 """A drive of 1 MB a second is slow, not broken."""
-MOST_MB = 2048.0
-"""No raw is larger; what is gets no more time."""
+MAX_MB = 2048.0
+"""No raw is larger; a larger file gets no more time."""
 START_LIMIT_S = 120.0
-LAST_WORD_S = 1.0
-"""What a process that ends is given to be gone."""
+EXIT_WAIT_S = 1.0
+"""Time for a child that has ended, or was killed, to be gone."""
 MEMORY_BYTES = 6 << 30
-"""What LibRaw decodes is 2 GB at most; reading 60 MP takes 1 GB in all."""
+"""LibRaw decodes at most 2 GB; reading 60 MP takes 1 GB in all."""
 
-# What Python runs in the worker: with the parent's search path, and nothing from the folder that
-# the run happens to be in (-P).
-_BOOT = (
+# The child gets the parent's search path and imports nothing from the current folder (-P).
+_CHILD_CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ledcli.raw.decoder_process import serve; serve()"
 )
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-"""Threads that wait must not take the network's cores from it."""
+"""Threads that wait must not take the cores from the network."""
+_ENDED = object()
+T = TypeVar("T")
 
 
-class Decoder:
-    """One worker process, started at once and in the background; a context manager.
+class Decoded(NamedTuple):
+    """A raw file that has been read.
 
-    Not `multiprocessing`: its spawn runs the caller's main module again, which must be written
-    for it, and its shared memory outlives a killed run.
+    Attributes
+    ----------
+    photo : RawPhoto
+    noise : NoiseProfile
+        The blind estimate.
+    auto_ratio : float
+        The ratio that brings the photo to a normal brightness, 1 or more.
+    note : dict or None
+        The record in the file, if led wrote it.
+    """
+
+    photo: RawPhoto
+    noise: NoiseProfile
+    auto_ratio: float
+    note: dict[str, str] | None
+
+
+def decode_file(path: Path) -> Decoded:
+    """Read one raw file and what a run needs to know of it; RawError as for `read_raw`."""
+    # Opening a FIFO would block; read_raw names what is not a file.
+    note = read_note(path) if path.is_file() else None
+    try:
+        photo = read_raw(path)
+    except RawError:
+        if note is None:
+            raise
+        raise RawError(f"{path}: already written by led: give the camera's raw") from None
+    planes = photo.planes()
+    return Decoded(photo, estimate_noise(planes), auto_ratio(planes), note)
+
+
+class Decoder(Generic[T]):
+    """One child process that works on one file after the other; a context manager.
+
+    The child starts at once, in the background, and is replaced after a crash or a timeout.
+    It is not a `multiprocessing` process: those run the caller's main module again, and their
+    shared memory outlives a killed run.
 
     Parameters
     ----------
-    limit_s : float
-        Seconds that a file may take; a second for each MB of it comes on top.
-    memory_bytes : int
-        What the worker may take beyond what it starts with (Linux).
     work : callable
-        What is done with a file; importable by name.
+        What the child does with a path, such as `decode_file` or `read_raw`; importable by name.
+    limit_s : float
+        Seconds allowed per file, plus one second for each MB.
+    memory_bytes : int
+        Memory the child may take beyond what it starts with (Linux).
     """
 
     def __init__(
         self,
+        work: Callable[[Path], T],
         *,
         limit_s: float = LIMIT_S,
         memory_bytes: int = MEMORY_BYTES,
-        work: Callable[[Path], object] = decode_file,
     ) -> None:
         self.limit_s = limit_s
         self._setup = Setup(work, memory_bytes)
         self._state = threading.Lock()
         self._turn = threading.Lock()
         self._closed = False
-        self._worker: _Worker | None = _Worker(self._setup)
+        self._child: _Child | None = _Child(self._setup)
 
     def __enter__(self) -> Self:
         return self
@@ -75,101 +116,97 @@ class Decoder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def decode(self, path: Path) -> Decoded:
-        """Read a raw file.
-
-        Parameters
-        ----------
-        path : Path
+    def decode(self, path: Path) -> T:
+        """Return ``work(path)``, computed in the child.
 
         Raises
         ------
         RawError
-            As `read_raw`; and where LibRaw crashed on the file, or never came back from it.
+            LibRaw crashed on the file or timed out; and whatever `work` raises.
         LedError
-            The file needs more memory than allowed, the worker cannot be started or was killed,
-            or the decoder is closed.
+            The file needs too much memory, the child cannot be started or was killed, or the
+            decoder is closed.
         """
         with self._turn:
-            worker = self._ready()
+            child = self._ready()
             limit = self.limit_s + LIMIT_S_PER_MB * _megabytes(path)
             try:
-                answer = worker.ask(Request(path, limit), limit)
+                answer = child.ask(Request(path, limit), limit)
             except BaseException as error:
-                # Whatever it was: an answer that comes late must not pass for another file's.
-                self._drop(worker)
+                # Ctrl-C too: a late answer must not be taken for that of another file.
+                self._drop(child)
                 if not isinstance(error, EOFError | TimeoutError):
                     raise
                 self._check_open()
                 if isinstance(error, TimeoutError):
                     raise RawError(
-                        f"{path}: LibRaw did not come to an end with it in {limit:.0f} s: the "
-                        "file is damaged, or its drive too slow"
+                        f"{path}: LibRaw timed out after {limit:.0f} s: the file is damaged, or "
+                        "its drive is too slow"
                     ) from None
-                raise _crashed(path, worker.ended_by) from None
+                raise _crash_error(path, child.exit_status) from None
         if isinstance(answer, LedError):
             raise answer
-        return cast(Decoded, answer)
+        return cast(T, answer)
 
     def close(self) -> None:
-        """End the worker, whatever it is doing; a `decode` that waits for it raises LedError."""
+        """Kill the child; a `decode` under way in another thread raises LedError."""
         with self._state:
             self._closed = True
-            worker, self._worker = self._worker, None
-        if worker:
-            worker.end()
+            child, self._child = self._child, None
+        if child:
+            child.kill()
 
     def _check_open(self) -> None:
         if self._closed:
             raise LedError("no more photos are read: the run was stopped")
 
-    def _ready(self) -> "_Worker":
+    def _ready(self) -> "_Child":
         with self._state:
             self._check_open()
-            if self._worker is None:
-                self._worker = _Worker(self._setup)
-            worker = self._worker
+            if self._child is None:
+                self._child = _Child(self._setup)
+            child = self._child
         try:
-            worker.wait_for_start()
+            child.wait_for_start()
         except (EOFError, TimeoutError):
-            self._drop(worker)
+            self._drop(child)
             self._check_open()
             raise LedError(
-                "the process that reads raws does not start: set LED_DEBUG=1 to see why"
+                "the decoding process does not start: set LED_DEBUG=1 to see why"
             ) from None
-        return worker
+        return child
 
-    def _drop(self, worker: "_Worker") -> None:
-        worker.end()
+    def _drop(self, child: "_Child") -> None:
+        child.kill()
         with self._state:
-            if self._worker is worker:
-                self._worker = None
+            if self._child is child:
+                self._child = None
 
 
-class _Worker:
-    """The parent's end of one process. A thread reads what it says, so that waiting has an end."""
+class _Child:
+    """The parent's handle on one child; a thread reads its messages so that waits can time out."""
 
     def __init__(self, setup: Setup) -> None:
-        self._said: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._started = self._ended = False
-        self.ended_by: int | None = None
-        # A session of its own: Ctrl-C at the terminal is for the parent to act on.
+        self.exit_status: int | None = None
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, json.dumps([str(part) for part in sys.path])],
+                [sys.executable, "-P", "-c", _CHILD_CODE, json.dumps([str(p) for p in sys.path])],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if os.environ.get("LED_DEBUG") else subprocess.DEVNULL,
                 env={**os.environ, **_ENVIRONMENT},
+                # Ctrl-C at the terminal reaches the parent alone.
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            raise LedError(f"the process that reads raws cannot be started: {why}") from error
+            raise LedError(f"the decoding process cannot be started: {why}") from error
         self._to, self._from = cast(FileIO, self._process.stdin), cast(FileIO, self._process.stdout)
-        widen(self._from)
+        enlarge_pipe(self._from)
         threading.Thread(target=self._listen, daemon=True).start()
         with contextlib.suppress(OSError):
             send(self._to, setup)
@@ -177,66 +214,61 @@ class _Worker:
     def _listen(self) -> None:
         try:
             while True:
-                self._said.put(receive(self._from))
+                self._messages.put(receive(self._from))
         except Exception:
-            # The end, or what a crash left in the pipe.
+            # The end of the pipe, or what a crash left in it.
             self._from.close()
-            self._said.put(_ENDED)
+            self._messages.put(_ENDED)
 
     def wait_for_start(self) -> None:
-        """Wait for the worker's first word; raises EOFError, TimeoutError."""
         if not self._started:
-            self._hear(START_LIMIT_S)
+            self._next_message(START_LIMIT_S)
             self._started = True
 
     def ask(self, request: Request, limit_s: float) -> object:
-        """Return the answer; raises EOFError when the worker is gone, TimeoutError."""
+        """Return the answer; raises EOFError if the child is gone, TimeoutError."""
         try:
             send(self._to, request)
         except OSError:
             raise EOFError from None
-        return self._hear(limit_s)
+        return self._next_message(limit_s)
 
-    def _hear(self, limit_s: float) -> object:
+    def _next_message(self, limit_s: float) -> object:
         try:
-            said = self._said.get(timeout=limit_s)
+            message = self._messages.get(timeout=limit_s)
         except queue.Empty:
             raise TimeoutError from None
-        if said is _ENDED:
+        if message is _ENDED:
             self._ended = True
             raise EOFError
-        return said
+        return message
 
-    def end(self) -> None:
-        """Kill the process; who waits for it hears of it."""
+    def kill(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # One that has ended by itself is to say how.
-            self._process.wait(LAST_WORD_S if self._ended else 0)
-            self.ended_by = self._process.returncode
+            # If it has ended by itself, its exit status tells why.
+            self._process.wait(EXIT_WAIT_S if self._ended else 0)
+            self.exit_status = self._process.returncode
         with contextlib.suppress(OSError):
             self._process.kill()
-        self._said.put(_ENDED)
+        self._messages.put(_ENDED)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # One that hangs in a read from a drive that is gone dies when the drive lets it.
-            self._process.wait(LAST_WORD_S)
+            # A read from a drive that is gone cannot be killed until the drive gives up.
+            self._process.wait(EXIT_WAIT_S)
         with contextlib.suppress(OSError):
             self._to.close()
 
 
-_ENDED = object()
-
-
-def _crashed(path: Path, status: int | None) -> LedError:
+def _crash_error(path: Path, status: int | None) -> LedError:
     if status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)):
         return LedError(
-            f"{path}: the process that read it was killed: if the memory is full, close other "
-            "programs and try again"
+            f"{path}: the decoding process was killed: if memory is full, close other programs "
+            "and try again"
         )
-    return RawError(f"{path}: LibRaw crashed on it: the file is damaged, or not supported")
+    return RawError(f"{path}: LibRaw crashed: the file is damaged or not supported")
 
 
 def _megabytes(path: Path) -> float:
     try:
-        return min(path.stat().st_size / 1e6, MOST_MB)
+        return min(path.stat().st_size / 1e6, MAX_MB)
     except OSError:
         return 0.0
