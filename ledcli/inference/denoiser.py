@@ -15,7 +15,7 @@ from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remove_checkerboard
 from ledcli.inference.tiles import check_tile
 from ledcli.nets.exposure_diffusion import default_steps, refine
-from ledcli.nets.srgb import subpixel
+from ledcli.nets.forms import subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif

@@ -1,7 +1,7 @@
-"""Input forms: what a network is given and what its output means. Named in the model file.
+"""Input forms: what a network is given, and what its output means. Named in the model file.
 
-Both forms map normalised planes ``x`` of ``(N, planes, h, w)``, not gained, to clean planes times
-the ratio. Training, fine-tuning and denoising all go through here.
+All map normalised planes ``x`` of ``(N, planes, h, w)``, not multiplied by the ratio, to clean
+planes times the ratio; SID's maps them to sRGB. Training, fine-tuning and denoising share them.
 """
 
 from typing import Protocol
@@ -11,37 +11,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.nets.exposure_diffusion import AdaptiveForm
-from ledcli.nets.srgb import SrgbForm
-from ledcli.noise.outliers import remove_outliers
-from ledcli.noise.vst import electron_scale, stabilise, unstabilise
+from ledcli.noise.vst import electron_scale, remove_outliers, stabilise, unstabilise
 
 LOCAL_MEAN = 5
-"""Side of the window, in plane pixels, whose mean carries the stabilised signal's size."""
+"""Side of the local mean's window, plane pixels; the mean carries the stabilised signal's size."""
 DETAIL_LIMIT = 8.0
-"""Standard deviations of noise at which the detail planes bend over."""
+"""Soft limit of the detail planes, in standard deviations of the noise."""
+COLOURS = 3
 
 
 class Form(Protocol):
-    """An input form: how many planes the network takes, and the way in and out."""
+    """An input form.
+
+    Attributes
+    ----------
+    in_planes : int
+        Planes that the network takes.
+    unclipped_input : bool
+        Whether the network sees what the ratio brings past white.
+    """
 
     in_planes: int
     unclipped_input: bool
-    """Whether the network is given what the ratio brings past white."""
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise ``(N, planes, h, w)``; the others are ``(N,)``; return clean x times ratio."""
 
 
 class GainForm:
-    """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image.
-
-    Parameters
-    ----------
-    planes : int
-        Planes of the mosaic; the network takes as many.
-    """
+    """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image."""
 
     unclipped_input = False
 
@@ -49,9 +49,9 @@ class GainForm:
         self.in_planes = planes
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
-        """Denoise; the noise line is not used."""
+        """Denoise; gain and read variance are not used."""
         out: Tensor = net((x * _column(ratio)).clamp_max(1.0))
         return out
 
@@ -59,14 +59,10 @@ class GainForm:
 class StabilisedForm:
     """Ours: the network predicts a residual where the noise has unit variance.
 
-    The stabilised planes reach hundreds while their noise is 1, too much for bfloat16: the
-    network is given their detail (difference from the local mean, softly limited), the local mean
-    (compressed) and the read noise, made in float32, and its residual is added in float32.
-
-    Parameters
-    ----------
-    planes : int
-        Planes of the mosaic; the network takes ``2 planes + 1``.
+    The stabilised planes reach hundreds while their noise is 1, too much for bfloat16. The
+    network is therefore given their detail (difference from the local mean, softly limited), the
+    local mean (compressed) and the read noise, ``2 planes + 1`` in all, computed in float32; its
+    residual is added in float32.
     """
 
     unclipped_input = True
@@ -75,17 +71,17 @@ class StabilisedForm:
         self.in_planes = 2 * planes + 1
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, variance: Tensor
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
-        """Denoise through the stabilised domain."""
-        gain, t0 = electron_scale(_column(gain), _column(variance))
+        """Denoise through the stabilised domain; outliers are removed first."""
+        gain, t0 = electron_scale(_column(gain), _column(read_variance))
         s = stabilise(x / gain, t0)
-        s = self._denoise(net, *remove_outliers(s, _local_mean(s), LOCAL_MEAN), t0)
+        s = self._denoise(net, *remove_outliers(s, local_mean(s), LOCAL_MEAN), t0)
         return unstabilise(s, t0) * (gain * _column(ratio))
 
     def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
-        return self._denoise(net, s, _local_mean(s), t0)
+        return self._denoise(net, s, local_mean(s), t0)
 
     def _denoise(self, net: nn.Module, s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
         detail = s - mean
@@ -95,23 +91,60 @@ class StabilisedForm:
         return s + residual
 
 
-_KINDS: dict[str, type[GainForm] | type[StabilisedForm]] = {
+class SrgbForm:
+    """SID's form (Chen et al. 2018, section 4.1): ``min(x * ratio, 1)`` to an sRGB image.
+
+    The network replaces white balance, demosaicing, colours and the sRGB curve as well. For every
+    cell of the mosaic it makes as many pixels in three colours as the cell has: ``3 planes``, which
+    `subpixel` arranges. The mosaic must have the standard phase (sensor/cfa.py).
+    """
+
+    unclipped_input = False
+
+    def __init__(self, planes: int = 4) -> None:
+        self.in_planes, self.out_planes = planes, COLOURS * planes
+
+    def __call__(
+        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
+    ) -> Tensor:
+        """Map planes ``(N, planes, h, w)`` to ``(N, 3 planes, h, w)`` of the sRGB image."""
+        out: Tensor = net((x * _column(ratio)).clamp_max(1.0))
+        return out.float()
+
+
+def subpixel(planes: Tensor) -> Tensor:
+    """Arrange the planes of an sRGB image: the sub-pixel layer of Shi et al. (2016).
+
+    Parameters
+    ----------
+    planes : Tensor ``(..., 12, h, w)``, or ``(..., 27, h, w)`` of an X-Trans
+        By colour, then by row and by column in the cell.
+
+    Returns
+    -------
+    Tensor ``(..., 3, 2h, 2w)``, or ``(..., 3, 3h, 3w)``
+    """
+    side = round((planes.shape[-3] / COLOURS) ** 0.5)
+    return F.pixel_shuffle(planes, side)
+
+
+_FORMS: dict[str, type[GainForm] | type[StabilisedForm]] = {
     "gain": GainForm,
     "stabilised": StabilisedForm,
 }
-FORMS: dict[str, Form] = {name: kind() for name, kind in _KINDS.items()}
-"""Of Bayer planes."""
+FORMS: dict[str, Form] = {name: kind() for name, kind in _FORMS.items()}
+"""The forms of Bayer planes."""
 
 
 def form_of(input_form: str, output: str = "planes", planes: int = 4) -> Form:
-    """Return a model's form: what its network is given, and what its output means."""
+    """Return a model's form, by what its header says of input and output."""
     if output == "adaptive":
         return AdaptiveForm(planes)
-    return SrgbForm(planes) if output == "srgb" else _KINDS[input_form](planes)
+    return SrgbForm(planes) if output == "srgb" else _FORMS[input_form](planes)
 
 
-def _local_mean(s: Tensor) -> Tensor:
-    """Mean over the window, one direction after the other; at the border over what there is."""
+def local_mean(s: Tensor) -> Tensor:
+    """Mean of planes over the window; at the border, over the part of the window inside."""
     side, reach = LOCAL_MEAN, LOCAL_MEAN // 2
     rows = F.avg_pool2d(s, (side, 1), 1, (reach, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, side), 1, (0, reach), count_include_pad=False)

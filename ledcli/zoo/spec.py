@@ -186,7 +186,7 @@ class ModelSpec:
         Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
     output
         `planes`; or `adaptive`: an image, a residual, a mask (exposure diffusion); or `srgb`: the
-        planes of a picture (nets/srgb.py). The last two in the `gain` form only.
+        planes of a picture (nets/forms.py). The last two in the `gain` form only.
     modulation
         Names of the sensors by which a plain network is modulated; empty for none.
     omnr

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.forms import form_of
-from ledcli.nets.srgb import SrgbForm, subpixel
+from ledcli.nets.forms import SrgbForm, form_of, subpixel
 
 
 @pytest.mark.parametrize("side", [2, 3])

@@ -2,13 +2,13 @@
 
 import torch
 
-from ledcli.nets.forms import LOCAL_MEAN, _local_mean
-from ledcli.noise.outliers import remove_outliers
+from ledcli.nets.forms import LOCAL_MEAN, local_mean
+from ledcli.noise.vst import remove_outliers
 
 
 def cleaned(s):
-    result, mean = remove_outliers(s, _local_mean(s), LOCAL_MEAN)
-    assert torch.allclose(mean, _local_mean(result), atol=1e-4)
+    result, mean = remove_outliers(s, local_mean(s), LOCAL_MEAN)
+    assert torch.allclose(mean, local_mean(result), atol=1e-4)
     return result
 
 

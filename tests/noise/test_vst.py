@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledcli.noise.vst import LARGEST_READ_VARIANCE, electron_scale, stabilise, unstabilise
+from ledcli.noise.vst import MAX_READ_VARIANCE, electron_scale, stabilise, unstabilise
 
 OFFSETS = st.floats(1, 1e4)
 """t0: read variance in electrons squared, and 3/8."""
@@ -76,7 +76,7 @@ def test_the_noise_has_unit_variance_at_every_signal_and_read_noise(light, varia
 def test_any_noise_line_gives_a_sane_scale(gain, variance, x):
     k, t0 = electron_scale(torch.tensor(gain), torch.tensor(variance))
     assert float(k) >= gain * 0.999 and float(k) > 0
-    assert 1 <= float(t0) <= LARGEST_READ_VARIANCE * 1.001 + 1
+    assert 1 <= float(t0) <= MAX_READ_VARIANCE * 1.001 + 1
     assert stabilise(torch.tensor(x) / k, t0).isfinite()
 
 
@@ -84,7 +84,7 @@ def test_any_noise_line_gives_a_sane_scale(gain, variance, x):
 def test_in_the_dark_a_raised_gain_hardly_changes_the_variance(deviation, gain_share, x_share):
     """Where photon noise is lost in read noise, K is raised; up to one deviation of light."""
     variance, x = deviation**2, x_share * deviation
-    gain = gain_share * deviation / LARGEST_READ_VARIANCE**0.5
+    gain = gain_share * deviation / MAX_READ_VARIANCE**0.5
     k, t0 = electron_scale(double(gain), double(variance))
     assumed = float(k**2 * (t0 - 3 / 8) + k * x)
     assert assumed == pytest.approx(gain * x + variance, rel=0.0101)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import PairError
+from ledcli.nets.forms import SrgbForm, subpixel
 from ledcli.nets.network import Network
-from ledcli.nets.srgb import SrgbForm, subpixel
 from ledcli.raw.libraw import LIBRAW_VERSION
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.srgb_pairs import SrgbBatch, SrgbPairs
