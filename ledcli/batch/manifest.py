@@ -1,4 +1,4 @@
-"""What a run wrote, by which it knows when it is called again what is done and what is not."""
+"""The output manifest: what led wrote, by which a second run skips finished photos."""
 
 import contextlib
 import errno
@@ -16,52 +16,61 @@ from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
 from ledcli.output.atomic import atomic_write, explain, make_folder
 
+STATE_FOLDER = ".led"
+"""In the output folder, for the manifest and the lock."""
+FILE_NAME = "manifest.jsonl"
 VERSION = 1
-START = f'{{"v":{VERSION},"output":'
-"""How a line of this version begins."""
+LINE_START = f'{{"v":{VERSION},"output":'
+MAX_BYTES = 1 << 30
+"""100,000 photos in three formats, written five times each, take half of it."""
+COMPACT_FROM = 1000
+"""Lines; shorter manifests are not compacted."""
 _TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-"""Nanoseconds to which disks round a file's time: NTFS, some network disks, exFAT, ext3, FAT."""
-_NUMBERS = ("size", "mtime_ns", "source_size", "source_mtime_ns")
+"""Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Size in bytes and time of change in nanoseconds, by which a file is known again."""
+    """Size in bytes and modification time in nanoseconds, by which a file is recognised."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, state: os.stat_result) -> Self:
-        """Return the stamp of what `os.stat` found."""
+        """Return the stamp of an `os.stat` result."""
         return cls(state.st_size, state.st_mtime_ns)
 
-    def still(self, now: "Stamp") -> bool:
-        """Tell whether a file that had this stamp and has `now` the other is unchanged.
-
-        A disk may have rounded the time since, as FAT does when it is taken out.
-        """
+    def matches(self, now: "Stamp") -> bool:
+        """Return True if the file is unchanged; the disk may have rounded its time since."""
         apart = abs(self.mtime_ns - now.mtime_ns)
         rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
         return self.size == now.size and (apart == 0 or rounded)
 
 
+_TYPES: tuple[tuple[str, type], ...] = (
+    *((key, int) for key in ("v", "size", "mtime_ns", "source_size", "source_mtime_ns")),
+    *((key, str) for key in ("output", "source")),
+    *((key, dict) for key in ("made_with", "photo")),
+)
+
+
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """One output as it was written; a line of the manifest.
 
     Attributes
     ----------
     output : str
-        Its path relative to the root, with ``/``.
+        Its path relative to the output folder, with ``/``.
     source : str
-        The photo's path, relative to the root where there is a way.
+        The photo's path, relative to the output folder where possible.
     source_stamp : Stamp
-        Of the photo, taken before it was read.
+        Of the photo before it was read.
     made_with : mapping
-        The settings and the model; what JSON can hold.
+        The settings and the model, as JSON values.
     photo : mapping
-        What choosing the model needs to know of the photo; what JSON can hold.
+        What choosing the model needs to know of the photo, as JSON values.
     output_stamp : Stamp
     """
 
@@ -89,59 +98,39 @@ class Entry:
 
     @classmethod
     def parse(cls, line: str) -> Self | None:
-        """Return the entry of a line; None if it is none, or of another version."""
+        """Return the entry of a line; None if it is damaged or of another version."""
         try:
             record = json.loads(line)
-            if record["v"] != VERSION:
+            if record["v"] != VERSION or any(type(record[k]) is not t for k, t in _TYPES):
                 return None
-            stamps = [record[key] for key in _NUMBERS]
-            texts = [record["output"], record["source"]]
-            maps = [record["made_with"], record["photo"]]
         except (ValueError, RecursionError, KeyError, TypeError):
             return None
-        good = (
-            all(type(n) is int for n in stamps)
-            and all(type(t) is str for t in texts)
-            and all(type(m) is dict for m in maps)
+        return cls(
+            record["output"],
+            record["source"],
+            Stamp(record["source_size"], record["source_mtime_ns"]),
+            record["made_with"],
+            record["photo"],
+            Stamp(record["size"], record["mtime_ns"]),
         )
-        if not good:
-            return None
-        (output, source), (made_with, photo) = texts, maps
-        return cls(output, source, Stamp(*stamps[2:]), made_with, photo, Stamp(*stamps[:2]))
 
 
-__all__ = ["STATE_FOLDER", "Entry", "Manifest", "Stamp", "Standing"]
+class FileState(Enum):
+    """What the file under an output's name is."""
 
-STATE_FOLDER = ".led"
-"""In the output folder: the manifest and the lock."""
-FILE_NAME = "manifest.jsonl"
-LARGEST = 1 << 30
-"""Bytes: 100,000 photos in three formats, written five times each, take half of it."""
-COMPACT_FROM = 1000
-"""Lines under which a manifest is not worth making shorter."""
-
-
-class Standing(Enum):
-    """What the file under an output's name is.
-
-    ``ABSENT``: there is none. ``CURRENT``: what led wrote last. ``OURS``: what led wrote earlier;
-    the newer one never got its name. ``CHANGED``: led wrote one, somebody changed it since.
-    ``FOREIGN``: led knows nothing of it.
-    """
-
-    ABSENT = "absent"
-    CURRENT = "current"
-    OURS = "ours"
-    CHANGED = "changed"
-    FOREIGN = "foreign"
+    ABSENT = "there is none"
+    CURRENT = "what led wrote last"
+    OLDER = "what led wrote earlier; the last run was killed before it replaced the file"
+    EDITED = "written by led, changed since"
+    FOREIGN = "not written by led"
 
 
 class Manifest:
-    """The journal of an output folder, ``.led/manifest.jsonl``: a line for each output written.
+    """The journal of an output folder, ``.led/manifest.jsonl``, with a line for each output.
 
-    A line goes in just before the finished file gets its name. A run that is killed between the
-    two leaves a line without its file, never a file of led's without a line. Damaged lines and
-    those of other versions are passed over.
+    A line is written just before the finished file gets its name. A run that is killed between the
+    two leaves a line without its file, never a file without a line. Damaged lines and those of
+    other versions are ignored.
 
     Parameters
     ----------
@@ -151,23 +140,21 @@ class Manifest:
     Raises
     ------
     OutputError
-        There is one that cannot be read.
+        The manifest exists but cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.path = root / STATE_FOLDER / FILE_NAME
         self._real = os.path.realpath(root)
-        self._lines: dict[str, list[str]] = {}  # by output; parsed when asked for
-        self._other: list[str] = []
-        self._whole = True
         self._file: int | None = None
         self._closed = False
+        self._ends_whole = True
         self._writing = threading.Lock()
         self._load()
 
     def __len__(self) -> int:
-        """Return for how many outputs there is a line."""
+        """Return the number of outputs with a line."""
         return len(self._lines)
 
     def __enter__(self) -> Self:
@@ -176,39 +163,40 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def entry(self, path: Path) -> Entry | None:
+    def entry(self, path: Path) -> ManifestEntry | None:
         """Return the latest line of an output of this folder."""
         return next(self._entries(path), None)
 
-    def standing(self, path: Path) -> Standing:
-        """Say what the file under an output's name is; raises OutputError if nobody can tell."""
+    def file_state(self, path: Path) -> FileState:
+        """Return what the file under an output's name is; raises OutputError if unreadable."""
         try:
             state = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            return Standing.ABSENT
+            return FileState.ABSENT
         except (OSError, ValueError) as error:
-            raise OutputError(f"{path}: cannot be read: {explain(error)}") from error
+            why = explain(error) if isinstance(error, OSError) else "choose another name"
+            raise OutputError(f"{path}: cannot be read: {why}") from error
         entries = list(self._entries(path))
         if not entries:
-            return Standing.FOREIGN
+            return FileState.FOREIGN
         if stat.S_ISREG(state.st_mode):
             now = Stamp.of(state)
-            if entries[0].output_stamp.still(now):
-                return Standing.CURRENT
-            if any(entry.output_stamp.still(now) for entry in entries):
-                return Standing.OURS
-        return Standing.CHANGED
+            if entries[0].output_stamp.matches(now):
+                return FileState.CURRENT
+            if any(entry.output_stamp.matches(now) for entry in entries):
+                return FileState.OLDER
+        return FileState.EDITED
 
     def wrote(self, path: Path) -> bool:
-        """Tell whether the file under a name is led's: as it was written, or edited since.
+        """Return True if led wrote the file, even if it was edited since.
 
-        One that was edited has led's note in it; without, it is another file that somebody put
-        in its place, a camera's own DNG say. Raises OutputError if nobody can tell.
+        An edited file still has led's note in it; without, it is another file in the same place,
+        such as a camera's own DNG. Raises OutputError if unreadable.
         """
-        standing = self.standing(path)
-        if standing is Standing.CHANGED:
+        state = self.file_state(path)
+        if state is FileState.EDITED:
             return read_note(path) is not None
-        return standing in (Standing.CURRENT, Standing.OURS)
+        return state in (FileState.CURRENT, FileState.OLDER)
 
     def new_entry(
         self,
@@ -218,38 +206,36 @@ class Manifest:
         made_with: Mapping[str, object],
         photo: Mapping[str, object],
         written: os.stat_result,
-    ) -> Entry:
-        """Return the entry of an output of this folder; `written` is its hidden file's state."""
-        where = self.from_root(source)
-        return Entry(self._name(output), where, source_stamp, made_with, photo, Stamp.of(written))
+    ) -> ManifestEntry:
+        """Return the entry of an output of this folder; `written` is its part file's state."""
+        name, photo_path = self._name(output), self.relative_path(source)
+        return ManifestEntry(name, photo_path, source_stamp, made_with, photo, Stamp.of(written))
 
-    def from_root(self, path: Path) -> str:
-        """Return the path of a photo as seen from this folder, with ``/``."""
+    def relative_path(self, path: Path) -> str:
+        """Return the path of a photo relative to this folder, with ``/``."""
         folder, name = os.path.split(path)
         real = os.path.join(os.path.realpath(folder), name)
         with contextlib.suppress(ValueError):  # another drive of Windows
             real = os.path.relpath(real, self._real)
         return real.replace(os.sep, "/")
 
-    def record(self, entry: Entry) -> None:
-        """Write down an output that is about to get its name, onto the disk.
+    def record(self, entry: ManifestEntry) -> None:
+        """Write an entry to the disk, before its file gets its name.
 
         Raises
         ------
         OutputError
-            It cannot be written, the manifest is closed, or its folder is not what it was.
+            It cannot be written, the manifest is closed, or its folder was replaced.
         """
         line = entry.line()
         with self._writing:
             if self._closed:
-                raise OutputError(
-                    f"{self.root}: the run was broken off: run the same command again"
-                )
+                raise OutputError(f"{self.root}: the run was interrupted; run the command again")
             try:
                 if self._file is not None and not self._in_place(self._file):
                     raise OutputError(
-                        f"{self.root}: the output folder was removed or replaced while led was at "
-                        "work: run the same command again"
+                        f"{self.root}: the output folder was removed or replaced during the run; "
+                        "run the command again"
                     ) from OSError(errno.ENODEV, "the output folder was removed")
                 self._append(line)
             except OSError as error:
@@ -257,18 +243,29 @@ class Manifest:
             self._lines.setdefault(entry.output, []).append(line)
 
     def close(self) -> None:
-        """Close it for good, once what is being recorded is: nothing more can be.
-
-        The folder's lock may go after this, though another thread is still at work.
-        """
+        """Close it for good, after a `record` in progress; the folder's lock may go after this."""
         with self._writing:
             self._closed = True
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
 
+    def refresh(self) -> bool:
+        """Load the file again if it has changed; return whether it had."""
+        if self._file_key() == self._loaded:
+            return False
+        self._load()
+        return True
+
+    def _file_key(self) -> tuple[int, ...] | None:
+        try:
+            state = os.stat(self.path)
+        except OSError:
+            return None
+        return state.st_ino, state.st_size, state.st_mtime_ns
+
     def _in_place(self, file: int) -> bool:
-        """Tell whether the open file is the one that the manifest's path leads to."""
+        """Return True if the open file is the one at the manifest's path."""
         try:
             return os.path.samestat(os.fstat(file), os.stat(self.path))
         except (FileNotFoundError, NotADirectoryError):
@@ -276,59 +273,57 @@ class Manifest:
 
     def _append(self, line: str) -> None:
         if self._file is None:
-            self._open()
-        assert self._file is not None
-        data = (line if self._whole else "\n" + line).encode("ascii") + b"\n"
-        self._whole = False
+            make_folder(self.path.parent)
+            self._compact()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._file = os.open(self.path, flags, 0o666)
+        data = (line if self._ends_whole else "\n" + line).encode("ascii") + b"\n"
+        self._ends_whole = False
         written = os.write(self._file, data)
         if written < len(data):
             os.write(self._file, data[written:])
         os.fsync(self._file)
-        self._whole = True
+        self._ends_whole = True
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def _entries(self, path: Path) -> Iterator[Entry]:
-        """Parse the lines of an output, the latest first; what is damaged is passed over."""
+    def _entries(self, path: Path) -> Iterator[ManifestEntry]:
+        """Parse the lines of an output, the latest first, without damaged ones."""
         for line in reversed(self._lines.get(self._name(path), ())):
-            entry = Entry.parse(line)
+            entry = ManifestEntry.parse(line)
             if entry is not None:
                 yield entry
 
     def _load(self) -> None:
+        self._lines: dict[str, list[str]] = {}  # by output; parsed when needed
+        self._other_lines: list[str] = []
+        self._ends_whole = True
+        self._loaded = self._file_key()
         try:
             state = os.stat(self.path)
-            if not stat.S_ISREG(state.st_mode) or state.st_size > LARGEST:
-                raise OutputError(f"{self.path}: is no manifest of led's: remove it")
+            if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:
+                raise OutputError(f"{self.path}: not a manifest of led; remove it")
             text = self.path.read_bytes().decode("utf-8", "replace")
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be read: {explain(error)}") from error
         lines = text.split("\n")
-        self._whole = lines[-1] == ""
+        self._ends_whole = lines[-1] == ""
         decode = json.JSONDecoder().raw_decode
-        for line in lines:
-            if not line:
-                continue
+        for line in filter(None, lines):
             name: object = None
             with contextlib.suppress(ValueError):
-                if line.startswith(START + '"') and line.endswith("}"):
-                    name = decode(line, len(START))[0]  # the rest when it is asked for
+                if line.startswith(LINE_START + '"') and line.endswith("}"):
+                    name = decode(line, len(LINE_START))[0]
                 else:
-                    self._other.append(line)
+                    self._other_lines.append(line)
             if isinstance(name, str):
                 self._lines.setdefault(name, []).append(line)
 
-    def _open(self) -> None:
-        make_folder(self.path.parent)
-        self._compact()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._file = os.open(self.path, flags, 0o666)
-
     def _compact(self) -> None:
-        """Rewrite a manifest most of whose lines nobody needs: under the lock, as all writing."""
+        """Rewrite a manifest if more than half of its lines are out of date; under the lock."""
         count = sum(map(len, self._lines.values()))
         if count < COMPACT_FROM or count < 2 * len(self._lines):
             return
@@ -336,11 +331,29 @@ class Manifest:
             kept = lines[-1:]
             with contextlib.suppress(OSError, ValueError):
                 now = Stamp.of(os.lstat(self.root / name))
-                older = map(Entry.parse, lines[:-1])
-                match = [e.line() for e in older if e and e.output_stamp.still(now)]
+                older = map(ManifestEntry.parse, lines[:-1])
+                match = [e.line() for e in older if e and e.output_stamp.matches(now)]
                 kept = match[-1:] + kept
             self._lines[name] = kept
         every = [line for lines in self._lines.values() for line in lines]
-        text = "\n".join([*self._other, *every, ""])
+        text = "\n".join([*self._other_lines, *every, ""])
         atomic_write(self.path, text.encode("utf-8", "replace"))
-        self._whole = True
+        self._ends_whole = True
+
+
+class Manifests(dict[Path, Manifest]):
+    """The manifests of a run by output folder; each is loaded when first needed, and once."""
+
+    def __missing__(self, root: Path) -> Manifest:
+        """Load the manifest of a folder; raises OutputError."""
+        self[root] = manifest = Manifest(root)
+        return manifest
+
+    def refresh(self) -> bool:
+        """Load those again whose files have changed; return whether any had."""
+        return any([manifest.refresh() for manifest in self.values()])
+
+    def close(self) -> None:
+        """Close all; nothing more can be recorded."""
+        for manifest in self.values():
+            manifest.close()

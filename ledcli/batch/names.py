@@ -4,12 +4,12 @@ import os
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.batch.inputs import FoundRaw
-from ledcli.batch.manifest import STATE_FOLDER, Manifest
+from ledcli.batch.manifest import Manifests
 from ledcli.batch.settings import Job
 from ledcli.errors import OutputError, UsageError
 from ledcli.output.formats import find_formats
@@ -98,6 +98,7 @@ def plan_names(
     name: str = DEFAULT_NAME,
     *,
     sources: Sequence[FoundRaw] | None = None,
+    manifests: Manifests | None = None,
 ) -> list[Job]:
     """Name the results of every photo, so that no two share a name and none is a source.
 
@@ -147,7 +148,7 @@ def plan_names(
         taken |= names(i)
     photos = {place for raw in raws for place in real.places(raw.file)}
     left_out = {place for raw in sources or () for place in real.places(raw.file)} - photos
-    manifests: dict[Path, Manifest] = {}
+    manifests = Manifests() if manifests is None else manifests
     jobs = []
     for raw, folder, base in zip(raws, below, bases, strict=True):
         outputs = {f: folder.path / (base + suffix) for f, suffix in suffixes.items()}
@@ -155,8 +156,6 @@ def plan_names(
             place = (folder.key, alike(path.name))
             taken_by_photo = place in photos
             if place in left_out:
-                if folder.root not in manifests:
-                    manifests[folder.root] = Manifest(folder.root)
                 taken_by_photo = os.path.lexists(path) and not manifests[folder.root].wrote(path)
             if taken_by_photo:
                 raise OutputError(
@@ -165,15 +164,6 @@ def plan_names(
                 )
         jobs.append(Job(raw.file, outputs, folder.root))
     return jobs
-
-
-def folders_of(jobs: Sequence[Job]) -> Mapping[Path, list[Path]]:
-    """Return, for each root, the folders a run writes into: its state's and those of outputs."""
-    found: dict[Path, dict[Path, None]] = {}
-    for job in jobs:
-        folders = found.setdefault(job.root, {job.root / STATE_FOLDER: None})
-        folders.update(dict.fromkeys(path.parent for path in job.outputs.values()))
-    return {root: list(folders) for root, folders in found.items()}
 
 
 def alike(name: str) -> str:

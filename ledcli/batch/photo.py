@@ -1,47 +1,57 @@
-"""One photo's way: its brightness, its model, the network, the files' bytes."""
+"""One photo's way: decode, choose its model, denoise, encode and write."""
 
+import errno
+import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ledcli import __version__
-from ledcli.batch.settings import MAX_RATIO, Highlights, Quality, Result, Settings
-from ledcli.errors import MetadataError, ModelError, OutputError
+from ledcli.batch.manifest import Manifests, Stamp
+from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
+from ledcli.errors import LedError, MetadataError, ModelError, OutputError, RawError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.inference.highlights import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.output.dng import dng_bytes
+from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.output.formats import FORMATS
 from ledcli.output.levels import WHITE
-from ledcli.output.render import check_square, png_bytes, render_rgb16, tiff_bytes, upright
-from ledcli.raw.decoder import Decoded
+from ledcli.output.maker_notes import MakerNotes
+from ledcli.output.render import DenoisedPhoto, check_square, upright
+from ledcli.raw.decoder import Decoded, Decoder
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import unpack
 from ledcli.zoo.selection import Chooser, camera_noise, covers
 from ledcli.zoo.store import ChosenModel
 
-SOFTWARE = f"led {__version__}"
 Planes = NDArray[np.float32]
+
+
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
+FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
+"""Errors of a disk that no later photo would escape."""
 
 
 @dataclass
 class Frame:
-    """A photo between decoding and network.
+    """A decoded photo.
 
     Attributes
     ----------
     planes : float32 array (planes, h, w)
-        Normalised, not gained.
+        Normalised, not multiplied by the ratio.
     noise : NoiseProfile
         The blind estimate.
     auto_ratio : float
-        The ratio that would give a normal brightness.
+        The ratio that its histogram asks for; see raw/auto_ratio.py.
     """
 
     photo: RawPhoto
@@ -50,98 +60,76 @@ class Frame:
     auto_ratio: float
 
 
-@dataclass
-class Clean:
-    """A photo between network and disk.
+def read_photo(decoder: Decoder[Decoded], job: Job, settings: Settings, result: Result) -> Frame:
+    """Decode a photo and pack it for the network.
 
-    Attributes
-    ----------
-    planes : float32 array (planes, h, w)
-        Clean, times the ratio.
-    headroom : float
-        The brightest value that the DNG shall hold; white is 1.
-    note : mapping
-        What was done, for the record in the files.
+    Raises
+    ------
+    RawError
+        It cannot be decoded, or led has denoised it already.
     """
-
-    photo: RawPhoto
-    planes: Planes
-    headroom: float
-    note: Mapping[str, object] = field(default_factory=dict)
-
-    @cached_property
-    def mosaic(self) -> NDArray[np.float32]:
-        """The clean mosaic (H, W), white at 1."""
-        return unpack(self.planes, self.photo.phase, self.photo.mosaic.shape)
-
-    @cached_property
-    def picture(self) -> NDArray[np.uint16]:
-        """The developed photo (h, w, 3), sRGB, upright."""
-        plain = dng_bytes(self.photo, self.mosaic, software=SOFTWARE, compression="none")
-        return render_rgb16(plain)
+    with suppress(OSError, ValueError):  # the decoder says why
+        result.source_stamp = Stamp.of(os.stat(job.source))
+    with timed(result, "decode"):
+        decoded = decoder.decode(job.source)
+    if decoded.note and not settings.again:
+        raise RawError(
+            f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
+            f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
+        )
+    with timed(result, "pack"):
+        photo = decoded.photo
+        return Frame(photo, photo.planes(), decoded.noise, decoded.auto_ratio)
 
 
-@dataclass
-class Picture:
-    """A photo that a network developed, on its way to disk.
-
-    Attributes
-    ----------
-    picture : uint16 array (h, w, 3)
-        sRGB, upright.
-    note : mapping
-        What was done, for the record in the files.
-    """
-
-    photo: RawPhoto
-    picture: NDArray[np.uint16]
-    note: Mapping[str, object] = field(default_factory=dict)
-
-
-def framed(decoded: Decoded) -> Frame:
-    """Pack a decoded photo for the network."""
-    photo = decoded.photo
-    return Frame(photo, photo.planes(), decoded.noise, decoded.auto_ratio)
-
-
-def ratio_of(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
-    """Return a photo's ratio.
-
-    Parameters
-    ----------
-    frame, settings
-    bounds : (float, float)
-        Of an inferred ratio.
+def choose_ratio(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
+    """Return a photo's ratio; an inferred one lies within the bounds.
 
     Raises
     ------
     MetadataError
-        An exposure is asked for, and a tag that it takes is missing or nonsense.
+        An exposure level is asked for, and the photo's own is unknown or implausible.
     """
     if settings.exposure is not None:
         ratio = settings.exposure / require_exposure_level(frame.photo.path, frame.photo.exif)
         if ratio > MAX_RATIO:
             raise MetadataError(
-                f"{frame.photo.path}: its ISO and exposure time ask for a ratio of {ratio:.3g}: "
-                "check them, or give --ratio"
+                f"{frame.photo.path}: its ISO and exposure time give a ratio of {ratio:.3g}: "
+                "check them, or use --ratio"
             )
-        # A brighter photo is not darkened: its clipped highlights would come out tinted.
+        # A brighter photo is not darkened: its clipped highlights would take on a tint.
         return max(ratio, 1.0)
     if settings.ratio is None:
         lowest, highest = bounds
-        # Two digits are more than a histogram tells, and read better in a record.
+        # A histogram is not more accurate than two digits, which are easier to read in a record.
         return min(max(float(f"{frame.auto_ratio:.2g}"), lowest, 1.0), highest)
     return settings.ratio
 
 
-def denoised(
+def choose_model(
+    frame: Frame, ratio: float, chooser: Chooser, denoisers: DenoiserCache, warnings: list[str]
+) -> tuple[Denoiser, ChosenModel]:
+    """Choose and load a photo's model; a damaged one is skipped if there is another."""
+    while True:
+        try:
+            chosen = chooser.choose(frame.photo.exif, ratio, frame.photo.cfa)
+        except ModelError as error:
+            raise ModelError(f"{frame.photo.path}: {error}") from error
+        warnings += chosen.warnings
+        try:
+            return denoisers.get(chosen.path, chosen.csa_set), chosen
+        except ModelError as error:
+            warnings.append(chooser.skip(chosen.path, error))
+
+
+def denoise_photo(
     frame: Frame, settings: Settings, chooser: Chooser, denoisers: DenoiserCache, result: Result
-) -> Clean | Picture:
-    """Take a photo through the network; what was done is written into `result`."""
+) -> DenoisedPhoto:
+    """Run a photo through its model's network; `result` says what was done."""
     photo = frame.photo
-    ratio = result.ratio = ratio_of(frame, settings, chooser.ratio_range)
+    ratio = result.ratio = choose_ratio(frame, settings, chooser.ratio_range)
     with timed(result, "model"):
-        denoiser, result.model = _model(frame, ratio, chooser, denoisers, result.warnings)
+        denoiser, result.model = choose_model(frame, ratio, chooser, denoisers, result.warnings)
     result.warnings += _warnings(denoiser, photo, ratio, settings)
     result.tile_note = denoiser.tile_note(frame.planes)
     own = camera_noise(denoiser.spec, photo.exif)
@@ -154,8 +142,9 @@ def denoised(
             picture = denoiser.develop(
                 frame.planes, ratio, phase=photo.phase, shape=(height, width), noise=own
             )
-        shown = upright(np.rint(picture * np.float32(WHITE)).astype(np.uint16), photo.orientation)
-        return Picture(photo, shown, _note(result, settings))
+        picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
+        shown = upright(picture16, photo.orientation)
+        return DenoisedPhoto(photo, _note(result, settings), developed=shown)
     result.noise, result.noise_from = (own.profile, "profile") if own else (frame.noise, "blind")
     with timed(result, "network"):
         planes = denoiser.denoise(
@@ -172,39 +161,89 @@ def denoised(
         reliable_to = ratio if denoiser.form.unclipped_input else 1.0
         planes = keep_highlights(planes, frame.planes, ratio, reliable_to=reliable_to)
         result.headroom = min(headroom_of(planes), ratio)
-    return Clean(photo, planes, result.headroom, _note(result, settings))
+    return DenoisedPhoto(photo, _note(result, settings), planes, result.headroom)
 
 
-def encoded(clean: Clean | Picture, name: str, settings: Settings) -> bytes:
-    """Make the bytes of a file.
+class OutputWriter:
+    """Encodes and writes photos, and records the files in the manifests.
 
-    Parameters
-    ----------
-    clean
-    name : str
-        The format: ``dng``, ``png`` or ``tiff``.
-    settings
-
-    Raises
-    ------
-    OutputError
-        A DNG of what a network developed.
+    Used by one thread, except for `abort`.
     """
-    photo, note = clean.photo, clean.note
-    if name == "dng" and isinstance(clean, Picture):
-        raise OutputError(f"{photo.path}: the model makes pictures: take --format png or tiff")
-    if name == "dng" and isinstance(clean, Clean):
-        return dng_bytes(
-            photo,
-            clean.mosaic,
-            software=SOFTWARE,
-            note=note,
-            compression=settings.compression,
-            linear=settings.linear,
-            headroom=clean.headroom,
+
+    def __init__(
+        self, manifests: Manifests, settings: Settings, on_message: Callable[[str], None]
+    ) -> None:
+        self.manifests, self.settings, self.on_message = manifests, settings, on_message
+        self.broken: str | None = None  # why no later photo can be written
+        self._maker_notes: MakerNotes | None = None
+        self._searched = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._maker_notes is not None:
+            self._maker_notes.close()
+
+    def abort(self) -> None:
+        """Make a `write` in another thread end soon."""
+        if self._maker_notes is not None:
+            self._maker_notes.abort()
+
+    def write(self, job: Job, denoised: DenoisedPhoto, result: Result) -> None:
+        """Write all formats of a photo; raises OutputError."""
+        for name, path in job.outputs.items():
+            data = FORMATS[name].encode(denoised, self.settings)
+            finish = None
+            if FORMATS[name].maker_notes:
+                finish = self._copy_maker_notes(denoised.photo, result)
+            record = partial(self._record, job, name, denoised.photo, result)
+            try:
+                make_folder(path.parent)
+                atomic_write(path, data, finish=finish, before_rename=record)
+            except OutputError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno in FATAL:
+                    self.broken = f"not started, as nothing can be written ({cause.strerror})"
+                raise
+            result.outputs.append(path)
+
+    def _record(
+        self, job: Job, name: str, photo: RawPhoto, result: Result, written: os.stat_result
+    ) -> None:
+        about_photo = {
+            "make": photo.exif.make,
+            "model": photo.exif.model,
+            "iso": photo.exif.iso,
+            "cfa": photo.cfa,
+            "ratio": result.ratio,
+            "format": name,
+        }
+        made_with = self.settings.made_with(name, result.model)
+        manifest, stamp = self.manifests[job.root], result.source_stamp or Stamp(0, 0)
+        manifest.record(
+            manifest.new_entry(
+                job.outputs[name], job.source, stamp, made_with, about_photo, written
+            )
         )
-    encode = {"png": png_bytes, "tiff": tiff_bytes}[name]
-    return encode(clean.picture, photo=photo, software=SOFTWARE, note=note)
+
+    def _copy_maker_notes(self, photo: RawPhoto, result: Result) -> Callable[[Path], None] | None:
+        """Return what copies the maker notes to a written file; None if there are none to copy."""
+        if not photo.carried.maker_notes:
+            return None
+        if not self._searched:
+            self._searched, self._maker_notes = True, MakerNotes.find()
+            if self._maker_notes is None:
+                self.on_message("exiftool is not on the PATH: maker notes are not copied to DNGs")
+        maker_notes = self._maker_notes
+        if maker_notes is None:
+            return None
+
+        def copy(dng: Path) -> None:
+            if warning := maker_notes.copy(photo.path, dng):
+                result.warnings.append(warning)
+
+        return copy
 
 
 @contextmanager
@@ -218,22 +257,6 @@ def timed(result: Result, part: str) -> Iterator[None]:
         result.seconds[part] = result.seconds.get(part, 0.0) + spent
 
 
-def _model(
-    frame: Frame, ratio: float, chooser: Chooser, denoisers: DenoiserCache, warnings: list[str]
-) -> tuple[Denoiser, ChosenModel]:
-    """Choose a photo's model and load it; a damaged one is skipped if there is another."""
-    while True:
-        try:
-            chosen = chooser.choose(frame.photo.exif, ratio, frame.photo.cfa)
-        except ModelError as error:
-            raise ModelError(f"{frame.photo.path}: {error}") from error
-        warnings += chosen.warnings
-        try:
-            return denoisers.get(chosen.path, chosen.csa_set), chosen
-        except ModelError as error:
-            warnings.append(chooser.skip(chosen.path, error))
-
-
 def _warnings(
     denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings
 ) -> Iterator[str]:
@@ -244,9 +267,7 @@ def _warnings(
             f"not {ratio:.3g}"
         )
     elif settings.exposure is not None and ratio == 1:
-        yield (
-            f"{photo.path}: is as bright as the exposure asked for already: it keeps its brightness"
-        )
+        yield f"{photo.path}: already as bright as the exposure level asked for; not brightened"
 
 
 def _note(result: Result, settings: Settings) -> dict[str, object]:
@@ -259,3 +280,49 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         "version": __version__,
         "when": now(),
     }
+
+
+@dataclass
+class PhotoStages:
+    """The stages of a photo's way, each for a thread of its own; errors go into its result."""
+
+    settings: Settings
+    chooser: Chooser
+    decoder: Decoder[Decoded]
+    denoisers: DenoiserCache
+    writer: OutputWriter
+
+    def read(self, job: Job) -> tuple[Result, Frame | None]:
+        """Decode and pack."""
+        result = Result(job.source)
+        with _errors_in(result):
+            return result, read_photo(self.decoder, job, self.settings, result)
+        return result, None
+
+    def denoise(self, frame: Frame | None, result: Result) -> DenoisedPhoto | None:
+        """Choose a model and run its network."""
+        with _errors_in(result):
+            if frame is not None:
+                return denoise_photo(frame, self.settings, self.chooser, self.denoisers, result)
+        return None
+
+    def write(self, job: Job, denoised: DenoisedPhoto | None, result: Result) -> Result:
+        """Encode and write."""
+        with _errors_in(result), timed(result, "encode"):
+            if denoised is not None:
+                self.writer.write(job, denoised, result)
+        return result
+
+
+@contextmanager
+def _errors_in(result: Result) -> Iterator[None]:
+    """Catch a photo's error into its result, so that the next ones are still done."""
+    try:
+        yield
+    except LedError as error:
+        result.error = error
+    except MemoryError:
+        result.error = LedError(f"{result.source}: not enough memory: close other programs")
+    except Exception as error:  # of any library
+        result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
+        result.error.__cause__ = error

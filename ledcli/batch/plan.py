@@ -1,25 +1,27 @@
-"""What is left to do for a photo, by the manifest: all, some, or nothing."""
+"""What is left to do for each photo, by the manifest: all formats, some, or none."""
 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ledcli.batch.inputs import FoundRaw
-from ledcli.batch.manifest import Entry, Manifest, Stamp, Standing
-from ledcli.batch.settings import Job
+from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests, Stamp
+from ledcli.batch.settings import Job, Settings
 from ledcli.errors import LedError, OutputError
+from ledcli.raw.exif import Exif
+from ledcli.zoo.selection import Chooser
 
-Record = Mapping[str, object]
-"""What JSON can hold."""
+Record = Mapping[str, Any]
+"""JSON values."""
 
-FINISHED = "done already"
-EDITED = "changed by somebody since: kept as it is"
-NEW = "not there yet"
+UP_TO_DATE = "up to date"
+EDITED = "edited since; kept"
+MISSING = "missing"
 PHOTO_CHANGED = "the photo has changed"
 SETTINGS_CHANGED = "made with other settings or another model"
-OVERWRITE = "to be overwritten"
+OVERWRITE = "overwriting"
 
 
 class PlannedPhoto(NamedTuple):
@@ -28,19 +30,59 @@ class PlannedPhoto(NamedTuple):
     Attributes
     ----------
     make : tuple of str
-        The formats to write; empty: skip the photo.
+        The formats to write; if empty, the photo is skipped.
     kept : tuple of Path
         Outputs that stay.
     why : str
-        The reason, in words.
+        The reason.
     error : LedError or None
-        Why the photo cannot be done; nothing is to be made then.
+        Why the photo cannot be denoised; nothing is made then.
     """
 
     make: tuple[str, ...]
     kept: tuple[Path, ...] = ()
     why: str = ""
     error: LedError | None = None
+
+
+def plan_photos(
+    jobs: Sequence[Job],
+    settings: Settings,
+    chooser: Chooser,
+    manifests: Manifests | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[PlannedPhoto]:
+    """Return what is left to do for each photo, by manifests and file times.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        From `plan_names`.
+    settings, chooser
+        What is done to every photo, and with which model.
+    manifests : Manifests, optional
+        Those that the jobs were planned with.
+    overwrite : bool
+        Make all.
+
+    Raises
+    ------
+    OutputError
+        A manifest cannot be read.
+    """
+    manifests = Manifests() if manifests is None else manifests
+
+    def expected(photo: Record) -> Record:
+        try:
+            exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
+            cfa = photo.get("cfa", "bayer")
+            model = chooser.choose(exif, float(photo["ratio"]), cfa)
+            return settings.made_with(str(photo["format"]), model)
+        except (KeyError, TypeError, ValueError):
+            return {}
+
+    return [plan_photo(job, manifests[job.root], expected, overwrite) for job in jobs]
 
 
 def plan_photo(
@@ -51,10 +93,9 @@ def plan_photo(
 ) -> PlannedPhoto:
     """Decide from the manifest and the files' sizes and times; nothing is read.
 
-    An output is kept when it is what led wrote last, from this photo as it is now, with the
-    settings and the model that would be taken now. One that somebody changed since is kept as
-    well. A file that led did not write, or that was changed and would have to be made again, is
-    replaced with `overwrite` only.
+    An output is kept if it is what led wrote last, from this photo as it is now, with the settings
+    and the model that would be used now. An edited one is kept as well. A file that led did not
+    write, or that was edited and is out of date, is only replaced with `overwrite`.
 
     Parameters
     ----------
@@ -62,21 +103,20 @@ def plan_photo(
     manifest : Manifest
         Of ``job.root``.
     expected : callable
-        What `made_with` would be for a photo, from the `photo` of its entry.
+        Maps the `photo` of an entry to what its `made_with` would be now.
     overwrite : bool
         Make all.
     """
-    formats = tuple(job.outputs)
     if overwrite:
-        return PlannedPhoto(formats, why=OVERWRITE)
+        return PlannedPhoto(tuple(job.outputs), why=OVERWRITE)
     try:
         source = Stamp.of(os.stat(job.source))
     except (OSError, ValueError):
-        source = None  # reading it will say why
+        source = None  # reading it will report the error
     make, kept, reasons = [], [], []
     try:
         for name, path in job.outputs.items():
-            keep, why = _one(path, job.source, source, manifest, expected)
+            keep, why = _plan_output(path, job.source, source, manifest, expected)
             if keep:
                 kept.append(path)
             else:
@@ -84,59 +124,12 @@ def plan_photo(
             reasons.append((keep, why))
     except LedError as error:
         return PlannedPhoto((), tuple(kept), error=error)
-    # What is to be made says why; else what is not as led left it.
-    reasons.sort(key=lambda reason: (reason[0], reason[1] == FINISHED))
+    # The reason for making one comes first, then that for an edited one.
+    reasons.sort(key=lambda reason: (reason[0], reason[1] == UP_TO_DATE))
     return PlannedPhoto(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
 
 
-class Sorted(NamedTuple):
-    """Raws that were found: the photos, and results of led's that the user named one by one."""
-
-    photos: list[FoundRaw]
-    results: list[FoundRaw]
-
-
-def split_results(raws: Sequence[FoundRaw], out: Path | None = None) -> Sorted:
-    """Sort out the DNGs that led wrote.
-
-    With ``--out`` as the photos' own folder they lie there together, and a second run is to find
-    the same photos as the first. By the manifest: what led has no line of is a photo, and so is
-    what somebody put in a result's place. Results that were found in a folder are passed over in
-    silence.
-
-    Parameters
-    ----------
-    raws : sequence of FoundRaw
-        From `find_raws`.
-    out : Path, optional
-        Output folder, instead of the one beside each input.
-
-    Raises
-    ------
-    OutputError
-        A manifest cannot be read.
-    """
-    manifests: dict[Path, Manifest] = {}
-    real: dict[Path, str] = {}
-    found = Sorted([], [])
-    for raw in raws:
-        root = out or raw.beside
-        for folder in (root, raw.file.parent):
-            if folder not in real:
-                real[folder] = os.path.realpath(folder)
-        place, top = Path(real[raw.file.parent]), Path(real[root])
-        if place.is_relative_to(top):
-            if root not in manifests:
-                manifests[root] = Manifest(root)
-            if manifests[root].wrote(root / place.relative_to(top) / raw.file.name):
-                if raw.named:
-                    found.results.append(raw)
-                continue
-        found.photos.append(raw)
-    return found
-
-
-def _one(
+def _plan_output(
     path: Path,
     source: Path,
     now: Stamp | None,
@@ -144,42 +137,87 @@ def _one(
     expected: Callable[[Record], Record],
 ) -> tuple[bool, str]:
     """Return whether an output is kept, and why; raises OutputError."""
-    standing = manifest.standing(path)
-    entry = manifest.entry(path)
-    if standing is Standing.ABSENT:
-        return False, NEW
-    if standing is Standing.FOREIGN or entry is None:
-        raise _refused(path, "is there already, and led knows nothing of it")
-    if not _same_photo(entry, source, now, manifest):
-        raise _refused(path, f"is there already, made from another photo ({entry.source})")
-    stale = _stale(entry, now, expected)
-    if standing is Standing.CHANGED:
+    state, entry = manifest.file_state(path), manifest.entry(path)
+    if state is FileState.ABSENT:
+        return False, MISSING
+    if state is FileState.FOREIGN or entry is None:
+        raise _refused(path, "already exists and was not written by led")
+    unchanged = now is not None and entry.source_stamp.matches(now)
+    # The photo may have moved.
+    same_name = entry.source.rpartition("/")[2] == source.name
+    if not (unchanged and same_name) and entry.source != manifest.relative_path(source):
+        raise _refused(path, f"already exists, made from another photo ({entry.source})")
+    stale = ""
+    if not unchanged:
+        stale = PHOTO_CHANGED
+    elif not _same(entry, expected(entry.photo)):
+        stale = SETTINGS_CHANGED
+    if state is FileState.EDITED:
         if stale:
-            since = "somebody changed it since led wrote it"
             because = stale if stale == PHOTO_CHANGED else f"it was {stale}"
-            raise _refused(path, f"{since}, and {because}")
+            raise _refused(path, f"was edited after led wrote it, and {because}")
         return True, EDITED
-    if standing is Standing.OURS:
-        return False, stale or NEW
-    return not stale, stale or FINISHED
+    if state is FileState.OLDER:
+        return False, stale or MISSING
+    return not stale, stale or UP_TO_DATE
 
 
-def _same_photo(entry: Entry, source: Path, now: Stamp | None, manifest: Manifest) -> bool:
-    """Tell whether an output was made from this photo, though it may lie elsewhere by now."""
-    moved = entry.source.rpartition("/")[2] == source.name and now is not None
-    if moved and now is not None and entry.source_stamp.still(now):
-        return True
-    return entry.source == manifest.from_root(source)
-
-
-def _stale(entry: Entry, now: Stamp | None, expected: Callable[[Record], Record]) -> str:
-    """Say why an output is out of date; empty if it is not."""
-    if now is None or not entry.source_stamp.still(now):
-        return PHOTO_CHANGED
-    # As it would come back from the file: tuples as lists.
-    wanted = json.loads(json.dumps(expected(entry.photo)))
-    return "" if wanted == entry.made_with else SETTINGS_CHANGED
+def _same(entry: ManifestEntry, expected: Record) -> bool:
+    made_with = dict(entry.made_with)
+    if "set" in made_with:  # led 0.x called the CSA set so
+        made_with["csa_set"] = made_with.pop("set")
+    # As it would be read from the file: tuples as lists.
+    return bool(json.loads(json.dumps(expected)) == made_with)
 
 
 def _refused(path: Path, why: str) -> OutputError:
-    return OutputError(f"{path}: {why}: --overwrite replaces it, --out chooses another folder")
+    return OutputError(f"{path}: {why}: use --overwrite to replace it, or another --out")
+
+
+class Sorted(NamedTuple):
+    """Raws that were found: photos, and results of led that the user named one by one."""
+
+    photos: list[FoundRaw]
+    results: list[FoundRaw]
+
+
+def split_results(
+    raws: Sequence[FoundRaw], out: Path | None = None, manifests: Manifests | None = None
+) -> Sorted:
+    """Separate the DNGs that led wrote from the photos.
+
+    With ``--out`` as the photos' own folder both lie there, and a second run must find the same
+    photos as the first. A file without a line in the manifest is a photo, and so is one that was
+    put in a result's place. Results found in a folder are skipped without a message.
+
+    Parameters
+    ----------
+    raws : sequence of FoundRaw
+        From `find_raws`.
+    out : Path, optional
+        Output folder, instead of the one beside each input.
+    manifests : Manifests, optional
+        Used, and kept for the run.
+
+    Raises
+    ------
+    OutputError
+        A manifest cannot be read.
+    """
+    manifests = Manifests() if manifests is None else manifests
+    real: dict[Path, str] = {}
+    found = Sorted([], [])
+    for raw in raws:
+        root = out or raw.beside
+        for folder in (root, raw.file.parent):
+            if folder not in real:
+                real[folder] = os.path.realpath(folder)
+        parent, top = Path(real[raw.file.parent]), Path(real[root])
+        is_result = parent.is_relative_to(top) and manifests[root].wrote(
+            root / parent.relative_to(top) / raw.file.name
+        )
+        if not is_result:
+            found.photos.append(raw)
+        elif raw.named:
+            found.results.append(raw)
+    return found

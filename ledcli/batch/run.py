@@ -1,43 +1,22 @@
-"""The run over a folder: what is to be done, under the folder's lock, and what came of it."""
+"""A run over many photos: what is missing or changed is denoised, under the folders' locks."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ledcli.batch.disk_space import check_space
-from ledcli.batch.lock import folder_lock, folder_locks
-from ledcli.batch.manifest import Manifest
-from ledcli.batch.names import folders_of
-from ledcli.batch.plan import PlannedPhoto, plan_photo
-from ledcli.batch.settings import Job, Result, Settings
+from ledcli.batch.folders import check_space, folder_locks, remove_leftovers
+from ledcli.batch.manifest import Manifests
+from ledcli.batch.plan import PlannedPhoto, plan_photos
+from ledcli.batch.settings import Engine, Job, Result, Settings
 from ledcli.errors import OutputError
-from ledcli.inference.backends import Engine
-from ledcli.output.atomic import list_part_files, remove_abandoned_part_files
-from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
 
-
-def plan_photos(
-    jobs: Sequence[Job], settings: Settings, chooser: Chooser, *, overwrite: bool = False
-) -> list[PlannedPhoto]:
-    """Find out what is left to do for each photo; reads manifests, looks at files, loads nothing.
-
-    Parameters
-    ----------
-    jobs : sequence of Job
-        From `plan_names`.
-    settings, chooser
-        As for `run`.
-    overwrite : bool
-        Make all.
-    """
-    with _manifests(jobs) as manifests:
-        return _decide(jobs, manifests, settings, chooser, overwrite)
+if TYPE_CHECKING:
+    from ledcli.batch.photo import PhotoStages
 
 
 def run(
@@ -45,10 +24,11 @@ def run(
     settings: Settings,
     chooser: Chooser,
     *,
+    manifests: Manifests | None = None,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = lambda text: None,
+    on_message: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Result]:
     """Denoise what is missing or changed; a photo that fails does not stop the others.
 
@@ -58,13 +38,16 @@ def run(
         From `plan_names`.
     settings, chooser
         What is done to every photo, and with which model.
+    manifests : Manifests, optional
+        Those that the jobs were planned with; closed at the end.
     engine : Engine
     overwrite : bool
-        Make all, and replace what led did not write.
+        Denoise all photos, and replace files that led did not write.
     stop : callable
-        Asked between photos; once it says yes, what has begun is finished and no more is.
-    say : callable
-        Told what a person may want to know of the run as a whole.
+        Called between photos; once it returns True, the photos in work are finished and no other
+        is started.
+    on_message : callable
+        Gets messages about the run as a whole.
 
     Yields
     ------
@@ -74,122 +57,105 @@ def run(
     Raises
     ------
     OutputError
-        An output folder cannot be written to, or has too little room.
+        An output folder cannot be written to, or has too little space.
     UsageError, ModelError
-        The engine or the model is not there.
+        The engine or the model does not exist.
     """
-    todos = plan_photos(jobs, settings, chooser, overwrite=overwrite)
-    if not any(todo.make for todo in todos):
+    manifests = Manifests() if manifests is None else manifests
+    planned = plan_photos(jobs, settings, chooser, manifests, overwrite=overwrite)
+    if not any(photo.make for photo in planned):
         # Nothing to do: no lock to wait for, no network to load.
-        _tidy_if_free(jobs)
-        yield from map(_not_made, jobs, todos)
+        remove_leftovers(jobs, locked=False)
+        yield from map(_not_made, jobs, planned)
         return
 
     from ledcli.raw.decoder import Decoder, decode_file
 
-    with contextlib.ExitStack() as held:
-        # Its imports overlap with torch's.
-        decoder = held.enter_context(Decoder(decode_file))
+    with contextlib.ExitStack() as stack:
+        # Its process imports while this one imports torch.
+        decoder = stack.enter_context(Decoder(decode_file))
 
-        from ledcli.batch.pipeline import Store, pipeline
+        from ledcli.batch.photo import OutputWriter, PhotoStages
         from ledcli.inference.denoiser import DenoiserCache
 
-        denoisers = DenoiserCache(engine)
-        if not held.enter_context(folder_locks({job.root for job in jobs}, say, stop)):
+        denoisers = DenoiserCache(*engine)
+        roots = {job.root for job in jobs}
+        if not stack.enter_context(folder_locks(roots, on_message, stop)):
             return
-        _tidy(jobs)
-        manifests = held.enter_context(_manifests(jobs))
-        # Again: another run may have been at work until now.
-        todos = _decide(jobs, manifests, settings, chooser, overwrite)
+        stack.callback(manifests.close)
+        remove_leftovers(jobs, locked=True)
+        if manifests.refresh():
+            # Another run has written since.
+            planned = plan_photos(jobs, settings, chooser, manifests, overwrite=overwrite)
         to_make = [
-            replace(job, outputs={name: job.outputs[name] for name in todo.make})
-            for job, todo in zip(jobs, todos, strict=True)
-            if todo.make
+            replace(job, outputs={name: job.outputs[name] for name in photo.make})
+            for job, photo in zip(jobs, planned, strict=True)
+            if photo.make
         ]
-        if tight := check_space(to_make, settings):
-            say(tight)
-        of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
-        photos = "photo" if len(jobs) == 1 else "photos"
+        if warning := check_space(to_make, settings):
+            on_message(warning)
         if to_make:
-            say(f"{len(to_make)}{of} {photos}, {denoisers.description}")
-        store = held.enter_context(Store(manifests, settings, say))
-        made = pipeline(
-            to_make,
-            settings,
-            chooser,
-            denoisers,
-            decoder,
-            store.put,
-            store.abandon,
-            lambda: stop() or store.broken is not None,
-        )
-        held.enter_context(contextlib.closing(made))
-        told: set[str] = set()
-        for job, todo in zip(jobs, todos, strict=True):
-            if not todo.make:
-                yield _not_made(job, todo)
+            of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
+            photos = "photo" if len(jobs) == 1 else "photos"
+            on_message(f"{len(to_make)}{of} {photos}, {denoisers.description}")
+        writer = stack.enter_context(OutputWriter(manifests, settings, on_message))
+        stages = PhotoStages(settings, chooser, decoder, denoisers, writer)
+        made = _pipeline(to_make, stages, lambda: stop() or writer.broken is not None)
+        stack.enter_context(contextlib.closing(made))
+        shown: set[str] = set()
+        for job, photo in zip(jobs, planned, strict=True):
+            if not photo.make:
+                yield _not_made(job, photo)
                 continue
             result = next(made, None)
-            if result is None and store.broken is None:
-                continue  # stopped; what is done already is still told of
+            if result is None and writer.broken is None:
+                continue  # stopped; what is up to date is still reported
             if result is None:
-                result = Result(job.source, error=OutputError(f"{job.source}: {store.broken}"))
-            result.outputs += todo.kept
-            # A model that is passed over is passed over for every photo.
-            result.warnings = [text for text in result.warnings if text not in told]
-            told.update(result.warnings)
+                result = Result(job.source, error=OutputError(f"{job.source}: {writer.broken}"))
+            result.outputs += photo.kept
+            # A skipped model is skipped for every photo.
+            result.warnings = [text for text in result.warnings if text not in shown]
+            shown.update(result.warnings)
             yield result
 
 
-def _expected(
-    settings: Settings, chooser: Chooser, photo: Mapping[str, Any]
-) -> Mapping[str, object]:
-    """Return what a photo would be made with now, by what the manifest knows of it."""
+def _not_made(job: Job, photo: PlannedPhoto) -> Result:
+    why = photo.why if photo.error is None else ""
+    return Result(job.source, list(photo.kept), error=photo.error, why=why)
+
+
+def _pipeline(
+    jobs: Sequence[Job], stages: PhotoStages, stop: Callable[[], bool]
+) -> Generator[Result, None, None]:
+    """Read, denoise and write photos; yields a result for each job, in order.
+
+    While one photo is in the network, the next is decoded in a process of its own and the previous
+    one is written in a thread. No more than these are in memory.
+    """
+    reader = ThreadPoolExecutor(1, "led-read")
+    writer = ThreadPoolExecutor(1, "led-write")
+    writing: Future[Result] | None = None
     try:
-        exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
-        cfa = photo.get("cfa", "bayer")
-        model = chooser.choose(exif, float(photo["ratio"]), cfa)
-        return settings.made_with(str(photo["format"]), model)
-    except (KeyError, TypeError, ValueError):
-        return {}
-
-
-def _decide(
-    jobs: Sequence[Job],
-    manifests: Mapping[Path, Manifest],
-    settings: Settings,
-    chooser: Chooser,
-    overwrite: bool,
-) -> list[PlannedPhoto]:
-    expected = partial(_expected, settings, chooser)
-    return [plan_photo(job, manifests[job.root], expected, overwrite) for job in jobs]
-
-
-def _tidy(jobs: Sequence[Job]) -> None:
-    """Remove what killed runs left half-written."""
-    for folders in folders_of(jobs).values():
-        for folder in folders:
-            remove_abandoned_part_files(folder)
-
-
-def _tidy_if_free(jobs: Sequence[Job]) -> None:
-    """Do so where no other run is at work; looks once, and waits for nobody."""
-    for root, folders in folders_of(jobs).items():
-        if any(map(list_part_files, folders)):
-            looks = iter([False])
-            with folder_lock(root, lambda text: None, partial(next, looks, True)) as free:
-                for folder in folders if free else ():
-                    remove_abandoned_part_files(folder)
-
-
-def _not_made(job: Job, todo: PlannedPhoto) -> Result:
-    result = Result(job.source, list(todo.kept), error=todo.error)
-    if todo.error is None:
-        result.why = todo.why
-    return result
-
-
-@contextlib.contextmanager
-def _manifests(jobs: Sequence[Job]) -> Iterator[Mapping[Path, Manifest]]:
-    with contextlib.ExitStack() as opened:
-        yield {root: opened.enter_context(Manifest(root)) for root in {job.root for job in jobs}}
+        reading = reader.submit(stages.read, jobs[0]) if jobs else None
+        for job, following in zip(jobs, [*jobs[1:], None], strict=True):
+            if reading is None or stop():
+                break
+            result, frame = reading.result()
+            reading = reader.submit(stages.read, following) if following else None
+            denoised = stages.denoise(frame, result)
+            del frame
+            if writing is not None:
+                yield writing.result()
+            writing = writer.submit(stages.write, job, denoised, result)
+            del denoised
+        if writing is not None:
+            yield writing.result()
+            writing = None
+    finally:
+        stages.decoder.close()
+        reader.shutdown(wait=False, cancel_futures=True)
+        if writing is not None:
+            # The caller leaves early, with a second Ctrl-C. The write in progress is waited for:
+            # nothing may be written after the folder's lock is released.
+            stages.writer.abort()
+        writer.shutdown(wait=True, cancel_futures=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ledcli.errors import LedError, UsageError
 from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMATS, find_formats
 
 if TYPE_CHECKING:
+    from ledcli.batch.manifest import Stamp
     from ledcli.noise.estimate import NoiseProfile
     from ledcli.zoo.store import ChosenModel
 
@@ -168,6 +169,15 @@ def choose_formats(
     return list(asked) or [DEFAULT_FORMAT]
 
 
+class Engine(NamedTuple):
+    """What runs the network, as the user chose it; see `inference.network.ReadyNetwork`."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
+    backend: str = "auto"
+
+
 class Status(StrEnum):
     """What became of a photo."""
 
@@ -197,6 +207,8 @@ class Result:
         What tiles change, for networks whose tiles differ from the whole frame.
     seconds : dict of str to float
         By part of the work.
+    source_stamp : Stamp or None
+        Of the photo's file before it was read.
     """
 
     source: Path
@@ -211,6 +223,7 @@ class Result:
     noise_from: str | None = None
     tile_note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    source_stamp: Stamp | None = None
 
     @property
     def status(self) -> Status:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ledcli.batch.settings import Compression, Highlights, Quality, Settings, choose_formats
+from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Settings, choose_formats
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
@@ -156,6 +156,7 @@ def denoise(
     )
 
     from ledcli.batch.inputs import find_raws
+    from ledcli.batch.manifest import Manifests
     from ledcli.batch.names import plan_names
     from ledcli.batch.plan import split_results
     from ledcli.zoo.selection import BestModel, NamedModel
@@ -171,22 +172,24 @@ def denoise(
     raws = find_raws(
         inputs, recursive=recursive, problem=problems.append, note=output.warn, out=out
     )
-    photos, named_results = split_results(raws, out)
+    manifests = Manifests()
+    photos, named_results = split_results(raws, out, manifests)
     if again:
         photos, named_results = [*photos, *named_results], []
-    jobs = plan_names(photos, chosen, out, name, sources=raws)
+    jobs = plan_names(photos, chosen, out, name, sources=raws, manifests=manifests)
     failed: list[tuple[Path | None, LedError]] = [(None, problem) for problem in problems]
     failed += [(raw.file, RawError(DENOISED.format(raw.file))) for raw in named_results]
     for file, problem in failed:
         show_failed(output, file, problem)
 
-    from ledcli.batch.run import plan_photos, run
-    from ledcli.inference.backends import Engine, choose_backend
+    from ledcli.batch.plan import plan_photos
+    from ledcli.batch.run import run
+    from ledcli.inference.backends import choose_backend
 
     backend = choose_backend(backend, named.chosen.path if named else None)
     counts: Counter[str] = Counter(failed=len(failed))
     if dry_run:
-        todos = plan_photos(jobs, settings, chooser, overwrite=overwrite)
+        todos = plan_photos(jobs, settings, chooser, manifests, overwrite=overwrite)
         counts.update(show_plan(output, *each) for each in zip(jobs, todos, strict=True))
         _finish(output, counts, "planned")
         return
@@ -199,10 +202,11 @@ def denoise(
             jobs,
             settings,
             chooser,
+            manifests=manifests,
             engine=Engine(device, precision, tile, backend),
             overwrite=overwrite,
             stop=stop,
-            say=output.info,
+            on_message=output.info,
         ):
             how = how_denoised(result)
             if how and how != said:

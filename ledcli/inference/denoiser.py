@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.errors import ModelError
-from ledcli.inference.backends import Engine, choose_backend, load_backend
+from ledcli.inference.backends import choose_backend, load_backend
 from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remove_checkerboard
 from ledcli.inference.tiles import check_tile
@@ -186,7 +187,8 @@ class DenoiserCache:
 
     Parameters
     ----------
-    engine : Engine
+    device, precision, tile, backend
+        As for `ReadyNetwork`.
 
     Raises
     ------
@@ -197,13 +199,21 @@ class DenoiserCache:
     SIZE = 2
     """Models in memory: the photos of two cameras often alternate."""
 
-    def __init__(self, engine: Engine = Engine()) -> None:  # noqa: B008  (immutable)
-        check_tile(engine.tile)
-        self.engine = engine
-        backend = load_backend(choose_backend(engine.backend))
-        # For messages only: what "auto" means depends on the model's file.
-        device, precision = backend.resolve(engine.device, engine.precision)
-        self.description = f"{device}, {precision}{backend.label}"
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+        backend: str = "auto",
+    ) -> None:
+        check_tile(tile)
+        chosen = load_backend(choose_backend(backend))
+        resolved = chosen.resolve(device, precision)
+        # What "auto" means may differ for a model's file, so this is for messages only.
+        self.description = f"{resolved[0]}, {resolved[1]}{chosen.label}"
+        self._load = partial(
+            Denoiser, device=device, precision=precision, tile=tile, backend=backend
+        )
         self._denoisers: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
 
     def get(self, path: Path, csa_set: str) -> Denoiser:
@@ -212,6 +222,6 @@ class DenoiserCache:
         if key not in self._denoisers:
             while len(self._denoisers) >= self.SIZE:
                 self._denoisers.popitem(last=False)
-            self._denoisers[key] = Denoiser(path, csa_set, **self.engine._asdict())
+            self._denoisers[key] = self._load(path, csa_set)
         self._denoisers.move_to_end(key)
         return self._denoisers[key]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.batch import disk_space as space
-from ledcli.batch.disk_space import check_space
+from ledcli.batch import folders as module
+from ledcli.batch.folders import check_space
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan_names
 from ledcli.batch.settings import Compression, Settings
@@ -30,7 +30,7 @@ def free(monkeypatch):
 
     def has(size, total=10**12):
         usage = shutil._ntuple_diskusage(total, total - size, size)
-        monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: usage)
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage)
 
     return has
 
@@ -91,7 +91,7 @@ def test_photos_that_cannot_be_looked_at_and_disks_that_say_nothing(here, free, 
     def unknown(folder):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(space.shutil, "disk_usage", unknown)
+    monkeypatch.setattr(module.shutil, "disk_usage", unknown)
     assert check_space(planned, Settings()) == ""
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.batch import manifest as module
-from ledcli.batch.manifest import Entry, Manifest, Stamp, Standing
+from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests, Stamp
 from ledcli.errors import OutputError
 from ledcli.output.atomic import atomic_write
 
@@ -47,9 +47,9 @@ def lines(root):
 def test_a_written_output_is_known_again(root):
     with Manifest(root) as manifest:
         path = write(manifest, "a.dng")
-        assert manifest.standing(path) is Standing.CURRENT
+        assert manifest.file_state(path) is FileState.CURRENT
     again = Manifest(root)
-    assert len(again) == 1 and again.standing(path) is Standing.CURRENT
+    assert len(again) == 1 and again.file_state(path) is FileState.CURRENT
     entry = again.entry(path)
     assert entry.made_with == MADE and entry.photo == PHOTO
     assert entry.source == "../raw/a.CR2"
@@ -60,19 +60,19 @@ def test_a_written_output_is_known_again(root):
 def test_what_the_file_under_a_name_is(root):
     with Manifest(root) as manifest:
         path = write(manifest, "a.dng")
-        assert manifest.standing(root / "b.dng") is Standing.ABSENT
+        assert manifest.file_state(root / "b.dng") is FileState.ABSENT
         (root / "b.dng").write_bytes(b"a photographer's")
-        assert manifest.standing(root / "b.dng") is Standing.FOREIGN
+        assert manifest.file_state(root / "b.dng") is FileState.FOREIGN
         assert manifest.entry(root / "b.dng") is None
         path.write_bytes(b"edited")
-        assert manifest.standing(path) is Standing.CHANGED
+        assert manifest.file_state(path) is FileState.EDITED
         path.unlink()
-        assert manifest.standing(path) is Standing.ABSENT
+        assert manifest.file_state(path) is FileState.ABSENT
         path.symlink_to("b.dng")
-        assert manifest.standing(path) is Standing.CHANGED
+        assert manifest.file_state(path) is FileState.EDITED
         path.unlink()
         path.mkdir()
-        assert manifest.standing(path) is Standing.CHANGED
+        assert manifest.file_state(path) is FileState.EDITED
 
 
 def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
@@ -82,12 +82,14 @@ def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
         late.write_bytes(b"second, that never got its name")
         entry = manifest.entry(path)
         manifest.record(
-            Entry(entry.output, entry.source, entry.source_stamp, {}, {}, Stamp.of(late.stat()))
+            ManifestEntry(
+                entry.output, entry.source, entry.source_stamp, {}, {}, Stamp.of(late.stat())
+            )
         )
     again = Manifest(root)
-    assert again.standing(path) is Standing.OURS
+    assert again.file_state(path) is FileState.OLDER
     path.unlink()
-    assert again.standing(path) is Standing.ABSENT
+    assert again.file_state(path) is FileState.ABSENT
 
 
 def test_no_line_no_file(root, monkeypatch):
@@ -118,8 +120,8 @@ def test_after_a_line_half_written_the_next_is_whole(root, monkeypatch):
         monkeypatch.setattr(module.os, "write", real)
         write(manifest, "b.dng")
     again = Manifest(root)
-    assert again.standing(root / "b.dng") is Standing.CURRENT
-    assert again.standing(root / "a.dng") is Standing.ABSENT
+    assert again.file_state(root / "b.dng") is FileState.CURRENT
+    assert again.file_state(root / "a.dng") is FileState.ABSENT
 
 
 @pytest.mark.parametrize("length", [0, 1, 10, 60, 150, -1])
@@ -129,11 +131,11 @@ def test_a_torn_last_line_costs_that_line_alone(root, length):
     kept, torn = lines(root)
     manifest.path.write_bytes(kept + b"\n" + torn[:length])
     with Manifest(root) as manifest:
-        assert manifest.standing(first) is Standing.CURRENT
-        assert manifest.standing(second) is Standing.FOREIGN
+        assert manifest.file_state(first) is FileState.CURRENT
+        assert manifest.file_state(second) is FileState.FOREIGN
         third = write(manifest, "c.dng")
     again = Manifest(root)
-    assert [again.standing(p) for p in (first, third)] == [Standing.CURRENT] * 2
+    assert [again.file_state(p) for p in (first, third)] == [FileState.CURRENT] * 2
 
 
 DAMAGED = [
@@ -163,7 +165,7 @@ def test_damaged_lines_are_passed_over(root):
         for data in (damaged + b"\n" + good + b"\n", good + b"\n" + damaged + b"\n"):
             manifest.path.write_bytes(data)
             again = Manifest(root)
-            assert again.standing(path) is Standing.CURRENT
+            assert again.file_state(path) is FileState.CURRENT
             assert again.entry(path).made_with == MADE
 
 
@@ -171,12 +173,12 @@ def test_damaged_lines_are_passed_over(root):
 def test_no_manifest_is_a_traceback(tmp_path_factory, noise, where, good_start):
     root = tmp_path_factory.getbasetemp() / "noise"
     (root / ".led").mkdir(parents=True, exist_ok=True)
-    line = Entry("a", "b", Stamp(1, 2), MADE, PHOTO, Stamp(3, 4)).line().encode()
+    line = ManifestEntry("a", "b", Stamp(1, 2), MADE, PHOTO, Stamp(3, 4)).line().encode()
     data = line[:where] + noise + line[where:] if good_start else noise
     (root / ".led" / "manifest.jsonl").write_bytes(data)
     manifest = Manifest(root)
     manifest.entry(root / "a")
-    manifest.standing(root / "a")
+    manifest.file_state(root / "a")
 
 
 def test_names_of_no_encoding_and_with_newlines(root):
@@ -189,7 +191,7 @@ def test_names_of_no_encoding_and_with_newlines(root):
     again = Manifest(root)
     assert len(lines(root)) == len(names)
     for name in names:
-        assert again.standing(root / name) is Standing.CURRENT
+        assert again.file_state(root / name) is FileState.CURRENT
         assert again.entry(root / name).source == f"../raw/{name}.CR2"
 
 
@@ -201,7 +203,7 @@ def test_outputs_in_subfolders_keep_their_place(root):
     # The whole shoot moves.
     os.rename("out", "elsewhere")
     moved = Path("elsewhere")
-    assert Manifest(moved).standing(moved / "1" / "a.dng") is Standing.CURRENT
+    assert Manifest(moved).file_state(moved / "1" / "a.dng") is FileState.CURRENT
 
 
 def test_a_time_that_the_disk_has_rounded_is_the_same_time():
@@ -213,10 +215,10 @@ def test_a_time_that_the_disk_has_rounded_is_the_same_time():
         1_700_000_000_000_000_000,  # FAT
         1_700_000_002_000_000_000,
     ):
-        assert was.still(Stamp(10, now))
-        assert not was.still(Stamp(11, now))
+        assert was.matches(Stamp(10, now))
+        assert not was.matches(Stamp(11, now))
     for now in (1_700_000_001_234_567_892, 1_700_000_001_734_567_891, 1_700_000_004_000_000_000):
-        assert not was.still(Stamp(10, now))
+        assert not was.matches(Stamp(10, now))
 
 
 def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
@@ -228,7 +230,9 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
         entry = manifest.entry(killed)
         for _ in range(3):  # three runs in a row were killed before the file got its name
             manifest.record(
-                Entry(entry.output, entry.source, entry.source_stamp, MADE, PHOTO, Stamp(1, 1))
+                ManifestEntry(
+                    entry.output, entry.source, entry.source_stamp, MADE, PHOTO, Stamp(1, 1)
+                )
             )
         paths[0].write_bytes(b"edited")
     newer = b'{"v":2,"what":"another version\'s"}'
@@ -239,21 +243,21 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     assert len(lines(root)) <= 8
     assert newer in lines(root)
     again = Manifest(root)
-    expected = {"0": "CHANGED", "1": "CURRENT", "2": "CURRENT", "k": "OURS", "new": "CURRENT"}
-    assert {n: again.standing(root / f"{n}.dng").name for n in expected} == expected
+    expected = {"0": "EDITED", "1": "CURRENT", "2": "CURRENT", "k": "OLDER", "new": "CURRENT"}
+    assert {n: again.file_state(root / f"{n}.dng").name for n in expected} == expected
     assert sorted(os.listdir(root / ".led")) == ["manifest.jsonl"]
 
 
 def test_looking_writes_nothing(root):
     manifest = Manifest(root)
-    manifest.standing(root / "a.dng")
-    Manifest(root / "not there").standing(root / "not there" / "a.dng")
+    manifest.file_state(root / "a.dng")
+    Manifest(root / "not there").file_state(root / "not there" / "a.dng")
     assert os.listdir(root) == [] and not (root / "not there").exists()
 
 
 def test_what_is_no_manifest_is_named(root):
     (root / ".led" / "manifest.jsonl").mkdir(parents=True)
-    with pytest.raises(OutputError, match=r"manifest\.jsonl: is no manifest"):
+    with pytest.raises(OutputError, match=r"manifest\.jsonl: not a manifest"):
         Manifest(root)
 
 
@@ -273,7 +277,7 @@ def test_a_state_folder_that_is_a_file_is_named(root):
 
 def test_a_name_that_no_disk_takes_is_an_error_of_one_line(root):
     with pytest.raises(OutputError, match="too long"):
-        Manifest(root).standing(root / ("x" * 300 + ".dng"))
+        Manifest(root).file_state(root / ("x" * 300 + ".dng"))
 
 
 def test_once_closed_nothing_is_recorded(root):
@@ -282,7 +286,7 @@ def test_once_closed_nothing_is_recorded(root):
     write(manifest, "a.dng")
     manifest.close()
     before = lines(root)
-    with pytest.raises(OutputError, match="broken off"):
+    with pytest.raises(OutputError, match="interrupted"):
         write(manifest, "b.dng")
     assert lines(root) == before and not (root / "b.dng").exists()
     manifest.close()
@@ -298,8 +302,21 @@ def test_a_folder_that_was_removed_or_replaced_ends_the_run(root, again):
         if again:
             with Manifest(root) as another:
                 write(another, "c.dng")
-        with pytest.raises(OutputError, match="removed or replaced while led was at work") as found:
+        with pytest.raises(OutputError, match="removed or replaced during the run") as found:
             write(manifest, "b.dng")
     cause = found.value.__cause__
     assert isinstance(cause, OSError) and cause.errno == errno.ENODEV
     assert not (root / "b.dng").exists() and len(Manifest(root)) == again
+
+
+def test_a_manifest_is_loaded_again_only_when_its_file_has_changed(root):
+    manifests = Manifests()
+    path = root / "a.dng"
+    assert manifests[root].file_state(path) is FileState.ABSENT
+    assert not manifests.refresh()
+    with Manifest(root) as another_run:
+        write(another_run, "a.dng")
+    assert manifests[root].file_state(path) is FileState.FOREIGN
+    assert manifests.refresh()
+    assert manifests[root].file_state(path) is FileState.CURRENT
+    assert not manifests.refresh()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.batch.inputs import FoundRaw, find_raws
-from ledcli.batch.names import KEYS, alike, folders_of, plan_names
+from ledcli.batch.names import KEYS, alike, plan_names
 from ledcli.errors import OutputError, UsageError
 from ledcli.output.formats import FORMATS
 
@@ -63,8 +63,6 @@ def test_subfolders_are_kept_under_one_root(here):
         "raw/b.CR2": "denoised/b.dng",
     }
     assert {job.root for job in jobs} == {Path("denoised")}
-    folders = [Path("denoised", name) for name in (".led", "1", "2", "")]
-    assert folders_of(jobs) == {Path("denoised"): folders}
 
 
 def test_one_root_however_it_is_spelled(here):

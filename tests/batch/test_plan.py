@@ -50,15 +50,15 @@ def decide(job, made=MADE, overwrite=False):
 
 def test_the_first_run_makes_all_the_second_nothing(here):
     (job,) = jobs_of(formats=("dng", "png"))
-    assert decide(job) == (("dng", "png"), (), module.NEW, None)
+    assert decide(job) == (("dng", "png"), (), module.MISSING, None)
     make(job)
-    assert decide(job) == ((), tuple(job.outputs.values()), module.FINISHED, None)
+    assert decide(job) == ((), tuple(job.outputs.values()), module.UP_TO_DATE, None)
 
 
 def test_what_is_missing_is_made_and_the_rest_kept(here):
     (job,) = jobs_of(formats=("dng", "png", "tiff"))
     make(job, formats=["dng", "tiff"])
-    assert decide(job)[:3] == (("png",), (job.outputs["dng"], job.outputs["tiff"]), module.NEW)
+    assert decide(job)[:3] == (("png",), (job.outputs["dng"], job.outputs["tiff"]), module.MISSING)
     job.outputs["dng"].unlink()
     assert decide(job).make == ("dng", "png")
 
@@ -81,7 +81,7 @@ def test_what_is_expected_goes_by_what_the_run_found_in_the_photo(here):
         asked.append(dict(photo))
         return {"model": photo["make"].lower()}
 
-    assert plan_photo(job, Manifest(job.root), expected).why == module.FINISHED
+    assert plan_photo(job, Manifest(job.root), expected).why == module.UP_TO_DATE
     assert asked == [{"make": "SONY", "iso": 800}]
 
 
@@ -106,8 +106,8 @@ def test_a_file_that_led_did_not_write_is_never_replaced_unasked(here):
     found = decide(job)
     assert found.make == () and isinstance(found.error, OutputError)
     assert str(found.error) == (
-        "denoised/a.png: is there already, and led knows nothing of it: "
-        "--overwrite replaces it, --out chooses another folder"
+        "denoised/a.png: already exists and was not written by led: "
+        "use --overwrite to replace it, or another --out"
     )
     assert decide(job, overwrite=True).make == ("dng", "png")
 
@@ -125,11 +125,11 @@ def test_an_edited_result_is_not_replaced_by_one_of_other_settings(here):
     job.outputs["dng"].write_bytes(b"edited with care")
     found = decide(job, {"ratio": 3.0})
     assert found.make == () and str(found.error) == (
-        "denoised/a.dng: somebody changed it since led wrote it, and it was made with other "
-        "settings or another model: --overwrite replaces it, --out chooses another folder"
+        "denoised/a.dng: was edited after led wrote it, and it was made with other settings or "
+        "another model: use --overwrite to replace it, or another --out"
     )
     job.source.write_bytes(b"another raw")
-    assert "since led wrote it, and the photo has changed: --over" in str(decide(job).error)
+    assert "after led wrote it, and the photo has changed: use --over" in str(decide(job).error)
 
 
 def test_another_photo_s_result_is_not_replaced(here):
@@ -148,7 +148,7 @@ def test_photos_that_moved_are_known_again(here):
     make(job)
     os.rename("raw", "archive")
     (job,) = jobs_of("archive", out=Path("clean"))
-    assert decide(job).why == module.FINISHED
+    assert decide(job).why == module.UP_TO_DATE
 
 
 def test_a_result_whose_newer_version_never_came_is_made(here):
@@ -191,7 +191,7 @@ def test_nothing_is_opened_to_decide(here, monkeypatch):
     for name in ("open", "scandir", "listdir"):
         monkeypatch.setattr(os, name, never)
     monkeypatch.setattr("builtins.open", never)
-    assert plan_photo(job, manifest, lambda photo: MADE).why == module.FINISHED
+    assert plan_photo(job, manifest, lambda photo: MADE).why == module.UP_TO_DATE
 
 
 def test_results_among_the_photos_are_no_photos(here):
@@ -212,7 +212,7 @@ def test_results_among_the_photos_are_no_photos(here):
     assert Path("raw/a-led.dng").exists() and Path("raw/sub/c-led.dng").exists()
     assert [str(raw.file) for raw in found()] == names
     assert plan_names(found(), ["dng"], out, "{stem}-led{ext}") == jobs
-    assert {decide(job).why for job in jobs} == {module.FINISHED}
+    assert {decide(job).why for job in jobs} == {module.UP_TO_DATE}
     again = plan_names(
         found(), ["dng"], out, "{stem}-led{ext}", sources=find_raws(["raw"], recursive=True)
     )
@@ -258,3 +258,10 @@ def test_a_result_that_the_user_named_is_not_passed_over_in_silence(here):
         found = split_results(find_raws(names), out)
         assert [raw.file for raw in found.results] == [Path("raw/a.dng")]
         assert Path("raw/a.dng") not in [raw.file for raw in found.photos]
+
+
+def test_a_result_of_an_earlier_version_is_up_to_date(here):
+    """The CSA set was called "set"."""
+    (job,) = jobs_of()
+    make(job, {"model": "ab", "set": "sony"})
+    assert decide(job, {"model": "ab", "csa_set": "sony"}).why == module.UP_TO_DATE

@@ -1,5 +1,6 @@
 import hashlib
 import threading
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan_names
 from ledcli.batch.run import run
-from ledcli.batch.settings import Settings, Status
+from ledcli.batch.settings import Engine, Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
-from ledcli.inference.backends import Engine
 from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
+from ledcli.output.formats import FORMATS
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.selection import BestModel, NamedModel
@@ -281,7 +282,7 @@ def test_a_full_disk_ends_the_run_and_is_told_of_each_photo(here, tiny, monkeypa
     results = run_all(tiny)
     assert statuses(results) == ["failed"] * 5
     assert "disk is full" in str(results[0].error)
-    assert "not begun" in str(results[-1].error) and "4.ARW" in str(results[-1].error)
+    assert "not started" in str(results[-1].error) and "4.ARW" in str(results[-1].error)
     assert len(synced) < 5
     assert not (here / "denoised").exists()
     monkeypatch.undo()
@@ -342,7 +343,8 @@ def test_an_unexpected_error_is_one_failed_photo(here, tiny, monkeypatch):
             raise RuntimeError("out of luck")
         return b"file"
 
-    monkeypatch.setattr("ledcli.batch.pipeline.encoded", broken)
+    dng = replace(FORMATS["dng"], encode=broken)
+    monkeypatch.setattr("ledcli.batch.photo.FORMATS", {"dng": dng})
     first, second = run_all(tiny)
     assert isinstance(first.error, LedError) and "RuntimeError: out of luck" in str(first.error)
     assert second.status == Status.DONE
@@ -367,10 +369,10 @@ class SlowExiftool:
 
 def test_the_second_ctrl_c_ends_what_is_being_written_before_the_lock_goes(here, tiny, monkeypatch):
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
-    monkeypatch.setattr("ledcli.batch.pipeline.MakerNotes", SlowExiftool)
+    monkeypatch.setattr("ledcli.batch.photo.MakerNotes", SlowExiftool)
     monkeypatch.setattr(
-        "ledcli.batch.pipeline.Store._finish",
-        lambda store, clean, result: lambda dng: _notes_of(store).copy(clean.photo.path, dng),
+        "ledcli.batch.photo.OutputWriter._copy_maker_notes",
+        lambda writer, photo, result: lambda dng: _notes_of(writer).copy(photo.path, dng),
     )
     asked = []
 
@@ -394,9 +396,9 @@ def test_the_second_ctrl_c_ends_what_is_being_written_before_the_lock_goes(here,
     assert {r.outputs[0].name for r in again if r.status == Status.SKIPPED} == there
 
 
-def _notes_of(store):
-    store._notes = store._notes or SlowExiftool()
-    return store._notes
+def _notes_of(writer):
+    writer._maker_notes = writer._maker_notes or SlowExiftool()
+    return writer._maker_notes
 
 
 def test_a_stop_still_tells_of_what_is_done_already(here, tiny):

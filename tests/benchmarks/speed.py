@@ -26,8 +26,7 @@ from report import context, head, keep, table
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan_names
 from ledcli.batch.run import run
-from ledcli.batch.settings import Settings
-from ledcli.inference.backends import Engine
+from ledcli.batch.settings import Engine, Settings
 from ledcli.inference.backends.torch import choose_device
 from ledcli.inference.denoiser import Denoiser
 from ledcli.nets.forms import FORMS

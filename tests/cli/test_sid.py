@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from ledcli.batch.photo import SOFTWARE, Picture, encoded
 from ledcli.batch.settings import Settings
 from ledcli.cli.app import run
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
+from ledcli.output.formats import FORMATS, SOFTWARE
+from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import read_spec
@@ -119,9 +120,9 @@ def test_what_a_picture_cannot_be_is_refused_in_a_line(tmp_path, model, raw, cap
 
 
 def test_found_out_late_a_dng_of_a_picture_is_refused_too(raw):
-    picture = Picture(read_raw(raw), np.zeros((*SHAPE, 3), np.uint16))
+    picture = DenoisedPhoto(read_raw(raw), developed=np.zeros((*SHAPE, 3), np.uint16))
     with pytest.raises(OutputError, match="--format png"):
-        encoded(picture, "dng", Settings())
+        FORMATS["dng"].encode(picture, Settings())
 
 
 def test_a_second_run_finds_the_picture_done(tmp_path, model, raw, capsys):

@@ -6,10 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ledcli.batch import photo as steps
-from ledcli.batch.photo import Frame
+from ledcli.batch.photo import Frame, choose_model
 from ledcli.errors import ModelError, UsageError
-from ledcli.inference.backends import Engine
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.raw.exif import Exif
 from ledcli.zoo import selection
@@ -21,8 +19,7 @@ from tests.inference.models import noise_profile, write_model
 ONE = Exif(make="Led", model="Testcam One", iso=800.0)
 TWO = Exif(make="Led", model="Testcam Two", iso=800.0)
 OTHER = Exif(make="Sony", model="ILCE-7SM2", iso=800.0)
-ENGINE = Engine("cpu", "float32")
-DENOISERS = DenoiserCache(ENGINE)
+DENOISERS = DenoiserCache("cpu", "float32")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +44,7 @@ def load(models, exif, ratio=100, denoisers=None):
     """Choose and load, as a run does: a damaged model is skipped."""
     frame = Frame(SimpleNamespace(exif=exif, cfa="bayer", path="a.dng"), None, None, 1.0)
     warnings = []
-    denoiser, chosen = steps._model(frame, ratio, models, denoisers or DENOISERS, warnings)
+    denoiser, chosen = choose_model(frame, ratio, models, denoisers or DENOISERS, warnings)
     return denoiser, chosen, warnings
 
 
@@ -84,7 +81,7 @@ def test_a_denoiser_is_made_once_and_two_are_kept(led_home, monkeypatch):
 
     alive = []
     monkeypatch.setattr("ledcli.inference.denoiser.Denoiser", Counted)
-    models, denoisers = BestModel(), DenoiserCache(ENGINE)
+    models, denoisers = BestModel(), DenoiserCache("cpu", "float32")
     for exif in (ONE, TWO, ONE, TWO, ONE):
         load(models, exif, denoisers=denoisers)
     assert made == ["mine", "yours"]
@@ -185,7 +182,7 @@ def test_a_damaged_model_is_told_of(led_home):
 @pytest.mark.parametrize("how", [{"device": "gpu"}, {"precision": "fp16"}, {"tile": 7}])
 def test_what_cannot_be_had_is_refused_before_the_first_photo(how):
     with pytest.raises(UsageError):
-        DenoiserCache(Engine(**how))
+        DenoiserCache(**how)
 
 
 def test_a_named_model_serves_every_photo_and_says_so_when_it_is_another_camera_s(led_home):

@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from ledcli.zoo.spec import ModelSpec
 
 
-class Engine(NamedTuple):
-    """What runs the network, as the user chose it; see `inference.network.ReadyNetwork`."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int | None = None
-    backend: str = "auto"
-
-
 class Loaded(NamedTuple):
     """A model file's network.
 

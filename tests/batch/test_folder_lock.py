@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.batch import lock as module
-from ledcli.batch.lock import folder_lock, folder_locks
+from ledcli.batch import folders as module
+from ledcli.batch.folders import folder_lock, folder_locks
 from ledcli.errors import OutputError
 
 HOLD = """
 import sys
 from pathlib import Path
-from ledcli.batch.lock import folder_lock
+from ledcli.batch.folders import folder_lock
 with folder_lock(Path(sys.argv[1]), print, lambda: False):
     print("held", flush=True)
     sys.stdin.read()
@@ -63,8 +63,8 @@ def test_the_second_run_says_so_once_and_waits(tmp_path, another_run):
 
     with folder_lock(tmp_path, said.append, never, pause) as held:
         assert held
-    assert said == [f"{tmp_path}: another led is at work there: waiting until it is done"]
-    assert pauses == [module.POLL] * 3
+    assert said == [f"{tmp_path}: another led process is using this folder; waiting"]
+    assert pauses == [module.POLL_S] * 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
@@ -86,7 +86,7 @@ def test_who_is_asked_to_stop_waits_no_longer(tmp_path, another_run):
 @pytest.mark.skipif(os.name == "nt", reason="locks are others there")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 @pytest.mark.parametrize("left", [False, True])
-def test_a_disk_without_locks_is_told_of_and_used(tmp_path, monkeypatch, number, left):
+def test_a_file_system_without_locks_is_reported_and_used(tmp_path, monkeypatch, number, left):
     """Whether or not a killed run left its lock's file there."""
     fcntl = pytest.importorskip("fcntl")
 
@@ -101,7 +101,8 @@ def test_a_disk_without_locks_is_told_of_and_used(tmp_path, monkeypatch, number,
     said = []
     with folder_lock(tmp_path, said.append, never, unexpected) as held:
         assert held
-    assert said == [f"{tmp_path}: this disk knows no locks: do not run led there twice at a time"]
+    (message,) = said
+    assert message.startswith(f"{tmp_path}: this file system does not support file locks")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file is not removed there")

@@ -1,0 +1,258 @@
+"""The output folders of a run: locked by one run at a time, writable, with enough room."""
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ledcli.batch.manifest import STATE_FOLDER
+from ledcli.batch.settings import Job, Settings
+from ledcli.errors import OutputError
+from ledcli.output.atomic import (
+    explain,
+    list_part_files,
+    make_folder,
+    part_file_path,
+    remove_abandoned_part_files,
+)
+from ledcli.output.formats import FORMATS
+
+LOCK = "lock"
+POLL_S = 0.2
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+"""Errors of file systems without locks: network drives, some FUSE ones."""
+
+
+@contextlib.contextmanager
+def folder_lock(
+    root: Path,
+    on_message: Callable[[str], None],
+    stop: Callable[[], bool],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[bool]:
+    """Hold an output folder's lock, ``.led/lock``, during a block.
+
+    The system frees it when the holder ends, however it ends. A folder that stays empty is removed
+    again. On a file system without locks the block runs without one.
+
+    Parameters
+    ----------
+    root : Path
+        Created if it does not exist.
+    on_message : callable
+        Gets one message if another run holds the lock, or if there are no locks.
+    stop : callable
+        Returns True to stop waiting.
+    sleep : callable
+
+    Yields
+    ------
+    bool
+        Whether to continue; False if it stopped waiting.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written to.
+    """
+    state = root / STATE_FOLDER
+    made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
+    make_folder(state)
+    # A lock by a file's existence alone would outlive a killed run.
+    lock = FileLock(state / LOCK, fallback_to_soft=False)
+    waiting = locked = False
+    try:
+        while not locked and not stop():
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # filelock's, about file systems without locks
+                    lock.acquire(blocking=False)
+                locked = True
+            except FileNotFoundError:
+                make_folder(state)  # its last holder has just removed it
+                sleep(POLL_S)
+            except Timeout:
+                if waiting:
+                    sleep(POLL_S)
+                else:
+                    on_message(f"{root}: another led process is using this folder; waiting")
+                    waiting = True
+            except (OSError, NotImplementedError) as error:  # filelock's for "no locks here"
+                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                    raise OutputError(f"{state}: cannot be written to: {explain(error)}") from error
+                on_message(
+                    f"{root}: this file system does not support file locks; do not run led twice "
+                    "in this folder at the same time"
+                )
+                locked = True
+        yield locked
+    finally:
+        if locked:
+            _remove_unused(root)
+        with contextlib.suppress(OSError):
+            lock.release()
+        for folder in made:  # only empty ones; another run's is not
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _remove_unused(root: Path) -> None:
+    """Remove an output folder that nothing was written to."""
+    state = root / STATE_FOLDER
+    with contextlib.suppress(OSError):
+        if os.listdir(state) == [LOCK]:
+            os.unlink(state / LOCK)
+            state.rmdir()
+            root.rmdir()  # unless it has other files
+
+
+@contextlib.contextmanager
+def folder_locks(
+    roots: Iterable[Path],
+    on_message: Callable[[str], None],
+    stop: Callable[[], bool],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[bool]:
+    """Hold the locks of several folders like `folder_lock`; always in the same order."""
+    real = {root.resolve(): root for root in roots}
+    with contextlib.ExitStack() as stack:
+        yield all(
+            stack.enter_context(folder_lock(real[path], on_message, stop, sleep))
+            for path in sorted(real)
+        )
+
+
+def remove_leftovers(jobs: Sequence[Job], *, locked: bool) -> None:
+    """Remove the part files that killed runs left behind.
+
+    Unless the folders are `locked` by the caller, those that another run is using are skipped.
+    """
+    folders: dict[Path, dict[Path, None]] = {}
+    for job in jobs:
+        below = folders.setdefault(job.root, {job.root / STATE_FOLDER: None})
+        below.update(dict.fromkeys(path.parent for path in job.outputs.values()))
+    for root, below in folders.items():
+        if locked:
+            for folder in below:
+                remove_abandoned_part_files(folder)
+        elif any(map(list_part_files, below)):
+            # Tries the lock once.
+            stop = partial(next, iter([False]), True)
+            with folder_lock(root, lambda text: None, stop) as free:
+                for folder in below if free else ():
+                    remove_abandoned_part_files(folder)
+
+
+@dataclass
+class _Disk:
+    """The bytes to be written to one disk."""
+
+    folder: Path
+    minimum: float = 0.0
+    usual: float = 0.0
+    largest: float = 0.0
+
+
+def check_space(jobs: Sequence[Job], settings: Settings) -> str:
+    """Check that the output folders can be written to and that the results fit on their disks.
+
+    The size of a result is estimated from its source: a compressed DNG about as large as the raw,
+    an uncompressed one 1.6 times, PNG and TIFF just under four times, minus what is replaced.
+    Cameras differ by a factor of two, so a run is refused only if not even half of that would fit.
+
+    Returns
+    -------
+    str
+        A warning if space may run out; else empty.
+
+    Raises
+    ------
+    OutputError
+        A folder cannot be made or written to, or the results cannot fit.
+    """
+    for root in {job.root: None for job in jobs}:
+        make_folder(root)
+        _try_to_write(root)
+    numbers: dict[Path, tuple[int, Path]] = {}
+    disks: dict[int, _Disk] = {}
+    for job in jobs:
+        source = _size(job.source)
+        for name, path in job.outputs.items():
+            minimum, usual = FORMATS[name].size(settings)
+            if path.parent not in numbers:
+                numbers[path.parent] = _disk_of(path.parent)
+            number, folder = numbers[path.parent]
+            disk = disks.setdefault(number, _Disk(folder))
+            old = _size(path)
+            disk.minimum += source * minimum - old
+            disk.usual += source * usual - old
+            # The old file is removed only when the new one exists.
+            disk.largest = max(disk.largest, min(old, source * usual))
+    warning = ""
+    for disk in disks.values():
+        free = _free(disk.folder)
+        if free is None:
+            continue
+        needs = f"about {_readable(max(disk.usual + disk.largest, 0))}"
+        have = f"{_readable(free)} are free on the disk of {disk.folder}"
+        if disk.minimum > free:
+            raise OutputError(
+                f"the results need {needs}, {have}: free some space, or use another --out"
+            )
+        if disk.usual + disk.largest > free:
+            warning = f"the results may need {needs}, {have}"
+    return warning
+
+
+def _disk_of(folder: Path) -> tuple[int, Path]:
+    """Return a folder's device number, and the part of its path that exists."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if there == folder and not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{folder}: permission denied: choose a folder that you may write to with --out"
+        )
+    return os.stat(there).st_dev, there
+
+
+def _try_to_write(folder: Path) -> None:
+    trial = part_file_path(folder)
+    try:
+        try:
+            trial.write_bytes(b"led")
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written to: {explain(error)}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0  # reading or writing it will report the error
+
+
+def _free(folder: Path) -> int | None:
+    """Return the free bytes of a folder's disk; None if unknown."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return usage.free if usage.total else None
+
+
+def _readable(size: float) -> str:
+    for unit, power in (("GB", 1e9), ("MB", 1e6)):
+        if size >= power:
+            return f"{size / power:.1f} {unit}"
+    return f"{size / 1e3:.0f} kB"
