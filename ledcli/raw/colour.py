@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ledcli.metadata.carried import Fields
 from ledcli.metadata.tiff import Directory, Field, FieldType
-from ledcli.raw.properties import XYZ_FROM_SRGB
+from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import RawPhoto
 
 BASELINE_EXPOSURE = 50730

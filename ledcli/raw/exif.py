@@ -15,7 +15,7 @@ import exifread
 
 from ledcli.errors import MetadataError, RawError
 from ledcli.metadata.containers import FileBytes, Holds, crw_make_model, crw_serial, parts
-from ledcli.raw.libraw import Opened, open_raw
+from ledcli.raw.libraw import OpenedRaw, open_raw
 
 # exifread says "File format not recognized." on standard error unless someone else listens.
 logging.getLogger("exifread").addHandler(logging.NullHandler())
@@ -195,7 +195,7 @@ def read_exif(path: Path) -> Exif:
     return exif
 
 
-def read_exif_opened(path: Path, raw: Opened) -> Exif:
+def read_exif_opened(path: Path, raw: OpenedRaw) -> Exif:
     """As `read_exif`, for a file that LibRaw has open already."""
     exif, unsaid = _from_header(path)
     return _completed(exif, unsaid, raw)
@@ -295,7 +295,7 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
     return exif, unsaid
 
 
-def _completed(exif: Exif, unsaid: set[str], raw: Opened) -> Exif:
+def _completed(exif: Exif, unsaid: set[str], raw: OpenedRaw) -> Exif:
     """Fill the fields that the header does not mention from what LibRaw knows."""
     known = raw.shot()
     found: dict[str, Any] = {}

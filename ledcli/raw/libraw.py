@@ -1,81 +1,71 @@
-"""LibRaw at arm's length: open a file quietly, and say in a photographer's words what is wrong."""
+"""LibRaw behind one interface: open a file quietly, and explain what is wrong with it."""
 
 import contextlib
 import io
+import math
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rawpy
+from numpy.typing import NDArray
 
 from ledcli.errors import RawError
 from ledcli.metadata.containers import truncated
+from ledcli.sensor.cfa import AnyPhase, Phase, find_phase, offsets
+from ledcli.sensor.layout import XTRANS
 
 LIBRAW_VERSION = ".".join(str(part) for part in rawpy.libraw_version)
 _CHATTER = (b"Unexpected end of file", b"data corrupted at")
-_RAW_MAGIC = (
-    (0, b"II*\0"),
-    (0, b"MM\0*"),
-    (0, b"IIRO"),
-    (0, b"IIRS"),
-    (0, b"MMOR"),
-    (0, b"IIU\0"),
-    (4, b"ftypcrx "),
-    (6, b"HEAPCCDR"),
-    (0, b"FUJIFILM"),
-    (0, b"\0MRM"),
-    (0, b"FOVb"),
-    (0, b"IIII"),
-    (0, b"MMMM"),
-    (0, b"PWAD"),
-    (0, b"qktk"),
-    (0, b"qktn"),
-    (0, b"DSC-Image"),
-    (0, b"XPDS"),
-    (0, b"SDPX"),
-    (0, b"RED1"),
-    (0, b"ARRI"),
+_MAGIC_AT_0 = (
+    *(b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
+    *(b"FUJIFILM", b"\0MRM", b"FOVb", b"IIII", b"MMMM", b"PWAD", b"qktk", b"qktn"),
+    *(b"DSC-Image", b"XPDS", b"SDPX", b"RED1", b"ARRI"),
 )
+_CR3_MAGIC, _CRW_MAGIC = b"ftypcrx ", b"HEAPCCDR"
+"""At bytes 4 and 6."""
 _JPEG_MAGIC = b"\xff\xd8\xff"
-_SMALLEST_HEADER = 1024
-_SMALLEST_RAW = 1 << 16
-"""Bytes; what begins like a raw file and is smaller has lost its picture."""
-
-
-_SMALLEST_MARKESTEIJN = 512
-"""Pixels a side below which LibRaw does not demosaic an X-Trans in its own way."""
+_MIN_HEADER_BYTES = 1024
+_MIN_RAW_BYTES = 1 << 16
+"""A smaller file that begins like a raw has lost its image."""
+_MIN_MARKESTEIJN_SIDE = 512
+"""Pixels; LibRaw does not demosaic smaller X-Trans images by Markesteijn's method."""
+XYZ_FROM_SRGB = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+"""IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
+_MAX_MULTIPLIER = 100.0
 
 
 def demosaic_algorithm(raw: rawpy.RawPy) -> rawpy.DemosaicAlgorithm:
-    """Return how an open mosaic is demosaiced: AHD, which is Markesteijn's way of an X-Trans."""
+    """Return how to demosaic: AHD, which for X-Trans is Markesteijn's method."""
     pattern = raw.raw_pattern
-    small = min(raw.sizes.height, raw.sizes.width) < _SMALLEST_MARKESTEIJN
+    small = min(raw.sizes.height, raw.sizes.width) < _MIN_MARKESTEIJN_SIDE
     is_xtrans = pattern is not None and pattern.shape == (6, 6)
     return rawpy.DemosaicAlgorithm.VNG if small and is_xtrans else rawpy.DemosaicAlgorithm.AHD
 
 
-class Opened:
-    """A raw file that LibRaw has decoded.
+@dataclass
+class OpenedRaw:
+    """A raw file that LibRaw has decoded, and the file's size in bytes."""
 
-    Attributes
-    ----------
-    raw : rawpy.RawPy
-    size : int
-        Bytes in the file.
-    """
-
-    def __init__(self, raw: rawpy.RawPy, size: int) -> None:
-        self.raw = raw
-        self.size = size
+    raw: rawpy.RawPy
+    size: int
 
     def shot(self) -> dict[str, Any]:
-        """Return what LibRaw knows of the shot, by the field names of `Exif`; 0 is "not known"."""
+        """Return what LibRaw knows of the shot, by the field names of `Exif`; 0 is "unknown"."""
         known: dict[str, Any] = {}
-        # A senseless date raises and takes the whole record with it.
+        # An impossible date raises and takes the whole record with it.
         with contextlib.suppress(ValueError, OverflowError, OSError):
             other = self.raw.other
             known = {
@@ -92,16 +82,8 @@ class Opened:
 
 
 @contextlib.contextmanager
-def open_raw(path: Path) -> Iterator[Opened]:
+def open_raw(path: Path) -> Iterator[OpenedRaw]:
     """Open and decode a raw file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Yields
-    ------
-    Opened
 
     Raises
     ------
@@ -117,14 +99,13 @@ def open_raw(path: Path) -> Iterator[Opened]:
         # Through memory: LibRaw cannot open every name that a file system allows.
         data = path.read_bytes()
     except OSError as error:
-        raise RawError(
-            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from None
+        why = (error.strerror or str(error)).lower()
+        raise RawError(f"{path}: cannot be read: {why}") from None
     raw = rawpy.RawPy()
     try:
         try:
             if truncated(data):
-                # LibRaw may decode what is left and whatever memory held before.
+                # LibRaw would decode what is left, and old memory for the rest.
                 raise RawError(f"{path}: {_what_is_wrong(data, None)}")
             with quiet():
                 raw.open_buffer(io.BytesIO(data))
@@ -132,57 +113,145 @@ def open_raw(path: Path) -> Iterator[Opened]:
             if not _begins_like_raw(data) and not data.startswith(_JPEG_MAGIC):
                 # LibRaw takes such a file for one of a list of phones by its size alone.
                 raise RawError(
-                    f"{path}: has no header: nothing in it says what camera, size and colours it "
-                    "has, and they are not guessed"
+                    f"{path}: has no header, so its camera, size and colours are unknown: give a "
+                    "raw file with a header"
                 )
         except (rawpy.LibRawError, rawpy.NotSupportedError, OSError, ValueError) as error:
             raise RawError(f"{path}: {_what_is_wrong(data, error)}") from None
         size = len(data)
         del data
-        yield Opened(raw, size)
+        yield OpenedRaw(raw, size)
     finally:
         raw.close()
 
 
 def _what_is_wrong(data: bytes, error: Exception | None) -> str:
-    damaged = "is damaged or truncated: copy it from the card again"
     if not data:
         return "is empty: copy it from the card again"
     if isinstance(error, rawpy.LibRawTooBigError):
-        return "is larger than LibRaw allows (2 GB of decoded picture)"
+        return "is larger than LibRaw allows (2 GB decoded)"
     if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
         return "needs more memory than there is: close other programs and try again"
     if not _begins_like_raw(data):
         if data.startswith(_JPEG_MAGIC):
-            return "is a JPEG picture, not a raw file (or a raw file whose raw part is gone)"
+            return "is a JPEG, not a raw file (or a raw file that lost its raw part)"
         return "is not a raw file"
-    if len(data) < _SMALLEST_HEADER:
-        return f"is not a raw file: it has {len(data)} bytes and no picture in it"
-    whole = len(data) >= _SMALLEST_RAW and not truncated(data)
+    if len(data) < _MIN_HEADER_BYTES:
+        return f"is not a raw file: it has {len(data)} bytes and no image"
+    whole = len(data) >= _MIN_RAW_BYTES and not truncated(data)
     if whole and isinstance(error, rawpy.LibRawFileUnsupportedError):
         return (
             f"is not supported by this LibRaw ({LIBRAW_VERSION}): convert it to DNG with the "
             "maker's or Adobe's converter first"
         )
-    return damaged
+    return "is damaged or truncated: copy it from the card again"
 
 
 def _begins_like_raw(data: bytes) -> bool:
-    return any(data[at : at + len(word)] == word for at, word in _RAW_MAGIC)
+    return data.startswith(_MAGIC_AT_0) or data[4:12] == _CR3_MAGIC or data[6:14] == _CRW_MAGIC
+
+
+def find_pattern(
+    path: Path, raw: rawpy.RawPy, top: int, left: int
+) -> tuple[Sequence[int], AnyPhase]:
+    """Find the CFA phase of the active area, and LibRaw's colour index of each plane.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    raw : rawpy.RawPy
+    top, left : int
+        First row and column of the active area.
+
+    Raises
+    ------
+    RawError
+        The file has no mosaic, or its CFA is neither Bayer nor X-Trans.
+    """
+    names = raw.color_desc.decode("ascii", "replace")
+    repeats = raw.raw_pattern
+    if raw.raw_type != rawpy.RawType.Flat or repeats is None:
+        raise RawError(
+            f"{path}: has no mosaic (linear DNG, sRAW, ProRAW or a three-layer sensor): "
+            "give the camera's full-size raw"
+        )
+    if repeats.shape == (1, 1) or raw.num_colors == 1:
+        raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
+    if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
+        raise RawError(f"{path}: is from a four-colour sensor ({names}), which is not supported")
+    if repeats.shape == (XTRANS.period, XTRANS.period):
+        return _xtrans_pattern(path, raw, top, left)
+    # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
+    cell = np.roll(repeats, (-top, -left), axis=(0, 1))
+    if repeats.shape == (2, 2):
+        found = "".join(names[index] for index in cell.ravel())
+        if found in Phase.__members__:
+            phase = Phase(found)
+            return [int(cell[offset]) for offset in offsets(phase)], phase
+    raise RawError(f"{path}: has a CFA that is neither Bayer nor X-Trans, which is not supported")
+
+
+def _xtrans_pattern(
+    path: Path, raw: rawpy.RawPy, top: int, left: int
+) -> tuple[Sequence[int], AnyPhase]:
+    # Not raw_pattern: above the active area LibRaw reads past the pattern's end.
+    names = raw.color_desc.decode("ascii", "replace")
+    cell = np.empty((XTRANS.period, XTRANS.period), np.intp)
+    for row, col in np.ndindex(cell.shape):
+        cell[row, col] = "RGB".index(names[raw.raw_color(top + row, left + col)])
+    phase = find_phase(cell)
+    if phase is None:
+        raise RawError(f"{path}: has a 6x6 CFA that is not X-Trans, which is not supported")
+    return phase.layout.colours, phase
+
+
+def colour_matrix(raw: rawpy.RawPy) -> NDArray[np.float64] | None:
+    """Return XYZ to camera (3, 3), from LibRaw's table of cameras, else from the file.
+
+    LibRaw gives the file's matrix as camera to sRGB with white at (1, 1, 1); the daylight
+    multipliers undo that normalisation.
+    """
+    table = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
+    if _usable(table):
+        return table
+    to_srgb = np.asarray(raw.color_matrix, np.float64)[:, :3]
+    daylight = np.asarray(raw.daylight_whitebalance[:3], np.float64)
+    if not _usable(to_srgb) or not np.isfinite(daylight).all() or (daylight <= 0).any():
+        return None
+    matrix = np.diag(1 / daylight) @ np.linalg.inv(to_srgb) @ np.linalg.inv(XYZ_FROM_SRGB)
+    return matrix if _usable(matrix) else None
+
+
+def _usable(matrix: NDArray[np.float64]) -> bool:
+    return bool(
+        np.isfinite(matrix).all()
+        and np.abs(matrix).max() < 100
+        and abs(np.linalg.det(matrix)) > 1e-6
+    )
+
+
+def multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
+    """Return white balance multipliers (3,) with green at 1; None if LibRaw has no usable ones."""
+    red, green, blue = (float(value) for value in values[:3])
+    if not all(math.isfinite(value) and value > 0 for value in (red, green, blue)):
+        return None
+    wb = np.array([red / green, 1.0, blue / green])
+    return wb if wb.max() < _MAX_MULTIPLIER and wb.min() > 1 / _MAX_MULTIPLIER else None
 
 
 class _Quiet:
-    """File descriptor 2 turned aside while any thread is inside; what is not LibRaw's comes back.
+    """Redirect file descriptor 2 while any thread is inside; pass on what is not LibRaw's.
 
-    LibRaw reports a file's damage with fprintf, past Python's sys.stderr, and rawpy has no way to
-    tell it not to. The exception says the same again, so the line is dropped.
+    LibRaw reports damage with fprintf, past sys.stderr, and rawpy cannot turn that off. The
+    exception says the same again, so the line is dropped.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._saved = -1
-        self._aside: Any = None
+        self._captured: Any = None
 
     def __enter__(self) -> None:
         with self._lock:
@@ -192,12 +261,12 @@ class _Quiet:
             try:
                 if sys.stderr is not None:
                     sys.stderr.flush()
-                self._aside = tempfile.TemporaryFile()
+                self._captured = tempfile.TemporaryFile()
                 self._saved = os.dup(2)
-                os.dup2(self._aside.fileno(), 2)
+                os.dup2(self._captured.fileno(), 2)
             except (OSError, ValueError):
-                # No standard error, or nowhere to put it: being quiet is not worth failing for.
-                self._give_up()
+                # No standard error, or no temporary file: not worth failing for.
+                self._reset()
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:
@@ -205,24 +274,24 @@ class _Quiet:
             if self._inside or self._saved < 0:
                 return
             os.dup2(self._saved, 2)
-            self._aside.seek(0)
-            for line in self._aside:
+            self._captured.seek(0)
+            for line in self._captured:
                 if not any(word in line for word in _CHATTER):
                     with contextlib.suppress(OSError):
                         os.write(2, line)
-            self._give_up()
+            self._reset()
 
-    def _give_up(self) -> None:
+    def _reset(self) -> None:
         if self._saved >= 0:
             os.close(self._saved)
-        if self._aside is not None:
-            self._aside.close()
-        self._saved, self._aside = -1, None
+        if self._captured is not None:
+            self._captured.close()
+        self._saved, self._captured = -1, None
 
 
 _QUIET = _Quiet()
 
 
 def quiet() -> contextlib.AbstractContextManager[None]:
-    """Keep LibRaw's remarks off standard error; usable from several threads at once."""
+    """Keep LibRaw's messages off standard error; safe from several threads at once."""
     return _QUIET

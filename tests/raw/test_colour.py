@@ -8,7 +8,7 @@ import pytest
 from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.colour import put_colour, shot_wb, srgb_from_camera
-from ledcli.raw.properties import XYZ_FROM_SRGB
+from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
 

@@ -225,7 +225,7 @@ def test_sensors_without_a_mosaic_that_is_known_are_refused(tmp_path):
         metadata=None,
         extratags=[version, model],
     )
-    assert "no mosaic any more" in _refusal(path)
+    assert "has no mosaic" in _refusal(path)
     make_raw(path)
     entry = struct.pack("<HHI", 262, 3, 1)
     cfa, linear = (entry + struct.pack("<H", code) for code in (32803, 34892))
@@ -268,12 +268,13 @@ def test_suffixes_are_lower_case_with_their_dot():
 @pytest.mark.parametrize("path", _real("good"), ids=lambda path: path.name)
 def test_every_good_frame_is_read(path):
     known = {f["file"]: f for f in json.loads((RAW / "manifest.json").read_text())}
-    facts = known[f"good/{path.name}"]["rawpy"]
+    facts = known[f"good/{path.name}"].get("rawpy")
     photo = read_raw(path)
-    assert list(photo.mosaic.shape) == facts["vis"]
-    assert photo.mosaic.mean() == pytest.approx(facts["mean"])
-    assert sorted(photo.black) == sorted(facts["black"])
     assert photo.colour_matrix is not None
+    if facts:
+        assert list(photo.mosaic.shape) == facts["vis"]
+        assert photo.mosaic.mean() == pytest.approx(facts["mean"])
+        assert sorted(photo.black) == sorted(facts["black"])
 
 
 @needs_real_files
