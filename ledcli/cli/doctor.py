@@ -90,7 +90,7 @@ def _facts() -> dict[str, str]:
 
 
 def _onnxruntime() -> str:
-    from ledcli.zoo.onnx_file import has_onnx
+    from ledcli.zoo.header import has_onnx
 
     if not has_onnx():
         return "not installed (pip install 'ledcli[onnx]')"

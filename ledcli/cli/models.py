@@ -100,7 +100,7 @@ def info(
         **header.spec.to_header(),
         **({"makes": MAKES_PICTURES} if header.spec.makes_pictures else {}),
         "gain_on_held_crops": _gain(header.spec),
-        "tensors": len(header.tensors),
+        "tensors": len(header.shapes),
         "parameters": header.parameters,
         "bytes": path.stat().st_size,
         "sha256": file_sha256(path),

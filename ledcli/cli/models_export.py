@@ -47,7 +47,7 @@ def export(
     """
     output = Output(json=json, quiet=quiet)
 
-    from ledcli.zoo.onnx_file import ONNX_SUFFIX, is_onnx, require_onnx
+    from ledcli.zoo.header import ONNX_SUFFIX, is_onnx, require_onnx
     from ledcli.zoo.store import find_model
 
     require_onnx("the export")

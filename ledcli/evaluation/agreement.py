@@ -13,7 +13,7 @@ from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
-from ledcli.zoo.onnx_file import has_onnx
+from ledcli.zoo.header import has_onnx
 from ledcli.zoo.store import ChosenModel
 
 SIDE = 256

@@ -1,113 +1,186 @@
-"""The header of a safetensors file, read by hand: no torch, and nothing in it is trusted.
+"""Read what a model file says before its weights, trusting nothing in it. No torch.
 
-A file is an 8-byte little-endian length, that many bytes of JSON, and the tensors' bytes. The JSON
-maps tensor names to type, shape and place, and `__metadata__` to texts; the model's description
-is one of these.
+A safetensors file has the description in its metadata, and so has an ONNX file that was exported
+from one. The onnx package is imported only for an ONNX file.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledcli.errors import ModelError
-from ledcli.zoo.spec import ModelSpec
-
-MAX_HEADER_BYTES = 4 << 20
-"""A UNet's header has 20 kB; one of megabytes is an attack or no header."""
+from ledcli.errors import ModelError, UsageError
+from ledcli.zoo.spec import ModelSpec, short
 
 METADATA_KEY = "led"
-"""Where the description stands in the metadata."""
+"""Key of the description in the metadata of a safetensors or ONNX file."""
+MAX_HEADER_BYTES = 4 << 20
+"""Header of a safetensors file; a UNet's has 20 kB. A larger one is an attack or no header."""
+DTYPES = ("F32", "F16", "BF16")
+"""Number types that weights may have."""
 
-BYTES_OF_TYPE = {"F32": 4, "F16": 2, "BF16": 2}
-"""Number types that weights may have, and their size in bytes."""
-
-
-class TensorInfo(NamedTuple):
-    """Type and shape of a stored tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
+ONNX_SUFFIX = ".onnx"
+MAX_ONNX_BYTES = 2**31 - 1
+"""The limit of any protobuf message."""
 
 
 class Header(NamedTuple):
-    """All that a model file says before its weights."""
+    """What a model file says before its weights: description, and shapes of the tensors."""
 
     spec: ModelSpec
-    tensors: dict[str, TensorInfo]
+    shapes: dict[str, tuple[int, ...]]
 
     @property
     def parameters(self) -> int:
         """Number of stored values."""
-        return sum(math.prod(t.shape) for t in self.tensors.values())
+        return sum(map(math.prod, self.shapes.values()))
 
 
-def read_header(path: Path) -> Header:
-    """Read and check the header of a model file.
+class OnnxFile(NamedTuple):
+    """An ONNX file of `led`: its header, all its metadata, and the whole file."""
+
+    header: Header
+    metadata: dict[str, str]
+    data: bytes
+
+
+def is_onnx(path: Path) -> bool:
+    """Return True if a model file is an ONNX file, by its name."""
+    return path.suffix.lower() == ONNX_SUFFIX
+
+
+def has_onnx() -> bool:
+    """Return True if onnx and onnxruntime are installed."""
+    return not _missing_packages()
+
+
+def require_onnx(what: str) -> None:
+    """Raise UsageError if onnx or onnxruntime is not installed; `what` needs them."""
+    if missing := _missing_packages():
+        raise UsageError(f"{what} needs {' and '.join(missing)}: pip install 'ledcli[onnx]'")
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+
+
+def read_spec(path: Path | str) -> ModelSpec:
+    """Read the description of a model file; raises as `read_header`."""
+    return read_header(path).spec
+
+
+def read_header(path: Path | str) -> Header:
+    """Read and check what a model file, or an exported one, says before its weights.
 
     Raises
     ------
     ModelError
-        When there is no such file, when it is not a safetensors file, is cut off, was not made by
-        `led` or describes a model that is not allowed. The message names the file.
+        When the file is missing, damaged or cut off, was not made by `led`, or describes a model
+        that is not allowed. The message names the file.
+    UsageError
+        For an ONNX file, when onnx is not installed.
     """
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            proper = len(start) == 8 and 2 <= length <= MAX_HEADER_BYTES
-            text = file.read(length) if proper else b""
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such model file. Check the path.") from None
-    except OSError as error:
-        raise ModelError(
-            f"{path}: cannot be read ({error.strerror}). Check its permissions."
-        ) from error
-    # JSON of this form starts with a brace; a torch checkpoint starts with "PK".
+    path = Path(path)
+    return read_onnx(path).header if is_onnx(path) else read_safetensors(path)
+
+
+def read_safetensors(path: Path) -> Header:
+    """Read and check the header of a safetensors file; raises ModelError."""
+    from safetensors import SafetensorError, safe_open
+
+    start = _read_bytes(path, 8)
+    length = int.from_bytes(start, "little")
+    proper = len(start) == 8 and 2 <= length <= MAX_HEADER_BYTES
+    text = _read_bytes(path, 8 + length)[8:] if proper else b""
+    # The JSON starts with a brace; a torch checkpoint starts with "PK".
     if not text.startswith(b"{"):
         raise ModelError(f"{path}: is not a safetensors file. Name a .safetensors model.")
     if len(text) < length:
-        raise _damaged(path, "is cut off inside its header")
+        raise damaged(path, "is cut off inside its header")
+    _parse_json(path, text, "header")  # safetensors itself accepts duplicate keys
     try:
-        entries = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata()
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            dtypes = {name: str(part.get_dtype()) for name, part in slices.items()}
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, f"is damaged ({short(str(error))})") from error
+    for name, dtype in dtypes.items():
+        if dtype not in DTYPES:
+            raise ModelError(
+                f"{path}: tensor '{name}' is of type {dtype}; weights are {', '.join(DTYPES)}. "
+                "It is not a model for this led."
+            )
+    if not shapes:
+        raise damaged(path, "has no weights")
+    return Header(_description(path, metadata), shapes)
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read an ONNX file that `led` wrote, and check its description.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, damaged or too large, was not made by `led`, describes a model
+        that is not allowed, or keeps weights in another file. The message names the file.
+    UsageError
+        When onnx is not installed.
+    """
+    require_onnx(f"{path}:")
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    data = _read_bytes(path, MAX_ONNX_BYTES + 1)
+    if len(data) > MAX_ONNX_BYTES:
+        raise ModelError(f"{path}: is too large for an ONNX file. Name another file.")
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise damaged(path, "is not an ONNX file, or damaged") from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if len(metadata) != len(model.metadata_props):
+        raise damaged(path, "has duplicate keys in its metadata")
+    weights = list(model.graph.initializer)
+    constants = [attribute.t for node in model.graph.node for attribute in node.attribute]
+    if any(t.external_data or t.data_location for t in (*weights, *constants)):
+        # The ONNX file would decide which file that is.
+        raise damaged(path, "keeps its weights in another file")
+    floats = [tensor for tensor in weights if tensor.data_type == onnx.TensorProto.FLOAT]
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in floats}
+    header = Header(_description(path, metadata), shapes)
+    if header.spec.csa_sets:
+        raise ModelError(f"{path}: describes a network that is not folded. Export it again.")
+    return OnnxFile(header, metadata, data)
+
+
+def _read_bytes(path: Path, count: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such model file. Check the path.") from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _parse_json(path: Path, text: str | bytes, what: str) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise _damaged(path, "has an unreadable header") from None
-    metadata = entries.pop("__metadata__", None)
-    tensors = _tensors(path, entries, data_bytes=size - 8 - length)
-    return Header(described(path, metadata), tensors)
-
-
-def described(path: Path, metadata: object) -> ModelSpec:
-    """Return the description among a file's metadata; raises ModelError, which names the file."""
-    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        raise ModelError(
-            f"{path}: has no led description: it was not made by led. Name a model made by led."
-        )
-    try:
-        values = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise _damaged(path, "has an unreadable description") from None
-    try:
-        return ModelSpec.from_header(values)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}. It is no model for this led.") from None
-
-
-def _damaged(path: Path, what: str) -> ModelError:
-    return ModelError(f"{path}: {what}. Get the file again.")
+        raise damaged(path, f"has an unreadable {what}") from None
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     entries = dict(pairs)
     if len(entries) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return entries
 
 
@@ -115,48 +188,23 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _tensors(path: Path, entries: dict[str, Any], data_bytes: int) -> dict[str, TensorInfo]:
-    """Check that the entries tile the file's bytes exactly, in whatever order they are named."""
-    tensors, places = {}, []
-    for name, entry in entries.items():
-        info, begin, end = _tensor(path, name, entry)
-        tensors[name] = info
-        places.append((begin, end, name))
-    if not tensors:
-        raise _damaged(path, "holds no weights")
-    at = 0
-    for begin, end, name in sorted(places):
-        if begin != at:
-            raise _damaged(path, f"has tensor '{name}' in the wrong place")
-        at = end
-    if data_bytes < at:
-        raise _damaged(path, f"is cut off: {at - data_bytes} bytes are missing")
-    if data_bytes > at:
-        raise _damaged(path, f"has {data_bytes - at} bytes too many")
-    return tensors
+def _description(path: Path, metadata: Mapping[str, str] | None) -> ModelSpec:
+    text = (metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ModelError(f"{path}: has no description by led: name a model that led made.")
+    try:
+        return ModelSpec.from_header(_parse_json(path, text, "description"))
+    except ModelError as error:
+        if str(error).startswith(f"{path}:"):
+            raise
+        raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
 
 
-def _tensor(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _damaged(path, f"has no proper entry for tensor '{name}'")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in BYTES_OF_TYPE:
-        raise ModelError(
-            f"{path}: tensor '{name}' is of type {str(dtype)[:20]}; weights are F32, F16 or BF16. "
-            "It is no model for this led."
-        )
-    if (
-        not _are_sizes(shape)
-        or not _are_sizes(offsets)
-        or len(offsets) != 2
-        or len(shape) > 8
-        or offsets[1] - offsets[0] != math.prod(shape) * BYTES_OF_TYPE[dtype]
-    ):
-        raise _damaged(path, f"has a tensor '{name}' whose shape and size disagree")
-    return TensorInfo(dtype, tuple(shape)), offsets[0], offsets[1]
+def damaged(path: Path, what: str) -> ModelError:
+    """Return the error for a file that must be got again."""
+    return ModelError(f"{path}: {what}. Get the file again.")
 
 
-def _are_sizes(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 48 for v in value
-    )
+def unreadable(path: Path | str, error: OSError) -> ModelError:
+    """Return the error for a file that the system does not let us read."""
+    return ModelError(f"{path}: cannot be read ({error.strerror}). Check its permissions.")

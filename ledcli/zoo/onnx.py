@@ -23,10 +23,14 @@ from ledcli.errors import ModelError
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.zoo.folding import Difference, network_inputs
-from ledcli.zoo.header import METADATA_KEY
+from ledcli.zoo.header import METADATA_KEY, read_onnx, require_onnx
 from ledcli.zoo.model_file import build_network
-from ledcli.zoo.onnx_file import SIZE_MULTIPLE_KEY, SOURCE_KEY, read_onnx, require_onnx
 from ledcli.zoo.spec import ModelSpec
+
+SIZE_MULTIPLE_KEY = "led.size_multiple"
+"""Metadata for other programs: height and width of the input must be multiples of this."""
+SOURCE_KEY = "led.source_sha256"
+"""Metadata: hash of the model file that was exported."""
 
 _ONLY_FATAL = 4
 """onnxruntime's own log would come between our lines, and says what its exceptions say."""

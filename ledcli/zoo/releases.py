@@ -16,11 +16,11 @@ import platformdirs
 
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.zoo.checkpoint_file import MAX_BYTES
 from ledcli.zoo.download import Show, fetch
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.spec import MAX_RATIO, NAME_RULE, is_name, short
 from ledcli.zoo.store import bundled_dir, installed_dir
-from ledcli.zoo.torch_file import MAX_BYTES
 from ledcli.zoo.upstream import parse_name
 
 FILE = "remembered.json"

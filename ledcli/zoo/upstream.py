@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import ledcli
 from ledcli.errors import ModelError, UsageError
+from ledcli.zoo.checkpoint_file import Tensors, read_sections
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.spec import MAX_NAME_LENGTH, MAX_RATIO, ModelSpec
-from ledcli.zoo.torch_file import Tensors, read_sections
 from ledcli.zoo.upstream_net import (
     PRETRAIN,
     TARGET,

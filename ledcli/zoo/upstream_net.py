@@ -18,8 +18,8 @@ from ledcli.errors import ModelError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.nets.repnr import RepNRConv
+from ledcli.zoo.checkpoint_file import Tensors
 from ledcli.zoo.recognise import PlainNetwork, recognise
-from ledcli.zoo.torch_file import Tensors
 
 TOLERANCE = 1e-4
 """Largest difference between a tensor of the fold and the one that the file has of it."""

@@ -1,5 +1,7 @@
 """Export to ONNX, and what is read of such a file; without onnx the tests are skipped."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,11 @@ from ledcli.errors import ModelError, UsageError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.nets.repnr import deploy, select
-from ledcli.zoo import onnx as onnxfile
+from ledcli.zoo import onnx as exported_onnx
 from ledcli.zoo.folding import fold
+from ledcli.zoo.header import read_onnx, require_onnx
 from ledcli.zoo.model_file import ModelSpec, load_model, read_header, read_spec
 from ledcli.zoo.onnx import OnnxNet, load_onnx, to_onnx
-from ledcli.zoo.onnx_file import read_onnx, require_onnx
 from tests.inference.models import noise_profile
 
 onnx = pytest.importorskip("onnx")
@@ -90,7 +92,7 @@ def test_the_file_says_what_it_is(file):
     assert read.metadata["led.size_multiple"] == "16"
     assert read.metadata["led.source_sha256"] == "ab" * 32
     header = read_header(path)
-    stored = {info.shape for info in header.tensors.values()}
+    stored = set(header.shapes.values())
     assert stored == {tuple(t.shape) for t in plain.state_dict().values()}
     assert header.parameters == sum(t.numel() for t in plain.parameters())
     # And as others read it.
@@ -122,7 +124,7 @@ def test_a_result_that_differs_from_torch_is_refused(monkeypatch):
         def forward(self, x):
             return super().forward(x) + 1e-3
 
-    monkeypatch.setattr(onnxfile, "OnnxNet", Off)
+    monkeypatch.setattr(exported_onnx, "OnnxNet", Off)
     with pytest.raises(ModelError, match="not the same as ONNX"):
         to_onnx(spec, net)
 
@@ -130,7 +132,7 @@ def test_a_result_that_differs_from_torch_is_refused(monkeypatch):
         def forward(self, x):
             return super().forward(x) * (float("nan") if x.shape[2] == 16 else 1)
 
-    monkeypatch.setattr(onnxfile, "OnnxNet", Nan)
+    monkeypatch.setattr(exported_onnx, "OnnxNet", Nan)
     with pytest.raises(ModelError, match="not the same as ONNX"):
         to_onnx(spec, net)
 
@@ -159,7 +161,8 @@ def test_without_the_extra_the_error_says_how_to_get_it(file, monkeypatch, missi
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UsageError, match=rf"needs {missing}: pip install 'ledcli\[onnx\]'"):
         require_onnx("this")
-    assert read_spec(file[0]).name == "mine"  # which takes no more than Python
+    with pytest.raises(UsageError, match=rf"m\.onnx: needs {missing}"):
+        read_spec(file[0])
 
 
 def test_an_exported_network_cannot_be_trained(file):
@@ -186,23 +189,29 @@ def external(model):
     tensor.external_data.add(key="location", value="../secret")
 
 
+def external_constant(model):
+    tensor = model.graph.node.add(op_type="Constant").attribute.add(name="value").t
+    tensor.external_data.add(key="location", value="../secret")
+
+
 def twice(model):
     model.metadata_props.add(key="led", value="{}")
 
 
 def unfolded(model):
     drop(model, "led")
-    text = onnxfile.json.dumps(spec_of("unet").to_header())
+    text = json.dumps(spec_of("unet").to_header())
     model.metadata_props.add(key="led", value=text)
 
 
 @pytest.mark.parametrize(
     "change,words",
     [
-        (lambda m: drop(m, "led"), "was not made by led"),
-        (twice, "stands twice"),
+        (lambda m: drop(m, "led"), "no description by led"),
+        (twice, "duplicate keys"),
         (external, "another file"),
-        (unfolded, "unfolded"),
+        (external_constant, "another file"),
+        (unfolded, "not folded"),
     ],
 )
 def test_a_file_that_is_not_as_led_writes_it_is_refused(file, tmp_path, change, words):

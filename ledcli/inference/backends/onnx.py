@@ -9,9 +9,9 @@ from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded
 from ledcli.inference.backends.torch import Precision
 from ledcli.nets.network import Network
+from ledcli.zoo.header import is_onnx
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.onnx import load_onnx, to_onnx
-from ledcli.zoo.onnx_file import is_onnx
 from ledcli.zoo.spec import ModelSpec
 
 

@@ -115,7 +115,7 @@ def test_a_saved_model_is_loaded_with_the_same_function(tmp_path, csa_sets, omnr
     assert not loaded.training
 
 
-def test_noise_lines_are_kept_and_left_out_where_there_are_none(tmp_path):
+def test_a_noise_profile_is_kept_and_left_out_where_there_is_none(tmp_path):
     lines = noise_profile(0.0125)
     spec = dataclasses.replace(SPEC, noise_profile=lines)
     save_model(tmp_path / "m.safetensors", spec, tiny_net().state_dict())
@@ -193,7 +193,7 @@ def test_header_counts_parameters(model):
     header = read_header(model)
     net = tiny_net()
     assert header.parameters == sum(p.numel() for p in net.parameters())
-    assert header.tensors["conv1_1.main_weight"].shape == (4, 4, 3, 3)
+    assert header.shapes["conv1_1.main_weight"] == (4, 4, 3, 3)
 
 
 # Files that are no model.
@@ -254,7 +254,7 @@ def test_a_damaged_header_raises_nothing_but_model_errors(model, model_bytes, da
 
 def test_bytes_after_the_end_are_refused(model):
     model.write_bytes(model.read_bytes() + b"x")
-    assert_refused(model, "1 bytes too many")
+    assert_refused(model, "damaged")
 
 
 def test_a_header_that_claims_to_be_huge_is_not_read(model):
@@ -268,7 +268,7 @@ def test_deeply_nested_json_is_refused(model):
     assert_refused(model, "unreadable header")
 
 
-def test_a_key_that_stands_twice_is_refused(model):
+def test_a_duplicate_key_is_refused(model):
     header, body = split(model.read_bytes())
     text = json.dumps(header).encode()
     model.write_bytes(join(text[:-1] + b', "__metadata__": {}}', body))
@@ -280,7 +280,7 @@ def test_a_model_of_another_tool_is_refused(tmp_path):
 
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
-    assert_refused(path, "not made by led")
+    assert_refused(path, "no description by led")
 
 
 def test_overlapping_tensors_are_refused(model):
@@ -289,7 +289,7 @@ def test_overlapping_tensors_are_refused(model):
     header[names[1]]["data_offsets"] = header[names[0]]["data_offsets"]
     header[names[1]]["shape"] = header[names[0]]["shape"]
     model.write_bytes(join(header, body))
-    assert_refused(model, "wrong place")
+    assert_refused(model, "damaged")
 
 
 @pytest.mark.parametrize("entry", [7, {}, {"dtype": "F32", "shape": [1], "data_offsets": [4]}])
@@ -297,7 +297,7 @@ def test_an_improper_tensor_entry_is_refused(model, entry):
     header, body = split(model.read_bytes())
     header["conv1_1.main_bias"] = entry
     model.write_bytes(join(header, body))
-    assert_refused(model, "conv1_1.main_bias")
+    assert_refused(model, "damaged")
 
 
 def test_weights_of_another_type_are_refused(model):

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.zoo import torch_file as torchfile
-from ledcli.zoo.torch_file import read_sections
+from ledcli.zoo import checkpoint_file as torchfile
+from ledcli.zoo.checkpoint_file import read_sections
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
 
