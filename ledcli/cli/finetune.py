@@ -133,14 +133,20 @@ def finetune(
     output = Output(json=json, quiet=quiet)
     wanted = parsed_ratios(ratios)
 
-    from ledcli.training.finetune import FinetuneSettings, Status, compared_with
+    from ledcli.training.finetune import FinetuneSettings, Status
     from ledcli.training.finetune import finetune as run
-    from ledcli.training.methods.registry import MethodOptions
 
     settings = FinetuneSettings(
         pretrained=pretrained,
         method=method,
-        options=MethodOptions(iters, crops, seed, schedule, shot_noise, l1),
+        options={
+            "iterations": iters,
+            "batch": crops,
+            "seed": seed,
+            "schedule": schedule,
+            "shot_noise": shot_noise,
+            "l1": l1,
+        },
         sources=tuple(source or ()),
         name=name,
         out=out,
@@ -172,13 +178,11 @@ def finetune(
         raise typer.Exit(FAILED)
     output.result(
         {"model": done.name, "status": done.status, "file": done.path, **record},
-        f"{done.name}: {better:+.2f} dB over {compared_with(tuned.spec)} on validation "
+        f"{done.name}: {better:+.2f} dB over {done.method.baseline} on validation "
         f"crops ({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(done.path)}",
     )
-    if tuned.spec.makes_pictures:
-        output.hint(
-            f"led denoise --model {done.name} makes pictures with it; it is never picked by itself"
-        )
+    if done.method.hint:
+        output.hint(done.method.hint.format(name=done.name))
 
 
 def parsed_ratios(text: str | None) -> list[float]:

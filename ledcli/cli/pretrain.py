@@ -11,7 +11,7 @@ from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietO
 from ledcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from ledcli.training.schedule import LogLine
+    from ledcli.training.loop import LogLine
 
 
 class Cfa(StrEnum):
@@ -108,12 +108,12 @@ def pretrain(
     from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.nets.registry import architecture_of
     from ledcli.training.data.crops import pack_crops
-    from ledcli.training.data.sampler import Recipe
+    from ledcli.training.data.sampler import PretrainRecipe
+    from ledcli.training.optim import Schedule
     from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
-    from ledcli.training.schedule import Schedule
 
     where = choose_device(device)
-    recipe = Recipe(
+    recipe = PretrainRecipe(
         form=form,
         architecture=arch,
         arguments=architecture_of(arch).arguments(cfa.value, channels),

@@ -1,44 +1,36 @@
-"""Fine-tune a model on one camera's pairs: all of `led finetune` but its terminal."""
+"""Fine-tune a model on one camera's pairs: all that `led finetune` does but its terminal."""
 
-import dataclasses
-import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from torch import nn
-
-from ledcli import __version__
-from ledcli.errors import ModelError, OutputError, TrainingError, UsageError
+from ledcli.errors import OutputError, TrainingError, UsageError
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
 from ledcli.training.data.srgb_pairs import SrgbCollector
-from ledcli.training.loop import Trainer
+from ledcli.training.loop import LogLine
+from ledcli.training.methods import find_method, recipe_of
 from ledcli.training.methods.adl_sources import Source, find_sources
-from ledcli.training.methods.base import FinetuneMethod, Pretrained
-from ledcli.training.methods.registry import (
-    NONE,
-    MethodInputs,
-    MethodOptions,
-    iterations_of,
-    method_of,
+from ledcli.training.methods.base import FinetuneMethod, MethodInputs
+from ledcli.training.run import (
+    NO_MODEL,
+    FinetunedModel,
+    Finetuning,
+    name_of,
     no_model,
+    pretrained_model,
 )
-from ledcli.training.schedule import LogLine
-from ledcli.zoo.folding import Proof
-from ledcli.zoo.model_file import ModelSpec, file_sha256, load_model, save_model
+from ledcli.training.workers import worker_count
+from ledcli.zoo.model_file import save_model
 from ledcli.zoo.selection import SENSORS, default_name
 from ledcli.zoo.store import (
+    CHECKPOINT,
     SUFFIX,
-    ChosenModel,
     check_name,
     find_model,
     free_name,
@@ -47,213 +39,14 @@ from ledcli.zoo.store import (
     make_installed_dir,
 )
 
-LOG_EVERY = 10
-"""Iterations between two log lines."""
-CHECKPOINT_EVERY = 30.0
-"""Seconds between two checkpoints; the held crops are measured then too."""
-
-
-@dataclass(frozen=True)
-class FinetunedModel:
-    """What a tuning made.
-
-    Attributes
-    ----------
-    spec, net
-        The tuned model as it was trained; LED's has RepNR blocks with the target set and the OMNR
-        branch.
-    folded, plain
-        What is installed: the same, as a plain network.
-    proof : Proof or None
-        That the two are one function, where there was something to fold.
-    before, after : float
-        PSNR of the held crops in dB: without the tuning (`FinetuneMethod.before`), and with it.
-    """
-
-    spec: ModelSpec
-    net: nn.Module
-    folded: ModelSpec
-    plain: nn.Module
-    proof: Proof | None
-    before: float
-    after: float
-
-    @property
-    def improvement(self) -> float:
-        """What the tuning improved the PSNR by, in dB."""
-        return self.after - self.before
-
-
-def pretrained_model(start: ChosenModel, cfa: str = "bayer") -> Pretrained:
-    """Load the model that a tuning to such a sensor starts from; raises ModelError."""
-    spec, net = load_model(start.path)
-    if spec.cfa != cfa:
-        raise ModelError(
-            f"{start.path}: is for {SENSORS[spec.cfa]} sensors and the pairs are {SENSORS[cfa]}: "
-            "name another with --pretrained"
-        )
-    return Pretrained(spec, net, start.csa_set, file_sha256(start.path))
-
-
-class Finetuning:
-    """A tuning: made, it has tried the model on the held crops, so that a failure comes at once.
-
-    Parameters
-    ----------
-    pairs : LoadedPairs
-    pretrained : Pretrained
-        The model to start from.
-    method : FinetuneMethod
-        Of these pairs.
-    bf16 : bool
-        Whether in bfloat16.
-
-    Raises
-    ------
-    ModelError
-        The pretrained model cannot be tuned with these pairs.
-    """
-
-    def __init__(
-        self, pairs: LoadedPairs, pretrained: Pretrained, method: FinetuneMethod, *, bf16: bool
-    ) -> None:
-        self.pairs, self.method = pairs, method
-        self.origin = {
-            "name": pretrained.spec.name,
-            "csa_set": pretrained.csa_set,
-            "sha256": pretrained.sha256,
-        }
-        self.before = method.before(pretrained, bf16=bf16)
-        start = method.begin(pretrained)
-        self.spec, self.note = start.spec, start.note
-        self.trainer = Trainer(
-            start.net,
-            method,
-            method.schedule(),
-            method.device,
-            bf16=bf16,
-            seed=method.recipe.seed,
-            groups=start.groups,
-            workers=start.workers,
-            muon=start.muon,
-        )
-
-    def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint; raises TrainingError when it is missing or of another tuning."""
-        self.trainer.resume(checkpoint, self._identity())
-
-    def run(
-        self,
-        checkpoint: Path,
-        *,
-        stop: Callable[[], bool] = lambda: False,
-        show: Callable[[LogLine], None] = lambda _: None,
-    ) -> FinetunedModel | None:
-        """Tune to the end, or until told to stop.
-
-        Parameters
-        ----------
-        checkpoint : Path
-            Where the state goes, at once and every so often.
-        stop : callable
-            Asked after every iteration.
-        show : callable
-            Told of every log line; ``validation["psnr"]`` is there now and then.
-
-        Returns
-        -------
-        FinetunedModel or None
-            None when it was stopped.
-
-        Raises
-        ------
-        TrainingError
-            The loss is not a number.
-        OutputError
-            The checkpoint cannot be written.
-        """
-        identity = self._identity()
-        if not self.trainer.step:
-            # Whatever keeps it from being written is better known now.
-            self.trainer.save(checkpoint, identity)
-        steps = self.trainer.run(
-            checkpoint, identity, log_every=LOG_EVERY, checkpoint_every=CHECKPOINT_EVERY, stop=stop
-        )
-        for line in steps:
-            show(line)
-        if self.trainer.step < self.method.recipe.iterations:
-            return None
-        return self._tuned()
-
-    def _tuned(self) -> FinetunedModel:
-        trainer = self.trainer
-        with trainer.averaged(), torch.inference_mode(), trainer.autocast():
-            after = self.method.psnr(trainer.net)
-        with trainer.averaged():
-            spec = self._spec(after)
-            folded, plain, proof = self.method.finish(spec, trainer.net)
-            trained = {
-                name: t.detach().cpu().clone() for name, t in trainer.net.state_dict().items()
-            }
-        trainer.net.load_state_dict(trained)
-        return FinetunedModel(spec, trainer.net, folded, plain, proof, self.before, after)
-
-    def _spec(self, after: float) -> ModelSpec:
-        ratios = self.pairs.shots.ratios
-        training: dict[str, Any] = {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "method": self.method.name,
-            **asdict(self.method.recipe),
-            **self.method.record(),
-            "seconds": round(self.trainer.seconds),
-            "device": self.method.device.type,
-            "precision": "bf16" if self.trainer.bf16 else "float32",
-            "pretrained": self.origin,
-            "pairs": self.pairs.records,
-            "dark_frames": self.pairs.darks,
-            "isos": list(self.pairs.shots.lines.isos),
-            "ratios": ratios,
-            "psnr_before": round(self.before, 3),
-            "psnr_after": round(after, 3),
-            "version": __version__,
-        }
-        return dataclasses.replace(
-            self.spec,
-            name=name_of(self.pairs.camera),
-            ratio_range=(ratios[0], ratios[-1]),
-            cameras=(self.pairs.camera,),
-            method=self.method.name,
-            source="led finetune",
-            training=training,
-            noise_profile=self.pairs.shots.lines,
-        )
-
-    def _identity(self) -> str:
-        """Return what a checkpoint must be of to be gone on with."""
-        lines, schedule = self.pairs.shots.lines.to_json(), self.trainer.schedule.as_json()
-        parts = [
-            self.method.name,
-            asdict(self.method.recipe),
-            schedule,
-            self.trainer.bf16,
-            self.origin,
-            self.pairs.records,
-            lines,
-            __version__,
-        ]
-        return json.dumps(parts, sort_keys=True)
-
-
-def name_of(camera: str) -> str:
-    """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
-    return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"
+Stoppable = Callable[[], AbstractContextManager[Callable[[], bool]]]
 
 
 class Progress(Protocol):
     """A progress bar."""
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count ``steps`` as done."""
+        """Count ``steps`` as done; ``note`` says what is worked on."""
 
 
 class Reporter(Protocol):
@@ -272,13 +65,12 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that shows nothing, and its progress bar."""
+    """A reporter that shows nothing, and its own progress bar."""
 
     def info(self, text: object) -> None:
         """Ignore a message."""
 
-    def warn(self, text: object) -> None:
-        """Ignore a warning."""
+    warn = info
 
     @contextmanager
     def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
@@ -305,9 +97,9 @@ class FinetuneSettings:
         Name or file of the model to start from, or ``none``; by default the bundled one for the
         camera's kind of sensor.
     method : str
-        A name in `METHODS`.
-    options : MethodOptions
-        The method's options.
+        A name in `ledcli.training.methods.METHODS`.
+    options : mapping of str to value
+        The method's options, by the fields of its recipe: iterations, batch, seed and so on.
     sources : sequence of Path
         ADL: other cameras' pair lists, or folders of clean photos.
     name : str, optional
@@ -330,7 +122,7 @@ class FinetuneSettings:
 
     pretrained: str | None = None
     method: str = "led"
-    options: MethodOptions = field(default_factory=MethodOptions)
+    options: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
     name: str | None = None
     out: Path | None = None
@@ -360,17 +152,19 @@ class FinetuneResult:
     ----------
     status : Status
     name : str
-        Of the model, with which it is installed if the status is ``done``.
+        Of the model, under which it is installed if the status is ``done``.
+    method : type of FinetuneMethod
     pairs : list of dict
         Hashes, ratio and ISO of the pairs that were used.
     tuned : FinetunedModel or None
-        The model; None when the training was stopped or not begun.
+        None when the training was stopped or not begun.
     path : Path or None
         Where it is installed.
     """
 
     status: Status
     name: str
+    method: type[FinetuneMethod]
     pairs: list[dict[str, Any]]
     tuned: FinetunedModel | None = None
     path: Path | None = None
@@ -381,7 +175,7 @@ def finetune(
     settings: FinetuneSettings,
     *,
     report: Reporter | None = None,
-    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = never_stop,
+    stoppable: Stoppable = never_stop,
 ) -> FinetuneResult:
     """Tune a model to the camera of a list of pairs and install it, if it is better.
 
@@ -405,73 +199,83 @@ def finetune(
         The settings, the pairs or the pretrained model cannot be used, or the training failed.
     """
     report = report or Silent()
-    method, resume = settings.method, settings.resume
+    method = find_method(settings.method)
     if settings.out is not None:
         _check_out(settings.out)
     if settings.name is not None:
         check_name(settings.name)
-    start = None if settings.pretrained == NONE else find_model(settings.pretrained)
+    recipe = recipe_of(method, settings.options)
+    if settings.pretrained == NO_MODEL and method.needs_pretrained:
+        raise UsageError(f"--method {method.name} needs a model to start from: name one")
+    if settings.sources and not method.takes_sources:
+        raise UsageError("--source is for --method adl: leave it out")
+    start = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
     device = choose_device(settings.device)
     bf16 = choose_precision(settings.precision, device) == "bf16"
-    iterations = iterations_of(method, settings.options, anew=start is None)
-    if settings.sources and method != "adl":
-        raise UsageError("--source is for --method adl: leave it out")
+
     headers = read_headers(read_list(pairs), ratios=settings.ratios, one_iso=settings.force)
     darks = read_darks(pairs)
-    # A name of its own: it stands beside what makes DNGs of this camera, and is not picked for it.
-    of_method = "-sid" if method == "sid" else ""
-    name = settings.name or free_name(name_of(headers[0].camera) + of_method)
-    checkpoint = installed_dir() / f"{name}.checkpoint"
-    _check_checkpoint(checkpoint, resume=resume)
-    gathering = SrgbCollector(len(headers)) if method == "sid" and not settings.dry_run else None
+    name = settings.name or free_name(name_of(headers[0].camera) + method.name_suffix)
+    checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
+    _check_checkpoint(checkpoint, resume=settings.resume)
+    wants_srgb = method.trains_on_srgb and not settings.dry_run
+    collector = SrgbCollector(len(headers)) if wants_srgb else None
     with report.progress(len(headers), "reading", "pairs") as bar:
         loaded = load_pairs(
             headers,
             darks,
-            keep=settings.keep_shifted,
+            keep_shifted=settings.keep_shifted,
             one_iso=settings.force,
             step=lambda path: bar.advance(note=path.name),
-            take=gathering.take if gathering else None,
+            take=collector.take if collector else None,
         )
     for warning in loaded.warnings:
         report.warn(warning)
     report.info(_summary(loaded))
     if settings.dry_run:
-        return FinetuneResult(Status.PLANNED, name, loaded.records)
+        return FinetuneResult(Status.PLANNED, name, method, loaded.records)
 
-    pretrained = settings.pretrained
+    camera_pairs, pretrained = loaded.camera_pairs, settings.pretrained
     if pretrained is None:
-        pretrained = default_name(loaded.shots.cfa, "--pretrained")
+        pretrained = default_name(camera_pairs.cfa, "--pretrained")
         start = find_model(pretrained)
-    origin = pretrained_model(start, loaded.shots.cfa) if start else no_model()
-    sources: list[Source] = []
-    if method == "adl":
-        span = (loaded.shots.ratios[0], loaded.shots.ratios[-1])
-        seed = settings.options.seed or 0
-        sources = find_sources(settings.sources, span, seed=seed, report=report.warn)
-    pictures = gathering.pictures(loaded.shots.lines) if gathering else None
-    given = MethodInputs(origin, loaded.camera, loaded.shots, sources, device, pictures)
-    tuning = Finetuning(loaded, origin, method_of(method, settings.options, given), bf16=bf16)
+    origin = pretrained_model(start, camera_pairs.cfa) if start else no_model()
+    sources: Sequence[Source] = ()
+    if method.takes_sources:
+        ratios = camera_pairs.ratios[0], camera_pairs.ratios[-1]
+        sources = find_sources(settings.sources, ratios, seed=recipe.seed, report=report.warn)
+    inputs = MethodInputs(
+        camera_pairs,
+        device,
+        camera=loaded.camera,
+        input_form=origin.spec.input_form,
+        sources=sources,
+        srgb_pairs=collector.pairs(camera_pairs.noise_profile) if collector else None,
+        workers=worker_count(device),
+    )
+    if camera_pairs.cfa not in method.cfas:
+        known = " or ".join(SENSORS[cfa] for cfa in method.cfas)
+        raise UsageError(f"--method {method.name} knows {known} sensors only: leave it out")
+    tuning = Finetuning(loaded, origin, method(recipe, inputs), bf16=bf16)
     if tuning.note:
         report.info(tuning.note)
     make_installed_dir()
-    if resume:
+    if settings.resume:
         tuning.resume(checkpoint)
     report.info(
-        f"tuning {pretrained} to {loaded.camera}, {iterations} iterations on {device}; "
-        f"{compared_with(tuning.spec)} has {tuning.before:.2f} dB on validation crops"
+        f"tuning {pretrained} to {loaded.camera}, {recipe.iterations} iterations on {device}; "
+        f"{method.baseline} has {tuning.before:.2f} dB on validation crops"
     )
     tuned = _train(tuning, checkpoint, report, stoppable)
     if tuned is None:
-        return FinetuneResult(Status.STOPPED, name, loaded.records)
+        return FinetuneResult(Status.STOPPED, name, method, loaded.records)
     if tuned.proof:
         report.info(f"proof: {tuned.proof}")
     for source, steps in tuned.spec.training.get("sources", {}).items():
         report.info(f"{source}: {steps['kept']} of {steps['tried']} steps were kept")
     if tuned.improvement <= 0 and not settings.force:
-        return FinetuneResult(Status.NOT_BETTER, name, loaded.records, tuned)
-    # The name may have been taken while this ran.
-    name = free_name(name)
+        return FinetuneResult(Status.NOT_BETTER, name, method, loaded.records, tuned)
+    name = free_name(name)  # it may have been taken while this ran
     path = install_model(name, tuned.folded, tuned.plain.state_dict())
     if settings.out is not None:
         try:
@@ -480,19 +284,11 @@ def finetune(
             raise _already_there(settings.out) from None
         report.info(f"wrote {settings.out}")
     checkpoint.unlink(missing_ok=True)
-    return FinetuneResult(Status.DONE, name, loaded.records, tuned, path)
-
-
-def compared_with(spec: ModelSpec) -> str:
-    """Return what a tuned model is compared with, for messages."""
-    return "LibRaw's picture of the noisy frame" if spec.makes_pictures else "the un-tuned model"
+    return FinetuneResult(Status.DONE, name, method, loaded.records, tuned, path)
 
 
 def _train(
-    tuning: Finetuning,
-    checkpoint: Path,
-    report: Reporter,
-    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]],
+    tuning: Finetuning, checkpoint: Path, report: Reporter, stoppable: Stoppable
 ) -> FinetunedModel | None:
     done, change = tuning.trainer.step, ""
     left = tuning.method.recipe.iterations - done
@@ -509,11 +305,11 @@ def _train(
 
 
 def _summary(loaded: LoadedPairs) -> str:
-    shots, darks = loaded.shots, loaded.darks
-    ratios = ", ".join(f"{ratio:g}" for ratio in shots.ratios)
-    isos = ", ".join(f"{iso:g}" for iso in shots.lines.isos)
+    pairs, darks = loaded.camera_pairs, loaded.darks
+    ratios = ", ".join(f"{ratio:g}" for ratio in pairs.ratios)
+    isos = ", ".join(f"{iso:g}" for iso in pairs.noise_profile.isos)
     dark = f", {darks} dark frame{'s' if darks > 1 else ''}" if darks else ""
-    count = len(shots.frames)
+    count = len(pairs.pairs)
     return (
         f"{count} pair{'s' if count > 1 else ''} of {loaded.camera}: ratios {ratios}, "
         f"ISO {isos}{dark}"
@@ -530,7 +326,7 @@ def _check_out(out: Path) -> None:
 
 
 def _already_there(out: Path) -> OutputError:
-    return OutputError(f"{out}: already there: choose another name with --out")
+    return OutputError(f"{out}: already exists: choose another name with --out")
 
 
 def _check_checkpoint(checkpoint: Path, *, resume: bool) -> None:

@@ -1,16 +1,17 @@
 """The one training loop. A method supplies the loss of a step; the loop does the rest.
 
 bfloat16 autocast with channels_last where the device has it, gradient clipping, a cosine schedule,
-an exponential moving average (EMA) of the weights, checkpoints that survive a kill.
+an exponential moving average (EMA) of the weights, validated steps that are rolled back when they
+do harm, and checkpoints that survive a kill.
 """
 
-from __future__ import annotations
-
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,108 +22,8 @@ from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
 from ledcli.output.atomic import atomic_write
-from ledcli.training.optim import optimisers
-from ledcli.training.schedule import ALL, LogLine, Schedule
+from ledcli.training.optim import ALL, Schedule, optimisers
 from ledcli.training.workers import Workers, one_thread
-
-
-@runtime_checkable
-class ValidatesSteps(Protocol):
-    """A method that looks at steps; one that it does not accept leaves no trace."""
-
-    def tentative(self, progress: float) -> bool:
-        """Tell whether the step that was just drawn is looked at."""
-
-    def accepts(self, net: nn.Module) -> bool:
-        """Tell whether the step that has just been made is kept."""
-
-
-class Snapshot:
-    """The weights and what the optimisers remember, as they are now.
-
-    Parameters
-    ----------
-    weights : sequence of Tensor
-        Those that are trained.
-    optimisers : sequence of Optimizer
-    """
-
-    def __init__(
-        self, weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
-    ) -> None:
-        self.weights, self.optimisers = weights, optimisers
-        self._values = [weight.detach().clone() for weight in weights]
-        # States go by their weights, which a copy must not copy.
-        same = {id(weight): weight for weight in weights}
-        self._states = [copy.deepcopy(dict(each.state), dict(same)) for each in optimisers]
-
-    def restore(self) -> None:
-        """Bring weights and optimisers back, to the bit."""
-        with torch.no_grad():
-            for weight, value in zip(self.weights, self._values, strict=True):
-                weight.copy_(value)
-        for optimiser, state in zip(self.optimisers, self._states, strict=True):
-            optimiser.state.clear()
-            optimiser.state.update(state)
-
-
-def save_checkpoint(trainer: Trainer, path: Path, recipe: str) -> None:
-    """Write a checkpoint, whole or not at all; raises OutputError.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Its weights, averages, optimisers' moments, generators, step and seconds are written.
-    path : Path
-    recipe : str
-        Written too; a training is resumed with the same one only.
-    """
-    tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(trainer.generators)}
-    for i, (weight, average) in enumerate(zip(trainer.trained, trainer.average, strict=True)):
-        tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
-        for optimiser in trainer.optimisers:
-            for key, value in optimiser.state.get(weight, {}).items():
-                tensors[f"state.{i}.{key}"] = value
-    state = {"step": str(trainer.step), "seconds": str(trainer.seconds), "recipe": recipe}
-    atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
-
-
-def load_checkpoint(trainer: Trainer, path: Path, recipe: str) -> None:
-    """Bring a trainer to a checkpoint; raises TrainingError when it is of another training."""
-    if not path.is_file():
-        raise TrainingError(f"{path}: there is no checkpoint to go on from: leave out --resume")
-    try:
-        with safe_open(path, "pt", device=str(trainer.device)) as file:
-            state = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if state["recipe"] != recipe:
-            raise ValueError("another recipe")
-        _restore(trainer, tensors, state)
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(
-            f"{path} is of another training: give the options it was made with, or remove it"
-        ) from error
-
-
-def _restore(trainer: Trainer, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
-    trainer.step, trainer.seconds = int(state["step"]), float(state["seconds"])
-    states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
-    # With other workers than before, a run goes on as well, but not draw for draw.
-    for generator, state_of in zip(trainer.generators, states, strict=False):
-        generator.set_state(state_of.cpu())
-    of = {w: o for o in trainer.optimisers for g in o.param_groups for w in g["params"]}
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            kind, index, *key = name.split(".")
-            weight = trainer.trained[int(index)]
-            if kind == "state":
-                # Fused Adam walks through memory: its moments must lie as the weights do.
-                if tensor.ndim:
-                    tensor = torch.empty_like(weight).copy_(tensor)
-                of[weight].state[weight][key[0]] = tensor
-            else:
-                (weight if kind == "weight" else trainer.average[int(index)]).copy_(tensor)
-
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
@@ -139,18 +40,69 @@ class Method(Protocol):
         """
 
     def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return figures on held-out data, for the log."""
+        """Return figures on validation data, for the log."""
+
+
+@runtime_checkable
+class ValidatesSteps(Protocol):
+    """A method that validates training steps; the loop rolls back those it rejects."""
+
+    def must_validate(self, progress: float) -> bool:
+        """Return whether the step whose loss was just taken must be validated."""
+
+    def accepts(self, net: nn.Module) -> bool:
+        """Return whether to keep the step that has just been made."""
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What happened up to a step; ``validation`` is empty between validations."""
+
+    step: int
+    progress: float
+    loss: float
+    learning_rate: float
+    seconds: float
+    seconds_left: float
+    validation: dict[str, float]
+
+    def as_json(self) -> str:
+        """Return the line of JSON that goes into the log file."""
+        plain = {k: v for k, v in vars(self).items() if k != "validation"} | self.validation
+        return json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in plain.items()})
+
+
+class Snapshot:
+    """The weights and the optimisers' states as they are now."""
+
+    def __init__(
+        self, weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
+    ) -> None:
+        self.weights, self.optimisers = weights, optimisers
+        self._values = [weight.detach().clone() for weight in weights]
+        # States are keyed by their weights, which the copy must not copy.
+        same = {id(weight): weight for weight in weights}
+        self._states = [copy.deepcopy(dict(each.state), dict(same)) for each in optimisers]
+
+    def restore(self) -> None:
+        """Bring weights and optimisers back, to the bit."""
+        with torch.no_grad():
+            for weight, value in zip(self.weights, self._values, strict=True):
+                weight.copy_(value)
+        for optimiser, state in zip(self.optimisers, self._states, strict=True):
+            optimiser.state.clear()
+            optimiser.state.update(state)
 
 
 class Trainer:
-    """A network in training: its weights, optimiser, average and place in the schedule.
+    """A network in training: its weights, optimisers, average and place in the schedule.
 
     Parameters
     ----------
     net : nn.Module
         Trained in place; parameters with ``requires_grad`` off stay as they are.
     method : Method
-        The loss.
+        The loss; one that `ValidatesSteps` also decides which steps are kept.
     schedule : Schedule
         How long and how fast.
     device : torch.device
@@ -158,12 +110,12 @@ class Trainer:
     bf16 : bool
         Autocast to bfloat16.
     seed : int
-        Seed of all that is drawn.
+        Random seed.
     groups : mapping of str to parameters, optional
-        The groups that the schedule's phases name; without it all are one group.
+        The groups that the schedule's phases name; by default all are one group.
     workers : int
-        Parts of a step that are computed side by side, each on a core (training/workers.py); the
-        loss is called once for each.
+        Parts of a step that are computed in parallel (training/workers.py); the loss is called
+        once for each.
     muon : bool
         Train the convolutions' kernels by Muon instead of Adam.
     """
@@ -190,8 +142,8 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.trained]
         self.workers = Workers(self.net, workers) if workers > 1 else None
         self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
-        each = self.workers.each if self.workers else map
-        self.optimisers = optimisers(groups, schedule.learning_rate, muon, each)
+        map_fn = self.workers.map if self.workers else map
+        self.optimisers = optimisers(groups, schedule.learning_rate, muon, map_fn)
         self.step, self.seconds = 0, 0.0
 
     def run(
@@ -215,7 +167,7 @@ class Trainer:
         checkpoint_every : float
             Seconds between checkpoints; the method validates then too.
         stop : callable
-            Asked after every step: when it says so, a checkpoint is written and the run ends.
+            Asked after every step: when it returns True, a checkpoint is written and the run ends.
 
         Raises
         ------
@@ -226,7 +178,7 @@ class Trainer:
         before, last_saved, at_start = time.monotonic(), time.monotonic(), self.seconds
         progress = self.schedule.progress(self.step, self.seconds)
         while progress < 1:
-            total += self._one_step(progress)
+            total += self.one_step(progress)
             counted += 1
             now = time.monotonic()
             self.seconds += now - before
@@ -263,41 +215,34 @@ class Trainer:
                 self.save(checkpoint, recipe)
                 last_saved = time.monotonic()
 
-    def _one_step(self, progress: float) -> Tensor:
-        if self.workers is None:
-            return self._stepped(progress)
-        with one_thread():
-            return self._stepped(progress)
+    def one_step(self, progress: float) -> Tensor:
+        """Train one step; return its loss."""
+        with one_thread() if self.workers else nullcontext():
+            self._set_rates(progress)
+            loss = self._gradients(progress)
+            before = None
+            if isinstance(self.method, ValidatesSteps) and self.method.must_validate(progress):
+                before = Snapshot(self.trained, self.optimisers)
+            norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+            # Most steps are shorter than the limit: then every gradient stays as it is.
+            if norm > self.schedule.clip:
+                nn.utils.clip_grads_with_norm_(self.trained, self.schedule.clip, norm)
+            for optimiser in self.optimisers:
+                optimiser.step()
+            self.step += 1
+            if before is not None and not self._accepted():
+                before.restore()
+            else:
+                self._move_average()
+            return loss
 
-    def _stepped(self, progress: float) -> Tensor:
+    def _set_rates(self, progress: float) -> None:
+        """Set the learning rate of every group; freeze those that this phase does not train."""
         rates = self.schedule.rates(self.step, progress)
         for group in (g for optimiser in self.optimisers for g in optimiser.param_groups):
-            trains = group["name"] in rates
             group["lr"] = rates.get(group["name"], 0.0) * group["share"]
             for weight in group["params"]:
-                weight.requires_grad_(trains)
-        loss = self._gradients(progress)
-        validator = self.method if isinstance(self.method, ValidatesSteps) else None
-        if validator is not None and validator.tentative(progress):
-            before = Snapshot(self.trained, self.optimisers)
-        else:
-            validator = None
-        norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
-        # Most steps are shorter than the limit: then every gradient stays as it is.
-        if norm > self.schedule.clip:
-            nn.utils.clip_grads_with_norm_(self.trained, self.schedule.clip, norm)
-        for optimiser in self.optimisers:
-            optimiser.step()
-        self.step += 1
-        if validator is not None and not self._accepted(validator):
-            before.restore()
-        else:
-            self._move_average()
-        return loss
-
-    def _accepted(self, validator: ValidatesSteps) -> bool:
-        with torch.inference_mode(), self.autocast():
-            return validator.accepts(self.net)
+                weight.requires_grad_(group["name"] in rates)
 
     def _gradients(self, progress: float) -> Tensor:
         """Give every weight that takes part its gradient; return the loss."""
@@ -318,6 +263,11 @@ class Trainer:
             weight.grad = gradient
         return value
 
+    def _accepted(self) -> bool:
+        assert isinstance(self.method, ValidatesSteps)
+        with torch.inference_mode(), self.autocast():
+            return self.method.accepts(self.net)
+
     def _move_average(self) -> None:
         """Move the average towards the weights: at first every step, later several in one."""
         steps = 1 if self.step < SETTLED else AVERAGED_STEPS
@@ -336,18 +286,19 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Give the network its averaged weights inside the block."""
-        self._swap()
+        self.swap_average()
         try:
             yield
         finally:
-            self._swap()
+            self.swap_average()
 
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for weight, average in zip(self.trained, self.average, strict=True):
-                kept = weight.clone()
-                weight.copy_(average)
-                average.copy_(kept)
+    @torch.no_grad()
+    def swap_average(self) -> None:
+        """Exchange the network's weights and their average."""
+        for weight, average in zip(self.trained, self.average, strict=True):
+            kept = weight.clone()
+            weight.copy_(average)
+            average.copy_(kept)
 
     def _validate(self) -> dict[str, float]:
         with self.averaged(), torch.inference_mode(), self.autocast():
@@ -355,8 +306,55 @@ class Trainer:
 
     def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint, whole or not at all; raises OutputError."""
-        save_checkpoint(self, path, recipe)
+        tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(self.generators)}
+        for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
+            tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
+            for optimiser in self.optimisers:
+                for key, value in optimiser.state.get(weight, {}).items():
+                    tensors[f"state.{i}.{key}"] = value
+        state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
+        atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
 
     def resume(self, path: Path, recipe: str = "") -> None:
-        """Go on from a checkpoint; raises TrainingError when it is of another training."""
-        load_checkpoint(self, path, recipe)
+        """Go on from a checkpoint; raises TrainingError when it is missing or of another recipe."""
+        if not path.is_file():
+            raise TrainingError(f"{path}: there is no checkpoint to go on from: leave out --resume")
+        try:
+            with safe_open(path, "pt", device=str(self.device)) as file:
+                state = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if state["recipe"] != recipe:
+                raise ValueError("another recipe")
+            self._restore(tensors, state)
+        except (
+            SafetensorError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:
+            raise TrainingError(
+                f"{path} is of another training: give the options it was made with, or remove it"
+            ) from error
+
+    @torch.no_grad()
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
+        # With another number of workers a run goes on as well, but with other random numbers.
+        for generator, state_of in zip(self.generators, states, strict=False):
+            generator.set_state(state_of.cpu())
+        owner = {w: o for o in self.optimisers for g in o.param_groups for w in g["params"]}
+        for name, tensor in tensors.items():
+            kind, index, *key = name.split(".")
+            weight = self.trained[int(index)]
+            if kind == "weight":
+                weight.copy_(tensor)
+            elif kind == "average":
+                self.average[int(index)].copy_(tensor)
+            else:
+                # Fused Adam walks through memory: its moments must lie as the weights do.
+                if tensor.ndim:
+                    tensor = torch.empty_like(weight).copy_(tensor)
+                owner[weight].state[weight][key[0]] = tensor

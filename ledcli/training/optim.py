@@ -1,19 +1,23 @@
-"""Optimisers: Adam, and Muon for the kernels of convolutions.
+"""How long and how fast a training goes: the schedule, Adam, and Muon for convolution kernels.
 
-Muon is momentum whose direction is made orthogonal.
-
-A gradient of a layer seen as a matrix has a few large singular values; the step that Muon takes
-has all of them near one, so that rare directions are learnt as fast as common ones (Jordan et al.
-2024, "Muon: an optimizer for hidden layers in neural networks"). In five minutes of one core it
-brought a UNet to 34.4 dB, and Adam to 32.6 (models/EXPERIMENTS.md).
+Muon is momentum whose direction is made orthogonal (Jordan et al. 2024, "Muon: an optimizer for
+hidden layers in neural networks"). The gradient of a layer, seen as a matrix, has a few large
+singular values; in Muon's step all of them are near one, so that rare directions are learnt as fast
+as common ones. In five minutes on one core it brought a UNet to 34.4 dB, and Adam to 32.6
+(models/EXPERIMENTS.md).
 """
 
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+ALL = "all"
+"""The group of parameters that a schedule without phases trains."""
 MOMENTUM = 0.95
 STEP_RMS = 0.2
 """Root mean square of a step over the learning rate, as Adam's is: rates mean the same for both
@@ -23,11 +27,75 @@ BESIDE_MUON = 0.15
 """Adam's learning rate over Muon's, where both train a network."""
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Coefficients of the quintic iteration, chosen by Jordan et al. for a steep start at zero."""
-SMALLEST_SIDE = 24
+MIN_MUON_SIDE = 24
 """A kernel whose matrix has a shorter side is left to Adam: there is little to make orthogonal."""
 
+Map = Callable[[Callable[[Any], None], Sequence[Any]], Iterable[None]]
+"""Applies a function to each item of a list: ``map``, or `Workers.map` on several cores."""
 
-Each = Callable[[Callable[[Any], None], Sequence[Any]], Iterable[None]]
+
+class Phase(NamedTuple):
+    """A part of a training: until which progress, and the groups it trains at which peak rates."""
+
+    until: float
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes
+    ----------
+    iterations : int
+        Steps in all, unless ``minutes`` is over first.
+    minutes : float or None
+        Time budget: progress is then whichever of the two is further.
+    learning_rate : float
+        Peak rate of Adam; cosine to a hundredth of it.
+    warm_up : int
+        Steps over which the rate rises to its peak.
+    clip : float
+        Largest gradient norm.
+    ema : float
+        Decay of the average per step; lower at the start, where there is little to average.
+    phases : tuple of Phase
+        Parts with groups and rates of their own, each a cosine; they replace `learning_rate`.
+    """
+
+    iterations: int
+    minutes: float | None = None
+    learning_rate: float = 4e-4
+    warm_up: int = 200
+    clip: float = 1.0
+    ema: float = 0.999
+    phases: tuple[Phase, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the schedule as JSON values, for the record."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return the part of the training that is done, 0 to 1."""
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(step / self.iterations, by_time))
+
+    def rates(self, step: int, progress: float) -> dict[str, float]:
+        """Return the learning rate of each group that a step trains."""
+        begun = 0.0
+        for phase in self.phases or (Phase(1.0, {ALL: self.learning_rate}),):
+            if progress < phase.until or phase.until >= 1:
+                break
+            begun = phase.until
+        rise = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        share = (progress - begun) / (phase.until - begun)
+        fall = 0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2
+        return {group: peak * rise * fall for group, peak in phase.rates.items()}
+
+    def rate(self, step: int, progress: float) -> float:
+        """Return the highest learning rate of a step."""
+        return max(self.rates(step, progress).values())
 
 
 class Muon(torch.optim.Optimizer):
@@ -39,13 +107,13 @@ class Muon(torch.optim.Optimizer):
         Kernels, or groups of them.
     lr : float
         Learning rate, on Adam's scale.
-    each : callable
-        Applies a function to each of a list: ``map``, or that of `Workers`, on several cores.
+    map_fn : callable
+        As `Map`.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, each: Each = map) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, map_fn: Map = map) -> None:
         super().__init__(params, {"lr": lr})
-        self.each = each
+        self.map_fn = map_fn
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move every kernel that has a gradient."""
@@ -57,7 +125,7 @@ class Muon(torch.optim.Optimizer):
         ]
         # The large ones first: what is left at the end for one core alone is small.
         moved.sort(key=lambda job: -job[0].numel())
-        for _ in self.each(self._move, moved):
+        for _ in self.map_fn(self._move, moved):
             pass
 
     @torch.no_grad()
@@ -78,7 +146,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return a matrix ``(m, n)`` with the singular vectors of the given one and values near 1.
 
-    A Newton-Schulz iteration in bfloat16: the values end between 0.7 and 1.2, near enough.
+    A Newton-Schulz iteration in bfloat16; the values end between 0.7 and 1.2, which is near enough.
     """
     wide = matrix.bfloat16() if matrix.shape[0] <= matrix.shape[1] else matrix.bfloat16().T
     wide = wide / (wide.norm() + 1e-7)
@@ -88,15 +156,15 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return (wide if matrix.shape[0] <= matrix.shape[1] else wide.T).to(matrix.dtype)
 
 
-def fits(weight: Tensor) -> bool:
-    """Whether a parameter is a kernel that Muon is for."""
-    return weight.ndim == 4 and min(len(weight), weight[0].numel()) >= SMALLEST_SIDE
+def suits_muon(weight: Tensor) -> bool:
+    """Return whether a parameter is a kernel that Muon trains."""
+    return weight.ndim == 4 and min(len(weight), weight[0].numel()) >= MIN_MUON_SIDE
 
 
 def optimisers(
-    groups: Mapping[str, list[nn.Parameter]], rate: float, muon: bool, each: Each = map
+    groups: Mapping[str, list[nn.Parameter]], rate: float, muon: bool, map_fn: Map = map
 ) -> list[torch.optim.Optimizer]:
-    """Make Adam, and Muon for the kernels where it is asked for.
+    """Make Adam, and Muon for the kernels if asked for.
 
     Parameters
     ----------
@@ -106,15 +174,15 @@ def optimisers(
     rate : float
         Learning rate to begin with.
     muon : bool
-        Whether kernels are Muon's.
-    each : callable
-        As in `Muon`.
+        Whether Muon trains the kernels.
+    map_fn : callable
+        As `Map`.
     """
 
     def named(for_muon: bool, share: float) -> list[dict[str, Any]]:
         return [
             {
-                "params": [w for w in weights if (muon and fits(w)) is for_muon],
+                "params": [w for w in weights if (muon and suits_muon(w)) is for_muon],
                 "name": name,
                 "share": share,
             }
@@ -123,4 +191,4 @@ def optimisers(
 
     # A CSA set that was not drawn has no gradient and is left alone by both.
     adam = torch.optim.Adam(named(False, BESIDE_MUON if muon else 1.0), lr=rate, fused=True)
-    return [adam, Muon(named(True, 1.0), rate, each)] if muon else [adam]
+    return [adam, Muon(named(True, 1.0), rate, map_fn)] if muon else [adam]

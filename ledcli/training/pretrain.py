@@ -25,10 +25,10 @@ from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.vst import electron_scale, stabilise
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, load_crops
-from ledcli.training.data.sampler import Batch, Recipe, Sampler, short_frames
-from ledcli.training.loop import Trainer
+from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
+from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.losses import frame_loss
-from ledcli.training.schedule import LogLine, Schedule
+from ledcli.training.optim import Schedule
 from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import ModelSpec, save_model
 
@@ -42,7 +42,7 @@ class PretrainMethod:
 
     Parameters
     ----------
-    recipe : Recipe
+    recipe : PretrainRecipe
         What to train.
     crops : uint16 ``(n, planes, S, S)``
         A crop file. The last ones are held out for validation.
@@ -53,7 +53,11 @@ class PretrainMethod:
     """
 
     def __init__(
-        self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device, workers: int = 1
+        self,
+        recipe: PretrainRecipe,
+        crops: NDArray[np.uint16],
+        device: torch.device,
+        workers: int = 1,
     ) -> None:
         self.recipe, self.device, self.form = recipe, device, _form(recipe)
         self.workers = workers
@@ -143,13 +147,13 @@ def jitter_noise_profile(batch: Batch, generator: torch.Generator) -> tuple[Tens
     )
 
 
-def _form(recipe: Recipe) -> Form:
+def _form(recipe: PretrainRecipe) -> Form:
     if recipe.form not in FORMS:
         raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
     return form_of(recipe.form, planes=recipe.planes)
 
 
-def _arguments(recipe: Recipe) -> dict[str, Any]:
+def _arguments(recipe: PretrainRecipe) -> dict[str, Any]:
     """Return all that the network is built with."""
     planes = {"in_planes": _form(recipe).in_planes}
     if recipe.cfa != "bayer":
@@ -157,7 +161,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
     return planes | recipe.arguments
 
 
-def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
+def describe(recipe: PretrainRecipe, name: str, source: str, licence: str) -> ModelSpec:
     """Describe the model that a recipe makes; raises what will not do before hours are spent."""
     _form(recipe)
     if recipe.optimiser not in LEARNING_RATES:
@@ -180,7 +184,7 @@ def describe(recipe: Recipe, name: str, source: str, licence: str) -> ModelSpec:
 
 
 def pretrain(
-    recipe: Recipe,
+    recipe: PretrainRecipe,
     crops: Path,
     out: Path,
     schedule: Schedule,

@@ -1,8 +1,8 @@
-"""Workers: a step's batch computed in parts, each on a core of its own.
+"""Workers: threads that compute a step's batch in parts, each on a core of its own.
 
 One operation spread over two cores wastes a third of them, measured on this loop: they wait for
-each other after every one, and for a long time where something else runs too. Two halves of a
-batch, each on one core from the clean scene to the gradient, meet once a step.
+each other after every one, and for long where something else runs too. Two halves of a batch, each
+on one core from the clean scene to the gradient, meet once a step.
 """
 
 import copy
@@ -38,8 +38,7 @@ class Workers:
         shared = {id(p): p for p in net.parameters()}
         self.nets = [net, *(copy.deepcopy(net, dict(shared)) for _ in range(count - 1))]
         self._threads = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
-        self.each = self._threads.map
-        """Applies a function to each of a list, a worker's core each."""
+        self.map = self._threads.map
 
     def gradients(
         self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
@@ -74,7 +73,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Mean over the workers; a worker that did not use the weight counts as zero."""
+    """Return the mean over the workers; one that did not use the weight counts as zero."""
     known = [part for part in parts if part is not None]
     if not known:
         return None

@@ -39,8 +39,8 @@ from ledcli.training.loop import Trainer
 from ledcli.training.losses import form_loss
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe
 from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, Source, SourceBatch
-from ledcli.training.methods.base import Pretrained
-from ledcli.training.schedule import Schedule
+from ledcli.training.methods.base import MethodInputs, Pretrained
+from ledcli.training.optim import Schedule
 from ledcli.zoo.model_file import ModelSpec
 
 CPU = torch.device("cpu")
@@ -196,12 +196,12 @@ def trained(
         trainer = Trainer(net, plain, schedule, CPU, bf16=True)
     else:
         sources = [] if source is None else [source]
-        method = AdlMethod(recipe, TARGET, shots, sources, CPU)
-        start = method.begin(Pretrained(_spec(), net, "", ""))
+        method = AdlMethod(recipe, MethodInputs(shots, CPU, TARGET, sources=sources))
+        start = method.begin(Pretrained(_spec(), net))
         trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=True)
     for _ in trainer.run():
         pass
-    trainer._swap()
+    trainer.swap_average()
     if way != ADL or source is None:
         return trainer.net, "-"
     return trainer.net, f"{method.kept.total()} of {method.tried.total()}"

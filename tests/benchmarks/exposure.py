@@ -28,11 +28,12 @@ from ledcli.nets.registry import build
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
-from ledcli.training.data.sampler import Batch, Recipe, Sampler, short_frames
+from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import Trainer
 from ledcli.training.losses import form_loss
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
-from ledcli.training.schedule import Schedule
+from ledcli.training.optim import Schedule
 
 CPU = torch.device("cpu")
 CAMERA, GAIN, RATIOS, LOOKS = "NikonD850", 10.0, (100.0, 300.0), (1, 2, 3, 5)
@@ -66,7 +67,7 @@ def main() -> None:
 
     exposing = {}
     for steps in (recipe.steps, 1):
-        method = ExposureMethod(replace(recipe, steps=steps), shots, CPU)
+        method = ExposureMethod(replace(recipe, steps=steps), MethodInputs(shots, CPU))
         exposing[steps] = trained(method, recipe, recipe.iterations, channels)
     seconds = exposing[recipe.steps][1]
     plain, plain_seconds = trained(Plain(shots, recipe), recipe, recipe.iterations, channels)
@@ -108,7 +109,7 @@ class OneCamera:
     """Short frames of one camera over clean crops, drawn as pairs are."""
 
     def __init__(self, crops: Path) -> None:
-        recipe = Recipe(ratio_range=(RATIOS[0], RATIOS[-1]), makers=False, virtual=0)
+        recipe = PretrainRecipe(ratio_range=(RATIOS[0], RATIOS[-1]), makers=False, virtual=0)
         self.sampler = Sampler(recipe, load_crops(crops), CPU)
         self.side = self.sampler.crops.shape[-1]
 
@@ -159,7 +160,7 @@ def trained(
     begun = time.process_time()
     for line in trainer.run(log_every=100):
         print(type(method).__name__, line.as_json(), flush=True)
-    trainer._swap()
+    trainer.swap_average()
     return trainer.net.eval(), time.process_time() - begun
 
 

@@ -47,15 +47,17 @@ from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.loop import Trainer
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import (
-    LINE_ERROR,
+    PROFILE_ERROR,
+    SCHEDULES,
     TARGET,
     LedMethod,
-    Recipe,
+    LedRecipe,
     groups,
     prepare,
-    schedule_of,
 )
+from ledcli.training.optim import Schedule
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.store import find_model
 
@@ -121,7 +123,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--variants", help=f"by commas, of {', '.join(VARIANTS)}")
     parser.add_argument("--extras", default="rows", help="camera of the variants run on one only")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean")
-    parser.add_argument("--iterations", type=int, default=Recipe().iterations)
+    parser.add_argument("--iterations", type=int, default=LedRecipe().iterations)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=RESULTS / "finetune.json")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the tuned models here")
@@ -147,15 +149,15 @@ class Bench:
         self.tests = photos(folder / "eval" / "kodak")
         self.untuned = Denoiser(self.model, START, device=str(device))
 
-    def recipe(self, variant: str) -> Recipe:
+    def recipe(self, variant: str) -> LedRecipe:
         """Return how a variant is tuned."""
-        plain = Recipe(iterations=self.iterations, batch=CROPS)
+        plain = LedRecipe(iterations=self.iterations, batch=CROPS)
         changes: dict[str, dict[str, Any]] = {
             "led": {"schedule": "led"},
             "augmented": {"shot_noise": 0.5},
             "quadruple": {"batch": 4 * plain.batch},
         }
-        return Recipe(**(asdict(plain) | changes.get(variant, {})))
+        return LedRecipe(**(asdict(plain) | changes.get(variant, {})))
 
     def identity(self, variant: str) -> dict[str, Any]:
         """Return what a kept result must have been made with to count."""
@@ -165,8 +167,8 @@ class Bench:
             "start": START,
             "device": self.device.type,
             "recipe": asdict(recipe),
-            "schedule": schedule_of(recipe.schedule, recipe.iterations).as_json(),
-            "line error": list(LINE_ERROR),
+            "schedule": _schedule(recipe).as_json(),
+            "line error": list(PROFILE_ERROR),
         }
         return identity
 
@@ -202,10 +204,12 @@ class Bench:
         shots = camera_pairs(_shots(camera, isos, self.scenes), darks)
         spec, net = load_model(self.model)
         prepare(spec, net, START)
-        how = (spec.input_form, recipe, shots, self.device)
-        method = Rival(camera, *how) if variant == "rival" else LedMethod(*how)
-        schedule = schedule_of(recipe.schedule, recipe.iterations)
-        trainer = Trainer(net, method, schedule, self.device, bf16=self.bf16, groups=groups(net))
+        inputs = MethodInputs(shots, self.device, input_form=spec.input_form)
+        rival = variant == "rival"
+        method = Rival(camera, recipe, inputs) if rival else LedMethod(recipe, inputs)
+        trainer = Trainer(
+            net, method, method.schedule(), self.device, bf16=self.bf16, groups=groups(net)
+        )
         for line in trainer.run(log_every=250):
             print(f"  {line.step}: {line.loss:.4f}, {line.seconds:.0f} s", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder, trainer.averaged():
@@ -215,13 +219,13 @@ class Bench:
             if self.keep:
                 save_model(
                     self.keep / f"{camera.name.replace(' ', '-')}-{variant}.safetensors",
-                    replace(tuned, noise_profile=shots.lines),
+                    replace(tuned, noise_profile=shots.noise_profile),
                     trainer.net.state_dict(),
                 )
             denoiser = Denoiser(path, TARGET, device=str(self.device))
         if variant == "rival":
             return denoiser, lambda short, iso: (short, _true_line(camera, iso))
-        return denoiser, lambda short, iso: _by_lines(shots.lines, short, iso)
+        return denoiser, lambda short, iso: _by_lines(shots.noise_profile, short, iso)
 
     def _cell(
         self, camera: OddCamera, ratio: float, iso: float, denoiser: Denoiser | None, look: Look
@@ -245,14 +249,14 @@ class Rival(LedMethod):
     (banding, hot pixels) it lacks.
     """
 
-    def __init__(self, camera: OddCamera, *how: Any) -> None:
-        super().__init__(*how)
+    def __init__(self, camera: OddCamera, recipe: LedRecipe, inputs: MethodInputs) -> None:
+        super().__init__(recipe, inputs)
         self.camera = camera
-        self.isos = sorted({frames.iso for frames in self.shots.frames})
+        self.isos = sorted({pair.iso for pair in self.camera_pairs.pairs})
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw clean crops, ISOs from the lowest to the highest of the pairs, and noise."""
-        drawn = self.shots.batch(rng, self.recipe.batch, self.side)
+        drawn = self.camera_pairs.batch(rng, self.recipe.batch, self.side)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         isos = np.exp(rng.uniform(*np.log([self.isos[0], self.isos[-1]]), len(drawn.x)))
         frames, lines = [], []
@@ -263,6 +267,11 @@ class Rival(LedMethod):
             lines.append(_true_line(self.camera, float(iso)))
         gain, variance = (torch.tensor(column) for column in zip(*lines, strict=True))
         return drawn._replace(x=torch.stack(frames), gain=gain, variance=variance)
+
+
+def _schedule(recipe: LedRecipe) -> Schedule:
+    phases = SCHEDULES[recipe.schedule]
+    return Schedule(recipe.iterations, warm_up=LedMethod.warm_up, ema=0.99, phases=phases)
 
 
 def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:

@@ -20,7 +20,8 @@ from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.led import LedMethod, Recipe, groups, prepare, schedule_of
+from ledcli.training.methods.base import MethodInputs
+from ledcli.training.methods.led import LedMethod, LedRecipe, groups, prepare
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.store import find_model
 
@@ -50,7 +51,7 @@ def main() -> None:
             before = time.perf_counter()
             _iterate(trainer, TURN)
             seconds[name].append((time.perf_counter() - before) / TURN)
-    recipe = Recipe()
+    recipe = LedRecipe()
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratio = medians["float32, contiguous"] / medians["led finetune"]
     about = context() | {"device": str(device), "turns": options.turns}
@@ -89,9 +90,8 @@ def _trainer(shots: CameraPairs, device: torch.device, *, bf16: bool) -> Trainer
     found = find_model("generic")
     spec, net = load_model(found.path)
     prepare(spec, net, found.csa_set)
-    recipe = Recipe()
-    method = LedMethod(spec.input_form, recipe, shots, device)
-    return Trainer(net, method, schedule_of(recipe.schedule), device, bf16=bf16, groups=groups(net))
+    method = LedMethod(LedRecipe(), MethodInputs(shots, device, input_form=spec.input_form))
+    return Trainer(net, method, method.schedule(), device, bf16=bf16, groups=groups(net))
 
 
 def _iterate(trainer: Trainer, count: int) -> None:

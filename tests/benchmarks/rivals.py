@@ -28,15 +28,15 @@ from ledcli.nets.repnr import blocks, deploy
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
-from ledcli.training.data.sampler import Recipe
+from ledcli.training.data.sampler import PretrainRecipe
 from ledcli.training.loop import Trainer
+from ledcli.training.optim import Schedule
 from ledcli.training.pretrain import LEARNING_RATES, PretrainMethod
-from ledcli.training.schedule import Schedule
 
 CAMERA, GAIN, RATIOS = "NikonD850", 10.0, (100.0, 200.0, 300.0)
 CPU = torch.device("cpu")
 WARM_UP, TIMED = 2, 4
-LED = Recipe(
+LED = PretrainRecipe(
     form="gain",
     architecture="unet",
     ratio_range=(100.0, 300.0),
@@ -45,8 +45,8 @@ LED = Recipe(
     optimiser="adam",
     stages=((1.0, 8, 128),),
 )
-ELD = Recipe(**{**vars(LED), "virtual": 1})
-OURS = Recipe()
+ELD = PretrainRecipe(**{**vars(LED), "virtual": 1})
+OURS = PretrainRecipe()
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
 class Rival:
     """A network in training on one core, and its place among the others."""
 
-    def __init__(self, recipe: Recipe, crops: Path) -> None:
+    def __init__(self, recipe: PretrainRecipe, crops: Path) -> None:
         torch.manual_seed(0)
         self.method = PretrainMethod(recipe, load_crops(crops), CPU)
         self.net: nn.Module = self.method.network()
@@ -117,7 +117,7 @@ class Rival:
             for step in range(WARM_UP + TIMED):
                 if step == WARM_UP:
                     at = time.process_time()
-                trainer._one_step((begun + until) / 2)
+                trainer.one_step((begun + until) / 2)
             # The stages share the iterations by their parts of the progress.
             total += (time.process_time() - at) / TIMED * (until - begun)
             begun = until
@@ -147,7 +147,7 @@ class Rival:
         trainer = self._trainer(iterations)
         for line in trainer.run(log_every=100):
             print(line.as_json(), flush=True)
-        trainer._swap()
+        trainer.swap_average()
         self.done = iterations
 
     def judged(self, cell: Cell, pictures: list) -> dict[str, float]:

@@ -30,9 +30,10 @@ from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import Pair
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.srgb_pairs import SrgbCollector
-from ledcli.training.finetune import FinetunedModel, Finetuning, pretrained_model
-from ledcli.training.methods.registry import NONE, MethodInputs, MethodOptions, method_of, no_model
-from ledcli.training.methods.sid import SidRecipe
+from ledcli.training.methods.base import MethodInputs
+from ledcli.training.methods.sid import SidMethod, SidRecipe
+from ledcli.training.run import NO_MODEL, FinetunedModel, Finetuning, no_model, pretrained_model
+from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.store import find_model
 
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ratio", type=float, default=100.0)
     parser.add_argument("--iterations", type=int, default=recipe.iterations)
     parser.add_argument("--batch", type=int, default=recipe.batch)
-    parser.add_argument("--pretrained", default=LED, help=f"model to start from, or {NONE}")
+    parser.add_argument("--pretrained", default=LED, help=f"model to start from, or {NO_MODEL}")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
@@ -127,17 +128,21 @@ def _trained(
     """Train as `led finetune --method sid` does; return what it took in seconds, too."""
     device = choose_device(options.device)
     headers = read_headers([pair for _, pair in pairs])
-    gathering = SrgbCollector(len(headers))
-    loaded = load_pairs(headers, take=gathering.take)
+    collector = SrgbCollector(len(headers))
+    loaded = load_pairs(headers, take=collector.take)
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
     origin = no_model()
-    if options.pretrained != NONE:
+    if options.pretrained != NO_MODEL:
         origin = pretrained_model(find_model(options.pretrained))
-    given = MethodInputs(
-        origin, loaded.camera, loaded.shots, [], device, gathering.pictures(loaded.shots.lines)
+    inputs = MethodInputs(
+        loaded.camera_pairs,
+        device,
+        camera=loaded.camera,
+        srgb_pairs=collector.pairs(loaded.camera_pairs.noise_profile),
+        workers=worker_count(device),
     )
-    method = method_of("sid", MethodOptions(options.iterations, options.batch, 0), given)
+    method = SidMethod(SidRecipe(iterations=options.iterations, batch=options.batch), inputs)
     tuning = Finetuning(loaded, origin, method, bf16=choose_precision("auto", device) == "bf16")
     print(f"held strips, noisy: {tuning.before:.2f} dB; {tuning.note}", file=sys.stderr)
     begun = time.monotonic()

@@ -82,7 +82,7 @@ def test_adl_without_sources_makes_its_own(tune, home):
         (["--source", "other.txt"], "--source is for --method adl"),
         (["--method", "exposure", "--schedule", "led"], "--schedule is for --method led"),
         (["--l1", "0.5"], "--l1 is for --method exposure"),
-        (["--pretrained", "none"], "LED tunes a pretrained model"),
+        (["--pretrained", "none"], "needs a model to start from"),
         (["--method", "adl", "--source", "missing.txt"], "missing.txt"),
     ],
 )

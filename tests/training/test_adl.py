@@ -8,7 +8,7 @@ from ledcli.nets.registry import build
 from ledcli.training.loop import Snapshot, Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
 from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, SourceBatch, find_sources
-from ledcli.training.methods.base import Pretrained
+from ledcli.training.methods.base import MethodInputs, Pretrained
 from ledcli.training.optim import optimisers
 from ledcli.zoo.model_file import ModelSpec, load_model, save_model
 from tests.training.cameras import shots
@@ -44,7 +44,7 @@ def pretrained():
     net = build("unet", TINY)
     for weight in net.conv10_1.parameters():
         torch.nn.init.zeros_(weight)  # it begins by giving back what it is given
-    return Pretrained(spec, net, "", "")
+    return Pretrained(spec, net)
 
 
 class Odd:
@@ -63,7 +63,7 @@ class Odd:
 
 def trained(few, source, validator=None, **how):
     recipe = AdlRecipe(**{"iterations": 20, "batch": 4, "side": 32, "learning_rate": 1e-3} | how)
-    method = AdlMethod(recipe, "Test One", few, [source], CPU)
+    method = AdlMethod(recipe, MethodInputs(few, CPU, "Test One", sources=[source]))
     if validator is not None:
         method.accepts = validator
     start = method.begin(pretrained())
@@ -152,7 +152,7 @@ def test_few_pairs_validate_by_how_different_their_gains_are(few):
     validation = DynamicValidation(few, 32, 3, lambda window: 30.0, 0)
     for seed in range(8):
         chosen = validation.draw(np.random.default_rng(seed), 1.0)
-        assert {few.frames[i].iso for i in chosen} == {400.0, 6400.0}
+        assert {few.pairs[i].iso for i in chosen} == {400.0, 6400.0}
 
 
 def test_a_step_must_beat_the_mean_of_the_best_so_far(few):
@@ -169,11 +169,11 @@ def test_a_step_must_beat_the_mean_of_the_best_so_far(few):
 
 
 def test_pairs_that_are_hard_are_not_judged_by_those_that_are_easy(few):
-    level = {id(frame): 20.0 + 10 * number for number, frame in enumerate(few.frames)}
-    validation = DynamicValidation(few, 32, 5, lambda window: level[id(window.frame)], 0)
+    level = {id(pair): 20.0 + 10 * number for number, pair in enumerate(few.pairs)}
+    validation = DynamicValidation(few, 32, 5, lambda window: level[id(window.pair)], 0)
     rng = np.random.default_rng(0)
-    for number in range(len(few.frames)):
-        better = level[id(few.frames[number])] + 1 + number
+    for number in range(len(few.pairs)):
+        better = level[id(few.pairs[number])] + 1 + number
         assert validation.accepts([number], rng, lambda window, better=better: better)
 
 

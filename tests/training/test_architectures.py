@@ -8,12 +8,12 @@ import torch
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert, select
 from ledcli.training.data.crops import pack_crops
-from ledcli.training.data.sampler import Recipe
+from ledcli.training.data.sampler import PretrainRecipe
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.led import TARGET, LedMethod, groups, prepare, schedule_of
-from ledcli.training.methods.led import Recipe as TuningRecipe
+from ledcli.training.methods.base import MethodInputs
+from ledcli.training.methods.led import TARGET, LedMethod, LedRecipe, groups, prepare
+from ledcli.training.optim import Schedule
 from ledcli.training.pretrain import pretrain
-from ledcli.training.schedule import Schedule
 from ledcli.training.workers import Workers
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model
@@ -39,7 +39,7 @@ def few():
 @pytest.mark.parametrize("form,optimiser", [("stabilised", "muon"), ("gain", "adam")])
 @pytest.mark.parametrize("name", NAMES)
 def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tmp_path):
-    recipe = Recipe(
+    recipe = PretrainRecipe(
         form, name, dict(SMALL[name]), virtual=1, stages=((1.0, 2, 32),), optimiser=optimiser
     )
     out = tmp_path / "model.safetensors"
@@ -51,10 +51,9 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tm
 
     prepare(spec, net, "generic")
     before = {n: w.clone() for n, w in net.state_dict().items()}
-    tuning = TuningRecipe(iterations=3, batch=2, side=32)
-    schedule = schedule_of(tuning.schedule, tuning.iterations)
-    method = LedMethod(form, tuning, few, CPU)
-    trainer = Trainer(net, method, schedule, CPU, bf16=False, groups=groups(net))
+    tuning = LedRecipe(iterations=3, batch=2, side=32)
+    method = LedMethod(tuning, MethodInputs(few, CPU, input_form=form))
+    trainer = Trainer(net, method, method.schedule(), CPU, bf16=False, groups=groups(net))
     list(trainer.run())
     moved = {n for n, w in net.state_dict().items() if not torch.equal(w, before[n])}
     parts = (f"align_weights.{TARGET}", f"align_biases.{TARGET}", "aux_weight", "aux_bias")

@@ -7,14 +7,14 @@ import torch
 from ledcli.nets.exposure_diffusion import AdaptiveForm
 from ledcli.nets.registry import build
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import Pretrained, transfer_weights
+from ledcli.training.methods.base import MethodInputs, Pretrained, transfer_weights
 from ledcli.training.methods.exposure import (
     ExposureMethod,
     ExposureRecipe,
     darkness_of,
     divergence,
 )
-from ledcli.training.methods.registry import no_model
+from ledcli.training.run import no_model
 from ledcli.zoo.model_file import ModelSpec
 from tests.training.cameras import shots
 
@@ -91,7 +91,9 @@ class Watched(torch.nn.Module):
 def test_every_crop_is_seen_at_exposures_from_the_short_frames_to_the_references(few):
     recipe = ExposureRecipe(batch=4, side=32, steps=2)
     net = Watched()
-    loss = ExposureMethod(recipe, few, CPU).loss(net, 0.0, torch.Generator().manual_seed(0))
+    loss = ExposureMethod(recipe, MethodInputs(few, CPU)).loss(
+        net, 0.0, torch.Generator().manual_seed(0)
+    )
     assert len(net.seen) == 3 and loss.isfinite()
     # More light, less noise: what differs between neighbours shrinks from step to step.
     roughness = [float((s[..., 1:] - s[..., :-1]).abs().mean().detach()) for s in net.seen]
@@ -102,9 +104,9 @@ def test_every_crop_is_seen_at_exposures_from_the_short_frames_to_the_references
 
 def trained(few, pretrained, iterations):
     recipe = ExposureRecipe(iterations=iterations, batch=4, side=32, learning_rate=3e-2)
-    method = ExposureMethod(recipe, few, CPU)
+    method = ExposureMethod(recipe, MethodInputs(few, CPU))
     start = method.begin(pretrained)
-    trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=False, muon=start.muon)
+    trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=False, muon=method.muon)
     before = method.psnr(start.net)
     list(trainer.run())
     with trainer.averaged(), torch.inference_mode():
@@ -113,25 +115,25 @@ def trained(few, pretrained, iterations):
 
 def test_it_learns(few):
     torch.manual_seed(0)
-    pretrained = Pretrained(spec(), build("unet", TINY), "", "")
+    pretrained = Pretrained(spec(), build("unet", TINY))
     before, after = trained(few, pretrained, 150)
     assert after > before + 1
 
 
 def test_weights_that_fit_are_taken_over_and_the_others_named():
     net = build("unet", TINY)
-    adopted = transfer_weights(spec(), net, "", in_planes=4, out_planes=9)
-    assert set(adopted.anew) == {"conv1_1.weight", "conv10_1.weight", "conv10_1.bias"}
+    adopted = transfer_weights(Pretrained(spec(), net), in_planes=4, out_planes=9)
+    assert set(adopted.new) == {"conv1_1.weight", "conv10_1.weight", "conv10_1.bias"}
     new = adopted.net.state_dict()
     for name, value in net.state_dict().items():
-        assert name in adopted.anew or torch.equal(new[name], value)
+        assert name in adopted.new or torch.equal(new[name], value)
     assert "conv1_1, conv10_1 start anew" in str(adopted)
     assert adopted.spec.arguments == {**TINY, "in_planes": 4, "out_planes": 9}
 
 
 def test_the_model_says_what_it_is(few):
-    method = ExposureMethod(ExposureRecipe(), few, CPU)
-    start = method.begin(Pretrained(spec(), build("unet", TINY), "", ""))
+    method = ExposureMethod(ExposureRecipe(), MethodInputs(few, CPU))
+    start = method.begin(Pretrained(spec(), build("unet", TINY)))
     assert (start.spec.input_form, start.spec.output) == ("gain", "adaptive")
     assert start.spec == ModelSpec.from_header(start.spec.to_header())
     x = torch.rand(1, 4, 32, 32)
@@ -140,5 +142,5 @@ def test_the_model_says_what_it_is(few):
 
 
 def test_without_a_pretrained_model_every_weight_starts_anew(few):
-    start = ExposureMethod(ExposureRecipe(), few, CPU).begin(no_model())
+    start = ExposureMethod(ExposureRecipe(), MethodInputs(few, CPU)).begin(no_model())
     assert start.note == "every weight starts anew"

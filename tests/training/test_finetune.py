@@ -7,19 +7,19 @@ import torch
 from ledcli.errors import ModelError, UsageError
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import blocks, convert, select
-from ledcli.training.finetune import pretrained_model
 from ledcli.training.loop import Trainer
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import (
     CSA,
     OMNR,
     TARGET,
     LedMethod,
-    Recipe,
+    LedRecipe,
     add_light,
     groups,
     prepare,
-    schedule_of,
 )
+from ledcli.training.run import pretrained_model
 from ledcli.zoo.model_file import ModelSpec, load_model
 from ledcli.zoo.store import ChosenModel, find_model
 from tests.inference.models import write_model
@@ -59,9 +59,13 @@ def network(sets=("generic", "sony")):
     return net
 
 
+def led(recipe, few, form="stabilised"):
+    return LedMethod(recipe, MethodInputs(few, CPU, input_form=form))
+
+
 def trainer(net, few, recipe):
-    method = LedMethod("stabilised", recipe, few, CPU)
-    schedule = schedule_of(recipe.schedule, recipe.iterations)
+    method = led(recipe, few)
+    schedule = method.schedule()
     return Trainer(net, method, schedule, CPU, bf16=False, seed=recipe.seed, groups=groups(net))
 
 
@@ -99,7 +103,7 @@ def test_a_plain_network_can_be_tuned_too():
 def test_only_the_set_and_the_omnr_branch_are_trained(few):
     net = prepare(spec(), network(), "sony")
     before = state(net)
-    list(trainer(net, few, Recipe(iterations=3, side=32)).run())
+    list(trainer(net, few, LedRecipe(iterations=3, side=32)).run())
     moved = changed(before, net)
     assert any("align" in name for name in moved) and any("aux" in name for name in moved)
     assert all("align" in name or "aux" in name for name in moved)
@@ -108,7 +112,7 @@ def test_only_the_set_and_the_omnr_branch_are_trained(few):
 def test_leds_schedule_trains_the_set_first_and_then_the_branch(few):
     net = prepare(spec(), network(), "sony")
     at_start = state(net)
-    tuning = trainer(net, few, Recipe(schedule="led", iterations=6, side=32))
+    tuning = trainer(net, few, LedRecipe(schedule="led", iterations=6, side=32))
     steps = tuning.run(log_every=1)
     for _ in range(4):
         next(steps)
@@ -118,23 +122,23 @@ def test_leds_schedule_trains_the_set_first_and_then_the_branch(few):
     assert changed(after_set, net) and all("aux" in name for name in changed(after_set, net))
 
 
-def test_the_published_schedule_is_the_published_one():
-    led = schedule_of("led")
-    assert led.iterations == 1500
-    first, second = led.rates(999, 0.0), led.rates(1000, 1000 / 1500)
+def test_the_published_schedule_is_the_published_one(few):
+    published = led(LedRecipe(schedule="led"), few).schedule()
+    assert published.iterations == 1500
+    first, second = published.rates(999, 0.0), published.rates(1000, 1000 / 1500)
     assert first == {CSA: pytest.approx(1e-4)} and second == {OMNR: pytest.approx(1e-5)}
-    assert led.rates(999, 999 / 1500)[CSA] < 0.02 * 1e-4
-    assert led.rates(1499, 1499 / 1500)[OMNR] < 0.02 * 1e-5
+    assert published.rates(999, 999 / 1500)[CSA] < 0.02 * 1e-4
+    assert published.rates(1499, 1499 / 1500)[OMNR] < 0.02 * 1e-5
 
 
 def test_an_unknown_schedule_is_named():
     with pytest.raises(UsageError, match=r"'adl'.*joint or led"):
-        schedule_of("adl")
+        LedRecipe(schedule="adl")
 
 
 @pytest.mark.parametrize("schedule", ["joint", "led"])
 def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(few, tmp_path, schedule):
-    recipe = Recipe(schedule=schedule, iterations=9, batch=2, side=32)
+    recipe = LedRecipe(schedule=schedule, iterations=9, batch=2, side=32)
     whole = prepare(spec(), network(), "sony")
     list(trainer(whole, few, recipe).run())
     for stopped_at in (1, 5, 7):
@@ -152,7 +156,7 @@ def test_tuning_teaches_the_bundled_model_a_camera(few):
     found = find_model("generic")
     bundled, net = load_model(found.path)
     prepare(bundled, net, found.csa_set)
-    tuning = trainer(net, few, Recipe(iterations=20, side=32))
+    tuning = trainer(net, few, LedRecipe(iterations=20, side=32))
 
     def held():
         with torch.inference_mode():
@@ -167,22 +171,22 @@ def test_tuning_teaches_the_bundled_model_a_camera(few):
 
 def test_what_is_clipped_in_the_long_frame_does_not_count():
     few = shots(ratios=(100.0,))
-    recipe = Recipe(side=32, batch=8)
-    for frames in few.frames:
+    recipe = LedRecipe(side=32, batch=8)
+    for frames in few.pairs:
         frames.clean[:, :40] = 1.0
 
     def loss():
-        method = LedMethod("stabilised", recipe, few, CPU)
+        method = led(recipe, few)
         return method.loss(network(), 0.0, generator(0)).item()
 
     before = loss()
-    for frames in few.frames:
+    for frames in few.pairs:
         frames.clean[:, :40] = 0.99
     assert loss() == before
 
 
 def test_the_gain_form_is_tuned_by_l1_on_gained_planes(few):
-    method = LedMethod("gain", Recipe(side=32, batch=4), few, CPU)
+    method = led(LedRecipe(side=32, batch=4), few, "gain")
     batch = method.draw(np.random.default_rng([0, 0]))
     gained = (batch.x * batch.ratio.reshape(-1, 1, 1, 1)).clamp_max(1)
     counts = batch.clean < 0.98
@@ -205,8 +209,8 @@ def test_added_light_brings_its_photon_noise_and_no_other(few):
     assert float(variance) == pytest.approx(1, rel=0.1)
 
 
-def test_held_crops_say_how_good_a_network_is(few):
-    method = LedMethod("stabilised", Recipe(side=32), few, CPU)
+def test_validation_crops_say_how_good_a_network_is(few):
+    method = led(LedRecipe(side=32), few)
     identity = network()
     for weight in identity.conv10_1.parameters():
         torch.nn.init.zeros_(weight)
@@ -227,7 +231,7 @@ def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     path = write_model(tmp_path / "x.safetensors", cfa="xtrans", sets=("generic",))
     start = pretrained_model(ChosenModel(path, "generic"), few.cfa)
     before = state(start.net)
-    method = LedMethod("stabilised", Recipe(iterations=3, side=32, batch=2), few, CPU)
+    method = led(LedRecipe(iterations=3, side=32, batch=2), few)
     began = method.begin(start)
     tuning = Trainer(began.net, method, method.schedule(), CPU, bf16=False, groups=began.groups)
     list(tuning.run())

@@ -7,7 +7,7 @@ from torch import nn
 
 from ledcli.errors import TrainingError
 from ledcli.training.loop import Trainer
-from ledcli.training.schedule import Schedule
+from ledcli.training.optim import Schedule
 
 CPU = torch.device("cpu")
 

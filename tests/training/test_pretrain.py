@@ -12,20 +12,22 @@ from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.sensor.layout import XTRANS
 from ledcli.sensor.symmetry import Flip, flip_planes
 from ledcli.training.data.crops import load_crops, pack_crops
-from ledcli.training.data.sampler import Recipe, Sampler
+from ledcli.training.data.sampler import PretrainRecipe, Sampler
 from ledcli.training.loop import Trainer
+from ledcli.training.optim import Schedule
 from ledcli.training.pretrain import PretrainMethod, pretrain
-from ledcli.training.schedule import Schedule
 from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import load_model
 
 CPU = torch.device("cpu")
 WORKERS = worker_count(torch.device("cpu"))
-TINY = Recipe(architecture="unet", arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48)))
+TINY = PretrainRecipe(
+    architecture="unet", arguments={"channels": 4}, stages=((0.5, 2, 32), (1.0, 1, 48))
+)
 
 
 def tiny(**changes):
-    return Recipe(**{**vars(TINY), **changes})
+    return PretrainRecipe(**{**vars(TINY), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_a_step_trains_the_shared_weights_and_the_drawn_alignment_only(crops, se
     net = method.network()
     trainer = Trainer(net, method, Schedule(100, warm_up=0), CPU, bf16=False, seed=seed)
     before = state(net)
-    trainer._one_step(0.0)
+    trainer.one_step(0.0)
     (drawn,) = {block.selected for block in blocks(net)}
     aligned = {name.rpartition(".")[2] for name in changed(net, before) if ".align_" in name}
     assert aligned == {drawn}

@@ -10,10 +10,10 @@ from ledcli.nets.registry import build
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import Pretrained
+from ledcli.training.methods.base import MethodInputs, Pretrained
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
-from ledcli.training.methods.registry import no_model
 from ledcli.training.methods.sid import SidMethod, SidRecipe
+from ledcli.training.run import no_model
 from ledcli.zoo.model_file import ModelSpec
 from tests.training.shoots import photos_of, shoot_pair
 from tests.training.test_exposure import TINY, spec
@@ -23,13 +23,13 @@ CPU = torch.device("cpu")
 
 def loaded(folder, **how):
     """Two pairs as the methods take them: shots, and pictures."""
-    gathering, raws = SrgbCollector(2), []
+    collector, raws = SrgbCollector(2), []
     for seed, iso in enumerate((400, 6400)):
         short, long = photos_of(shoot_pair(folder, f"p{iso}", iso, 20, seed, **how))
-        gathering.take(short, long, 20.0, float(iso))
+        collector.take(short, long, 20.0, float(iso))
         raws.append(RawPair(short.planes(), long.planes(), 20.0, float(iso), 100.0, "shot"))
     shots = camera_pairs(raws)
-    return shots, gathering.pictures(shots.lines)
+    return shots, collector.pairs(shots.noise_profile)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,13 @@ def pairs(tmp_path_factory):
     return loaded(tmp_path_factory.mktemp("sid"))
 
 
+def inputs(pairs):
+    shots, srgb_pairs = pairs
+    return MethodInputs(shots, CPU, srgb_pairs=srgb_pairs)
+
+
 def method(pairs, **how):
-    return SidMethod(SidRecipe(**({"batch": 4, "side": 32} | how)), *pairs, CPU)
+    return SidMethod(SidRecipe(**({"batch": 4, "side": 32} | how)), inputs(pairs))
 
 
 def test_it_is_compared_with_librawes_picture_of_the_noisy_frame(pairs):
@@ -57,8 +62,8 @@ def test_it_learns_to_develop(pairs):
     small = {"in_planes": 9, "channels": [8, 16], "encoder": [1, 1], "decoder": [1]}
     sid = method(pairs, iterations=80, learning_rate=2e-2)
     pretrained = spec(architecture="resunet", arguments=small)
-    start = sid.begin(Pretrained(pretrained, build("resunet", small), "", ""))
-    trainer = Trainer(start.net, sid, sid.schedule(), CPU, bf16=False, muon=start.muon)
+    start = sid.begin(Pretrained(pretrained, build("resunet", small)))
+    trainer = Trainer(start.net, sid, sid.schedule(), CPU, bf16=False, muon=sid.muon)
     at_first = sid.psnr(start.net)
     list(trainer.run())
     with trainer.averaged(), torch.inference_mode():
@@ -68,16 +73,16 @@ def test_it_learns_to_develop(pairs):
 def test_a_new_network_begins_with_the_pictures_mean_colour(pairs):
     sid = method(pairs)
     start = sid.begin(no_model())
-    batch, _ = sid.pictures.validation_batches()[0]
+    batch, _ = sid.srgb_pairs.validation_batches()[0]
     with torch.inference_mode():
         made = subpixel(start.net(batch.x * 0))
-    expected = sid.pictures.mean()
+    expected = sid.srgb_pairs.mean()
     assert torch.allclose(made, expected.reshape(3, 1, 1).expand_as(made), atol=1e-5)
     assert expected.min() > 0.2 and expected.max() < 0.95
 
 
 def test_the_model_says_what_it_is_and_what_starts_anew(pairs):
-    start = method(pairs).begin(Pretrained(spec(), build("unet", TINY), "", ""))
+    start = method(pairs).begin(Pretrained(spec(), build("unet", TINY)))
     assert (start.spec.input_form, start.spec.output) == ("gain", "srgb")
     assert start.spec.arguments == {**TINY, "in_planes": 4, "out_planes": 12}
     assert start.spec == ModelSpec.from_header(start.spec.to_header())
@@ -87,7 +92,7 @@ def test_the_model_says_what_it_is_and_what_starts_anew(pairs):
 
 def test_what_it_made_can_be_trained_on(pairs):
     start = method(pairs).begin(no_model())
-    again = method(pairs).begin(Pretrained(start.spec, start.net, "", ""))
+    again = method(pairs).begin(Pretrained(start.spec, start.net))
     for name, value in start.net.state_dict().items():
         assert torch.equal(again.net.state_dict()[name], value)
 
@@ -103,6 +108,6 @@ def test_an_x_trans_has_27_planes(tmp_path):
 
 def test_the_other_methods_do_not_start_from_it(pairs):
     start = method(pairs).begin(no_model())
-    other = ExposureMethod(ExposureRecipe(), pairs[0], CPU)
+    other = ExposureMethod(ExposureRecipe(), inputs(pairs))
     with pytest.raises(ModelError, match="--method sid"):
-        other.before(Pretrained(start.spec, start.net, "", ""), bf16=False)
+        other.before(Pretrained(start.spec, start.net), bf16=False)

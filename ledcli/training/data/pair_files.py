@@ -49,7 +49,7 @@ class LoadedPairs:
     ----------
     camera : str
         As EXIF names it.
-    shots : CameraPairs
+    camera_pairs : CameraPairs
     records : list of dict
         For the model file: hashes of the files, ratio, ISO.
     darks : int
@@ -59,7 +59,7 @@ class LoadedPairs:
     """
 
     camera: str
-    shots: CameraPairs
+    camera_pairs: CameraPairs
     records: list[dict[str, Any]]
     darks: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -101,7 +101,7 @@ def load_pairs(
     headers: Sequence[Header],
     darks: Sequence[DarkFrame] = (),
     *,
-    keep: bool = False,
+    keep_shifted: bool = False,
     one_iso: bool = False,
     step: Callable[[Path], None] = lambda _: None,
     take: Take | None = None,
@@ -114,7 +114,7 @@ def load_pairs(
         Of `read_headers`.
     darks : sequence of DarkFrame
         Lens-cap frames; those of the camera correct its dark shading.
-    keep : bool
+    keep_shifted : bool
         Shifted pairs are kept.
     one_iso : bool
         Pairs of one ISO only will do.
@@ -137,7 +137,7 @@ def load_pairs(
     def read() -> Iterator[RawPair]:
         for header in headers:
             short, long = read_raw(header.pair.short), read_raw(header.pair.long)
-            problems = check_pair(short, long, header.ratio).problems_if(keep_shifted=keep)
+            problems = check_pair(short, long, header.ratio).problems_if(keep_shifted=keep_shifted)
             step(header.pair.short)
             if problems:
                 warnings.append(f"{header.pair.short}: left out: {'; '.join(problems)}")
@@ -159,7 +159,7 @@ def load_pairs(
             f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
             "exposed too long, and are not used"
         )
-    shots = camera_pairs(
+    measured = camera_pairs(
         read(),
         {iso: map(_planes_of, paths) for iso, paths in by_iso.items()},
         most_pixels=MOST_PIXELS // len(headers),
@@ -167,7 +167,7 @@ def load_pairs(
     if not one_iso:
         _two_isos({header.iso for header in loaded})
     warnings += _against_the_rule(loaded)
-    return LoadedPairs(headers[0].camera, shots, records, len(usable), warnings)
+    return LoadedPairs(headers[0].camera, measured, records, len(usable), warnings)
 
 
 def _header(pair: Pair) -> Header:

@@ -126,57 +126,68 @@ class TrainingPair:
 
 @dataclass(frozen=True)
 class CameraPairs:
-    """The pairs of one camera, and the lines of its noise measured on them."""
+    """The pairs of one camera in memory, and its noise profile measured on them."""
 
-    frames: tuple[TrainingPair, ...]
-    lines: CameraNoiseProfile
+    pairs: tuple[TrainingPair, ...]
+    noise_profile: CameraNoiseProfile
 
     @property
     def ratios(self) -> list[float]:
         """The different ratios, rising."""
-        return sorted({frames.ratio for frames in self.frames})
+        return sorted({pair.ratio for pair in self.pairs})
 
     @property
     def side(self) -> int:
         """The largest side that a crop of every pair may have."""
-        return min(min(frames.trained) for frames in self.frames) - cells_lost(self.planes)
+        return min(min(pair.trained) for pair in self.pairs) - cells_lost(self.planes)
 
     @property
     def planes(self) -> int:
         """Planes of the camera's mosaic."""
-        return len(self.frames[0].short)
+        return len(self.pairs[0].short)
 
     @property
     def cfa(self) -> str:
         """Kind of the camera's sensor."""
         return layout_of(self.planes).name
 
-    def line(self, iso: float) -> NoiseProfile:
-        """Return the measured noise line at the ISO of a pair."""
-        noise = self.lines.at(iso)
+    def profile_at(self, iso: float) -> NoiseProfile:
+        """Return the measured noise profile at the ISO of a pair."""
+        noise = self.noise_profile.at(iso)
         if noise is None:
             raise ValueError(f"no pair has ISO {iso:g}")
         return noise.profile
 
     def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
-        """Draw crops ``(count, 4, side, side)``, of every pair as often."""
-        chosen = [self.frames[i] for i in rng.integers(len(self.frames), size=count)]
-        return self.batch_of([frame.draw(rng, side) for frame in chosen], chosen)
+        """Draw crops ``(count, planes, side, side)``, of every pair as often."""
+        return self.crop(rng, self.choose(rng, count), side)
 
-    def batch_of(self, crops: Sequence[tuple[Half, Half]], frames: Sequence[TrainingPair]) -> Batch:
-        """Put windows together, each of the pair beside it."""
-        return _batch(crops, frames, [self.line(frame.iso) for frame in frames])
+    def choose(
+        self, rng: np.random.Generator, count: int, among: Sequence[TrainingPair] | None = None
+    ) -> list[TrainingPair]:
+        """Draw pairs, of all or of those given."""
+        pairs = self.pairs if among is None else among
+        return [pairs[i] for i in rng.integers(len(pairs), size=count)]
+
+    def crop(self, rng: np.random.Generator, pairs: Sequence[TrainingPair], side: int) -> Batch:
+        """Draw a crop of each pair."""
+        return self.batch_of([pair.draw(rng, side) for pair in pairs], pairs)
+
+    def batch_of(self, crops: Sequence[tuple[Half, Half]], pairs: Sequence[TrainingPair]) -> Batch:
+        """Stack windows, each of the pair at the same position."""
+        return _batch(crops, pairs, [self.profile_at(pair.iso) for pair in pairs])
 
     def validation_batches(self, *, blind: bool = False) -> list[Batch]:
-        """Return the held crops, a batch a pair: with all that is known of the camera, or blind.
+        """Return the validation crops, one batch per pair.
 
-        Blind is what an un-tuned model sees: black as the file has it, the noise estimated.
+        ``blind`` gives what an un-tuned model sees: black as the file has it, the noise estimated.
+        Otherwise black and noise are as measured for the camera.
         """
         batches = []
-        for frames in self.frames:
-            windows = frames.validation_windows(untouched=blind)
-            line = frames.blind if blind else self.line(frames.iso)
-            batches.append(_batch(windows, [frames] * len(windows), [line] * len(windows)))
+        for pair in self.pairs:
+            windows = pair.validation_windows(untouched=blind)
+            profile = pair.blind if blind else self.profile_at(pair.iso)
+            batches.append(_batch(windows, [pair] * len(windows), [profile] * len(windows)))
         return batches
 
 
@@ -197,16 +208,16 @@ def validation_columns(shape: Sequence[int], side: int) -> list[int]:
 
 def _batch(
     crops: Sequence[tuple[Half, Half]],
-    frames: Sequence[TrainingPair],
-    lines: Sequence[NoiseProfile],
+    pairs: Sequence[TrainingPair],
+    profiles: Sequence[NoiseProfile],
 ) -> Batch:
     short, clean = (torch.from_numpy(np.stack(part)).float() for part in zip(*crops, strict=True))
     return Batch(
         clean=clean,
         x=short,
-        ratio=torch.tensor([f.ratio for f in frames]),
-        gain=torch.tensor([line.gain for line in lines]),
-        variance=torch.tensor([line.read_variance for line in lines]),
+        ratio=torch.tensor([pair.ratio for pair in pairs]),
+        gain=torch.tensor([profile.gain for profile in profiles]),
+        variance=torch.tensor([profile.read_variance for profile in profiles]),
     )
 
 
@@ -266,8 +277,8 @@ def camera_pairs(
     ]
     for each in kept:
         each.short[:] -= interpolate_shading(offsets, each.iso).astype(np.float16)
-    lines = fit_camera_profile(transfers, _together(dark, offsets), (frame[0], frame[1]))
-    return CameraPairs(tuple(kept), lines)
+    profile = fit_camera_profile(transfers, _together(dark, offsets), (frame[0], frame[1]))
+    return CameraPairs(tuple(kept), profile)
 
 
 def _together(dark: Sequence[DarkShading], offsets: Sequence[DarkShading]) -> list[DarkShading]:

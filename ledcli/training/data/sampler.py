@@ -100,7 +100,7 @@ VALIDATION_CROPS = 8
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretrainRecipe:
     """All that decides a pretraining but its length; written into the model file.
 
     Attributes
@@ -188,13 +188,17 @@ class Batch(NamedTuple):
     gain: Tensor
     variance: Tensor
 
+    def to(self, device: torch.device) -> Self:
+        """Return the same on a device."""
+        return type(self)(*(part.to(device) for part in self))
+
 
 class Sampler:
     """Samples everything a step needs; the same seed gives the same.
 
     Parameters
     ----------
-    recipe : Recipe
+    recipe : PretrainRecipe
         What to draw.
     crops : uint16 ``(n, planes, S, S)``
         A crop file; some of it is held out.
@@ -202,7 +206,9 @@ class Sampler:
         Where frames are made.
     """
 
-    def __init__(self, recipe: Recipe, crops: NDArray[np.uint16], device: torch.device) -> None:
+    def __init__(
+        self, recipe: PretrainRecipe, crops: NDArray[np.uint16], device: torch.device
+    ) -> None:
         self.recipe, self.device = recipe, device
         held = min(VALIDATION_CROPS, len(crops) // 4)
         self.crops, self.held = crops[: len(crops) - held], crops[len(crops) - held :]

@@ -7,7 +7,7 @@ every colour and every pixel of the picture keeps its position in the cell.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -144,6 +144,10 @@ class SrgbBatch(NamedTuple):
     x: Tensor
     ratio: Tensor
 
+    def to(self, device: torch.device) -> Self:
+        """Return the same on a device."""
+        return type(self)(*(part.to(device) for part in self))
+
 
 @dataclass(frozen=True)
 class SrgbPairs:
@@ -260,9 +264,9 @@ class SrgbCollector:
             )
         )
 
-    def pictures(self, lines: CameraNoiseProfile) -> SrgbPairs:
+    def pairs(self, profile: CameraNoiseProfile) -> SrgbPairs:
         """Return what was taken, black where a camera's lines say, as `led denoise` has it."""
-        return SrgbPairs(tuple(taken.corrected(lines) for taken in self._taken))
+        return SrgbPairs(tuple(taken.corrected(profile) for taken in self._taken))
 
 
 def _batch(crops: Sequence[tuple[Planes, Picture]], ratios: Sequence[float]) -> SrgbBatch:

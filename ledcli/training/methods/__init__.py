@@ -1,0 +1,51 @@
+"""The methods of fine-tuning, by name. A new method is a new file here and one line below."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ledcli.errors import UsageError
+from ledcli.training.methods.adl import AdlMethod
+from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe
+from ledcli.training.methods.exposure import ExposureMethod
+from ledcli.training.methods.led import LedMethod
+from ledcli.training.methods.sid import SidMethod
+
+METHODS: dict[str, type[FinetuneMethod]] = {
+    method.name: method for method in (LedMethod, AdlMethod, ExposureMethod, SidMethod)
+}
+
+
+def find_method(name: str) -> type[FinetuneMethod]:
+    """Return a method by its name; raises UsageError."""
+    if name not in METHODS:
+        raise UsageError(f"no method '{name}': choose {' or '.join(METHODS)}")
+    return METHODS[name]
+
+
+def recipe_of(method: type[FinetuneMethod], options: Mapping[str, Any]) -> FinetuneRecipe:
+    """Make a method's recipe of the user's options.
+
+    Parameters
+    ----------
+    method : type of FinetuneMethod
+    options : mapping of str to value
+        By the names of recipe fields; None leaves it to the method.
+
+    Raises
+    ------
+    UsageError
+        An option belongs to another method, or has a value that the method does not know.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for option in given:
+        owners = [n for n, m in METHODS.items() if option in _option_names(m)]
+        if method.name not in owners:
+            raise UsageError(
+                f"--{option.replace('_', '-')} is for --method {' or '.join(owners)}: leave it out"
+            )
+    return method.recipe_type(**given)
+
+
+def _option_names(method: type[FinetuneMethod]) -> set[str]:
+    return {field.name for field in fields(method.recipe_type)}

@@ -15,8 +15,8 @@ from ledcli.noise.physics import NoiseParameters
 from ledcli.pairs.list_file import read_list
 from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.pairs import MULTIPLE, CameraPairs
-from ledcli.training.data.sampler import Batch, Recipe, Sampler, short_frames
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
+from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 
 NOMINAL_ISO = 400.0
 """What a made-up camera calls the ISO at which K is 1 DN an electron; K goes with ISO."""
@@ -54,18 +54,25 @@ class Source(Protocol):
 
 
 class PairSource:
-    """Pairs of another camera."""
+    """The pairs of a camera."""
 
-    def __init__(self, camera: str, shots: CameraPairs) -> None:
-        self.name, self.shots = camera, shots
+    def __init__(self, camera: str, camera_pairs: CameraPairs) -> None:
+        self.name, self.camera_pairs = camera, camera_pairs
         self.sensors: Sequence[str] = (camera,)
-        self.side = shots.side // MULTIPLE * MULTIPLE
+        self.side = camera_pairs.side // MULTIPLE * MULTIPLE
 
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
-        """Draw crops of all pairs."""
-        frames = [self.shots.frames[i] for i in rng.integers(len(self.shots.frames), size=count)]
-        batch = self.shots.batch_of([frame.draw(rng, side) for frame in frames], frames)
-        return SourceBatch(batch, [self.name] * count, [frame.iso for frame in frames])
+    def draw(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        side: int,
+        *,
+        among: Sequence[TrainingPair] | None = None,
+    ) -> SourceBatch:
+        """Draw crops of all pairs, or of those given."""
+        chosen = self.camera_pairs.choose(rng, count, among)
+        batch = self.camera_pairs.crop(rng, chosen, side)
+        return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
 
 
 class MadeUpSource:
@@ -81,7 +88,9 @@ class MadeUpSource:
     """
 
     def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
-        recipe = Recipe(ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0)
+        recipe = PretrainRecipe(
+            ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0
+        )
         self.name = name
         self.sensors: Sequence[str] = tuple(calibrated_cameras())
         self.sampler = Sampler(recipe, crops, torch.device("cpu"))
@@ -135,7 +144,7 @@ def _pairs(path: Path, report: Callable[[str], None]) -> PairSource:
     loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
     for warning in loaded.warnings:
         report(warning)
-    return PairSource(loaded.camera, loaded.shots)
+    return PairSource(loaded.camera, loaded.camera_pairs)
 
 
 def _crops(folder: Path | None, seed: int, report: Callable[[str], None]) -> NDArray[np.uint16]:

@@ -1,9 +1,11 @@
-"""PSNR on the parts of the pairs that are never trained on: of a model, and before any tuning."""
+"""What a method of fine-tuning is: one class each, listed in `ledcli.training.methods`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,103 +14,216 @@ from ledcli.nets.forms import form_of
 from ledcli.nets.network import Network
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import deploy, select
-from ledcli.training.data.pairs import CameraPairs
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
-from ledcli.training.loop import Method
-from ledcli.training.schedule import Schedule
+from ledcli.training.data.srgb_pairs import SrgbPairs
+from ledcli.training.methods.adl_sources import Source
+from ledcli.training.optim import Schedule
 from ledcli.zoo.folding import Proof
 from ledcli.zoo.model_file import ModelSpec
 
 
 class Pretrained(NamedTuple):
-    """The model that a tuning starts from.
+    """The model that a fine-tuning starts from.
 
     Attributes
     ----------
     spec : ModelSpec
-        With ``--pretrained none``, of a network without weights yet.
     net : nn.Module or None
+        None with ``--pretrained none``: a network without weights yet.
     csa_set : str
-        The CSA set; empty for a plain network.
+        Empty for a plain network.
     sha256 : str
         Of its file; empty without one.
     """
 
     spec: ModelSpec
     net: nn.Module | None
-    csa_set: str
-    sha256: str
+    csa_set: str = ""
+    sha256: str = ""
 
 
 class Start(NamedTuple):
-    """A network ready to be trained.
+    """A network ready for training.
 
     Attributes
     ----------
     spec, net
         The network and its description.
     groups : mapping of str to parameters, or None
-        What the schedule's phases name; None trains all.
+        Named by the schedule's phases; None trains all parameters.
     note : str
         What became of the pretrained weights, for people; may be empty.
-    muon : bool
-        Whether kernels are trained by Muon.
-    workers : int
-        Parts of a batch that are computed side by side.
     """
 
     spec: ModelSpec
     net: nn.Module
     groups: Mapping[str, list[nn.Parameter]] | None = None
     note: str = ""
-    muon: bool = False
-    workers: int = 1
 
 
 class Finished(NamedTuple):
-    """What is installed: a plain network, and the proof that it is the trained one if it folds."""
+    """What is installed: a plain network, with the proof that folding changed nothing."""
 
     spec: ModelSpec
     net: nn.Module
     proof: Proof | None = None
 
 
-class FinetuneMethod(Method, Protocol):
-    """A method of fine-tuning; the loop asks it for losses, `Finetuning` for the rest.
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """What decides a fine-tuning besides the pairs and the pretrained model.
+
+    A method adds fields for its own options. The recipe is written into the model file.
+
+    Attributes
+    ----------
+    iterations : int
+    batch, side : int
+        Crops per iteration, and their side in plane pixels.
+    seed : int
+    """
+
+    iterations: int = 1500
+    batch: int = 16
+    side: int = 128
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MethodInputs:
+    """What a method trains on.
+
+    Attributes
+    ----------
+    camera_pairs : CameraPairs
+    device : torch.device
+    camera : str
+        Its name.
+    input_form : str
+        Of the pretrained model.
+    sources : sequence of Source
+        Other cameras' shots, for a method with `takes_sources`.
+    srgb_pairs : SrgbPairs, optional
+        The same pairs with developed long frames, for a method with `trains_on_srgb`.
+    workers : int
+        Parts of a batch that are computed in parallel, by a method with `parallel`.
+    """
+
+    camera_pairs: CameraPairs
+    device: torch.device
+    camera: str = ""
+    input_form: str = "stabilised"
+    sources: Sequence[Source] = ()
+    srgb_pairs: SrgbPairs | None = None
+    workers: int = 1
+
+
+class FinetuneMethod(ABC):
+    """A method of fine-tuning. The loop asks it for losses, `Finetuning` for the rest.
+
+    A subclass states what is special about it in the class attributes, and its options as the
+    fields of its recipe.
 
     Attributes
     ----------
     name : str
-        What ``--method`` calls it.
-    recipe : dataclass
-        Has ``iterations`` and ``seed``; all of it goes into the model file.
+        The value of ``--method``.
+    recipe_type : type
+        A subclass of `FinetuneRecipe`; its fields are the options that the method takes.
+    cfas : tuple of str
+        Kinds of sensors that it can be tuned to.
+    needs_pretrained : bool
+        Whether it cannot start from ``--pretrained none``.
+    takes_sources : bool
+        Whether it trains on other cameras' shots too (``--source``).
+    trains_on_srgb : bool
+        Whether it needs the long frames developed to sRGB.
+    baseline : str
+        What the tuned model is compared with, for messages.
+    name_suffix : str
+        Added to the camera's name to name the model.
+    hint : str
+        What to tell the user once ``{name}`` is installed; may be empty.
+    muon, warm_up, parallel
+        Train kernels by Muon; iterations of rising learning rate; compute a batch in parts.
     """
 
-    name: str
+    name: ClassVar[str]
+    recipe_type: ClassVar[type[FinetuneRecipe]]
+    cfas: ClassVar[tuple[str, ...]] = ("bayer", "xtrans")
+    needs_pretrained: ClassVar[bool] = False
+    takes_sources: ClassVar[bool] = False
+    trains_on_srgb: ClassVar[bool] = False
+    baseline: ClassVar[str] = "the un-tuned model"
+    name_suffix: ClassVar[str] = ""
+    hint: ClassVar[str] = ""
+    muon: ClassVar[bool] = False
+    warm_up: ClassVar[int] = 20
+    parallel: ClassVar[bool] = False
+
     recipe: Any
-    shots: CameraPairs
-    device: torch.device
+
+    def __init__(self, recipe: FinetuneRecipe, inputs: MethodInputs) -> None:
+        self.recipe = recipe
+        self.camera_pairs, self.device = inputs.camera_pairs, inputs.device
+        self.workers = min(inputs.workers, recipe.batch) if self.parallel else 1
+        self.side = min(recipe.side, self.max_side()) // MULTIPLE * MULTIPLE
+
+    def max_side(self) -> int:
+        """Return the largest side in plane pixels that a crop may have."""
+        return self.camera_pairs.side
 
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
-        """Return the PSNR in dB that the held crops have without this tuning; raises ModelError.
+        """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
         Called before `begin`; ``bf16`` is whether to compute in bfloat16.
         """
+        return psnr_before(pretrained, self.camera_pairs, self.device, bf16=bf16)
 
+    @abstractmethod
     def begin(self, pretrained: Pretrained) -> Start:
         """Make the network that is trained; raises ModelError."""
 
     def schedule(self) -> Schedule:
-        """Return how long and how fast."""
+        """Return how long and how fast to train."""
+        recipe = self.recipe
+        return Schedule(
+            recipe.iterations,
+            learning_rate=recipe.learning_rate,
+            warm_up=self.warm_up,
+            ema=0.99,
+        )
 
+    @abstractmethod
+    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+        """Draw crops and return their loss, as `ledcli.training.loop.Method` wants it."""
+
+    def validate(self, net: nn.Module) -> dict[str, float]:
+        """Return the PSNR of the validation crops."""
+        return {"psnr": self.psnr(net)}
+
+    @abstractmethod
     def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the held crops in dB."""
+        """Return the PSNR of the validation crops in dB."""
 
     def record(self) -> dict[str, Any]:
-        """Return what happened on the way, for the model file; JSON values."""
+        """Return what happened during training, for the model file; JSON values."""
+        return {}
 
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
-        """Make of the trained network what is installed; raises TrainingError."""
+        """Make the network that is installed from the trained one; raises TrainingError."""
+        return Finished(spec, net)
+
+    def rng_of(self, progress: float) -> np.random.Generator:
+        """Return the generator of an iteration: the same after a resumption, on every device."""
+        step = round(progress * self.recipe.iterations)
+        return np.random.default_rng([self.recipe.seed, step])
+
+    def workers_share(self, generator: torch.Generator) -> tuple[np.random.Generator, int, int]:
+        """Return what a worker draws its crops with: a generator, their number and their side."""
+        seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
+        return np.random.default_rng(seed), max(1, self.recipe.batch // self.workers), self.side
 
 
 class Transferred(NamedTuple):
@@ -118,42 +233,40 @@ class Transferred(NamedTuple):
     ----------
     spec, net
         A plain network, with its description.
-    anew : tuple of str
-        Tensors that start anew, because there are none of their name and shape.
-    taken : int
-        How many were taken over.
+    new : tuple of str
+        Tensors that are initialised, because the pretrained network has none of their name and
+        shape.
+    transferred : int
+        How many tensors were transferred.
     """
 
     spec: ModelSpec
     net: Network
-    anew: tuple[str, ...]
-    taken: int
+    new: tuple[str, ...]
+    transferred: int
 
     def __str__(self) -> str:
-        """Say it in a line."""
-        if not self.taken:
+        if not self.transferred:
             return "every weight starts anew"
-        layers = dict.fromkeys(name.rpartition(".")[0] for name in self.anew)
+        total = self.transferred + len(self.new)
+        layers = dict.fromkeys(name.rpartition(".")[0] for name in self.new)
         new = f"; {', '.join(layers)} start anew" if layers else ""
-        return f"{self.taken} of {self.taken + len(self.anew)} tensors are taken over{new}"
+        return f"{self.transferred} of {total} tensors are taken over{new}"
 
 
-def transfer_weights(
-    spec: ModelSpec, net: nn.Module | None, csa_set: str, *, seed: int = 0, **arguments: int
-) -> Transferred:
-    """Build the plain network of a description with other arguments and take over what fits.
+def transfer_weights(pretrained: Pretrained, *, seed: int = 0, **arguments: int) -> Transferred:
+    """Build the plain network of a model with other arguments and transfer the weights that fit.
 
     Parameters
     ----------
-    spec, net
-        As `load_model` gives them; without a network every weight starts anew.
-    csa_set : str
-        The CSA set that is folded first.
+    pretrained : Pretrained
+        Its CSA set is folded first; without a network every weight is initialised.
     seed : int
-        Of the weights that start anew.
+        Of the initialised weights.
     **arguments
         Of the architecture, such as ``in_planes`` and ``out_planes``.
     """
+    spec, net, csa_set, _ = pretrained
     torch.manual_seed(seed)
     changed = replace(
         spec, arguments={**spec.arguments, **arguments}, csa_sets=(), omnr=False, noise_profile=None
@@ -163,67 +276,69 @@ def transfer_weights(
     given = {} if net is None else (deploy(net, csa_set) if spec.csa_sets else net).state_dict()
     fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
     new.load_state_dict({**own, **fitting})
-    anew = tuple(name for name in own if name not in fitting)
-    return Transferred(changed, new, anew, len(fitting))
+    return Transferred(changed, new, tuple(k for k in own if k not in fitting), len(fitting))
 
 
 def validation_psnr(
     denoise: Callable[[Batch], Tensor],
-    shots: CameraPairs,
+    camera_pairs: CameraPairs,
     device: torch.device,
     *,
     blind: bool = False,
 ) -> float:
-    """Return the mean PSNR of the held crops over the pairs, in dB.
+    """Return the mean PSNR of the validation crops over the pairs, in dB.
 
     Parameters
     ----------
     denoise : callable
-        Makes clean planes ``(N, 4, h, w)`` times the ratio of a batch.
-    shots : CameraPairs
+        Returns clean planes ``(N, planes, h, w)`` times the ratio of a batch.
+    camera_pairs : CameraPairs
     device : torch.device
-        Where the batch is handed over.
+        Of the batches.
     blind : bool
-        As an un-tuned model sees them: black as the file has it, the noise estimated; otherwise
-        with what the pairs say of the camera.
+        See `CameraPairs.validation_batches`.
     """
-    values = []
-    for batch in shots.validation_batches(blind=blind):
-        there = Batch(*(part.to(device) for part in batch))
-        values.append(psnr_of(denoise(there), there.clean))
-    return sum(values) / len(values)
+    batches = [batch.to(device) for batch in camera_pairs.validation_batches(blind=blind)]
+    return mean([psnr_of(denoise(batch), batch.clean) for batch in batches])
 
 
 def psnr_before(
-    pretrained: Pretrained, shots: CameraPairs, device: torch.device, *, bf16: bool
+    pretrained: Pretrained, camera_pairs: CameraPairs, device: torch.device, *, bf16: bool
 ) -> float:
-    """Return the PSNR of the held crops in dB before tuning.
+    """Return the PSNR of the validation crops in dB before tuning.
 
     Of the pretrained model, blind; without one, of the input times the ratio.
 
     Raises
     ------
     ModelError
-        The model makes pictures and no planes.
+        The model makes pictures, not planes.
     """
     spec, net, csa_set, _ = pretrained
-    if spec.makes_pictures:
+    if spec.output == "srgb":
         raise ModelError(
-            f"{spec.name} makes pictures and no planes: name another with --pretrained, or go on "
-            "with it by --method sid"
+            f"{spec.name} makes pictures, not planes: name another with --pretrained, or tune it "
+            "with --method sid"
         )
     if net is None:
         return validation_psnr(
-            lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), shots, device, blind=True
+            lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), camera_pairs, device, blind=True
         )
     if spec.csa_sets:
         select(net, csa_set)
     form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return validation_psnr(lambda batch: form(net, *batch[1:]), shots, device, blind=True)
+        return validation_psnr(
+            lambda batch: form(net, *batch[1:]), camera_pairs, device, blind=True
+        )
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:
-    """Return the PSNR in dB of a result that is cut to 0..1."""
+    """Return the PSNR in dB of a result that is clipped to 0..1."""
     error = (result.detach().clamp(0, 1) - truth).square().mean()
     return float(-10 * error.clamp_min(1e-12).log10())
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)

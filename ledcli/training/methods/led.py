@@ -3,26 +3,31 @@
 The chosen CSA set becomes the camera's own, ``target``; an OMNR branch is added at zero; the main
 convolutions stay frozen. Afterwards everything folds into the plain network.
 
-The loss is taken where the input form puts the noise (training/losses.py), so that a pair at ratio
-300 and one at ratio 1, of a low ISO and of a high one, weigh alike; in the gained domain the
-darkest pairs would drown the others.
+The loss is taken where the input form puts the noise (training/losses.py), so that pairs of all
+ratios and ISOs have the same weight; multiplied by the ratio, the darkest would dominate.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import FORMS
+from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import blocks, convert
-from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.losses import form_loss
-from ledcli.training.methods.base import Finished, Pretrained, Start, psnr_before, validation_psnr
-from ledcli.training.schedule import Phase, Schedule
+from ledcli.training.methods.base import (
+    FinetuneMethod,
+    FinetuneRecipe,
+    Finished,
+    MethodInputs,
+    Pretrained,
+    Start,
+    validation_psnr,
+)
+from ledcli.training.optim import Phase, Schedule
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import ModelSpec
 
@@ -30,13 +35,9 @@ TARGET = "target"
 """Name of the tuned camera's CSA set."""
 CSA, OMNR = "csa", "omnr"
 """The two groups of parameters that are tuned."""
-ITERATIONS = 1500
-BATCH, SIDE = 16, 128
-"""Crops of an iteration, and their side in plane pixels: ten minutes on two cores, 0.4 dB better
-than a quarter of it."""
-LINE_ERROR = (0.05, 0.07)
-"""Spread of the gain and of the read variance in training, in logarithms: what a line measured on
-two pairs may be off by."""
+PROFILE_ERROR = (0.05, 0.07)
+"""Spread of the gain and of the read variance in training, in logarithms: what a noise profile
+measured on two pairs may be off by."""
 
 SCHEDULES: dict[str, tuple[Phase, ...]] = {
     "joint": (Phase(1.0, {CSA: 5e-4, OMNR: 2e-4}),),
@@ -45,13 +46,6 @@ SCHEDULES: dict[str, tuple[Phase, ...]] = {
 """``led`` has the published phases and rates: 1,000 iterations on the CSA at 1e-4, then 500 on the
 OMNR branch at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network; at
 twice these rates the loss leaps up on the way."""
-
-
-def schedule_of(name: str, iterations: int = ITERATIONS) -> Schedule:
-    """Return a schedule by name; raises UsageError for a name that is not in `SCHEDULES`."""
-    if name not in SCHEDULES:
-        raise UsageError(f"no schedule '{name}': choose {' or '.join(SCHEDULES)}")
-    return Schedule(iterations, warm_up=20, ema=0.99, phases=SCHEDULES[name])
 
 
 def prepare(spec: ModelSpec, net: nn.Module, csa_set: str) -> nn.Module:
@@ -98,97 +92,76 @@ def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All that decides a fine-tuning but the pairs and the pretrained model.
+class LedRecipe(FinetuneRecipe):
+    """What decides a fine-tuning by LED besides the pairs and the pretrained model.
 
     Attributes
     ----------
     schedule : str
-        A name of `SCHEDULES`.
-    iterations : int
-    batch, side : int
-        Crops of an iteration and their side in plane pixels.
+        A name in `SCHEDULES`.
     shot_noise : float
-        Share of crops that get more light with its photon noise (PMN, section 3.2); off because
-        it does not help a stabilised network, which knows the noise of every brightness.
-    seed : int
+        Share of crops that get more light with its photon noise (PMN, section 3.2); 0 because it
+        does not help a stabilised network, which knows the noise of every brightness.
     """
 
     schedule: str = "joint"
-    iterations: int = ITERATIONS
-    batch: int = BATCH
-    side: int = SIDE
     shot_noise: float = 0.0
-    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"no schedule '{self.schedule}': choose {' or '.join(SCHEDULES)}")
 
 
-class LedMethod:
-    """LED's method: the CSA set and the OMNR branch are trained, then folded.
-
-    Parameters
-    ----------
-    form : str
-        Input form of the model.
-    recipe : Recipe
-    shots : CameraPairs
-    device : torch.device
-    """
+class LedMethod(FinetuneMethod):
+    """Trains a CSA set and an OMNR branch of the pretrained network, then folds them."""
 
     name = "led"
+    recipe_type = LedRecipe
+    needs_pretrained = True
 
-    def __init__(self, form: str, recipe: Recipe, shots: CameraPairs, device: torch.device) -> None:
-        self.form, self.recipe, self.shots, self.device = FORMS[form], recipe, shots, device
-        self.side = min(recipe.side, shots.side) // MULTIPLE * MULTIPLE
+    recipe: LedRecipe
 
-    def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
-        """Return the PSNR of the held crops in dB before tuning."""
-        return psnr_before(pretrained, self.shots, self.device, bf16=bf16)
+    def __init__(self, recipe: LedRecipe, inputs: MethodInputs) -> None:
+        super().__init__(recipe, inputs)
+        self.form = form_of(inputs.input_form, planes=self.camera_pairs.planes)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Add the target set and the OMNR branch to the pretrained network, in place."""
         spec, net, csa_set, _ = pretrained
-        if net is None:
-            raise UsageError("LED tunes a pretrained model: name one with --pretrained")
+        assert net is not None
         prepare(spec, net, csa_set)
         return Start(replace(spec, csa_sets=(TARGET,), omnr=True), net, groups(net))
 
     def schedule(self) -> Schedule:
-        """Return how long and how fast."""
-        return schedule_of(self.recipe.schedule, self.recipe.iterations)
-
-    def record(self) -> dict[str, Any]:
-        """Return nothing: the recipe says it all."""
-        return {}
-
-    def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
-        """Fold, and prove on the held crops that nothing changed."""
-        folded, plain = fold(spec, net, TARGET)
-        frames = [batch.x[0] for batch in self.shots.validation_batches()]
-        proof = prove(net, TARGET, plain, network_inputs(spec, plain, frames))
-        if not proof.holds:
-            raise TrainingError(f"the folded network is not the tuned one: {proof}")
-        return Finished(folded, plain, proof)
+        """Return the schedule that the recipe names."""
+        phases = SCHEDULES[self.recipe.schedule]
+        return Schedule(self.recipe.iterations, warm_up=self.warm_up, ema=0.99, phases=phases)
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the loss in the form's own domain, as the module says."""
-        # By the place in the schedule: the same crops on every device, and after a resumption.
-        step = round(progress * self.recipe.iterations)
-        rng = np.random.default_rng([self.recipe.seed, step])
-        batch = Batch(*(part.to(self.device) for part in self.draw(rng)))
+        rng = self.rng_of(progress)
+        batch = self.draw(rng).to(self.device)
         return form_loss(self.form, net, batch, *jitter_noise_profile(batch, rng))
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""
-        batch = self.shots.batch(rng, self.recipe.batch, self.side)
+        batch = self.camera_pairs.batch(rng, self.recipe.batch, self.side)
         return add_light(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
 
-    def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return the PSNR of the held crops."""
-        return {"psnr": self.psnr(net)}
-
     def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the held crops, with the camera's lines, in dB."""
-        return validation_psnr(lambda batch: self.form(net, *batch[1:]), self.shots, self.device)
+        """Return the PSNR of the validation crops in dB, with the camera's noise profile."""
+        return validation_psnr(
+            lambda batch: self.form(net, *batch[1:]), self.camera_pairs, self.device
+        )
+
+    def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
+        """Fold, and prove on the validation crops that nothing changed."""
+        folded, plain = fold(spec, net, TARGET)
+        frames = [batch.x[0] for batch in self.camera_pairs.validation_batches()]
+        proof = prove(net, TARGET, plain, network_inputs(spec, plain, frames))
+        if not proof.holds:
+            raise TrainingError(f"the folded network is not the tuned one: {proof}")
+        return Finished(folded, plain, proof)
 
 
 def add_light(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
@@ -210,7 +183,7 @@ def add_light(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
 
 
 def jitter_noise_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Make the noise lines as wrong as measured ones are; both ``(N,)``."""
-    off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in LINE_ERROR]
+    """Return gain and read variance ``(N,)`` as wrong as measured ones are."""
+    off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in PROFILE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
     return batch.gain * factors[0], batch.variance * factors[1]

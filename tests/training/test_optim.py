@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ledcli.training.optim import STEP_RMS, Muon, fits, orthogonal
+from ledcli.training.optim import STEP_RMS, Muon, orthogonal, suits_muon
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (16, 16)])
@@ -32,10 +32,10 @@ def test_a_weight_without_a_gradient_stays():
 
 
 def test_alignments_biases_and_small_kernels_are_left_to_adam():
-    assert fits(torch.zeros(64, 16, 3, 3)) and fits(torch.zeros(64, 24, 1, 1))
-    assert not fits(torch.zeros(64))
-    assert not fits(torch.zeros(1, 64, 1, 1))
-    assert not fits(torch.zeros(4, 32, 3, 3))
+    assert suits_muon(torch.zeros(64, 16, 3, 3)) and suits_muon(torch.zeros(64, 24, 1, 1))
+    assert not suits_muon(torch.zeros(64))
+    assert not suits_muon(torch.zeros(1, 64, 1, 1))
+    assert not suits_muon(torch.zeros(4, 32, 3, 3))
 
 
 def test_it_learns_what_rare_directions_hold():

@@ -13,14 +13,14 @@ from tests.training.cameras import shoot, shot, shots
 def test_the_pairs_say_what_they_are_for():
     few = shots()
     assert few.ratios == [100.0, 300.0]
-    assert few.lines.isos == (400.0, 6400.0)
-    assert len(few.frames) == 4
+    assert few.noise_profile.isos == (400.0, 6400.0)
+    assert len(few.pairs) == 4
 
 
-def test_held_windows_are_never_trained_on():
+def test_validation_windows_are_never_trained_on():
     few = shots()
-    for frames in few.frames:
-        frames.short[:, frames.trained[0] :] = np.nan
+    for pair in few.pairs:
+        pair.short[:, pair.trained[0] :] = np.nan
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert few.batch(rng, 4, few.side).x.isfinite().all()
@@ -38,17 +38,17 @@ def test_short_and_truth_are_cut_and_mirrored_alike():
 def test_the_truth_is_the_long_frame_at_exactly_the_ratio():
     right = shot(400.0, 100.0)
     late = right._replace(long=right.long / np.float32(1.05))
-    truth = camera_pairs([right]).frames[0].clean
-    assert np.allclose(camera_pairs([late]).frames[0].clean, truth, rtol=0.01, atol=2e-3)
+    truth = camera_pairs([right]).pairs[0].clean
+    assert np.allclose(camera_pairs([late]).pairs[0].clean, truth, rtol=0.01, atol=2e-3)
 
 
 def test_black_that_is_off_is_corrected_by_the_pairs_themselves():
     off = 40 / 15871
     wrong = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
     few = camera_pairs([s._replace(short=s.short + np.float32(off)) for s in wrong])
-    assert few.lines.at(400.0).grid == pytest.approx(off, rel=0.1)
-    right = camera_pairs(wrong).frames[0].short
-    assert float(np.abs(few.frames[0].short - right).mean()) < off / 20
+    assert few.noise_profile.at(400.0).grid == pytest.approx(off, rel=0.1)
+    right = camera_pairs(wrong).pairs[0].short
+    assert float(np.abs(few.pairs[0].short - right).mean()) < off / 20
 
 
 def test_dark_frames_show_the_pattern():
@@ -57,7 +57,7 @@ def test_dark_frames_show_the_pattern():
     shaded = [shot(iso, 100.0) for iso in (400.0, 6400.0)]
     shaded = [pair._replace(short=pair.short + dark) for pair in shaded]
     few = camera_pairs(shaded, {400.0: [dark], 6400.0: [dark]})
-    grid = few.lines.at(1600.0).grid
+    grid = few.noise_profile.at(1600.0).grid
     assert grid.shape[1] > 1
     assert grid[:, 0].mean() == pytest.approx(3e-3, rel=0.05)
     assert grid[:, -1].mean() == pytest.approx(1e-3, rel=0.05)
@@ -68,8 +68,8 @@ def test_an_iso_without_dark_frames_keeps_the_offset_of_its_pairs():
     pairs = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
     pairs[1] = pairs[1]._replace(short=pairs[1].short + off)
     few = camera_pairs(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
-    assert few.lines.at(6400.0).grid.mean() == pytest.approx(off, rel=0.15)
-    assert abs(few.lines.at(400.0).grid.mean()) < off / 10
+    assert few.noise_profile.at(6400.0).grid.mean() == pytest.approx(off, rel=0.15)
+    assert abs(few.noise_profile.at(400.0).grid.mean()) < off / 10
 
 
 def test_without_a_pair_there_is_nothing_to_tune_with():
@@ -100,7 +100,7 @@ def test_what_is_clipped_in_the_long_frame_is_white_whatever_the_shutter_did():
     long = pair.long.copy()
     long[:, 20:60, 20:60] = 1
     dark = pair._replace(short=pair.short * np.float32(0.96), long=long)
-    assert (camera_pairs([dark]).frames[0].clean[:, 20:60, 20:60] == 1).all()
+    assert (camera_pairs([dark]).pairs[0].clean[:, 20:60, 20:60] == 1).all()
 
 
 def test_the_blind_crops_are_as_the_file_has_them():
@@ -114,9 +114,9 @@ def test_the_blind_crops_are_as_the_file_has_them():
 def test_of_many_pairs_the_middle_rows_are_kept():
     few = camera_pairs([shot(400.0, 100.0)], most_pixels=96 * 128)
     whole = camera_pairs([shot(400.0, 100.0)])
-    assert few.frames[0].short.shape == (4, 96, 128)
-    np.testing.assert_array_equal(few.frames[0].short, whole.frames[0].short[:, 32:128])
-    assert few.lines.frame == (160, 128)
+    assert few.pairs[0].short.shape == (4, 96, 128)
+    np.testing.assert_array_equal(few.pairs[0].short, whole.pairs[0].short[:, 32:128])
+    assert few.noise_profile.frame == (160, 128)
 
 
 def test_a_clipped_long_frame_is_named():
@@ -131,8 +131,8 @@ def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored()
     few = shots(planes=9)
     rows = np.broadcast_to(np.arange(480)[:, None] / 512, (480, 384)).astype(np.float32)
     sensor = pack(rows, XTransPhase(0, 0))
-    for frames in few.frames:
-        frames.clean[:] = sensor
+    for pair in few.pairs:
+        pair.clean[:] = sensor
     drawn = few.batch(np.random.default_rng(0), 24, 32)
     held = torch.cat([batch.clean for batch in few.validation_batches()])
     ways = set()
@@ -142,5 +142,5 @@ def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored()
         assert (mosaic == mosaic[:, :1]).all()
         ways.add(float(np.sign(mosaic[1, 0] - mosaic[0, 0])))
     assert ways == {1.0, -1.0}
-    assert few.side <= few.frames[0].trained[1] - 2
-    assert few.lines.planes == few.planes == 9
+    assert few.side <= few.pairs[0].trained[1] - 2
+    assert few.noise_profile.planes == few.planes == 9

@@ -59,7 +59,7 @@ def test_a_flipped_crop_is_of_the_same_sensor_and_its_picture_is_flipped_with_it
 
 
 @pytest.mark.parametrize("phase", SOME_PHASES)
-def test_drawn_crops_keep_off_what_is_held(phase):
+def test_drawn_crops_stay_clear_of_the_validation_windows(phase):
     pair, rng = numbered(phase), np.random.default_rng(0)
     seen = []
     for _ in range(40):
@@ -73,7 +73,7 @@ def test_drawn_crops_keep_off_what_is_held(phase):
 
 
 @pytest.mark.parametrize("phase", SOME_PHASES)
-def test_held_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture(phase):
+def test_validation_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture(phase):
     pair = numbered(phase)
     windows = pair.held()
     assert 1 <= len(windows) <= VALIDATION_PER_PAIR
@@ -86,9 +86,9 @@ def test_held_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture
 @pytest.mark.parametrize("phase", ["RGGB", "GBRG", (2, 4)])
 def test_a_pair_as_it_is_read(tmp_path, phase):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, phase=phase))
-    gathering = SrgbCollector(1)
-    gathering.take(short, long, 20.0, 400.0)
-    (pair,) = gathering.pictures(lines_of(short, 0.01)).pairs
+    collector = SrgbCollector(1)
+    collector.take(short, long, 20.0, 400.0)
+    (pair,) = collector.pairs(lines_of(short, 0.01)).pairs
     np.testing.assert_allclose(pair.mosaic, short.normalised() - 0.01, atol=2e-3)
     np.testing.assert_array_equal(pair.picture, developed(long, long.normalised()))
     noisy = developed(short, short.normalised() * np.float32(20))
@@ -99,9 +99,9 @@ def test_a_pair_as_it_is_read(tmp_path, phase):
 def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("ledcli.training.data.srgb_pairs.MOST_PIXELS", 2 * 151 * 320)
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
-    gathering = SrgbCollector(2)
-    gathering.take(short, long, 20.0, 400.0)
-    (pair,) = gathering.pictures(lines_of(short, 0.0)).pairs
+    collector = SrgbCollector(2)
+    collector.take(short, long, 20.0, 400.0)
+    (pair,) = collector.pairs(lines_of(short, 0.0)).pairs
     top = (256 - 151) // 2
     assert pair.mosaic.shape == (151, 320) and pair.picture.shape == (151, 320, 3)
     kept = short.normalised()[top : top + 151]
