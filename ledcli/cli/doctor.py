@@ -23,10 +23,10 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     output = Output(json=json, quiet=quiet)
     output.result(facts := _facts(), "\n".join(f"{k:12} {v}" for k, v in facts.items()))
 
-    from ledcli.evaluation.agreement import compare_paths
+    from ledcli.evaluation.agreement import compare_engines
     from ledcli.zoo.store import find_model
 
-    paths = list(compare_paths(find_model()))
+    paths = list(compare_engines(find_model()))
     output.table(
         ["backend", "device", "precision", "tile", "rms of white", "largest", "agrees"],
         [

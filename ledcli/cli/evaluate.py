@@ -18,7 +18,7 @@ from ledcli.cli.options import (
     parse_numbers,
 )
 from ledcli.cli.terminal import stoppable
-from ledcli.errors import OutputError, UsageError
+from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
     from ledcli.evaluation.datasets.base import Source
@@ -121,60 +121,44 @@ def evaluate(
         led evaluate --photos ~/kodak --cameras SonyA7S2 --ratios 100
     """
     output = Output(json=json, quiet=quiet)
-    chosen = [name for name in (sid, eld, pairs, photos) if name is not None]
-    if len(chosen) != 1:
-        raise UsageError("name what to measure on: one of --sid, --eld, --pairs and --photos")
-    if list_file is not None and sid is None:
-        raise UsageError("--list is about --sid: name a list of pairs with --pairs")
-    if photos is None and (cameras or gains):
-        raise UsageError("--cameras and --gains are about --photos: name a folder with it")
     wanted = parse_numbers(ratios, "--ratios", 1, "100,300")
     levels = parse_numbers(gains, "--gains", 0, "3")
     _check_csv(csv)
     _check_report(report)
 
-    from ledcli.evaluation.datasets import registry as datasets
-    from ledcli.evaluation.evaluate import Gathered, entrants, measure, sensor_of
+    from ledcli.evaluation.datasets import read_dataset
+    from ledcli.evaluation.datasets.base import DatasetOptions
+    from ledcli.evaluation.evaluate import Measurement, load_candidates
     from ledcli.evaluation.results import count
-    from ledcli.evaluation.srgb import check_raws, picture_makers
+    from ledcli.evaluation.srgb import picture_models
 
-    if sid is not None:
-        source = datasets.sid(sid, list_file, wanted)
-    elif eld is not None:
-        source = datasets.eld(eld, wanted)
-    elif pairs is not None:
-        source = datasets.listed(pairs, wanted)
-    else:
-        assert photos is not None
-        names = [name.strip() for name in (cameras or "").split(",") if name.strip()]
-        cfa = sensor_of(models or [])
-        source = datasets.photographs(photos, names, levels, wanted, cfa=cfa)
-    if not source.cases and not source.skipped:
-        raise UsageError(f"{chosen[0]}: has no frame of ratio {ratios}: leave --ratios out")
-    measured_models = entrants(models or [], device=device, precision=precision, tile=tile)
-    check_raws(source, measured_models)
-    if makers := picture_makers(measured_models):
+    names = [name.strip() for name in (cameras or "").split(",") if name.strip()]
+    source = read_dataset(
+        {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
+        DatasetOptions(wanted, list_file, names, levels, models or []),
+    )
+    candidates = load_candidates(models or [], device=device, precision=precision, tile=tile)
+    measurement = Measurement(source, candidates)
+    if makers := picture_models(candidates):
         output.info(
             f"{', '.join(makers)} goes from the raw straight to a picture: all sRGB figures are of "
             "pictures as large as the raws, against LibRaw's"
         )
-    gathered = Gathered(source, [model.name for model in measured_models])
     for line in source.skipped:
         show_skipped(output, None, line)
-    frames, of_models = count(len(source.cases), "frame"), count(len(measured_models), "model")
+    frames, of_models = count(len(source.cases), "frame"), count(len(candidates), "model")
     output.info(f"{source.name}: {frames}, {of_models}")
     with (
         stoppable(lambda: output.info(STOPPING)) as stop,
         output.progress(len(source.cases), "measuring", "frames") as bar,
     ):
-        for measured in measure(source, measured_models):
-            gathered.add(measured)
+        for measured in measurement.run():
             show_frame(output, measured)
             bar.advance(note=measured.case.name)
             if stop():
                 break
         stopped = stop()
-    evaluation = gathered.evaluation()
+    evaluation = measurement.evaluation()
     written = True
     if evaluation.frames:
         show_means(output, evaluation)

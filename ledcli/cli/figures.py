@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ledcli.cli.console import Output
 
 if TYPE_CHECKING:
-    from ledcli.evaluation.evaluate import Measured
+    from ledcli.evaluation.evaluate import MeasuredFrame
     from ledcli.evaluation.results import Evaluation, Group
 
 _HEADINGS = {
@@ -17,7 +17,7 @@ _HEADINGS = {
 }
 
 
-def show_frame(output: Output, measured: "Measured") -> None:
+def show_frame(output: Output, measured: "MeasuredFrame") -> None:
     """Show a frame's figures: a line of JSON, or nothing but the bar where people read."""
     case = measured.case
     if measured.error is not None:

@@ -1,45 +1,51 @@
-"""Measuring: every frame of a data set through every model, as `led denoise` would take it."""
+"""Measuring: every frame of a data set through every model, as `led denoise` would process it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import LedError, ModelError, UsageError
+from ledcli.evaluation import srgb
 from ledcli.evaluation.datasets.base import Case, Frame, Source, free_name
-from ledcli.evaluation.metrics import corrected, most_detailed, psnr, render_planes, ssim
+from ledcli.evaluation.metrics import (
+    Picture,
+    Result,
+    compare,
+    compare_pictures,
+    corrected,
+    most_detailed,
+    render_planes,
+)
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
-from ledcli.evaluation.srgb import Shown, enlarged, picture_makers, shown, true_picture
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
-from ledcli.zoo.model_file import read_spec
 from ledcli.zoo.selection import SENSORS, camera_noise
 from ledcli.zoo.store import find_model
 
-MOST_CROPS = 12
+MAX_CROPS = 12
 
 Planes = NDArray[np.float32]
-Picture = NDArray[np.float32]
 
 
-class Entrant(NamedTuple):
-    """A model that is measured, under the name that tells it from the others."""
+class Candidate(NamedTuple):
+    """A model to measure, under a unique name."""
 
     name: str
     denoiser: Denoiser
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredFrame:
     """One frame, measured or not.
 
     Attributes
     ----------
     case : Case
     results : tuple of FrameResult
-        The noisy input's first, then the models'; empty where the frame could not be measured.
+        The noisy input's first, then the models'; empty if the frame could not be measured.
     crop : Crop or None
     error : LedError or None
         Why it could not be measured.
@@ -51,52 +57,19 @@ class Measured:
     error: LedError | None = None
 
 
-@dataclass
-class Gathered:
-    """Results as they come, of which an `Evaluation` is made."""
-
-    source: Source
-    models: Sequence[str]
-    frames: list[FrameResult] = field(default_factory=list)
-    crops: list[Crop] = field(default_factory=list)
-    skipped: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.skipped = list(self.source.skipped)
-
-    def add(self, measured: Measured) -> None:
-        """Take one frame in; of the crops only the worst are kept."""
-        if measured.error is not None:
-            self.skipped.append(f"{measured.case.name}: {measured.error}")
-            return
-        self.frames += measured.results
-        if measured.crop is not None:
-            self.crops.append(measured.crop)
-            self.crops.sort(key=self._gain)
-            del self.crops[MOST_CROPS:]
-
-    def evaluation(self) -> Evaluation:
-        """Return all that was gathered."""
-        models = [NOISY, *self.models]
-        return Evaluation(self.source.name, models, self.frames, self.crops, self.skipped)
-
-    def _gain(self, crop: Crop) -> float:
-        return crop.psnr[self.models[0]] - crop.psnr[NOISY]
-
-
-def entrants(
+def load_candidates(
     models: Sequence[str],
     *,
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
-) -> list[Entrant]:
-    """Load the models to be measured.
+) -> list[Candidate]:
+    """Load the models to measure.
 
     Parameters
     ----------
     models : sequence of str
-        As `zoo.store.find_model` takes them; empty takes the bundled default.
+        As for `zoo.store.find_model`; empty takes the bundled default.
     device, precision, tile
         As for `Denoiser`; None is the default tile.
 
@@ -122,52 +95,56 @@ def entrants(
         known = denoiser.name in [NOISY, *found]
         own = f"{denoiser.name} ({model.path.stem})" if known else denoiser.name
         found[free_name(own, found)] = denoiser
-    return [Entrant(*pair) for pair in found.items()]
+    return [Candidate(*pair) for pair in found.items()]
 
 
-def sensor_of(models: Sequence[str]) -> str:
-    """Return the kind of sensor that all models are for.
-
-    Parameters
-    ----------
-    models : sequence of str
-        As for `entrants`.
-
-    Raises
-    ------
-    ModelError
-        There is no such model.
-    UsageError
-        They are for several.
-    """
-    names: Sequence[str | None] = list(models) or [None]
-    kinds = {read_spec(find_model(name).path).cfa for name in names}
-    if len(kinds) > 1:
-        raise UsageError("some of the models are for X-Trans sensors: measure them apart")
-    return kinds.pop()
-
-
-def measure(source: Source, models: Sequence[Entrant]) -> Iterator[Measured]:
-    """Measure frame by frame; one that cannot be read costs itself alone.
+class Measurement:
+    """Measures a data set frame by frame, and collects the results.
 
     Parameters
     ----------
     source : Source
-    models : sequence of Entrant
+    candidates : sequence of Candidate
 
-    Yields
+    Raises
     ------
-    Measured
-        In the order of the cases.
+    UsageError
+        A model makes pictures, and the source has no raw files to measure it on.
     """
-    for case in source.cases:
-        try:
-            yield _measured(case, _read(case), models)
-        except LedError as error:
-            yield Measured(case, error=error)
-        except MemoryError:
-            problem = LedError("needs more memory than there is: close other programs")
-            yield Measured(case, error=problem)
+
+    def __init__(self, source: Source, candidates: Sequence[Candidate]) -> None:
+        srgb.check_raws(source, candidates)
+        self._source, self._candidates = source, candidates
+        self._frames: list[FrameResult] = []
+        self._crops: list[Crop] = []
+        self._skipped = list(source.skipped)
+
+    def run(self) -> Iterator[MeasuredFrame]:
+        """Measure the frames in their order; one that cannot be read does not stop the others."""
+        for case in self._source.cases:
+            try:
+                measured = _measure(case, _read(case), self._candidates)
+            except LedError as error:
+                measured = MeasuredFrame(case, error=error)
+            except MemoryError:
+                problem = LedError("needs more memory than there is: close other programs")
+                measured = MeasuredFrame(case, error=problem)
+            if measured.error is not None:
+                self._skipped.append(f"{case.name}: {measured.error}")
+            self._frames += measured.results
+            if measured.crop is not None:
+                self._crops.append(measured.crop)
+                self._crops.sort(key=self._improvement)
+                del self._crops[MAX_CROPS:]
+            yield measured
+
+    def evaluation(self) -> Evaluation:
+        """Return all that was measured so far, with the worst crops."""
+        models = [NOISY, *(candidate.name for candidate in self._candidates)]
+        return Evaluation(self._source.name, models, self._frames, self._crops, self._skipped)
+
+    def _improvement(self, crop: Crop) -> float:
+        return crop.psnr[self._candidates[0].name] - crop.psnr[NOISY]
 
 
 def _read(case: Case) -> Frame:
@@ -175,90 +152,71 @@ def _read(case: Case) -> Frame:
         return case.read()
     except (LedError, MemoryError):
         raise
-    except Exception as error:  # of any library: it must not cost what was measured so far
+    except Exception as error:  # of any library: one frame must not end a long run
         first = (str(error).splitlines() or [""])[0]
         raise LedError(f"cannot be read: {type(error).__name__}: {first}") from error
 
 
-def figures(result: Planes, frame: Frame, truth: Picture) -> tuple[dict[str, float], Picture]:
-    """Compare a result with the truth.
-
-    Parameters
-    ----------
-    result : float32 array (4, h, w)
-        Times the ratio; clipped to 0..1 here.
-    frame : Frame
-        Its truth and colours.
-    truth : float32 array (h, w, 3)
-        The truth's picture, sRGB.
-
-    Returns
-    -------
-    dict of str to float
-        By `results.MEASURES`.
-    float32 array (h, w, 3)
-        The result's picture, sRGB, not corrected.
-    """
-    found, shown = _compared(result, frame, truth)
-    again, _ = _compared(corrected(result, frame.truth), frame, truth)
-    return found | {f"{name}_corrected": value for name, value in again.items()}, shown
-
-
-def _compared(result: Planes, frame: Frame, truth: Picture) -> tuple[dict[str, float], Picture]:
-    """Compare a result as it is, by planes and by its picture; return that too."""
-    planes = np.clip(result, 0, 1)
-    rendered = render_planes(planes, frame.white_balance, frame.to_srgb)
-    colours, true_colours = (np.moveaxis(each, 2, 0) for each in (rendered, truth))
-    found = {
-        "psnr": psnr(planes, frame.truth),
-        "ssim": ssim(planes, frame.truth),
-        "psnr_srgb": psnr(colours, true_colours),
-        "ssim_srgb": ssim(colours, true_colours),
-    }
-    return found, rendered
-
-
-def _measured(case: Case, frame: Frame, models: Sequence[Entrant]) -> Measured:
-    for name, denoiser in models:
+def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> MeasuredFrame:
+    for name, denoiser in candidates:
         if denoiser.spec.planes != len(frame.short):
             kind = SENSORS[denoiser.spec.cfa]
             raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
-    place = most_detailed(frame.truth)
-    blind = estimate_noise(frame.short)
-    if picture_makers(models):
-        truth = true_picture(case)
-        place, compared = enlarged(place, len(frame.truth)), "psnr_srgb"
-        found = shown(case, frame, models, blind, truth)
+    crop = most_detailed(frame.truth)
+    estimate = estimate_noise(frame.short)
+    if srgb.picture_models(candidates):
+        crop, measure = srgb.in_picture(crop, len(frame.truth)), "psnr_srgb"
+        truth = srgb.true_picture(case)
+        found = srgb.measure_pictures(case, frame, candidates, estimate, truth)
     else:
-        truth, compared = render_planes(frame.truth, frame.white_balance, frame.to_srgb), "psnr"
-        found = _results(case, frame, models, blind, truth)
-    results, pictures, gained = [], {}, {}
-    for name, by_measure, rendered in found:
-        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, by_measure))
-        pictures[name], gained[name] = _bytes(rendered[place]), by_measure[compared]
-        del rendered  # before the next model takes its memory
-    crop = Crop(
-        case.name, case.camera, case.iso, case.ratio, pictures, _bytes(truth[place]), gained
+        measure = "psnr"
+        truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
+        found = _measure_planes(case, frame, candidates, estimate, truth)
+    results, pictures, psnr = [], {}, {}
+    for name, figures, rendered in found:
+        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, figures))
+        pictures[name], psnr[name] = _eight_bits(rendered[crop]), figures[measure]
+        del rendered  # before the next model needs its memory
+    true_crop = _eight_bits(truth[crop])
+    return MeasuredFrame(
+        case,
+        tuple(results),
+        Crop(case.name, case.camera, case.iso, case.ratio, pictures, true_crop, psnr),
     )
-    return Measured(case, tuple(results), crop)
 
 
-def _results(
-    case: Case, frame: Frame, models: Sequence[Entrant], blind: NoiseProfile, truth: Picture
-) -> Iterator[Shown]:
-    """Yield the noisy input times the ratio, then what each model makes of it."""
+def _measure_planes(
+    case: Case,
+    frame: Frame,
+    candidates: Sequence[Candidate],
+    estimate: NoiseProfile,
+    truth: Picture,
+) -> Iterator[Result]:
+    """Yield the result of the noisy input times the ratio, then that of each model."""
     noisy = frame.short * np.float32(case.ratio)
-    yield Shown(NOISY, *figures(noisy, frame, truth))
+    yield _compare_planes(NOISY, noisy, frame, truth)
     del noisy
-    for name, denoiser in models:
-        # As `led denoise`: what the model's own lines say of the camera, else the blind estimate.
-        noise = camera_noise(denoiser.spec, frame.exif) or blind
+    for name, denoiser in candidates:
+        # As in `led denoise`: the model's own noise profile of the camera, else the estimate.
+        noise = camera_noise(denoiser.spec, frame.exif) or estimate
         planes = denoiser.denoise(
             frame.short, case.ratio, phase=frame.phase, noise=noise, exif=frame.exif
         )
-        yield Shown(name, *figures(planes, frame, truth))
+        yield _compare_planes(name, planes, frame, truth)
         del planes
 
 
-def _bytes(rendered: Picture) -> NDArray[np.uint8]:
-    return np.rint(rendered * 255).astype(np.uint8)
+def _compare_planes(model: str, planes: Planes, frame: Frame, truth: Picture) -> Result:
+    """Compare planes, and their rendering, with the truth, before and after the correction."""
+    clipped = np.clip(planes, 0, 1)
+    picture = render_planes(clipped, frame.white_balance, frame.to_srgb)
+    figures = compare(clipped, frame.truth) | compare_pictures(picture, truth)
+    clipped = np.clip(corrected(planes, frame.truth), 0, 1)
+    figures |= compare(clipped, frame.truth, "_corrected")
+    rendered = render_planes(clipped, frame.white_balance, frame.to_srgb)
+    figures |= compare_pictures(rendered, truth, "_srgb_corrected")
+    return Result(model, figures, picture)
+
+
+def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
+    return np.rint(picture * 255).astype(np.uint8)

@@ -1,6 +1,6 @@
 """PSNR, SSIM, the illuminance correction, and planes rendered as sRGB pictures."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,6 +87,24 @@ def _sums_of_seven(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     four = two[:-2] + two[2:]
     seven: NDArray[np.float64] = four[:-3] + two[4:-1] + rows[6:]
     return seven
+
+
+class Result(NamedTuple):
+    """What a model made of a frame: figures by `results.MEASURES`, and a picture."""
+
+    model: str
+    figures: dict[str, float]
+    picture: Picture
+
+
+def compare(result: Floats, truth: Floats, ending: str = "") -> dict[str, float]:
+    """Return PSNR and SSIM of planes ``(C, h, w)``, named ``psnr`` and ``ssim`` plus an ending."""
+    return {f"psnr{ending}": psnr(result, truth), f"ssim{ending}": ssim(result, truth)}
+
+
+def compare_pictures(result: Picture, truth: Picture, ending: str = "_srgb") -> dict[str, float]:
+    """Return PSNR and SSIM of pictures ``(h, w, 3)``, named like those of `compare`."""
+    return compare(np.moveaxis(result, 2, 0), np.moveaxis(truth, 2, 0), ending)
 
 
 def illuminance_scale(result: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

@@ -24,7 +24,7 @@ from report import context, head, keep, table
 
 from ledcli.evaluation.datasets.base import source_of_pairs
 from ledcli.evaluation.demo_shoot import PAIR_ISOS, make_pairs
-from ledcli.evaluation.evaluate import Gathered, entrants, measure
+from ledcli.evaluation.evaluate import Measurement, load_candidates
 from ledcli.evaluation.results import NOISY, Evaluation
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import Pair
@@ -156,13 +156,11 @@ def _trained(
 
 def _measured(pairs: list[tuple[str, Pair]], model: Path) -> Evaluation:
     source = source_of_pairs("scenes that were not trained on", pairs)
-    models = entrants([str(model), LED])
-    gathered = Gathered(source, [each.name for each in models])
-    for each in measure(source, models):
-        gathered.add(each)
-    if gathered.skipped:
-        raise SystemExit("\n".join(gathered.skipped))
-    return gathered.evaluation()
+    measurement = Measurement(source, load_candidates([str(model), LED]))
+    for measured in measurement.run():
+        if measured.error is not None:
+            raise SystemExit(f"{measured.case.name}: {measured.error}")
+    return measurement.evaluation()
 
 
 def _by_iso(evaluation: Evaluation) -> dict[str, dict[str, list[float]]]:

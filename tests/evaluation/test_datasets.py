@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError, RawError, UsageError
-from ledcli.evaluation.datasets.base import named_ratio, unique_names
-from ledcli.evaluation.datasets.registry import eld, listed, photographs, sid
+from ledcli.evaluation.datasets.base import listed, named_ratio, unique_names
+from ledcli.evaluation.datasets.eld import eld
+from ledcli.evaluation.datasets.photographs import photographs
+from ledcli.evaluation.datasets.sid import sid
 from ledcli.sensor.cfa import Phase
 from tests.shoot import make_raw, scene
 
@@ -228,7 +230,7 @@ def test_a_bad_photograph_is_one_line_and_a_value_given_twice_counts_once(tmp_pa
     assert found(source) == [("a SonyA7S2 K=3 x1", 1), ("a SonyA7S2 K=3 x20", 20)]
     assert [line.split(": ")[1] for line in source.skipped] == [
         "is grey of more than 8 bits",
-        "is no photograph that can be read",
+        "is not a readable photograph",
         "is smaller than 32 pixels",
     ]
 

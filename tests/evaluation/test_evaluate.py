@@ -7,7 +7,7 @@ import pytest
 
 from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, Frame, Source
-from ledcli.evaluation.evaluate import MOST_CROPS, Entrant, Gathered, entrants, measure
+from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, Measurement, load_candidates
 from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, FrameResult
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.profile import NoiseAtIso
@@ -43,11 +43,10 @@ class Off:
 
 def run(cases, *models):
     source = Source("made up", list(cases), [])
-    named = [Entrant(f"m{i}", model) for i, model in enumerate(models)]
-    gathered = Gathered(source, [model.name for model in named])
-    for measured in measure(source, named):
-        gathered.add(measured)
-    return gathered.evaluation()
+    candidates = [Candidate(f"m{i}", model) for i, model in enumerate(models)]
+    measurement = Measurement(source, candidates)
+    list(measurement.run())
+    return measurement.evaluation()
 
 
 def test_an_offset_gives_the_figures_worked_out_by_hand():
@@ -110,11 +109,11 @@ def test_a_library_that_fails_on_a_frame_costs_that_frame_alone():
 
 
 def test_the_worst_crops_come_first_and_are_few():
-    offsets = np.linspace(0.02, 0.1, MOST_CROPS + 3)
+    offsets = np.linspace(0.02, 0.1, MAX_CROPS + 3)
     cases = [case(f"{i}", read=lambda o=o: frame(o)) for i, o in enumerate(offsets)]
     crops = run(cases, Off(0.03)).crops
     # The noisier the frame, the more the model gains.
-    assert [crop.frame for crop in crops] == [str(i) for i in range(MOST_CROPS)]
+    assert [crop.frame for crop in crops] == [str(i) for i in range(MAX_CROPS)]
     assert crops[0].psnr["m0"] < crops[0].psnr[NOISY]
     shown = crops[0].pictures
     assert set(shown) == {NOISY, "m0"}
@@ -143,8 +142,8 @@ def test_groups_are_means_by_value_in_order():
 def test_models_of_one_name_are_told_apart_and_one_named_twice_is_refused(tmp_path):
     first = write_model(tmp_path / "first.safetensors")
     second = write_model(tmp_path / "second.safetensors", seed=4)
-    one, two = entrants([str(first), str(second)], device="cpu")
+    one, two = load_candidates([str(first), str(second)], device="cpu")
     assert one.name == one.denoiser.name == two.denoiser.name
     assert two.name == f"{one.name} (second)"
     with pytest.raises(UsageError, match="twice"):
-        entrants([str(first), str(first)], device="cpu")
+        load_candidates([str(first), str(first)], device="cpu")

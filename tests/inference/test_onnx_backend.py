@@ -9,7 +9,7 @@ import torch
 
 from ledcli.cli.app import run
 from ledcli.errors import ModelError, UsageError
-from ledcli.evaluation.evaluate import entrants
+from ledcli.evaluation.evaluate import load_candidates
 from ledcli.inference.backends import choose_backend
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.metadata.xmp import read_note
@@ -195,8 +195,8 @@ def test_a_modulated_network_is_that_of_the_photo_in_both_backends(tmp_path):
 
 
 def test_an_exported_file_is_measured_as_any_model_is(exported):
-    (entrant,) = entrants([str(exported)])
-    assert (entrant.name, entrant.denoiser.backend) == ("tiny", "onnx")
+    (candidate,) = load_candidates([str(exported)])
+    assert (candidate.name, candidate.denoiser.backend) == ("tiny", "onnx")
 
 
 def test_a_file_whose_tensors_are_others_is_refused(exported, tmp_path):

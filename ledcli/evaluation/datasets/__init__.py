@@ -1,0 +1,51 @@
+"""The data sets that models can be measured on.
+
+A new layout is a file beside this one whose `Dataset` fits `base.Dataset`, and its line in
+`DATASETS`; `led evaluate` gets an option of its name.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ledcli.errors import UsageError
+from ledcli.evaluation.datasets.base import PAIR_LIST, Dataset, DatasetOptions, Source
+from ledcli.evaluation.datasets.eld import ELD
+from ledcli.evaluation.datasets.photographs import PHOTOGRAPHS
+from ledcli.evaluation.datasets.sid import SID
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (SID, ELD, PAIR_LIST, PHOTOGRAPHS)
+}
+
+
+def read_dataset(places: Mapping[str, Path | None], options: DatasetOptions) -> Source:
+    """Read the one data set that is given.
+
+    Parameters
+    ----------
+    places : mapping of str to Path or None
+        Where each data set is, by its name in `DATASETS`; exactly one must be given.
+    options : DatasetOptions
+
+    Raises
+    ------
+    UsageError
+        None or several are given, an option is of another data set, or no frame is wanted.
+    PairError
+        A list of pairs is wrong.
+    """
+    given = {name: place for name, place in places.items() if place is not None}
+    if len(given) != 1:
+        names = [f"--{name}" for name in DATASETS]
+        raise UsageError(f"name what to measure on: one of {', '.join(names[:-1])} and {names[-1]}")
+    ((name, place),) = given.items()
+    for other in DATASETS.values():
+        for option in set(other.options) - set(DATASETS[name].options):
+            if getattr(options, option):
+                option = option.removesuffix("_file")
+                raise UsageError(f"--{option} is for --{other.name} only: leave it out")
+    source = DATASETS[name].read(place, options)
+    if not source.cases and not source.skipped:
+        ratios = ",".join(f"{ratio:g}" for ratio in options.ratios)
+        raise UsageError(f"{place}: has no frame of ratio {ratios}: leave --ratios out")
+    return source

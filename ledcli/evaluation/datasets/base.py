@@ -1,4 +1,4 @@
-"""What can be measured: frames that are known by their headers and not yet read."""
+"""What can be measured: frames known by their headers, read one by one; pairs of files."""
 
 import itertools
 import os
@@ -17,64 +17,18 @@ from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
 from ledcli.pairs.frames import ratio_of
-from ledcli.pairs.list_file import Pair
+from ledcli.pairs.list_file import Pair, read_list
 from ledcli.raw.colour import shot_wb, srgb_from_camera
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import AnyPhase, Phase
 
-
-def frames_in(folder: Path) -> list[Path]:
-    """Return the raws and packed frames of a folder; raises UsageError as `folders_in`."""
-    kinds = RAW_SUFFIXES | set(SUFFIXES)
-    return sorted(file for file in _entries(folder) if file.suffix.lower() in kinds)
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """Return the folders of a folder; raises UsageError where there is none or none to read."""
-    # A name that is too long is no error of os.path.
-    return sorted((p for p in _entries(folder) if os.path.isdir(p)), key=natural_order)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise UsageError where there is no such folder."""
-    if not os.path.isdir(folder):
-        raise UsageError(f"{folder}: there is no such folder: name the one that holds the frames")
-
-
-def _entries(folder: Path) -> list[Path]:
-    check_folder(folder)
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise UsageError(
-            f"{folder}: cannot be read: {why}: change its permissions, or name another"
-        ) from None
-
-
-def natural_order(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key by which scene-2 comes before scene-10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
-
-
-def frame_name(file: Path) -> str:
-    """Return the name without what raws and packed frames end in: ``10003_00_0.04s``."""
-    name = file.name
-    for suffixes in (SUFFIXES, RAW_SUFFIXES):
-        suffix = Path(name).suffix
-        if suffix.lower() in suffixes:
-            name = name[: -len(suffix)]
-    return name
-
-
 SAME_RATIO = 1.05
-"""Factor within which a ratio is one that was asked for."""
-LARGEST_NAMED_RATIO = 300.0
-"""SID caps the ratio of its names: 0.033 s to 10 s is meant as 300."""
+"""Factor within which two ratios count as the same."""
+MAX_NAMED_RATIO = 300.0
+"""SID caps the ratio of its names: 0.033 s and 10 s count as 300."""
 _SECONDS = re.compile(r"_(\d+(?:\.\d+)?)s(?=\.|$)")
-"""SID: ``10003_00_0.04s.ARW``; LED names ELD's frames so by their exposure level."""
+"""SID: ``10003_00_0.04s.ARW``; LED names ELD's frames so, by their exposure level."""
 
 Planes = NDArray[np.float32]
 
@@ -86,11 +40,11 @@ class Frame:
     Attributes
     ----------
     short, truth : float32 arrays (planes, h, w)
-        Normalised: the short frame not gained, the truth within 0 to 1.
+        Normalised: the short frame without the ratio, the truth within 0 to 1.
     phase : Phase or XTransPhase
-        Of the mosaic; RGGB where the file does not say.
+        Of the mosaic; RGGB where the file does not have it.
     white_balance : array (3,)
-        For pictures; green is 1.
+        For rendering; green is 1.
     to_srgb : array (3, 3) or None
         From white-balanced camera colours to linear sRGB.
     exif : Exif
@@ -106,7 +60,7 @@ class Frame:
 
 
 class Case(NamedTuple):
-    """A frame to be measured.
+    """A frame to measure.
 
     Attributes
     ----------
@@ -119,7 +73,7 @@ class Case(NamedTuple):
     read : callable
         Returns the `Frame`; raises LedError.
     raws : Pair or None
-        The raw files that it is read from; None where there are none.
+        The raw files it is read from; None where there are none.
     """
 
     name: str
@@ -131,12 +85,12 @@ class Case(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A data set.
+    """The frames of a data set.
 
     Attributes
     ----------
     name : str
-        In words.
+        Title.
     cases : list of Case
     skipped : list of str
         A line for each frame that cannot be measured: which, and why.
@@ -145,6 +99,49 @@ class Source(NamedTuple):
     name: str
     cases: list[Case]
     skipped: list[str]
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What to take of a data set.
+
+    Attributes
+    ----------
+    ratios : sequence of float
+        Only these; empty takes all.
+    list_file : Path or None
+        SID's list of pairs.
+    cameras : sequence of str
+        Calibrated cameras whose noise photographs get; empty takes all.
+    gains : sequence of float
+        System gains K of that noise, DN per electron; empty takes two of each camera.
+    models : sequence of str
+        The models to measure: photographs are made for their kind of sensor.
+    """
+
+    ratios: Sequence[float] = ()
+    list_file: Path | None = None
+    cameras: Sequence[str] = ()
+    gains: Sequence[float] = ()
+    models: Sequence[str] = ()
+
+
+class Dataset(NamedTuple):
+    """A kind of data set: an entry of `DATASETS`.
+
+    Attributes
+    ----------
+    name : str
+        Of its option of `led evaluate`, without dashes.
+    read : callable
+        Lists the frames of a folder or file; raises LedError.
+    options : tuple of str
+        Attributes of `DatasetOptions` that only this data set has.
+    """
+
+    name: str
+    read: Callable[[Path, DatasetOptions], Source]
+    options: tuple[str, ...] = ()
 
 
 def source_of_pairs(
@@ -163,26 +160,57 @@ def source_of_pairs(
     pairs : sequence of (str, Pair)
         With the name of each frame.
     ratios : sequence of float
-        Take the pairs of these only; empty takes all.
+        Only these; empty takes all.
     by_name : bool
-        The exposure times in the names make the ratio, as in SID, and not the tags.
+        The exposure times in the names give the ratio, as in SID, not the tags.
     skipped : sequence of str
-        What is known not to be measurable.
+        Lines for frames that are known not to be measurable.
     """
-    cases, lost = [], list(skipped)
+    cases, failed = [], list(skipped)
     for frame, pair in pairs:
         try:
             case = _case(frame, pair, by_name=by_name)
         except LedError as error:
-            lost.append(str(error))
+            failed.append(str(error))
             continue
         if not ratios or any(max(case.ratio / r, r / case.ratio) <= SAME_RATIO for r in ratios):
             cases.append(case)
-    return Source(name, cases, lost)
+    return Source(name, cases, failed)
+
+
+def listed(list_file: Path, ratios: Sequence[float] = ()) -> Source:
+    """Read a list of pairs, as `led pairs scan` writes it, or one of SID, ELD, LED or DarkRAW.
+
+    Parameters
+    ----------
+    list_file : Path
+    ratios : sequence of float
+        Only these; empty takes all.
+
+    Raises
+    ------
+    PairError
+        The list is wrong.
+    """
+
+    def with_folder(file: Path) -> str:
+        return f"{file.parent.name}/{frame_name(file)}"
+
+    skipped: list[str] = []
+    pairs = read_list(list_file, missing=lambda error: skipped.append(str(error)))
+    names = unique_names(
+        [frame_name(pair.short) for pair in pairs],
+        [f"{with_folder(pair.short)} {with_folder(pair.long)}" for pair in pairs],
+    )
+    named = list(zip(names, pairs, strict=True))
+    return source_of_pairs(f"pairs of {list_file.name}", named, ratios=ratios, skipped=skipped)
+
+
+PAIR_LIST = Dataset("pairs", lambda path, options: listed(path, options.ratios))
 
 
 def unique_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
-    """Return each name, or where several are alike what is longer; if those are, a number too."""
+    """Make names unique: duplicates take the longer name, and a number if that is taken too."""
     count = Counter(names)
     taken: dict[str, None] = {}
     for name, long in zip(names, longer, strict=True):
@@ -191,20 +219,65 @@ def unique_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return a name, with a number behind it where it is taken: ``name (2)``."""
+    """Return a name, with a number where it is taken: ``name (2)``."""
     numbered = (f"{name} ({number})" for number in itertools.count(2))
     return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
+def frames_in(folder: Path) -> list[Path]:
+    """Return the raws and packed frames of a folder; raises UsageError if it cannot be read."""
+    kinds = RAW_SUFFIXES | set(SUFFIXES)
+    return sorted(file for file in _entries(folder) if file.suffix.lower() in kinds)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders of a folder; raises UsageError if it cannot be read."""
+    # os.path, unlike Path, returns False for a name that is too long.
+    return sorted((p for p in _entries(folder) if os.path.isdir(p)), key=natural_order)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError if there is no such folder."""
+    if not os.path.isdir(folder):
+        raise UsageError(f"{folder}: there is no such folder: name the folder of the frames")
+
+
+def _entries(folder: Path) -> list[Path]:
+    check_folder(folder)
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(
+            f"{folder}: cannot be read: {why}: change its permissions, or name another"
+        ) from None
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts scene-2 before scene-10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def frame_name(file: Path) -> str:
+    """Return the name without the suffixes of raws and packed frames: ``10003_00_0.04s``."""
+    name = file.name
+    for suffixes in (SUFFIXES, RAW_SUFFIXES):
+        suffix = Path(name).suffix
+        if suffix.lower() in suffixes:
+            name = name[: -len(suffix)]
+    return name
+
+
 def named_ratio(short: Path, long: Path) -> float | None:
-    """Return the ratio of the exposures in the names, 300 at most; None where they say nothing."""
+    """Return the ratio of the exposure times in the names, at most 300; None without them."""
     found = [_SECONDS.search(path.name) for path in (short, long)]
     if found[0] is None or found[1] is None:
         return None
     seconds = [float(match[1]) for match in found if match]
     if not min(seconds) > 0 or seconds[1] < seconds[0]:
         return None
-    return float(f"{min(seconds[1] / seconds[0], LARGEST_NAMED_RATIO):.6g}")
+    return float(f"{min(seconds[1] / seconds[0], MAX_NAMED_RATIO):.6g}")
 
 
 def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
@@ -216,7 +289,7 @@ def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
                 f"{pair.short}: a packed frame has no tags, so the pair's ratio is unknown: add "
                 "it to the pair's line in the list as a third column"
             )
-        # They lie in CAMERA/short.
+        # Packed frames are in CAMERA/short.
         camera = pair.short.absolute().parent.parent.name
         return Case(name, camera, pair.iso, ratio, partial(_read_packed, pair))
     short = read_exif(pair.short)
@@ -230,7 +303,7 @@ def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
 def _read_raws(pair: Pair) -> Frame:
     short, long = read_raw(pair.short), read_raw(pair.long)
     if short.mosaic.shape != long.mosaic.shape or short.phase != long.phase:
-        raise _unlike(pair)
+        raise _mismatch(pair)
     truth = long.planes()
     np.clip(truth, 0, 1, out=truth)
     colours = (shot_wb(long), srgb_from_camera(long))
@@ -240,13 +313,13 @@ def _read_raws(pair: Pair) -> Frame:
 def _read_packed(pair: Pair) -> Frame:
     short, long = read_packed(pair.short), read_packed(pair.long)
     if short.planes.shape != long.planes.shape:
-        raise _unlike(pair)
+        raise _mismatch(pair)
     truth = np.clip(long.planes, 0, 1)
     balance = np.ones(3) if long.white_balance is None else long.white_balance
     return Frame(short.planes, truth, white_balance=balance, to_srgb=long.to_srgb)
 
 
-def _unlike(pair: Pair) -> PairError:
+def _mismatch(pair: Pair) -> PairError:
     return PairError(
-        f"{pair.short}: is not of the size or the CFA phase of {pair.long}: they are no pair"
+        f"{pair.short}: differs in size or CFA phase from {pair.long}: they are not a pair"
     )

@@ -5,30 +5,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ledcli.errors import UsageError
-from ledcli.evaluation.datasets.base import Source, folders_in, frames_in, source_of_pairs
+from ledcli.evaluation.datasets.base import (
+    Dataset,
+    Source,
+    folders_in,
+    frames_in,
+    source_of_pairs,
+)
 from ledcli.pairs.list_file import Pair
 
 REFERENCES = (1, 6, 11, 16)
-"""Long frames of a scene; the others belong to the nearest."""
+"""Numbers of a scene's long frames; each other frame belongs to the nearest."""
 
 
 def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
     """Read a folder in ELD's layout: ``SonyA7S2/scene-1/IMG_0001.ARW`` and so on.
 
-    Images 1, 6, 11 and 16 of a scene are its long frames; every other one is a short frame, and
-    the long frame with the nearest number belongs to it. The ratio is that of the tags.
+    Images 1, 6, 11 and 16 of a scene are its long frames; every other one is a short frame and
+    belongs to the long frame with the nearest number. The tags give the ratio.
 
     Parameters
     ----------
     folder : Path
-        The whole, or that of one camera.
+        Of all cameras, or of one.
     ratios : sequence of float
         Only these (ELD's figures are of 100 and 200); empty takes all.
 
     Raises
     ------
     UsageError
-        It is no such folder.
+        The folder is not in ELD's layout.
     """
     cameras = [folder] if _scenes(folder) else folders_in(folder)
     pairs: list[tuple[str, Pair]] = []
@@ -52,12 +58,14 @@ def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
     )
 
 
+ELD = Dataset("eld", lambda path, options: eld(path, options.ratios))
+
+
 def _scenes(camera: Path) -> list[Path]:
     return [place for place in folders_in(camera) if re.fullmatch(r"scene-\d+", place.name)]
 
 
 def _images(scene: Path) -> dict[int, Path]:
-    """Return an ELD scene's raws by their number."""
     found: dict[int, Path] = {}
     for file in frames_in(scene):
         match = re.fullmatch(r"IMG_(\d+)", file.stem)

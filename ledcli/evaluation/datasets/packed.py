@@ -1,4 +1,4 @@
-"""Frames that research code has packed by colour: ``.npz`` with their levels, and ``.npy``."""
+"""Frames packed by colour by research code: ``.npz`` with their levels, and ``.npy``."""
 
 import zipfile
 from pathlib import Path
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from ledcli.errors import RawError
 
 SUFFIXES = (".npz", ".npy")
-SMALLEST_SIDE = 16
+MIN_SIDE = 16
 """Plane pixels."""
-LARGEST_NORMALISED = 2.0
-"""Of floats: what goes beyond is in DN."""
+MAX_NORMALISED = 2.0
+"""Floats above are taken for DN."""
 _LEVELS = ("black_level", "white_level")
 
 
 class Packed(NamedTuple):
-    """Planes and what came with them.
+    """A packed frame.
 
     Attributes
     ----------
@@ -36,25 +36,21 @@ class Packed(NamedTuple):
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file's name says that it holds a packed array."""
+    """Return True if a file's name is that of a packed frame."""
     return path.suffix.lower() in SUFFIXES
 
 
 def read_packed(path: Path) -> Packed:
     """Read a packed frame.
 
-    Two forms are known. ``.npz`` as LED's tools write it: `im` ``(4, h, w)`` in DN, R, G1, B, G2;
-    `black_level` and `white_level` per plane; `wb` and `ccm`. ``.npy`` of floats ``(4, h, w)`` or
-    ``(h, w, 4)``, in the same order, black subtracted and white at 1. Neither says its CFA phase.
-
-    Parameters
-    ----------
-    path : Path
+    Either ``.npz`` as LED's tools write it: `im` ``(4, h, w)`` in DN, R, G1, B, G2;
+    `black_level` and `white_level` per plane; `wb` and `ccm`. Or ``.npy`` of floats ``(4, h, w)``
+    or ``(h, w, 4)``, in the same order, black subtracted and white at 1. Neither has a CFA phase.
 
     Raises
     ------
     RawError
-        It cannot be read, or its levels or its order cannot be told.
+        It cannot be read, or its levels or its order are unknown.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -63,7 +59,7 @@ def read_packed(path: Path) -> Packed:
         with loaded:
             return _with_levels(path, dict(loaded))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RawError(f"{path}: is no array that NumPy reads without pickles ({error})") from None
+        raise RawError(f"{path}: NumPy cannot read it without pickles ({error})") from None
 
 
 def _with_levels(path: Path, parts: dict[str, NDArray[Any]]) -> Packed:
@@ -87,7 +83,7 @@ def _with_levels(path: Path, parts: dict[str, NDArray[Any]]) -> Packed:
 
 def _normalised(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
     planes = _finite(path, _four(path, array))
-    if array.dtype.kind != "f" or planes.max() > LARGEST_NORMALISED:
+    if array.dtype.kind != "f" or planes.max() > MAX_NORMALISED:
         raise RawError(
             f"{path}: is in DN, and an .npy has no black and white level: divide it to 0..1, or "
             "pack it as .npz with im, black_level and white_level"
@@ -96,7 +92,6 @@ def _normalised(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _four(path: Path, array: NDArray[Any]) -> NDArray[Any]:
-    """Planes first; what is not four planes is refused."""
     if array.ndim == 3 and array.shape[0] != 4 and array.shape[2] == 4:
         array = np.moveaxis(array, 2, 0)
     if array.ndim != 3 or array.shape[0] != 4 or array.dtype.kind not in "uif":
@@ -104,8 +99,8 @@ def _four(path: Path, array: NDArray[Any]) -> NDArray[Any]:
             f"{path}: has shape {array.shape}, not (4, h, w): pack the mosaic by colour, as "
             "R, G1, B, G2"
         )
-    if min(array.shape[1:]) < SMALLEST_SIDE:
-        raise RawError(f"{path}: is too small (the least is {SMALLEST_SIDE} pixels of a colour)")
+    if min(array.shape[1:]) < MIN_SIDE:
+        raise RawError(f"{path}: is too small (the least is {MIN_SIDE} pixels of a colour)")
     return array
 
 

@@ -1,8 +1,9 @@
-"""Short frames made of clean photographs with the noise of a camera that is calibrated."""
+"""Clean photographs, made into short frames with the noise of calibrated cameras."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,36 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ledcli.errors import RawError
+from ledcli.errors import RawError, UsageError
+from ledcli.evaluation.datasets.base import (
+    Case,
+    Dataset,
+    Frame,
+    Source,
+    check_folder,
+    natural_order,
+    unique_names,
+)
+from ledcli.evaluation.results import count
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.raw.colour import linear_from_srgb
+from ledcli.sensor.cfa import STANDARD_PHASE
 from ledcli.sensor.layout import LAYOUTS
-from ledcli.training.data.crops import pack_rgb
+from ledcli.training.data.crops import RENDERED_SUFFIXES, pack_rgb
 from ledcli.training.data.scenes import Linear
+from ledcli.zoo.model_file import read_spec
+from ledcli.zoo.selection import SENSORS
+from ledcli.zoo.store import find_model
 
 PLANE_MULTIPLE = 16
 """Photographs are cut to this multiple of cells, so that every network takes them whole."""
-SMALLEST = 32
-"""Pixels along a photograph's side."""
+MIN_SIDE = 32
+"""Pixels along a photograph's shorter side."""
+GAINS: Mapping[str, tuple[float, ...]] = {"SonyA7S2": (0.75, 3.0)}
+OTHER_GAINS = (2.5, 10.0)
+"""System gain K, DN per electron: of a medium and a high ISO of each camera."""
+RATIOS = (1.0, 20.0, 100.0, 300.0)
 WHITE_BALANCE = (2.0, 1.0, 1.7)
 """Linear red and blue are divided by these: a daylight scene as a sensor sees it."""
 _BALANCE = np.array(WHITE_BALANCE, np.float32)
@@ -29,15 +48,99 @@ _BALANCE = np.array(WHITE_BALANCE, np.float32)
 Planes = NDArray[np.float32]
 
 
+def photographs(
+    folder: Path,
+    cameras: Sequence[str] = (),
+    gains: Sequence[float] = (),
+    ratios: Sequence[float] = (),
+    *,
+    cfa: str = "bayer",
+) -> Source:
+    """Make short frames of clean photographs with the noise of calibrated cameras.
+
+    Parameters
+    ----------
+    folder : Path
+        Of photographs in sRGB, including its subfolders.
+    cameras : sequence of str
+        Names of `calibrated_cameras()`; empty takes all.
+    gains : sequence of float
+        System gains K, DN per electron; empty takes two of each camera.
+    ratios : sequence of float
+        Empty takes 1, 20, 100, 300.
+    cfa : str
+        Of the sensor: ``bayer`` or ``xtrans``.
+
+    Raises
+    ------
+    UsageError
+        A camera is unknown, or the folder has no photograph.
+    """
+    known = {name.lower(): name for name in calibrated_cameras()}
+    unknown = [name for name in cameras if name.lower() not in known]
+    if unknown:
+        raise UsageError(
+            f"no calibrated camera '{unknown[0]}': choose from {', '.join(known.values())}"
+        )
+    chosen = list(dict.fromkeys(known[name.lower()] for name in cameras)) or list(known.values())
+    files, skipped = _photographs(folder)
+    names = unique_names(
+        [file.stem for file in files], [str(file.relative_to(folder)) for file in files]
+    )
+    cases = [
+        Case(
+            f"{name} {camera} K={gain:g} x{ratio:g}",
+            f"{camera} K={gain:g}",
+            None,
+            ratio,
+            partial(_synthetic, file, camera, gain, ratio, cfa),
+        )
+        for name, file in zip(names, files, strict=True)
+        for camera in chosen
+        for gain in tuple(dict.fromkeys(gains)) or GAINS.get(camera, OTHER_GAINS)
+        for ratio in tuple(dict.fromkeys(ratios)) or RATIOS
+    ]
+    number = count(len(files), "photograph")
+    seen = "" if cfa == "bayer" else f" as {SENSORS[cfa]}"
+    title = f"{folder.resolve().name}, {number}{seen}, noise of {', '.join(chosen)}"
+    return Source(title, cases, skipped)
+
+
+PHOTOGRAPHS = Dataset(
+    "photos",
+    lambda path, options: photographs(
+        path, options.cameras, options.gains, options.ratios, cfa=sensor_of(options.models)
+    ),
+    options=("cameras", "gains"),
+)
+
+
+def sensor_of(models: Sequence[str]) -> str:
+    """Return the CFA of all models; none is the bundled default.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    UsageError
+        Some are for Bayer and some for X-Trans sensors.
+    """
+    names: Sequence[str | None] = list(models) or [None]
+    kinds = {read_spec(find_model(name).path).cfa for name in names}
+    if len(kinds) > 1:
+        raise UsageError("some of the models are for X-Trans sensors: measure them apart")
+    return kinds.pop()
+
+
 def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
-    """Read a rendered photograph as a sensor would have seen it.
+    """Read a rendered photograph as the sensor data it would have come from.
 
     Parameters
     ----------
     path : Path
-        sRGB; what has more than 8 bits is taken at 8.
+        sRGB; more than 8 bits are reduced to 8.
     shrink : int
-        Means over so many pixels a side in linear light: they take away the photograph's own grain.
+        Average blocks of so many pixels a side in linear light, to remove the photograph's grain.
     cfa : str
         Of the sensor: ``bayer`` or ``xtrans``.
 
@@ -49,7 +152,7 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
     Raises
     ------
     RawError
-        It cannot be read, or is no photograph to measure on.
+        It cannot be read, or is too small or grey of more than 8 bits.
     """
     with _opened(path) as opened:
         coded = np.asarray(opened.convert("RGB"))
@@ -64,7 +167,7 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
 
 
 def check_photograph(path: Path) -> None:
-    """Raise RawError where a file's header says that `clean_planes` cannot take it."""
+    """Raise RawError if `clean_planes` cannot take a file, by its header."""
     with _opened(path):
         pass
 
@@ -73,21 +176,21 @@ def check_photograph(path: Path) -> None:
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as opened:
-            if min(opened.size) < SMALLEST:
-                raise RawError(f"{path}: is smaller than {SMALLEST} pixels: name a larger one")
+            if min(opened.size) < MIN_SIDE:
+                raise RawError(f"{path}: is smaller than {MIN_SIDE} pixels: name a larger one")
             if opened.mode[0] in "IF":
-                # Pillow would cut off what passes 255.
+                # Pillow would clip values above 255.
                 raise RawError(f"{path}: is grey of more than 8 bits: give it in colour")
             yield opened
     except UnidentifiedImageError:
-        raise RawError(f"{path}: is no photograph that can be read: take it out") from None
+        raise RawError(f"{path}: is not a readable photograph: remove it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise RawError(f"{path}: cannot be read as a photograph: {first}") from None
 
 
 def noise_of(camera: str, gain: float) -> NoiseParameters:
-    """Return a calibrated camera's noise: its lines and mean lambda, no colour bias.
+    """Return a calibrated camera's mean noise at a gain, without colour bias.
 
     Parameters
     ----------
@@ -100,7 +203,7 @@ def noise_of(camera: str, gain: float) -> NoiseParameters:
 
 
 def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) -> Planes:
-    """Photograph clean planes, too dark by the ratio.
+    """Divide clean planes by the ratio and add noise.
 
     Parameters
     ----------
@@ -110,12 +213,12 @@ def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) 
         Of one frame.
     ratio : float
     seed : int
-        The same seed makes the same noise.
+        The same seed gives the same noise.
 
     Returns
     -------
     float32 array (planes, h, w)
-        Normalised, not gained; clipped at the sensor's white, not below black.
+        Normalised; clipped at the sensor's white, not below black.
     """
     dn = add_noise(
         torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio),
@@ -127,5 +230,35 @@ def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) 
 
 
 def seed_of(key: str) -> int:
-    """Return a seed that follows from a text: the same on every machine."""
+    """Return a seed computed from a text, the same on every machine."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
+
+
+def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return a folder's photographs, and a line for each file that is not readable as one."""
+    check_folder(folder)
+    found = [
+        file
+        for file in sorted(folder.rglob("*"), key=natural_order)
+        if file.suffix.lower() in RENDERED_SUFFIXES
+        and not file.name.startswith(".")  # macOS writes such files beside photos
+        and file.is_file()
+    ]
+    if not found:
+        raise UsageError(f"{folder}: has no photograph (PNG, JPEG, TIFF, WebP): name another")
+    files, skipped = [], []
+    for file in found:
+        try:
+            check_photograph(file)
+        except RawError as error:
+            skipped.append(str(error))
+        else:
+            files.append(file)
+    return files, skipped
+
+
+def _synthetic(file: Path, camera: str, gain: float, ratio: float, cfa: str) -> Frame:
+    clean = clean_planes(file, cfa=cfa)
+    key = f"{file.name} {camera} K{gain:g} {ratio:g}"
+    short = short_frame(clean, noise_of(camera, gain), ratio, seed_of(key))
+    return Frame(short, clean, STANDARD_PHASE[cfa], np.array(WHITE_BALANCE))

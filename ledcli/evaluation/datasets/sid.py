@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ledcli.errors import PairError, UsageError
 from ledcli.evaluation.datasets.base import (
+    Dataset,
     Source,
     folders_in,
     frame_name,
@@ -17,8 +18,8 @@ from ledcli.evaluation.datasets.packed import SUFFIXES
 from ledcli.pairs.list_file import Find, Pair, read_list
 
 TEST_SCENE, FIRST_SHOT = "1", "00"
-"""The numbers of test scenes begin with 1 (0 trains, 2 validates); 00 is the first short frame of
-a scene at an exposure, the one that figures are given for."""
+"""The numbers of test scenes begin with 1 (0 is training, 2 validation); 00 is the first short
+frame of a scene at an exposure, the one that published figures are of."""
 LISTS = ("{}_test_list.txt", "{}_list.txt")
 """SID's own, and that of ELD's frames in SID's layout."""
 
@@ -29,17 +30,17 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
     Parameters
     ----------
     folder : Path
-        The whole, or that of one camera, with ``short`` and ``long`` in it. Frames are raws, or
+        Of one camera, with ``short`` and ``long`` in it, or the folder above. Frames are raws, or
         packed as ``.npz`` or ``.npy`` under the raw's name.
     list_file : Path, optional
-        Otherwise the test list or, where there is none, the test scenes by their numbers.
+        Default is the test list or, where there is none, the test scenes by their numbers.
     ratios : sequence of float
         Only these; empty takes all.
 
     Raises
     ------
     UsageError
-        It is no such folder.
+        The folder is not in SID's layout.
     PairError
         The list is wrong.
     """
@@ -63,19 +64,24 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
     return source_of_pairs(title, named, ratios=ratios, by_name=True, skipped=skipped)
 
 
+SID = Dataset(
+    "sid",
+    lambda path, options: sid(path, options.list_file, options.ratios),
+    options=("list_file",),
+)
+
+
 def _lists(root: Path) -> Iterator[Path]:
-    """Where a camera's list may be."""
     for name in LISTS:
         for place in (root, root.parent):
             yield place / name.format(root.resolve().name)
 
 
 def _camera(folder: Path) -> Path:
-    """Return the folder that holds ``short`` and ``long``."""
     if _is_pair_folder(folder):
         return folder
     cameras = [place for place in folders_in(folder) if _is_pair_folder(place)]
-    # Fuji's sensor is an X-Trans.
+    # Bayer models are for the Sony; the Fuji has an X-Trans sensor.
     sony = [place for place in cameras if place.name.lower() == "sony"]
     found = sony or cameras
     if len(found) == 1:
@@ -91,7 +97,7 @@ def _is_pair_folder(folder: Path) -> bool:
 
 
 def _files(root: Path, beside_list: Path) -> Find:
-    """Find a list's files however much of the path it gives, raw or packed."""
+    """Find a list's files, raw or packed, however much of the path it gives."""
 
     def find(name: str, beside: str) -> Path | None:
         bare = Path(name).name
@@ -100,7 +106,7 @@ def _files(root: Path, beside_list: Path) -> Find:
             forms = [place, *(place.with_name(place.name + suffix) for suffix in SUFFIXES)]
             forms += [place.with_suffix(suffix) for suffix in SUFFIXES]
             for form in forms:
-                if os.path.isfile(form):  # a name that is too long is no error
+                if os.path.isfile(form):  # False for a name that is too long
                     return form
         return None
 
@@ -108,7 +114,7 @@ def _files(root: Path, beside_list: Path) -> Find:
 
 
 def _tests(root: Path, skipped: list[str]) -> list[Pair]:
-    """Pair the test scenes by their numbers, as SID's own test does without a list."""
+    """Pair the test scenes by their numbers, as SID's own test code does."""
     longs: dict[str, Path] = {}
     for file in frames_in(root / "long"):
         longs.setdefault(_scene(file), file)

@@ -5,9 +5,9 @@ import pytest
 
 from ledcli.errors import UsageError
 from ledcli.evaluation.datasets.base import Case, Source, source_of_pairs
-from ledcli.evaluation.evaluate import Entrant, Gathered, entrants, measure
+from ledcli.evaluation.evaluate import Candidate, Measurement, load_candidates
 from ledcli.evaluation.results import NOISY
-from ledcli.evaluation.srgb import check_raws, enlarged
+from ledcli.evaluation.srgb import check_raws, in_picture
 from ledcli.output.render import developed
 from ledcli.pairs.list_file import Pair
 from ledcli.raw.reader import read_raw
@@ -26,10 +26,9 @@ def cfa(source):
 
 
 def measured(source, models):
-    gathered = Gathered(source, [model.name for model in models])
-    for each in measure(source, models):
-        gathered.add(each)
-    return gathered.evaluation()
+    measurement = Measurement(source, models)
+    list(measurement.run())
+    return measurement.evaluation()
 
 
 class Perfect:
@@ -46,9 +45,9 @@ class Perfect:
 
 def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path):
     kind, raws = cfa(source), source.cases[0].raws
-    models = entrants([str(write_pictures(tmp_path / "p.safetensors", cfa=kind))])
+    models = load_candidates([str(write_pictures(tmp_path / "p.safetensors", cfa=kind))])
     perfect = Perfect(models[0].denoiser, read_raw(raws.long))
-    evaluation = measured(source, [Entrant("perfect", perfect), *models])
+    evaluation = measured(source, [Candidate("perfect", perfect), *models])
     noisy, best, random = evaluation.frames
     assert set(best.figures) == set(random.figures) == {"psnr_srgb", "ssim_srgb"}
     assert best.figures["psnr_srgb"] == pytest.approx(40, abs=0.5)
@@ -73,14 +72,14 @@ def test_what_makes_planes_is_developed_beside_it(source, tmp_path):
         write_pictures(tmp_path / "p.safetensors", cfa=kind),
         write_model(tmp_path / "m.safetensors", form="gain", sets=(), cfa=kind),
     ]
-    evaluation = measured(source, entrants([str(file) for file in files]))
+    evaluation = measured(source, load_candidates([str(file) for file in files]))
     by_model = {frame.model: frame.figures for frame in evaluation.frames}
     assert "psnr" not in by_model["developer"]
     assert {"psnr", "psnr_corrected", "psnr_srgb"} <= set(by_model["tiny"])
 
 
 def test_a_source_without_raws_is_refused_at_once(tmp_path):
-    models = entrants([str(write_pictures(tmp_path / "p.safetensors"))])
+    models = load_candidates([str(write_pictures(tmp_path / "p.safetensors"))])
     case = Case("a", "", None, 20.0, lambda: pytest.fail("read"))
     with pytest.raises(UsageError, match="made-up has none"):
         check_raws(Source("made-up", [case], []), models)
@@ -88,7 +87,7 @@ def test_a_source_without_raws_is_refused_at_once(tmp_path):
 
 
 def test_a_frame_without_raws_costs_itself_alone(source, tmp_path):
-    models = entrants([str(write_pictures(tmp_path / "p.safetensors", cfa=cfa(source)))])
+    models = load_candidates([str(write_pictures(tmp_path / "p.safetensors", cfa=cfa(source)))])
     without = source.cases[0]._replace(name="b", raws=None)
     evaluation = measured(source._replace(cases=[without, *source.cases]), models)
     assert {frame.frame for frame in evaluation.frames} == {"a"}
@@ -96,5 +95,5 @@ def test_a_frame_without_raws_costs_itself_alone(source, tmp_path):
 
 
 def test_places_in_planes_are_larger_in_pictures():
-    assert enlarged((slice(8, 168), slice(0, 20)), 4) == (slice(16, 336), slice(0, 40))
-    assert enlarged((slice(8, 168), slice(0, 20)), 9) == (slice(24, 504), slice(0, 60))
+    assert in_picture((slice(8, 168), slice(0, 20)), 4) == (slice(16, 336), slice(0, 40))
+    assert in_picture((slice(8, 168), slice(0, 20)), 9) == (slice(24, 504), slice(0, 60))
