@@ -1,4 +1,4 @@
-"""Which raws the user named: files, folders and patterns."""
+"""The raws that the user named: files, folders and patterns."""
 
 import errno
 import glob
@@ -17,10 +17,10 @@ RAW_SUFFIXES = frozenset({
     ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 })
 # fmt: on
-"""File name endings, lower case, that a camera gives its raws."""
+"""Lower-case endings of raw file names."""
 
 DEFAULT_FOLDER = "denoised"
-"""The output folder unless another is chosen."""
+"""The output folder without ``--out``."""
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -30,33 +30,32 @@ _KINDS = {
     stat.S_IFDIR: "a folder",
 }
 
-_WAY_OUT = {
+_ADVICE = {
     "EACCES": "change its permissions, or name other photos",
     "EPERM": "change its permissions, or name other photos",
-    "ENAMETOOLONG": "its path is too long: go into the folder and name it from there",
-    "ELOOP": "its links go in a circle",
+    "ENAMETOOLONG": "its path is too long; cd into the folder and name it from there",
+    "ELOOP": "its links form a circle",
     "EMFILE": "too many files are open: raise the limit ('ulimit -n')",
 }
 
 
 class FoundRaw(NamedTuple):
-    """A raw that the user named.
+    """A raw that the user named, or that lies in a folder that was named.
 
     Attributes
     ----------
     file : Path
-        The raw.
-    below : Path
+    subfolder : Path
         Its folder relative to the folder that was named; kept below the output folder.
-    beside : Path
-        The output folder unless another is chosen.
+    default_out : Path
+        The output folder without ``--out``.
     named : bool
-        Whether the user named the file itself, and not only a folder that it lies in.
+        Whether the user named the file itself.
     """
 
     file: Path
-    below: Path
-    beside: Path
+    subfolder: Path
+    default_out: Path
     named: bool = False
 
 
@@ -68,31 +67,31 @@ def find_raws(
     note: Callable[[str], None] | None = None,
     out: Path | None = None,
 ) -> list[FoundRaw]:
-    """Return the raws that files, folders and patterns stand for.
+    """Return the raws that files, folders and patterns stand for; nothing is opened.
 
-    Nothing is opened. Links to files are taken, links to folders inside a folder are not followed;
-    what is no file (a pipe, a device) is passed over, and so are hidden files and folders.
+    Links to files are followed, links to folders inside a folder are not. Pipes and devices, and
+    hidden files and folders are skipped.
 
     Parameters
     ----------
     inputs : sequence of str
-        A file is taken whatever its name, a folder stands for the raws in it, a pattern for what
-        it matches (a shell may have left it alone).
+        A file is used whatever its name, a folder stands for the raws in it, a pattern for the
+        files that it matches (not every shell expands patterns).
     recursive : bool
-        Folders stand for the raws in their subfolders too.
+        Search subfolders too.
     problem : callable, optional
-        Told of an input that stands for nothing while others do, and of a folder that cannot be
-        read; without it that is an error.
+        Gets each input without raws and each unreadable folder, if other raws were found; without
+        it these are raised.
     note : callable, optional
-        Told of what is named like a raw inside a folder and is none: a pipe, a link to nothing.
+        Gets a message for each skipped pipe, device or broken link with a raw's name in a folder.
     out : Path, optional
-        The output folder, if one was chosen: not looked into unless it is named.
+        The output folder, if one was chosen: not searched unless it is named.
 
     Returns
     -------
     list of FoundRaw
-        Without repetition, in the order given, folders sorted by name. The output folder is
-        ``denoised``: beside a folder that was named, in the folder of a file that was named.
+        Without repetition, in the order given, folders sorted by name. The default output folder
+        is ``denoised``: beside a folder that was named, in the folder of a file that was named.
 
     Raises
     ------
@@ -100,12 +99,12 @@ def find_raws(
         An input does not exist, or there is no raw in it.
     """
     search = _Search(recursive, out, note or (lambda _: None))
-    found: dict[str, FoundRaw] = {}  # by where they really are
+    found: dict[str, FoundRaw] = {}  # by real path
     for text in inputs:
-        for raw, place in search.one(text):
-            first = found.setdefault(place, raw)
+        for raw, real in search.find(text):
+            first = found.setdefault(real, raw)
             if raw.named and not first.named:
-                found[place] = first._replace(named=True)
+                found[real] = first._replace(named=True)
     if search.problems and (problem is None or not found):
         raise search.problems[0]
     if problem is not None:
@@ -115,27 +114,24 @@ def find_raws(
 
 
 class _Search:
-    """One search through several inputs; `problems` are those it met."""
-
     def __init__(self, recursive: bool, out: Path | None, note: Callable[[str], None]) -> None:
         self.recursive, self.note = recursive, note
-        self.cwd = _working_folder()
-        if self.cwd is None and out is not None and not out.is_absolute():
-            raise _adrift(out)
-        self.out = None if out is None else os.path.realpath(out)
         self.problems: list[UsageError] = []
+        try:
+            self.cwd: Path | None = Path.cwd()
+        except OSError:
+            self.cwd = None
+        self._check_working_folder(out)
+        self.out = None if out is None else os.path.realpath(out)
 
-    def one(self, text: str) -> list[tuple[FoundRaw, str]]:
-        """Return the raws of one input, each with where it really is."""
-        if not text:
-            self.problems.append(UsageError("an empty name among the photos: leave it out"))
-            return []
+    def find(self, text: str) -> list[tuple[FoundRaw, str]]:
+        """Return the raws of one input, each with its real path."""
         path = Path(os.path.normpath(os.path.expanduser(text)))
-        if self.cwd is None and not path.is_absolute():
-            self.problems.append(_adrift(path))
-            return []
         problems = len(self.problems)
         try:
+            if not text:
+                raise UsageError("one of the inputs is an empty name; leave it out")
+            self._check_working_folder(path)
             found = self._in_folder(path) if path.is_dir() else self._named(path)
         except UsageError as error:
             self.problems.append(error)
@@ -144,18 +140,20 @@ class _Search:
             self._unreadable(path, error)
             return []
         if not found and len(self.problems) == problems:
-            hint = "" if self.recursive else "; --recursive looks into its subfolders too"
+            hint = "" if self.recursive else "; use --recursive to search its subfolders"
             self.problems.append(UsageError(f"{path}: no raw files in this folder{hint}"))
         return found
+
+    def _check_working_folder(self, path: Path | None) -> None:
+        if self.cwd is None and path is not None and not path.is_absolute():
+            raise UsageError(f"{path}: the working folder no longer exists; cd to another folder")
 
     def _named(self, path: Path) -> list[tuple[FoundRaw, str]]:
         names = [str(path)]
         if not os.path.lexists(path):
             names = [n for n in sorted(glob.glob(str(path))) if not os.path.isdir(n)]
             if not names:
-                raise UsageError(
-                    f"{path}: no such file or folder, and no pattern that matches a file"
-                )
+                raise UsageError(f"{path}: no such file or folder, and no match as a pattern")
         found = []
         for name in names:
             file = Path(name)
@@ -167,35 +165,35 @@ class _Search:
                 raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER, named=True)
                 found.append((raw, os.path.realpath(name)))
             else:
-                what = _KINDS.get(kind, "a link to a file that is not there")
+                what = _KINDS.get(kind, "a broken link")
                 self.problems.append(UsageError(f"{name}: is {what}, not a raw file"))
         return found
 
     def _in_folder(self, folder: Path) -> list[tuple[FoundRaw, str]]:
-        here = folder.resolve() == self.cwd
+        real_folder = folder.resolve()
         # The parent of "..", as text, would be ".".
-        parent = folder.resolve().parent if folder.name == ".." else folder.parent
-        beside = (folder if here else parent) / DEFAULT_FOLDER
+        parent = real_folder.parent if folder.name == ".." else folder.parent
+        default_out = (folder if real_folder == self.cwd else parent) / DEFAULT_FOLDER
         found: list[tuple[tuple[str, ...], FoundRaw, str]] = []
-        to_do: list[tuple[str, ...]] = [()]
-        while to_do:
-            parts = to_do.pop()
+        subfolders: list[tuple[str, ...]] = [()]
+        while subfolders:
+            parts = subfolders.pop()
             inside = folder.joinpath(*parts)
             names, folders = self._entries(inside)
-            real, below = os.path.realpath(inside), Path(*parts)
+            real = os.path.realpath(inside)
             for name, is_link in names:
-                file = inside / name
-                place = os.path.realpath(file) if is_link else os.path.join(real, name)
-                found.append(((*parts, name), FoundRaw(file, below, beside), place))
+                raw = FoundRaw(inside / name, Path(*parts), default_out)
+                real_file = os.path.realpath(raw.file) if is_link else os.path.join(real, name)
+                found.append(((*parts, name), raw, real_file))
             if self.recursive:
-                # What led wrote is no input.
-                below_out = [n for n in folders if os.path.join(real, n) == self.out]
-                to_do += [(*parts, n) for n in folders if n not in below_out]
+                subfolders += [
+                    (*parts, name) for name in folders if os.path.join(real, name) != self.out
+                ]
         found.sort(key=lambda each: each[0])
-        return [(raw, place) for _, raw, place in found]
+        return [(raw, real_file) for _, raw, real_file in found]
 
     def _entries(self, folder: Path) -> tuple[list[tuple[str, bool]], list[str]]:
-        """Return the raws in a folder, and whether they are links, and the folders to look into."""
+        """Return the raws in a folder, with whether they are links, and the folders to search."""
         names: list[tuple[str, bool]] = []
         folders: list[str] = []
         try:
@@ -209,10 +207,10 @@ class _Search:
                             folders.append(name)
                     elif os.path.splitext(name)[1].lower() in RAW_SUFFIXES:
                         kind = _kind(entry)
-                        if kind == stat.S_IFREG:
+                        if kind == "file":
                             names.append((name, entry.is_symlink()))
-                        elif kind != stat.S_IFDIR:
-                            self.note(f"{folder / name}: is no file: passed over")
+                        elif not kind:
+                            self.note(f"{folder / name}: not a regular file; skipped")
         except OSError as error:
             self._unreadable(folder, error)
         return names, folders
@@ -220,27 +218,13 @@ class _Search:
     def _unreadable(self, path: Path, error: OSError | ValueError) -> None:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
-        plan_photo = _WAY_OUT.get(code, "look whether its drive is connected")
-        self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {plan_photo}"))
+        advice = _ADVICE.get(code, "check whether its drive is connected")
+        self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {advice}"))
 
 
-def _working_folder() -> Path | None:
-    """Return the working folder; None when somebody removed it."""
+def _kind(entry: "os.DirEntry[str]") -> str:
+    """Return "file", "folder" or, for anything else, an empty text; links are followed."""
     try:
-        return Path.cwd()
-    except OSError:
-        return None
-
-
-def _adrift(path: Path) -> UsageError:
-    return UsageError(f"{path}: the working folder is gone: cd to one that is there")
-
-
-def _kind(entry: "os.DirEntry[str]") -> int:
-    """Return what an entry, or what it is a link to, is; 0 for a link that leads nowhere."""
-    try:
-        if entry.is_file():
-            return stat.S_IFREG
-        return stat.S_IFMT(entry.stat().st_mode)
-    except OSError:
-        return 0
+        return "file" if entry.is_file() else "folder" if entry.is_dir() else ""
+    except OSError:  # links in a circle
+        return ""

@@ -191,12 +191,12 @@ class _Folders:
 
     def of(self, raw: FoundRaw) -> _Folder:
         """Return the folder of a photo's results."""
-        root = self.out or raw.beside
-        known = (str(root), str(raw.below))
+        root = self.out or raw.default_out
+        known = (str(root), str(raw.subfolder))
         if known not in self._known:
             # One spelling for one root: its manifest is opened once.
             root = self._roots.setdefault(os.path.realpath(root), root)
-            path = root / raw.below
+            path = root / raw.subfolder
             self._known[known] = _Folder(root, path, self.real.key(path))
         return self._known[known]
 

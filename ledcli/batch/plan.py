@@ -208,7 +208,7 @@ def split_results(
     real: dict[Path, str] = {}
     found = Sorted([], [])
     for raw in raws:
-        root = out or raw.beside
+        root = out or raw.default_out
         for folder in (root, raw.file.parent):
             if folder not in real:
                 real[folder] = os.path.realpath(folder)

@@ -95,7 +95,7 @@ def test_what_is_not_there_does_not_keep_the_others_back(here):
     touch("a.CR2")
     files, problems, _ = told("a.CR2", "b.CR2")
     assert files == ["a.CR2"]
-    assert problems == ["b.CR2: no such file or folder, and no pattern that matches a file"]
+    assert problems == ["b.CR2: no such file or folder, and no match as a pattern"]
 
 
 def test_an_empty_folder_is_an_error_that_tells_of_recursive(here):
@@ -147,8 +147,8 @@ def test_a_link_to_nothing_is_told_of(here):
     os.symlink("c.CR2", "raw/c.CR2")
     files, problems, notes = told("raw")
     assert files == ["raw/a.CR2"] and problems == []
-    assert sorted(notes) == [f"raw/{n}.CR2: is no file: passed over" for n in "bc"]
-    with pytest.raises(UsageError, match="a link to a file that is not there"):
+    assert sorted(notes) == [f"raw/{n}.CR2: not a regular file; skipped" for n in "bc"]
+    with pytest.raises(UsageError, match="a broken link"):
         find_raws(["raw/b.CR2"])
     with pytest.raises(UsageError, match=r"raw/c\.CR2: .*circle"):
         find_raws(["raw/c.CR2"])
@@ -218,7 +218,7 @@ def test_a_working_folder_that_is_gone(here):
     assert [raw.file for raw in find_raws([str(photos)])] == [photos / "a.CR2", photos / "b.CR2"]
     raw = FoundRaw(photos / "a.CR2", Path(), photos / "denoised", named=True)
     assert find_raws([str(photos / "a.CR2")]) == [raw]
-    gone = "the working folder is gone: cd to one that is there"
+    gone = "the working folder no longer exists; cd to another folder"
     for name in ("a.CR2", ".", "..", "*.CR2"):
         with pytest.raises(UsageError) as found:
             find_raws([name])
