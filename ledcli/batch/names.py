@@ -1,4 +1,4 @@
-"""Where the results of a run go: a name for every output, no two alike, none a source."""
+"""The outputs of a run: a name for each, no two alike, none that of a source."""
 
 import os
 import string
@@ -16,20 +16,20 @@ from ledcli.output.formats import find_formats
 
 DEFAULT_NAME = "{stem}{ext}"
 KEYS = {
-    "stem": "the photo's name without its ending",
-    "ext": "the result's ending, with the dot",
+    "stem": "the photo's name without its suffix",
+    "ext": "the output's suffix, with the dot",
     "name": "the photo's whole name",
-    "suffix": "the photo's ending, without the dot",
+    "suffix": "the photo's suffix, without the dot",
     "folder": "the name of the photo's folder",
 }
 """What `--name` may hold in braces."""
-LONGEST_FIXED = 100
-"""Bytes of a template beside its keys: leaves room for the photo's name in the 255 of a disk."""
-_NO_NAME = set('/\\\0<>:"|?*') if os.name == "nt" else set("/\\\0")
+MAX_FIXED_BYTES = 100
+"""Of a template without its keys: leaves room for the photo's name in a file name's 255 bytes."""
+_FORBIDDEN = set('/\\\0<>:"|?*') if os.name == "nt" else set("/\\\0")
 
 
 class NameTemplate:
-    """The form of output names, as `--name` has it.
+    """The template of output names that `--name` gives.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class NameTemplate:
     Raises
     ------
     UsageError
-        An unknown key, none that tells the photos apart, an ending other than ``{ext}``, or a
-        character that no file name may hold.
+        An unknown key, none that distinguishes the photos, a suffix other than ``{ext}``, or a
+        character that is not allowed in a file name.
     """
 
     def __init__(self, text: str) -> None:
@@ -48,46 +48,42 @@ class NameTemplate:
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise self._wrong(f"{error} (write '{{{{' for a brace itself)") from None
+            raise self._error(f"{error} (write '{{{{' for a literal brace)") from None
         for _, key, spec, conversion in parts:
             if key is not None and (key not in KEYS or spec or conversion):
                 known = ", ".join(f"{{{each}}}" for each in KEYS)
-                raise self._wrong(f"'{{{key}}}' is no key: there are {known}")
+                raise self._error(f"unknown key '{{{key}}}': use {known}")
         fixed = "".join(literal for literal, *_ in parts)
         self._keys = keys = [key for _, key, *_ in parts if key is not None]
         if not {"stem", "name"} & set(keys):
-            raise self._wrong("it needs {stem} or {name}, or all photos would be called the same")
+            raise self._error("needs {stem} or {name}, or all outputs would have the same name")
         if keys[-1] != "ext" or parts[-1][1] != "ext" or keys.count("ext") != 1:
-            raise self._wrong("{ext} belongs at its end, once")
-        if any(c in _NO_NAME or unicodedata.category(c) == "Cc" for c in fixed):
-            raise self._wrong("it is a file name: folders go to --out, no separators or controls")
+            raise self._error("must end in {ext}, and have it only once")
+        if any(c in _FORBIDDEN or unicodedata.category(c) == "Cc" for c in fixed):
+            raise self._error("a file name has no separators or control characters; use --out")
         if text.startswith("."):
-            raise self._wrong("a name that begins with a dot would be hidden")
-        if len(os.fsencode(fixed)) > LONGEST_FIXED:
-            raise self._wrong(f"more than {LONGEST_FIXED} bytes beside its keys: a shorter one")
+            raise self._error("a name that begins with a dot would be hidden")
+        if len(os.fsencode(fixed)) > MAX_FIXED_BYTES:
+            raise self._error(f"has more than {MAX_FIXED_BYTES} bytes besides its keys")
 
-    def base(self, raw: FoundRaw, again: int = 0) -> str:
-        """Return the name of a photo's results but for the ending.
+    def base(self, raw: FoundRaw, attempt: int = 0) -> str:
+        """Return the name of a photo's outputs without the suffix.
 
-        Parameters
-        ----------
-        raw : FoundRaw
-        again : int
-            0 gives the name as asked for, 1 puts the photo's whole name for its stem, from 2 on
-            with a number, until nobody else has it.
+        Attempt 0 is the name as asked for, 1 has the photo's whole name instead of its stem, later
+        ones a number too.
         """
         name = raw.file.name
-        stem = raw.file.stem if again == 0 else name
-        if again > 1:
-            stem = name = f"{name}-{again}"
+        stem = raw.file.stem if attempt == 0 else name
+        if attempt > 1:
+            stem = name = f"{name}-{attempt}"
         folder = ""
         if "folder" in self._keys:
-            # A hidden folder's photos are not hidden ones.
+            # Outputs of a hidden folder's photos are not hidden.
             folder = os.path.basename(os.path.dirname(os.path.abspath(raw.file))).lstrip(".")
         suffix = raw.file.suffix.removeprefix(".")
         return self.text.format(stem=stem, name=name, suffix=suffix, folder=folder, ext="")
 
-    def _wrong(self, why: str) -> UsageError:
+    def _error(self, why: str) -> UsageError:
         return UsageError(f"--name '{self.text}': {why}")
 
 
@@ -100,10 +96,10 @@ def plan_names(
     sources: Sequence[FoundRaw] | None = None,
     manifests: Manifests | None = None,
 ) -> list[Job]:
-    """Name the results of every photo, so that no two share a name and none is a source.
+    """Name the outputs of every photo, so that no two share a name and none replaces a source.
 
-    Names depend on which photos there are, not on their order. Two are alike if a disk may take
-    them for the same: upper and lower case, composed and decomposed letters.
+    Names depend on which photos there are, not on their order. Two names are alike if any file
+    system takes them for the same: in upper and lower case, composed and decomposed letters.
 
     Parameters
     ----------
@@ -112,69 +108,69 @@ def plan_names(
     formats : sequence of str
         Names from `FORMATS`.
     out : Path, optional
-        Output folder, instead of the one beside each input.
+        Output folder, instead of each input's default.
     name : str
-        As `NameTemplate` has it.
+        See `NameTemplate`.
     sources : sequence of FoundRaw, optional
-        All raws that were found, those that `todo.split_results` left out with them. A result
-        may lie on one that was left out only if led wrote that.
+        All raws that were found, with those that `split_results` left out. An output may replace
+        one that was left out only if led wrote it.
+    manifests : Manifests, optional
+        Used, and kept for the run.
 
     Raises
     ------
     UsageError
-        A format is not known, or the template does not do.
+        An unknown format, or an invalid template.
     OutputError
-        A result would lie where a source is.
+        An output would replace a source.
     """
     suffixes = {each.name: each.suffix for each in find_formats(formats)}
     template = NameTemplate(name)
-    real = _RealFolders()
-    folders = _Folders(out, real)
-    below = [folders.of(raw) for raw in raws]
+    manifests = Manifests() if manifests is None else manifests
+    folders = _Folders(out)
+    targets = [folders.of(raw) for raw in raws]
     bases = [template.base(raw) for raw in raws]
-    wanted = [(folder.key, alike(base)) for folder, base in zip(below, bases, strict=True)]
-    shared = Counter(wanted)
-    taken = folders.names()
+    wanted = [(folder.key, alike(base)) for folder, base in zip(targets, bases, strict=True)]
+    wishes = Counter(wanted)
+    taken = folders.subfolder_names()
 
     def names(i: int) -> set[tuple[str, str]]:
-        return {(below[i].key, alike(bases[i] + ending)) for ending in suffixes.values()}
+        return {(targets[i].key, alike(bases[i] + suffix)) for suffix in suffixes.values()}
 
-    # Those that nobody else wants first; then in an order that is the same in every run.
-    for i in sorted(range(len(raws)), key=lambda i: (shared[wanted[i]] > 1, str(raws[i].file))):
-        again = 0
-        while (again == 0 and shared[wanted[i]] > 1) or not taken.isdisjoint(names(i)):
-            again += 1
-            bases[i] = template.base(raws[i], again)
+    # Names that only one photo wants go first; then in the same order in every run.
+    for i in sorted(range(len(raws)), key=lambda i: (wishes[wanted[i]] > 1, str(raws[i].file))):
+        attempt = 0
+        while (attempt == 0 and wishes[wanted[i]] > 1) or not taken.isdisjoint(names(i)):
+            attempt += 1
+            bases[i] = template.base(raws[i], attempt)
         taken |= names(i)
-    photos = {place for raw in raws for place in real.places(raw.file)}
-    left_out = {place for raw in sources or () for place in real.places(raw.file)} - photos
-    manifests = Manifests() if manifests is None else manifests
+    photos = {key for raw in raws for key in folders.file_keys(raw.file)}
+    left_out = {key for raw in sources or () for key in folders.file_keys(raw.file)} - photos
     jobs = []
-    for raw, folder, base in zip(raws, below, bases, strict=True):
+    for raw, folder, base in zip(raws, targets, bases, strict=True):
         outputs = {f: folder.path / (base + suffix) for f, suffix in suffixes.items()}
         for path in outputs.values():
-            place = (folder.key, alike(path.name))
-            taken_by_photo = place in photos
-            if place in left_out:
-                taken_by_photo = os.path.lexists(path) and not manifests[folder.root].wrote(path)
-            if taken_by_photo:
+            key = (folder.key, alike(path.name))
+            if key in photos or (
+                key in left_out and os.path.lexists(path) and not manifests[folder.root].wrote(path)
+            ):
                 raise OutputError(
-                    f"{path} is one of the photos: choose another folder with --out, "
-                    "or another name with --name"
+                    f"{path} is one of the photos: choose another folder with --out, or another "
+                    "name with --name"
                 )
         jobs.append(Job(raw.file, outputs, folder.root))
     return jobs
 
 
 def alike(name: str) -> str:
-    """Return what is equal for names that some disk takes for one."""
+    """Return a key that is equal for names that some file system takes for the same."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
-class _Folder(NamedTuple):
-    """An output folder: its root, itself, and what is equal for folders that may be one."""
+class _Target(NamedTuple):
+    """An output folder; `key` is equal for paths that may be the same folder."""
 
     root: Path
     path: Path
@@ -182,50 +178,44 @@ class _Folder(NamedTuple):
 
 
 class _Folders:
-    """The output folders of a run; each is made out once."""
+    """The folders of a run; each is resolved once."""
 
-    def __init__(self, out: Path | None, real: "_RealFolders") -> None:
-        self.out, self.real = out, real
+    def __init__(self, out: Path | None) -> None:
+        self.out = out
         self._roots: dict[str, Path] = {}
-        self._known: dict[tuple[str, str], _Folder] = {}
+        self._targets: dict[tuple[str, str], _Target] = {}
+        self._keys: dict[str, str] = {}
 
-    def of(self, raw: FoundRaw) -> _Folder:
-        """Return the folder of a photo's results."""
+    def of(self, raw: FoundRaw) -> _Target:
+        """Return the folder of a photo's outputs."""
         root = self.out or raw.default_out
-        known = (str(root), str(raw.subfolder))
-        if known not in self._known:
-            # One spelling for one root: its manifest is opened once.
+        spelling = (str(root), str(raw.subfolder))
+        if spelling not in self._targets:
+            # One spelling for each root, so that its manifest is opened once.
             root = self._roots.setdefault(os.path.realpath(root), root)
             path = root / raw.subfolder
-            self._known[known] = _Folder(root, path, self.real.key(path))
-        return self._known[known]
+            self._targets[spelling] = _Target(root, path, self._key(path))
+        return self._targets[spelling]
 
-    def names(self) -> set[tuple[str, str]]:
-        """Return the names that folders have inside others: no result may have them."""
+    def subfolder_names(self) -> set[tuple[str, str]]:
+        """Return the names of folders below the roots, which no output may have."""
         return {
-            (self.real.key(place.parent), alike(place.name))
-            for folder in self._known.values()
-            for place in (folder.path, *folder.path.parents)
-            if place.is_relative_to(folder.root) and place != folder.root
+            (self._key(path.parent), alike(path.name))
+            for target in self._targets.values()
+            for path in (target.path, *target.path.parents)
+            if path.is_relative_to(target.root) and path != target.root
         }
 
-
-class _RealFolders:
-    """Where folders really are; each is looked up once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def key(self, folder: Path) -> str:
-        text = str(folder)
-        if text not in self._known:
-            self._known[text] = alike(os.path.realpath(text))
-        return self._known[text]
-
-    def places(self, file: Path) -> list[tuple[str, str]]:
-        """Return where a file lies, and where it really is when it is a link."""
-        places = [(self.key(file.parent), alike(file.name))]
+    def file_keys(self, file: Path) -> list[tuple[str, str]]:
+        """Return the keys of a file, and of its target if it is a link."""
+        keys = [(self._key(file.parent), alike(file.name))]
         if file.is_symlink():
             target = Path(os.path.realpath(file))
-            places.append((self.key(target.parent), alike(target.name)))
-        return places
+            keys.append((self._key(target.parent), alike(target.name)))
+        return keys
+
+    def _key(self, folder: Path) -> str:
+        text = str(folder)
+        if text not in self._keys:
+            self._keys[text] = alike(os.path.realpath(text))
+        return self._keys[text]
