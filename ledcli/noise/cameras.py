@@ -1,11 +1,10 @@
-"""Cameras as noise: calibrated ones, and virtual ones spread over the calibrated range."""
+"""Noise parameters of cameras: calibrated ones, and virtual ones that cover their range."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,14 +17,14 @@ CALIBRATED_WHITE = 15871.0
 
 @dataclass(frozen=True)
 class LogLinear:
-    """``log(scale) = slope * log(K) + bias + N(0, sigma)``: how a noise scale follows the gain."""
+    """How a noise scale follows the gain: ``log(scale) = slope * log(K) + bias + N(0, sigma)``."""
 
     slope: float
     bias: float
     sigma: float
 
     def sample(self, gain: Tensor, generator: torch.Generator | None, spread: bool) -> Tensor:
-        """Draw a scale in DN for each gain ``(N,)``; without ``spread`` the line itself."""
+        """Draw a scale in DN for each gain ``(N,)``; without ``spread``, the expected one."""
         log = self.slope * gain.log() + self.bias
         if spread:
             log = log + self.sigma * torch.randn(gain.shape, generator=generator)
@@ -34,20 +33,20 @@ class LogLinear:
 
 @dataclass(frozen=True)
 class Camera:
-    """What the ELD model knows of a camera.
+    """A camera's parameters of the ELD model.
 
     Attributes
     ----------
     name : str
-        Its name here.
+        Its name in this table.
     gain_range : (float, float)
         Smallest and largest system gain K, DN per electron.
     read, row : LogLinear
         Tukey-lambda scale and row standard deviation over the gain, DN.
     shapes : sequence of float
-        Lambda at gains spread evenly (in the logarithm) over the range.
+        Tukey lambda at gains spread evenly (in the logarithm) over the range.
     colour_bias : sequence of 4 floats each
-        Black offset per plane R, G1, B, G2 at gains spread likewise, DN.
+        Black offset of each plane R, G1, B, G2 at gains spread in the same way, DN.
     """
 
     name: str
@@ -75,20 +74,21 @@ class Camera:
         generator : torch.Generator, optional
             On the CPU.
         gain : float, optional
-            K of all frames; otherwise drawn evenly in its logarithm over the camera's range.
+            K of all frames; by default drawn evenly in its logarithm over the camera's range.
         spread : bool
-            Draw around the lines, and lambda at the gain; otherwise the lines and mean lambda.
+            Draw scales around their expectation, and lambda by the gain; otherwise use the
+            expected scales and the mean lambda.
         colour_bias : bool
-            Off: the frames' black is exact.
+            Whether the black level has an error.
         """
         low, high = (torch.tensor(k).log() for k in self.gain_range)
-        place = torch.rand(count, generator=generator)
+        position = torch.rand(count, generator=generator)
         if gain is not None:
-            place = ((torch.tensor(gain).log() - low) / (high - low)).clamp(0, 1).expand(count)
-        k = (low + place * (high - low)).exp() if gain is None else torch.full((count,), gain)
+            position = ((torch.tensor(gain).log() - low) / (high - low)).clamp(0, 1).expand(count)
+        k = (low + position * (high - low)).exp() if gain is None else torch.full((count,), gain)
         shapes, biases = torch.tensor(self.shapes), torch.tensor(self.colour_bias)
-        shape = shapes[_nearest(place, len(shapes))] if spread else shapes.mean().expand(count)
-        bias = biases[_nearest(place, len(biases))] if colour_bias else torch.zeros(count, 4)
+        shape = shapes[_nearest(position, len(shapes))] if spread else shapes.mean().expand(count)
+        bias = biases[_nearest(position, len(biases))] if colour_bias else torch.zeros(count, 4)
         return NoiseParameters(
             gain=k,
             shape=shape,
@@ -101,9 +101,19 @@ class Camera:
 
 @cache
 def calibrated_cameras() -> dict[str, Camera]:
-    """Return the cameras whose calibration is public, by name (figures: ELD, MIT)."""
+    """Return the cameras with a public calibration, by name (figures: ELD, MIT licence)."""
     text = resources.files(__package__).joinpath("eld_calibrations.json").read_text("utf-8")
-    return {name: _calibrated(name, entry) for name, entry in json.loads(text)["cameras"].items()}
+    return {
+        name: Camera(
+            name=name,
+            gain_range=tuple(values["gain"]),
+            read=LogLinear(**values["read"]),
+            row=LogLinear(**values["row"]),
+            shapes=values["shape"],
+            colour_bias=values["colour_bias"],
+        )
+        for name, values in json.loads(text)["cameras"].items()
+    }
 
 
 MAKERS: dict[str, tuple[str, ...]] = {
@@ -111,7 +121,7 @@ MAKERS: dict[str, tuple[str, ...]] = {
     "nikon": ("NikonD850",),
     "canon": ("CanonEOS700D", "CanonEOS70D"),
 }
-"""The calibrated cameras that a maker's CSA set is trained on."""
+"""The calibrated cameras on which a maker's CSA set is trained."""
 
 VIRTUAL_GAIN = (0.1, 30.0)
 VIRTUAL_RANGES: dict[str, tuple[float, float]] = {
@@ -125,7 +135,7 @@ VIRTUAL_RANGES: dict[str, tuple[float, float]] = {
     "colour_bias_mean": (-1.908, 4.081),
     "colour_bias_sigma": (0.0069, 3.038),
 }
-"""Ranges of the published setting ('CVPR20'), DN and natural logarithms."""
+"""Ranges of the published setting ('CVPR20'), in DN and natural logarithms."""
 WIDE_RANGES = VIRTUAL_RANGES | {
     "read_slope": (0.3, 0.9),
     "read_bias": (-1.2, 2.6),
@@ -135,21 +145,21 @@ WIDE_GAIN = (0.007, 60.0)
 """Wider: 99.7 % of the 8,048 noise profiles of 433 cameras that darktable's users measured lie
 within, and 77 % within the published ranges (tests/benchmarks/noise_ranges.py)."""
 COLOUR_BIASES = 16
-"""Colour biases of a virtual camera, over its gains."""
+"""Colour biases of a virtual camera, spread over its gains."""
 
 
 def virtual_cameras(count: int, seed: int = 0) -> list[Camera]:
-    """Make virtual cameras by 'coverage': each parameter spread evenly over its range.
+    """Make virtual cameras that together cover the range of every parameter.
 
-    The values of a parameter are the middles of ``count`` equal parts of its range, in an order of
-    its own, so that the cameras together cover every range and differ in everything.
+    The values of a parameter are the centres of ``count`` equal parts of its range, in random
+    order.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def column(name: str) -> list[float]:
         low, high = VIRTUAL_RANGES[name]
-        places = (torch.randperm(count, generator=generator) + 0.5) / count
-        return (low + places * (high - low)).tolist()
+        positions = (torch.randperm(count, generator=generator) + 0.5) / count
+        return (low + positions * (high - low)).tolist()
 
     table = {name: column(name) for name in VIRTUAL_RANGES}
     return [
@@ -159,43 +169,31 @@ def virtual_cameras(count: int, seed: int = 0) -> list[Camera]:
 
 
 def random_camera(generator: torch.Generator | None = None, *, wide: bool = False) -> Camera:
-    """Draw one virtual camera at random from the whole published ranges, or from the wide ones."""
-    drawn = {
+    """Draw one virtual camera at random from the published ranges, or from the wide ones."""
+    values = {
         name: float(low + (high - low) * torch.rand((), generator=generator))
         for name, (low, high) in (WIDE_RANGES if wide else VIRTUAL_RANGES).items()
     }
-    return _virtual("fresh", drawn, generator, WIDE_GAIN if wide else VIRTUAL_GAIN)
+    return _virtual("random", values, generator, WIDE_GAIN if wide else VIRTUAL_GAIN)
 
 
 def _virtual(
     name: str,
-    drawn: dict[str, float],
+    values: dict[str, float],
     generator: torch.Generator | None,
     gain_range: tuple[float, float] = VIRTUAL_GAIN,
 ) -> Camera:
     spread = torch.randn(COLOUR_BIASES, 4, generator=generator)
-    biases = drawn["colour_bias_mean"] + drawn["colour_bias_sigma"] * spread
+    biases = values["colour_bias_mean"] + values["colour_bias_sigma"] * spread
     return Camera(
         name=name,
         gain_range=gain_range,
-        read=LogLinear(drawn["read_slope"], drawn["read_bias"], drawn["read_sigma"]),
-        row=LogLinear(drawn["row_slope"], drawn["row_bias"], drawn["row_sigma"]),
-        shapes=[drawn["shape"]],
+        read=LogLinear(values["read_slope"], values["read_bias"], values["read_sigma"]),
+        row=LogLinear(values["row_slope"], values["row_bias"], values["row_sigma"]),
+        shapes=[values["shape"]],
         colour_bias=biases.tolist(),
     )
 
 
-def _calibrated(name: str, entry: dict[str, Any]) -> Camera:
-    low, high = entry["gain"]
-    return Camera(
-        name=name,
-        gain_range=(low, high),
-        read=LogLinear(**entry["read"]),
-        row=LogLinear(**entry["row"]),
-        shapes=entry["shape"],
-        colour_bias=entry["colour_bias"],
-    )
-
-
-def _nearest(place: Tensor, count: int) -> Tensor:
-    return (place * (count - 1)).round().long()
+def _nearest(position: Tensor, count: int) -> Tensor:
+    return (position * (count - 1)).round().long()

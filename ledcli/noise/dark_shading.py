@@ -1,8 +1,8 @@
-"""Dark shading: what black is off by over the frame, which stays from shot to shot.
+"""Dark shading: the error of the black level over the frame, the same in every shot.
 
-The camera's black level says one number a colour. What the sensor adds without light is not that
-even: one offset a colour is ELD's colour bias, a smooth pattern over the frame is dark shading,
-which follows the ISO (PMN, Feng et al. 2022, section 3.3) and which lens-cap frames show.
+The camera gives one black level per colour. What the sensor adds without light varies over the
+frame: one offset per colour is ELD's colour bias, a smooth pattern is dark shading. It follows the
+ISO (PMN, Feng et al. 2022, section 3.3), and dark frames show it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 NODES = (12, 16)
 """Nodes over the height and the width of a frame."""
-SMALLEST_CELL = 16
-"""Plane pixels a side that a node stands for, at least."""
+MIN_CELL = 16
+"""Side of the area that a node stands for, plane pixels, at least."""
 USUAL = (0.001, 0.999)
-"""Quantiles of a dark frame's pixels; beyond them by their whole span a pixel is hot, and counts
-up to there. Not standard deviations: a quiet camera's pixels are two or three whole DN."""
+"""Quantiles of a dark frame's pixels. Pixels further out than their span beyond them are hot, and
+are clipped there. No standard deviations: a quiet camera's pixels take two or three DN."""
 SURE = 3.0
 """Standard errors below which an offset measured on pairs is taken for chance."""
 
@@ -25,13 +25,13 @@ Planes = NDArray[np.float32]
 
 
 class DarkShading(NamedTuple):
-    """What black is off by at one ISO, in units of white - black.
+    """The error of the black level at one ISO, in units of white - black.
 
     Attributes
     ----------
     iso : float
     grid : float32 ``(planes, rows, cols)``
-        On nodes spread over the frame; one node a plane is a mere offset.
+        On nodes spread over the frame; one node per plane is a plain offset.
     """
 
     iso: float
@@ -39,13 +39,13 @@ class DarkShading(NamedTuple):
 
 
 def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading:
-    """Measure the shading on lens-cap frames of one ISO.
+    """Measure the dark shading on one or more dark frames of one ISO.
 
     Parameters
     ----------
     iso : float
     frames : iterable of float32 ``(planes, h, w)``
-        Normalised planes of the same size; one frame or more.
+        Normalised planes of the same size.
     """
     grids = [_cell_means(planes) for planes in frames]
     return DarkShading(iso, np.mean(grids, axis=0, dtype=np.float32))
@@ -54,18 +54,18 @@ def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading:
 def shading_from_pairs(
     iso: float, offsets: Sequence[tuple[Sequence[float], Sequence[float]]]
 ) -> DarkShading:
-    """Take the shading from the black offsets measured on the pairs of one ISO.
+    """Average the black offsets measured on the pairs of one ISO.
 
     Parameters
     ----------
     iso : float
     offsets : sequence of (an offset for each plane, their standard errors)
-        One entry a pair.
+        One for each pair.
 
     Returns
     -------
     DarkShading
-        One node a plane: the mean over the pairs, shrunk to 0 where it may be chance.
+        One node per plane: the mean over the pairs, shrunk to 0 where it may be chance.
     """
     values, errors = np.array(offsets, np.float64).transpose(1, 0, 2)
     weight = 1 / np.square(np.maximum(errors, 1e-12))
@@ -75,13 +75,9 @@ def shading_from_pairs(
 
 
 def interpolate_shading(shading: Sequence[DarkShading], iso: float) -> Planes:
-    """Return the grid at an ISO: linear in it between two measured ones, beyond them the nearest.
+    """Return the grid at an ISO: linear between the measured ISOs, constant beyond them.
 
-    Parameters
-    ----------
-    shading : sequence of DarkShading
-        By rising ISO, one or more.
-    iso : float
+    `shading` is sorted by rising ISO and not empty.
     """
     known = [s.iso for s in shading]
     after = int(np.searchsorted(known, iso).clip(1, max(len(known) - 1, 1)))
@@ -93,17 +89,17 @@ def interpolate_shading(shading: Sequence[DarkShading], iso: float) -> Planes:
 
 
 def upsample(grid: Planes, shape: tuple[int, ...]) -> Planes:
-    """Spread nodes ``(n, rows, cols)`` over a frame ``(n, h, w)``, linearly between their middles.
+    """Spread nodes ``(n, rows, cols)`` over a frame ``(n, h, w)``, linearly between their centres.
 
-    A grid of one node a plane stays as it is, and broadcasts.
+    A grid of one node per plane is returned as it is, and broadcasts.
     """
     if grid.shape[1:] == (1, 1):
         return grid
     for axis, size in enumerate(shape, start=1):
         nodes = grid.shape[axis]
-        place = ((np.arange(size) + 0.5) * nodes / size - 0.5).clip(0, nodes - 1)
-        below = np.minimum(place.astype(np.int64), max(nodes - 2, 0))
-        share = (place - below).astype(np.float32)
+        position = ((np.arange(size) + 0.5) * nodes / size - 0.5).clip(0, nodes - 1)
+        below = np.minimum(position.astype(np.int64), max(nodes - 2, 0))
+        share = (position - below).astype(np.float32)
         share = share[:, None] if axis == 1 else share
         above = np.minimum(below + 1, nodes - 1)
         grid = grid.take(below, axis) * (1 - share) + grid.take(above, axis) * share
@@ -111,9 +107,7 @@ def upsample(grid: Planes, shape: tuple[int, ...]) -> Planes:
 
 
 def _cell_means(planes: Planes) -> Planes:
-    counts = [
-        max(1, min(n, s // SMALLEST_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)
-    ]
+    counts = [max(1, min(n, s // MIN_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)]
     low, high = np.quantile(planes[:, ::3, ::3], USUAL, axis=(1, 2), keepdims=True)
     kept = planes.clip(2 * low - high, 2 * high - low)
     for axis, count in enumerate(counts, start=1):

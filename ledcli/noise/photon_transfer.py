@@ -1,8 +1,8 @@
 """Photon transfer on pairs: a camera's gain and read variance from short and long frames.
 
-The long frame says how much light fell on every pixel of the short one, so what the short one
-differs by is noise, and its variance over the light is a line: ``gain * x + variance`` (Janesick's
-photon transfer, without a uniform target). Two ISOs then give the camera's lines over ISO.
+The long frame tells how much light fell on every pixel of the short one. What the short frame
+differs by is noise, and its variance over the light is a line, ``gain * x + read_variance``
+(Janesick's photon transfer, without a uniform target). Two ISOs give the camera's noise profile.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,29 @@ from numpy.typing import NDArray
 from ledcli.errors import PairError
 from ledcli.noise.dark_shading import DarkShading
 from ledcli.noise.estimate import (
+    MIN_VARIANCE,
     SATURATED,
-    SMALLEST_VARIANCE,
     fit_nonnegative_line,
     in_blocks,
     second_difference,
 )
 from ledcli.noise.profile import CameraNoiseProfile
 
-BINS = 40
+MAX_BINS = 40
 """Brightness bins of a pair."""
-FEWEST_BLOCKS = 64
-"""Blocks of 8 x 8 plane pixels below which a pair says nothing about its noise."""
+MIN_BLOCKS = 64
+"""Blocks of 8 x 8 plane pixels below which a pair does not tell its noise."""
 OUTLIER = 5.0
-"""Times the median block variance of its bin beyond which a block holds a hot pixel or an edge."""
-LEAST_GAIN = 1e-2
-"""Gain in standard deviations of read noise; less cannot be told from none."""
-ROUNDS = 12
+"""Times the median block variance of its bin: a block above holds a hot pixel or an edge."""
+MIN_GAIN = 1e-2
+"""Smallest gain, in standard deviations of the read noise; less cannot be told from none."""
+EXPOSURE_ROUNDS, VARIANCE_ROUNDS = 12, 3
+"""Rounds of the reweighted fits."""
 SCALE_SPREAD = 0.05
-"""Standard deviation of true exposure ratios around those that EXIF says."""
+"""Standard deviation of true exposure ratios around those of the EXIF data."""
 
 Planes = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 class ExposureFit(NamedTuple):
@@ -43,11 +45,9 @@ class ExposureFit(NamedTuple):
     Attributes
     ----------
     scale : float
-        Near 1; what the shutter and the EXIF's rounding make of the ratio.
-    offset : tuple of floats
-        What black is off by in each plane.
-    error : tuple of floats
-        Standard errors of the offsets.
+        Near 1: the shutter and the rounding of the EXIF data change the ratio.
+    offset, error : tuple of floats
+        Error of the black level in each plane, and its standard error.
     """
 
     scale: float
@@ -56,11 +56,11 @@ class ExposureFit(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """Noise variance over the light of one pair or several; arrays ``(bins,)``."""
+    """Noise variance over the light in a pair, and the blocks measured; arrays ``(bins,)``."""
 
-    level: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    blocks: NDArray[np.float64]
+    level: Floats
+    variance: Floats
+    blocks: Floats
 
 
 def measure_exposure(short: Planes, long: Planes, ratio: float) -> ExposureFit:
@@ -69,29 +69,30 @@ def measure_exposure(short: Planes, long: Planes, ratio: float) -> ExposureFit:
     Parameters
     ----------
     short, long : float32 ``(planes, h, w)``
-        Normalised planes of one scene, not gained.
+        Normalised planes of one scene, neither multiplied by the ratio.
     ratio : float
         Nominal ratio.
 
     Raises
     ------
     PairError
-        Too much of the long frame is clipped.
+        Too much of the long frame is clipped, or it is black.
     """
-    planes = [_block_means(a, b, ratio) for a, b in zip(short, long, strict=True)]
-    level = np.stack([light for light, _ in planes])
-    seen = np.stack([signal for _, signal in planes])
+    # Light by the long frame, NaN where it is clipped, and signal of the short one, in blocks.
+    level = np.stack([in_blocks(plane).mean((1, 3), np.float64) / ratio for plane in long])
+    level[np.stack([in_blocks(plane >= SATURATED).any((1, 3)) for plane in long])] = np.nan
+    seen = np.stack([in_blocks(plane).mean((1, 3), np.float64) for plane in short])
     good = np.isfinite(level)
-    if (good.sum((1, 2)) < FEWEST_BLOCKS).any() or not np.square(level[good]).sum() > 0:
+    if (good.sum((1, 2)) < MIN_BLOCKS).any() or not np.square(level[good]).sum() > 0:
         raise PairError("the long frame is clipped nearly everywhere, or black")
     x, y, plane = level[good], seen[good], np.nonzero(good)[0]
     columns = np.stack([x, *(plane == p for p in range(len(short)))], 1).astype(np.float64)
     rest, weight = y - x, np.ones(len(x))
-    for _ in range(ROUNDS):
+    for _ in range(EXPOSURE_ROUNDS):
         spread = max(float(np.median(np.abs(rest))) * 1.4826, 1e-12)
         weighted = columns * weight[:, None]
         normal, right = weighted.T @ columns, weighted.T @ y
-        # A scene without contrast cannot tell scale from offset: then the scale stays at 1.
+        # A scene without contrast cannot tell scale from offset: the scale then stays at 1.
         prior = (spread / SCALE_SPREAD) ** 2
         normal[0, 0] += prior
         right[0] += prior
@@ -105,7 +106,7 @@ def measure_exposure(short: Planes, long: Planes, ratio: float) -> ExposureFit:
     return ExposureFit(float(found[0]), tuple(found[1:].tolist()), tuple(float(e) for e in errors))
 
 
-def _banding(left: NDArray[np.float64]) -> float:
+def _banding(left: Floats) -> float:
     """Return the standard error of a plane's mean that noise of whole rows and columns makes."""
     total = 0.0
     for axis in (0, 1):
@@ -123,40 +124,43 @@ def measure_transfer(
     Parameters
     ----------
     short, long, ratio
-        As in `measure_exposure`.
-    exposure : ExposureFit
-        Of this pair.
+        As in `measure_exposure`, whose result for this pair is `exposure`.
     iso_ratio : float
         ISO of the long frame over that of the short one: it tells how much of the noise is the
         long frame's own.
+
+    Raises
+    ------
+    PairError
+        Too much of the long frame is clipped.
     """
     levels, variances = [], []
     for a, b, offset in zip(short, long, exposure.offset, strict=True):
         light = b * np.float32(exposure.scale / ratio)
         clipped = (b >= SATURATED) | (a >= SATURATED)
-        # All cover the mask's valid area, so that level and noise are of the same place.
+        # All without a border of one pixel, as the noise, so that level and noise match.
         good = ~in_blocks(clipped[1:-1, 1:-1]).any((1, 3))
         noise = second_difference(a - light - np.float32(offset))
         levels.append(in_blocks(light[1:-1, 1:-1]).mean((1, 3), np.float64)[good])
         variances.append(in_blocks(np.square(noise)).mean((1, 3), np.float64)[good])
     level, variance = np.concatenate(levels), np.concatenate(variances)
-    if len(level) < FEWEST_BLOCKS:
+    if len(level) < MIN_BLOCKS:
         raise PairError("the long frame is clipped nearly everywhere")
-    # The long frame's photon noise, gained down: iso_ratio / ratio of the short one's.
+    # The long frame's photon noise, divided by the ratio: iso_ratio / ratio of the short one's.
     level *= 1 + iso_ratio / ratio
-    order = np.array_split(np.argsort(level), min(BINS, len(level) // (FEWEST_BLOCKS // 2)))
+    order = np.array_split(np.argsort(level), min(MAX_BINS, len(level) // (MIN_BLOCKS // 2)))
     return Transfer(*np.array([_bin(level[part], variance[part]) for part in order]).T)
 
 
 def fit_camera_profile(
     transfers: dict[float, list[Transfer]], shading: Sequence[DarkShading], frame: tuple[int, int]
 ) -> CameraNoiseProfile:
-    """Draw the camera's lines over ISO.
+    """Fit a camera's noise profile over ISO.
 
     Parameters
     ----------
     transfers : dict
-        Measured transfers by ISO; pairs of one ISO are taken together.
+        Transfers by ISO; pairs of one ISO are fitted together.
     shading : sequence of DarkShading
         Black offsets by ISO.
     frame : (h, w)
@@ -164,25 +168,15 @@ def fit_camera_profile(
     """
     isos = sorted(transfers)
     points = [_line(transfers[iso]) for iso in isos]
-    place = np.log(isos)
+    log_isos = np.log(isos)
     lines = []
     for values in np.log(points).T:
-        slope, intercept = np.polyfit(place, values, 1) if len(isos) > 1 else (1.0, 0.0)
-        intercept = float(np.mean(values - slope * place))
-        lines.append((float(slope), intercept))
+        slope = np.polyfit(log_isos, values, 1)[0] if len(isos) > 1 else 1.0
+        lines.append((float(slope), float(np.mean(values - slope * log_isos))))
     return CameraNoiseProfile(tuple(isos), lines[0], lines[1], tuple(shading), frame)
 
 
-def _block_means(
-    short: Planes, long: Planes, ratio: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Light by the long plane, NaN where it is clipped, and signal of the short one, by blocks."""
-    light = in_blocks(long).mean((1, 3), np.float64) / ratio
-    light[in_blocks(long >= SATURATED).any((1, 3))] = np.nan
-    return light, in_blocks(short).mean((1, 3), np.float64)
-
-
-def _bin(level: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[float, float, float]:
+def _bin(level: Floats, variance: Floats) -> tuple[float, float, float]:
     kept = variance <= OUTLIER * np.median(variance)
     return float(level[kept].mean()), float(variance[kept].mean()), float(kept.sum())
 
@@ -190,9 +184,9 @@ def _bin(level: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[flo
 def _line(transfers: Sequence[Transfer]) -> tuple[float, float]:
     level, variance, blocks = (np.concatenate(column) for column in zip(*transfers, strict=True))
     fitted = variance
-    for _ in range(3):
-        weight = blocks / np.square(np.maximum(fitted, SMALLEST_VARIANCE))
+    for _ in range(VARIANCE_ROUNDS):
+        weight = blocks / np.square(np.maximum(fitted, MIN_VARIANCE))
         gain, read = fit_nonnegative_line(level, variance, weight)
         fitted = gain * level + read
-    read = max(read, SMALLEST_VARIANCE)
-    return max(gain, LEAST_GAIN * float(np.sqrt(read))), read
+    read = max(read, MIN_VARIANCE)
+    return max(gain, MIN_GAIN * float(np.sqrt(read))), read

@@ -15,15 +15,13 @@ from torch import Tensor
 
 from ledcli.sensor.layout import layout_of
 
-SMALLEST_LAMBDA = 1e-3
-"""Below this the Tukey-lambda formula loses digits in float32, and its limit is used."""
-_COLOUR_IN_BAYER = (0, 1, 2)
-"""Bayer plane that stands for each colour where a mosaic is another."""
+MIN_LAMBDA = 1e-3
+"""Below this the Tukey-lambda formula loses digits in float32; its limit is used instead."""
 
 
 @dataclass(frozen=True)
 class NoiseParameters:
-    """Sampled noise of ``N`` frames: one virtual camera at one gain each.
+    """Noise parameters of ``N`` frames.
 
     Attributes
     ----------
@@ -36,8 +34,8 @@ class NoiseParameters:
     row : Tensor ``(N,)``
         Standard deviation of the row noise, DN.
     colour_bias : Tensor ``(N, 4)``
-        What each plane's black is off by, DN, in plane order R, G1, B, G2. Of an X-Trans all
-        greens take that of G1.
+        Error of the black level of each plane R, G1, B, G2, DN. All greens of an X-Trans take
+        that of G1.
     step : Tensor ``(N,)``
         Quantisation step, DN.
     """
@@ -54,26 +52,26 @@ class NoiseParameters:
         return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def pixel_variance(self) -> Tensor:
-        """Return the variance ``(N,)`` that a pixel has without light, without its row's, DN^2."""
+        """Return the variance ``(N,)`` of a pixel without light, row noise excluded, DN^2."""
         return self.read**2 * tukey_variance(self.shape) + self.step**2 / 12
 
 
 def tukey_quantile(probability: Tensor, shape: Tensor) -> Tensor:
     """Quantile of the Tukey-lambda distribution of scale 1: ``(p^l - (1-p)^l) / l``."""
     limit = torch.logit(probability)
-    safe = torch.where(shape.abs() < SMALLEST_LAMBDA, torch.ones_like(shape), shape)
+    safe = torch.where(shape.abs() < MIN_LAMBDA, torch.ones_like(shape), shape)
     value = (probability**safe - (1 - probability) ** safe) / safe
-    return torch.where(shape.abs() < SMALLEST_LAMBDA, limit, value)
+    return torch.where(shape.abs() < MIN_LAMBDA, limit, value)
 
 
 def tukey_variance(shape: Tensor) -> Tensor:
     """Variance of the Tukey-lambda distribution of scale 1; infinite at lambda <= -1/2."""
     lam = shape.double()
-    safe = torch.where(lam.abs() < SMALLEST_LAMBDA, torch.full_like(lam, 0.1), lam)
+    safe = torch.where(lam.abs() < MIN_LAMBDA, torch.full_like(lam, 0.1), lam)
     safe = safe.clamp_min(-0.499999)
     beta = torch.exp(2 * torch.lgamma(safe + 1) - torch.lgamma(2 * safe + 2))
     value = 2 / safe**2 * (1 / (1 + 2 * safe) - beta)
-    value = torch.where(lam.abs() < SMALLEST_LAMBDA, torch.pi**2 / 3, value)
+    value = torch.where(lam.abs() < MIN_LAMBDA, torch.pi**2 / 3, value)
     return torch.where(lam <= -0.5, torch.inf, value).to(shape.dtype)
 
 
@@ -93,17 +91,17 @@ def read_noise(
 
 
 def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Gaussian value per sensor row, DN: ``(N, 4, h, 1)``, or ``(N, 9, h, w)`` of an X-Trans."""
+    """Row noise, a Gaussian value per sensor row, DN; shaped as by `on_sensor_lines`."""
     return on_sensor_lines(like, 0, generator) * _column(scale)
 
 
 def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw a standard normal value for every sensor row or column, and share it out.
+    """Draw a standard normal value for every sensor row or column.
 
     Parameters
     ----------
     like : Tensor ``(N, planes, h, w)``
-        What the values are for. An X-Trans's begins with an even cell.
+        The planes to draw for. Those of an X-Trans begin with an even cell.
     axis : int
         0 for rows, 1 for columns.
     generator : torch.Generator, optional
@@ -111,14 +109,14 @@ def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None =
     Returns
     -------
     Tensor
-        ``(N, 4, h, 1)`` or ``(N, 4, 1, w)``; ``(N, 9, h, w)`` of an X-Trans, some of whose samples
-        are on one line in even cells and on another in odd ones.
+        ``(N, 4, h, 1)`` or ``(N, 4, 1, w)``; ``(N, 9, h, w)`` of an X-Trans, where some planes lie
+        on another line in odd cells than in even ones.
     """
     n, planes, h, w = like.shape
     layout = layout_of(planes)
     size = (n, layout.side, h, 1) if axis == 0 else (n, layout.side, 1, w)
     drawn = torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
-    even, odd = ([places[cell] for places in layout.lines(axis)] for cell in (0, 1))
+    even, odd = ([lines[cell] for lines in layout.lines(axis)] for cell in (0, 1))
     if even == odd:
         return drawn[:, even]
     rows, cols = (torch.arange(count, device=like.device) for count in (h, w))
@@ -135,7 +133,7 @@ def quantisation_noise(
 def add_noise(
     clean: Tensor, noise: NoiseParameters, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Make short frames: all components on clean planes.
+    """Add all noise components to clean planes.
 
     Parameters
     ----------
@@ -149,11 +147,11 @@ def add_noise(
     Returns
     -------
     Tensor ``(N, planes, h, w)``
-        The noisy signal above black, DN; below zero too, not clipped.
+        The noisy signal above black, DN, not clipped below zero.
     """
     bias, layout = noise.colour_bias, layout_of(clean.shape[1])
     if bias.shape[1] != clean.shape[1]:
-        bias = bias[:, [_COLOUR_IN_BAYER[colour] for colour in layout.colours]]
+        bias = bias[:, list(layout.colours)]  # the Bayer planes R, G1, B stand for the colours
     return (
         shot_noise(clean, noise.gain, generator)
         + read_noise(clean, noise.shape, noise.read, generator)

@@ -1,7 +1,7 @@
-"""A camera's own noise over ISO, as its pairs show it: what a tuned model carries.
+"""A camera's noise profile over ISO, measured on its pairs; part of a tuned model. No torch.
 
-Gain and read variance are straight lines over ISO, both in logarithms (ELD, section 3.4): two ISOs
-determine a line, which is why LED wants two pairs, of a low ISO and a high one. No torch.
+Gain and read variance are straight lines over ISO, both in logarithms (ELD, section 3.4). Two ISOs
+determine a line, which is why LED needs two pairs: one at a low ISO and one at a high one.
 """
 
 import itertools
@@ -17,9 +17,9 @@ from ledcli.noise.dark_shading import DarkShading, interpolate_shading, upsample
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import LAYOUTS
 
-LARGEST, LARGEST_ISO, LARGEST_SHADING, MOST_NODES, LARGEST_SIDE = 1e3, 1e8, 1.0, 4096, 1 << 20
-"""No slope or intercept, ISO, shading (of white), number of nodes or side of a frame is larger: a
-file that says so is damaged."""
+MAX_COEFFICIENT, MAX_ISO, MAX_SHADING, MAX_NODES, MAX_SIDE = 1e3, 1e8, 1.0, 4096, 1 << 20
+"""Limits for slopes and intercepts, ISOs, shading (of white), nodes and sides of a frame: a file
+beyond them is damaged."""
 KEYS = {"isos", "gain", "variance", "shading", "frame"}
 
 
@@ -29,9 +29,8 @@ class NoiseAtIso(NamedTuple):
     Attributes
     ----------
     profile : NoiseProfile
-        Variance over the signal (white - black = 1).
     grid : float32 ``(planes, rows, cols)``
-        What black is off by, as in `DarkShading`.
+        Error of the black level, as in `DarkShading`.
     frame : (h, w)
         Size in plane pixels of the frames that the grid is spread over.
     """
@@ -41,10 +40,10 @@ class NoiseAtIso(NamedTuple):
     frame: tuple[int, int]
 
     def correct_black(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return normalised planes ``(planes, h, w)`` with black where it belongs.
+        """Return normalised planes ``(planes, h, w)`` without the error of the black level.
 
-        Of a frame of another size (a crop mode) nobody knows which part of the sensor it is: it
-        gets the mean of each plane.
+        A frame of another size (a crop mode) is an unknown part of the sensor: it is corrected by
+        the mean of each plane.
         """
         grid = self.grid
         if planes.shape[1:] != self.frame:
@@ -54,17 +53,16 @@ class NoiseAtIso(NamedTuple):
 
 @dataclass(frozen=True)
 class CameraNoiseProfile:
-    """Lines of one camera; all logarithms are natural.
+    """The noise of one camera over ISO; all logarithms are natural.
 
     Attributes
     ----------
     isos : tuple of floats
-        ISOs of the pairs, ascending. The lines hold from the lowest to the highest.
+        ISOs of the pairs, ascending. The profile holds from the lowest to the highest.
     gain, read_variance : (slope, intercept)
         ``log(gain) = slope * log(iso) + intercept``, and the same for the read variance.
     shading : tuple of DarkShading
-        By rising ISO, not always those of the pairs; between two it follows the ISO (PMN, 3.3),
-        beyond them it stays.
+        By rising ISO, which need not be those of the pairs.
     frame : (h, w)
         Size of the camera's frames in plane pixels.
     """
@@ -77,20 +75,21 @@ class CameraNoiseProfile:
 
     def __post_init__(self) -> None:
         for isos in (self.isos, tuple(s.iso for s in self.shading)):
-            if not isos or not all(0 < i < LARGEST_ISO for i in isos) or _unsorted(isos):
-                raise ValueError("the noise lines need ISOs above 0 in rising order")
+            rising = all(a < b for a, b in itertools.pairwise(isos))
+            if not isos or not all(0 < iso < MAX_ISO for iso in isos) or not rising:
+                raise ValueError("a noise profile needs ISOs above 0 in rising order")
         for line in (self.gain, self.read_variance):
-            if len(line) != 2 or not all(abs(v) <= LARGEST for v in line):
-                raise ValueError("a noise line is a slope and an intercept")
-        if len(self.frame) != 2 or not all(0 < n <= LARGEST_SIDE for n in self.frame):
-            raise ValueError("the noise lines need the size of the camera's frames")
+            if len(line) != 2 or not all(abs(v) <= MAX_COEFFICIENT for v in line):
+                raise ValueError("a line of a noise profile is a slope and an intercept")
+        if len(self.frame) != 2 or not all(0 < n <= MAX_SIDE for n in self.frame):
+            raise ValueError("a noise profile needs the size of the camera's frames")
         first = self.shading[0].grid.shape
-        counts = [len(layout.colours) for layout in LAYOUTS.values()]
-        if len(first) != 3 or first[0] not in counts or not 0 < first[1] * first[2] <= MOST_NODES:
-            raise ValueError("the shading of the noise lines has four planes of nodes, or nine")
+        counts = [layout.planes for layout in LAYOUTS.values()]
+        if len(first) != 3 or first[0] not in counts or not 0 < first[1] * first[2] <= MAX_NODES:
+            raise ValueError("the shading of a noise profile has four planes of nodes, or nine")
         for _, grid in self.shading:
-            if grid.shape != first or not (np.abs(grid) <= LARGEST_SHADING).all():
-                raise ValueError("the shading of the noise lines is beyond all reason")
+            if grid.shape != first or not (np.abs(grid) <= MAX_SHADING).all():
+                raise ValueError("the shading of a noise profile is out of range")
 
     @property
     def planes(self) -> int:
@@ -98,26 +97,25 @@ class CameraNoiseProfile:
         return len(self.shading[0].grid)
 
     def at(self, iso: float | None) -> NoiseAtIso | None:
-        """Return the noise at an ISO; None outside the ISOs that the lines hold for."""
+        """Return the noise at an ISO; None outside the measured ISOs."""
         if iso is None or not self.isos[0] <= iso <= self.isos[-1]:
             return None
-        place = math.log(iso)
-        gain, variance = (
-            math.exp(slope * place + intercept)
-            for slope, intercept in (self.gain, self.read_variance)
-        )
-        return NoiseAtIso(
-            NoiseProfile(gain, variance), interpolate_shading(self.shading, iso), self.frame
-        )
+        lines = (self.gain, self.read_variance)
+        values = (math.exp(slope * math.log(iso) + intercept) for slope, intercept in lines)
+        grid = interpolate_shading(self.shading, iso)
+        return NoiseAtIso(NoiseProfile(*values), grid, self.frame)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the lines as JSON values."""
+        """Return the profile as JSON values."""
         return {
             "isos": list(self.isos),
             "gain": list(self.gain),
             "variance": list(self.read_variance),
             "shading": [
-                {"iso": s.iso, "grid": [[[_short(v) for v in r] for r in p] for p in s.grid]}
+                {
+                    "iso": s.iso,
+                    "grid": [[[float(f"{v:.6g}") for v in r] for r in p] for p in s.grid],
+                }
                 for s in self.shading
             ],
             "frame": list(self.frame),
@@ -125,9 +123,9 @@ class CameraNoiseProfile:
 
     @classmethod
     def from_json(cls, values: object) -> "CameraNoiseProfile":
-        """Make lines of what `to_json` gives; raises ValueError for anything else."""
+        """Read what `to_json` gives; raises ValueError for anything else."""
         if not isinstance(values, dict) or set(values) != KEYS:
-            raise ValueError(f"the noise lines need {', '.join(sorted(KEYS))}")
+            raise ValueError(f"a noise profile needs {', '.join(sorted(KEYS))}")
         try:
             rows, cols = _pair(values["frame"])
             return cls(
@@ -141,15 +139,7 @@ class CameraNoiseProfile:
                 frame=(int(rows), int(cols)),
             )
         except (TypeError, KeyError, ValueError, OverflowError) as error:
-            raise ValueError(f"the noise lines cannot be understood ({error})") from error
-
-
-def _short(value: np.float32) -> float:
-    return float(f"{value:.6g}")
-
-
-def _unsorted(isos: tuple[float, ...]) -> bool:
-    return any(a >= b for a, b in itertools.pairwise(isos))
+            raise ValueError(f"the noise profile cannot be read ({error})") from error
 
 
 def _pair(values: Sequence[object]) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ledcli.noise.physics import (
-    SMALLEST_LAMBDA,
+    MIN_LAMBDA,
     NoiseParameters,
     add_noise,
     on_sensor_lines,
@@ -88,7 +88,7 @@ def test_read_noise_has_its_closed_variance_and_mean_zero(lam):
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_nothing_jumps_where_lambda_passes_zero(sign):
     # The formula is used from here on, the limit (the logistic) below.
-    beside = torch.tensor(sign * SMALLEST_LAMBDA * 1.001)
+    beside = torch.tensor(sign * MIN_LAMBDA * 1.001)
     zero = torch.tensor(0.0)
     assert float(tukey_variance(beside)) == pytest.approx(float(tukey_variance(zero)), rel=0.01)
     p = torch.tensor([1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999])

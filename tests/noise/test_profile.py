@@ -1,4 +1,4 @@
-"""A camera's noise lines and shading: values, limits, and the way through JSON."""
+"""A camera's noise profile and shading: values, limits, and the way through JSON."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_the_way_through_json_changes_nothing():
     ],
 )
 def test_damaged_lines_are_refused(change):
-    with pytest.raises(ValueError, match=r"noise line|shading"):
+    with pytest.raises(ValueError, match=r"noise profile|shading"):
         CameraNoiseProfile.from_json(lines().to_json() | change)
 
 
