@@ -1,14 +1,12 @@
 """Pictures to look at: a DNG developed by LibRaw, as PNG or TIFF of 16 bits per channel."""
 
 import functools
-import io
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -20,10 +18,10 @@ from ledcli.errors import OutputError, RawError
 from ledcli.metadata.tiff import Blob, Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import dng_bytes
-from ledcli.output.exif import EXIF_IFD, IPTC_TAG, put_tags
 from ledcli.output.formats import FORMATS, SOFTWARE
+from ledcli.output.samples import postprocess
+from ledcli.output.tags import EXIF_IFD, IPTC_TAG, put_tags
 from ledcli.raw.exif import Exif
-from ledcli.raw.libraw import demosaic_algorithm, quiet
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import unpack
 
@@ -154,21 +152,15 @@ def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
     OutputError
         LibRaw cannot develop it.
     """
-    try:
-        with quiet(), rawpy.imread(io.BytesIO(dng)) as raw:
-            rgb: NDArray[Any] = raw.postprocess(
-                demosaic_algorithm=demosaic_algorithm(raw),
-                use_camera_wb=True,
-                output_bps=16,
-                no_auto_bright=True,
-                # Else LibRaw moves white down to the brightest pixel.
-                adjust_maximum_thr=0.0,
-                gamma=SRGB_GAMMA,
-                output_color=rawpy.ColorSpace.sRGB,
-            )
-    except rawpy.LibRawError as error:
-        raise OutputError(f"LibRaw cannot develop the result ({error}): use --format dng") from None
-    return rgb.astype(np.uint16, copy=False)
+    return postprocess(
+        dng,
+        {
+            "use_camera_wb": True,
+            "gamma": SRGB_GAMMA,
+            "output_color": rawpy.ColorSpace.sRGB,
+        },
+        advice="use --format dng",
+    )
 
 
 def png_bytes(

@@ -14,7 +14,7 @@ from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.tags import Place, fit, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
 from ledcli.metadata.xmp import xmp_packet
-from ledcli.output.exif import put_tags
+from ledcli.output.tags import put_tags
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from tests.shoot import SHARED, make_raw

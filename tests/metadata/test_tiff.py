@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from ledcli.metadata.tiff import Directory, FieldType, serialise
-from ledcli.output.exif import rational
+from ledcli.output.tags import rational
 
 
 @pytest.mark.parametrize("value", [Fraction(1, 60), Fraction(1, 8000), Fraction(5, 2), 30, 7.1])

@@ -18,7 +18,7 @@ from ledcli.errors import OutputError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import note_in, read_note, xmp_packet
 from ledcli.output.dng import dng_bytes
-from ledcli.output.levels import output_black
+from ledcli.output.samples import black_levels
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase
 from tests.shoot import SHARED, make_dark, make_raw
@@ -83,7 +83,7 @@ def test_above_white_is_white_and_numbers_are_rounded(tmp_path):
     make_raw(path)
     photo = read_raw(path)
     x = photo.normalised()
-    step = 1 / (65535 - output_black(photo, x)[0])
+    step = 1 / (65535 - black_levels(photo, x)[0])
     x[0, :4] = (1.5, np.inf, 100.4 * step, 100.6 * step)
     again = _again(photo, x, tmp_path)
     low = int(again.black[0])

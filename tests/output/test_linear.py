@@ -6,7 +6,8 @@ import rawpy
 import tifffile
 
 from ledcli.errors import OutputError
-from ledcli.output.dng import demosaic, dng_bytes
+from ledcli.output.dng import dng_bytes
+from ledcli.output.samples import demosaic
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, offsets
 from tests.shoot import make_raw

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import OutputError
-from ledcli.output.levels import output_black, quantise
+from ledcli.output.samples import black_levels, quantise
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import PHASES, Phase, pattern
 from tests.shoot import make_raw
@@ -17,8 +17,8 @@ def test_the_pedestal_follows_the_camera_and_has_a_limit(tmp_path):
     make_raw(path, black=2048, bits=14)
     photo = read_raw(path)
     x = photo.normalised()
-    assert output_black(photo, x)[0] == pytest.approx(2048 / 16383 * 65535, abs=1)
-    assert output_black(photo, x - 50)[0] == 16384
+    assert black_levels(photo, x)[0] == pytest.approx(2048 / 16383 * 65535, abs=1)
+    assert black_levels(photo, x - 50)[0] == 16384
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 
 from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
-from ledcli.output.exif import EXIF_IFD, GPS_IFD, exif_directory, put_shot, put_tags
+from ledcli.output.tags import EXIF_IFD, GPS_IFD, exif_directory, put_shot, put_tags
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
