@@ -1,8 +1,9 @@
 # Every target sets up what it needs: `make demo` or `make test` on a fresh checkout is enough.
 #
-#   make demo    make a small shoot, denoise it, show the gain
+#   make demo    make a small shoot, tune to it, denoise it, show the gain
 #   make test    run the tests
 #   make check   ruff and mypy
+#   make docs    build the documentation into site/
 #   make bench   speed and quality against peers (installs the bench group)
 #   make clean   remove what the above made
 #
@@ -14,12 +15,13 @@ BIN := $(VENV)/bin
 # The environment is ready when the stamp is newer than what it was made from.
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
+READY_DOCS := $(VENV)/.ready-docs
 # torch goes first, at its exact version: then a CPU build at hand is taken. Left to the range in
 # pyproject.toml, pip would download several GB of CUDA packages.
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(TORCH)
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 
@@ -27,12 +29,15 @@ demo: $(READY)
 	$(BIN)/led demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY_DOCS)
+	$(BIN)/mkdocs build --strict
 
 bench: $(READY_BENCH)
 	$(BIN)/python tests/benchmarks/speed.py
@@ -49,6 +54,13 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing into $(VENV): the first time this takes some minutes"
 	@$(INSTALL) -e '.[dev,onnx]'
+	@# The hooks install themselves in a developer's checkout.
+	@[ -n "$$CI" ] || [ ! -d .git ] || $(BIN)/pre-commit install >/dev/null
+	@touch $@
+
+$(READY_DOCS): $(READY)
+	@echo "installing what only the documentation needs"
+	@$(INSTALL) -e '.[dev,onnx,docs]'
 	@touch $@
 
 $(READY_BENCH): $(READY)
@@ -57,5 +69,5 @@ $(READY_BENCH): $(READY)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site demo .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

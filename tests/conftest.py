@@ -6,7 +6,9 @@ import signal
 
 # Before torch and NumPy come in, which read it once. More threads than cores make the small
 # networks of the tests slower, not faster.
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+# Under pytest-xdist every worker has a core of its own.
+threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
+os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def _fixed_seeds():
 
 @pytest.fixture(autouse=True)
 def led_home(tmp_path_factory, monkeypatch):
-    """An empty shelf: what is installed on the machine must not change a test."""
+    """No installed models: what is on the machine must not change a test."""
     home = tmp_path_factory.mktemp("led-home")
     monkeypatch.setenv("LED_HOME", str(home))
     monkeypatch.delenv("LED_DEBUG", raising=False)
