@@ -16,7 +16,7 @@ the folder of installed models, and `NO_COLOR` turns colours off.
 """
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Files, config: object) -> Files:
     """Add `commands.md`, written from the commands themselves."""
     text = INTRODUCTION + "".join(section(f"led {c.name}", _load(c.name)) for c in COMMANDS)
     files.append(File.generated(config, "commands.md", content=text))
@@ -55,5 +55,3 @@ def row(parameter: Any) -> str:
 def plain(text: str) -> str:
     """Undo the escapes that keep rich from reading square brackets as markup."""
     return text.replace("\\[", "[")
-
-

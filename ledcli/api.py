@@ -1,8 +1,7 @@
 """The public Python API. The command line parses its options, calls these functions, and prints.
 
 The functions take paths and plain values, never print, and raise `LedError` with a message of one
-line. Long ones take callbacks: `on_message` gets sentences for a person, `stop` is asked between
-two pieces of work and returns True to end early.
+line. Long ones take a `Reporter`, which receives messages and progress.
 
 Examples
 --------
@@ -20,7 +19,8 @@ Denoise NumPy planes::
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,26 +32,23 @@ from ledcli.batch.settings import (
     Quality,
     Result,
     Settings,
+    choose_formats,
 )
-from ledcli.errors import LedError, RawError, UsageError
+from ledcli.errors import RawError
+from ledcli.reporting import SILENT, Reporter, never_stop
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ledcli.batch.manifest import Manifests
     from ledcli.batch.plan import PlannedPhoto
-    from ledcli.evaluation.datasets import Dataset
-    from ledcli.evaluation.results import Evaluation, FrameResult
     from ledcli.noise.estimate import NoiseProfile
-    from ledcli.pairs.scan import Scan
-    from ledcli.training.finetune import Finetuned
-    from ledcli.zoo.selection import ModelChooser
+    from ledcli.pairs.result import Scan
+    from ledcli.training.finetune import FinetuneResult
+    from ledcli.zoo.selection import BestModel, NamedModel
 
 PathLike = str | Path
-
-
-def _nothing(_: Any) -> None:  # noqa: ANN401
-    """Ignore a message."""
 
 
 @dataclass
@@ -63,31 +60,38 @@ class DenoiseRun:
     jobs : list of Job
         One per photo, with the files to write.
     settings : Settings
-    models : ModelChooser
+    chooser : BestModel or NamedModel
         Chooses the model of each photo.
-    rejected : list of (Path or None, LedError)
-        Inputs that cannot be denoised, and why.
+    manifests : Manifests
+        Those of the output folders.
+    engine : Engine
+        Device, precision, tile size and backend.
+    rejected : list of Result
+        Inputs that cannot be denoised, with the reason.
     """
 
     jobs: list[Job]
     settings: Settings
-    models: "ModelChooser"
-    rejected: list[tuple[Path | None, LedError]] = field(default_factory=list)
+    chooser: "BestModel | NamedModel"
+    manifests: "Manifests"
+    engine: Engine
+    rejected: list[Result]
 
     def preview(self, *, overwrite: bool = False) -> "list[tuple[Job, PlannedPhoto]]":
         """Return what would be done for each photo; writes nothing and loads no network."""
-        from ledcli.batch.run import plan_photos
+        from ledcli.batch.plan import plan_photos
 
-        planned = plan_photos(self.jobs, self.settings, self.models, overwrite=overwrite)
+        planned = plan_photos(
+            self.jobs, self.settings, self.chooser, self.manifests, overwrite=overwrite
+        )
         return list(zip(self.jobs, planned, strict=True))
 
     def run(
         self,
         *,
-        engine: Engine = Engine(),  # noqa: B008  (immutable)
         overwrite: bool = False,
         stop: Callable[[], bool] = lambda: False,
-        on_message: Callable[[str], None] = _nothing,
+        report: Reporter = SILENT,
     ) -> Iterator[Result]:
         """Denoise what is missing or changed; yields one `Result` per photo, in order."""
         from ledcli.batch.run import run
@@ -95,11 +99,12 @@ class DenoiseRun:
         return run(
             self.jobs,
             self.settings,
-            self.models,
-            engine=engine,
+            self.chooser,
+            manifests=self.manifests,
+            engine=self.engine,
             overwrite=overwrite,
             stop=stop,
-            say=on_message,
+            on_message=report.info,
         )
 
 
@@ -112,10 +117,10 @@ def plan_denoise(
     model: PathLike | None = None,
     name: str = "{stem}{ext}",
     recursive: bool = False,
-    on_message: Callable[[str], None] = _nothing,
-    on_warning: Callable[[str], None] = _nothing,
+    engine: Engine = Engine(),  # noqa: B008  (immutable)
+    report: Reporter = SILENT,
 ) -> DenoiseRun:
-    """Find the photos, name their outputs and choose where models come from.
+    """Find the photos, name their outputs, and decide where models come from.
 
     Parameters
     ----------
@@ -125,14 +130,10 @@ def plan_denoise(
         Output folder; ``denoised`` beside the input by default.
     settings : Settings
         What is done to every photo.
-    formats : sequence of str
-        ``dng``, ``png``, ``tiff``; DNG by default (PNG for models whose output is sRGB).
-    model : path, optional
-        A model's name or file; by default the best one for each photo.
-    name : str
-        Template of output names.
-    recursive : bool
-        Search subfolders too.
+    formats, model, name, recursive, engine
+        As for `denoise`.
+    report : Reporter
+        Receives messages.
 
     Raises
     ------
@@ -142,44 +143,37 @@ def plan_denoise(
         No such model.
     """
     from ledcli.batch.inputs import find_raws
+    from ledcli.batch.manifest import Manifests
     from ledcli.batch.names import plan_names
     from ledcli.batch.plan import split_results
-    from ledcli.batch.settings import srgb_formats
-    from ledcli.zoo.selection import ModelPerPhoto, NamedModel
+    from ledcli.inference.backends import choose_backend
+    from ledcli.zoo.selection import BestModel, NamedModel
 
-    formats = list(formats)
-    models: ModelChooser
-    if model is None:
-        models = ModelPerPhoto()
-    else:
-        models = NamedModel(model)
-        if models.spec.output == "srgb":
-            if not formats:
-                on_message(f"{models.name} renders straight to sRGB: writing PNG")
-            formats = srgb_formats(models.name, settings, formats)
-    formats = formats or ["dng"]
-    if settings.linear and "dng" not in formats:
-        raise UsageError("--linear applies to DNG only: add --format dng, or leave it out")
-    rejected: list[tuple[Path | None, LedError]] = []
+    named = None if model is None else NamedModel(model)
+    pictures = named.chosen.name if named and named.spec.makes_pictures else None
+    chosen = choose_formats(formats, settings, pictures)
+    if pictures and not formats:
+        report.info(f"{pictures} makes pictures straight from the raw: writing PNG")
+    rejected: list[Result] = []
+    folder = None if out is None else Path(out)
     raws = find_raws(
         [str(path) for path in paths],
         recursive=recursive,
-        problem=lambda error: rejected.append((None, error)),
-        note=on_warning,
-        out=None if out is None else Path(out),
+        problem=lambda error: rejected.append(Result(None, error=error)),
+        note=report.warn,
+        out=folder,
     )
-    folder = None if out is None else Path(out)
-    photos, results = split_results(raws, folder)
+    manifests = Manifests()
+    photos, results = split_results(raws, folder, manifests)
     if settings.again:
-        photos = [*photos, *results]
-    else:
-        rejected += [
-            (raw.file, RawError(f"{raw.file}: already denoised by led; use --again to repeat"))
-            for raw in results
-        ]
-    return DenoiseRun(
-        plan_names(photos, formats, folder, name, sources=raws), settings, models, rejected
-    )
+        photos, results = [*photos, *results], []
+    for raw in results:
+        error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
+        rejected.append(Result(raw.file, error=error))
+    jobs = plan_names(photos, chosen, folder, name, sources=raws, manifests=manifests)
+    only = named.chosen.path if named else None
+    engine = engine._replace(backend=choose_backend(engine.backend, only))
+    return DenoiseRun(jobs, settings, named or BestModel(), manifests, engine, rejected)
 
 
 def denoise(
@@ -201,9 +195,8 @@ def denoise(
     again: bool = False,
     overwrite: bool = False,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
-    on_result: Callable[[Result], None] = _nothing,
-    on_message: Callable[[str], None] = _nothing,
     stop: Callable[[], bool] = lambda: False,
+    report: Reporter = SILENT,
 ) -> list[Result]:
     """Denoise raws, as `led denoise` does; files that are up to date are skipped.
 
@@ -225,8 +218,10 @@ def denoise(
         A model's name or file; by default the best one for each photo.
     engine : Engine
         Device, precision, tile size and backend.
-    on_result, on_message, stop : callable
-        Called with each photo's result and with messages; asked between photos.
+    stop : callable
+        Asked between photos; returns True to end early.
+    report : Reporter
+        Receives messages and progress.
 
     Returns
     -------
@@ -246,7 +241,6 @@ def denoise(
     >>> photo.outputs  # doctest: +SKIP
     [PosixPath('raw/denoised/night.dng')]
     """
-    single = isinstance(paths, str | Path)
     settings = Settings(
         ratio=ratio,
         exposure=exposure,
@@ -259,25 +253,21 @@ def denoise(
         steps=steps,
     )
     planned = plan_denoise(
-        [paths] if single else paths,  # type: ignore[list-item,arg-type]
+        [paths] if isinstance(paths, str | Path) else paths,
         out,
         settings=settings,
         formats=formats,
         model=model,
         name=name,
         recursive=recursive,
-        on_message=on_message,
+        engine=engine,
+        report=report,
     )
-    results = [
-        Result(path or Path(), error=error) for path, error in planned.rejected
-    ]
-    for result in results:
-        on_result(result)
-    for result in planned.run(
-        engine=engine, overwrite=overwrite, stop=stop, on_message=on_message
-    ):
-        on_result(result)
-        results.append(result)
+    results = list(planned.rejected)
+    with report.progress(len(planned.jobs), "denoising", "photos") as bar:
+        for result in planned.run(overwrite=overwrite, stop=stop, report=report):
+            results.append(result)
+            bar.advance(note=str(result.source))
     return results
 
 
@@ -370,7 +360,11 @@ def load_model(
 
 
 def scan_pairs(
-    folder: PathLike, out: PathLike | None = None, *, keep_shifted: bool = False
+    folder: PathLike,
+    out: PathLike | None = None,
+    *,
+    keep_shifted: bool = False,
+    report: Reporter = SILENT,
 ) -> "Scan":
     """Find the pairs of short and long frames in a folder and its subfolders.
 
@@ -378,9 +372,11 @@ def scan_pairs(
     ----------
     folder : path
     out : path, optional
-        Write the list here, and the details beside it, as `led pairs scan` does.
+        Write the list of good pairs here, and the details beside it, as `led pairs scan` does.
     keep_shifted : bool
         Accept pairs whose frames are shifted.
+    report : Reporter
+        Receives messages and progress.
 
     Returns
     -------
@@ -392,9 +388,50 @@ def scan_pairs(
     LedError
         The folder has no raws, or the list cannot be written.
     """
+    from ledcli.pairs.result import check_replaceable, write_scan
     from ledcli.pairs.scan import scan
 
-    found = scan(Path(folder), keep_shifted=keep_shifted)
     if out is not None:
-        write_pairs(found, Path(out))
+        check_replaceable(Path(out))
+    found = scan(Path(folder), keep_shifted=keep_shifted, report=report)
+    if out is not None and found.pairs:
+        write_scan(found, Path(out))
     return found
+
+
+def finetune(
+    pairs: PathLike = "pairs.txt",
+    *,
+    report: Reporter = SILENT,
+    stoppable: "Callable[[], AbstractContextManager[Callable[[], bool]]]" = never_stop,
+    **options: Any,  # noqa: ANN401
+) -> "FinetuneResult":
+    """Tune a model to the camera of a list of pairs, and install it if it is better.
+
+    Parameters
+    ----------
+    pairs : path
+        A list of pairs, as `scan_pairs` writes it.
+    report : Reporter
+        Receives messages and progress.
+    stoppable : callable
+        Makes the context in which the training runs; its value is called after each iteration and
+        returns True to stop. A stopped training leaves a checkpoint to resume from.
+    **options
+        The fields of `ledcli.training.finetune.FinetuneSettings`: ``pretrained``, ``method``,
+        ``name``, ``ratios``, ``resume`` and others.
+
+    Returns
+    -------
+    FinetuneResult
+        How it ended, the name of the model, and its gain on the validation crops.
+
+    Raises
+    ------
+    LedError
+        The options, the pairs or the pretrained model cannot be used, or the training failed.
+    """
+    from ledcli.training import finetune as training
+
+    settings = training.FinetuneSettings(**options)
+    return training.finetune(Path(pairs), settings, report=report, stoppable=stoppable)

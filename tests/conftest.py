@@ -6,9 +6,11 @@ import signal
 
 # Before torch and NumPy come in, which read it once. More threads than cores make the small
 # networks of the tests slower, not faster.
-# Under pytest-xdist every worker has a core of its own.
-threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
-os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+# Under pytest-xdist each worker has a core of its own.
+os.environ.setdefault(
+    "OMP_NUM_THREADS",
+    "1" if "PYTEST_XDIST_WORKER" in os.environ else str(min(2, os.cpu_count() or 1)),
+)
 
 import numpy as np
 import pytest

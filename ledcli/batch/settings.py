@@ -192,6 +192,8 @@ class Result:
 
     Attributes
     ----------
+    source : Path or None
+        The photo; None for an input that names no file.
     outputs : list of Path
         The files that exist now: written, or up to date already.
     error : LedError or None
@@ -211,7 +213,7 @@ class Result:
         Of the photo's file before it was read.
     """
 
-    source: Path
+    source: Path | None
     outputs: list[Path] = field(default_factory=list)
     error: LedError | None = None
     why: str = ""

@@ -13,7 +13,7 @@ from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.cli.terminal import printable
-from ledcli.errors import LedError, PairError, UsageError
+from ledcli.errors import LedError, PairError
 
 if TYPE_CHECKING:
     from ledcli.pairs.checks import CheckedPair
@@ -64,19 +64,13 @@ def scan(
 
         led pairs scan ./shots --keep --dry-run
     """
-    from ledcli.batch.inputs import RAW_SUFFIXES
-    from ledcli.pairs.list_file import Pair, check_list_replaceable, write_list
-    from ledcli.pairs.result import check_record_replaceable, scan_record, write_record
-    from ledcli.pairs.scan import scan as find_pairs
+    from ledcli.api import scan_pairs
+    from ledcli.pairs.result import check_replaceable, record_path, scan_record
 
     output = Output(json=json, quiet=quiet)
-    if out.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
-        raise UsageError(
-            f"--out {out}: the name of a list ends in .txt, not in {out.suffix or 'nothing'}"
-        )
-    check_list_replaceable(out)
-    check_record_replaceable(out)
-    found = find_pairs(folder, output.progress, keep_shifted=keep)
+    check_replaceable(out)
+    replaced = " (the old list was replaced)" if out.exists() else ""
+    found = scan_pairs(folder, None if dry_run else out, keep_shifted=keep, report=output)
     record = scan_record(found, out.parent)
     _show_unpaired(output, found)
     _show_darks(output, found)
@@ -88,16 +82,12 @@ def scan(
         _show_rules(output, found.rules)
     if not found.pairs:
         raise _no_pairs(folder, found, keep)
-    pairs = [Pair(pair.short.file, pair.long.file) for pair in found.pairs]
-    _note_quotes(output, pairs, out)
-    count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+    _note_quotes(output, found, out)
+    count = f"{len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''}"
     if dry_run:
         output.info(f"{count} would be written to {out}")
     else:
-        replaced = " (the old list was replaced)" if out.exists() else ""
-        beside = write_record(out, record)
-        write_list(out, pairs)
-        output.info(f"{count} written to {out}{replaced}; details in {beside}")
+        output.info(f"{count} written to {out}{replaced}; details in {record_path(out)}")
     if any(frame.unreadable for frame in found.unpaired):
         raise typer.Exit(FAILED)
 
@@ -190,10 +180,11 @@ def _no_pairs(folder: Path, found: Scan, keep: bool) -> PairError:
     return PairError(f"{folder}: no pair {among}. From a tripod, shoot {wanted}")
 
 
-def _note_quotes(output: Output, pairs: list[Pair], out: Path) -> None:
+def _note_quotes(output: Output, found: Scan, out: Path) -> None:
     from ledcli.pairs.list_file import needs_quotes, relative_name
 
-    names = [relative_name(file, out.parent) for pair in pairs for file in pair[:2]]
+    files = [frame.file for pair in found.pairs for frame in (pair.short, pair.long)]
+    names = [relative_name(file, out.parent) for file in files]
     quoted = sorted({name for name in names if needs_quotes(name)})
     if quoted:
         more = f" and {len(quoted) - 1} more" if len(quoted) > 1 else ""

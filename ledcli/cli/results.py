@@ -1,4 +1,4 @@
-"""How `led denoise` shows what became of each photo."""
+"""How `led denoise` prints the result of each photo."""
 
 import math
 from collections.abc import Iterable
@@ -13,40 +13,43 @@ if TYPE_CHECKING:
     from ledcli.batch.settings import Job, Result
 
 
-def how_denoised(result: "Result") -> str | None:
-    """Say what denoised a photo; None where it came to nothing before."""
+def show_model(output: Output, result: "Result", shown: str | None) -> str | None:
+    """Print which model denoised a photo, unless `shown` already says so; return what is shown."""
     model = result.model
     if model is None or result.noise_from is None:
-        return None
-    how = {
-        "profile": "the camera's own noise",
+        return shown
+    noise = {
+        "profile": "noise profile of the camera",
         "blind": "noise estimated from the photo",
         "unused": "straight to sRGB",
-    }
-    said = f"model {model.name} ({model.reason}), {how[result.noise_from]}"
-    return f"{said}; {result.tile_note}" if result.tile_note else said
+    }[result.noise_from]
+    text = f"model {model.name} ({model.reason}), {noise}"
+    text = f"{text}; {result.tile_note}" if result.tile_note else text
+    if text != shown:
+        output.info(text)
+    return text
 
 
 def show_result(output: Output, result: "Result") -> None:
-    """Report one photo."""
+    """Print what became of one photo."""
     for warning in result.warnings:
         output.warn(warning)
     record: dict[str, object] = {"file": result.source, "status": result.status}
     if result.error is not None:
-        show_failed(output, result.source, result.error, result.outputs)
+        _show_failed(output, result.source, result.error, result.outputs)
         return
     if result.why:
         if output.json:
             output.result({**record, "why": result.why, "outputs": result.outputs})
         return
-    model, noise = result.model, result.noise
+    choice, noise = result.choice, result.noise
     output.result(
         {
             **record,
             "outputs": result.outputs,
             "ratio": result.ratio,
             "headroom": result.headroom,
-            **(model.record() if model else {}),
+            **(choice.record() if choice else {}),
             "noise": result.noise_from,
             "gain": noise.gain if noise else None,
             "read_variance": noise.read_variance if noise else None,
@@ -56,34 +59,39 @@ def show_result(output: Output, result: "Result") -> None:
     )
 
 
-def show_plan(output: Output, job: "Job", todo: "PlannedPhoto") -> str:
-    """Report what would become of a photo, and return it in a word."""
-    if todo.error is not None:
-        show_failed(output, job.source, todo.error, todo.kept)
+def show_plan(output: Output, job: "Job", planned: "PlannedPhoto") -> str:
+    """Print what would become of a photo, and return its status."""
+    if planned.error is not None:
+        _show_failed(output, job.source, planned.error, planned.kept)
         return "failed"
-    outputs = [job.outputs[name] for name in todo.make]
+    outputs = [job.outputs[name] for name in planned.make]
     status = "planned" if outputs else "skipped"
     output.result(
-        {"file": job.source, "status": status, "why": todo.why, "outputs": outputs or todo.kept},
-        _line(job.source, outputs) if outputs else f"{printable(job.source)}: {todo.why}",
+        {
+            "file": job.source,
+            "status": status,
+            "why": planned.why,
+            "outputs": outputs or planned.kept,
+        },
+        _line(job.source, outputs) if outputs else f"{printable(job.source)}: {planned.why}",
     )
     return status
 
 
-def show_failed(
+def _show_failed(
     output: Output, source: Path | None, error: Exception, outputs: Iterable[Path] = ()
 ) -> None:
-    """Report what came to nothing; `outputs` are there all the same."""
+    """Print why a photo failed, and which of its outputs exist nevertheless."""
     output.error(error)
-    there = list(outputs)
+    written = list(outputs)
     if output.json:
-        record = {"file": source, "status": "failed", "error": str(error), "outputs": there}
+        record = {"file": source, "status": "failed", "error": str(error), "outputs": written}
         output.result(record)
-    elif there:
-        output.info(f"{source}: written all the same: {', '.join(str(path) for path in there)}")
+    elif written:
+        output.info(f"{source}: written nevertheless: {', '.join(str(path) for path in written)}")
 
 
-def _line(source: Path, outputs: Iterable[Path]) -> str:
+def _line(source: Path | None, outputs: Iterable[Path]) -> str:
     return f"{printable(source)} -> {', '.join(printable(path) for path in outputs)}"
 
 

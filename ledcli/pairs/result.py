@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledcli.errors import LedError, OutputError, PairError
+from ledcli.batch.inputs import RAW_SUFFIXES
+from ledcli.errors import LedError, OutputError, PairError, UsageError
 from ledcli.output.atomic import atomic_write
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
-from ledcli.pairs.list_file import Pair, relative_name
+from ledcli.pairs.list_file import Pair, check_list_replaceable, relative_name, write_list
 from ledcli.pairs.rule import Exposure, MissingPair, RatioRule
 
 FORMAT = "led pairs 1"
@@ -237,6 +238,21 @@ def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
     path = record_path(list_path)
     atomic_write(path, text.encode("ascii") + b"\n")
     return path
+
+
+def write_scan(scan: Scan, list_path: Path) -> Path:
+    """Write the good pairs of a scan as a list, and all of it beside; returns the second file."""
+    beside = write_record(list_path, scan_record(scan, list_path.parent))
+    write_list(list_path, [Pair(pair.short.file, pair.long.file) for pair in scan.pairs])
+    return beside
+
+
+def check_replaceable(list_path: Path) -> None:
+    """Raise LedError where a list, or its record, must not be written."""
+    if list_path.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
+        raise UsageError(f"{list_path}: choose a name for the list that ends in .txt")
+    check_list_replaceable(list_path)
+    check_record_replaceable(list_path)
 
 
 def check_record_replaceable(list_path: Path) -> None:

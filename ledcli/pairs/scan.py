@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ledcli.batch.inputs import find_raws
 from ledcli.errors import LedError
@@ -24,6 +24,7 @@ from ledcli.pairs.frames import (
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
+from ledcli.reporting import SILENT, ProgressBar, Reporter
 
 MIN_RATIO = 1.5
 """Below, the long frame is hardly cleaner than the short one."""
@@ -45,27 +46,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class ProgressBar(Protocol):
-    """Shows how far the work is."""
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count `steps` as done."""
-
-
-MakeProgressBar = Callable[[int, str, str], AbstractContextManager[ProgressBar]]
-"""Takes the number of steps, a label, and what a step is: `Output.progress`."""
-
-
-def scan(folder: Path, progress: MakeProgressBar, *, keep_shifted: bool = False) -> Scan:
+def scan(folder: Path, *, keep_shifted: bool = False, report: Reporter = SILENT) -> Scan:
     """Find the pairs in a folder and its subfolders, but hidden ones and those named ``denoised``.
 
     Parameters
     ----------
     folder : Path
-    progress : callable
-        Makes a progress bar: `Output.progress`.
     keep_shifted : bool
         Keep pairs whose frames are shifted.
+    report : Reporter
+        Receives the progress.
 
     Raises
     ------
@@ -75,11 +65,11 @@ def scan(folder: Path, progress: MakeProgressBar, *, keep_shifted: bool = False)
     files = [raw.file for raw in find_raws([str(folder)], recursive=True)]
     unpaired: dict[Path, UnpairedFrame] = {}
     photos = PhotoCache()
-    frames = _read_headers(files, progress, unpaired)
+    frames = _read_headers(files, report, unpaired)
     usable = [frame for frame in frames if frame.file not in unpaired]
-    summaries = _summaries(usable, progress, unpaired, photos)
+    summaries = _summaries(usable, report, unpaired, photos)
     bright = [frame for frame, shown in summaries.items() if not (shown.dark or shown.denoised)]
-    checked = _check_candidates(bright, summaries, progress, photos, unpaired, keep_shifted)
+    checked = _check_candidates(bright, summaries, report, photos, unpaired, keep_shifted)
     good = [pair for pair in checked if not pair.check.problems_if(keep_shifted=keep_shifted)]
     longs = {pair.long for pair in good}
     pairs = [pair for pair in good if pair.short not in longs]
@@ -137,10 +127,10 @@ def _with_progress(
 
 
 def _read_headers(
-    files: Sequence[Path], progress: MakeProgressBar, unpaired: dict[Path, UnpairedFrame]
+    files: Sequence[Path], report: Reporter, unpaired: dict[Path, UnpairedFrame]
 ) -> list[Frame]:
     frames = []
-    bar = progress(len(files), "reading headers", "files")
+    bar = report.progress(len(files), "reading headers", "files")
     for file, frame in _with_progress(files, lambda f: f, read_frames(files), bar, unpaired):
         frames.append(frame)
         if frame.exif.exposure_level is None:
@@ -150,7 +140,7 @@ def _read_headers(
 
 def _summaries(
     frames: Sequence[Frame],
-    progress: MakeProgressBar,
+    report: Reporter,
     unpaired: dict[Path, UnpairedFrame],
     photos: PhotoCache,
 ) -> dict[Frame, FrameSummary]:
@@ -162,7 +152,10 @@ def _summaries(
         if frame.camera not in cameras:
             unpaired[frame.file] = UnpairedFrame(frame.file, NO_OTHER_EXPOSURE)
     summaries = {}
-    bar, results = progress(len(wanted), "reading frames", "frames"), summarise(wanted, photos)
+    bar, results = (
+        report.progress(len(wanted), "reading frames", "frames"),
+        summarise(wanted, photos),
+    )
     for frame, summary in _with_progress(wanted, lambda f: f.file, results, bar, unpaired):
         summaries[frame] = summary
         if summary.denoised:
@@ -174,7 +167,7 @@ def _summaries(
 def _check_candidates(
     frames: Sequence[Frame],
     summaries: dict[Frame, FrameSummary],
-    progress: MakeProgressBar,
+    report: Reporter,
     photos: PhotoCache,
     unpaired: dict[Path, UnpairedFrame],
     keep_shifted: bool,
@@ -189,7 +182,7 @@ def _check_candidates(
     def check(job: tuple[Frame, list[Frame]]) -> CheckedPair | LedError | None:
         return _best_pair(*job, photos, keep_shifted)
 
-    bar = progress(len(jobs), "checking pairs", "pairs")
+    bar = report.progress(len(jobs), "checking pairs", "pairs")
     results = in_parallel(check, jobs, CHECKING_THREADS)
     found = _with_progress(jobs, lambda job: job[0].file, results, bar, unpaired)
     checked = [pair for _, pair in found if pair is not None]

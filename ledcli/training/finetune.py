@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.errors import OutputError, TrainingError, UsageError
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
@@ -40,51 +41,6 @@ from ledcli.zoo.store import (
 )
 
 Stoppable = Callable[[], AbstractContextManager[Callable[[], bool]]]
-
-
-class Progress(Protocol):
-    """A progress bar."""
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count ``steps`` as done; ``note`` says what is worked on."""
-
-
-class Reporter(Protocol):
-    """Receives messages and progress, as `ledcli.cli.console.Output` does."""
-
-    def info(self, text: object) -> None:
-        """Receive what is being done."""
-
-    def warn(self, text: object) -> None:
-        """Receive what the user should know although the work goes on."""
-
-    def progress(
-        self, total: float | None, label: str, unit: str = ""
-    ) -> AbstractContextManager[Progress]:
-        """Open a progress bar."""
-
-
-class Silent:
-    """A reporter that shows nothing, and its own progress bar."""
-
-    def info(self, text: object) -> None:
-        """Ignore a message."""
-
-    warn = info
-
-    @contextmanager
-    def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
-        """Give a bar that does nothing."""
-        yield self
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        """Ignore progress."""
-
-
-@contextmanager
-def never_stop() -> Iterator[Callable[[], bool]]:
-    """Let a training run to its end."""
-    yield lambda: False
 
 
 @dataclass(frozen=True)
@@ -174,7 +130,7 @@ def finetune(
     pairs: Path,
     settings: FinetuneSettings,
     *,
-    report: Reporter | None = None,
+    report: Reporter = SILENT,
     stoppable: Stoppable = never_stop,
 ) -> FinetuneResult:
     """Tune a model to the camera of a list of pairs and install it, if it is better.
@@ -187,7 +143,7 @@ def finetune(
     pairs : Path
         A list of pairs, as ``led pairs scan`` writes it.
     settings : FinetuneSettings
-    report : Reporter, optional
+    report : Reporter
         Receives messages and progress.
     stoppable : callable
         Makes the context in which the training runs; its value is asked after every iteration
@@ -198,7 +154,6 @@ def finetune(
     LedError
         The settings, the pairs or the pretrained model cannot be used, or the training failed.
     """
-    report = report or Silent()
     method = find_method(settings.method)
     if settings.out is not None:
         _check_out(settings.out)

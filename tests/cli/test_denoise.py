@@ -428,7 +428,7 @@ def test_two_runs_on_one_folder_share_the_work(tmp_path):
     assert [each.returncode for each in runs] == [0, 0]
     records = [[json.loads(line)["status"] for line in out.splitlines()] for out, _ in both]
     assert sorted(records) == [["done"] * 8, ["skipped"] * 8]
-    assert any("another led is at work" in err for _, err in both)
+    assert any("another led process" in err for _, err in both)
     assert visible(tmp_path / "denoised") == [f"{n}.dng" for n in range(8)]
 
 

@@ -38,7 +38,7 @@ def test_a_folder_of_many_scenes_sorts_itself_out(tmp_path):
         shot(folder / f"s{number}.ARW", light, 3200, Fraction(1, 320), datetime=minute)
         later = {"datetime": f"2024:05:06 20:{30 - number:02}:00"} if number else {"datetime": None}
         shot(folder / f"l{number}.NEF", light, 100, 10, **later)
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     assert names(result) == {(f"s{n}.ARW", f"l{n}.NEF") for n in range(5)}
     assert {pair.check.ratio for pair in result.pairs} == {100}
     assert result.unpaired == ()
@@ -50,7 +50,7 @@ def test_the_nearest_long_frame_of_a_scene_is_taken(tmp_path):
     shot(tmp_path / "s1.ARW", light, 100, 0.1, datetime="2024:05:06 20:01:00")
     shot(tmp_path / "s2.ARW", light, 100, 0.1, datetime="2024:05:06 20:08:00", seed=5)
     shot(tmp_path / "l2.ARW", light, 100, 10, datetime="2024:05:06 20:09:00", seed=6)
-    assert names(scan(tmp_path, silent_progress)) == {("s1.ARW", "l1.ARW"), ("s2.ARW", "l2.ARW")}
+    assert names(scan(tmp_path)) == {("s1.ARW", "l1.ARW"), ("s2.ARW", "l2.ARW")}
 
 
 def test_a_scene_s_darker_frames_all_get_its_brightest(tmp_path):
@@ -58,7 +58,7 @@ def test_a_scene_s_darker_frames_all_get_its_brightest(tmp_path):
     shot(tmp_path / "l.ARW", light, 100, 10)
     shot(tmp_path / "a.ARW", light, 100, Fraction(1, 10))
     shot(tmp_path / "b.ARW", light, 3200, Fraction(1, 1000))
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     assert names(result) == {("a.ARW", "l.ARW"), ("b.ARW", "l.ARW")}
     assert [pair.check.ratio for pair in result.pairs] == [100, 300]
 
@@ -67,10 +67,10 @@ def test_a_shifted_pair_is_dropped_and_can_be_kept(tmp_path):
     shot(tmp_path / "l.ARW", through(picture(1)), 100, 10)
     shot(tmp_path / "a.ARW", through(picture(1)), 100, 0.1)
     shot(tmp_path / "b.ARW", through(picture(1), 3, 1), 3200, Fraction(1, 320))
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     assert names(result) == {("a.ARW", "l.ARW")}
     assert "shifted by 3." in reasons(result)["b.ARW"]
-    assert len(scan(tmp_path, silent_progress, keep_shifted=True).pairs) == 2
+    assert len(scan(tmp_path, keep_shifted=True).pairs) == 2
 
 
 def test_a_ratio_of_which_every_pair_is_dropped_is_still_wanted(tmp_path):
@@ -79,7 +79,7 @@ def test_a_ratio_of_which_every_pair_is_dropped_is_still_wanted(tmp_path):
     shot(tmp_path / "a.ARW", light, 100, 0.1)
     shot(tmp_path / "b.ARW", moved, 100, Fraction(1, 30))
     shot(tmp_path / "c.ARW", moved, 3200, Fraction(1, 1000))
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     assert [(rule.ratio, rule.pairs, rule.holds) for rule in result.rules] == [
         (100, 1, False),
         (300, 0, False),
@@ -99,7 +99,7 @@ def test_every_unpaired_frame_has_its_reason(tmp_path):
     (tmp_path / "text.ARW").write_text("no raw")
     shot(tmp_path / "cut.ARW", light, 100, 0.1)
     truncate(tmp_path / "cut.ARW", 0.5)
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     assert names(result) == {("s.ARW", "l.ARW")}
     why = reasons(result)
     assert why.keys() == {p.name for p in tmp_path.iterdir()} - {"s.ARW", "l.ARW"}
@@ -120,7 +120,7 @@ def test_lens_cap_frames_are_dark_frames_and_never_shorts(tmp_path):
     for number in range(2):
         name, seed = tmp_path / f"d{number}.ARW", number
         make_dark(name, shape=SHAPE, iso=3200, exposure_time=0.01, seed=seed, **CAMERA)
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     assert names(result) == {("s.ARW", "l.ARW")}
     assert [(dark.file.name, dark.iso) for dark in result.darks] == [
         ("d0.ARW", 3200),
@@ -134,7 +134,7 @@ def test_dark_frames_have_their_body_s_serial_number(tmp_path):
     shot(tmp_path / "l.ARW", through(picture(1)), 100, 10, **serial)
     shot(tmp_path / "s.ARW", through(picture(1)), 100, 0.1, **serial)
     make_dark(tmp_path / "d.ARW", shape=SHAPE, iso=3200, exposure_time=0.01, **CAMERA, **serial)
-    result = scan(tmp_path, silent_progress)
+    result = scan(tmp_path)
     write_record(tmp_path / "pairs.txt", scan_record(result, tmp_path))
     [dark] = read_darks(tmp_path / "pairs.txt")
     assert (dark.file, dark.camera, dark.serial) == (tmp_path / "d.ARW", "SONY ILCE-7SM2", "007")
@@ -145,10 +145,10 @@ def test_hidden_and_denoised_folders_are_skipped(tmp_path):
         (tmp_path / folder).mkdir()
         shot(tmp_path / folder / "l.ARW", through(picture(1)), 100, 10)
         shot(tmp_path / folder / "s.ARW", through(picture(1)), 100, 0.1)
-    [pair] = scan(tmp_path, silent_progress).pairs
+    [pair] = scan(tmp_path).pairs
     assert pair.short.file.parent.name == "shots"
 
 
 def test_a_folder_without_raws(tmp_path):
     with pytest.raises(UsageError, match="no raw files"):
-        scan(tmp_path, silent_progress)
+        scan(tmp_path)

@@ -1,0 +1,54 @@
+"""How long work reports to a person: messages, warnings and progress, whoever shows them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class ProgressBar(Protocol):
+    """The progress of a piece of work."""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Count ``steps`` as done; ``note`` names what is being worked on."""
+
+
+class Reporter(Protocol):
+    """Receives messages and progress; `ledcli.cli.console.Output` is one."""
+
+    def info(self, text: object) -> None:
+        """Receive what is being done."""
+
+    def warn(self, text: object) -> None:
+        """Receive a problem that does not stop the work."""
+
+    def progress(
+        self, total: float | None, label: str, unit: str = ""
+    ) -> AbstractContextManager[ProgressBar]:
+        """Open a progress bar over ``total`` steps."""
+
+
+class Silent:
+    """A reporter that shows nothing, and its progress bar."""
+
+    def info(self, text: object) -> None:
+        """Ignore a message."""
+
+    def warn(self, text: object) -> None:
+        """Ignore a warning."""
+
+    @contextmanager
+    def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[ProgressBar]:
+        """Return a progress bar that shows nothing."""
+        yield self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Ignore progress."""
+
+
+SILENT = Silent()
+
+
+@contextmanager
+def never_stop() -> Iterator[Callable[[], bool]]:
+    """Run to the end: the stop request of a caller that has none."""
+    yield lambda: False
