@@ -247,7 +247,7 @@ def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_
     out, err = capsys.readouterr()
     told = [line for line in err.splitlines() if line.startswith("model ")]
     assert told == [
-        "model mine (tuned to Led Testcam One on 2026-11-20), the camera's own noise",
+        "model mine (tuned to Led Testcam One on 2026-11-20), noise profile of the camera",
         "model generic (the bundled default), noise estimated from the photo",
         "model nikon (the bundled set of the camera's maker), noise estimated from the photo",
         "model mine (tuned to Led Testcam One on 2026-11-20), noise estimated from the photo",
