@@ -42,14 +42,14 @@ def show_result(output: Output, result: "Result") -> None:
         if output.json:
             output.result({**record, "why": result.why, "outputs": result.outputs})
         return
-    choice, noise = result.choice, result.noise
+    model, noise = result.model, result.noise
     output.result(
         {
             **record,
             "outputs": result.outputs,
             "ratio": result.ratio,
             "headroom": result.headroom,
-            **(choice.record() if choice else {}),
+            **(model.record() if model else {}),
             "noise": result.noise_from,
             "gain": noise.gain if noise else None,
             "read_variance": noise.read_variance if noise else None,

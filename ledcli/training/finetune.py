@@ -1,17 +1,17 @@
 """Fine-tune a model on one camera's pairs: all that `led finetune` does but its terminal."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.errors import OutputError, TrainingError, UsageError
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
+from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
 from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import LogLine
