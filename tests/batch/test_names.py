@@ -170,7 +170,7 @@ def test_the_photos_of_a_hidden_folder_are_not_hidden(here):
 @pytest.mark.parametrize(
     ("template", "why"),
     [
-        ("{stem}-{iso}{ext}", r"'\{iso\}' : use .*\{stem\}"),
+        ("{stem}-{iso}{ext}", r"'\{iso\}': use .*\{stem\}"),
         ("{}{ext}", "unknown key"),
         ("{0}{ext}", "unknown key"),
         ("{stem.__class__}{ext}", "unknown key"),
@@ -181,10 +181,10 @@ def test_the_photos_of_a_hidden_folder_are_not_hidden(here):
         ("{folder}{ext}", r"needs \{stem\} or \{name\}"),
         ("{ext}", r"needs \{stem\} or \{name\}"),
         ("", r"needs \{stem\} or \{name\}"),
-        ("{stem}", r"\{ext\} , and have it only once"),
-        ("{stem}.dng", r"\{ext\} , and have it only once"),
-        ("{stem}{ext}~", r"\{ext\} , and have it only once"),
-        ("{stem}{ext}{ext}", r"\{ext\} , and have it only once"),
+        ("{stem}", r"\{ext\}, and have it only once"),
+        ("{stem}.dng", r"\{ext\}, and have it only once"),
+        ("{stem}{ext}~", r"\{ext\}, and have it only once"),
+        ("{stem}{ext}{ext}", r"\{ext\}, and have it only once"),
         ("{stem", "expected '}'"),
         ("{stem}}{ext}", "Single '}'"),
         ("../{stem}{ext}", "--out"),
