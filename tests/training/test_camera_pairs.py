@@ -112,7 +112,7 @@ def test_the_blind_crops_are_as_the_file_has_them():
 
 
 def test_of_many_pairs_the_middle_rows_are_kept():
-    few = camera_pairs([shot(400.0, 100.0)], most_pixels=96 * 128)
+    few = camera_pairs([shot(400.0, 100.0)], max_pixels=96 * 128)
     whole = camera_pairs([shot(400.0, 100.0)])
     assert few.pairs[0].short.shape == (4, 96, 128)
     np.testing.assert_array_equal(few.pairs[0].short, whole.pairs[0].short[:, 32:128])

@@ -75,7 +75,7 @@ def test_drawn_crops_stay_clear_of_the_validation_windows(phase):
 @pytest.mark.parametrize("phase", SOME_PHASES)
 def test_validation_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_picture(phase):
     pair = numbered(phase)
-    windows = pair.held()
+    windows = pair.validation_windows()
     assert 1 <= len(windows) <= VALIDATION_PER_PAIR
     for planes, picture, noisy in windows:
         check(pair, planes, picture)
@@ -97,7 +97,7 @@ def test_a_pair_as_it_is_read(tmp_path, phase):
 
 
 def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("ledcli.training.data.srgb_pairs.MOST_PIXELS", 2 * 151 * 320)
+    monkeypatch.setattr("ledcli.training.data.srgb_pairs.MAX_PIXELS", 2 * 151 * 320)
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
     collector = SrgbCollector(2)
     collector.take(short, long, 20.0, 400.0)

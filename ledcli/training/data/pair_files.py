@@ -1,12 +1,9 @@
-"""The pairs' files: their headers, the checks, and the pairs of one camera in memory."""
+"""Load the pairs of a list: read their headers, check them, and measure the camera's noise."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ledcli.errors import MetadataError, PairError
 from ledcli.pairs.checks import check_pair
@@ -14,23 +11,23 @@ from ledcli.pairs.frames import ratio_of
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
-from ledcli.raw.exif import Exif, read_exif
+from ledcli.raw.exif import read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
-from ledcli.training.data.pairs import MOST_PIXELS, CameraPairs, RawPair, camera_pairs
+from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
 
 SAME_RATIO = 1.05
-"""Factor within which a ratio is one that was asked for."""
-LONGEST_DARK = 8.0
-"""Times the longest short exposure that a dark frame may take: sensors glow of themselves."""
+"""Factor within which two ratios are the same."""
+MAX_DARK_TIME = 8.0
+"""A dark frame's exposure over the longest short one's: in longer ones the sensor's glow shows."""
 
 
 Take = Callable[[RawPhoto, RawPhoto, float, float], None]
-"""Handed the short and the long frame of a pair as they are read, their ratio and the short ISO."""
+"""Receives the short and the long frame of a pair, their ratio and the short ISO."""
 
 
 class Header(NamedTuple):
-    """What the files of a pair say of it."""
+    """What the files of a pair say about it."""
 
     pair: Pair
     camera: str
@@ -55,7 +52,7 @@ class LoadedPairs:
     darks : int
         Dark frames that were used.
     warnings : list of str
-        What was left out, and where LED's rule does not hold.
+        What was left out, and where LED's rule for ISOs is not met.
     """
 
     camera: str
@@ -68,26 +65,30 @@ class LoadedPairs:
 def read_headers(
     pairs: Sequence[Pair], *, ratios: Sequence[float] = (), one_iso: bool = False
 ) -> list[Header]:
-    """Read what the files say, and refuse what no tuning can be made of.
+    """Read the headers, and refuse what no tuning can be made of.
 
     Parameters
     ----------
     pairs : sequence of Pair
     ratios : sequence of float
-        Take the pairs of these only; empty takes all.
+        Use the pairs of these ratios only; empty uses all.
     one_iso : bool
-        Pairs of one ISO only will do.
+        Accept pairs of one ISO.
 
     Raises
     ------
     PairError
-        The pairs are of several cameras or of one ISO only, or none has the ratio.
+        The pairs are of several cameras or of one ISO, or none has the ratio.
     RawError, MetadataError
         A file cannot be read, or lacks its camera, ISO or exposure time.
     """
     headers = [_header(pair) for pair in pairs]
     _one_camera(headers)
-    chosen = [h for h in headers if not ratios or any(_same(h.ratio, r) for r in ratios)]
+    chosen = [
+        header
+        for header in headers
+        if not ratios or any(1 / SAME_RATIO <= header.ratio / r <= SAME_RATIO for r in ratios)
+    ]
     if not chosen:
         there = ", ".join(f"{r:g}" for r in sorted({h.ratio for h in headers}))
         wanted = ", ".join(f"{r:g}" for r in ratios)
@@ -111,17 +112,17 @@ def load_pairs(
     Parameters
     ----------
     headers : sequence of Header
-        Of `read_headers`.
+        From `read_headers`.
     darks : sequence of DarkFrame
         Lens-cap frames; those of the camera correct its dark shading.
     keep_shifted : bool
-        Shifted pairs are kept.
+        Keep pairs that are shifted.
     one_iso : bool
-        Pairs of one ISO only will do.
+        Accept pairs of one ISO.
     step : callable
-        Told of every pair that has been read.
+        Called with the short frame's path after every pair.
     take : callable, optional
-        Handed the frames of those that are tuned with.
+        Receives the frames of every pair that is used.
 
     Raises
     ------
@@ -136,21 +137,24 @@ def load_pairs(
 
     def read() -> Iterator[RawPair]:
         for header in headers:
-            short, long = read_raw(header.pair.short), read_raw(header.pair.long)
+            pair = header.pair
+            short, long = read_raw(pair.short), read_raw(pair.long)
             problems = check_pair(short, long, header.ratio).problems_if(keep_shifted=keep_shifted)
-            step(header.pair.short)
+            step(pair.short)
             if problems:
-                warnings.append(f"{header.pair.short}: left out: {'; '.join(problems)}")
+                warnings.append(f"{pair.short}: left out: {'; '.join(problems)}")
                 continue
             loaded.append(header)
-            records.append(_record(header))
+            hashes = {"short": file_sha256(pair.short), "long": file_sha256(pair.long)}
+            records.append({**hashes, "ratio": header.ratio, "iso": header.iso})
             if take is not None:
                 take(short, long, header.ratio, header.iso)
-            yield _raw_pair(header, short, long)
+            planes, name = (short.planes(), long.planes()), str(pair.short)
+            yield RawPair(*planes, header.ratio, header.iso, header.long_iso, name)
         if not loaded:
             raise PairError(f"no pair is left to tune with ({warnings[0]}): see 'led pairs check'")
 
-    usable = _fitting(darks, headers)
+    usable = _usable(darks, headers)
     by_iso: dict[float, list[Path]] = {}
     for dark in usable:
         by_iso.setdefault(dark.iso, []).append(dark.file)
@@ -159,14 +163,13 @@ def load_pairs(
             f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
             "exposed too long, and are not used"
         )
-    measured = camera_pairs(
-        read(),
-        {iso: map(_planes_of, paths) for iso, paths in by_iso.items()},
-        most_pixels=MOST_PIXELS // len(headers),
-    )
+    dark_planes = {
+        iso: map(lambda path: read_raw(path).planes(), paths) for iso, paths in by_iso.items()
+    }
+    measured = camera_pairs(read(), dark_planes, max_pixels=MAX_PIXELS // len(headers))
     if not one_iso:
         _two_isos({header.iso for header in loaded})
-    warnings += _against_the_rule(loaded)
+    warnings += _rule_warnings(loaded)
     return LoadedPairs(headers[0].camera, measured, records, len(usable), warnings)
 
 
@@ -174,15 +177,12 @@ def _header(pair: Pair) -> Header:
     short, long = read_exif(pair.short), read_exif(pair.long)
     if short.camera is None:
         raise MetadataError(f"{pair.short}: does not say its camera, which the model is tuned to")
-    isos = [_iso(path, exif) for path, exif in ((pair.short, short), (pair.long, long))]
+    for path, exif in ((pair.short, short), (pair.long, long)):
+        if exif.iso is None:
+            raise MetadataError(f"{path}: has no usable ISO tag, which the noise depends on")
+    assert short.iso is not None and long.iso is not None
     ratio = pair.ratio or ratio_of(short, long, (pair.short, pair.long))
-    return Header(pair, short.camera, ratio, isos[0], isos[1], short.exposure_time, short.serial)
-
-
-def _iso(path: Path, exif: Exif) -> float:
-    if exif.iso is None:
-        raise MetadataError(f"{path}: has no usable ISO tag, which the noise depends on")
-    return exif.iso
+    return Header(pair, short.camera, ratio, short.iso, long.iso, short.exposure_time, short.serial)
 
 
 def _one_camera(headers: Sequence[Header]) -> None:
@@ -211,25 +211,11 @@ def _two_isos(isos: set[float]) -> None:
     )
 
 
-def _same(ratio: float, wanted: float) -> bool:
-    return max(ratio / wanted, wanted / ratio) <= SAME_RATIO
-
-
-def _raw_pair(header: Header, short: RawPhoto, long: RawPhoto) -> RawPair:
-    pair, _, ratio, iso, long_iso, *_ = header
-    return RawPair(short.planes(), long.planes(), ratio, iso, long_iso, str(pair.short))
-
-
-def _record(header: Header) -> dict[str, Any]:
-    hashes = {name: file_sha256(getattr(header.pair, name)) for name in ("short", "long")}
-    return {**hashes, "ratio": header.ratio, "iso": header.iso}
-
-
-def _fitting(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:
-    """Return the dark frames that are of the camera and exposed as its short frames are."""
+def _usable(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:
+    """Return the dark frames of the camera that are exposed about as long as its short frames."""
     first = headers[0]
     times = [h.exposure_time for h in headers if h.exposure_time is not None]
-    longest = LONGEST_DARK * max(times, default=0.0)
+    longest = MAX_DARK_TIME * max(times, default=0.0)
     return [
         dark
         for dark in darks
@@ -239,13 +225,7 @@ def _fitting(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[Dark
     ]
 
 
-def _planes_of(path: Path) -> NDArray[np.float32]:
-    photo = read_raw(path)
-    return photo.planes()
-
-
-def _against_the_rule(headers: Sequence[Header]) -> Iterator[str]:
-    """Say for which ratios LED's rule does not hold."""
+def _rule_warnings(headers: Sequence[Header]) -> Iterator[str]:
     isos: dict[float, list[float]] = {}
     for header in headers:
         isos.setdefault(header.ratio, []).append(header.iso)

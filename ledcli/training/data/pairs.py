@@ -1,4 +1,4 @@
-"""From pairs as they were shot to pairs ready for training, and the camera's noise on the way."""
+"""One camera's pairs in memory, ready for training, and the noise that is measured on them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +30,14 @@ from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.sampler import Batch
 
-VALIDATION_SIDE = 128
-"""Side of a held crop, plane pixels; less where the frames are small."""
-VALIDATION_PER_PAIR = 3
+VALIDATION_SIDE, VALIDATION_PER_PAIR = 128, 3
+"""Side of a validation crop in plane pixels, less in small frames; and crops per pair."""
 MULTIPLE = 16
-"""Sides of crops are multiples of it: what networks halve and halve again."""
+"""Sides of crops are multiples of it: networks halve them up to four times."""
+MIN_SIDE = 64
+"""Plane pixels a side below which a frame is of no use."""
+MAX_PIXELS = 1 << 28
+"""Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
 
 Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
@@ -45,8 +48,8 @@ class RawPair(NamedTuple):
 
     Attributes
     ----------
-    short, long : float32 ``(4, h, w)``
-        Normalised planes, not gained.
+    short, long : float32 ``(planes, h, w)``
+        Normalised, not multiplied by the ratio.
     ratio : float
         Nominal.
     iso, long_iso : float
@@ -69,18 +72,18 @@ class TrainingPair:
 
     Attributes
     ----------
-    short, clean : float16 ``(4, h, w)``
-        The short frame with black where it belongs, and the truth: the long frame brought to
-        exactly ``ratio`` times the short one's exposure; 1 where the long frame is clipped. Half
-        precision keeps steps well under the noise.
+    short, clean : float16 ``(planes, h, w)``
+        The short frame with its black corrected, and the truth: the long frame scaled to exactly
+        ``ratio`` times the short one's exposure; 1 where it is clipped. Half precision keeps steps
+        well under the noise.
     ratio, iso : float
         Of the pair, and of its short frame.
     blind : NoiseProfile
-        What an un-tuned model takes for the short frame's noise.
+        What an un-tuned model estimates for the short frame.
     validation_side : int
-        Side in plane pixels of the windows that are never trained on, at the bottom of the frame.
-    untouched : tuple of float16 ``(4, validation_side, validation_side)``
-        These windows of the short frame as it came, black uncorrected.
+        Side in plane pixels of the windows at the bottom of the frame that are never trained on.
+    uncorrected : tuple of float16 ``(planes, validation_side, validation_side)``
+        These windows of the short frame with the file's black.
     """
 
     short: Half
@@ -89,7 +92,7 @@ class TrainingPair:
     iso: float
     blind: NoiseProfile
     validation_side: int
-    untouched: tuple[Half, ...]
+    uncorrected: tuple[Half, ...]
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -98,9 +101,9 @@ class TrainingPair:
         return height - self.validation_side, width
 
     def window(self, row: int, col: int, side: int) -> tuple[Half, Half]:
-        """Return the window ``(4, side, side)`` of the short frame and of the truth."""
-        place = np.s_[:, row : row + side, col : col + side]
-        return self.short[place], self.clean[place]
+        """Return a window ``(planes, side, side)`` of the short frame and of the truth."""
+        window = np.s_[:, row : row + side, col : col + side]
+        return self.short[window], self.clean[window]
 
     def draw(self, rng: np.random.Generator, side: int) -> tuple[Half, Half]:
         """Draw a window of what is trained on, mirrored at random.
@@ -114,13 +117,13 @@ class TrainingPair:
         flip = Flip(rng.random() < 0.5, rng.random() < 0.5)
         return flip_planes(short, flip), flip_planes(clean, flip)
 
-    def validation_windows(self, *, untouched: bool = False) -> list[tuple[Half, Half]]:
+    def validation_windows(self, *, uncorrected: bool = False) -> list[tuple[Half, Half]]:
         """Return the windows that are never trained on."""
         columns = validation_columns(self.short.shape, self.validation_side)
         windows = [self.window(self.trained[0], col, self.validation_side) for col in columns]
-        if not untouched:
+        if not uncorrected:
             return windows
-        pairs = zip(self.untouched, windows, strict=True)
+        pairs = zip(self.uncorrected, windows, strict=True)
         return [(short, clean) for short, (_, clean) in pairs]
 
 
@@ -185,25 +188,22 @@ class CameraPairs:
         """
         batches = []
         for pair in self.pairs:
-            windows = pair.validation_windows(untouched=blind)
+            windows = pair.validation_windows(uncorrected=blind)
             profile = pair.blind if blind else self.profile_at(pair.iso)
             batches.append(_batch(windows, [pair] * len(windows), [profile] * len(windows)))
         return batches
 
 
 def validation_columns(shape: Sequence[int], side: int) -> list[int]:
-    """Return the left columns of the held windows, spread, apart if they can.
-
-    Parameters
-    ----------
-    shape : (planes, h, w)
-        Of the frame, several times as large as a window.
-    side : int
-    """
+    """Return the left columns of the validation windows in a frame ``(planes, h, w)``."""
     planes, height, width = shape
+    return [even_start(planes, height - side, col)[1] for col in spread(width, side, width - side)]
+
+
+def spread(width: int, side: int, free: int) -> list[int]:
+    """Return where to cut validation windows of a side: spread over the columns that are free."""
     count = max(1, min(VALIDATION_PER_PAIR, width // side))
-    columns = [round((number + 0.5) * (width - side) / count) for number in range(count)]
-    return [even_start(planes, height - side, col)[1] for col in columns]
+    return [round((number + 0.5) * free / count) for number in range(count)]
 
 
 def _batch(
@@ -221,28 +221,22 @@ def _batch(
     )
 
 
-SMALLEST_SIDE = 64
-"""Plane pixels a side below which a frame is no use."""
-MOST_PIXELS = 1 << 28
-"""Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
-
-
 def camera_pairs(
     pairs: Iterable[RawPair],
     darks: Mapping[float, Iterable[Planes]] | None = None,
     *,
-    most_pixels: int = MOST_PIXELS,
+    max_pixels: int = MAX_PIXELS,
 ) -> CameraPairs:
     """Measure a camera's noise on its pairs and make them ready for training.
 
     Parameters
     ----------
     pairs : iterable of RawPair
-        Of one camera; taken one by one, so that few are in memory in full.
-    darks : mapping of ISO to planes ``(4, h, w)``, optional
-        Lens-cap frames, which show the dark shading; what black is still off by, and without
-        them all of it, is measured on the pairs, one offset a colour and ISO.
-    most_pixels : int
+        Of one camera; read one by one, so that few are in memory in full.
+    darks : mapping of ISO to planes ``(planes, h, w)``, optional
+        Lens-cap frames, which show the dark shading. The remaining error of black, or without
+        them all of it, is measured on the pairs: one offset per colour and ISO.
+    max_pixels : int
         Plane pixels of a pair that are kept: the middle rows of a larger frame.
 
     Raises
@@ -257,7 +251,7 @@ def camera_pairs(
     frame: tuple[int, ...] = (0, 0)
     for pair in pairs:
         frame = pair.short.shape[1:]
-        if min(frame) < SMALLEST_SIDE:
+        if min(frame) < MIN_SIDE:
             cell = layout_of(len(pair.short)).side
             size = f"{cell * frame[1]}x{cell * frame[0]}"
             raise PairError(f"{pair.name}: {size} pixels are too few to tune")
@@ -268,7 +262,7 @@ def camera_pairs(
         fit, transfer = _measured(corrected)
         fits.setdefault(pair.iso, []).append(fit)
         transfers.setdefault(pair.iso, []).append(transfer)
-        kept.append(_training_pair(pair, corrected, fit, most_pixels))
+        kept.append(_training_pair(pair, corrected, fit, max_pixels))
     if not kept:
         raise PairError("no pair is left to tune with: shoot two for each ratio")
     offsets = [
@@ -277,12 +271,14 @@ def camera_pairs(
     ]
     for each in kept:
         each.short[:] -= interpolate_shading(offsets, each.iso).astype(np.float16)
-    profile = fit_camera_profile(transfers, _together(dark, offsets), (frame[0], frame[1]))
+    profile = fit_camera_profile(transfers, _total_shading(dark, offsets), (frame[0], frame[1]))
     return CameraPairs(tuple(kept), profile)
 
 
-def _together(dark: Sequence[DarkShading], offsets: Sequence[DarkShading]) -> list[DarkShading]:
-    """Add the pairs' offsets to the dark shading, at every ISO that either knows."""
+def _total_shading(
+    dark: Sequence[DarkShading], offsets: Sequence[DarkShading]
+) -> list[DarkShading]:
+    """Add the pairs' offsets to the dark frames' shading, at every ISO of either."""
     if not dark:
         return list(offsets)
     isos = sorted({shading.iso for shading in (*dark, *offsets)})
@@ -302,17 +298,17 @@ def _measured(pair: RawPair) -> tuple[ExposureFit, Transfer]:
 
 
 def _training_pair(
-    raw: RawPair, corrected: RawPair, fit: ExposureFit, most_pixels: int
+    raw: RawPair, corrected: RawPair, fit: ExposureFit, max_pixels: int
 ) -> TrainingPair:
     _, height, width = raw.short.shape
-    rows = min(height, max(SMALLEST_SIDE, most_pixels // width))
+    rows = min(height, max(MIN_SIDE, max_pixels // width))
     top, _ = even_start(len(raw.short), (height - rows) // 2, 0)
     middle = slice(top, top + rows)
     side = min(VALIDATION_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
     # Scaled first, what is clipped would pass for a grey that is known.
     clipped = raw.long >= clipping_level(raw.long)
     clean = np.where(clipped, 1, (raw.long * np.float32(fit.scale)).clip(None, 1))
-    held = np.s_[:, middle.stop - side : middle.stop]
+    bottom = np.s_[:, middle.stop - side : middle.stop]
     return TrainingPair(
         short=corrected.short[:, middle].astype(np.float16),
         clean=clean[:, middle].astype(np.float16),
@@ -320,8 +316,8 @@ def _training_pair(
         iso=raw.iso,
         blind=estimate_noise(raw.short),
         validation_side=side,
-        untouched=tuple(
-            raw.short[held][..., col : col + side].astype(np.float16)
+        uncorrected=tuple(
+            raw.short[bottom][..., col : col + side].astype(np.float16)
             for col in validation_columns((len(raw.short), rows, width), side)
         ),
     )

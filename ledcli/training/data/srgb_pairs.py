@@ -1,7 +1,7 @@
-"""Shots with the pictures that LibRaw makes of them, and crops of both: what SID trains on.
+"""Pairs for SID: the short frame's mosaic with the long frame's picture by LibRaw, and crops.
 
-A pair is kept as a mosaic and not as planes. Mirrored, transposed and cut anywhere, a mosaic is one
-of another phase: its crop starts at the next cell of the standard phase (sensor/cfa.py), so that
+A pair is kept as a mosaic and not as planes. Mirrored, transposed and cropped anywhere, a mosaic
+has another phase: its crop starts at the next cell of the standard phase (sensor/cfa.py), so that
 every colour and every pixel of the picture keeps its position in the cell.
 """
 
@@ -20,15 +20,14 @@ from ledcli.output.render import developed
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, colour_map, pack, standard_start, unpack
 from ledcli.sensor.symmetry import Flip
-from ledcli.training.data.pairs import MULTIPLE, VALIDATION_PER_PAIR, VALIDATION_SIDE
+from ledcli.training.data.pairs import MULTIPLE, VALIDATION_SIDE, spread
 
-MOST_PIXELS = 1 << 28
-"""Pixels of all pairs that are kept, 2 GB and for the held parts a little more; of more pairs less
-of each frame."""
-SMALLEST_SIDE = 4 * MULTIPLE
-"""Cells a side below which a frame is no use."""
+MAX_PIXELS = 1 << 28
+"""Pixels of all pairs that are kept, 2 GB, and a little more for the validation windows; of more
+pairs less of each frame."""
+MIN_SIDE = 4 * MULTIPLE
+"""Cells a side below which a frame is of no use."""
 WHITE = 65535
-
 NO_FLIP = Flip()
 
 Picture = NDArray[np.uint16]
@@ -42,8 +41,8 @@ class SrgbPair:
     Attributes
     ----------
     mosaic : float16 ``(H, W)``
-        The short frame, normalised, not gained, black where it belongs.
-    phase : Phase or XTransPhase
+        The short frame, normalised, black corrected, not multiplied by the ratio.
+    phase
         Of its first pixel.
     picture : uint16 ``(H, W, 3)``
         The long frame as LibRaw develops it, sRGB.
@@ -88,12 +87,12 @@ class SrgbPair:
             At the standard phase.
         picture : uint16 ``(cell side, cell side, 3)``
         """
-        down, right = self._begins(row, col, side, flip)
-        window = self._window(row, col, side)
-        place = np.s_[down : down + self.cell * side, right : right + self.cell * side]
-        mosaic = flip.image(self.mosaic[window])[place]
-        standard = STANDARD_PHASE[self.phase.layout.name]
-        return pack(mosaic, standard), flip.image(self.picture[window])[place]
+        down, right = self._start(row, col, side, flip)
+        reach = self.cell * side + self.slack
+        window = np.s_[row : row + reach, col : col + reach]
+        crop = np.s_[down : down + self.cell * side, right : right + self.cell * side]
+        planes = pack(flip.image(self.mosaic[window])[crop], STANDARD_PHASE[self.phase.layout.name])
+        return planes, flip.image(self.picture[window])[crop]
 
     def draw(self, rng: np.random.Generator, side: int) -> tuple[Planes, Picture]:
         """Draw a crop of what is trained on, mirrored and transposed at random (section 4.2)."""
@@ -103,40 +102,34 @@ class SrgbPair:
         col = int(rng.integers(width - reach + 1))
         return self.cut(row, col, side, Flip.random(rng))
 
-    def held(self) -> list[tuple[Planes, Picture, Picture]]:
+    def validation_windows(self) -> list[tuple[Planes, Picture, Picture]]:
         """Return the windows that are never trained on: planes, picture, noisy picture."""
         height, width = self.picture.shape[:2]
         side, top = self.validation_side, height - len(self.noisy)
         pixels = self.cell * side
-        free = width - pixels - self.slack
-        count = max(1, min(VALIDATION_PER_PAIR, width // pixels))
         found = []
-        for number in range(count):
-            col = round((number + 0.5) * free / count)
-            down, right = self._begins(top, col, side, NO_FLIP)
+        for col in spread(width, pixels, width - pixels - self.slack):
+            down, right = self._start(top, col, side, NO_FLIP)
             noisy = self.noisy[down : down + pixels, col + right : col + right + pixels]
             found.append((*self.cut(top, col, side), noisy))
         return found
 
-    def _window(self, row: int, col: int, side: int) -> tuple[slice, slice]:
-        reach = self.cell * side + self.slack
-        return np.s_[row : row + reach, col : col + reach]
-
-    def _begins(self, row: int, col: int, side: int, flip: Flip) -> tuple[int, int]:
+    def _start(self, row: int, col: int, side: int, flip: Flip) -> tuple[int, int]:
+        """Return where the standard phase starts in a flipped window."""
         reach = self.cell * side + self.slack
         colours = colour_map(self.phase.shifted(row, col), (reach, reach))
         return standard_start(flip.image(colours), self.phase.layout)
 
 
 class SrgbBatch(NamedTuple):
-    """Crops of short frames and of the pictures that shall become of them.
+    """Crops of short frames, and the pictures to make of them.
 
     Attributes
     ----------
     picture : Tensor ``(N, 3, H, W)``
         sRGB, 0 to 1.
     x : Tensor ``(N, planes, h, w)``
-        Normalised, not gained.
+        Normalised, not multiplied by the ratio.
     ratio : Tensor ``(N,)``
     """
 
@@ -182,17 +175,17 @@ class SrgbPairs:
         return _batch([pair.draw(rng, side) for pair in chosen], [p.ratio for p in chosen])
 
     def validation_batches(self) -> list[tuple[SrgbBatch, Tensor]]:
-        """Return the held crops, a batch a pair, each with the noisy frame's picture."""
+        """Return the validation crops, one batch per pair, each with the noisy picture."""
         batches = []
         for pair in self.pairs:
-            windows = pair.held()
+            windows = pair.validation_windows()
             batch = _batch([window[:2] for window in windows], [pair.ratio] * len(windows))
             batches.append((batch, _tensor([noisy for _, _, noisy in windows])))
         return batches
 
 
 class _Taken(NamedTuple):
-    """A pair as it was shot: the whole short frame, and the rows from ``top`` developed."""
+    """A pair as it was shot: the whole short frame, and the rows from ``top`` on developed."""
 
     mosaic: NDArray[np.float16]
     phase: AnyPhase
@@ -202,34 +195,24 @@ class _Taken(NamedTuple):
     ratio: float
     iso: float
 
-    def corrected(self, lines: CameraNoiseProfile) -> SrgbPair:
-        """Put black where it belongs, of which the lines know for the frame as a whole."""
+    def corrected(self, profile: CameraNoiseProfile) -> SrgbPair:
+        """Correct black, which the profile knows for the frame as a whole."""
         planes = pack(self.mosaic, self.phase).astype(np.float32)
-        noise = lines.at(self.iso)
+        noise = profile.at(self.iso)
         if noise is not None:
             planes = noise.correct_black(planes)
         shape = (self.mosaic.shape[0], self.mosaic.shape[1])
         mosaic = unpack(planes.astype(np.float16), self.phase, shape)
-        return SrgbPair(
-            mosaic=mosaic[self.top : self.top + len(self.picture)].copy(),
-            phase=self.phase.shifted(self.top, 0),
-            picture=self.picture,
-            noisy=self.noisy,
-            ratio=self.ratio,
-        )
+        rows = slice(self.top, self.top + len(self.picture))
+        phase = self.phase.shifted(self.top, 0)
+        return SrgbPair(mosaic[rows].copy(), phase, self.picture, self.noisy, self.ratio)
 
 
 class SrgbCollector:
-    """Takes the frames of pairs as they are read, and makes `SrgbPairs` of them.
-
-    Parameters
-    ----------
-    count : int
-        Pairs that will come, at the most.
-    """
+    """Collects up to ``count`` pairs as they are read, and makes `SrgbPairs` of them."""
 
     def __init__(self, count: int) -> None:
-        self._most_pixels = MOST_PIXELS // max(count, 1)
+        self._max_pixels = MAX_PIXELS // max(count, 1)
         self._taken: list[_Taken] = []
 
     def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
@@ -245,27 +228,20 @@ class SrgbCollector:
         x = short.normalised()
         cell, slack = short.phase.layout.side, short.phase.layout.period - 1
         height, width = x.shape
-        smallest = SMALLEST_SIDE * cell
-        rows = min(height, max(smallest, self._most_pixels // width))
+        smallest = MIN_SIDE * cell
+        rows = min(height, max(smallest, self._max_pixels // width))
         if min(rows, width) < smallest:
             raise PairError(f"{short.path}: {width}x{height} pixels are too few to tune")
         side = min(VALIDATION_SIDE, min(rows, width) // cell // 4) // MULTIPLE * MULTIPLE
         top = (height - rows) // 2
-        held = slice(top + rows - cell * side - slack, top + rows)
-        self._taken.append(
-            _Taken(
-                mosaic=x.astype(np.float16),
-                phase=short.phase,
-                top=top,
-                picture=developed(long, long.normalised())[top : top + rows].copy(),
-                noisy=developed(short, x * np.float32(ratio))[held].copy(),
-                ratio=ratio,
-                iso=iso,
-            )
-        )
+        bottom = slice(top + rows - cell * side - slack, top + rows)
+        picture = developed(long, long.normalised())[top : top + rows].copy()
+        noisy = developed(short, x * np.float32(ratio))[bottom].copy()
+        half = x.astype(np.float16)
+        self._taken.append(_Taken(half, short.phase, top, picture, noisy, ratio, iso))
 
     def pairs(self, profile: CameraNoiseProfile) -> SrgbPairs:
-        """Return what was taken, black where a camera's lines say, as `led denoise` has it."""
+        """Return the pairs with the black of a camera's profile, as `led denoise` corrects it."""
         return SrgbPairs(tuple(taken.corrected(profile) for taken in self._taken))
 
 
