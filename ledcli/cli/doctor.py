@@ -26,29 +26,38 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     from ledcli.evaluation.agreement import compare_engines
     from ledcli.zoo.store import find_model
 
-    paths = list(compare_engines(find_model()))
+    ways = list(compare_engines(find_model()))
     output.table(
         ["backend", "device", "precision", "tile", "rms of white", "largest", "agrees"],
         [
             (
-                p.backend,
-                p.device,
-                p.precision,
-                p.tile,
-                f"{p.rms:.1e}",
-                f"{p.largest:.1e}",
-                _yes(p.agrees),
+                way.engine.backend,
+                way.engine.device,
+                way.engine.precision,
+                way.engine.tile,
+                f"{way.rms:.1e}",
+                f"{way.largest:.1e}",
+                _yes(way.agrees),
             )
-            for p in paths
+            for way in ways
         ],
-        records=[vars(p) | {"agrees": p.agrees} for p in paths],
+        records=[
+            {
+                **way.engine._asdict(),
+                "rms": way.rms,
+                "largest": way.largest,
+                "agrees": way.agrees,
+            }
+            for way in ways
+        ],
         right=["tile", "rms of white", "largest"],
     )
-    wrong = [p for p in paths if not p.agrees]
-    for p in wrong:
+    wrong = [way for way in ways if not way.agrees]
+    for way in wrong:
+        engine = way.engine
         output.error(
-            f"{p.backend} on {p.device} in {p.precision} differs from the reference by "
-            f"{p.rms:.1e}: use --backend torch with --precision float32 or --device cpu, and "
+            f"{engine.backend} on {engine.device} in {engine.precision} differs from the reference "
+            f"by {way.rms:.1e}: use --backend torch with --precision float32 or --device cpu, and "
             "please report it"
         )
     if wrong:

@@ -126,6 +126,7 @@ def evaluate(
     _check_csv(csv)
     _check_report(report)
 
+    from ledcli.batch.settings import Engine
     from ledcli.evaluation.datasets import read_dataset
     from ledcli.evaluation.datasets.base import DatasetOptions
     from ledcli.evaluation.evaluate import Measurement, load_candidates
@@ -137,7 +138,7 @@ def evaluate(
         {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
         DatasetOptions(wanted, list_file, names, levels, models or []),
     )
-    candidates = load_candidates(models or [], device=device, precision=precision, tile=tile)
+    candidates = load_candidates(models or [], Engine(device, precision, tile))
     measurement = Measurement(source, candidates)
     if makers := picture_models(candidates):
         output.info(

@@ -1,16 +1,16 @@
 """Whether every backend, device and precision of this machine agrees with the reference."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ledcli.batch.settings import Engine
 from ledcli.errors import UsageError
 from ledcli.evaluation.datasets.photographs import noise_of, short_frame
 from ledcli.inference.backends import BACKENDS, load_backend
-from ledcli.inference.backends.torch import Precision, choose_device, fast_in_bf16
+from ledcli.inference.backends.torch import choose_device, fast_in_bf16
 from ledcli.inference.denoiser import Denoiser, Planes
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
@@ -19,49 +19,32 @@ from ledcli.zoo.store import ChosenModel
 SIDE = 256
 """Plane pixels of the test frame."""
 RATIO = 100.0
-MAX_RMS: dict[Precision, float] = {"float32": 2e-4, "bf16": 3e-3}
+MAX_RMS = {"float32": 2e-4, "bf16": 3e-3}
 """Of white: far below the noise left in a photo at this ratio (0.03)."""
 
 
-class _Engine(NamedTuple):
-    backend: str
-    device: str
-    precision: Precision
-    tile: int
-
-
-_REFERENCE = _Engine("torch", "cpu", "float32", 0)
-
-
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """A way to compute, and how far its result is from the reference (share of white)."""
 
-    backend: str
-    device: str
-    precision: Precision
-    tile: int
+    engine: Engine
     rms: float
     largest: float
 
     @property
     def agrees(self) -> bool:
         """Whether the difference is small enough for photographs."""
-        return self.rms <= MAX_RMS[self.precision]
+        return self.rms <= MAX_RMS[self.engine.precision]
 
 
 def compare_engines(model: ChosenModel) -> Iterator[Agreement]:
     """Denoise a made-up frame in every way this machine has, and compare with torch on the CPU."""
     clean = pack_rgb(make_scene(2 * SIDE, np.random.default_rng(0)))
     short = short_frame(clean, noise_of("NikonD850", 3.0), RATIO, seed=0)
-    reference = _denoised(model, short, _REFERENCE)
+    reference = _denoised(model, short, Engine("cpu", "float32", 0, "torch"))
     for engine in _engines():
         difference = _denoised(model, short, engine) - reference
-        yield Agreement(
-            *engine,
-            rms=float(np.sqrt(np.mean(difference**2, dtype=np.float64))),
-            largest=float(np.abs(difference).max()),
-        )
+        rms = float(np.sqrt(np.mean(difference**2, dtype=np.float64)))
+        yield Agreement(engine, rms, float(np.abs(difference).max()))
 
 
 def devices() -> list[str]:
@@ -70,8 +53,7 @@ def devices() -> list[str]:
     return [best] if best == "cpu" else [best, "cpu"]
 
 
-def _engines() -> Iterator[_Engine]:
-    """All backends that are installed, on the devices and in the precisions that they have."""
+def _engines() -> Iterator[Engine]:
     for name, entry in BACKENDS.items():
         try:
             entry.require(f"the {name} backend")
@@ -85,9 +67,9 @@ def _engines() -> Iterator[_Engine]:
                     load_backend(name).resolve(device, precision)
                 except UsageError:
                     continue
-                yield _Engine(name, device, precision, SIDE // 2)
+                yield Engine(device, precision, SIDE // 2, name)
 
 
-def _denoised(model: ChosenModel, short: Planes, engine: _Engine) -> Planes:
+def _denoised(model: ChosenModel, short: Planes, engine: Engine) -> Planes:
     denoiser = Denoiser(model.path, model.csa_set, **engine._asdict())
     return np.clip(denoiser.denoise(short, RATIO), 0, 1)

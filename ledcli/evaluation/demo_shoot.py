@@ -1,7 +1,7 @@
 """A made-up shoot: raws of a made-up camera, with the truth that real raws lack.
 
-The camera is one that nobody has calibrated: its row noise is stronger than any that the bundled
-model was trained over, and its columns band, which no noise model here knows.
+The camera is not calibrated: its row noise is stronger than any in the bundled model's training,
+and its columns band, which no noise model here has.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
 from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
 from ledcli.noise.physics import add_noise
 from ledcli.output.atomic import atomic_write
@@ -23,8 +24,6 @@ from ledcli.training.data.scenes import Linear, make_scene
 
 MAKE, MODEL = "led", "Democam"
 BLACK, WHITE = 512.0, 512.0 + CALIBRATED_WHITE
-WHITE_BALANCE = (2.0, 1.0, 1.7)
-"""As-shot multipliers of red, green, blue: what the scene's red and blue were divided by."""
 _BALANCE = np.array(WHITE_BALANCE, np.float32)
 BASE_ISO = 400.0
 """ISO at which the gain K is 1 DN per electron."""
@@ -42,7 +41,7 @@ _COLUMN_OF_PLANE = (0, 1, 1, 0)
 """R and G2 lie on one sensor column, G1 and B on the next."""
 LONG_ISO, LONG_TIME = 100.0, 10.0
 PAIR_ISOS, PHOTO_ISO = (400.0, 6400.0), 1600.0
-"""Of the pairs' short frames, by LED's rule; of the photos, which no pair has."""
+"""ISOs of the pairs' short frames, by LED's rule, and of the photos, between them."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,19 @@ class Shot:
 def make_photos(
     folder: Path, count: int, *, ratio: float = 100.0, size: int = 1024, seed: int = 0
 ) -> list[Shot]:
-    """Write short frames, each of a scene of its own.
+    """Write short frames of different scenes.
 
     Parameters
     ----------
     folder : Path
-        Where to; it must exist.
+        An existing folder.
     count : int
-        Frames.
+        Number of frames.
     ratio : float
-        How many times too dark they are.
     size : int
         Side of the mosaic in pixels, even.
     seed : int
-        The same seed makes the same shoot.
+        The same seed gives the same shoot.
     """
     rng = np.random.default_rng(seed)
     return [
@@ -83,17 +81,7 @@ def make_photos(
 def make_pairs(
     folder: Path, *, ratio: float = 100.0, size: int = 1280, seed: int = 0
 ) -> list[tuple[Shot, Shot]]:
-    """Write the two pairs that LED wants of a ratio, each of a scene of its own.
-
-    Parameters
-    ----------
-    folder, ratio, size, seed
-        As in `make_photos`.
-
-    Returns
-    -------
-    list of (short, long)
-    """
+    """Write the two pairs, short and long, that LED needs for a ratio; see `make_photos`."""
     rng = np.random.default_rng([seed, 1])
     pairs = []
     for number, iso in enumerate(PAIR_ISOS):

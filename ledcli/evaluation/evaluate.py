@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.batch.settings import Engine
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.evaluation import srgb
 from ledcli.evaluation.datasets.base import Case, Frame, Source, free_name
@@ -57,21 +58,15 @@ class MeasuredFrame:
     error: LedError | None = None
 
 
-def load_candidates(
-    models: Sequence[str],
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    tile: int | None = None,
-) -> list[Candidate]:
+def load_candidates(models: Sequence[str], engine: Engine | None = None) -> list[Candidate]:
     """Load the models to measure.
 
     Parameters
     ----------
     models : sequence of str
         As for `zoo.store.find_model`; empty takes the bundled default.
-    device, precision, tile
-        As for `Denoiser`; None is the default tile.
+    engine : Engine, optional
+        Default is chosen for this machine.
 
     Raises
     ------
@@ -89,9 +84,7 @@ def load_candidates(
         if key in seen:
             raise UsageError(f"{name}: is named twice: name each model once")
         seen.add(key)
-        denoiser = Denoiser(
-            model.path, model.csa_set, device=device, precision=precision, tile=tile
-        )
+        denoiser = Denoiser(model.path, model.csa_set, **(engine or Engine())._asdict())
         known = denoiser.name in [NOISY, *found]
         own = f"{denoiser.name} ({model.path.stem})" if known else denoiser.name
         found[free_name(own, found)] = denoiser

@@ -112,18 +112,8 @@ def illuminance_scale(result: NDArray[np.float32], truth: NDArray[np.float32]) -
 
     Lamps flicker and shutters are inexact, so the light of the long frame is not exactly the
     short one's times the ratio. ELD and LED measure after one least-squares factor per frame:
-    ``sum(x * y) / sum(x * x)`` over the result x, clipped to 0..1, and the truth y, where the
-    truth is not clipped.
-
-    Parameters
-    ----------
-    result, truth : float32 arrays (C, h, w)
-        White at 1.
-
-    Returns
-    -------
-    float
-        1 for a black result, or a truth that is all white.
+    ``sum(x * y) / sum(x * x)`` over the result x ``(C, h, w)``, clipped to 0..1, and the truth y,
+    where y is below white. It is 1 for a black result, or a truth that is all white.
     """
     product = energy = 0.0
     width = result.shape[-1]
@@ -145,18 +135,8 @@ def most_detailed(
 ) -> tuple[slice, slice]:
     """Find the square with the most detail: the largest sum of squared differences of the green.
 
-    Parameters
-    ----------
-    planes : float32 array (4, h, w), or (9, h, w) of an X-Trans
-    side : int
-        Of the square, plane pixels; less where the planes are smaller.
-    step : int
-        Plane pixels between the squares tried.
-
-    Returns
-    -------
-    (slice, slice)
-        Rows and columns.
+    Returns rows and columns of planes ``(4, h, w)``, or ``(9, h, w)`` of an X-Trans. `side` and
+    `step` are in plane pixels; a smaller frame is taken whole.
     """
     layout = layout_of(len(planes))
     green = planes[[n for n in layout.regular if layout.colours[n] == 1]].mean(0)
@@ -203,7 +183,6 @@ def render_planes(
 def _linear(
     planes: NDArray[np.float32], balance: NDArray[np.float32], matrix: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """Linear colours ``(3, h, w)``, 0 to 1."""
     colours = layout_of(len(planes)).colours
     rgb = np.zeros((3, *planes.shape[1:]), np.float32)
     for colour, plane in zip(colours, planes, strict=True):

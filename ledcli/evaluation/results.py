@@ -37,21 +37,20 @@ Value = float | str | None
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One short frame through one model.
+    """Figures of one short frame denoised by one model.
 
     Attributes
     ----------
     model : str
         Name of the model, or `NOISY`.
     frame : str
-        Short unique name of the frame.
+        Unique name.
     camera : str
         Make and model, or a calibrated camera's name; empty where unknown.
     iso : float or None
-        None where unknown.
     ratio : float
     figures : mapping
-        By `MEASURES`; without those that do not exist for the model.
+        By `MEASURES`; without those that the model has not.
     """
 
     model: str

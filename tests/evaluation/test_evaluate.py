@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ledcli.batch.settings import Engine
 from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, Frame, Source
 from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, Measurement, load_candidates
@@ -142,8 +143,8 @@ def test_groups_are_means_by_value_in_order():
 def test_models_of_one_name_are_told_apart_and_one_named_twice_is_refused(tmp_path):
     first = write_model(tmp_path / "first.safetensors")
     second = write_model(tmp_path / "second.safetensors", seed=4)
-    one, two = load_candidates([str(first), str(second)], device="cpu")
+    one, two = load_candidates([str(first), str(second)], Engine(device="cpu"))
     assert one.name == one.denoiser.name == two.denoiser.name
     assert two.name == f"{one.name} (second)"
     with pytest.raises(UsageError, match="twice"):
-        load_candidates([str(first), str(first)], device="cpu")
+        load_candidates([str(first), str(first)], Engine(device="cpu"))

@@ -65,15 +65,13 @@ class Case(NamedTuple):
     Attributes
     ----------
     name : str
-        Short and unique in its source.
+        Unique in its source.
     camera : str
         Empty where unknown.
-    iso : float or None
-    ratio : float
     read : callable
         Returns the `Frame`; raises LedError.
     raws : Pair or None
-        The raw files it is read from; None where there are none.
+        The files it is read from, if they are raws.
     """
 
     name: str
@@ -85,16 +83,7 @@ class Case(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The frames of a data set.
-
-    Attributes
-    ----------
-    name : str
-        Title.
-    cases : list of Case
-    skipped : list of str
-        A line for each frame that cannot be measured: which, and why.
-    """
+    """A data set: its title, frames, and a line for each frame that cannot be measured."""
 
     name: str
     cases: list[Case]
@@ -146,8 +135,9 @@ class Dataset(NamedTuple):
 
 def source_of_pairs(
     name: str,
-    pairs: Sequence[tuple[str, Pair]],
+    pairs: Sequence[Pair],
     *,
+    names: Sequence[str] | None = None,
     ratios: Sequence[float] = (),
     by_name: bool = False,
     skipped: Sequence[str] = (),
@@ -157,8 +147,9 @@ def source_of_pairs(
     Parameters
     ----------
     name : str
-    pairs : sequence of (str, Pair)
-        With the name of each frame.
+    pairs : sequence of Pair
+    names : sequence of str, optional
+        Unique names of the frames; default is those of the short files.
     ratios : sequence of float
         Only these; empty takes all.
     by_name : bool
@@ -166,8 +157,17 @@ def source_of_pairs(
     skipped : sequence of str
         Lines for frames that are known not to be measurable.
     """
+
+    def with_folder(file: Path) -> str:
+        return f"{file.parent.name}/{frame_name(file)}"
+
+    if names is None:
+        names = unique_names(
+            [frame_name(pair.short) for pair in pairs],
+            [f"{with_folder(pair.short)} {with_folder(pair.long)}" for pair in pairs],
+        )
     cases, failed = [], list(skipped)
-    for frame, pair in pairs:
+    for frame, pair in zip(names, pairs, strict=True):
         try:
             case = _case(frame, pair, by_name=by_name)
         except LedError as error:
@@ -181,29 +181,11 @@ def source_of_pairs(
 def listed(list_file: Path, ratios: Sequence[float] = ()) -> Source:
     """Read a list of pairs, as `led pairs scan` writes it, or one of SID, ELD, LED or DarkRAW.
 
-    Parameters
-    ----------
-    list_file : Path
-    ratios : sequence of float
-        Only these; empty takes all.
-
-    Raises
-    ------
-    PairError
-        The list is wrong.
+    Only the ratios given, or all. Raises PairError if the list is wrong.
     """
-
-    def with_folder(file: Path) -> str:
-        return f"{file.parent.name}/{frame_name(file)}"
-
     skipped: list[str] = []
     pairs = read_list(list_file, missing=lambda error: skipped.append(str(error)))
-    names = unique_names(
-        [frame_name(pair.short) for pair in pairs],
-        [f"{with_folder(pair.short)} {with_folder(pair.long)}" for pair in pairs],
-    )
-    named = list(zip(names, pairs, strict=True))
-    return source_of_pairs(f"pairs of {list_file.name}", named, ratios=ratios, skipped=skipped)
+    return source_of_pairs(f"pairs of {list_file.name}", pairs, ratios=ratios, skipped=skipped)
 
 
 PAIR_LIST = Dataset("pairs", lambda path, options: listed(path, options.ratios))

@@ -37,7 +37,7 @@ def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
         The folder is not in ELD's layout.
     """
     cameras = [folder] if _scenes(folder) else folders_in(folder)
-    pairs: list[tuple[str, Pair]] = []
+    pairs: dict[str, Pair] = {}
     skipped: list[str] = []
     for camera in cameras:
         for scene in _scenes(camera):
@@ -46,15 +46,16 @@ def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
                 nearest = min(REFERENCES, key=lambda one: abs(one - number))
                 name = f"{camera.resolve().name}/{scene.name}/{images[number].stem}"
                 if nearest in images:
-                    pairs.append((name, Pair(images[number], images[nearest])))
+                    pairs[name] = Pair(images[number], images[nearest])
                 else:
                     skipped.append(f"{images[number]}: its long frame, image {nearest}, is missing")
     if not pairs and not skipped:
         raise UsageError(
             f"{folder}: is not in ELD's layout: name the folder that holds CAMERA/scene-1/IMG_0001"
         )
+    title = f"ELD layout, {folder.resolve().name}"
     return source_of_pairs(
-        f"ELD layout, {folder.resolve().name}", pairs, ratios=ratios, skipped=skipped
+        title, list(pairs.values()), names=list(pairs), ratios=ratios, skipped=skipped
     )
 
 

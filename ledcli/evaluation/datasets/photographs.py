@@ -61,7 +61,7 @@ def photographs(
     Parameters
     ----------
     folder : Path
-        Of photographs in sRGB, including its subfolders.
+        Photographs in sRGB, also in its subfolders.
     cameras : sequence of str
         Names of `calibrated_cameras()`; empty takes all.
     gains : sequence of float
@@ -116,15 +116,7 @@ PHOTOGRAPHS = Dataset(
 
 
 def sensor_of(models: Sequence[str]) -> str:
-    """Return the CFA of all models; none is the bundled default.
-
-    Raises
-    ------
-    ModelError
-        There is no such model.
-    UsageError
-        Some are for Bayer and some for X-Trans sensors.
-    """
+    """Return the CFA of models, or of the bundled default; raises UsageError if they differ."""
     names: Sequence[str | None] = list(models) or [None]
     kinds = {read_spec(find_model(name).path).cfa for name in names}
     if len(kinds) > 1:
@@ -166,12 +158,6 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
     return pack_rgb(seen, cfa)
 
 
-def check_photograph(path: Path) -> None:
-    """Raise RawError if `clean_planes` cannot take a file, by its header."""
-    with _opened(path):
-        pass
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
@@ -190,35 +176,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def noise_of(camera: str, gain: float) -> NoiseParameters:
-    """Return a calibrated camera's mean noise at a gain, without colour bias.
-
-    Parameters
-    ----------
-    camera : str
-        A name of `calibrated_cameras()`.
-    gain : float
-        System gain K, DN per electron.
-    """
+    """Return a calibrated camera's mean noise at a gain K (DN per electron), no colour bias."""
     return calibrated_cameras()[camera].sample(1, gain=gain, spread=False, colour_bias=False)
 
 
 def short_frame(clean: Planes, noise: NoiseParameters, ratio: float, seed: int) -> Planes:
-    """Divide clean planes by the ratio and add noise.
+    """Divide clean planes ``(planes, h, w)``, white at 1, by the ratio and add noise.
 
-    Parameters
-    ----------
-    clean : float32 array (planes, h, w)
-        White at 1.
-    noise : NoiseParameters
-        Of one frame.
-    ratio : float
-    seed : int
-        The same seed gives the same noise.
-
-    Returns
-    -------
-    float32 array (planes, h, w)
-        Normalised; clipped at the sensor's white, not below black.
+    Returns normalised planes, clipped at white and not below black. The same seed gives the same
+    noise.
     """
     dn = add_noise(
         torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio),
@@ -249,11 +215,10 @@ def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
     files, skipped = [], []
     for file in found:
         try:
-            check_photograph(file)
+            with _opened(file):
+                files.append(file)
         except RawError as error:
             skipped.append(str(error))
-        else:
-            files.append(file)
     return files, skipped
 
 

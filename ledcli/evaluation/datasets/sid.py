@@ -9,10 +9,8 @@ from ledcli.evaluation.datasets.base import (
     Dataset,
     Source,
     folders_in,
-    frame_name,
     frames_in,
     source_of_pairs,
-    unique_names,
 )
 from ledcli.evaluation.datasets.packed import SUFFIXES
 from ledcli.pairs.list_file import Find, Pair, read_list
@@ -58,10 +56,7 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
             find=_files(root, list_file.parent),
             missing=lambda error: skipped.append(str(error)),
         )
-    names = [frame_name(pair.short) for pair in pairs]
-    both = [f"{frame_name(pair.short)} {frame_name(pair.long)}" for pair in pairs]
-    named = list(zip(unique_names(names, both), pairs, strict=True))
-    return source_of_pairs(title, named, ratios=ratios, by_name=True, skipped=skipped)
+    return source_of_pairs(title, pairs, ratios=ratios, by_name=True, skipped=skipped)
 
 
 SID = Dataset(
