@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Self
 
+from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
 from ledcli.output.atomic import atomic_write, explain, make_folder
@@ -19,40 +20,12 @@ from ledcli.output.atomic import atomic_write, explain, make_folder
 STATE_FOLDER = ".led"
 """In the output folder, for the manifest and the lock."""
 FILE_NAME = "manifest.jsonl"
-VERSION = 1
-LINE_START = f'{{"v":{VERSION},"output":'
+LINE_START = '{"v":1,"output":'
+"""The start of a line of version 1, the only one."""
 MAX_BYTES = 1 << 30
 """100,000 photos in three formats, written five times each, take half of it."""
 COMPACT_FROM = 1000
 """Lines; shorter manifests are not compacted."""
-_TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-"""Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Size in bytes and modification time in nanoseconds, by which a file is recognised."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, state: os.stat_result) -> Self:
-        """Return the stamp of an `os.stat` result."""
-        return cls(state.st_size, state.st_mtime_ns)
-
-    def matches(self, now: "Stamp") -> bool:
-        """Return True if the file is unchanged; the disk may have rounded its time since."""
-        apart = abs(self.mtime_ns - now.mtime_ns)
-        rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
-        return self.size == now.size and (apart == 0 or rounded)
-
-
-_TYPES: tuple[tuple[str, type], ...] = (
-    *((key, int) for key in ("v", "size", "mtime_ns", "source_size", "source_mtime_ns")),
-    *((key, str) for key in ("output", "source")),
-    *((key, dict) for key in ("made_with", "photo")),
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +57,7 @@ class ManifestEntry:
     def line(self) -> str:
         """Return the entry as one line of ASCII."""
         record = {
-            "v": VERSION,
+            "v": 1,
             "output": self.output,
             "size": self.output_stamp.size,
             "mtime_ns": self.output_stamp.mtime_ns,
@@ -101,18 +74,24 @@ class ManifestEntry:
         """Return the entry of a line; None if it is damaged or of another version."""
         try:
             record = json.loads(line)
-            if record["v"] != VERSION or any(type(record[k]) is not t for k, t in _TYPES):
-                return None
-        except (ValueError, RecursionError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             return None
-        return cls(
-            record["output"],
-            record["source"],
-            Stamp(record["source_size"], record["source_mtime_ns"]),
-            record["made_with"],
-            record["photo"],
-            Stamp(record["size"], record["mtime_ns"]),
-        )
+        match record:
+            case {
+                "v": 1,
+                "output": str(output),
+                "size": int(size),
+                "mtime_ns": int(mtime_ns),
+                "source": str(source),
+                "source_size": int(source_size),
+                "source_mtime_ns": int(source_mtime_ns),
+                "made_with": dict(made_with),
+                "photo": dict(photo),
+            }:
+                source_stamp = Stamp(source_size, source_mtime_ns)
+                output_stamp = Stamp(size, mtime_ns)
+                return cls(output, source, source_stamp, made_with, photo, output_stamp)
+        return None
 
 
 class FileState(Enum):
@@ -152,10 +131,6 @@ class Manifest:
         self._ends_whole = True
         self._writing = threading.Lock()
         self._load()
-
-    def __len__(self) -> int:
-        """Return the number of outputs with a line."""
-        return len(self._lines)
 
     def __enter__(self) -> Self:
         return self
@@ -232,7 +207,7 @@ class Manifest:
             if self._closed:
                 raise OutputError(f"{self.root}: the run was interrupted; run the command again")
             try:
-                if self._file is not None and not self._in_place(self._file):
+                if self._file is not None and not self._is_open(self._file):
                     raise OutputError(
                         f"{self.root}: the output folder was removed or replaced during the run; "
                         "run the command again"
@@ -252,24 +227,18 @@ class Manifest:
 
     def refresh(self) -> bool:
         """Load the file again if it has changed; return whether it had."""
-        if self._file_key() == self._loaded:
+        now = None
+        with contextlib.suppress(OSError):
+            now = Stamp.of(os.stat(self.path))
+        if now == self._loaded:
             return False
         self._load()
         return True
 
-    def _file_key(self) -> tuple[int, ...] | None:
-        try:
-            state = os.stat(self.path)
-        except OSError:
-            return None
-        return state.st_ino, state.st_size, state.st_mtime_ns
-
-    def _in_place(self, file: int) -> bool:
-        """Return True if the open file is the one at the manifest's path."""
-        try:
+    def _is_open(self, file: int) -> bool:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return os.path.samestat(os.fstat(file), os.stat(self.path))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return False
 
     def _append(self, line: str) -> None:
         if self._file is None:
@@ -299,11 +268,12 @@ class Manifest:
         self._lines: dict[str, list[str]] = {}  # by output; parsed when needed
         self._other_lines: list[str] = []
         self._ends_whole = True
-        self._loaded = self._file_key()
+        self._loaded: Stamp | None = None
         try:
             state = os.stat(self.path)
             if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:
                 raise OutputError(f"{self.path}: not a manifest of led; remove it")
+            self._loaded = Stamp.of(state)
             text = self.path.read_bytes().decode("utf-8", "replace")
         except (FileNotFoundError, NotADirectoryError):
             return

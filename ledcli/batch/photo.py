@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli import __version__
-from ledcli.batch.manifest import Manifests, Stamp
-from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
+from ledcli.batch.manifest import Manifests
+from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings, Stamp
 from ledcli.errors import LedError, MetadataError, ModelError, OutputError, RawError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.inference.highlights import headroom_of, keep_highlights

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledcli.batch.inputs import FoundRaw
-from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests, Stamp
-from ledcli.batch.settings import Job, Settings
+from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
+from ledcli.batch.settings import Job, Settings, Stamp
 from ledcli.errors import LedError, OutputError
 from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ledcli.errors import LedError, UsageError
 from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMATS, find_formats
 
 if TYPE_CHECKING:
-    from ledcli.batch.manifest import Stamp
     from ledcli.noise.estimate import NoiseProfile
     from ledcli.zoo.store import ChosenModel
 
 MAX_RATIO = 10_000.0
 """13 stops: a larger ratio is more likely a typing error than a photo."""
+_TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
 
 
 class Compression(StrEnum):
@@ -39,6 +41,25 @@ class Quality(StrEnum):
 
     STANDARD = "standard"
     BEST = "best"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size in bytes and modification time in nanoseconds, by which a file is recognised."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, state: os.stat_result) -> Self:
+        """Return the stamp of an `os.stat` result."""
+        return cls(state.st_size, state.st_mtime_ns)
+
+    def matches(self, now: Stamp) -> bool:
+        """Return True if the file is unchanged; the disk may have rounded its time since."""
+        apart = abs(self.mtime_ns - now.mtime_ns)
+        rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
+        return self.size == now.size and (apart == 0 or rounded)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,9 @@ def _finished(folder: Path, raws: Path, count: int) -> Path:
             source.hardlink_to(first)
             output.hardlink_to(result)
             manifest.record(
-                dataclasses.replace(entry, output=output.name, source=manifest.from_root(source))
+                dataclasses.replace(
+                    entry, output=output.name, source=manifest.relative_path(source)
+                )
             )
     return many
 
