@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ledcli.metadata.containers import Holds, is_crw, parts
 from ledcli.metadata.tags import MAP_DIMENSIONS, Place, fit, tags_in
 from ledcli.metadata.tiff import Bytes, Directory, Field
-from ledcli.metadata.xmp import BASIC, LARGEST_PACKET, RDF, packet
+from ledcli.metadata.xmp import BASIC, MAX_PACKET_BYTES, RDF, join
 
 Fields = Mapping[int, Field]
 """By tag."""
@@ -121,7 +121,7 @@ class _Found:
             self.take(self.image, first, Place.CAMERA, Place.COLOUR)
             _drop_wrong_maps(self.image)
         self.stars = self.stars or sum(first.integers(_RATING)[:1])
-        self.xmp = self.xmp or first.stored(_XMP, LARGEST_PACKET)
+        self.xmp = self.xmp or first.stored(_XMP, MAX_PACKET_BYTES)
         # Often typed LONG, but the bytes are never turned round.
         iptc = first.stored(_IPTC, _MAX_IPTC_BYTES)
         if self.iptc is None and iptc and iptc[0] == _IPTC_MARKER:
@@ -140,7 +140,7 @@ class _Found:
 
 def _with_rating(xmp: bytes | None, stars: int) -> bytes | None:
     """Return the packet, with the camera's rating if it has none of its own."""
-    if xmp is not None and len(xmp) > LARGEST_PACKET:
+    if xmp is not None and len(xmp) > MAX_PACKET_BYTES:
         xmp = None
     if not 1 <= stars <= _MAX_STARS or b"Rating" in (xmp or b""):
         return xmp
@@ -148,7 +148,7 @@ def _with_rating(xmp: bytes | None, stars: int) -> bytes | None:
         f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:xmp="{BASIC}" '
         f'xmp:Rating="{stars}"/>\n'
     )
-    return packet(ours.encode(), xmp)
+    return join(xmp, ours.encode())
 
 
 def _drop_wrong_maps(image: dict[int, Field]) -> None:

@@ -1,5 +1,6 @@
 """Where raw files keep their tags and images: TIFF, CR3, RAF, MRW, JPEG, PNG and Canon's CIFF."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -38,10 +39,10 @@ _JPEG_EXIF, _JPEG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PANASONIC_JPEG = 46
 """JpgFromRaw: the preview in an RW2, which alone has the maker notes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
-_CIFF_MAKE_MODEL, _CIFF_SERIAL = 0x080A, 0x180B
-_CIFF_KIND = 0x3800
-_CIFF_FOLDERS = (0x2800, 0x3000)
-_CIFF_IN_PLACE = 0x4000
+_CRW_MAKE_MODEL, _CRW_SERIAL = 0x080A, 0x180B
+_CRW_KIND = 0x3800
+_CRW_FOLDERS = (0x2800, 0x3000)
+_CRW_IN_PLACE = 0x4000
 
 
 class FileBytes:
@@ -129,48 +130,32 @@ class Part(NamedTuple):
 def parts(data: Bytes) -> list[Part]:
     """Find the parts of a raw file that hold tags, the most trusted first.
 
-    Parameters
-    ----------
-    data : Bytes
-        The file.
-
-    Returns
-    -------
-    list of Part
-        Empty when the file is of no kind known here, or damaged.
+    Empty for unknown kinds of files; damage ends the list.
     """
     found: list[Part] = []
-    try:
-        # What comes before the damage counts.
+    with contextlib.suppress(struct.error):
         for part in _parts(data):
             found.append(part)
-    except struct.error:
-        pass
     return found
 
 
-def crw_make_model(data: Bytes) -> tuple[str, str] | None:
-    """Make and model of a Canon CRW file, which has no EXIF; None for any other file."""
-    record = _ciff_record(data, _CIFF_MAKE_MODEL)
-    words = record.split(b"\0") if record else []
-    if len(words) < 2:
-        return None
-    return words[0].decode("latin-1"), words[1].decode("latin-1")
+def crw_camera(data: Bytes) -> tuple[str, str, str | None] | None:
+    """Return make, model and serial number from a Canon CRW, which has no EXIF; else None.
 
-
-def crw_serial(data: Bytes, model: str) -> str | None:
-    """Return the serial number of the body of a Canon CRW as Canon spells it; None without.
-
-    A PowerShot has another number in its place (exiftool's CanonRaw tags).
+    The serial number is spelled as Canon does; a PowerShot has another number in its place
+    (exiftool's CanonRaw tags), so it has none here.
     """
-    record = _ciff_record(data, _CIFF_SERIAL)
-    if record is None or len(record) < 4 or "EOS" not in model.split():
+    names = (_crw_record(data, _CRW_MAKE_MODEL) or b"").split(b"\0")
+    if len(names) < 2:
         return None
-    (number,) = struct.unpack_from("<I", record)
-    if not number:
-        return None
+    make, model = names[0].decode("latin-1"), names[1].decode("latin-1")
+    record = _crw_record(data, _CRW_SERIAL) or b""
+    number = struct.unpack_from("<I", record)[0] if len(record) >= 4 else 0
+    if not number or "EOS" not in model.split():
+        return make, model, None
     # The D30's has a hexadecimal half and a decimal one.
-    return f"{number >> 16:x}-{number & 0xFFFF:05}" if "D30" in model.split() else f"{number:010}"
+    d30 = "D30" in model.split()
+    return make, model, f"{number >> 16:x}-{number & 0xFFFF:05}" if d30 else f"{number:010}"
 
 
 def is_crw(data: Bytes) -> bool:
@@ -180,22 +165,18 @@ def is_crw(data: Bytes) -> bool:
 
 
 def png_text(data: Bytes, keyword: str) -> bytes | None:
-    """Text of a PNG's iTXt chunk of that keyword, UTF-8; None when there is none."""
+    """Return the UTF-8 text of a PNG's iTXt chunk with a keyword; None without one."""
     start = keyword.encode("latin-1") + b"\0"
-    at = len(_PNG) if data[: len(_PNG)] == _PNG else len(data)
-    for _ in range(_MAX_PARTS):
-        head = data[at : at + 8]
-        if len(head) < 8:
-            break
-        size, kind = struct.unpack(">I4s", head)
-        if kind == b"iTXt" and data[at + 8 : at + 8 + len(start)] == start:
-            return _international_text(_block(data, at + 8, size)[len(start) :])
-        at += 12 + size
+    if data[: len(_PNG)] != _PNG:
+        return None
+    for kind, at, size in _chunks(data, len(_PNG), len(data), trailer=4):
+        if kind == b"iTXt" and data[at : at + len(start)] == start:
+            return _international_text(_block(data, at, size)[len(start) :])
     return None
 
 
 def _international_text(chunk: bytes) -> bytes | None:
-    """Text of an iTXt chunk behind its keyword (PNG specification, 11.3.3.4)."""
+    """Return an iTXt chunk's text from what follows its keyword (PNG specification, 11.3.3.4)."""
     fields = chunk[2:].split(b"\0", 2)
     if len(fields) < 3:
         return None
@@ -230,8 +211,23 @@ def _block(data: Bytes, at: int, size: int) -> bytes:
     return data[at : at + min(size, _MAX_BLOCK_BYTES)]
 
 
+def _chunks(
+    data: Bytes, at: int, end: int, kind_first: bool = False, trailer: int = 0
+) -> Iterator[tuple[bytes, int, int]]:
+    """Walk chunks that begin with their size and kind: kind, position and size of the content."""
+    for _ in range(_MAX_PARTS):
+        head = data[at : at + 8]
+        if len(head) < 8 or at + 8 > end:
+            return
+        first, second = head[:4], head[4:]
+        kind, size = (first, second) if kind_first else (second, first)
+        count = int.from_bytes(size)
+        yield kind, at + 8, count
+        at += 8 + count + trailer
+
+
 def _jpeg(data: Bytes) -> Iterator[Part]:
-    """Walk the segments of a JPEG before its picture."""
+    """Walk the segments of a JPEG before its image."""
     at = 2
     for _ in range(_MAX_PARTS):
         mark, kind, size = struct.unpack(">BBH", data[at : at + 4])
@@ -247,7 +243,7 @@ def _jpeg(data: Bytes) -> Iterator[Part]:
 
 
 def _cr3(data: Bytes) -> Iterator[Part]:
-    """Canon keeps one small TIFF per directory in the boxes CMT1 (the first) to CMT4."""
+    """Read Canon's boxes CMT1 (first directory) to CMT4: one small TIFF per directory."""
     holds = {b"CMT1": Holds.ALL, b"CMT2": Holds.EXIF, b"CMT3": Holds.NOTES, b"CMT4": Holds.GPS}
     for kind, start, end in _boxes(data, 0, len(data)):
         if kind == b"uuid" and data[start : start + 16] == _XMP_UUID:
@@ -281,31 +277,24 @@ def _boxes(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _mrw(data: Bytes) -> Iterator[Part]:
-    """Minolta keeps a TIFF in the block TTW."""
+    """Read Minolta's block TTW, which is a TIFF."""
     (length,) = struct.unpack(">I", data[4:8])
-    position, end = 8, 8 + length
-    for _ in range(_MAX_PARTS):
-        if position + 8 > end:
-            return
-        name, size = struct.unpack(">4sI", data[position : position + 8])
+    for name, at, size in _chunks(data, 8, 8 + length, kind_first=True):
         if name == b"\0TTW":
-            yield Part(Holds.ALL, _block(data, position + 8, size))
+            yield Part(Holds.ALL, _block(data, at, size))
             return
-        position += 8 + size
 
 
-def _ciff_record(data: Bytes, wanted: int) -> bytes | None:
-    if not is_crw(data):
-        return None
-    try:
-        (heap,) = struct.unpack_from("<I", data[:14], 2)
-        return _ciff_find(data, heap, len(data), wanted, depth=0)
-    except struct.error:
-        return None
+def _crw_record(data: Bytes, wanted: int) -> bytes | None:
+    if is_crw(data):
+        with contextlib.suppress(struct.error):
+            (heap,) = struct.unpack_from("<I", data[:14], 2)
+            return _crw_find(data, heap, len(data), wanted, depth=0)
+    return None
 
 
-def _ciff_find(data: Bytes, start: int, end: int, wanted: int, depth: int) -> bytes | None:
-    """Look for a record in the folder that fills bytes `start` to `end`."""
+def _crw_find(data: Bytes, start: int, end: int, wanted: int, depth: int) -> bytes | None:
+    """Search the folder in bytes `start` to `end` for a record."""
     if depth > 4 or end - start < 6:
         return None
     (table,) = struct.unpack("<I", data[end - 4 : end])
@@ -313,14 +302,14 @@ def _ciff_find(data: Bytes, start: int, end: int, wanted: int, depth: int) -> by
     (count,) = struct.unpack("<H", data[at : at + 2])
     entries = data[at + 2 : at + 2 + 10 * min(count, _MAX_PARTS)]
     for tag, size, offset in struct.iter_unpack("<HII", entries[: len(entries) // 10 * 10]):
-        if tag & _CIFF_IN_PLACE:
-            if tag == wanted | _CIFF_IN_PLACE:
+        if tag & _CRW_IN_PLACE:
+            if tag == wanted | _CRW_IN_PLACE:
                 return struct.pack("<II", size, offset)
             continue
         if tag == wanted:
             return data[start + offset : start + offset + min(size, 256)]
-        if tag & _CIFF_KIND in _CIFF_FOLDERS and start + offset + size < end:
-            found = _ciff_find(data, start + offset, start + offset + size, wanted, depth + 1)
+        if tag & _CRW_KIND in _CRW_FOLDERS and start + offset + size < end:
+            found = _crw_find(data, start + offset, start + offset + size, wanted, depth + 1)
             if found:
                 return found
     return None

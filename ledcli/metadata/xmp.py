@@ -1,11 +1,10 @@
-"""The record inside an output of what was done to it, as XMP in a namespace of our own."""
+"""XMP packets: led's record of what was done to a photo, joined to the source's own packet."""
 
 import os
 import re
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
@@ -14,40 +13,89 @@ from ledcli.errors import UsageError
 from ledcli.metadata.containers import FileBytes, png_text
 from ledcli.metadata.tiff import Bytes, Directory
 
+XMP_TAG = 700
+NAMESPACE = "urn:ledcli:denoise:1.0/"
+PNG_XMP = "XML:com.adobe.xmp"
+"""Keyword of a PNG's text chunk, XMP specification part 3."""
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 BASIC = "http://ns.adobe.com/xap/1.0/"
 TIFF = "http://ns.adobe.com/tiff/1.0/"
 CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
-LARGEST_PACKET = 8 << 20
-"""Bytes; raw developers keep masks and histories in it."""
-_OURS = 1 << 16
-"""Bytes that our own lines may add to the largest packet of a source."""
-_DEEPEST = 100
+MAX_PACKET_BYTES = 8 << 20
+"""Raw developers keep masks and histories in the packet."""
+_MAX_RECORD_BYTES = 1 << 16
+"""What led's record may add to the largest packet of a source."""
+_MAX_DEPTH = 100
 _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'.encode()
 _END = b'\n<?xpacket end="w"?>'
 _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"'/]+)\s*=\s*("[^"]*"|'[^']*')""")
 
-Unwanted = Collection[tuple[str, str | None]]
+Properties = Collection[tuple[str, str | None]]
 """Namespaces and names of properties; None is every name."""
 
 
-class _NotXmp(Exception):
-    """The packet is no XMP, or none to be trusted."""
+def xmp_packet(
+    note: Mapping[str, object], base: bytes | None = None, *, upright: bool = False
+) -> bytes:
+    """Make an XMP packet.
+
+    Parameters
+    ----------
+    note : mapping
+        The record: names of letters, digits and underscores, and any short values.
+    base : bytes or None
+        The source's packet, kept unchanged except for an earlier record of led's. Ignored if it
+        is not XMP, or made to break readers.
+    upright : bool
+        True for a rendered image with the orientation applied: the source's orientation and its
+        settings for raw developers are removed.
+
+    Returns
+    -------
+    bytes
+        UTF-8.
+    """
+    attributes = []
+    for name, value in note.items():
+        if not (name.isascii() and name.isidentifier()):
+            raise ValueError(f"{name!r} cannot name a property")
+        # XML cannot represent control characters.
+        text = "".join(c if c.isprintable() else " " for c in str(value))
+        attributes.append(f"\n   led:{name}={quoteattr(text)}")
+    ours = (
+        f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:led="{NAMESPACE}"'
+        f"{''.join(attributes)}/>\n"
+    ).encode("utf-8", "replace")
+    unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
+    if upright:
+        unwanted |= {(TIFF, "Orientation"), (CAMERA_RAW, None)}
+    return join(base, ours if note or not base else b"", unwanted)
 
 
-def packet(ours: bytes, base: bytes | None = None, unwanted: Unwanted = ()) -> bytes:
-    """Make a packet of a description alone, or joined to another packet if that can be (`join`)."""
-    joined = join(base, ours, unwanted) if base else None
-    if joined is not None and parsed(joined) is not None:
+def join(base: bytes | None, ours: bytes, unwanted: Properties = ()) -> bytes:
+    """Add a description to a packet and remove some of its properties.
+
+    Parameters
+    ----------
+    base : bytes or None
+        UTF-8. Replaced by a new packet if it is not XMP, too large, too deep, or declares a
+        document type (whose entities can grow without limit).
+    ours : bytes
+        An ``rdf:Description`` element that declares its own namespaces.
+    unwanted : pairs of namespace and name
+        Removed where they are direct properties of a description.
+    """
+    joined = _joined(base, ours, unwanted) if base else None
+    if joined is not None and parse(joined) is not None:
         return joined
     head = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n <rdf:RDF xmlns:rdf="{RDF}">\n'.encode()
     return _BEGIN + head + ours + b" </rdf:RDF>\n</x:xmpmeta>" + _END
 
 
-def parsed(packet: bytes) -> ElementTree.Element | None:
-    """Parse a packet; None when it is damaged, too large, or declares a document type."""
-    if len(packet) > LARGEST_PACKET + _OURS or b"<!DOCTYPE" in packet:
+def parse(packet: bytes) -> ElementTree.Element | None:
+    """Parse a packet; None if it is damaged, too large, or declares a document type."""
+    if len(packet) > MAX_PACKET_BYTES + _MAX_RECORD_BYTES or b"<!DOCTYPE" in packet:
         return None
     try:
         return ElementTree.fromstring(packet.decode("utf-8").rstrip("\0"))
@@ -55,67 +103,96 @@ def parsed(packet: bytes) -> ElementTree.Element | None:
         return None
 
 
-def join(base: bytes, ours: bytes, unwanted: Unwanted) -> bytes | None:
-    """Add a description to a packet, and take some properties out of it.
+def now() -> str:
+    """Return the time for a record, UTC to the second in ISO form.
 
-    Parameters
-    ----------
-    base : bytes
-        The packet, UTF-8.
-    ours : bytes
-        An ``rdf:Description`` element that declares its own namespaces.
-    unwanted : pairs of namespace and name
-        Properties that are left out where they stand directly in a description.
+    ``SOURCE_DATE_EPOCH`` in the environment replaces the clock, so that builds and tests can make
+    the same bytes twice (reproducible-builds.org).
+
+    Raises
+    ------
+    UsageError
+        The variable is not a number of seconds.
+    """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        moment = time.gmtime(int(fixed) if fixed else None)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {fixed!r}, not a number of seconds since 1970: unset it"
+        ) from None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
+
+
+def read_note(path: Path) -> dict[str, str] | None:
+    """Read led's record from a DNG, TIFF or PNG without reading the whole file.
 
     Returns
     -------
-    bytes or None
-        None when `base` is no XMP, too large, too deep, or declares a document type (entities can
-        be made to grow without end).
+    dict or None
+        None if the file was not written by led, or cannot be read.
     """
+    try:
+        with FileBytes(path) as data:
+            return note_in(data)
+    except OSError:
+        return None
+
+
+def note_in(data: Bytes) -> dict[str, str] | None:
+    """As `read_note`, for a file in memory."""
+    limit = MAX_PACKET_BYTES + _MAX_RECORD_BYTES
+    found = Directory.first(data).stored(XMP_TAG, limit) or png_text(data, PNG_XMP)
+    root = parse(found) if found else None
+    if root is None:
+        return None
+    prefix = f"{{{NAMESPACE}}}"
+    note: dict[str, str] = {}
+    for element in root.iter(f"{{{RDF}}}Description"):
+        # Programs that keep a packet may turn its attributes into elements.
+        said = [*element.attrib.items(), *((child.tag, child.text or "") for child in element)]
+        note |= {key.removeprefix(prefix): value for key, value in said if key.startswith(prefix)}
+    return note or None
+
+
+class _NotXmp(Exception):
+    """The packet is not XMP, or not to be trusted."""
+
+
+def _joined(base: bytes, ours: bytes, unwanted: Properties) -> bytes | None:
     whole = base.rstrip(b"\0").removeprefix(b"\xef\xbb\xbf")
-    if len(whole) > LARGEST_PACKET:
+    if len(whole) > MAX_PACKET_BYTES:
         return None
     try:
-        walk = _Walk(whole, unwanted)
+        scan = _Scan(whole, unwanted)
     except (_NotXmp, expat.ExpatError, ValueError):
         return None
     parts, at = [], 0
-    for cut in [*sorted(walk.cuts), _Cut(walk.end, walk.end)]:
-        # What lies inside something that goes already is gone with it.
-        if cut.start >= at:
-            parts.append(whole[at : cut.start])
-            at = cut.stop
+    for start, stop in [*sorted(scan.cuts), (scan.end, scan.end)]:
+        # A cut inside another one is gone already.
+        if start >= at:
+            parts.append(whole[at:start])
+            at = stop
     joined = b"".join([*parts, ours, whole[at:]])
-    if b"<?xpacket" not in joined:
-        joined = _BEGIN + joined + _END
-    return joined
+    return joined if b"<?xpacket" in joined else _BEGIN + joined + _END
 
 
-@dataclass(frozen=True, order=True)
-class _Cut:
-    """Bytes of the packet that go."""
+class _Scan:
+    """One pass over a packet: where its RDF ends, and the bytes (start, stop) of what to remove."""
 
-    start: int
-    stop: int
-
-
-class _Walk:
-    """One pass over a packet: where its RDF ends, and where unwanted properties lie."""
-
-    def __init__(self, packet: bytes, unwanted: Unwanted) -> None:
-        self.cuts: list[_Cut] = []
+    def __init__(self, packet: bytes, unwanted: Properties) -> None:
+        self.cuts: list[tuple[int, int]] = []
         self.end = -1
         self._packet = packet
         self._unwanted = unwanted
         self._path: list[str] = []
-        self._going: int | None = None
+        self._removal_start: int | None = None
         self._prefixes: dict[str, str] = {}
         self._parser = parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
         parser.StartDoctypeDeclHandler = self._doctype
         parser.StartNamespaceDeclHandler = self._namespace
-        parser.StartElementHandler = self._starts
-        parser.EndElementHandler = self._ends
+        parser.StartElementHandler = self._start_element
+        parser.EndElementHandler = self._end_element
         parser.Parse(packet, True)
         if self.end < 0:
             raise _NotXmp
@@ -126,35 +203,35 @@ class _Walk:
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
         self._prefixes[prefix or ""] = uri or ""
 
-    def _starts(self, name: str, attributes: dict[str, str]) -> None:
+    def _start_element(self, name: str, attributes: dict[str, str]) -> None:
         at = self._parser.CurrentByteIndex
         inside = self._in_description()
         self._path.append(name)
-        if len(self._path) > _DEEPEST:
+        if len(self._path) > _MAX_DEPTH:
             raise _NotXmp
         if name == f"{RDF} RDF" and self._is_empty(at):
             raise _NotXmp
         if inside and self._is_unwanted(name):
-            self._going = at
+            self._removal_start = at
         elif self._in_description() and any(self._is_unwanted(name) for name in attributes):
             self._cut_attributes(at)
             about = f"{RDF} about"
             if self._is_empty(at) and all(a == about or self._is_unwanted(a) for a in attributes):
                 self.cuts.append(self._whole(at))
 
-    def _ends(self, name: str) -> None:
+    def _end_element(self, name: str) -> None:
         at = self._parser.CurrentByteIndex
         self._path.pop()
-        if self._going is not None and self._in_description():
+        if self._removal_start is not None and self._in_description():
             # Of an empty element, expat reports the byte after it as its end.
-            stop = at if self._is_empty(self._going) else self._packet.index(b">", at) + 1
-            self.cuts.append(_Cut(self._going, stop))
-            self._going = None
+            stop = at if self._is_empty(self._removal_start) else self._packet.index(b">", at) + 1
+            self.cuts.append((self._removal_start, stop))
+            self._removal_start = None
         if name == f"{RDF} RDF" and self.end < 0:
             self.end = at
 
     def _in_description(self) -> bool:
-        """Whether the path ends at a description of the first RDF."""
+        """Return True if the path ends at a description of the first RDF."""
         rdf, description = f"{RDF} RDF", f"{RDF} Description"
         return self._path[-2:] == [rdf, description] and self.end < 0
 
@@ -176,113 +253,14 @@ class _Walk:
     def _is_empty(self, at: int) -> bool:
         return self._packet.startswith(b"/>", self._tag(at)[1] - 2)
 
-    def _whole(self, at: int) -> _Cut:
+    def _whole(self, at: int) -> tuple[int, int]:
         """Return the empty element at that byte, with the blanks that an earlier join added."""
         stop = self._tag(at)[1]
         start = at - 2 if self._packet.startswith(b"  ", at - 2) else at
-        return _Cut(start, stop + 1 if self._packet.startswith(b"\n", stop) else stop)
+        return (start, stop + 1 if self._packet.startswith(b"\n", stop) else stop)
 
     def _cut_attributes(self, at: int) -> None:
         for attribute in self._tag(at)[0]:
             prefix, _, local = attribute[1].decode().rpartition(":")
             if prefix and self._is_unwanted(f"{self._prefixes.get(prefix, '')} {local}"):
-                self.cuts.append(_Cut(attribute.start(), attribute.end()))
-
-
-XMP_TAG = 700
-NAMESPACE = "urn:ledcli:denoise:1.0/"
-PNG_XMP = "XML:com.adobe.xmp"
-"""Keyword of the text chunk, XMP specification part 3."""
-
-
-def xmp_packet(
-    note: Mapping[str, object], base: bytes | None = None, *, upright: bool = False
-) -> bytes:
-    """Make an XMP packet.
-
-    Parameters
-    ----------
-    note : mapping
-        Names to values: names are letters, digits and underscores, values any short text.
-    base : bytes or None
-        The source's own packet, which the note joins: it stays as it is, but for an earlier note
-        of ours. One that is no XMP, or is made to break readers, is left out.
-    upright : bool
-        Whether the packet is for a picture with the orientation applied, no raw: then the
-        source's orientation and its settings for raw developers are left out as well.
-
-    Returns
-    -------
-    bytes
-        UTF-8.
-    """
-    attributes = []
-    for name, value in note.items():
-        if not (name.isascii() and name.isidentifier()):
-            raise ValueError(f"{name!r} cannot name a property")
-        # XML has no way to write control characters.
-        text = "".join(c if c.isprintable() else " " for c in str(value))
-        attributes.append(f"\n   led:{name}={quoteattr(text)}")
-    ours = (
-        f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:led="{NAMESPACE}"'
-        f"{''.join(attributes)}/>\n"
-    ).encode("utf-8", "replace")
-    unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
-    if upright:
-        unwanted |= {(TIFF, "Orientation"), (CAMERA_RAW, None)}
-    return packet(ours if note or not base else b"", base, unwanted)
-
-
-def now() -> str:
-    """Return the time for a note, UTC to the second in ISO form.
-
-    ``SOURCE_DATE_EPOCH`` in the environment stands in for the clock, so that builds and tests can
-    make the same bytes twice (reproducible-builds.org).
-
-    Raises
-    ------
-    UsageError
-        The variable is no number of seconds.
-    """
-    fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        moment = time.gmtime(int(fixed) if fixed else None)
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH is {fixed!r}, not a number of seconds since 1970: unset it"
-        ) from None
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
-
-
-def read_note(path: Path) -> dict[str, str] | None:
-    """Read the note back from a DNG, TIFF or PNG that `led` wrote, and little else of the file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dict or None
-        None when the file is not ours, or cannot be read.
-    """
-    try:
-        with FileBytes(path) as data:
-            return note_in(data)
-    except OSError:
-        return None
-
-
-def note_in(data: Bytes) -> dict[str, str] | None:
-    """As `read_note`, for a file in memory."""
-    found = Directory.first(data).stored(XMP_TAG, LARGEST_PACKET + _OURS) or png_text(data, PNG_XMP)
-    root = parsed(found) if found else None
-    if root is None:
-        return None
-    prefix = f"{{{NAMESPACE}}}"
-    note: dict[str, str] = {}
-    for element in root.iter(f"{{{RDF}}}Description"):
-        # Programs that keep a packet may turn its attributes into elements.
-        said = [*element.attrib.items(), *((child.tag, child.text or "") for child in element)]
-        note |= {key.removeprefix(prefix): value for key, value in said if key.startswith(prefix)}
-    return note or None
+                self.cuts.append(attribute.span())

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import exifread
 
 from ledcli.errors import MetadataError, RawError
-from ledcli.metadata.containers import FileBytes, Holds, crw_make_model, crw_serial, parts
+from ledcli.metadata.containers import FileBytes, Holds, crw_camera, parts
 from ledcli.raw.libraw import OpenedRaw, open_raw
 
 # exifread logs "File format not recognized." to standard error unless there is a handler.
@@ -171,11 +171,10 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise RawError(f"{path}: cannot be read: {why}") from None
-    names = serial = None
+    crw = None
     if not tags:
         with contextlib.suppress(OSError), FileBytes(path) as data:
-            names = crw_make_model(data)
-            serial = crw_serial(data, names[1]) if names else None
+            crw = crw_camera(data)
             for part in parts(data):
                 if part.holds in (Holds.ALL, Holds.EXIF) and part.data is not data:
                     tags.update(_read_tags(io.BytesIO(part.data[:])))
@@ -191,11 +190,10 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         others = (_number(_find(tags, name)) for name in _ISO_TAGS)
         iso = next((value for value in others if value is not None and value > 0), None)
         missing |= {"iso"} if iso is None else set()
-    if names and found["make"] is None and found["model"] is None:
-        found["make"], found["model"] = (_clean(name) for name in names)
+    if crw and found["make"] is None and found["model"] is None:
+        found["make"], found["model"], found["serial"] = (_clean(value) for value in crw)
     orientation = _number(_find(tags, "Orientation")) or 0
     found["orientation"] = int(orientation) if orientation in range(1, 9) else None
-    found["serial"] = found["serial"] or serial
     found["iso"] = _checked("iso", iso)
     return Exif(**found), missing
 
