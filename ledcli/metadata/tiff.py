@@ -18,14 +18,7 @@ MAX_VALUE_BYTES = 4 << 20
 _MAX_ENTRIES, _MAX_DIRECTORIES = 1000, 64
 _MAX_FILE_BYTES = 2**32 - 1
 """Classic TIFF has 32-bit offsets."""
-_BYTE_ORDERS = {
-    b"II*\0": "<",
-    b"MM\0*": ">",
-    b"IIRO": "<",
-    b"IIRS": "<",
-    b"MMOR": ">",
-    b"IIU\0": "<",
-}
+_MAGIC = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 """First four bytes of TIFF and of Olympus' and Panasonic's variants."""
 
 
@@ -120,7 +113,10 @@ class Bytes(Protocol):
 
 def byte_order(data: Bytes) -> str | None:
     """Return a TIFF's byte order as struct writes it, ``<`` or ``>``; None for other files."""
-    return _BYTE_ORDERS.get(bytes(data[:4]))
+    head = bytes(data[:4])
+    if head not in _MAGIC:
+        return None
+    return "<" if head.startswith(b"II") else ">"
 
 
 @dataclass(frozen=True)

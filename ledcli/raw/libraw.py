@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import RawError
 from ledcli.metadata.containers import truncated
-from ledcli.sensor.cfa import AnyPhase, Phase, find_phase, offsets
+from ledcli.sensor.cfa import AnyPhase, find_phase, pattern
 from ledcli.sensor.layout import XTRANS
 
 LIBRAW_VERSION = ".".join(str(part) for part in rawpy.libraw_version)
@@ -49,9 +49,9 @@ _MAX_MULTIPLIER = 100.0
 
 def demosaic_algorithm(raw: rawpy.RawPy) -> rawpy.DemosaicAlgorithm:
     """Return how to demosaic: AHD, which for X-Trans is Markesteijn's method."""
-    pattern = raw.raw_pattern
+    repeats = raw.raw_pattern
     small = min(raw.sizes.height, raw.sizes.width) < _MIN_MARKESTEIJN_SIDE
-    is_xtrans = pattern is not None and pattern.shape == (6, 6)
+    is_xtrans = repeats is not None and repeats.shape == (6, 6)
     return rawpy.DemosaicAlgorithm.VNG if small and is_xtrans else rawpy.DemosaicAlgorithm.AHD
 
 
@@ -180,30 +180,18 @@ def find_pattern(
         raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
         raise RawError(f"{path}: is from a four-colour sensor ({names}), which is not supported")
-    if repeats.shape == (XTRANS.period, XTRANS.period):
-        return _xtrans_pattern(path, raw, top, left)
     # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
     cell = np.roll(repeats, (-top, -left), axis=(0, 1))
-    if repeats.shape == (2, 2):
-        found = "".join(names[index] for index in cell.ravel())
-        if found in Phase.__members__:
-            phase = Phase(found)
-            return [int(cell[offset]) for offset in offsets(phase)], phase
-    raise RawError(f"{path}: has a CFA that is neither Bayer nor X-Trans, which is not supported")
-
-
-def _xtrans_pattern(
-    path: Path, raw: rawpy.RawPy, top: int, left: int
-) -> tuple[Sequence[int], AnyPhase]:
-    # Not raw_pattern: above the active area LibRaw reads past the pattern's end.
-    names = raw.color_desc.decode("ascii", "replace")
-    cell = np.empty((XTRANS.period, XTRANS.period), np.intp)
-    for row, col in np.ndindex(cell.shape):
-        cell[row, col] = "RGB".index(names[raw.raw_color(top + row, left + col)])
-    phase = find_phase(cell)
+    if repeats.shape == (XTRANS.period, XTRANS.period):
+        # Above the active area LibRaw reads past an X-Trans pattern's end.
+        for row, col in np.ndindex(cell.shape):
+            cell[row, col] = raw.raw_color(top + row, left + col)
+    colours = np.array(["RGB".index(names[index]) for index in cell.ravel()]).reshape(cell.shape)
+    phase = find_phase(colours)
     if phase is None:
-        raise RawError(f"{path}: has a 6x6 CFA that is not X-Trans, which is not supported")
-    return phase.layout.colours, phase
+        raise RawError(f"{path}: has a CFA that is neither Bayer nor X-Trans, not supported")
+    planes = pattern(phase)
+    return [int(cell[planes == plane][0]) for plane in range(len(phase.layout.colours))], phase
 
 
 def colour_matrix(raw: rawpy.RawPy) -> NDArray[np.float64] | None:

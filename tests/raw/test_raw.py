@@ -237,7 +237,7 @@ def test_sensors_without_a_mosaic_that_is_known_are_refused(tmp_path):
     )
     tags = [version, model, (33421, 3, 2, (6, 6), True), (33422, 1, 36, odd, True)]
     tifffile.imwrite(path, rgb[..., 0], photometric="cfa", metadata=None, extratags=tags)
-    assert "not X-Trans" in _refusal(path)
+    assert "neither Bayer nor X-Trans" in _refusal(path)
 
 
 def test_libraw_is_kept_quiet_and_others_are_heard(capfd):
