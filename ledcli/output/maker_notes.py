@@ -1,7 +1,4 @@
-"""Maker notes from a source into its DNG, by exiftool: each maker's offsets are their own riddle.
-
-exiftool runs on its own, as a program of its own; it is used when it is there.
-"""
+"""Copying maker notes to a DNG with exiftool, which knows how each maker stores offsets."""
 
 import contextlib
 import os
@@ -13,17 +10,35 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Self
 
 from ledcli.metadata.containers import FileBytes, largest_image
 from ledcli.output.atomic import part_file_path, process_exists
 
-_GOODBYE_S = 2
-_AT_OUR_END = "cat; printf '\\n-stay_open\\nFalse\\n'"
-"""exiftool waits for more at the end of its input; this tells it to go when we are gone, killed or
-not."""
+TIMEOUT_S = 30.0
+"""For one command, which takes well under a second."""
+_EXIT_TIMEOUT_S = 2
+_MAX_FAILURES = 3
+"""In a row; then exiftool is not tried again."""
+_FORWARD_INPUT = "cat; printf '\\n-stay_open\\nFalse\\n'"
+"""Shell command between led and exiftool, which does not exit at the end of its input by itself:
+this tells it to, even if led was killed."""
+_WORK_FOLDER = re.compile(r"led-(\d{1,10})-[a-z0-9_]{8}")
+_WORK_FOLDER_MAX_AGE_S = 86400.0
+"""An older work folder is abandoned even if its process seems to run: process ids are reused."""
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
+_REPAIR = [
+    # The offsets in a CR3's notes are valid in the CR3 only.
+    "-F",
+    "-tagsFromFile",
+    "@",
+    "-Software",
+    # The maker's preview was not copied; our preview takes its place.
+    "-MakerNotes:PreviewImage<SubIFD1:PreviewImage",
+]
+_CHUNK_BYTES = 1 << 22
 
 
 class ExiftoolError(Exception):
@@ -31,15 +46,7 @@ class ExiftoolError(Exception):
 
 
 class Exiftool:
-    """An exiftool that stays open.
-
-    Parameters
-    ----------
-    program : str
-        Its path.
-    folder : Path
-        Where it works: names without a folder are looked for there.
-    """
+    """An exiftool process that stays open for many commands; `folder` is its working directory."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
@@ -47,68 +54,54 @@ class Exiftool:
         self._feeder: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._asked = 0
+        self._commands = 0
         self.aborted = False
 
-    def ask(self, arguments: Sequence[str], limit_s: float) -> str:
-        """Run one command.
+    def ask(self, arguments: Sequence[str], timeout_s: float) -> str:
+        """Run one command and return its output, warnings included; raises ExiftoolError.
 
-        Parameters
-        ----------
-        arguments : sequence of str
-            Without line breaks.
-        limit_s : float
-            After so long it is killed.
-
-        Returns
-        -------
-        str
-            What it says, warnings included.
-
-        Raises
-        ------
-        ExiftoolError
+        The arguments must not contain line breaks. After the timeout the process is killed.
         """
-        end = time.monotonic() + limit_s
-        self._asked += 1
-        ready = b"{ready%d}" % self._asked
+        end = time.monotonic() + timeout_s
+        self._commands += 1
+        ready = b"{ready%d}" % self._commands
         text = b"".join(os.fsencode(argument) + b"\n" for argument in arguments)
-        said = []
+        output = []
         try:
             self._start()
-            self._send(text + b"-execute%d\n" % self._asked)
+            self._send(text + b"-execute%d\n" % self._commands)
             while True:
                 line = self._lines.get(timeout=max(end - time.monotonic(), 0))
                 if line is None:
                     raise ExiftoolError("it ended before it was done")
-                # What it was still saying belongs before its mark.
+                # The mark may follow the last line of output directly.
                 rest, mark, _ = line.partition(ready)
-                said.append(rest)
+                output.append(rest)
                 if mark:
                     break
         except queue.Empty:
             self.kill()
-            raise ExiftoolError(f"it took more than {limit_s:g} s") from None
+            raise ExiftoolError(f"it took more than {timeout_s:g} s") from None
         except OSError as error:
             self.kill()
             raise ExiftoolError(f"it cannot be run: {error.strerror or error}") from None
         except BaseException:
-            # An interruption too: its answer would be taken for the next one's.
+            # After an interruption, this answer would be taken for the next command's.
             self.kill()
             raise
-        return b"".join(said).decode("utf-8", "replace")
+        return b"".join(output).decode("utf-8", "replace")
 
     def close(self) -> None:
-        """End it in a friendly way."""
+        """Let the process exit; kill it if it does not."""
         if self._process is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._send(b"-stay_open\nFalse\n").close()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_GOODBYE_S)
+                self._process.wait(_EXIT_TIMEOUT_S)
         self.kill()
 
     def kill(self) -> None:
-        """End it at once; the next question starts another."""
+        """Kill the process; the next command starts another."""
         for process in (self._process, self._feeder):
             if process is not None:
                 process.kill()
@@ -119,54 +112,47 @@ class Exiftool:
         self._process = self._feeder = None
 
     def abort(self) -> None:
-        """End it for good, from any thread: a question under way fails, and so does any other."""
+        """Make the current command in another thread fail, and every later one."""
         self.aborted = True
-        # Left to be waited for by the thread that asks.
+        # The thread that runs the command waits for the processes.
         for process in (self._process, self._feeder):
             if process is not None:
                 process.kill()
-        # Whoever else may hold its output open, as on Windows, where it starts a second process.
-        self._lines.put(None)
+        self._lines.put(None)  # on Windows a second process keeps the output open
 
     def _start(self) -> None:
-        self._go_on()
+        if self.aborted:
+            raise ExiftoolError("it was aborted")
         if self._process is not None and self._process.poll() is None:
             return
         self.kill()
         self._lines = queue.SimpleQueue()
-        shell = shutil.which("sh") if os.name == "posix" else None
-        ours: int | IO[bytes] = subprocess.PIPE
-        # Of a session of their own: Ctrl-C is for us, and we say what becomes of them.
-        alone = os.name == "posix"
-        if shell is not None:
+        # In a session of their own, so that Ctrl-C reaches led alone.
+        posix = os.name == "posix"
+        if posix:
             self._feeder = subprocess.Popen(
-                [shell, "-c", _AT_OUR_END],
+                ["sh", "-c", _FORWARD_INPUT],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=alone,
+                start_new_session=True,
             )
-            assert self._feeder.stdout is not None
-            ours = self._feeder.stdout
+        forwarded = self._feeder.stdout if self._feeder else None
         self._process = subprocess.Popen(
-            # An empty -config: nobody's own settings change what is done here.
+            # An empty -config: the user's own settings must not change the result.
             [self._program, "-config", "", "-stay_open", "True", "-@", "-"],
-            stdin=ours,
+            stdin=forwarded or subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._folder,
-            start_new_session=alone,
+            start_new_session=posix,
         )
-        if self._feeder is not None and self._feeder.stdout is not None:
-            self._feeder.stdout.close()
-        threading.Thread(
-            target=_listen, args=(self._process.stdout, self._lines), daemon=True
-        ).start()
-        self._go_on()  # `abort` may not have seen it yet
-
-    def _go_on(self) -> None:
-        if self.aborted:
-            raise ExiftoolError("it was broken off")
+        if forwarded:
+            forwarded.close()
+        output = self._process.stdout
+        threading.Thread(target=_read_lines, args=(output, self._lines), daemon=True).start()
+        if self.aborted:  # `abort` may not have seen the new process
+            raise ExiftoolError("it was aborted")
 
     def _send(self, text: bytes) -> IO[bytes]:
         process = self._feeder or self._process
@@ -176,64 +162,36 @@ class Exiftool:
         return process.stdin
 
 
-def _listen(output: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
+def _read_lines(output: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
     with contextlib.suppress(OSError, ValueError), output:
         for line in output:
             lines.put(line)
     lines.put(None)
 
 
-LIMIT_S = 30.0
-"""Seconds for one file, many times what it takes."""
-_MOST_FAILURES = 3
-"""In a row, after which it is not tried any more."""
-_LEFT = re.compile(r"led-(\d{1,10})-[a-z0-9_]{8}")
-"""Our folders among those for passing things; what a killed run had stays there."""
-_FORGOTTEN_S = 86400.0
-"""After which nobody uses such a folder any more, though a process of that id runs."""
-_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
-_COPY = ["-MakerNotes"]
-_MEND = [
-    # A CR3's notes have offsets that hold in the CR3 only.
-    "-F",
-    "-tagsFromFile",
-    "@",
-    "-Software",
-    # The maker's own preview stays behind, and its empty place gets the denoised one.
-    "-MakerNotes:PreviewImage<SubIFD1:PreviewImage",
-]
-_CHUNK = 1 << 22
-
-
 class MakerNotes:
-    """Copies maker notes, one file after the other, with one exiftool.
+    """Copies maker notes, one file at a time, with one exiftool process.
 
-    Use as a context manager, or `close` it. Safe to use from several threads.
-
-    Parameters
-    ----------
-    program : str
-        Path of exiftool.
-    limit_s : float
-        Seconds for one file.
+    Use it as a context manager, or `close` it. It is safe to use from several threads. The timeout
+    is for each command.
     """
 
-    def __init__(self, program: str, limit_s: float = LIMIT_S) -> None:
-        self._limit_s = limit_s
-        # Under tame names: a photo's own may have line breaks, dashes and pipes, which mean
-        # something to exiftool.
+    def __init__(self, program: str, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         _remove_abandoned_folders(Path(tempfile.gettempdir()))
+        # exiftool sees names in this folder only: line breaks, dashes and pipes in a photo's own
+        # name have a meaning for it.
         self._folder = tempfile.TemporaryDirectory(
             prefix=f"led-{os.getpid()}-", ignore_cleanup_errors=True
         )
-        self._tame = Path(self._folder.name)
-        self._exiftool = Exiftool(program, self._tame)
+        self._work = Path(self._folder.name)
+        self._exiftool = Exiftool(program, self._work)
         self._lock = threading.Lock()
         self._failures = 0
 
     @classmethod
     def find(cls) -> Self | None:
-        """Return one when exiftool is on the PATH, else None."""
+        """Return an instance if exiftool is on the PATH, otherwise None."""
         program = shutil.which("exiftool")
         return cls(program) if program else None
 
@@ -244,39 +202,30 @@ class MakerNotes:
         self.close()
 
     def close(self) -> None:
-        """End exiftool and remove what it needed."""
+        """End exiftool and remove the work folder."""
         with self._lock:
             self._exiftool.close()
             self._folder.cleanup()
 
     def abort(self) -> None:
-        """Make a `copy` under way in another thread end at once, and any other not begin."""
+        """Make a `copy` in another thread end at once; later ones do nothing."""
         self._exiftool.abort()
 
     def copy(self, source: Path, dng: Path) -> str | None:
-        """Copy the maker notes of a source into a DNG that is already written.
+        """Copy the maker notes of a source into a finished DNG.
 
-        The DNG is replaced as a whole, and only by one whose picture is the same; whatever goes
-        wrong, it stays as it was. The source is only read.
-
-        Parameters
-        ----------
-        source : Path
-        dng : Path
-
-        Returns
-        -------
-        str or None
-            None when all is well, else in one line why there are no maker notes.
+        The DNG is replaced as a whole, after a check that its image is the same; if anything goes
+        wrong it stays as it was. Returns None on success, otherwise one line that says why the
+        notes were not copied.
         """
         with self._lock:
             if self._exiftool.aborted:
-                return "maker notes not copied: the run was broken off"
-            if self._failures >= _MOST_FAILURES:
+                return "maker notes not copied: the run was aborted"
+            if self._failures >= _MAX_FAILURES:
                 return "maker notes not copied: exiftool failed too often"
-            new, mended = (part_file_path(dng.parent) for _ in range(2))
+            new, repaired = (part_file_path(dng.parent) for _ in range(2))
             try:
-                why = self._copied(source, dng, new, mended)
+                why = self._copy(source, dng, new, repaired)
                 self._failures = 0
             except ExiftoolError as error:
                 self._failures += 1
@@ -284,99 +233,95 @@ class MakerNotes:
             except OSError as error:
                 why = (error.strerror or str(error)).lower()
             finally:
-                for left in (new, mended, self._tame / new.name, self._tame / mended.name):
+                for path in (new, repaired, self._work / new.name, self._work / repaired.name):
                     with contextlib.suppress(OSError):
-                        left.unlink()
+                        path.unlink()
             return f"maker notes not copied: {why}" if why else None
 
-    def _copied(self, source: Path, dng: Path, new: Path, mended: Path) -> str | None:
+    def _copy(self, source: Path, dng: Path, new: Path, repaired: Path) -> str | None:
+        """Copy by way of two part files beside the DNG; returns why that was not possible."""
+
+        def ask(*arguments: str) -> str:
+            return self._exiftool.ask(arguments, self._timeout_s)
+
         suffix = source.suffix if _SUFFIX.fullmatch(source.suffix) else ""
-        # A name each time: exiftool must not find the last photo where this one's link failed.
-        made = self._way_to(dng.parent)
-        at = os.path.join(made, new.name)
-        taken = self._link(f"source{suffix}", source)
-        said = self._ask("-tagsFromFile", taken, *_COPY, "-o", at, self._link("old.dng", dng))
+        folder = self._link("folder", dng.parent)
+        donor = self._link(f"source{suffix}", source)
+        target = os.path.join(folder, new.name)
+        said = ask("-tagsFromFile", donor, "-MakerNotes", "-o", target, self._link("old.dng", dng))
         if "No writable tags" in said:
             return "the source has none that exiftool can copy"
-        self._bring(made, new)
+        self._fetch(folder, new)
         if not new.exists():
-            return f"exiftool: {_first_line(said)}"
-        if not self._ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
-            self._ask(*_MEND, "-o", os.path.join(made, mended.name), "new.dng")
-            self._bring(made, mended)
-            if mended.exists():
-                os.replace(mended, new)
-        if not _same_picture(dng, new):
-            return "exiftool would have changed the picture"
+            return f"exiftool: {_first_problem(said)}"
+        if not ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
+            ask(*_REPAIR, "-o", os.path.join(folder, repaired.name), "new.dng")
+            self._fetch(folder, repaired)
+            if repaired.exists():
+                os.replace(repaired, new)
+        if not _same_image(dng, new):
+            return "exiftool would have changed the image"
         os.replace(new, dng)
         return None
 
-    def _ask(self, *arguments: str) -> str:
-        return self._exiftool.ask(arguments, self._limit_s)
-
     def _link(self, name: str, path: Path) -> str:
-        """Give a file a tame name, for reading alone; return the name."""
-        link, real = self._tame / name, os.path.realpath(path)
+        """Make a file or folder readable in the work folder; returns its name there.
+
+        Windows lets only administrators make symbolic links. Files then get a hard link, or a copy
+        from another disk; for folders the result is empty, which stands for the work folder.
+        """
+        link, real = self._work / name, os.path.realpath(path)
+        # Removed first: exiftool must not find the last photo if this one's link fails.
         with contextlib.suppress(FileNotFoundError):
             link.unlink()
         try:
             link.symlink_to(real)
-        except (OSError, NotImplementedError):  # as Windows does, unless it is told to
+        except (OSError, NotImplementedError):
+            if os.path.isdir(real):
+                return ""
             try:
                 os.link(real, link)
-            except (OSError, NotImplementedError):  # another disk
+            except (OSError, NotImplementedError):
                 shutil.copyfile(real, link)
         return name
 
-    def _way_to(self, folder: Path) -> str:
-        """Return a tame name of a folder; of none where there are no links to folders."""
-        link = self._tame / "folder"
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                link.unlink()
-            link.symlink_to(os.path.abspath(folder), target_is_directory=True)
-        except (OSError, NotImplementedError):  # as in _link
-            return ""
-        return link.name
-
-    def _bring(self, made: str, path: Path) -> None:
-        """Bring what was written without a way to its folder there."""
-        here = self._tame / path.name
-        if not made and here.exists():
-            shutil.move(here, path)
+    def _fetch(self, folder: str, path: Path) -> None:
+        """Move a file to its place if it had to be written to the work folder."""
+        written = self._work / path.name
+        if not folder and written.exists():
+            shutil.move(written, path)
 
 
 def _remove_abandoned_folders(folder: Path) -> None:
-    """Remove the folders of runs of this user that were killed."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            match = _LEFT.fullmatch(entry.name)
-            if match is None:
-                continue
-            with contextlib.suppress(OSError):
-                state = entry.stat(follow_symlinks=False)
-                ours = os.name == "nt" or state.st_uid == os.geteuid()
-                busy = process_exists(int(match[1])) and time.time() - state.st_mtime < _FORGOTTEN_S
-                if ours and stat.S_ISDIR(state.st_mode) and not busy:
-                    shutil.rmtree(entry.path, ignore_errors=True)
+    """Remove this user's work folders of killed runs."""
+    for path in folder.glob("led-*-*"):
+        match = _WORK_FOLDER.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            state = path.lstat()
+            own = os.name == "nt" or state.st_uid == os.geteuid()
+            if match and own and stat.S_ISDIR(state.st_mode):
+                recent = time.time() - state.st_mtime < _WORK_FOLDER_MAX_AGE_S
+                if not (recent and process_exists(int(match[1]))):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
-def _first_line(said: str) -> str:
+def _first_problem(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if "Error" in line or "Warning" in line]
-    # Behind the dash it names the file, by a name that is not the user's.
+    # After the dash comes the file's name, which here is not the user's.
     return lines[0].rpartition(" - ")[0] or lines[0] if lines else "it wrote nothing"
 
 
-def _same_picture(old: Path, new: Path) -> bool:
-    """Whether two TIFFs hold the same bytes for their largest picture."""
+def _same_image(old: Path, new: Path) -> bool:
+    """Return whether the largest images of two TIFFs have the same bytes."""
     with FileBytes(old) as before, FileBytes(new) as after:
-        pieces, again = largest_image(before), largest_image(after)
-        if not pieces or [size for _, size in pieces] != [size for _, size in again]:
+        sizes = [size for _, size in largest_image(before)]
+        if not sizes or sizes != [size for _, size in largest_image(after)]:
             return False
-        for (start, size), (other, _) in zip(pieces, again, strict=True):
-            for at in range(0, size, _CHUNK):
-                length = min(_CHUNK, size - at)
-                one = before[start + at : start + at + length]
-                if one != after[other + at : other + at + length]:
-                    return False
-    return True
+        pairs = zip(_image_chunks(before), _image_chunks(after), strict=True)
+        return all(one == other for one, other in pairs)
+
+
+def _image_chunks(data: FileBytes) -> Iterator[bytes]:
+    for start, size in largest_image(data):
+        for at in range(0, size, _CHUNK_BYTES):
+            yield data[start + at : start + min(at + _CHUNK_BYTES, size)]

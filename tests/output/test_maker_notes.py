@@ -153,13 +153,13 @@ def test_where_there_are_no_links_the_notes_arrive_as_well(donor, tmp_path, monk
             assert notes.copy(donor, dng) is None
             assert "118-1861" in _exiftool("-s3", "-FileNumber", dng)
             np.testing.assert_array_equal(read_raw(dng).mosaic, mosaic)
-        tame = notes._tame
+        work = notes._work
     assert donor.read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "b.dng"} and not tame.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "b.dng"} and not work.exists()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="nobody can tell there who is alive")
-def test_what_a_killed_run_left_among_the_temporary_files_goes(tmp_path, monkeypatch):
+@pytest.mark.skipif(os.name != "posix", reason="process ids say nothing there")
+def test_the_work_folders_of_killed_runs_are_removed(tmp_path, monkeypatch):
     ended = subprocess.Popen(["true"])
     ended.wait(30)
     for name in (f"led-{ended.pid}-0a_b1c2d", f"led-{os.getppid()}-0a_b1c2d", "led-own", "other"):
@@ -169,8 +169,8 @@ def test_what_a_killed_run_left_among_the_temporary_files_goes(tmp_path, monkeyp
     link.symlink_to(tmp_path / "other")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with MakerNotes("exiftool") as notes, MakerNotes("exiftool") as more:
-        assert notes._tame.name.startswith(f"led-{os.getpid()}-")
-        assert notes._tame.exists() and more._tame.exists()
+        assert notes._work.name.startswith(f"led-{os.getpid()}-")
+        assert notes._work.exists() and more._work.exists()
         assert not (tmp_path / f"led-{ended.pid}-0a_b1c2d").exists()
     kept = {f"led-{os.getppid()}-0a_b1c2d", "led-own", "other", link.name}
     assert {path.name for path in tmp_path.iterdir()} == kept
@@ -184,9 +184,7 @@ def test_what_a_killed_run_left_among_the_temporary_files_goes(tmp_path, monkeyp
 
 
 @exiftool
-def test_every_hidden_file_of_a_killed_copy_is_removed_by_the_next_run(
-    donor, tmp_path, monkeypatch
-):
+def test_every_part_file_of_a_killed_copy_is_removed_by_the_next_run(donor, tmp_path, monkeypatch):
     kept = []
 
     def watched(one, two):
@@ -259,7 +257,7 @@ def test_an_exiftool_that_fails_costs_the_notes_alone(tmp_path, script, words):
     source = _made_up(tmp_path, "Led", "Testcam")
     dng = _dng(tmp_path / "a.dng", source)
     before = dng.read_bytes()
-    with MakerNotes(str(program), limit_s=0.2 if "sleep" in script else 20) as notes:
+    with MakerNotes(str(program), timeout_s=0.2 if "sleep" in script else 20) as notes:
         for _ in range(2):
             assert words in notes.copy(source, dng)
     assert dng.read_bytes() == before
@@ -274,25 +272,25 @@ def test_a_program_that_is_none_is_given_up(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
-def test_a_copy_that_is_broken_off_ends_and_none_begins_after(tmp_path):
+def test_a_copy_that_is_aborted_ends_and_none_begins_after(tmp_path):
     program = tmp_path / "exiftool"
     program.write_text("#!/bin/sh\necho $$ >> started\nexec sleep 100\n")
     program.chmod(0o755)
     dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, "Led", "Testcam"))
     before = dng.read_bytes()
     said = []
-    with MakerNotes(str(program), limit_s=60) as notes:
+    with MakerNotes(str(program), timeout_s=60) as notes:
         thread = threading.Thread(
             target=lambda: said.append(notes.copy(tmp_path / "source.dng", dng))
         )
         thread.start()
-        while not _lines(notes._tame / "started"):
+        while not _lines(notes._work / "started"):
             assert thread.is_alive()
         notes.abort()
         thread.join(20)
         assert not thread.is_alive() and said[0].startswith("maker notes not copied: ")
-        assert notes.copy(tmp_path / "source.dng", dng).endswith("the run was broken off")
-        assert len(_lines(notes._tame / "started")) == 1
+        assert notes.copy(tmp_path / "source.dng", dng).endswith("the run was aborted")
+        assert len(_lines(notes._work / "started")) == 1
     assert dng.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
 
@@ -302,7 +300,7 @@ def _lines(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
-def test_what_is_broken_off_just_before_it_starts_ends_too(tmp_path, monkeypatch):
+def test_what_is_aborted_just_before_it_starts_ends_too(tmp_path, monkeypatch):
     """When there is no process yet that could be ended."""
     program = tmp_path / "exiftool"
     program.write_text("#!/bin/sh\nexec sleep 100\n")
@@ -322,7 +320,7 @@ def test_what_is_broken_off_just_before_it_starts_ends_too(tmp_path, monkeypatch
     tidy = asked.kill
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(asked, "kill", tidied)
-    with pytest.raises(ExiftoolError, match="broken off"):
+    with pytest.raises(ExiftoolError, match="aborted"):
         asked.ask(["-ver"], 5)
     assert begun and all(process.poll() is not None for process in begun)
 
