@@ -1,12 +1,12 @@
 """Channel-wise modulation by sensor and ISO (Adaptive Domain Learning, section 3.2).
 
-Two four-layer perceptrons turn what is known of a shot into a scale and a shift for every channel
-that a convolution gives::
+Two four-layer perceptrons turn a shot's sensor ``p`` and ISO ``s`` into a scale and a shift for
+every output channel of a convolution::
 
     F' = gamma F + beta,  gamma = 1 + tanh(MLP(p, s)),  beta = MLP(p, s)      (Eq. 4 to 6)
 
-For one shot a convolution and its modulation are one convolution: a network is denoised with as a
-plain one.
+For one shot a convolution and its modulation equal one convolution, so that denoising runs a plain
+network.
 """
 
 import copy
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from ledcli.nets.network import Network
 
 WIDTH = 64
-"""Of the perceptrons' hidden layers."""
+"""Width of the perceptrons' hidden layers."""
 MIDDLE_ISO, STOPS = 800.0, 4.0
-"""ISO is told by its logarithm: 0 at the middle one, 1 so many stops above."""
+"""The ISO enters as its logarithm: 0 at the middle ISO, 1 so many stops above."""
 
 
 class ModulatedConv(nn.Conv2d):
-    """A convolution whose output is scaled and shifted, when it is told by how much."""
+    """A convolution whose output is scaled and shifted once both are set."""
 
     scale: Tensor | None = None
     shift: Tensor | None = None
@@ -39,40 +39,41 @@ class ModulatedConv(nn.Conv2d):
 
 
 class ModulatedNet(nn.Module):
-    """A plain network with its modulation; before anything is known it is the network itself.
+    """A plain network with its modulation, which is the identity before training.
 
     Every convolution but the last layer and the transposed ones is modulated.
 
     Parameters
     ----------
     net : Network
-        A plain network; its convolutions are replaced in place.
+        A plain network; its convolutions become modulated ones, in place.
     sensors : sequence of str
-        Names of the sensors that it is to know. Others, and none, leave the network as it is.
+        Names of the sensors to know. Others, and none, leave the network as it is.
     """
 
     def __init__(self, net: Network, sensors: Sequence[str]) -> None:
         super().__init__()
         self.sensors = tuple(sensors)
-        for name, layer in list(net.named_modules()):
+        for name, layer in net.named_modules():
             if type(layer) is nn.Conv2d and name != net.architecture.last_layer:
-                parent, _, child = name.rpartition(".")
-                setattr(net.get_submodule(parent), child, _modulated(layer))
+                layer.__class__ = ModulatedConv  # only forward differs
         self.net = net
         channels = sum(conv.out_channels for conv in self._convolutions())
         self.scale, self.shift = (_perceptron(2 * len(sensors), channels) for _ in range(2))
 
-    def about(self, sensors: Sequence[str | None], isos: Sequence[float]) -> None:
-        """Say of every frame of the next batches which sensor took it, at which ISO."""
-        known, told = self._told(sensors, isos)
-        scale = 1 + known * self.scale(told).tanh()
-        shift = known * self.shift(told)
-        place = 0
-        for conv in self._convolutions():
-            channels = slice(place, place + conv.out_channels)
-            conv.scale = scale[:, channels, None, None]
-            conv.shift = shift[:, channels, None, None]
-            place += conv.out_channels
+    def set_shots(self, sensors: Sequence[str | None], isos: Sequence[float]) -> None:
+        """Set sensor and ISO of every frame in the next batches."""
+        weight = next(self.scale.parameters())
+        p = torch.tensor([[float(own == sensor) for own in self.sensors] for sensor in sensors])
+        s = torch.tensor([[math.log2(iso / MIDDLE_ISO) / STOPS] for iso in isos])
+        known = p.sum(1, keepdim=True).to(weight)
+        inputs = torch.cat((p, s.expand_as(p)), 1).to(weight)
+        scale, shift = 1 + known * self.scale(inputs).tanh(), known * self.shift(inputs)
+        convolutions = self._convolutions()
+        widths = [conv.out_channels for conv in convolutions]
+        parts = zip(convolutions, scale.split(widths, 1), shift.split(widths, 1), strict=True)
+        for conv, own_scale, own_shift in parts:
+            conv.scale, conv.shift = own_scale[:, :, None, None], own_shift[:, :, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network as it is modulated."""
@@ -81,34 +82,25 @@ class ModulatedNet(nn.Module):
 
     @torch.no_grad()
     def folded(self, sensor: str | None, iso: float | None) -> Network:
-        """Return the plain network that this one is for shots of a sensor at an ISO.
+        """Return the equal plain network for shots of a sensor at an ISO.
 
-        Parameters
-        ----------
-        sensor, iso
-            None, or a sensor that it does not know: the network without modulation.
+        With None, or a sensor that it does not know, that is the network without modulation.
         """
-        self.about([sensor if iso else None], [iso or MIDDLE_ISO])
+        self.set_shots([sensor if iso else None], [iso or MIDDLE_ISO])
         plain = copy.deepcopy(self.net)
-        for name, conv in list(plain.named_modules()):
+        for conv in plain.modules():
             if isinstance(conv, ModulatedConv):
-                parent, _, child = name.rpartition(".")
-                setattr(plain.get_submodule(parent), child, _folded(conv))
+                assert conv.scale is not None and conv.shift is not None
+                scale, shift = conv.scale[0, :, 0, 0], conv.shift[0, :, 0, 0]
+                bias = shift if conv.bias is None else conv.bias * scale + shift
+                conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None])
+                conv.bias = nn.Parameter(bias.clone())
+                del conv.scale, conv.shift
+                conv.__class__ = nn.Conv2d  # type: ignore[assignment]
         return plain
 
     def _convolutions(self) -> list[ModulatedConv]:
         return [layer for layer in self.net.modules() if isinstance(layer, ModulatedConv)]
-
-    def _told(self, sensors: Sequence[str | None], isos: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Return who is known ``(N, 1)``, and the metadata ``(N, 2 sensors)``: p, and s repeated.
-
-        The ISO stands where its sensor does: with p it is one number a sensor.
-        """
-        weight = next(self.scale.parameters())
-        p = torch.tensor([[float(own == sensor) for own in self.sensors] for sensor in sensors])
-        s = torch.tensor([[math.log2(iso / MIDDLE_ISO) / STOPS] for iso in isos])
-        told = torch.cat((p, s.expand_as(p)), 1).to(weight)
-        return p.sum(1, keepdim=True).to(weight), told
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
@@ -120,24 +112,3 @@ def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)
-
-
-def _modulated(plain: nn.Conv2d) -> ModulatedConv:
-    conv = copy.deepcopy(plain)
-    # The same layer with another way forward; its weights and settings stay as they are.
-    conv.__class__ = ModulatedConv
-    assert isinstance(conv, ModulatedConv)
-    return conv
-
-
-def _folded(conv: ModulatedConv) -> nn.Conv2d:
-    assert conv.scale is not None and conv.shift is not None
-    scale, shift = conv.scale[0, :, 0, 0], conv.shift[0, :, 0, 0]
-    bias = shift if conv.bias is None else conv.bias * scale + shift
-    plain = copy.deepcopy(conv)
-    # A ModulatedConv is a Conv2d and no more; mypy knows no class that changes.
-    plain.__class__ = nn.Conv2d  # type: ignore[assignment]
-    del plain.scale, plain.shift
-    plain.weight = nn.Parameter(conv.weight * scale[:, None, None, None])
-    plain.bias = nn.Parameter(bias.clone())
-    return plain

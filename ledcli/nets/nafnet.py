@@ -1,16 +1,16 @@
 """NAFNet (Chen et al. 2022, "Simple Baselines for Image Restoration"): no activation functions.
 
-Where other networks have one, two halves of the channels are multiplied (the simple gate), and
-each channel is scaled by what a 1x1 convolution makes of the means over the whole input (the
-simplified channel attention). Tensors are named as in published checkpoints.
+Instead, two halves of the channels are multiplied (simple gate), and each channel is scaled by a
+1x1 convolution of the means over the whole input (simplified channel attention). Tensors are named
+as in published checkpoints.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks, inner_type
@@ -22,8 +22,8 @@ NORM_EPS = 1e-6
 class NAFBlock(nn.Module):
     """Two residual halves: gated depthwise convolution with channel attention; gated 1x1s.
 
-    Each adds its result times a learnt factor per channel, ``beta`` and ``gamma``, which start at
-    zero: a fresh block is the identity.
+    Each is scaled by a learnt factor per channel, ``beta`` and ``gamma``, which starts at zero: a
+    fresh block is the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -56,32 +56,8 @@ class GlobalMean(nn.Module):
         return x.mean((2, 3), keepdim=True, dtype=torch.float32).to(x.dtype)
 
 
-class Down(nn.Module):
-    """Half the size and twice the channels, by a 2x2 convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.downconv = nn.Conv2d(channels, 2 * channels, 2, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, 2C, H/2, W/2)``."""
-        return self.downconv(x)
-
-
-class Up(nn.Module):
-    """Twice the size and half the channels, by a 1x1 convolution and a pixel shuffle."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.upconv = nn.Conv2d(channels, 2 * channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, C/2, 2H, 2W)``."""
-        return F.pixel_shuffle(self.upconv(x), 2)
-
-
 class NAFNet(Network):
-    """Levels of NAF blocks; skips are added; the input is added to the output where it fits.
+    """Levels of NAF blocks with added skips; with as many output planes as input, a residual net.
 
     The first and the last layer, the norms and the global means run in float32.
 
@@ -118,9 +94,9 @@ class NAFNet(Network):
         channels = [width << level for level in range(len(encoder) + 1)]
         self.intro = nn.Conv2d(in_planes, width, 3, padding=1)
         self.encoders = nn.ModuleList(map(_blocks, channels[:-1], encoder))
-        self.downs = nn.ModuleList(map(Down, channels[:-1]))
+        self.downs = nn.ModuleList(map(_down, channels[:-1]))
         self.middle_blks = _blocks(channels[-1], middle)
-        self.ups = nn.ModuleList(map(Up, reversed(channels[1:])))
+        self.ups = nn.ModuleList(map(_up, reversed(channels[1:])))
         self.decoders = nn.ModuleList(map(_blocks, reversed(channels[:-1]), decoder))
         self.ending = nn.Conv2d(width, out_planes, 3, padding=1)
 
@@ -156,11 +132,22 @@ class NAFNet(Network):
 
 
 def _reach(encoder: Sequence[int], middle: int, decoder: Sequence[int]) -> int:
-    """Plane pixels that the convolutions reach: one a block, of its level's size."""
+    """Plane pixels that the convolutions reach: one per block, at its level's scale."""
     counts = [a + b for a, b in zip(encoder, reversed(decoder), strict=True)] + [middle]
     pixels = sum(count << level for level, count in enumerate(counts))
-    # The first and the last layer; and a pixel shares its lowest level's cell with its neighbours.
+    # First and last layer; the other pixels of a cell at the lowest level.
     return pixels + 2 + (1 << len(encoder)) - 1
+
+
+def _down(channels: int) -> nn.Sequential:
+    """Half the size and twice the channels."""
+    return nn.Sequential(OrderedDict(downconv=nn.Conv2d(channels, 2 * channels, 2, stride=2)))
+
+
+def _up(channels: int) -> nn.Sequential:
+    """Twice the size and half the channels."""
+    conv = nn.Conv2d(channels, 2 * channels, 1, bias=False)
+    return nn.Sequential(OrderedDict(upconv=conv, shuffle=nn.PixelShuffle(2)))
 
 
 def _gate(x: Tensor) -> Tensor:

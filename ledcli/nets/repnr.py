@@ -1,13 +1,13 @@
 """RepNR blocks: a convolution with camera-specific alignments (CSAs) and an OMNR branch (LED, 3.3).
 
-One definition, here and nowhere else. For an input ``x`` of ``(N, C_in, H, W)``::
+For an input ``x`` of ``(N, C_in, H, W)``::
 
     block(x) = main(a * pad(x) + b) + aux(pad(x))
 
-``pad`` puts zeros around first, so that the scale ``a`` and shift ``b`` of the chosen CSA act on
-the border too. The block is then the plain convolution with kernel ``main * a + aux`` and bias
-``main_bias + sum over taps and input channels of main * b + aux_bias``, everywhere, border
-included: this is how it is computed in training, and folding changes nothing.
+``pad`` adds zeros first, so that the scale ``a`` and shift ``b`` of the selected CSA act on the
+border too. The block then equals the plain convolution with kernel ``main * a + aux`` and bias
+``main_bias + sum over taps and input channels of main * b + aux_bias``, border included. This is
+how it is computed in training, and why folding is exact.
 """
 
 import copy
@@ -29,8 +29,8 @@ class RepNRConv(nn.Module):
     Parameters
     ----------
     plain : nn.Conv2d
-        The convolution to replace; its weights become the block's main weights. ``groups`` must
-        be 1 and the padding must be with zeros.
+        The convolution to replace; its weights become the block's main weights. It must be
+        ungrouped and padded with zeros.
     sets : iterable of str
         Names of the CSA sets. Each starts as the identity: scale 1, shift 0.
     omnr : bool
@@ -102,7 +102,7 @@ def convert(net: AnyModule, sets: Iterable[str], omnr: bool = False) -> AnyModul
     keep = net.architecture.plain_layers if isinstance(net, Network) else ()
     for name, layer in list(net.named_modules()):
         if isinstance(layer, nn.Conv2d) and not any(part in name for part in keep):
-            _replace(net, name, RepNRConv(layer, names, omnr))
+            net.set_submodule(name, RepNRConv(layer, names, omnr))
     return net
 
 
@@ -112,7 +112,7 @@ def blocks(net: nn.Module) -> list[RepNRConv]:
 
 
 def select(net: nn.Module, name: str) -> None:
-    """Choose the CSA set that every block of ``net`` uses; raises KeyError when there is none."""
+    """Select the CSA set that every block uses; raises KeyError if a block lacks it."""
     for block in blocks(net):
         if name not in block.align_weights:
             raise KeyError(f"no CSA set '{name}' (there are {', '.join(block.align_weights)})")
@@ -120,12 +120,12 @@ def select(net: nn.Module, name: str) -> None:
 
 
 def deploy(net: AnyModule, name: str) -> AnyModule:
-    """Return a copy of ``net`` in which every block is folded into its plain convolution."""
+    """Return a copy of ``net`` with every block folded into its plain convolution."""
     plain = copy.deepcopy(net)
     select(plain, name)
     for layer_name, layer in list(plain.named_modules()):
         if isinstance(layer, RepNRConv):
-            _replace(plain, layer_name, _fold(layer))
+            plain.set_submodule(layer_name, _fold(layer))
     return plain.requires_grad_(False)
 
 
@@ -137,8 +137,3 @@ def _fold(block: RepNRConv) -> nn.Conv2d:
     )
     plain.weight, plain.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
     return plain
-
-
-def _replace(net: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(net.get_submodule(parent), child, layer)

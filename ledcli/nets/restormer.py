@@ -1,8 +1,8 @@
 """Restormer (Zamir et al. 2022): a transformer whose attention is between channels.
 
-For every head the cosines between the channels' maps, taken over the whole input, are the
-attention ("transposed attention"): its cost grows with the pixels and not with their square.
-Tensors are named as in published checkpoints.
+In every head the attention is the cosine between the maps of two channels, over the whole input
+("transposed attention"): its cost grows with the number of pixels, not with its square. Tensors are
+named as in published checkpoints.
 """
 
 from collections import OrderedDict
@@ -20,8 +20,8 @@ from ledcli.nets.registry import RESTORMER
 NORM_EPS = 1e-5
 EXPANSION = 2.66
 """Channels inside a feed-forward part, over its own (Restormer, section 4)."""
-SMALLEST_NORM = 1e-12
-"""A silent channel's cosine is 0 and not 0 over 0."""
+MIN_NORM = 1e-12
+"""Keeps the cosine of a silent channel at 0."""
 
 
 class ChannelAttention(nn.Module):
@@ -43,15 +43,12 @@ class ChannelAttention(nn.Module):
         return self.project_out((weights @ value).reshape(x.shape))
 
     def weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """Map two ``(N, heads, C/heads, HW)`` to the attention ``(N, heads, C/heads, C/heads)``.
-
-        Sums over hundreds of thousands of pixels and the softmax: in float32 whatever is around.
-        """
+        """Map two ``(N, heads, C/heads, HW)`` to ``(N, heads, C/heads, C/heads)``, in float32."""
         with torch.autocast(query.device.type, enabled=False):
             query, key = query.float(), key.float()
             # By sums of squares, not norm(): that is slow across channels_last memory.
             rows, columns = (
-                each.square().sum(-1, keepdim=True).sqrt().clamp_min(SMALLEST_NORM)
+                each.square().sum(-1, keepdim=True).sqrt().clamp_min(MIN_NORM)
                 for each in (query, key)
             )
             cosines = query @ key.transpose(-2, -1) / rows / columns.transpose(-2, -1)
@@ -59,7 +56,7 @@ class ChannelAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """One half of the channels, through a GELU, gates the other (section 3.2)."""
+    """One half of the channels, after a GELU, gates the other (section 3.2)."""
 
     def __init__(self, channels: int, bias: bool) -> None:
         super().__init__()
@@ -90,34 +87,8 @@ class TransformerBlock(nn.Module):
         return x + self.ffn(self.norm2(x))
 
 
-class PatchEmbedding(nn.Module):
-    """The first convolution."""
-
-    def __init__(self, in_planes: int, channels: int, bias: bool) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_planes, channels, 3, padding=1, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_planes, H, W)`` to ``(N, C, H, W)``."""
-        return self.proj(x)
-
-
-class Resample(nn.Module):
-    """A 3x3 convolution, then pixels to channels (half the size) or back (twice the size)."""
-
-    def __init__(self, channels: int, down: bool, bias: bool) -> None:
-        super().__init__()
-        out = channels // 2 if down else 2 * channels
-        conv = nn.Conv2d(channels, out, 3, padding=1, bias=bias)
-        self.body = nn.Sequential(conv, nn.PixelUnshuffle(2) if down else nn.PixelShuffle(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, 2C, H/2, W/2)`` or ``(N, C/2, 2H, 2W)``."""
-        return self.body(x)
-
-
 class Restormer(Network):
-    """Four levels of transformer blocks; skips are concatenated; the input is added where it fits.
+    """Four levels of transformer blocks; with as many output planes as input, a residual network.
 
     The first and the last layer, the norms, and the attention's cosines and softmax run in float32.
 
@@ -132,7 +103,7 @@ class Restormer(Network):
     refinement : int
         Blocks at full size after the way up.
     biased : bool
-        Whether the convolutions that RepNR replaces have a bias. As published they have none;
+        Whether the convolutions that RepNR replaces have a bias. Published ones have none;
         folding gives them one, for the shift of the CSA.
     """
 
@@ -158,21 +129,23 @@ class Restormer(Network):
             heads = 1 << number
             return nn.Sequential(*(TransformerBlock(channels, heads, biased) for _ in range(count)))
 
-        self.patch_embed = PatchEmbedding(in_planes, one, biased)
+        self.patch_embed = nn.Sequential(
+            OrderedDict(proj=nn.Conv2d(in_planes, one, 3, padding=1, bias=biased))
+        )
         self.encoder_level1 = level(one, 0, blocks[0])
-        self.down1_2 = Resample(one, True, biased)
+        self.down1_2 = _resample(one, True, biased)
         self.encoder_level2 = level(two, 1, blocks[1])
-        self.down2_3 = Resample(two, True, biased)
+        self.down2_3 = _resample(two, True, biased)
         self.encoder_level3 = level(three, 2, blocks[2])
-        self.down3_4 = Resample(three, True, biased)
+        self.down3_4 = _resample(three, True, biased)
         self.latent = level(four, 3, blocks[3])
-        self.up4_3 = Resample(four, False, biased)
+        self.up4_3 = _resample(four, False, biased)
         self.reduce_chan_level3 = nn.Conv2d(2 * three, three, 1, bias=biased)
         self.decoder_level3 = level(three, 2, blocks[2])
-        self.up3_2 = Resample(three, False, biased)
+        self.up3_2 = _resample(three, False, biased)
         self.reduce_chan_level2 = nn.Conv2d(2 * two, two, 1, bias=biased)
         self.decoder_level2 = level(two, 1, blocks[1])
-        self.up2_1 = Resample(two, False, biased)
+        self.up2_1 = _resample(two, False, biased)
         # At the top the channels stay doubled after the skip.
         self.decoder_level1 = level(2 * one, 0, blocks[0])
         self.refinement = level(2 * one, 0, refinement)
@@ -213,12 +186,20 @@ class Restormer(Network):
 
 
 def _reach(blocks: Sequence[int], refinement: int) -> int:
-    """Plane pixels that the convolutions reach: two a block, of its level's size."""
+    """Plane pixels that the convolutions reach: two per block, at its level's scale."""
     twice = 2 * (blocks[0] + 2 * blocks[1] + 4 * blocks[2])  # on the way down and up
     pixels = 2 * (twice + 8 * blocks[3] + refinement)
-    # First and last layer; three 3x3 on the way down (1, 2, 4) and up (2, 4, 8); and a pixel
-    # shares its lowest level's cell with its neighbours.
+    # First and last layer; three 3x3 on the way down (1, 2, 4) and up (2, 4, 8); the other pixels
+    # of a cell at the lowest level.
     return pixels + 2 + 7 + 14 + 7
+
+
+def _resample(channels: int, down: bool, bias: bool) -> nn.Sequential:
+    """Make a 3x3 convolution and half the size with twice the channels, or the reverse."""
+    out = channels // 2 if down else 2 * channels
+    conv = nn.Conv2d(channels, out, 3, padding=1, bias=bias)
+    shuffle = nn.PixelUnshuffle(2) if down else nn.PixelShuffle(2)
+    return nn.Sequential(OrderedDict(body=nn.Sequential(conv, shuffle)))
 
 
 def _depthwise(channels: int) -> nn.Conv2d:

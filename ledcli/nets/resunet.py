@@ -1,4 +1,4 @@
-"""A UNet of residual blocks: skips are added, blocks learn what to change."""
+"""A UNet of residual blocks with added skips: the architecture of the bundled models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +13,8 @@ from ledcli.nets.registry import RESUNET
 
 NEGATIVE_SLOPE = 0.1
 """Slope of the leaky ReLU inside a block."""
-QUIET_START = 0.3
-"""A block's last kernel starts this much smaller than by default: a block starts near identity."""
+START_SCALE = 0.3
+"""Scale of a block's last kernel at the start: a block starts near the identity."""
 
 
 class ResidualBlock(nn.Module):
@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         with torch.no_grad():
-            self.second.weight *= QUIET_START
+            self.second.weight *= START_SCALE
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to the same shape."""
@@ -35,8 +35,8 @@ class ResidualBlock(nn.Module):
 class ResUNet(Network):
     """Levels of residual blocks; 2x2 convolutions down, transposed ones up, skips added.
 
-    Few channels at the top, where a convolution is bound by memory, and many below, where a
-    processor's matrix units are busy (models/EXPERIMENTS.md). The first and the last layer run in
+    Few channels at the top, where a convolution is bound by memory, and many below, where it is
+    bound by the matrix units (models/EXPERIMENTS.md). The first and the last layer run in
     float32.
 
     Parameters

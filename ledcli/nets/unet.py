@@ -1,4 +1,4 @@
-"""The UNet of "Learning to See in the Dark" (SID); its tensors are named as LED's are."""
+"""The UNet of "Learning to See in the Dark" (SID); tensors are named as in LED's checkpoints."""
 
 from typing import Any
 

@@ -212,7 +212,7 @@ def judged(net: nn.Module, frames: list[Frame]) -> float:
     form, values = form_of("gain"), []
     for x, clean, iso in frames:
         if isinstance(net, ModulatedNet):
-            net.about([TARGET], [iso])
+            net.set_shots([TARGET], [iso])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             out = form(net, x, torch.tensor([RATIO]), torch.ones(1), torch.ones(1)).float()
         values.append(float(-10 * (out.clamp(0, 1) - clean).square().mean().log10()))

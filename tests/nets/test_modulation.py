@@ -31,13 +31,13 @@ X = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(2))
 @pytest.mark.parametrize("architecture", ["resunet", "unet"])
 def test_before_training_it_is_the_network_itself(architecture):
     net = modulated(trained=False, architecture=architecture)
-    net.about(["Sony A7S2", "Nikon D850"], [100, 6400])
+    net.set_shots(["Sony A7S2", "Nikon D850"], [100, 6400])
     assert torch.equal(net(X), network(architecture)(X))
 
 
 def test_an_unknown_sensor_leaves_the_network_as_it_is():
     net = modulated()
-    net.about([None, "Canon 70D"], [100, 6400])
+    net.set_shots([None, "Canon 70D"], [100, 6400])
     assert torch.allclose(net(X), network()(X), atol=1e-6)
 
 
@@ -45,12 +45,12 @@ def test_sensor_and_iso_change_it_and_each_frame_has_its_own():
     net = modulated()
 
     def frame(sensor, iso):
-        net.about([sensor], [iso])
+        net.set_shots([sensor], [iso])
         return net(X[:1])
 
     sony, nikon, fast = frame("Sony A7S2", 100), frame("Nikon D850", 100), frame("Sony A7S2", 6400)
     assert (sony - nikon).abs().max() > 1e-3 and (sony - fast).abs().max() > 1e-3
-    net.about(["Sony A7S2", "Nikon D850"], [6400, 100])
+    net.set_shots(["Sony A7S2", "Nikon D850"], [6400, 100])
     both = net(X[:1].expand(2, -1, -1, -1))
     assert torch.allclose(both[:1], fast, atol=1e-5) and torch.allclose(both[1:], nikon, atol=1e-5)
 
@@ -59,7 +59,7 @@ def test_sensor_and_iso_change_it_and_each_frame_has_its_own():
 def test_for_a_shot_it_folds_into_the_plain_network(architecture):
     net = modulated(architecture=architecture)
     plain = net.folded("Nikon D850", 1600)
-    net.about(["Nikon D850"] * 2, [1600, 1600])
+    net.set_shots(["Nikon D850"] * 2, [1600, 1600])
     assert torch.allclose(plain(X), net(X), atol=1e-5)
     assert not any(isinstance(layer, ModulatedConv) for layer in plain.modules())
     assert plain.state_dict().keys() == network(architecture).state_dict().keys()
@@ -73,7 +73,7 @@ def test_folded_for_nobody_it_is_the_network_itself():
 def test_the_equations():
     """Eq. 4 to 6: gamma is one and a hyperbolic tangent, both come from sensor and ISO."""
     net = modulated()
-    net.about(["Sony A7S2"], [6400])
+    net.set_shots(["Sony A7S2"], [6400])
     told = torch.tensor([[1.0, 0.0, 0.75, 0.75]])  # three stops over ISO 800, of four
     conv = next(layer for layer in net.modules() if isinstance(layer, ModulatedConv))
     channels = conv.out_channels

@@ -147,8 +147,7 @@ def fuse(net: Network) -> None:
         return
     for name, module in list(net.named_modules()):
         if isinstance(module, resunet.ResidualBlock):
-            parent, _, child = name.rpartition(".")
-            setattr(net.get_submodule(parent), child, FusedBlock(module))
+            net.set_submodule(name, FusedBlock(module))
     architecture = net.architecture
     if architecture.activation_slope == 1:
         return

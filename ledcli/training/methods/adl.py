@@ -220,7 +220,7 @@ class AdlMethod(FinetuneMethod):
         isos = iter([pair.iso for pair in self.camera_pairs.pairs])
 
         def denoise(batch: Batch) -> Tensor:
-            net.about([self.camera] * len(batch.x), [next(isos)] * len(batch.x))
+            net.set_shots([self.camera] * len(batch.x), [next(isos)] * len(batch.x))
             return self.form(net, *batch[1:])
 
         return validation_psnr(denoise, self.camera_pairs, self.device)
@@ -240,7 +240,7 @@ class AdlMethod(FinetuneMethod):
 
     def _loss(self, net: ModulatedNet, drawn: SourceBatch) -> Tensor:
         batch = drawn.batch.to(self.device)
-        net.about(drawn.sensors, drawn.isos)
+        net.set_shots(drawn.sensors, drawn.isos)
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
 
     def _validation(self, net: ModulatedNet) -> DynamicValidation:
@@ -257,7 +257,7 @@ class AdlMethod(FinetuneMethod):
         pair, row, col = window
         crop = pair.window(row, col, self.side)
         batch = self.camera_pairs.batch_of([crop], [pair]).to(self.device)
-        net.about([self.camera], [pair.iso])
+        net.set_shots([self.camera], [pair.iso])
         return psnr_of(self.form(net, *batch[1:]), batch.clean)
 
 
