@@ -92,7 +92,7 @@ class PairCheck:
         Correlation of what the two show, -1 to 1; noise lowers it.
     measured_ratio : float or None
         Brightness of the long frame over that of the short one.
-    offset : float or None
+    black_offset : float or None
         Black of the short frame minus that of the long one, DN, of the plane where it is largest.
     clipped : float or None
         Share of the long frame's pixels that are clipped.
@@ -107,7 +107,7 @@ class PairCheck:
     shift_error: float | None = None
     similarity: float | None = None
     measured_ratio: float | None = None
-    offset: float | None = None
+    black_offset: float | None = None
     clipped: float | None = None
     long_noise: float | None = None
 
@@ -181,7 +181,7 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         shift_error=None if found is None else side * found.error,
         similarity=similarity,
         measured_ratio=None if fit is None else fit.ratio,
-        offset=None if fit is None else span * float(max(fit.offsets, key=abs)),
+        black_offset=None if fit is None else span * float(max(fit.offsets, key=abs)),
         clipped=clipped,
         long_noise=long_noise,
     )

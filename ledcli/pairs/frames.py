@@ -43,13 +43,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Frame:
-    """A raw file and its header.
-
-    Attributes
-    ----------
-    file : Path
-    exif : Exif
-    """
+    """A raw file and its header."""
 
     file: Path
     exif: Exif
@@ -93,23 +87,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class FrameSummary:
-    """What a decoded frame shows.
-
-    Attributes
-    ----------
-    shape : (H, W)
-        Of the mosaic.
-    signature : Signature
-    dark : bool
-        Taken with the lens cap on.
-    denoised : bool
-        Written by led.
-    """
+    """What a decoded frame shows."""
 
     shape: tuple[int, ...]
+    """Of the mosaic, (H, W)."""
     signature: Signature
     dark: bool
+    """Taken with the lens cap on."""
     denoised: bool = False
+    """Written by led."""
 
 
 class PhotoCache:

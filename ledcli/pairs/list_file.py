@@ -29,16 +29,7 @@ _FOLDERS = ("short", "long")
 
 
 class Pair(NamedTuple):
-    """A short and a long frame of one scene.
-
-    Attributes
-    ----------
-    short, long : Path
-    ratio : float or None
-        Only where the list itself states it.
-    iso : float or None
-        Of the short frame, where the list states it.
-    """
+    """A short and a long frame of one scene; ratio and short ISO where the list has them."""
 
     short: Path
     long: Path

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from ledcli.output.atomic import atomic_write
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
 from ledcli.pairs.list_file import Pair, check_list_replaceable, relative_name, write_list
-from ledcli.pairs.rule import Exposure, MissingPair, RatioRule
+from ledcli.pairs.rule import MissingPair, RatioRule
 
 FORMAT = "led pairs 1"
 """Identifies the record; a file of that name without it is never replaced."""
@@ -24,19 +24,7 @@ MAX_NUMBER = 1e9
 
 
 class DarkFrame(NamedTuple):
-    """A frame taken with the lens cap on.
-
-    Attributes
-    ----------
-    file : Path
-    iso : float
-    exposure_time : float or None
-        In seconds.
-    camera : str or None
-        As in `Exif.camera`.
-    serial : str or None
-        The body's, as in `Exif.serial`; None in records of older versions.
-    """
+    """A frame taken with the lens cap on; records of older versions have no serial number."""
 
     file: Path
     iso: float
@@ -46,16 +34,7 @@ class DarkFrame(NamedTuple):
 
 
 class UnpairedFrame(NamedTuple):
-    """A frame that is in no pair.
-
-    Attributes
-    ----------
-    file : Path
-    reason : str
-        The end of a sentence about the file.
-    unreadable : bool
-        Whether the file could not be read at all.
-    """
+    """A frame that is in no pair; the reason is the end of a sentence about the file."""
 
     file: Path
     reason: str
@@ -68,15 +47,14 @@ class Scan:
 
     Attributes
     ----------
-    frames : tuple of Frame
+    frames
         Every raw whose header could be read.
-    pairs : tuple of CheckedPair
+    pairs
         In the order of the short frames' names.
-    dropped : tuple of CheckedPair
+    dropped
         Pairs with problems.
-    unpaired : tuple of UnpairedFrame
-    darks : tuple of DarkFrame
-    rules : tuple of RatioRule
+    unpaired, darks
+    rules
         One for each body and ratio, including those without a good pair.
     """
 
@@ -118,16 +96,21 @@ def _pair_record(pair: CheckedPair, folder: Path) -> dict[str, Any]:
     }
 
 
+_MEASUREMENTS = (
+    "shift_error",
+    "similarity",
+    "measured_ratio",
+    "black_offset",
+    "clipped",
+    "long_noise",
+)
+
+
 def _check_record(check: PairCheck) -> dict[str, Any]:
     return {
         "problems": list(check.problems),
-        "shift": None if check.shift is None else [_rounded(part) for part in check.shift],
-        "shift_error": _rounded(check.shift_error),
-        "similarity": _rounded(check.similarity),
-        "measured_ratio": _rounded(check.measured_ratio),
-        "black_offset": _rounded(check.offset),
-        "clipped": _rounded(check.clipped),
-        "long_noise": _rounded(check.long_noise),
+        "shift": check.shift and [_rounded(part) for part in check.shift],
+        **{name: _rounded(getattr(check, name)) for name in _MEASUREMENTS},
     }
 
 
@@ -166,15 +149,7 @@ def _missing_record(pair: MissingPair, folder: Path | None) -> dict[str, Any]:
     if pair.scene is not None:
         file = pair.scene.file
         scene = str(file) if folder is None else relative_name(file, folder)
-    return {
-        "short": _exposure_record(pair.short),
-        "long": _exposure_record(pair.long),
-        "scene": scene,
-    }
-
-
-def _exposure_record(exposure: Exposure) -> dict[str, float]:
-    return {"iso": exposure.iso, "exposure_time": exposure.exposure_time}
+    return {"short": asdict(pair.short), "long": asdict(pair.long), "scene": scene}
 
 
 def _rounded(value: float | None) -> float | None:
@@ -270,12 +245,7 @@ def check_record_replaceable(list_path: Path) -> None:
 
 
 def read_darks(list_path: Path) -> list[DarkFrame]:
-    """Return the dark frames in the record of a list; none if there is no record.
-
-    Parameters
-    ----------
-    list_path : Path
-        The list, not the record beside it.
+    """Return the dark frames in the record beside a list; none if there is no record.
 
     Raises
     ------

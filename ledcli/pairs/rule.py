@@ -4,7 +4,7 @@ The rule: two pairs or more, one of them at a low and one at a high ISO.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,14 +64,7 @@ class Exposure:
 
 @dataclass(frozen=True)
 class MissingPair:
-    """A pair to shoot.
-
-    Attributes
-    ----------
-    short, long : Exposure
-    scene : Frame or None
-        A long frame of that exposure which exists already.
-    """
+    """A pair to shoot; `scene` is an existing long frame of that exposure, if there is one."""
 
     short: Exposure
     long: Exposure
@@ -99,8 +92,8 @@ class RatioRule:
 
     Attributes
     ----------
-    camera : str
-    ratio : float
+    camera, ratio, serial
+        Of the body; without serial number where its frames have none.
     pairs : int
         Good ones.
     isos : tuple of floats
@@ -109,8 +102,6 @@ class RatioRule:
         Empty where the rule holds, and where `instead` is given.
     instead : OtherRatio or None
         Given where no usual ISO and shutter speed make what is missing.
-    serial : str or None
-        The body's, where its frames have it.
     """
 
     camera: str
@@ -140,16 +131,9 @@ class RatioRule:
 def rules_of(
     pairs: Sequence[CheckedPair], dropped: Sequence[CheckedPair], frames: Sequence[Frame]
 ) -> list[RatioRule]:
-    """Apply the rule to every body and ratio, in that order.
+    """Apply the rule to every body and ratio of a shoot's frames, in that order.
 
-    Parameters
-    ----------
-    pairs : sequence of CheckedPair
-        The good ones.
-    dropped : sequence of CheckedPair
-        Those with problems. Their ratios are wanted as well.
-    frames : sequence of Frame
-        All of the shoot, those of the pairs among them.
+    Dropped pairs, those with problems, do not count, but their ratios are wanted as well.
     """
     bodies: dict[str, set[str]] = {}
     for frame in frames:
@@ -193,13 +177,10 @@ def rule_for(
     long: Exposure | None = None,
     serial: str | None = None,
 ) -> RatioRule:
-    """Apply the rule to the pairs of one camera and ratio.
+    """Apply the rule to the pairs of one camera and nominal ratio.
 
     Parameters
     ----------
-    camera : str
-    ratio : float
-        Nominal.
     pairs : sequence of (short, long)
         Good ones; there may be none.
     frames : sequence of Frame
@@ -208,8 +189,6 @@ def rule_for(
         More long frames that a short one can be shot for.
     long : Exposure or None
         Of a new long frame, where there is no usable one yet.
-    serial : str or None
-        The body's.
     """
     isos = tuple(sorted({short.iso for short, _ in pairs if short.iso}))
     longs = list(dict.fromkeys([*(long for _, long in pairs), *scenes]))
@@ -274,13 +253,12 @@ def _other_ratio(
 
 
 def _best_short(
-    ratio: float, isos: Sequence[float], long: Exposure, frames: Iterable[Frame]
+    ratio: float, isos: Sequence[float], long: Exposure, frames: Sequence[Frame]
 ) -> Exposure | None:
     """Find the short exposure for a long one and a ratio; None where no shutter speed fits.
 
     `isos` are the choices, the best first; what the camera's frames have is preferred.
     """
-    frames = list(frames)
     known_isos, known_times = ({f.iso for f in frames}, {f.seconds for f in frames if f.seconds})
 
     def error(short: Exposure) -> float:

@@ -155,7 +155,11 @@ def _trained(
 
 
 def _measured(pairs: list[tuple[str, Pair]], model: Path) -> Evaluation:
-    source = source_of_pairs("scenes that were not trained on", pairs)
+    source = source_of_pairs(
+        "scenes that were not trained on",
+        [pair for _, pair in pairs],
+        names=[name for name, _ in pairs],
+    )
     measurement = Measurement(source, load_candidates([str(model), LED]))
     for measured in measurement.run():
         if measured.error is not None:

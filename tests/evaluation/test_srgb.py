@@ -18,7 +18,7 @@ from tests.training.shoots import shoot_pair
 @pytest.fixture(params=["RGGB", "GBRG", (1, 3)])
 def source(tmp_path, request):
     pair = shoot_pair(tmp_path, "a", 1600, 20, 1, shape=(131, 164), phase=request.param)
-    return source_of_pairs("a shoot", [("a", Pair(*pair))])
+    return source_of_pairs("a shoot", [Pair(*pair)], names=["a"])
 
 
 def cfa(source):

@@ -19,7 +19,7 @@ def test_a_good_pair(tmp_path, iso, ratio):
     assert np.hypot(*result.shift) < 0.2
     assert result.measured_ratio == pytest.approx(ratio, rel=0.05)
     assert result.similarity > 0.8
-    assert abs(result.offset) < 4
+    assert abs(result.black_offset) < 4
 
 
 @pytest.mark.parametrize("moved", [(1, 0), (-3, 2), (0, 9)])
@@ -94,7 +94,7 @@ def test_black_levels_that_disagree(tmp_path):
     lifted = replace(short, mosaic=(short.mosaic + 40).astype(np.uint16))
     result = check_pair(lifted, long, 100)
     assert result.problems == ("black levels disagree by 40 DN",)
-    assert result.offset == pytest.approx(40, abs=1)
+    assert result.black_offset == pytest.approx(40, abs=1)
     other_black = replace(short, black=short.black + 100, mosaic=short.mosaic + np.uint16(100))
     assert check_pair(other_black, long, 100).problems == ("black levels differ (612 and 512 DN)",)
 
@@ -157,7 +157,7 @@ def test_x_trans_pairs_are_checked_as_bayer_ones(tmp_path, offset):
     result = check_pair(*pair_of(tmp_path, light, **how), 100)
     assert result.problems == ()
     assert result.measured_ratio == pytest.approx(100, rel=0.05)
-    assert abs(result.offset) < 4
+    assert abs(result.black_offset) < 4
     result = check_pair(*pair_of(tmp_path, light, iso=3200, moved=(-3, 2), **how), 100)
     assert result.shifted
     np.testing.assert_allclose(result.shift, (3, -2), atol=0.3)
