@@ -46,16 +46,9 @@ _CRW_IN_PLACE = 0x4000
 
 
 class FileBytes:
-    """Random access to a regular file, without reading all of it; a context manager.
+    """Random access to a regular file without reading all of it; a context manager.
 
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    OSError
-        The file cannot be opened or is not a regular file; slices raise it when reading fails.
+    Opening and slicing raise OSError.
     """
 
     def __init__(self, path: Path) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from functools import cache
 
 from ledcli.metadata.tiff import Field, FieldType
@@ -35,33 +35,20 @@ class Place(Enum):
 class Rule(Enum):
     """What else is asked of a tag's value."""
 
-    NONE = auto()
-    DATE = auto()
-    """The text is a date and time."""
-    MAY_BE_UNKNOWN = auto()
-    """The fraction 0/0, "unknown", is allowed."""
-    CHARSET = auto()
-    """The first eight bytes name the character set of the rest."""
-    MOSAIC_ONLY = auto()
-    """Not for a demosaiced image."""
+    NONE = "any value"
+    DATE = "text with date and time"
+    MAY_BE_UNKNOWN = 'the fraction 0/0, "unknown", is allowed'
+    CHARSET = "the first eight bytes name the character set"
+    MOSAIC_ONLY = "not for a demosaiced image"
 
 
 @dataclass(frozen=True)
 class Tag:
     """A tag that is carried over.
 
-    Attributes
-    ----------
-    number : int
-    name : str
-        In the standard.
-    place : Place
-    type : FieldType
-        In the standard. Whole numbers of another width, and fractions of the other signedness,
-        are converted if they fit.
-    count : int or (int, int)
-        Number of values, or the smallest and the largest number.
-    rule : Rule
+    Name and type are the standard's. Whole numbers of another width, and fractions of the other
+    signedness, are converted if they fit. `count` is the number of values, or the smallest and
+    the largest.
     """
 
     number: int
@@ -255,20 +242,10 @@ def tags_in(*places: Place) -> dict[int, Tag]:
 
 
 def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
-    """Make a value what the standard asks for.
+    """Convert a value to what the standard asks for; None if that is impossible.
 
-    Parameters
-    ----------
-    tag : Tag
-    field : Field
-    order : str
-        Byte order of the source, for UTF-16 in a comment, which no field type tells.
-
-    Returns
-    -------
-    Field or None
-        None for a wrong type or number of values, a number out of range, a zero denominator, or
-        a float that is not finite.
+    It is for a wrong type or number of values, a number out of range, a zero denominator, and a
+    float that is not finite. `order` is the source's byte order, for UTF-16 in comments.
     """
     if tag.type == ASCII:
         return _fit_text(tag, field)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ledcli.metadata.carried import Fields
 from ledcli.metadata.tags import Place, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType
-from ledcli.raw.libraw import XYZ_FROM_SRGB
+from ledcli.raw.libraw import XYZ_FROM_SRGB, usable_matrix
 from ledcli.raw.reader import RawPhoto
 
 _MATRIX_1, _ILLUMINANT_1, _FORWARD_1 = 50721, 50778, 50964
@@ -25,7 +25,6 @@ _MAX_ILLUMINANT = 24
 """EXIF LightSource: 1 to 24 have a colour; 255, "other", would need another tag."""
 _PPM = 1_000_000
 _MAX_NUMBER, _MAX_STOPS = 100.0, 20.0
-_MIN_DETERMINANT = 1e-6
 
 
 def srgb_from_linear(linear: ArrayLike) -> NDArray[Any]:
@@ -129,8 +128,7 @@ Values = NDArray[np.float64]
 
 
 def _is_matrix(values: Values) -> bool:
-    determinant = np.linalg.det(values.reshape(3, 3))
-    return bool(np.abs(values).max() < _MAX_NUMBER and abs(determinant) > _MIN_DETERMINANT)
+    return usable_matrix(values.reshape(3, 3))
 
 
 def _is_positive(values: Values) -> bool:

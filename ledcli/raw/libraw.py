@@ -44,7 +44,8 @@ XYZ_FROM_SRGB = np.array(
     ]
 )
 """IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
-_MAX_MULTIPLIER = 100.0
+_MAX_NUMBER, _MIN_DETERMINANT = 100.0, 1e-6
+"""Of colour matrices; multipliers lie between 1/100 and 100."""
 
 
 def demosaic_algorithm(raw: rawpy.RawPy) -> rawpy.DemosaicAlgorithm:
@@ -201,21 +202,22 @@ def colour_matrix(raw: rawpy.RawPy) -> NDArray[np.float64] | None:
     multipliers undo that normalisation.
     """
     table = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
-    if _usable(table):
+    if usable_matrix(table):
         return table
     to_srgb = np.asarray(raw.color_matrix, np.float64)[:, :3]
     daylight = np.asarray(raw.daylight_whitebalance[:3], np.float64)
-    if not _usable(to_srgb) or not np.isfinite(daylight).all() or (daylight <= 0).any():
+    if not usable_matrix(to_srgb) or not np.isfinite(daylight).all() or (daylight <= 0).any():
         return None
     matrix = np.diag(1 / daylight) @ np.linalg.inv(to_srgb) @ np.linalg.inv(XYZ_FROM_SRGB)
-    return matrix if _usable(matrix) else None
+    return matrix if usable_matrix(matrix) else None
 
 
-def _usable(matrix: NDArray[np.float64]) -> bool:
+def usable_matrix(matrix: NDArray[np.float64]) -> bool:
+    """Return True if a colour matrix (3, 3) is finite, invertible and of a normal size."""
     return bool(
         np.isfinite(matrix).all()
-        and np.abs(matrix).max() < 100
-        and abs(np.linalg.det(matrix)) > 1e-6
+        and np.abs(matrix).max() < _MAX_NUMBER
+        and abs(np.linalg.det(matrix)) > _MIN_DETERMINANT
     )
 
 
@@ -225,7 +227,7 @@ def multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
     if not all(math.isfinite(value) and value > 0 for value in (red, green, blue)):
         return None
     wb = np.array([red / green, 1.0, blue / green])
-    return wb if wb.max() < _MAX_MULTIPLIER and wb.min() > 1 / _MAX_MULTIPLIER else None
+    return wb if wb.max() < _MAX_NUMBER and wb.min() > 1 / _MAX_NUMBER else None
 
 
 class _Quiet:

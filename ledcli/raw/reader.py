@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rawpy
@@ -128,8 +127,9 @@ def read_raw(path: Path) -> RawPhoto:
     path = Path(path)
     with open_raw(path) as opened:
         raw = opened.raw
-        header = _read_header(path, (raw.sizes.raw_height, raw.sizes.raw_width))
-        fixed = header.fixed
+        carried, dng, fixed = _read_header(path)
+        if fixed and fixed.shape != (raw.sizes.raw_height, raw.sizes.raw_width):
+            fixed = None
         try:
             top, left = raw.sizes.top_margin, raw.sizes.left_margin
             mosaic = raw.raw_image_visible
@@ -151,7 +151,7 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        black, white = _levels(path, raw, indices, phase, header)
+        black, white = _levels(path, raw, indices, phase, dng, fixed)
         problem = find_damage(mosaic, black, white)
         if problem:
             raise RawError(f"{path}: {problem}")
@@ -170,32 +170,27 @@ def read_raw(path: Path) -> RawPhoto:
             bits=int(white.max()).bit_length(),
             crop=_crop(raw, mosaic.shape, fixed),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
-            carried=header.carried,
+            carried=carried,
         )
 
 
-class _Header(NamedTuple):
-    """What the file says, read without LibRaw; `fixed` is what LibRaw misreads."""
-
-    carried: Carried
-    is_dng: bool
-    fixed: DngMosaic | None
-
-
-def _read_header(path: Path, shape: tuple[int, int]) -> _Header:
+def _read_header(path: Path) -> tuple[Carried, bool, DngMosaic | None]:
+    """Read without LibRaw: the carried tags, whether it is a DNG, and what LibRaw misreads."""
     try:
         with FileBytes(path) as data:
-            fixed = misread_mosaic(data)
-            # Only if LibRaw decoded the same image.
-            fixed = fixed if fixed and fixed.shape == shape else None
-            return _Header(read_carried(data), is_dng(data), fixed)
+            return read_carried(data), is_dng(data), misread_mosaic(data)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise RawError(f"{path}: cannot be read: {why}") from None
 
 
 def _levels(
-    path: Path, raw: rawpy.RawPy, indices: Sequence[int], phase: AnyPhase, header: _Header
+    path: Path,
+    raw: rawpy.RawPy,
+    indices: Sequence[int],
+    phase: AnyPhase,
+    dng: bool,
+    fixed: DngMosaic | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return black and white level (planes,) in DN; one white, so that highlights stay neutral.
 
@@ -203,13 +198,12 @@ def _levels(
     level is the file's own already.
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
-    if header.fixed is not None and header.fixed.black is not None:
-        cell = pattern(phase)
-        for place, plane in np.ndenumerate(cell):
-            black[plane] = header.fixed.black[place]
+    if fixed is not None and fixed.black is not None:
+        for position, plane in np.ndenumerate(pattern(phase)):
+            black[plane] = fixed.black[position]
     white = float(raw.white_level)
     limits = raw.camera_white_level_per_channel
-    if limits and not header.is_dng:
+    if limits and not dng:
         limit = min(limits)
         if white / 2 <= limit <= MAX_WHITE and limit > black.max():
             white = float(limit)

@@ -2,19 +2,9 @@ import io
 import struct
 from fractions import Fraction
 
-import numpy as np
-import pytest
 import tifffile
 
 from ledcli.metadata.tiff import Directory, FieldType, serialise
-from ledcli.output.tags import rational
-
-
-@pytest.mark.parametrize("value", [Fraction(1, 60), Fraction(1, 8000), Fraction(5, 2), 30, 7.1])
-def test_exposure_times_stay_the_fractions_they_were(value):
-    exact = Fraction(value).limit_denominator(10000)
-    assert rational(float(value)) == exact
-    assert rational(float(np.float32(float(value)))) == exact
 
 
 def test_tiff_directories_are_sorted_and_aligned():

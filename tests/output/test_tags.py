@@ -3,13 +3,15 @@ import shutil
 import struct
 import subprocess
 from dataclasses import replace
+from fractions import Fraction
 
 import exifread
+import numpy as np
 import pytest
 
 from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
-from ledcli.output.tags import EXIF_IFD, GPS_IFD, exif_directory, put_shot, put_tags
+from ledcli.output.tags import EXIF_IFD, GPS_IFD, exif_directory, put_shot, put_tags, rational
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
@@ -136,3 +138,10 @@ def test_exiftool_finds_nothing_wrong(tmp_path):
     words = ["exiftool", "-validate", "-warning", "-error", "-a", "-UserComment", "-ObjectName"]
     done = subprocess.run([*words, tmp_path / "a.dng"], capture_output=True, text=True, check=False)
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == ["OK", "night", "night"]
+
+
+@pytest.mark.parametrize("value", [Fraction(1, 60), Fraction(1, 8000), Fraction(5, 2), 30, 7.1])
+def test_exposure_times_stay_the_fractions_they_were(value):
+    exact = Fraction(value).limit_denominator(10000)
+    assert rational(float(value)) == exact
+    assert rational(float(np.float32(float(value)))) == exact
