@@ -18,6 +18,7 @@ from ledcli.training.loop import LogLine
 from ledcli.training.methods import find_method, recipe_of
 from ledcli.training.methods.adl_sources import Source, find_sources
 from ledcli.training.methods.base import FinetuneMethod, MethodInputs
+from ledcli.training.optim import worker_count
 from ledcli.training.run import (
     NO_MODEL,
     FinetunedModel,
@@ -26,7 +27,6 @@ from ledcli.training.run import (
     no_model,
     pretrained_model,
 )
-from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.selection import SENSORS, default_name
 from ledcli.zoo.store import (

@@ -5,11 +5,10 @@ an exponential moving average (EMA) of the weights, validated steps that are rol
 do harm, and checkpoints that survive a kill.
 """
 
-import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,7 @@ from torch import Tensor, nn
 
 from ledcli.errors import TrainingError
 from ledcli.output.atomic import atomic_write
-from ledcli.training.optim import ALL, Schedule, optimisers
-from ledcli.training.workers import Workers, one_thread
+from ledcli.training.optim import ALL, Schedule, Snapshot, Workers, one_thread, optimisers
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
@@ -35,8 +33,7 @@ class Method(Protocol):
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Return the loss of one step; ``progress`` runs from 0 to 1 over the training.
 
-        With several workers it is called in several threads at a time, each with a network and a
-        generator of its own.
+        Several workers call it in parallel, each with a network and a generator of its own.
         """
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -72,28 +69,6 @@ class LogLine:
         return json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in plain.items()})
 
 
-class Snapshot:
-    """The weights and the optimisers' states as they are now."""
-
-    def __init__(
-        self, weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
-    ) -> None:
-        self.weights, self.optimisers = weights, optimisers
-        self._values = [weight.detach().clone() for weight in weights]
-        # States are keyed by their weights, which the copy must not copy.
-        same = {id(weight): weight for weight in weights}
-        self._states = [copy.deepcopy(dict(each.state), dict(same)) for each in optimisers]
-
-    def restore(self) -> None:
-        """Bring weights and optimisers back, to the bit."""
-        with torch.no_grad():
-            for weight, value in zip(self.weights, self._values, strict=True):
-                weight.copy_(value)
-        for optimiser, state in zip(self.optimisers, self._states, strict=True):
-            optimiser.state.clear()
-            optimiser.state.update(state)
-
-
 class Trainer:
     """A network in training: its weights, optimisers, average and place in the schedule.
 
@@ -114,7 +89,7 @@ class Trainer:
     groups : mapping of str to parameters, optional
         The groups that the schedule's phases name; by default all are one group.
     workers : int
-        Parts of a step that are computed in parallel (training/workers.py); the loss is called
+        Parts of a step that are computed in parallel; the loss is called
         once for each.
     muon : bool
         Train the convolutions' kernels by Muon instead of Adam.
@@ -159,13 +134,12 @@ class Trainer:
         Parameters
         ----------
         checkpoint : Path, optional
-            Where the state goes every ``checkpoint_every`` seconds and at the end.
+            Where the state goes every ``checkpoint_every`` seconds, after a validation, and at the
+            end.
         recipe : str
             Written into it; a training is resumed with the same one only.
         log_every : int
             Steps between log lines.
-        checkpoint_every : float
-            Seconds between checkpoints; the method validates then too.
         stop : callable
             Asked after every step: when it returns True, a checkpoint is written and the run ends.
 

@@ -26,23 +26,27 @@ def mean_known(values: Tensor, counts: Tensor) -> Tensor:
     return (values * counts).sum() / counts.sum().clamp_min(1)
 
 
-def form_loss(form: Form, net: nn.Module, batch: Batch, gain: Tensor, variance: Tensor) -> Tensor:
-    """Return the loss of shots where the input form puts the noise.
+def form_loss(
+    form: Form, net: nn.Module, batch: Batch, gain: Tensor, variance: Tensor, *, shot: bool = True
+) -> Tensor:
+    """Return the loss where the input form puts the noise.
 
-    ``gain``: L1 between the planes times the ratio, as published. ``stabilised``: that of the
-    pretraining, every crop by the logarithm of its error. Clipped pixels do not count.
+    ``gain``: L1 between the planes times the ratio, as published. ``stabilised``: every frame by
+    the logarithm of its error, so that all ratios have the same weight.
 
     Parameters
     ----------
     form, net
     batch : Batch
     gain, variance : Tensor ``(N,)``
-        The noise lines that the network is given.
+        The noise profiles that the network is given.
+    shot : bool
+        Whether the truth was shot: then its clipped pixels do not count.
     """
-    counts = known(batch.clean)
+    counts = known(batch.clean) if shot else None
     if not isinstance(form, StabilisedForm):
-        denoised = form(net, batch.x, batch.ratio, gain, variance)
-        return mean_known((denoised - batch.clean).abs(), counts)
+        error = (form(net, batch.x, batch.ratio, gain, variance) - batch.clean).abs()
+        return error.mean() if counts is None else mean_known(error, counts)
     gain, t0 = electron_scale(gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1))
     denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
     return frame_loss(denoised, batch.clean, gain * batch.ratio.reshape(-1, 1, 1, 1), t0, counts)

@@ -1,15 +1,23 @@
-"""How long and how fast a training goes: the schedule, Adam, and Muon for convolution kernels.
+"""What makes a training step: its learning rates, the optimisers, and the workers that share it.
 
 Muon is momentum whose direction is made orthogonal (Jordan et al. 2024, "Muon: an optimizer for
 hidden layers in neural networks"). The gradient of a layer, seen as a matrix, has a few large
 singular values; in Muon's step all of them are near one, so that rare directions are learnt as fast
 as common ones. In five minutes on one core it brought a UNet to 34.4 dB, and Adam to 32.6
 (models/EXPERIMENTS.md).
+
+Workers are threads that compute a batch in parts, each on a core of its own. One operation spread
+over two cores wastes a third of them, measured on this loop: they wait for each other after every
+one, and for long where something else runs too. Two halves of a batch, each on one core from the
+clean scene to the gradient, meet once a step.
 """
 
+import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -29,9 +37,13 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Coefficients of the quintic iteration, chosen by Jordan et al. for a steep start at zero."""
 MIN_MUON_SIDE = 24
 """A kernel whose matrix has a shorter side is left to Adam: there is little to make orthogonal."""
+MAX_WORKERS = 8
+"""Of one training: a part of a batch should hold more than one crop."""
+
 
 Map = Callable[[Callable[[Any], None], Sequence[Any]], Iterable[None]]
 """Applies a function to each item of a list: ``map``, or `Workers.map` on several cores."""
+Gradients = Sequence[Tensor | None]
 
 
 class Phase(NamedTuple):
@@ -192,3 +204,90 @@ def optimisers(
     # A CSA set that was not drawn has no gradient and is left alone by both.
     adam = torch.optim.Adam(named(False, BESIDE_MUON if muon else 1.0), lr=rate, fused=True)
     return [adam, Muon(named(True, 1.0), rate, map_fn)] if muon else [adam]
+
+
+class Snapshot:
+    """The weights and the optimisers' states as they are now."""
+
+    def __init__(
+        self, weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
+    ) -> None:
+        self.weights, self.optimisers = weights, optimisers
+        self._values = [weight.detach().clone() for weight in weights]
+        # States are keyed by their weights, which the copy must not copy.
+        same = {id(weight): weight for weight in weights}
+        self._states = [copy.deepcopy(dict(each.state), dict(same)) for each in optimisers]
+
+    def restore(self) -> None:
+        """Bring weights and optimisers back, to the bit."""
+        with torch.no_grad():
+            for weight, value in zip(self.weights, self._values, strict=True):
+                weight.copy_(value)
+        for optimiser, state in zip(self.optimisers, self._states, strict=True):
+            optimiser.state.clear()
+            optimiser.state.update(state)
+
+
+def worker_count(device: torch.device) -> int:
+    """Return how many workers a training uses: one a core; a GPU computes the batch at once."""
+    return min(torch.get_num_threads(), MAX_WORKERS) if device.type == "cpu" else 1
+
+
+class Workers:
+    """Threads that share the weights of a network.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Its parameters are shared; each worker has modules of its own, and so selects its own CSA.
+    count : int
+        Workers, 1 or more.
+    """
+
+    def __init__(self, net: nn.Module, count: int) -> None:
+        shared = {id(p): p for p in net.parameters()}
+        self.nets = [net, *(copy.deepcopy(net, dict(shared)) for _ in range(count - 1))]
+        self._threads = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
+        self.map = self._threads.map
+
+    def gradients(
+        self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
+    ) -> tuple[Tensor, Gradients]:
+        """Return the mean loss of the workers and its gradients.
+
+        Parameters
+        ----------
+        loss : callable
+            The loss of a worker, from its network and its number.
+        weights : sequence of Tensor
+            What to differentiate by; one that no worker used has the gradient None.
+        """
+
+        def worker(number: int) -> tuple[Tensor, Gradients]:
+            value = loss(self.nets[number], number)
+            return value.detach(), torch.autograd.grad(value, weights, allow_unused=True)
+
+        values, gradients = zip(*self._threads.map(worker, range(len(self.nets))), strict=True)
+        return torch.stack(values).mean(), [_mean(parts) for parts in zip(*gradients, strict=True)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep what the calling thread computes inside the block to one core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the mean over the workers; one that did not use the weight counts as zero."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    total = known[0]
+    for part in known[1:]:
+        total = total.add_(part)
+    return total.div_(len(parts))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,14 +21,12 @@ from ledcli.nets.forms import FORMS, Form, StabilisedForm, form_of
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
-from ledcli.noise.vst import electron_scale, stabilise
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import LogLine, Trainer
-from ledcli.training.losses import frame_loss
-from ledcli.training.optim import Schedule
-from ledcli.training.workers import worker_count
+from ledcli.training.losses import form_loss
+from ledcli.training.optim import Schedule, worker_count
 from ledcli.zoo.model_file import ModelSpec, save_model
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
@@ -38,18 +35,17 @@ VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 
 
 class PretrainMethod:
-    """The method that the loop trains.
+    """Trains a CSA set and the shared weights on sampled frames, as `Method` of the loop.
 
     Parameters
     ----------
     recipe : PretrainRecipe
-        What to train.
     crops : uint16 ``(n, planes, S, S)``
-        A crop file. The last ones are held out for validation.
+        A crop file. The last ones are kept for validation.
     device : torch.device
         Where batches are made.
     workers : int
-        Into how many parts a batch is split.
+        Parts of a batch that are computed in parallel.
     """
 
     def __init__(
@@ -74,12 +70,8 @@ class PretrainMethod:
         return net
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Draw a CSA set and a batch; return the loss (training/losses.py).
-
-        Stabilised: by frames, so that every ratio weighs the same. Gain: L1 on the gained planes,
-        as published.
-        """
-        # All samples follow from the loop's generator, so that a resumed training goes on alike.
+        """Draw a CSA set and a batch; return its loss."""
+        # All samples follow from the loop's generator: a resumed training goes on alike.
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
         sampler = self.sampler.seeded(seed)
         _, count, side = next(s for s in self.recipe.stages if progress < s[0] or s[0] >= 1)
@@ -87,24 +79,20 @@ class PretrainMethod:
         name = sampler.csa_set()
         select(net, name)
         clean, ratio = sampler.scenes(count, side), sampler.ratios(count)
-        foreign = sampler.defects(name, count)
-        batch = short_frames(clean, ratio, sampler.noise(name, count), generator, foreign)
-        if not isinstance(self.form, StabilisedForm):
-            return F.l1_loss(self.form(net, *batch[1:]), clean)
-        line = (e.reshape(-1, 1, 1, 1) for e in jitter_noise_profile(batch, sampler.generator))
-        gain, t0 = electron_scale(*line)
-        denoised = self.form.denoise(net, stabilise(batch.x / gain, t0), t0)
-        return frame_loss(denoised, clean, gain * ratio.reshape(-1, 1, 1, 1), t0)
+        defects = sampler.defects(name, count)
+        batch = short_frames(clean, ratio, sampler.noise(name, count), generator, defects)
+        profile = jitter_noise_profile(batch, sampler.generator)
+        return form_loss(self.form, net, batch, *profile, shot=False)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return the PSNR of held-out crops at ratios 1, 20, 100 and 300: same frames each time."""
-        held = self.sampler.held
-        if not len(held):
+        """Return the PSNR of the validation crops at ratios 1, 20, 100 and 300: always the same."""
+        crops = self.sampler.validation_crops
+        if not len(crops):
             return {}
         select(net, next(iter(self.sampler.sets)))
         generator = torch.Generator(self.device).manual_seed(1)
-        side = held.shape[-1] - cells_lost(self.recipe.planes)
-        coded = torch.from_numpy(held[..., :side, :side].astype(np.float32)).to(self.device)
+        side = crops.shape[-1] - cells_lost(self.recipe.planes)
+        coded = torch.from_numpy(crops[..., :side, :side].astype(np.float32)).to(self.device)
         clean = (coded / FULL_SCALE) ** 2
         low, high = self.recipe.ratio_range
         return {
@@ -129,9 +117,9 @@ class PretrainMethod:
 
 
 def jitter_noise_profile(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Make the noise lines wrong as the blind estimate is, so that the network forgives it.
+    """Return gain and read variance ``(N,)`` as wrong as blind estimates are.
 
-    The more noise, the surer the estimate (tests/benchmarks/results/noise_estimate.md).
+    The more noise, the better the estimate (tests/benchmarks/results/noise_estimate.md).
     """
     shape = (2, len(batch.x))
     normal = torch.randn(shape, generator=generator).to(batch.x.device)
@@ -162,7 +150,7 @@ def _arguments(recipe: PretrainRecipe) -> dict[str, Any]:
 
 
 def describe(recipe: PretrainRecipe, name: str, source: str, licence: str) -> ModelSpec:
-    """Describe the model that a recipe makes; raises what will not do before hours are spent."""
+    """Describe the model that a recipe makes; raises TrainingError before hours are spent."""
     _form(recipe)
     if recipe.optimiser not in LEARNING_RATES:
         names = " or ".join(LEARNING_RATES)
@@ -202,7 +190,7 @@ def pretrain(
     Parameters
     ----------
     recipe, schedule
-        What and how long.
+        What to train, and how long.
     crops : Path
         A crop file (training/data/crops.py).
     out : Path
@@ -212,7 +200,7 @@ def pretrain(
     resume : bool
         Go on from the checkpoint.
     show : callable
-        Told of every log line.
+        Receives every log line.
     name, source, licence : str
         For the model file's header.
 

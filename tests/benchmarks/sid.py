@@ -32,8 +32,8 @@ from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.sid import SidMethod, SidRecipe
+from ledcli.training.optim import worker_count
 from ledcli.training.run import NO_MODEL, FinetunedModel, Finetuning, no_model, pretrained_model
-from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.store import find_model
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from ledcli.nets.registry import build
-from ledcli.training.loop import Snapshot, Trainer
+from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
 from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, SourceBatch, find_sources
 from ledcli.training.methods.base import MethodInputs, Pretrained
-from ledcli.training.optim import optimisers
+from ledcli.training.optim import Snapshot, optimisers
 from ledcli.zoo.model_file import ModelSpec, load_model, save_model
 from tests.training.cameras import shots
 

@@ -12,9 +12,8 @@ from ledcli.training.data.sampler import PretrainRecipe
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import TARGET, LedMethod, LedRecipe, groups, prepare
-from ledcli.training.optim import Schedule
+from ledcli.training.optim import Schedule, Workers
 from ledcli.training.pretrain import pretrain
-from ledcli.training.workers import Workers
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model
 from tests.nets.random_nets import SMALL, random_net

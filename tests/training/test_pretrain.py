@@ -14,9 +14,8 @@ from ledcli.sensor.symmetry import Flip, flip_planes
 from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.sampler import PretrainRecipe, Sampler
 from ledcli.training.loop import Trainer
-from ledcli.training.optim import Schedule
+from ledcli.training.optim import Schedule, worker_count
 from ledcli.training.pretrain import PretrainMethod, pretrain
-from ledcli.training.workers import worker_count
 from ledcli.zoo.model_file import load_model
 
 CPU = torch.device("cpu")
@@ -146,7 +145,7 @@ def test_batches_have_the_recipe_s_ratios_and_scenes(crops):
     assert scenes.shape == (4, 4, 32, 32) and scenes.min() >= 0 and scenes.max() <= 1
 
 
-def test_turned_planes_keep_their_colours(crops):
+def test_augmented_planes_keep_their_colours(crops):
     """A transposed RGGB mosaic is RGGB again, with the greens' places swapped."""
     method = PretrainMethod(TINY, load_crops(crops), CPU)
     mosaic = np.random.default_rng(0).integers(0, 65535, (12, 16)).astype(np.uint16)
@@ -161,7 +160,7 @@ def test_turned_planes_keep_their_colours(crops):
     ]
     seen = set()
     for _ in range(100):
-        turned = method.sampler.turned(planes)
+        turned = method.sampler.augment(planes)
         (which,) = (i for i, e in enumerate(expected) if np.array_equal(turned, e))
         seen.add(which)
     assert seen == set(range(8))
@@ -204,7 +203,7 @@ def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
     rows = np.broadcast_to(np.arange(150)[:, None], (150, 150)).astype(np.uint16)
     crops = np.stack([pack(rows, XTransPhase(0, 0))] * 4)
     sampler = Sampler(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)
-    sampler.turned = lambda planes: flip_planes(planes, Flip())
+    sampler.augment = lambda planes: flip_planes(planes, Flip())
     drawn = sampler.scenes(40, 16)
     # Red's and blue's colours are drawn; what lies on one row has one value in the greens.
     for planes in drawn.numpy():
@@ -219,10 +218,6 @@ def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
         )
         for line, green in zip(mosaic, greens, strict=True):
             assert np.ptp(line[green]) == 0
-
-
-def test_an_older_training_of_a_bayer_model_goes_on():
-    assert "cfa" not in TINY.text() and '"cfa": "xtrans"' in tiny(cfa="xtrans").text()
 
 
 def test_the_default_network_for_x_trans_takes_8_mb_at_most():

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from ledcli.nets.repnr import convert, select
-from ledcli.training.workers import Workers
+from ledcli.training.optim import Workers
 
 
 def network():

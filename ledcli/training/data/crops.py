@@ -28,7 +28,7 @@ from ledcli.training.data.scenes import Linear, make_scene
 RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 HDR_SUFFIX = ".hdr"
 CROP = 256
-"""Side of a crop when it has been turned, in plane pixels."""
+"""Side of an augmented crop, in plane pixels."""
 FULL_SCALE = 65535
 
 Planes = NDArray[np.float32]
@@ -60,14 +60,13 @@ def pack_crops(
     scenes : float
         Share of procedural scenes, 0 to 1, when there is a folder.
     side : int
-        Side of a crop in plane pixels; those of an X-Trans are as much larger as turning takes
-        off.
+        Side of a crop in plane pixels; X-Trans crops are larger by what augmenting cuts off.
     cfa : str
-        Of ``LAYOUTS``. Raws of another kind of sensor are left out.
+        Kind of sensor; raws of another kind are skipped.
     seed : int
         The same seed and folder give the same file.
     report : callable
-        Told of each photograph that cannot be read.
+        Receives a message for each photograph that cannot be read.
 
     Raises
     ------
@@ -89,11 +88,11 @@ def pack_crops(
         photos = _photo_crops(folder, from_photos, kind, rng, report) if folder else iter(())
         filled = 0
         # Photographs and scenes are mixed, so that any part of the file is like the whole.
-        places = rng.permutation(total)
+        order = rng.permutation(total)
         for filled, planes in enumerate(photos, start=1):
-            crops[places[filled - 1]] = encode(planes)
-        for place in places[filled:]:
-            crops[place] = encode(pack_rgb(make_scene(kind.pixels, rng), cfa))
+            crops[order[filled - 1]] = encode(planes)
+        for number in order[filled:]:
+            crops[number] = encode(pack_rgb(make_scene(kind.pixels, rng), cfa))
         crops.flush()
         temporary.replace(out)
     finally:
@@ -174,7 +173,7 @@ def _photo_crops(
         try:
             crops = list(reader(path, share, kind, rng))
         except (LedError, OSError, ValueError, RuntimeError) as error:
-            report(f"{path} was left out: {error}")
+            report(f"{path} skipped: {error}")
             failed += 1
             continue
         given += len(crops)

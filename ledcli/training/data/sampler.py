@@ -25,18 +25,18 @@ from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.crops import FULL_SCALE
 
 COLUMN_SHARE, HOT_SHARE = 0.25, 0.25
-"""Shares of frames that have either."""
+"""Shares of frames with column noise and with hot pixels."""
 COLUMN_SCALE = (0.05, 0.6)
 """Standard deviation of a column's value, in standard deviations of a pixel's read noise."""
 HOT_DENSITY = (1e-5, 2e-3)
-"""Share of pixels that are hot, evenly in its logarithm."""
+"""Share of hot pixels, uniform in its logarithm."""
 HOT_SCALE = (4.0, 60.0)
-"""Mean excess of a hot pixel, in standard deviations of read noise, evenly in its logarithm."""
+"""Mean excess of a hot pixel in standard deviations of read noise, uniform in its logarithm."""
 
 
 @dataclass(frozen=True)
 class Defects:
-    """What ``N`` frames have of each.
+    """The out-of-model noise of ``N`` frames: what no noise model of a camera has.
 
     Attributes
     ----------
@@ -55,24 +55,24 @@ class Defects:
         return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def sample(self, like: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw what is added to frames ``(N, planes, h, w)`` of read noise ``read``, deviations.
+        """Draw what is added to frames ``(N, planes, h, w)`` with read noise of deviation ``read``.
 
-        An X-Trans's begin with an even cell.
+        X-Trans frames start with an even cell.
         """
         added = torch.zeros_like(like)
         if self.columns.any():
-            added += on_sensor_lines(like, 1, generator) * _frames(self.columns * read)
+            added += on_sensor_lines(like, 1, generator) * _column(self.columns * read)
         if self.density.any():
             chance = torch.rand(like.shape, generator=generator, device=like.device)
-            share = chance / _frames(self.density).clamp_min(1e-9)
+            share = chance / _column(self.density).clamp_min(1e-9)
             # Of the pixels that are hot the share is even in 0..1: its logarithm is exponential.
-            excess = -share.clamp(1e-6, 1.0).log() * _frames(self.hot * read)
+            excess = -share.clamp(1e-6, 1.0).log() * _column(self.hot * read)
             added += torch.where(share < 1, excess, 0.0)
         return added
 
 
 def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defects:
-    """Draw for ``count`` frames; ``share`` scales how many have any."""
+    """Draw the defects of ``count`` frames; ``share`` scales how many have any."""
 
     def some(part: float, low: float, high: float) -> Tensor:
         values = np.exp(rng.uniform(np.log(low), np.log(high), count))
@@ -85,14 +85,14 @@ def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defect
     )
 
 
-def _frames(per_frame: Tensor) -> Tensor:
+def _column(per_frame: Tensor) -> Tensor:
     return per_frame.reshape(-1, 1, 1, 1)
 
 
 GENERIC = "generic"
 FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
-"""Share of the generic set's frames whose camera is drawn afresh, the others are calibrated; and
-share of the fresh ones that are drawn from the wide ranges."""
+"""Share of the generic set's frames whose camera is random, the others are calibrated; and share
+of the random ones that are drawn from the wide ranges."""
 STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
 """Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
 VALIDATION_CROPS = 8
@@ -101,7 +101,7 @@ VALIDATION_CROPS = 8
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """All that decides a pretraining but its length; written into the model file.
+    """What decides a pretraining besides its length; written into the model file.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class PretrainRecipe:
     architecture, arguments
         The network, as in nets/registry.py, without its planes.
     ratio_range : (float, float)
-        Ratios, drawn evenly in their logarithm.
+        Ratios, uniform in their logarithm.
     at_one : float
         Share of frames at ratio 1 exactly, when the range begins there.
     virtual : int
@@ -118,9 +118,9 @@ class PretrainRecipe:
     makers : bool
         A CSA set for each maker with a calibrated camera.
     generic : float
-        Share of iterations for the generic set, whose cameras are drawn afresh.
+        Share of iterations for the generic set, which mixes calibrated and random cameras.
     colour_bias : bool
-        Frames with a wrong black: a tuned model learns its camera's, a blind one cannot.
+        Frames with a wrong black level: a tuned model learns its camera's, a blind one cannot.
     optimiser : str
         ``muon`` for the kernels and Adam for the rest, or ``adam`` for all.
     stages : sequence of (until, batch, side)
@@ -155,13 +155,10 @@ class PretrainRecipe:
 
     def text(self) -> str:
         """Return the recipe as JSON."""
-        values = asdict(self)
-        if self.cfa == "bayer":
-            del values["cfa"]  # trainings that began before there was another go on
-        return json.dumps(values, sort_keys=True)
+        return json.dumps(asdict(self), sort_keys=True)
 
     def sets(self) -> dict[str, list[Camera]]:
-        """Return the CSA sets and the cameras of each; the generic one draws its own as well."""
+        """Return the calibrated and virtual cameras of each CSA set."""
         known = calibrated_cameras()
         sets = {GENERIC: list(known.values())} if self.generic > 0 else {}
         if self.makers:
@@ -177,9 +174,9 @@ class Batch(NamedTuple):
     clean : Tensor ``(N, planes, h, w)``
         The truth times the ratio, 0 to 1.
     x : Tensor ``(N, planes, h, w)``
-        Normalised short frames, not gained.
+        Normalised short frames, not multiplied by the ratio.
     ratio, gain, variance : Tensor ``(N,)``
-        Their ratios and true noise lines (white - black = 1).
+        Their ratios and true noise profiles (white - black = 1).
     """
 
     clean: Tensor
@@ -199,9 +196,9 @@ class Sampler:
     Parameters
     ----------
     recipe : PretrainRecipe
-        What to draw.
+        What to sample.
     crops : uint16 ``(n, planes, S, S)``
-        A crop file; some of it is held out.
+        A crop file; its last crops are kept for validation.
     device : torch.device
         Where frames are made.
     """
@@ -210,8 +207,8 @@ class Sampler:
         self, recipe: PretrainRecipe, crops: NDArray[np.uint16], device: torch.device
     ) -> None:
         self.recipe, self.device = recipe, device
-        held = min(VALIDATION_CROPS, len(crops) // 4)
-        self.crops, self.held = crops[: len(crops) - held], crops[len(crops) - held :]
+        trained = len(crops) - min(VALIDATION_CROPS, len(crops) // 4)
+        self.crops, self.validation_crops = crops[:trained], crops[trained:]
         self.sets = recipe.sets()
         self.seed(0)
 
@@ -221,7 +218,7 @@ class Sampler:
         self.generator = torch.Generator().manual_seed(seed)
 
     def seeded(self, seed: int) -> Self:
-        """Return the sampler of a step, of the same crops: steps may run side by side."""
+        """Return a sampler of the same crops for one step: steps may run in parallel."""
         step = copy.copy(self)
         step.seed(seed)
         return step
@@ -250,7 +247,7 @@ class Sampler:
         return NoiseParameters(*(torch.cat(column) for column in columns)).to(self.device)
 
     def defects(self, name: str, batch: int) -> Defects:
-        """Draw what the noise model does not know, for the generic set's frames."""
+        """Draw the defects of the generic set's frames; others have none."""
         share = 1.0 if name == GENERIC else 0.0
         return sample_defects(batch, share, self.rng).to(self.device)
 
@@ -263,7 +260,7 @@ class Sampler:
         return torch.from_numpy(ratios.astype(np.float32)).to(self.device)
 
     def scenes(self, batch: int, side: int) -> Tensor:
-        """Draw clean planes: crops, turned and mirrored, under a random illuminant and exposure."""
+        """Draw clean planes: augmented crops under a random illuminant and exposure."""
         layout, count = LAYOUTS[self.recipe.cfa], self.recipe.planes
         whole, lost = self.crops.shape[-1], cells_lost(count)
         side = min(side, whole - lost)
@@ -272,7 +269,7 @@ class Sampler:
         for planes in coded:
             top, left = even_start(count, *self.rng.integers(0, whole - cut + 1, 2))
             crop = self.crops[self.rng.integers(len(self.crops))]
-            planes[:] = self.turned(crop[:, top : top + cut, left : left + cut])
+            planes[:] = self.augment(crop[:, top : top + cut, left : left + cut])
         linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
         red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
         exposure = self.rng.uniform(0.4, 1.0, batch)
@@ -283,7 +280,7 @@ class Sampler:
         weights = torch.from_numpy(of_planes).to(self.device)
         return (linear * weights[:, :, None, None]).clamp_max(1.0)
 
-    def turned(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def augment(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""
         return flip_planes(planes, Flip.random(self.rng))
 
@@ -295,7 +292,7 @@ def short_frames(
     generator: torch.Generator,
     defects: Defects | None = None,
 ) -> Batch:
-    """Make short frames of clean planes; sensors cut off at white."""
+    """Make short frames of clean planes, clipped at white."""
     dn = add_noise(clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1), noise, generator)
     if defects is not None:
         dn += defects.sample(dn, noise.pixel_variance().sqrt(), generator)

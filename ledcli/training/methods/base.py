@@ -122,45 +122,34 @@ class MethodInputs:
 class FinetuneMethod(ABC):
     """A method of fine-tuning. The loop asks it for losses, `Finetuning` for the rest.
 
-    A subclass states what is special about it in the class attributes, and its options as the
-    fields of its recipe.
-
-    Attributes
-    ----------
-    name : str
-        The value of ``--method``.
-    recipe_type : type
-        A subclass of `FinetuneRecipe`; its fields are the options that the method takes.
-    cfas : tuple of str
-        Kinds of sensors that it can be tuned to.
-    needs_pretrained : bool
-        Whether it cannot start from ``--pretrained none``.
-    takes_sources : bool
-        Whether it trains on other cameras' shots too (``--source``).
-    trains_on_srgb : bool
-        Whether it needs the long frames developed to sRGB.
-    baseline : str
-        What the tuned model is compared with, for messages.
-    name_suffix : str
-        Added to the camera's name to name the model.
-    hint : str
-        What to tell the user once ``{name}`` is installed; may be empty.
-    muon, warm_up, parallel
-        Train kernels by Muon; iterations of rising learning rate; compute a batch in parts.
+    A subclass states what is special about it in class attributes, and its options as the fields
+    of its recipe.
     """
 
     name: ClassVar[str]
+    """The value of ``--method``."""
     recipe_type: ClassVar[type[FinetuneRecipe]]
+    """Its fields are the options that the method takes."""
     cfas: ClassVar[tuple[str, ...]] = ("bayer", "xtrans")
+    """Kinds of sensor that it can be tuned to."""
     needs_pretrained: ClassVar[bool] = False
+    """Whether it cannot start from ``--pretrained none``."""
     takes_sources: ClassVar[bool] = False
+    """Whether it trains on other cameras' shots too (``--source``)."""
     trains_on_srgb: ClassVar[bool] = False
+    """Whether it needs the long frames developed to sRGB."""
     baseline: ClassVar[str] = "the un-tuned model"
+    """What the tuned model is compared with, for messages."""
     name_suffix: ClassVar[str] = ""
+    """Added to the camera's name to name the model."""
     hint: ClassVar[str] = ""
+    """What to tell the user once the model ``{name}`` is installed."""
     muon: ClassVar[bool] = False
+    """Whether Muon trains the kernels."""
     warm_up: ClassVar[int] = 20
+    """Iterations over which the learning rate rises."""
     parallel: ClassVar[bool] = False
+    """Whether a batch is computed in parts, by several workers."""
 
     recipe: Any
 
@@ -234,8 +223,7 @@ class Transferred(NamedTuple):
     spec, net
         A plain network, with its description.
     new : tuple of str
-        Tensors that are initialised, because the pretrained network has none of their name and
-        shape.
+        Tensors without counterpart of the same name and shape, which are initialised.
     transferred : int
         How many tensors were transferred.
     """
@@ -288,15 +276,8 @@ def validation_psnr(
 ) -> float:
     """Return the mean PSNR of the validation crops over the pairs, in dB.
 
-    Parameters
-    ----------
-    denoise : callable
-        Returns clean planes ``(N, planes, h, w)`` times the ratio of a batch.
-    camera_pairs : CameraPairs
-    device : torch.device
-        Of the batches.
-    blind : bool
-        See `CameraPairs.validation_batches`.
+    ``denoise`` returns the clean planes ``(N, planes, h, w)`` of a batch, times its ratio;
+    ``blind`` is that of `CameraPairs.validation_batches`.
     """
     batches = [batch.to(device) for batch in camera_pairs.validation_batches(blind=blind)]
     return mean([psnr_of(denoise(batch), batch.clean) for batch in batches])
