@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,18 +40,10 @@ FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 """Errors of a disk that no later photo would escape."""
 
 
-@dataclass
-class Frame:
-    """A decoded photo.
+class Frame(NamedTuple):
+    """A decoded photo: normalised planes (planes, h, w), its blind noise estimate and auto ratio.
 
-    Attributes
-    ----------
-    planes : float32 array (planes, h, w)
-        Normalised, not multiplied by the ratio.
-    noise : NoiseProfile
-        The blind estimate.
-    auto_ratio : float
-        The ratio that its histogram asks for; see raw/auto_ratio.py.
+    The planes are not multiplied by the ratio; for the automatic one see raw/auto_ratio.py.
     """
 
     photo: RawPhoto
@@ -60,26 +52,92 @@ class Frame:
     auto_ratio: float
 
 
-def read_photo(decoder: Decoder[Decoded], job: Job, settings: Settings, result: Result) -> Frame:
-    """Decode a photo and pack it for the network.
+@dataclass
+class PhotoStages:
+    """A photo's way: `read`, `denoise`, `write`, each called in a thread of its own.
 
-    Raises
-    ------
-    RawError
-        It cannot be decoded, or led has denoised it already.
+    An error goes into the photo's result; the later stages then do nothing.
     """
-    with suppress(OSError, ValueError):  # the decoder says why
-        result.source_stamp = Stamp.of(os.stat(job.source))
-    with timed(result, "decode"):
-        decoded = decoder.decode(job.source)
-    if decoded.note and not settings.again:
-        raise RawError(
-            f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
-            f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
-        )
-    with timed(result, "pack"):
-        photo = decoded.photo
-        return Frame(photo, photo.planes(), decoded.noise, decoded.auto_ratio)
+
+    settings: Settings
+    chooser: Chooser
+    decoder: Decoder[Decoded]
+    denoisers: DenoiserCache
+    writer: "OutputWriter"
+
+    def read(self, job: Job) -> tuple[Result, Frame | None]:
+        """Decode a photo and pack it for the network."""
+        result, frame = Result(job.source), None
+        with _errors_in(result):
+            with suppress(OSError, ValueError):  # the decoder says why
+                result.source_stamp = Stamp.of(os.stat(job.source))
+            with _timed(result, "decode"):
+                decoded = self.decoder.decode(job.source)
+            if decoded.note and not self.settings.again:
+                raise RawError(
+                    f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
+                    f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
+                )
+            with _timed(result, "pack"):
+                planes = decoded.photo.planes()
+            frame = Frame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
+        return result, frame
+
+    def denoise(self, frame: Frame | None, result: Result) -> DenoisedPhoto | None:
+        """Choose a photo's ratio and model, and run the network; `result` says what was done."""
+        with _errors_in(result):
+            if frame is not None:
+                return self._denoise(frame, result)
+        return None
+
+    def write(self, job: Job, denoised: DenoisedPhoto | None, result: Result) -> Result:
+        """Encode and write a photo in all formats."""
+        if denoised is not None:
+            with _errors_in(result), _timed(result, "encode"):
+                self.writer.write(job, denoised, result)
+        return result
+
+    def _denoise(self, frame: Frame, result: Result) -> DenoisedPhoto:
+        photo, settings = frame.photo, self.settings
+        ratio = result.ratio = choose_ratio(frame, settings, self.chooser.ratio_range)
+        with _timed(result, "model"):
+            denoiser, result.model = choose_model(
+                frame, ratio, self.chooser, self.denoisers, result.warnings
+            )
+        if warning := _warning(denoiser, photo, ratio, settings):
+            result.warnings.append(warning)
+        result.tile_note = denoiser.tile_note(frame.planes)
+        own = camera_noise(denoiser.spec, photo.exif)
+        if denoiser.spec.makes_pictures:
+            settings.check_for_pictures(denoiser.name)
+            check_square(photo)
+            result.noise_from = "unused"
+            height, width = photo.mosaic.shape
+            with _timed(result, "network"):
+                picture = denoiser.develop(
+                    frame.planes, ratio, phase=photo.phase, shape=(height, width), noise=own
+                )
+            picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
+            developed = upright(picture16, photo.orientation)
+            return DenoisedPhoto(photo, _note(result, settings), developed=developed)
+        result.noise = own.profile if own else frame.noise
+        result.noise_from = "profile" if own else "blind"
+        with _timed(result, "network"):
+            planes = denoiser.denoise(
+                frame.planes,
+                ratio,
+                phase=photo.phase,
+                noise=own or frame.noise,
+                strength=settings.strength,
+                steps=settings.steps,
+                ensemble=settings.quality == Quality.BEST,
+                exif=photo.exif,
+            )
+        if settings.highlights == Highlights.KEEP:
+            reliable_to = ratio if denoiser.form.unclipped_input else 1.0
+            planes = keep_highlights(planes, frame.planes, ratio, reliable_to=reliable_to)
+            result.headroom = min(headroom_of(planes), ratio)
+        return DenoisedPhoto(photo, _note(result, settings), planes, result.headroom)
 
 
 def choose_ratio(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
@@ -122,46 +180,26 @@ def choose_model(
             warnings.append(chooser.skip(chosen.path, error))
 
 
-def denoise_photo(
-    frame: Frame, settings: Settings, chooser: Chooser, denoisers: DenoiserCache, result: Result
-) -> DenoisedPhoto:
-    """Run a photo through its model's network; `result` says what was done."""
-    photo = frame.photo
-    ratio = result.ratio = choose_ratio(frame, settings, chooser.ratio_range)
-    with timed(result, "model"):
-        denoiser, result.model = choose_model(frame, ratio, chooser, denoisers, result.warnings)
-    result.warnings += _warnings(denoiser, photo, ratio, settings)
-    result.tile_note = denoiser.tile_note(frame.planes)
-    own = camera_noise(denoiser.spec, photo.exif)
-    if denoiser.spec.makes_pictures:
-        settings.check_for_pictures(denoiser.name)
-        check_square(photo)
-        result.noise_from = "unused"
-        height, width = photo.mosaic.shape
-        with timed(result, "network"):
-            picture = denoiser.develop(
-                frame.planes, ratio, phase=photo.phase, shape=(height, width), noise=own
-            )
-        picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
-        shown = upright(picture16, photo.orientation)
-        return DenoisedPhoto(photo, _note(result, settings), developed=shown)
-    result.noise, result.noise_from = (own.profile, "profile") if own else (frame.noise, "blind")
-    with timed(result, "network"):
-        planes = denoiser.denoise(
-            frame.planes,
-            ratio,
-            phase=photo.phase,
-            noise=own or frame.noise,
-            strength=settings.strength,
-            steps=settings.steps,
-            ensemble=settings.quality == Quality.BEST,
-            exif=photo.exif,
-        )
-    if settings.highlights == Highlights.KEEP:
-        reliable_to = ratio if denoiser.form.unclipped_input else 1.0
-        planes = keep_highlights(planes, frame.planes, ratio, reliable_to=reliable_to)
-        result.headroom = min(headroom_of(planes), ratio)
-    return DenoisedPhoto(photo, _note(result, settings), planes, result.headroom)
+def _warning(denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings) -> str:
+    lowest, highest = denoiser.spec.ratio_range
+    if not covers(denoiser.spec.ratio_range, ratio):
+        trained = f"the model was trained for ratios {lowest:g} to {highest:g}"
+        return f"{photo.path}: {trained}, not {ratio:.3g}"
+    if settings.exposure is not None and ratio == 1:
+        return f"{photo.path}: already as bright as the exposure level asked for; not brightened"
+    return ""
+
+
+def _note(result: Result, settings: Settings) -> dict[str, object]:
+    return {
+        **(result.model.record() if result.model else {}),
+        "noise": result.noise_from,
+        "ratio": result.ratio,
+        **settings.processing(),
+        "headroom": result.headroom,
+        "version": __version__,
+        "when": now(),
+    }
 
 
 class OutputWriter:
@@ -247,7 +285,7 @@ class OutputWriter:
 
 
 @contextmanager
-def timed(result: Result, part: str) -> Iterator[None]:
+def _timed(result: Result, part: str) -> Iterator[None]:
     """Add the seconds that a block takes to a part of a result's times."""
     before = time.perf_counter()
     try:
@@ -255,63 +293,6 @@ def timed(result: Result, part: str) -> Iterator[None]:
     finally:
         spent = time.perf_counter() - before
         result.seconds[part] = result.seconds.get(part, 0.0) + spent
-
-
-def _warnings(
-    denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings
-) -> Iterator[str]:
-    lowest, highest = denoiser.spec.ratio_range
-    if not covers(denoiser.spec.ratio_range, ratio):
-        yield (
-            f"{photo.path}: the model was trained for ratios {lowest:g} to {highest:g}, "
-            f"not {ratio:.3g}"
-        )
-    elif settings.exposure is not None and ratio == 1:
-        yield f"{photo.path}: already as bright as the exposure level asked for; not brightened"
-
-
-def _note(result: Result, settings: Settings) -> dict[str, object]:
-    return {
-        **(result.model.record() if result.model else {}),
-        "noise": result.noise_from,
-        "ratio": result.ratio,
-        **settings.processing(),
-        "headroom": result.headroom,
-        "version": __version__,
-        "when": now(),
-    }
-
-
-@dataclass
-class PhotoStages:
-    """The stages of a photo's way, each for a thread of its own; errors go into its result."""
-
-    settings: Settings
-    chooser: Chooser
-    decoder: Decoder[Decoded]
-    denoisers: DenoiserCache
-    writer: OutputWriter
-
-    def read(self, job: Job) -> tuple[Result, Frame | None]:
-        """Decode and pack."""
-        result = Result(job.source)
-        with _errors_in(result):
-            return result, read_photo(self.decoder, job, self.settings, result)
-        return result, None
-
-    def denoise(self, frame: Frame | None, result: Result) -> DenoisedPhoto | None:
-        """Choose a model and run its network."""
-        with _errors_in(result):
-            if frame is not None:
-                return denoise_photo(frame, self.settings, self.chooser, self.denoisers, result)
-        return None
-
-    def write(self, job: Job, denoised: DenoisedPhoto | None, result: Result) -> Result:
-        """Encode and write."""
-        with _errors_in(result), timed(result, "encode"):
-            if denoised is not None:
-                self.writer.write(job, denoised, result)
-        return result
 
 
 @contextmanager

@@ -145,17 +145,18 @@ class Settings:
 
     def check_for_pictures(self, model: str) -> None:
         """Raise UsageError for a setting that a model which makes pictures cannot honour."""
-        makes = f"{model} makes pictures straight from the raw; leave it out"
-        if self.linear:
-            raise UsageError(f"--linear is for DNGs, but {makes}")
-        if self.highlights == Highlights.KEEP:
-            raise UsageError(f"--highlights keep is for DNGs, but {makes}")
-        if self.strength < 1:
-            raise UsageError(f"--strength blends raw planes, but {makes}")
-        if self.quality == Quality.BEST:
-            raise UsageError(f"--quality best is for raw planes, but {makes}")
-        if self.steps is not None and self.steps > 1:
-            raise UsageError(f"--steps is for exposure diffusion, but {makes}")
+        unused = {
+            "--linear is for DNGs": self.linear,
+            "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
+            "--strength is for raw planes": self.strength < 1,
+            "--quality best is for raw planes": self.quality == Quality.BEST,
+            "--steps is for exposure diffusion": (self.steps or 1) > 1,
+        }
+        for what, given in unused.items():
+            if given:
+                raise UsageError(
+                    f"{what}, but {model} makes pictures straight from the raw; leave it out"
+                )
 
 
 def choose_formats(
