@@ -16,10 +16,8 @@ class Site:
     ----------
     files : dict
         Content by path.
-    ranges : bool
-        Whether a Range is answered with 206.
-    etag, modified : str or None
-        Headers that name the version.
+    types : dict
+        Content type by path, where it is not that of a plain file.
     breaks : list of int
         For the next requests, in order: bytes of the body after which the connection is cut.
     answers : list of (int, dict)
@@ -34,18 +32,13 @@ class Site:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.ranges = True
-        self.etag: str | None = '"v1"'
-        self.modified: str | None = None
+        self.types: dict[str, str] = {}
         self.breaks: list[int] = []
         self.answers: list[tuple[int, dict[str, str]]] = []
         self.redirects: dict[str, str] = {}
         self.headers: dict[str, str | None] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.url = ""
-
-    def asked_ranges(self) -> list[str | None]:
-        return [headers.get("range") for _, _, headers in self.requests]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -63,21 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path not in site.files:
             return self._send(404, {})
         body = site.files[self.path]
-        status, headers = 200, {"Content-Type": "application/octet-stream"}
-        if site.etag:
-            headers["ETag"] = site.etag
-        if site.modified:
-            headers["Last-Modified"] = site.modified
-        version = asked.get("if-range")
-        if site.ranges and "range" in asked and version in (None, site.etag, site.modified):
-            start = int(asked["range"].removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                return self._send(416, {"Content-Range": f"bytes */{len(body)}"})
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-            status, body = 206, body[start:]
+        headers = {"Content-Type": site.types.get(self.path, "application/octet-stream")}
         headers["Content-Length"] = str(len(body))
         headers = {k: v for k, v in (headers | site.headers).items() if v is not None}
-        self._send(status, headers, body)
+        self._send(200, headers, body)
 
     do_CONNECT = do_GET
 

@@ -1,4 +1,4 @@
-"""`led models`: which models are at hand, what each of them is, and where more come from."""
+"""`led models list`, `info` and `rm`: which models are at hand, and what each of them is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import typer
 
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output
-from ledcli.cli.models_export import export
-from ledcli.cli.models_import import import_
-from ledcli.cli.models_pull import pull
+from ledcli.cli.model_files import export, import_, pull
 from ledcli.cli.options import JsonOption
 from ledcli.cli.terminal import printable
 from ledcli.errors import ModelError
@@ -21,12 +19,15 @@ if TYPE_CHECKING:
     from ledcli.zoo.model_file import ModelSpec
     from ledcli.zoo.store import ListedModel
 
-MAKES_PICTURES = "pictures (PNG, TIFF) and no DNGs, where --model names it"
+MAKES_PICTURES = "pictures (PNG, TIFF), not DNGs; used only if --model names it"
 COLUMNS = (
-    "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "GAIN", "SIZE", "FROM",
+    "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "PSNR", "SIZE", "FROM",
 )  # fmt: skip
 
 app = typer.Typer(help="List, describe, fetch, import, export and remove models.")
+app.command("pull")(pull)
+app.command("import")(import_)
+app.command("export")(export)
 
 
 @app.callback(invoke_without_command=True)
@@ -39,9 +40,8 @@ def _models(context: typer.Context) -> None:
 def list_(json: JsonOption = False) -> None:
     """List the bundled and the installed models.
 
-    The name in the first column is what --model takes. The folder of the installed ones is named
-    below them. GAIN is what tuning gained on shots that
-    it was not tuned on.
+    --model accepts the names in the first column. PSNR is the improvement by tuning, measured on
+    parts of the pairs that were not trained on.
 
     Examples
     --------
@@ -54,21 +54,19 @@ def list_(json: JsonOption = False) -> None:
     output = Output(json=json)
     records: list[dict[str, object]] = []
     rows: list[tuple[str, ...]] = []
-    failed = False
     models = list_models()
     for model in models:
         try:
             record, row = _describe(model)
         except (ModelError, OSError) as error:
             output.error(error)
-            failed = True
         else:
             records.append(record)
             rows.append(row)
-    output.table(COLUMNS, rows, records=records, right=["GAIN", "SIZE"])
+    output.table(COLUMNS, rows, records=records, right=["PSNR", "SIZE"])
     if any(not model.bundled for model in models):
         output.hint(f"installed models are in {installed_dir()}")
-    if failed:
+    if len(records) < len(models):
         raise typer.Exit(FAILED)
 
 
@@ -79,7 +77,7 @@ def info(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Show all that a model says about itself.
+    """Show everything that a model file says about itself.
 
     Examples
     --------
@@ -92,29 +90,24 @@ def info(
     from ledcli.zoo.store import find_model
 
     found = find_model(name)
-    path = found.path
-    header = read_header(path)
+    header = read_header(found.path)
+    spec = header.spec
     record: dict[str, object] = {
-        "path": path,
+        "path": found.path,
         "csa_set": found.csa_set,
-        **header.spec.to_header(),
-        **({"makes": MAKES_PICTURES} if header.spec.makes_pictures else {}),
-        "gain_on_held_crops": _gain(header.spec),
+        **spec.to_header(),
+        **({"makes": MAKES_PICTURES} if spec.makes_pictures else {}),
+        "psnr_improvement": _improvement(spec),
         "tensors": len(header.shapes),
         "parameters": header.parameters,
-        "bytes": path.stat().st_size,
-        "sha256": file_sha256(path),
-        **({"tiles": note} if (note := tile_note(header.spec.architecture)) else {}),
+        "bytes": found.path.stat().st_size,
+        "sha256": file_sha256(found.path),
+        **({"tiles": note} if (note := tile_note(spec.architecture)) else {}),
     }
     shown = record
-    if header.spec.noise_profile is not None:
-        shown = record | {"noise_profile": _noise(header.spec.noise_profile)}
+    if spec.noise_profile is not None:
+        shown = record | {"noise_profile": _noise(spec.noise_profile)}
     Output(json=json).result(record, "\n".join(_lines(shown)))
-
-
-app.command("pull")(pull)
-app.command("import")(import_)
-app.command("export")(export)
 
 
 @app.command("rm")
@@ -122,10 +115,10 @@ def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An installed model's name.")],
     json: JsonOption = False,
 ) -> None:
-    """Remove an installed model from this machine.
+    """Delete an installed model from this machine.
 
-    Its file is deleted at once, and what a stopped 'led finetune' of that name left beside it; the
-    bundled models stay.
+    The file is deleted at once, and so is what an interrupted 'led finetune' of that name left.
+    Bundled models are never removed.
 
     Examples
     --------
@@ -139,14 +132,11 @@ def remove(
 
 
 def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Return what `--json` says of a model, and its row in the table."""
+    """Return what `--json` says about a model, and its row in the table."""
     from ledcli.zoo.model_file import read_spec
 
     spec = read_spec(model.path)
-    csa_set = model.csa_set or (spec.csa_sets[0] if spec.csa_sets else "")
-    size = model.path.stat().st_size
-    place = "bundled" if model.bundled else "installed"
-    isos, date, gain = _isos(spec), _date(spec), _gain(spec)
+    csa_set = model.csa_set or next(iter(spec.csa_sets), "")
     record: dict[str, object] = {
         "name": model.name,
         "default": model.default,
@@ -158,11 +148,11 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
         "csa_set": csa_set,
         "csa_sets": spec.csa_sets,
         "ratio_range": spec.ratio_range,
-        "isos": isos,
-        "date": date,
-        "gain_on_held_crops": gain,
-        "bytes": size,
-        "from": place,
+        "isos": (isos := _isos(spec)),
+        "date": (date := _date(spec)),
+        "psnr_improvement": (improvement := _improvement(spec)),
+        "bytes": (size := model.path.stat().st_size),
+        "from": (place := "bundled" if model.bundled else "installed"),
         "path": model.path,
     }
     row = (
@@ -173,18 +163,17 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
         _range_text(spec.ratio_range),
         _range_text(isos) if isos else "-",
         date[:10] if date else "-",
-        f"{gain:+.2f} dB" if gain is not None else "-",
-        _size_text(size),
+        f"{improvement:+.2f} dB" if improvement is not None else "-",
+        f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB",
         place,
     )
     return record, row
 
 
-# What `led finetune` wrote down; in a file of anybody else's it may be missing, or nonsense.
+# `led finetune` writes these; in another's file they may be missing, or nonsense.
 
 
 def _isos(spec: ModelSpec) -> tuple[float, float] | None:
-    """Lowest and highest ISO that the model was tuned at."""
     isos = spec.training.get("isos")
     if not isinstance(isos, list | tuple) or not isos or not all(map(_is_number, isos)):
         return None
@@ -196,8 +185,8 @@ def _date(spec: ModelSpec) -> str | None:
     return date if isinstance(date, str) else None
 
 
-def _gain(spec: ModelSpec) -> float | None:
-    """PSNR on held crops over that of the un-tuned model, in dB."""
+def _improvement(spec: ModelSpec) -> float | None:
+    """Return the PSNR on validation crops over that of the untuned model, in dB."""
     after, before = spec.training.get("psnr_after"), spec.training.get("psnr_before")
     return after - before if _is_number(after) and _is_number(before) else None
 
@@ -206,12 +195,11 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
-def _noise(lines: CameraNoiseProfile) -> dict[str, object]:
-    """Say at the ends of the lines what the noise is there, in parts of white."""
+def _noise(profile: CameraNoiseProfile) -> dict[str, object]:
+    """Return the noise at the lowest and the highest ISO of a profile, for people."""
     shown: dict[str, object] = {}
-    for iso in sorted({lines.isos[0], lines.isos[-1]}):
-        noise = lines.at(iso)
-        if noise is not None:
+    for iso in sorted({profile.isos[0], profile.isos[-1]}):
+        if (noise := profile.at(iso)) is not None:
             gain, variance = noise.profile
             shown[f"ISO {iso:g}"] = f"gain {gain:.3g}, read noise {variance**0.5:.3g} (white: 1)"
     return shown
@@ -241,7 +229,7 @@ def _inline(value: object) -> str:
 def _value_text(key: str, value: object) -> str:
     if key == "ratio_range" and isinstance(value, tuple):
         return _range_text(value)
-    if key == "gain_on_held_crops" and isinstance(value, float):
+    if key == "psnr_improvement" and isinstance(value, float):
         return f"{value:+.2f} dB"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -254,7 +242,3 @@ def _value_text(key: str, value: object) -> str:
 
 def _range_text(ends: tuple[float, ...]) -> str:
     return " to ".join(f"{v:g}" for v in dict.fromkeys(ends))
-
-
-def _size_text(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

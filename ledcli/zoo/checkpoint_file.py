@@ -1,13 +1,14 @@
-"""Reading a `.pth` checkpoint, which comes from anywhere: tensors and nothing else.
+"""Read the tensors of an untrusted `.pth` checkpoint, and nothing else.
 
-Such a file is a zip with a pickle in it, and a pickle may call whatever it names. Here the names
-are read first, without running anything: what is beyond tensors and dictionaries is refused by
-name. Only then `torch.load(weights_only=True)` reads it, mapped into memory, so that no claim in
-the file makes more memory than the file has bytes.
+Such a file is a zip with a pickle in it, and a pickle may call whatever it names. The names are
+read first without running anything, and all but tensors and dictionaries are refused. Only then
+`torch.load(weights_only=True)` reads the file, mapped into memory, so that no claim in it allocates
+more memory than the file has bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickletools
 import zipfile
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_BYTES = 1 << 30
-"""Largest checkpoint that is read or fetched: the networks at hand have 30 to 120 MB."""
+"""Largest checkpoint that is read or downloaded; published ones have 30 to 120 MB."""
 MAX_PICKLE_BYTES = 16 << 20
-"""Largest pickle, without the tensors' values; Restormer's has 1 MB."""
+"""Largest pickle, without the values of the tensors; Restormer's has 1 MB."""
 MAX_TENSORS = 100_000
 
 _DTYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -35,7 +36,7 @@ ALLOWED = frozenset(
         *(f"torch.{dtype}Storage" for dtype in _DTYPES),
     }
 )
-"""All that a pickle may name: dictionaries, tensors, parameters and their storages."""
+"""What a pickle may name: dictionaries, tensors, parameters and their storages."""
 
 Tensors = dict[str, "Tensor"]
 
@@ -43,37 +44,32 @@ _AGAIN = "Get the file again"
 
 
 def read_sections(path: Path) -> dict[str, Tensors]:
-    """Read a checkpoint's tensors.
-
-    Parameters
-    ----------
-    path : Path
-        A file that `torch.save` wrote, version 1.6 or later.
+    """Read the tensors of a checkpoint that torch 1.6 or later saved.
 
     Returns
     -------
     dict
-        The dictionaries of tensors in it by their key (`params`, ...); under the empty key those
-        that stand at its top. Values of other kinds (an iteration number) are left out.
+        Its dictionaries of tensors by key (`params`, ...); the empty key has those at the top
+        level. Other values, such as an iteration number, are ignored.
 
     Raises
     ------
     ModelError
-        When the file is missing, too large, damaged, no checkpoint, or wants more than tensors.
-        The message names the file.
+        When the file is missing, too large, damaged, not a checkpoint, or contains more than
+        tensors. The message names the file.
     """
     _check_zip(path)
     import torch
 
     try:
         content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever the bytes made torch stumble over
+    except Exception as error:  # torch fails in many ways on damaged files
         first = " ".join(str(error).split())
         raise ModelError(f"{path}: torch cannot read it ({short(first)}). {_AGAIN}.") from error
     if not isinstance(content, dict):
         raise ModelError(
-            f"{path}: holds a {type(content).__name__} and no dictionary of tensors: "
-            "it is no checkpoint of a network"
+            f"{path}: contains a {type(content).__name__}, not a dictionary of tensors: it is not "
+            "a checkpoint of a network"
         )
     sections = {"": _tensors(content)}
     for key, value in content.items():
@@ -98,32 +94,34 @@ def _check_tensors(path: Path, sections: dict[str, Tensors]) -> None:
     """Refuse tensors that would need more memory than they have bytes in the file."""
     tensors = [(name, t) for section in sections.values() for name, t in section.items()]
     if not tensors:
-        raise ModelError(f"{path}: holds no tensors: it is no checkpoint of a network")
+        raise ModelError(f"{path}: has no tensors: it is not a checkpoint of a network")
     if len(tensors) > MAX_TENSORS:
-        raise ModelError(f"{path}: holds more than {MAX_TENSORS} tensors: it is no LED checkpoint")
+        raise ModelError(
+            f"{path}: has more than {MAX_TENSORS} tensors: it is not an LED checkpoint"
+        )
     total = 0
     for name, tensor in tensors:
         size = tensor.numel() * tensor.element_size()
         total += size
         if size > tensor.untyped_storage().nbytes() or total > MAX_BYTES:
             raise ModelError(
-                f"{path}: tensor {short(name)} claims more values than the file has: "
-                "it is no checkpoint of a network"
+                f"{path}: tensor {short(name)} claims more values than the file has: it "
+                "is not a checkpoint of a network"
             )
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse what is no zip as `torch.save` writes it, before torch sees it."""
+    """Refuse a file that `torch.save` cannot have written, before torch reads it."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ModelError(
-                f"{path}: has {size / 1e9:.1f} GB; a checkpoint has {MAX_BYTES / 1e9:.1f} at most. "
+                f"{path}: has {size / 1e9:.1f} GB; a checkpoint has at most {MAX_BYTES / 1e9:.1f}. "
                 "Name another file"
             )
         with open(path, "rb") as file:
             if file.read(2) == b"\x80\x02" or not zipfile.is_zipfile(file):
-                raise _no_zip(path, size)
+                raise _not_a_zip(path, size)
         with zipfile.ZipFile(path) as archive:
             text = _pickle_of(path, archive, size)
     except FileNotFoundError:
@@ -133,11 +131,11 @@ def _check_zip(path: Path) -> None:
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path}: is damaged ({short(str(error))}). {_AGAIN}.") from error
     try:
-        wanted = _beyond(io.BytesIO(text))
+        forbidden = _find_forbidden(io.BytesIO(text))
     except ValueError as error:
         raise ModelError(f"{path}: has a damaged pickle. {_AGAIN}.") from error
-    if wanted is not None:
-        raise _wants_more(path, wanted)
+    if forbidden is not None:
+        raise _forbidden(path, forbidden)
 
 
 def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
@@ -147,10 +145,10 @@ def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
     folders = {name.partition("/")[0] for name in names}
     pickles = [e for e in entries if e.filename == f"{min(folders, default='')}/data.pkl"]
     if len(folders) != 1 or len(pickles) != 1 or len(set(names)) != len(names):
-        raise ModelError(f"{path}: is a zip, but no checkpoint of torch. Name a .pth file.")
+        raise ModelError(f"{path}: is a zip, but not a torch checkpoint. Name a .pth file.")
     if f"{min(folders)}/constants.pkl" in names:
-        raise ModelError(f"{path}: is a TorchScript program; name a checkpoint of tensors.")
-    # torch stores without packing; what is packed, or overlaps, unfolds to more than the file.
+        raise ModelError(f"{path}: is a TorchScript program. Name a checkpoint of tensors.")
+    # torch stores uncompressed; compressed or overlapping members expand to more than the file.
     if (
         any(
             e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size for e in entries
@@ -159,7 +157,7 @@ def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
         or pickles[0].file_size > MAX_PICKLE_BYTES
     ):
         raise ModelError(
-            f"{path}: would unpack to more than it holds, as no checkpoint does: it is refused"
+            f"{path}: expands to more than its size, which no checkpoint does; refused"
         )
     bad = archive.testzip()
     if bad is not None:
@@ -167,43 +165,38 @@ def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
     return archive.read(pickles[0])
 
 
-def _no_zip(path: Path, size: int) -> ModelError:
-    """Say what a file is that is no zip; a pickle that wants more is still refused by name."""
+def _not_a_zip(path: Path, size: int) -> ModelError:
+    """Return what a file is instead; a forbidden name in a pickle goes first."""
     with open(path, "rb") as file:
         if file.read(1) != b"\x80":
-            what = "is empty" if not size else "is no torch checkpoint, or was cut off"
+            what = "is empty" if not size else "is not a torch checkpoint, or was cut off"
             return ModelError(f"{path}: {what}. Name a .pth file, or get it again.")
         file.seek(0)
         start = io.BytesIO(file.read(MAX_PICKLE_BYTES))
-    wanted = None
-    try:
+    forbidden = None
+    with contextlib.suppress(ValueError):
         # The format before torch 1.6: five pickles, then the values.
         for _ in range(5):
-            wanted = wanted or _beyond(start)
-    except ValueError:
-        pass
-    if wanted is not None:
-        return _wants_more(path, wanted)
+            forbidden = forbidden or _find_forbidden(start)
+    if forbidden is not None:
+        return _forbidden(path, forbidden)
     return ModelError(
-        f"{path}: is a bare pickle, as torch wrote before 1.6. "
-        "Load it with torch and save it again with torch.save"
+        f"{path}: is a bare pickle of torch before 1.6. Load it with torch and save it again with "
+        "torch.save"
     )
 
 
-def _wants_more(path: Path, wanted: str) -> ModelError:
+def _forbidden(path: Path, name: str) -> ModelError:
     return ModelError(
-        f"{path}: its pickle wants {short(wanted)}, which is no tensor: loading it could run a "
+        f"{path}: its pickle contains {short(name)}, which is not a tensor: loading it could run a "
         "program, so it is refused. Get a file of tensors only"
     )
 
 
-def _beyond(file: io.BytesIO) -> str | None:
+def _find_forbidden(file: io.BytesIO) -> str | None:
     """Return the first name in a pickle that is not in `ALLOWED`; nothing is run.
 
-    Raises
-    ------
-    ValueError
-        When it is no proper pickle.
+    Raises ValueError for a damaged pickle.
     """
     texts: list[str] = []
     memo: dict[int, str] = {}
@@ -221,14 +214,14 @@ def _beyond(file: io.BytesIO) -> str | None:
             if opcode.name in ("BINGET", "LONG_BINGET"):
                 texts.append(memo.get(argument or 0, "?"))
             elif opcode.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
-                # What is no text is kept as well, so that the places count right.
-                place = len(memo) if argument is None else argument
-                memo[place] = texts[-1] if texts else "?"
+                # Other values count as well, so that the indices are right.
+                index = len(memo) if argument is None else argument
+                memo[index] = texts[-1] if texts else "?"
             elif isinstance(argument, str):
                 texts.append(argument)
             del texts[:-2]
     except ValueError:
         raise
-    except Exception as error:  # genops stumbles in many ways over bytes that are no pickle
-        raise ValueError("no pickle") from error
+    except Exception as error:  # genops fails in many ways on damaged pickles
+        raise ValueError("not a pickle") from error
     return None

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from ledcli import __version__
-from ledcli.errors import ModelError
+from ledcli.errors import ModelError, OutputError, UsageError
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
-from ledcli.zoo.folding import Difference, network_inputs
-from ledcli.zoo.header import METADATA_KEY, read_onnx, require_onnx
-from ledcli.zoo.model_file import build_network
+from ledcli.output.atomic import atomic_write
+from ledcli.zoo.folding import Difference, fold, network_inputs
+from ledcli.zoo.header import METADATA_KEY, ONNX_SUFFIX, is_onnx, read_onnx, require_onnx
+from ledcli.zoo.model_file import build_network, file_sha256, load_model, write_new
 from ledcli.zoo.spec import ModelSpec
 
 SIZE_MULTIPLE_KEY = "led.size_multiple"
@@ -195,6 +196,59 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
     exported = Exported(data, net, _largest(plain, net, inputs), len(inputs))
     if not exported.difference.relative <= TOLERANCE:  # a NaN on either side holds for nothing
         raise ModelError(f"is not the same as ONNX: {exported}")
+    return exported
+
+
+def export_model(
+    path: Path, out: Path, csa_set: str, *, overwrite: bool = False, dry_run: bool = False
+) -> Exported:
+    """Fold a model, write it as an ONNX file and return it.
+
+    Parameters
+    ----------
+    path : Path
+        The model file.
+    out : Path
+        The ONNX file; must be new unless `overwrite`.
+    csa_set : str
+        The CSA set to fold; empty for a plain network.
+    dry_run : bool
+        Do everything but write the file.
+
+    Raises
+    ------
+    ModelError
+        When the model cannot be read or exported; the message names it.
+    OutputError
+        When the file exists or cannot be written.
+    UsageError
+        When its name has another suffix.
+    """
+    if not is_onnx(out):
+        raise UsageError(f"{out}: an ONNX file ends in {ONNX_SUFFIX}; change --out")
+    exists = OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
+    if not overwrite and (out.exists() or out.is_symlink()):
+        raise exists
+    if not out.parent.is_dir():
+        raise OutputError(f"{out}: the folder does not exist; create it first")
+    spec, net = load_model(path)
+    if isinstance(net, ModulatedNet):
+        raise ModelError(
+            f"{path}: its network differs by camera and ISO, and an ONNX file holds one network: "
+            "use the model with 'led denoise --backend onnx'"
+        )
+    sha256 = file_sha256(path)
+    try:
+        if csa_set:
+            spec, net = fold(spec, net, csa_set, source_sha256=sha256)
+        exported = to_onnx(spec, net, source_sha256=sha256)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if not dry_run:
+        try:
+            (atomic_write if overwrite else write_new)(out, exported.data)
+        except FileExistsError:
+            raise exists from None
     return exported
 
 

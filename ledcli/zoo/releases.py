@@ -1,4 +1,7 @@
-"""Fetching a registry's entry: from the first address that has it, pinned to one hash. No torch."""
+"""Published checkpoints: their names, the registries of what can be downloaded, and the download.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -10,130 +13,97 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import platformdirs
 
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.zoo.checkpoint_file import MAX_BYTES
-from ledcli.zoo.download import Show, fetch
-from ledcli.zoo.model_file import file_sha256
-from ledcli.zoo.spec import MAX_RATIO, NAME_RULE, is_name, short
+from ledcli.zoo.spec import MAX_NAME_LENGTH, MAX_RATIO, NAME_RULE, is_name, short
 from ledcli.zoo.store import bundled_dir, installed_dir
-from ledcli.zoo.upstream import parse_name
 
-FILE = "remembered.json"
-_ACCEPTED, _HASHES = "accepted_licences", "sha256_at_first_download"
-
-
-class Remembered:
-    """The notes of this machine, beside the installed models; each is written as it is made.
-
-    Raises
-    ------
-    ModelError
-        When the file of notes is damaged.
-    """
-
-    def __init__(self) -> None:
-        self.path: Path = installed_dir().parent / FILE
-        self._notes = self._read()
-
-    def accept(self, licence: str, url: str, *, accepted: bool) -> bool:
-        """Settle a licence: accepted now or before.
-
-        Parameters
-        ----------
-        licence, url : str
-            Its name and where it can be read.
-        accepted : bool
-            Whether the user accepts it now.
-
-        Returns
-        -------
-        bool
-            Whether it was accepted only now.
-
-        Raises
-        ------
-        UsageError
-            When it never was.
-        """
-        key = f"{licence} {url}"
-        if key in self._notes[_ACCEPTED]:
-            return False
-        if not accepted:
-            terms = ", which forbids commercial use" if "-NC-" in licence else ""
-            raise UsageError(
-                f"the model's licence is {licence}{terms}: read it at {url}; with "
-                "--accept-license you accept it, once for all models under it"
-            )
-        self._note(_ACCEPTED, key, datetime.now(UTC).isoformat(timespec="seconds"))
-        return True
-
-    def sha256(self, name: str) -> str | None:
-        """Return the hash that the file of a registry's entry had at its first download."""
-        return self._notes[_HASHES].get(name)
-
-    def pin(self, name: str, sha256: str) -> None:
-        """Remember the hash of an entry's file."""
-        self._note(_HASHES, name, sha256)
-
-    def _note(self, kind: str, key: str, text: str) -> None:
-        # Another led may have written since.
-        self._notes = self._read()
-        self._notes[kind][key] = text
-        make_folder(self.path.parent)
-        atomic_write(self.path, json.dumps(self._notes, indent=1).encode())
-
-    def _read(self) -> dict[str, dict[str, str]]:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            notes = {kind: content.get(kind, {}) for kind in (_ACCEPTED, _HASHES)}
-            if not all(isinstance(v, str) for kind in notes.values() for v in kind.values()):
-                raise ValueError("a note is no text")
-        except FileNotFoundError:
-            return {_ACCEPTED: {}, _HASHES: {}}
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise ModelError(
-                f"{self.path}: cannot be understood; delete it, and accept the licences again"
-            ) from error
-        return notes
-
+if TYPE_CHECKING:
+    from ledcli.zoo.download import ShowProgress
 
 BUNDLED = "upstream.toml"
 """The registry that comes with `led`, in the folder of bundled models."""
 OWN = "registry.toml"
 """The user's own, in the configuration folder."""
+HISTORY = "pulled.json"
+"""Accepted licences and first hashes, beside the folder of installed models."""
 MAX_REGISTRY_BYTES = 1 << 20
+NOISE_MODEL = "noise model"
+KINDS = ("network", NOISE_MODEL)
 
+_NUMBER = r"\d{1,7}(?:\.\d{1,6})?"
+_PUBLISHED_NAME = re.compile(
+    r"(?P<method>[^_]+)_(?P<phase>[^_]+)_(?P<dataset>[^_]+)_(?P<camera>[^_]+)_(?P<setting>.+)"
+    rf"_Setting_Ratio(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?",
+    re.IGNORECASE,
+)
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,150}\.pth")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+class PublishedName(NamedTuple):
+    """Method, camera (empty for none) and ratio range in a published file's name."""
+
+    method: str
+    camera: str
+    ratio_range: tuple[float, float]
+
+
+def parse_name(stem: str) -> PublishedName | None:
+    """Parse a file's name without its suffix; None if it is not of the published form.
+
+    Examples
+    --------
+    >>> parse_name("LED_Pretrain_None_None_CVPR20_Setting_Ratio100-300").ratio_range
+    (100.0, 300.0)
+    """
+    match = _PUBLISHED_NAME.fullmatch(stem)
+    if match is None:
+        return None
+    ends = float(match["low"]), float(match["high"] or match["low"])
+    if not 0 < ends[0] <= ends[1] <= MAX_RATIO:
+        return None
+    camera = "" if match["camera"].lower() == "none" else match["camera"]
+    return PublishedName(match["method"], camera, ends)
+
+
+def model_name(stem: str) -> str:
+    """Make the name of a model from that of a file; raises UsageError if nothing is left of it."""
+    name = re.sub(r"[^a-z0-9.]+", "-", stem.lower())[:MAX_NAME_LENGTH].strip("-.")
+    if not name:
+        raise UsageError(f"'{stem}' gives no name for the model: name it with --name")
+    return name
+
+
 @dataclass(frozen=True)
 class Release:
-    """A checkpoint that can be fetched.
+    """A file that can be downloaded.
 
     Attributes
     ----------
     name : str
         Of the model that it becomes.
     file : str
-        Its file's name.
+        The name under which it is saved.
     urls : tuple of str
-        Where it is, the first that answers.
+        Where it is; the first that answers is used.
     licence, licence_url, source : str
-        What its user agrees to, where that can be read, and who made it.
-    ratio_range : (float, float)
-        Lowest and highest ratio that it was trained for.
-    camera : str or None
-        The camera it was tuned to, where that is not to be told from the file's name.
+        What its user agrees to, where to read that, and who made it.
+    ratio_range : (float, float) or None
+        Ratios that it was trained for; None for a noise model.
+    camera, method : str or None
+        The camera that it was tuned to and the method, where the file's name does not tell them.
     sha256 : str or None
-        Its hash, where it is known.
+        Its hash, if known.
     size : int or None
-        Its bytes, where they are known.
+        Its bytes, if known.
+    kind : str
+        ``network``, or ``noise model``: a calibration that led does not use.
     """
 
     name: str
@@ -142,47 +112,52 @@ class Release:
     licence: str
     licence_url: str
     source: str
-    ratio_range: tuple[float, float]
+    ratio_range: tuple[float, float] | None
     camera: str | None = None
+    method: str | None = None
     sha256: str | None = None
     size: int | None = None
+    kind: str = KINDS[0]
 
 
 def bundled_registry() -> Path:
-    """Return where the registry is that comes with `led`."""
+    """Return the path of the registry that comes with `led`."""
     return bundled_dir() / BUNDLED
 
 
 def own_registry() -> Path:
-    """Return where the user's own registry is looked for; `LED_HOME` names another home."""
+    """Return the path of the user's own registry; `LED_HOME` moves it."""
     home = os.environ.get("LED_HOME") or platformdirs.user_config_dir("led", appauthor=False)
     return Path(home).expanduser() / OWN
 
 
 def read_releases(extra: Path | None = None) -> dict[str, Release]:
-    """Read all registries: the bundled one, the user's own, and one named for the occasion.
+    """Read all registries: the bundled one, the user's own, and an extra one.
 
-    A later one adds entries, and to an entry that is there already what it says of it: its `urls`
-    are tried before those that are known, its other values stand instead of the former.
+    A later one adds entries. To an existing entry it adds its `urls`, which are tried first; its
+    other values replace the earlier ones.
 
     Raises
     ------
     ModelError
-        When a registry is missing, damaged, or says what it may not.
+        When a registry is missing or damaged, or has a value that is not allowed.
     """
     entries: dict[str, dict[str, Any]] = {}
-    paths = [bundled_registry(), *([own_registry()] if own_registry().is_file() else [])]
     last: dict[str, Path] = {}
-    for path in [*paths, *([extra] if extra is not None else [])]:
-        for name, entry in _read(path).items():
-            before = entries.get(name, {})
-            urls = [*_urls(path, name, entry), *before.get("urls", [])]
-            entries[name] = before | entry | {"urls": list(dict.fromkeys(urls))}
+    own = [own_registry()] if own_registry().is_file() else []
+    for path in (bundled_registry(), *own, *([extra] if extra else [])):
+        for name, entry in _read_registry(path).items():
+            known = entries.get(name, {})
+            urls = entry.get("urls", [])
+            if not isinstance(urls, list) or not all(isinstance(u, str) and u for u in urls):
+                raise ModelError(f"{path}: models.{name}: urls must be a list of addresses")
+            urls = [*urls, *known.get("urls", [])]
+            entries[name] = known | entry | {"urls": list(dict.fromkeys(urls))}
             last[name] = path
     return {name: _release(last[name], name, entry) for name, entry in entries.items()}
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_REGISTRY_BYTES + 1)
@@ -195,66 +170,47 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: is no TOML ({short(str(error))}). Correct it.") from error
-    models = content.pop("models", {})
-    if content or not isinstance(models, dict):
-        raise ModelError(f"{path}: a registry has tables [models.NAME] and nothing else")
+        raise ModelError(f"{path}: is not TOML ({short(str(error))}). Correct it.") from error
+    models, defaults = content.pop("models", {}), content.pop("defaults", {})
+    if content or not isinstance(models, dict) or not isinstance(defaults, dict):
+        raise ModelError(f"{path}: a registry has tables [models.NAME] and [defaults] only")
     for name, entry in models.items():
         if not is_name(name):
             raise ModelError(f"{path}: {short(name)} cannot name a model: use {NAME_RULE}")
         if not isinstance(entry, dict):
             raise ModelError(f"{path}: models.{name} must be a table")
-    return models
-
-
-def _urls(path: Path, name: str, entry: dict[str, Any]) -> list[str]:
-    urls = entry.get("urls", [])
-    if not isinstance(urls, list) or not all(isinstance(u, str) and u for u in urls):
-        raise ModelError(f"{path}: models.{name}: urls must be a list of addresses")
-    return urls
+    return {name: defaults | entry for name, entry in models.items()}
 
 
 def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
-    """Check an entry's values; those of TOML come from anywhere."""
+    """Check an entry's values, which come from anywhere."""
+    entry = {"file": f"{name}.pth", "kind": KINDS[0]} | entry
+    if "bytes" in entry:
+        entry["size"] = entry.pop("bytes")
 
     def bad(text: str) -> ModelError:
         return ModelError(f"{path}: models.{name}: {text}")
 
-    unknown = sorted(set(entry) - _KEYS)
-    if unknown:
-        raise bad(f"there is no key {short(unknown[0])}; there are {', '.join(sorted(_KEYS))}")
-    for key in ("file", "licence", "licence_url", "source"):
-        if not isinstance(entry.get(key), str) or not 0 < len(entry[key]) <= 500:
-            raise bad(f"{key} must be a text")
-    file = entry["file"]
-    if not _FILE.fullmatch(file):
-        raise bad(f"file must be the plain name of a .pth file, not {short(file)}")
-    if not entry["urls"]:
-        raise bad("urls names no address")
-    camera, sha256, size = (entry.get(key) for key in ("camera", "sha256", "bytes"))
-    if camera is not None and not (isinstance(camera, str) and 0 < len(camera) <= 200):
-        raise bad("camera must be a text")
-    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        raise bad("sha256 must be 64 digits of 0-9 and a-f")
-    if size is not None and not (type(size) is int and 0 < size <= MAX_BYTES):
-        raise bad(f"bytes must be a whole number up to {MAX_BYTES}")
+    for key in entry:
+        if key not in _RULES:
+            known = ", ".join(sorted(_RULES)).replace("size", "bytes")
+            raise bad(f"unknown key {short(key)}; there are {known}")
+    for key, (holds, expected) in _RULES.items():
+        required = key in ("licence", "licence_url", "source", "urls")
+        if (required or key in entry) and not holds(entry.get(key)):
+            raise bad(f"{key.replace('size', 'bytes')} must be {expected}")
     ratios = entry.get("ratio_range")
-    if ratios is None:
-        told = parse_name(Path(file).stem)
-        if told is None:
+    if ratios is None and entry["kind"] != NOISE_MODEL:
+        published = parse_name(Path(entry["file"]).stem)
+        if published is None:
             raise bad("needs ratio_range = [LOW, HIGH]: the file's name does not tell it")
-        ratios = told.ratio_range
-    elif not _is_range(ratios):
-        raise bad("ratio_range must be two numbers, 0 < low <= high")
-    return Release(
-        name, file, tuple(entry["urls"]), entry["licence"], entry["licence_url"], entry["source"],
-        (float(ratios[0]), float(ratios[1])), camera, sha256, size,
-    )  # fmt: skip
+        ratios = published.ratio_range
+    entry["ratio_range"] = ratios and (float(ratios[0]), float(ratios[1]))
+    return Release(**(entry | {"name": name, "urls": tuple(entry["urls"])}))
 
 
-_KEYS = {
-    "file", "urls", "licence", "licence_url", "source", "ratio_range", "camera", "sha256", "bytes",
-}  # fmt: skip
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 500
 
 
 def _is_range(value: object) -> bool:
@@ -266,52 +222,119 @@ def _is_range(value: object) -> bool:
     )
 
 
-class Fetched(NamedTuple):
-    """A file that was fetched, from where, and its hash."""
+_RULES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "file": (lambda v: _is_text(v) and _FILE.fullmatch(v), "the plain name of a .pth file"),
+    "urls": (bool, "a list of at least one address"),
+    "licence": (_is_text, "a text"),
+    "licence_url": (_is_text, "a text"),
+    "source": (_is_text, "a text"),
+    "ratio_range": (_is_range, "two numbers, 0 < low <= high"),
+    "camera": (_is_text, "a text"),
+    "method": (_is_text, "a text"),
+    "sha256": (lambda v: _is_text(v) and _SHA256.fullmatch(v), "64 digits of 0-9 and a-f"),
+    "size": (lambda v: type(v) is int and 0 < v <= MAX_BYTES, f"a number up to {MAX_BYTES}"),
+    "kind": (lambda v: v in KINDS, " or ".join(KINDS)),
+}
 
-    path: Path
-    url: str
-    sha256: str
+
+class PullHistory:
+    """Licences that were accepted on this machine, and the hashes of first downloads.
+
+    Raises
+    ------
+    ModelError
+        When its file is damaged.
+    """
+
+    def __init__(self) -> None:
+        self.path: Path = installed_dir().parent / HISTORY
+        self._read()
+
+    def accept(self, licence: str, url: str, *, accepted: bool) -> bool:
+        """Return True if a licence is accepted now, False if it was before.
+
+        Raises
+        ------
+        UsageError
+            When it never was.
+        """
+        key = f"{licence} {url}"
+        if key in self._licences:
+            return False
+        if not accepted:
+            terms = ", which forbids commercial use" if "-NC-" in licence else ""
+            raise UsageError(
+                f"the model's licence is {licence}{terms}: read it at {url}; --accept-license "
+                "accepts it, once for all models under it"
+            )
+        self._read()  # another process may have written
+        self._licences[key] = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write()
+        return True
+
+    def sha256(self, name: str) -> str | None:
+        """Return the hash that an entry's file had at its first download."""
+        return self._hashes.get(name)
+
+    def pin(self, name: str, sha256: str) -> None:
+        """Remember the hash of an entry's file."""
+        self._read()
+        self._hashes[name] = sha256
+        self._write()
+
+    def _read(self) -> None:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            content = {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._damaged() from error
+        parts: list[Any] = [None]
+        if isinstance(content, dict):
+            parts = [content.get(key, {}) for key in _KEYS]
+        if not all(isinstance(p, dict) and all(map(_is_text, p.values())) for p in parts):
+            raise self._damaged()
+        self._licences: dict[str, str] = parts[0]
+        self._hashes: dict[str, str] = parts[1]
+
+    def _damaged(self) -> ModelError:
+        return ModelError(f"{self.path}: is damaged; delete it, and accept the licences again")
+
+    def _write(self) -> None:
+        content = dict(zip(_KEYS, (self._licences, self._hashes), strict=True))
+        make_folder(self.path.parent)
+        atomic_write(self.path, json.dumps(content, indent=1).encode())
 
 
-def downloads_dir() -> Path:
-    """Folder of what is being fetched, or was and is not installed yet."""
-    return installed_dir().parent / "downloads"
+_KEYS = ("accepted_licences", "sha256_of_first_download")
 
 
 def fetch_release(
-    release: Release,
-    pinned: str | None,
-    *,
-    show: Show = lambda done, total: None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Fetched:
-    """Fetch an entry's file.
+    release: Release, sha256: str | None, *, show: ShowProgress, say: Callable[[str], None]
+) -> tuple[Path, str, str]:
+    """Download an entry's file; return its path, its address and its hash.
 
     Parameters
     ----------
     release : Release
-    pinned : str or None
-        Hash that it must have.
+    sha256 : str or None
+        Hash that the file must have.
     show, say : callable
-        As for `download.fetch`; `say` is told of every address that fails, too.
+        As for `download.fetch`; `say` also gets a line about each address that fails.
 
     Raises
     ------
     DownloadError
-        When no address gives the file; the last one's reason.
+        When no address gives the file; with the reason of the last one.
     """
-    target = downloads_dir() / release.file
-    if pinned and target.is_file() and file_sha256(target) == pinned:
-        return Fetched(target, release.urls[0], pinned)
-    for url in release.urls:
+    from ledcli.zoo.download import Limits, fetch
+
+    target = installed_dir().parent / "downloads" / release.file
+    limits = Limits(MAX_BYTES, release.size, sha256)
+    *mirrors, final = release.urls
+    for url in mirrors:
         try:
-            sha256 = fetch(
-                url, target, most=MAX_BYTES, size=release.size, sha256=pinned, show=show, say=say
-            )
-            return Fetched(target, url, sha256)
+            return target, url, fetch(url, target, limits, show=show, say=say)
         except DownloadError as error:
-            if url == release.urls[-1]:
-                raise
             say(f"{error}; trying the next address")
-    raise DownloadError(f"{release.name}: its registry names no address for it")
+    return target, final, fetch(final, target, limits, show=show, say=say)

@@ -6,8 +6,8 @@ import pytest
 from ledcli.cli.app import run
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
+from ledcli.zoo import store
 from ledcli.zoo import store as bundled_models
-from ledcli.zoo import store as shelf
 from ledcli.zoo.model_file import ModelSpec, file_sha256, save_model
 from tests.inference.models import noise_profile
 
@@ -42,9 +42,9 @@ def installed(tmp_path, monkeypatch):
     """A shelf with one bundled file of two names, and one installed model."""
     net = repnr.convert(table.build("unet", {"channels": 4}), SPEC.csa_sets)
     bundled = tmp_path / "bundled"
-    for folder in (bundled, shelf.installed_dir()):
+    for folder in (bundled, store.installed_dir()):
         folder.mkdir(parents=True)
-        tuned = folder == shelf.installed_dir()
+        tuned = folder == store.installed_dir()
         spec = (
             SPEC
             if tuned
@@ -57,7 +57,7 @@ def installed(tmp_path, monkeypatch):
     }
     (bundled / "registry.json").write_text(json.dumps(registry))
     monkeypatch.setattr(bundled_models, "bundled_dir", lambda: bundled)
-    return shelf.installed_dir() / "mine.safetensors"
+    return store.installed_dir() / "mine.safetensors"
 
 
 def test_list_names_what_can_be_given_to_model(installed, capsys):
@@ -96,8 +96,8 @@ def test_list_as_json(installed, capsys):
     assert records[2]["path"] == str(installed)
     assert records[2]["isos"] == [200, 3200]
     assert records[2]["date"] == SPEC.training["date"]
-    assert records[2]["gain_on_held_crops"] == 1.25
-    assert records[0]["date"] is records[0]["isos"] is records[0]["gain_on_held_crops"] is None
+    assert records[2]["psnr_improvement"] == 1.25
+    assert records[0]["date"] is records[0]["isos"] is records[0]["psnr_improvement"] is None
     assert records[2]["bytes"] == installed.stat().st_size
 
 
@@ -133,7 +133,7 @@ def test_info_of_a_tuned_model_for_people(installed, capsys):
     assert run(["models", "info", "mine"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "cameras: Sony ILCE-7SM2" in lines
-    assert "gain_on_held_crops: +1.25 dB" in lines
+    assert "psnr_improvement: +1.25 dB" in lines
     assert f"    - short {'ab' * 32}, long {'cd' * 32}, ratio 100, iso 200" in lines
     assert [line.split(":")[0] for line in lines if line.startswith("  ISO")] == [
         "  ISO 200",
@@ -158,7 +158,7 @@ def test_nonsense_where_tuning_writes_its_figures_is_shown_as_nothing(installed,
     assert "\x1b" not in out
     assert "dB" not in out
     assert run(["models", "info", "mine"]) == 0
-    assert "gain_on_held_crops: -" in capsys.readouterr().out
+    assert "psnr_improvement: -" in capsys.readouterr().out
 
 
 def test_rm_removes_an_installed_model_and_says_so(installed, capsys):
@@ -191,7 +191,7 @@ def test_rm_leaves_bundled_models_alone(installed, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "comes with led" in err and err.count("\n") == 1
-    assert shelf.find_model("sony").path.is_file()
+    assert store.find_model("sony").path.is_file()
 
 
 def test_info_of_an_unknown_name_says_which_there_are(installed, capsys):

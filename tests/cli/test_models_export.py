@@ -94,7 +94,7 @@ def test_dry_run_checks_and_writes_nothing(model, out, capsys):
         (["tuned", "-o", "x.onnx", "--set", "leica"], 1, "choose one of a, b"),
         (["plain", "-o", "x.onnx", "--set", "b"], 1, "nothing to fold"),
         (["tuned", "-o", "x.safetensors"], 2, ".onnx"),
-        (["tuned", "-o", "no/such/x.onnx"], 1, "make it first"),
+        (["tuned", "-o", "no/such/x.onnx"], 1, "create it first"),
         (["missing", "-o", "x.onnx"], 1, "no such model file"),
         (["tuned"], 2, "--out"),
     ],

@@ -100,7 +100,7 @@ def test_a_name_that_is_taken_and_a_file_that_is_none_are_refused(pretrained, tm
     (tmp_path / DEPLOYED_NAME).write_bytes(b"no")
     assert run(["models", "import", DEPLOYED_NAME, "--accept-license"]) == 1
     err = capsys.readouterr().err
-    assert err.startswith(f"led: {DEPLOYED_NAME}: is no torch checkpoint")
+    assert err.startswith(f"led: {DEPLOYED_NAME}: is not a torch checkpoint")
     assert err.count("\n") == 1
 
 

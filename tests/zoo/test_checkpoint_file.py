@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.zoo import checkpoint_file as torchfile
+from ledcli.zoo import checkpoint_file
 from ledcli.zoo.checkpoint_file import read_sections
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
@@ -67,11 +67,11 @@ def test_a_pickle_that_wants_more_is_refused_by_name_and_not_run(path, tmp_path,
     made = tmp_path / "made"
     hostile = {"params": TENSORS, "x": Runs(os.mkdir, str(made))}
     torch.save(hostile, path, pickle_protocol=protocol)
-    assert f"wants '{os.mkdir.__module__}.mkdir'" in refused(path)
+    assert f"contains '{os.mkdir.__module__}.mkdir'" in refused(path)
     path.write_bytes(pickle.dumps(hostile["x"], protocol))
-    assert f"wants '{os.mkdir.__module__}.mkdir'" in refused(path)
+    assert f"contains '{os.mkdir.__module__}.mkdir'" in refused(path)
     torch.save(hostile, path, _use_new_zipfile_serialization=False)
-    assert f"wants '{os.mkdir.__module__}.mkdir'" in refused(path)
+    assert f"contains '{os.mkdir.__module__}.mkdir'" in refused(path)
     assert not made.exists()
 
 
@@ -110,12 +110,12 @@ def test_what_is_no_checkpoint_is_refused(path):
     path.write_bytes(b"")
     assert "is empty" in refused(path)
     path.write_bytes(b"<!DOCTYPE html>" * 100)
-    assert "no torch checkpoint" in refused(path)
+    assert "not a torch checkpoint" in refused(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("photos/a.jpg", b"1234")
-    assert "no checkpoint of torch" in refused(path)
+    assert "not a torch checkpoint" in refused(path)
     torch.save([torch.ones(1)], path)
-    assert "holds a list" in refused(path)
+    assert "contains a list" in refused(path)
     torch.save({"iter": 3, "params": {}}, path)
     assert "no tensors" in refused(path)
     path.unlink()
@@ -140,14 +140,14 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(path):
     rewritten(
         path, compression=zipfile.ZIP_DEFLATED, **{"data_pkl": b"\x80\x02" + b"0" * (1 << 24)}
     )
-    assert "would unpack to more" in refused(path)
+    assert "expands to more" in refused(path)
     torch.save({"params": TENSORS}, path)
     with zipfile.ZipFile(path) as archive:
         pickled = next(e for e in archive.infolist() if e.filename.endswith("data.pkl"))
         twice = archive.read(pickled)
     with pytest.warns(UserWarning, match="Duplicate"):
         rewritten(path, extra=[(pickled.filename, twice)])
-    assert "no checkpoint of torch" in refused(path)
+    assert "not a torch checkpoint" in refused(path)
 
 
 def test_members_that_overlap_are_refused(path):
@@ -171,7 +171,7 @@ def test_members_that_overlap_are_refused(path):
     )
     path.write_bytes(whole[:directory] + middle + tail)
     assert len(zipfile.ZipFile(path).infolist()) == count + 1
-    assert "would unpack to more" in refused(path)
+    assert "expands to more" in refused(path)
 
 
 def test_a_tensor_that_claims_more_than_the_file_has_is_refused(path):
@@ -184,7 +184,7 @@ def test_a_tensor_that_claims_more_than_the_file_has_is_refused(path):
 
 def test_sizes_are_bounded(path, monkeypatch):
     torch.save({"params": TENSORS}, path)
-    monkeypatch.setattr(torchfile, "MAX_PICKLE_BYTES", 16)
-    assert "would unpack to more" in refused(path)
-    monkeypatch.setattr(torchfile, "MAX_BYTES", 100)
+    monkeypatch.setattr(checkpoint_file, "MAX_PICKLE_BYTES", 16)
+    assert "expands to more" in refused(path)
+    monkeypatch.setattr(checkpoint_file, "MAX_BYTES", 100)
     assert "a checkpoint has" in refused(path)

@@ -1,11 +1,12 @@
+import re
+
 import pytest
 
 from ledcli.errors import ModelError, UsageError
 from ledcli.zoo.download import check_url
-from ledcli.zoo.releases import Remembered, own_registry, read_releases
-from ledcli.zoo.upstream import model_name, parse_name
+from ledcli.zoo.releases import PullHistory, model_name, own_registry, parse_name, read_releases
 
-SONY = "led-sonya7s2-ratio100-300"
+SONY = "led-deploy-unet-eld-ratio100-300-sonya7s2"
 ENTRY = """
 [models.mine]
 file = "net.pth"
@@ -29,15 +30,25 @@ def extra(tmp_path):
 
 def test_the_bundled_entries_are_whole_and_safe():
     releases = read_releases()
-    assert len(releases) == 3
+    networks = [r for r in releases.values() if r.kind == "network"]
+    assert (len(releases), len(networks)) == (24, 19)  # 27 published rows, three of them twice
     for release in releases.values():
-        told = parse_name(release.file.removesuffix(".pth"))
-        assert told.ratio_range == release.ratio_range
         assert release.licence == "CC-BY-NC-4.0"
-        assert release.sha256 is None  # not known: pinned at the first download
+        assert release.sha256 is release.size is None  # unknown: pinned at the first download
         for url in release.urls:
-            assert url.startswith("https://") and url.endswith(release.file)
             check_url(url)
+        # GitHub first, where there is one.
+        assert re.fullmatch(r"https://drive\.google\.com/file/d/[\w-]{33}/view", release.urls[-1])
+        assert all(url.endswith(release.file) for url in release.urls[:-1])
+        assert ("sonya7s2" in release.name) == (release.camera == "Sony ILCE-7SM2")
+        assert ("nikond850" in release.name) == (release.camera == "NIKON D850")
+    assert len({url for r in releases.values() for url in r.urls}) == 24 + 3
+    for release in networks:
+        low, high = release.ratio_range
+        assert f"-ratio{low:g}-{high:g}" in release.name
+        assert (release.method or "led") == release.name.partition("-")[0]
+        if len(release.urls) > 1:
+            assert parse_name(release.file.removesuffix(".pth")).ratio_range == (low, high)
 
 
 def test_ones_own_registry_adds_entries_and_mirrors(extra):
@@ -47,34 +58,36 @@ def test_ones_own_registry_adds_entries_and_mirrors(extra):
         f'[models.{SONY}]\nurls = ["{mirror}"]\nsha256 = "{"a" * 64}"\nbytes = 31000000\n'
     )
     before = read_releases()[SONY]
-    assert before.urls[0] == mirror and len(before.urls) == 2
+    assert before.urls[0] == mirror and len(before.urls) == 3
     assert (before.sha256, before.size, before.licence) == ("a" * 64, 31_000_000, "CC-BY-NC-4.0")
     nearer = "https://nearer.example/led.pth"
     releases = read_releases(extra(ENTRY + f'[models.{SONY}]\nurls = ["{nearer}", "{mirror}"]'))
-    assert releases[SONY].urls[:2] == (nearer, mirror) and len(releases[SONY].urls) == 3
+    assert releases[SONY].urls[:2] == (nearer, mirror) and len(releases[SONY].urls) == 4
     assert releases["mine"].ratio_range == (1.0, 200.0)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("not toml", "is no TOML"),
-        ("[modles.a]\n", "nothing else"),
-        ("models = 3", "nothing else"),
+        ("not toml", "is not TOML"),
+        ("[modles.a]\n", "and [defaults] only"),
+        ("models = 3", "and [defaults] only"),
         ("[models]\na = 3", "must be a table"),
         ('[models."A B"]\n', "cannot name a model"),
-        (ENTRY + "sha265 = 1", "no key 'sha265'"),
+        (ENTRY + "sha265 = 1", "unknown key 'sha265'"),
         (ENTRY + "sha256 = 'AB'", "64 digits"),
         (ENTRY + "bytes = true", "bytes must be"),
         (ENTRY + "bytes = 1_000_000_000_000", "bytes must be"),
         (ENTRY + "camera = 3", "camera must be"),
         (ENTRY.replace("net.pth", "../net.pth", 1), "plain name"),
         (ENTRY.replace("net.pth", "net.exe", 1), "plain name"),
-        (ENTRY.replace('["https://a.example/net.pth"]', "[]"), "names no address"),
+        (ENTRY.replace('["https://a.example/net.pth"]', "[]"), "urls must be"),
         (ENTRY.replace('["https://a.example/net.pth"]', "3"), "list of addresses"),
         (ENTRY.replace("[1, 200]", "[200, 1]"), "ratio_range must be"),
         (ENTRY.replace("ratio_range = [1, 200]", ""), "needs ratio_range"),
         (ENTRY.replace('licence = "MIT"', ""), "licence must be"),
+        (ENTRY + 'kind = "picture"', "kind must be network or noise model"),
+        ("defaults = 3", "and [defaults] only"),
     ],
 )
 def test_a_registry_that_is_wrong_is_refused_by_file_and_key(extra, text, message):
@@ -84,6 +97,13 @@ def test_a_registry_that_is_wrong_is_refused_by_file_and_key(extra, text, messag
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_defaults_hold_for_every_entry_of_their_file(extra):
+    entry = ENTRY.replace('licence = "MIT"\n', "")
+    releases = read_releases(extra('[defaults]\nlicence = "CC0-1.0"\n' + entry))
+    assert releases["mine"].licence == "CC0-1.0"
+    assert releases[SONY].licence == "CC-BY-NC-4.0"
 
 
 def test_a_registry_that_is_not_there_is_said(tmp_path):
@@ -125,13 +145,13 @@ def test_a_file_names_its_model():
 
 
 def test_notes_are_kept_and_a_damaged_file_of_them_is_named(led_home):
-    Remembered().pin("a", "f" * 64)
-    notes = Remembered()
+    PullHistory().pin("a", "f" * 64)
+    notes = PullHistory()
     assert notes.sha256("a") == "f" * 64
     assert notes.accept("MIT", "u", accepted=True)
-    assert not Remembered().accept("MIT", "u", accepted=False)
+    assert not PullHistory().accept("MIT", "u", accepted=False)
     with pytest.raises(UsageError, match="CC-BY-NC"):
         notes.accept("CC-BY-NC-4.0", "u", accepted=False)
     notes.path.write_text("[1, 2")
     with pytest.raises(ModelError, match="delete it"):
-        Remembered()
+        PullHistory()

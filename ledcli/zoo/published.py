@@ -1,6 +1,6 @@
-"""The tensors of a published LED network, under our names.
+"""The tensors of a published LED network, renamed to ours.
 
-Upstream's tensors of a RepNR block are `main_weight`, `main_bias`, `align_weights.N`,
+Its tensors of a RepNR block are `main_weight`, `main_bias`, `align_weights.N`,
 `align_biases.N` (one alignment per virtual camera, the last for the target) and, once tuned,
 `aux_weight`, `aux_bias`; a deployed network has plain convolutions.
 """
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 
 class Agreement(NamedTuple):
-    """How far a fold and the deployed network beside it are apart.
+    """How far a fold differs from the deployed network that came with it.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Agreement(NamedTuple):
     shifts : int
         Convolutions without a bias that dropped the shift of their alignment.
     dropped : float
-        Largest value that was dropped so.
+        Largest dropped value.
     """
 
     largest: float
@@ -46,7 +46,7 @@ class Agreement(NamedTuple):
     dropped: float
 
     def checked(self, *, force: bool) -> str:
-        """Say it in a line; raises ModelError when they disagree, unless `force`."""
+        """Return a line about it; raises ModelError if they disagree, unless `force`."""
         dropped = ""
         if self.shifts:
             dropped = (
@@ -60,42 +60,27 @@ class Agreement(NamedTuple):
             f"{self.largest:.1e} in '{self.tensor}'"
         )
         if not force:
-            raise ModelError(f"{text}. --force takes the RepNR form all the same")
-        return f"{text}; the RepNR form is taken{dropped}"
+            raise ModelError(f"{text}. --force takes the RepNR form anyway")
+        return f"{text}; taking the RepNR form{dropped}"
 
 
 def compare_deployed(
-    architecture: PlainNetwork,
+    network: PlainNetwork,
     tensors: Mapping[str, Tensor],
     csa_set: str,
     deployed: Mapping[str, Tensor],
 ) -> Agreement:
-    """Compare the fold of a RepNR network with the deployed network that came with it.
+    """Compare the fold of a RepNR network (`tensors`, renamed) with the file's deployed network.
 
-    Upstream's fold drops the shift of an alignment where the convolution has no bias to put it
-    in (all of Restormer's): such a bias is counted, not compared.
-
-    Parameters
-    ----------
-    architecture : PlainNetwork
-        Of the plain network.
-    tensors : mapping of str to Tensor
-        Of the RepNR network under our names, float32.
-    csa_set : str
-        The CSA set to fold.
-    deployed : mapping of str to Tensor
-        The plain network of the file.
-
-    Raises
-    ------
-    ModelError
-        When the two are not the same network's; without the file's name.
+    LED's fold drops the shift of an alignment where the convolution has no bias to put it in (all
+    of Restormer's): such a bias is counted, not compared. Raises ModelError without the file's
+    name if the two do not belong to the same network.
     """
     sets = tuple(
         dict.fromkeys(name.rpartition(".")[2] for name in tensors if ".align_weights." in name)
     )
     omnr = any(name.endswith(".aux_weight") for name in tensors)
-    net = table.build(architecture.name, architecture.arguments)
+    net = table.build(network.name, network.arguments)
     without_bias = {
         n for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and m.bias is None
     }
@@ -133,23 +118,23 @@ _ALIGNMENT = re.compile(r"(.+)\.(align_weights|align_biases)\.(\d{1,3})")
 _PART = re.compile(r"(.+)\.(main|aux)_(weight|bias)")
 
 
-class UpstreamNet:
-    """A network's tensors, its RepNR blocks told apart from what is plain."""
+class PublishedNet:
+    """The tensors of a published network, with or without RepNR blocks."""
 
-    def __init__(self, architecture: PlainNetwork, tensors: Tensors, alignments: int) -> None:
-        self.architecture = architecture
+    def __init__(self, network: PlainNetwork, tensors: Tensors, alignments: int) -> None:
+        self.network = network
         self.tensors = tensors
         self.alignments = alignments
-        """How many each block has; 0 in a plain network."""
+        """Number per block; 0 in a plain network."""
         self.omnr = any(name.endswith(".aux_weight") for name in tensors)
 
     @classmethod
-    def of(cls, section: Tensors) -> UpstreamNet:
+    def from_section(cls, section: Tensors) -> PublishedNet:
         """Recognise a network; raises ModelError without the file's name."""
         tensors = without_module(section)
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or tensor.layout != torch.strided:
-                raise ModelError(f"its tensor '{name[:80]}' holds no floating-point numbers")
+                raise ModelError(f"its tensor '{name[:80]}' does not hold floating-point numbers")
         shapes, counts = {}, set()
         for name, tensor in tensors.items():
             if match := _ALIGNMENT.fullmatch(name):
@@ -161,7 +146,7 @@ class UpstreamNet:
                 shapes[name] = tuple(tensor.shape)
         return cls(recognise(shapes), tensors, max(counts, default=0))
 
-    def sets(self, form: str) -> tuple[str, ...]:
+    def csa_sets(self, form: str) -> tuple[str, ...]:
         """Names of the CSA sets, the default first."""
         if form == DEPLOY:
             return ()
@@ -180,7 +165,7 @@ class UpstreamNet:
             )
         else:
             form = TUNED if self.omnr or self._target_is_tuned() else PRETRAIN
-        expected = self._expected(self.sets(form))
+        expected = self._expected(self.csa_sets(form))
         found = {self._renamed(n, form): t.to(torch.float32) for n, t in self.tensors.items()}
         if form == PRETRAIN:  # its target alignment is the identity still
             found = {n: t for n, t in found.items() if not n.endswith(f".{TARGET}")}
@@ -188,7 +173,7 @@ class UpstreamNet:
         for name, shape in expected.items():
             if name not in found and name.endswith(("main_bias", "aux_bias")):
                 found[name] = torch.zeros(shape)  # a convolution without a bias gains one
-        _compare(self.architecture.name, expected, found)
+        _compare(self.network.name, expected, found)
         for name, tensor in found.items():
             if not tensor.isfinite().all():
                 raise ModelError(f"its tensor '{name}' holds values that are not finite numbers")
@@ -196,7 +181,7 @@ class UpstreamNet:
 
     def _expected(self, sets: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
         with torch.device("meta"):
-            net = table.build(self.architecture.name, self.architecture.arguments)
+            net = table.build(self.network.name, self.network.arguments)
             if sets:
                 repnr.convert(net, sets, omnr=self.omnr)
         return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
@@ -232,7 +217,7 @@ class UpstreamNet:
 
 
 def without_module(section: Mapping[str, Tensor]) -> Tensors:
-    """Take the `module.` of a network that ran on several devices off the names."""
+    """Remove the `module.` of `DataParallel` from the tensor names."""
     if all(name.startswith("module.") for name in section):
         return {name.removeprefix("module."): tensor for name, tensor in section.items()}
     return dict(section)
@@ -247,5 +232,5 @@ def _compare(architecture: str, expected: Mapping[str, tuple[int, ...]], found: 
     for name in found:
         if name not in expected:
             raise ModelError(
-                f"is a {architecture}, but has a tensor '{name[:80]}' where upstream has none"
+                f"is a {architecture}, but has a tensor '{name[:80]}' that LED's has not"
             )

@@ -5,10 +5,10 @@ import torch
 
 from ledcli.errors import ModelError, UsageError
 from ledcli.zoo.folding import fold, network_inputs, prove
+from ledcli.zoo.importing import import_checkpoint
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.recognise import recognise
 from ledcli.zoo.store import install_model
-from ledcli.zoo.upstream import import_checkpoint
 from tests.nets import published
 from tests.zoo import checkpoints
 from tests.zoo.checkpoints import DEPLOYED_NAME, PLAIN, PRETRAINED_NAME, save, unet
@@ -154,8 +154,8 @@ def test_what_is_left_aside_is_said(tmp_path):
     content = {"params": tensors, "params_ema": tensors, "params_deploy": checkpoints.fold(tensors)}
     notes = import_checkpoint(save(tmp_path / PRETRAINED_NAME, content)).notes
     assert notes == (
-        "the network under 'params_ema' is left aside",
-        "params_deploy is left aside: the pretrain form has no one fold",
+        "the network under 'params_ema' is ignored",
+        "params_deploy is ignored: the pretrain form has several folds",
     )
 
 
@@ -175,7 +175,7 @@ def test_two_networks_that_disagree_are_refused_unless_told(tmp_path):
     with pytest.raises(ModelError, match=r"differ by 2\.0e-04 in 'conv4_2\.bias'.*--force"):
         import_checkpoint(path)
     imported = import_checkpoint(path, force=True)
-    assert "the RepNR form is taken" in imported.notes[0]
+    assert "taking the RepNR form" in imported.notes[0]
     deployed["conv4_2.bias"][0] = torch.nan
     with pytest.raises(ModelError, match="differ by inf"):
         import_checkpoint(
@@ -229,7 +229,10 @@ def put(name, tensor):
         (put("conv10_1.weight", torch.ones(12, 4, 1, 1)), "takes 4 planes and gives 12"),
         (put("more.weight", torch.ones(1)), "'more.weight' too many"),
         (put("conv10_1.bias", torch.full((4,), torch.inf)), "not finite"),
-        (put("conv10_1.bias", torch.ones(4, dtype=torch.int64)), "no floating-point numbers"),
+        (
+            put("conv10_1.bias", torch.ones(4, dtype=torch.int64)),
+            "not hold floating-point",
+        ),
         (lambda t: t.pop("conv1_1.main_weight"), "not those of a network led imports"),
     ],
 )

@@ -1,0 +1,324 @@
+"""`led models import`, `pull` and `export`: models from and to other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledcli.cli.console import Output
+from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.terminal import printable
+from ledcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledcli.cli.terminal import Progress
+    from ledcli.zoo.download import ShowProgress
+    from ledcli.zoo.importing import Imported
+    from ledcli.zoo.releases import PullHistory, Release
+
+UNKNOWN = "unknown until fetched"
+
+AcceptOption = Annotated[
+    bool,
+    typer.Option("--accept-license", help="Accept the licence of the weights; once is enough."),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Take a RepNR form that does not fold into its params_deploy."),
+]
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published checkpoint.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model.", show_default="the file's")
+    ] = None,
+    ratio_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Ratios that it was trained for.",
+            show_default="from the file's name",
+        ),
+    ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'MAKE MODEL'",
+            help="Camera that it was tuned to, as 'led info' shows it.",
+            show_default="from the file's name",
+        ),
+    ] = None,
+    accept_license: AcceptOption = False,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Install a checkpoint of the published LED code as a model.
+
+    Recognises UNet, NAFNet and Restormer, pretrained, fine-tuned or deployed, by their tensors. The
+    file is never executed: one that contains anything but tensors is refused. 'led denoise
+    --model' and 'led finetune --pretrained' accept the model by its name.
+
+    Examples
+    --------
+    A file whose name tells camera and ratios::
+
+        led models import LED_Deploy_SID_SonyA7S2_CVPR20_Setting_Ratio100-300.pth --accept-license
+
+    Another file::
+
+        led models import net_g_latest.pth --name mine --ratio-range 1 200
+    """
+    from ledcli.zoo.releases import model_name
+    from ledcli.zoo.spec import MAX_RATIO
+    from ledcli.zoo.store import check_name
+
+    output = Output(json=json, quiet=quiet)
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file")
+    name = name or model_name(file.stem)
+    check_name(name)
+    if ratio_range is not None and not 0 < ratio_range[0] <= ratio_range[1] <= MAX_RATIO:
+        raise UsageError(
+            f"--ratio-range takes the lowest and the highest ratio, above 0 and up to "
+            f"{MAX_RATIO:g}, not {ratio_range[0]:g} {ratio_range[1]:g}"
+        )
+
+    from ledcli.zoo.importing import LICENCE, LICENCE_URL, import_checkpoint
+
+    imported = import_checkpoint(file, ratio_range=ratio_range, camera=camera, force=force)
+    if not dry_run:
+        _accept(output, LICENCE, LICENCE_URL, now=accept_license)
+    _install(output, imported, name, {"source": file}, dry_run=dry_run)
+
+
+def pull(
+    release_name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The model to download; without it, list them."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the installed model.", show_default="the same")
+    ] = None,
+    registry: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="A registry with more models or mirrors."),
+    ] = None,
+    accept_license: AcceptOption = False,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download a published model and install it.
+
+    Without a NAME, list the models that can be downloaded. A file must have the SHA-256 of its
+    registry, else that of its first download. A registry.toml of your own, or --registry, adds
+    models, mirrors and hashes.
+
+    Examples
+    --------
+    List the models, then install one::
+
+        led models pull
+
+        led models pull led-deploy-unet-eld-ratio100-300-sonya7s2 --accept-license
+    """
+    from ledcli.zoo.releases import PullHistory, bundled_registry, own_registry, read_releases
+    from ledcli.zoo.store import check_name
+
+    output = Output(json=json, quiet=quiet)
+    releases = read_releases(registry)
+    history = PullHistory()
+    if release_name is None:
+        _list(output, releases, history)
+        output.hint(f"the registry is {bundled_registry()}; yours would be {own_registry()}")
+        return
+    release = releases.get(release_name.lower())
+    if release is None:
+        raise UsageError(f"no registry has '{release_name}'. There are: {', '.join(releases)}")
+    name = name or release.name
+    check_name(name)
+    if dry_run:
+        sha256 = release.sha256 or history.sha256(release.name)
+        record = {"model": name, "status": "planned", "urls": release.urls, "sha256": sha256}
+        output.result(record, f"{name}: {release.urls[0]}")
+        return
+    _accept(output, release.licence, release.licence_url, now=accept_license)
+
+    from ledcli.zoo.importing import pull_release
+
+    with _download_progress(output, release.file) as show:
+        pulled = pull_release(release, force=force, show=show, say=output.warn)
+    if pulled.first:
+        output.info(
+            f"{release.file}: no registry has its hash; later downloads must have this one: "
+            f"SHA-256 {pulled.sha256}"
+        )
+    record = {"source": pulled.url, "sha256": pulled.sha256, "pinned_by": pulled.pinned_by}
+    _install(output, pulled.imported, name, record, dry_run=False)
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
+    csa_set: Annotated[
+        str | None,
+        typer.Option(
+            "--set", metavar="NAME", help="CSA set to fold.", show_default="the name's, or first"
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a model's network as an ONNX file, for other programs and 'led denoise'.
+
+    The network is folded, in float32, for any batch, height and width; the model's description is
+    included. The file is compared with torch at several sizes, and written only if it agrees.
+    Needs pip install 'ledcli[onnx]'.
+
+    Examples
+    --------
+    The bundled set for Sony cameras, and a photo denoised with the file::
+
+        led models export sony -o sony.onnx
+
+        led denoise IMG_1.ARW --model sony.onnx
+    """
+    output = Output(json=json, quiet=quiet)
+
+    from ledcli.zoo.header import require_onnx
+    from ledcli.zoo.store import find_model
+
+    require_onnx("the export")
+    found = find_model(model)
+    csa_set = csa_set or found.csa_set
+
+    from ledcli.zoo.onnx import export_model
+
+    exported = export_model(found.path, out, csa_set, overwrite=overwrite, dry_run=dry_run)
+    output.info(f"check: {exported}")
+    output.result(
+        {
+            "model": out,
+            "csa_set": csa_set,
+            "status": "planned" if dry_run else "done",
+            "bytes": len(exported.data),
+            "inputs": exported.inputs,
+            "difference": exported.difference.largest,
+            "scale": exported.difference.scale,
+        },
+        f"{printable(found.path)}{f', set {csa_set}' if csa_set else ''} -> {printable(out)}",
+    )
+
+
+def _accept(output: Output, licence: str, url: str, *, now: bool) -> None:
+    from ledcli.zoo.releases import PullHistory
+
+    new = PullHistory().accept(licence, url, accepted=now)
+    output.info(f"licence: {licence}, {url}" + ("; accepted, and remembered" if new else ""))
+
+
+def _install(
+    output: Output,
+    imported: Imported,
+    name: str,
+    record: Mapping[str, object],
+    *,
+    dry_run: bool,
+) -> None:
+    """Install a model under a name and report it, with what `record` adds."""
+    from ledcli.zoo.store import install_model
+
+    for note in imported.notes:
+        output.info(note)
+    spec = imported.spec
+    low, high = spec.ratio_range
+    what = f"{spec.architecture}, {imported.form} form, ratios {low:g} to {high:g}"
+    what += f", {', '.join(spec.cameras) or 'any camera'}"
+    if spec.csa_sets:
+        what += f", CSA set {spec.csa_sets[0]} of {len(spec.csa_sets)}"
+    path = None if dry_run else install_model(name, spec, imported.tensors)
+    output.result(
+        {
+            "model": name,
+            "status": "planned" if dry_run else "done",
+            "file": path,
+            "architecture": spec.architecture,
+            "arguments": spec.arguments,
+            "form": imported.form,
+            "csa_sets": spec.csa_sets,
+            "ratio_range": spec.ratio_range,
+            "cameras": spec.cameras,
+            "licence": spec.licence,
+            "notes": imported.notes,
+            **record,
+        },
+        f"{name}: {printable(what)}" + ("" if dry_run else f"; installed as {printable(path)}"),
+    )
+    if dry_run:
+        return
+    if imported.form == "pretrain":
+        output.hint(f"'led finetune --pretrained {name}' tunes it to your camera")
+    elif spec.cameras:
+        output.hint(
+            f"'led denoise' now uses it for photos of {', '.join(spec.cameras)} at these ratios; "
+            f"'led models rm {name}' removes it"
+        )
+
+
+def _list(output: Output, releases: Mapping[str, Release], history: PullHistory) -> None:
+    rows, records = [], []
+    for release in releases.values():
+        sha256 = release.sha256 or history.sha256(release.name)
+        ratios = " to ".join(f"{v:g}" for v in release.ratio_range or ()) or release.kind
+        size = f"{release.size / 1e6:.1f} MB" if release.size else UNKNOWN
+        camera = release.camera or "any"
+        hashed = sha256[:16] if sha256 else UNKNOWN
+        rows.append((release.name, camera, ratios, release.licence, size, hashed))
+        records.append(
+            {
+                "name": release.name,
+                "kind": release.kind,
+                "camera": release.camera,
+                "ratio_range": release.ratio_range,
+                "licence": release.licence,
+                "licence_url": release.licence_url,
+                "file": release.file,
+                "urls": release.urls,
+                "bytes": release.size,
+                "sha256": sha256,
+            }
+        )
+    columns = ("NAME", "CAMERA", "RATIO", "LICENCE", "SIZE", "SHA-256")
+    output.table(columns, rows, records=records)
+
+
+@contextmanager
+def _download_progress(output: Output, file: str) -> Iterator[ShowProgress]:
+    """Show a download in MB; its size is known only after the server has answered."""
+    with ExitStack() as stack:
+        bar: Progress | None = None
+        shown = 0
+
+        def show(done: int, total: int | None) -> None:
+            nonlocal bar, shown
+            if bar is None:
+                megabytes = total / 1e6 if total else None
+                bar = stack.enter_context(output.progress(megabytes, f"fetching {file}", "MB"))
+            bar.advance((done - shown) / 1e6)
+            shown = done
+
+        yield show
