@@ -130,11 +130,11 @@ def _side_by_side(shot: "Shot", *folders: Path) -> bytes:
     import numpy as np
 
     from ledcli.output.dng import dng_bytes
-    from ledcli.output.render import png_bytes, render_rgb16
+    from ledcli.output.render import develop_dng, png_bytes
 
     gained = dng_bytes(shot.photo, shot.short * np.float32(RATIO), software="led demo")
     denoised = [(folder / shot.path.name).read_bytes() for folder in folders]
-    pictures = [render_rgb16(dng) for dng in (gained, *denoised)]
+    pictures = [develop_dng(dng) for dng in (gained, *denoised)]
     height, width, _ = pictures[0].shape
     middle = np.s_[height // 8 : -height // 8, width // 3 : -width // 3]
     return png_bytes(np.concatenate([picture[middle] for picture in pictures], axis=1))

@@ -15,7 +15,7 @@ from ledcli.evaluation.metrics import Picture, Result, compare, compare_pictures
 from ledcli.evaluation.results import NOISY
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.output.render import developed
+from ledcli.output.render import develop_mosaic
 from ledcli.output.samples import WHITE
 from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.sensor.cfa import unpack
@@ -102,5 +102,5 @@ def in_picture(crop: Crop, planes: int) -> Crop:
 
 
 def _developed(photo: RawPhoto, mosaic: NDArray[np.float32]) -> Picture:
-    picture: Picture = developed(photo, mosaic).astype(np.float32) / np.float32(WHITE)
+    picture: Picture = develop_mosaic(photo, mosaic).astype(np.float32) / np.float32(WHITE)
     return picture

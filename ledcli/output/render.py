@@ -1,11 +1,10 @@
-"""Pictures to look at: a DNG developed by LibRaw, as PNG or TIFF of 16 bits per channel."""
+"""Developed pictures: a mosaic rendered by LibRaw, and PNG or TIFF with 16 bits per channel."""
 
 import functools
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cached_property
 
 import imagecodecs
@@ -15,19 +14,29 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from ledcli.errors import OutputError, RawError
-from ledcli.metadata.tiff import Blob, Directory, FieldType, serialise
+from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.output.formats import FORMATS, SOFTWARE
 from ledcli.output.samples import postprocess
-from ledcli.output.tags import EXIF_IFD, IPTC_TAG, put_tags
+from ledcli.output.tags import EXIF_IFD, IPTC_TAG, RGB, put_image, put_tags
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import unpack
 
-_TRANSPOSED = (5, 6, 7, 8)
-_ROWS_MIRRORED, _COLUMNS_MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)
-"""TIFF orientations: of the stored picture, before rows and columns change places."""
+SRGB_GAMMA = (2.4, 12.92)
+"""Power and slope of the sRGB curve, IEC 61966-2-1, for LibRaw."""
+_ICC_TAG = 34675
+_LZW = 5
+"""Compression that TIFF 6.0 itself defines: some readers lack Deflate."""
+_STRIP_BYTES = 1 << 20
+_DOTS_PER_INCH = 300
+_DEFLATE_LEVEL = 1
+"""Slower levels make 16-bit photos less than 1 % smaller."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ITXT_PLAIN = bytes(5)
+"""After the keyword of a text chunk: its end, not compressed (2 bytes), no language and no
+translated keyword."""
 
 
 @dataclass
@@ -67,25 +76,24 @@ class DenoisedPhoto:
         """The picture (h, w, 3): sRGB, upright; developed by LibRaw if the network made none."""
         if self.developed is not None:
             return self.developed
-        return render_rgb16(
+        return develop_dng(
             dng_bytes(self.photo, self.mosaic, software=SOFTWARE, compression="none")
         )
 
 
-def developed(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Develop a mosaic plainly, as `render_rgb16` does: the photo's white balance, sRGB.
+def develop_mosaic(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Develop a mosaic like `develop_dng`, with the photo's colours and white balance.
 
     Parameters
     ----------
     photo : RawPhoto
-        Gives the colours.
     x : float32 array (H, W)
-        Its mosaic or a cleaner one, white at 1, times any ratio.
+        Its mosaic, noisy or denoised; white is 1.
 
     Returns
     -------
     uint16 array (H, W, 3)
-        In the sensor's orientation: a pixel of the picture for each of the mosaic.
+        sRGB in the sensor's orientation: one pixel for each of the mosaic.
 
     Raises
     ------
@@ -96,56 +104,32 @@ def developed(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
     """
     check_square(photo)
     plain = replace(photo, orientation=1, crop=None)
-    return render_rgb16(dng_bytes(plain, x, software=SOFTWARE, compression="none"))
+    return develop_dng(dng_bytes(plain, x, software=SOFTWARE, compression="none"))
 
 
 def check_square(photo: RawPhoto) -> None:
-    """Raise RawError where a photo's pixels are not square."""
+    """Raise RawError if a photo's pixels are not square."""
     if photo.pixel_aspect != 1:
         raise RawError(
-            f"{photo.path}: its pixels are not square, and a picture's are: leave it out, or use "
-            "a model that makes DNGs"
+            f"{photo.path}: its pixels are not square, so no picture can be made of it: leave it "
+            "out, or use a model that writes DNGs"
         )
 
 
 def upright(picture: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
-    """Turn a picture (H, W, 3) as its TIFF orientation, 1 to 8, says."""
-    if orientation in _TRANSPOSED:
-        picture = picture.transpose(1, 0, 2)
-        # What mirrored the stored rows mirrors the shown columns.
-        rows, cols = orientation in (7, 8), orientation in (6, 7)
-    else:
-        rows, cols = orientation in _ROWS_MIRRORED, orientation in _COLUMNS_MIRRORED
-    return np.ascontiguousarray(picture[:: -1 if rows else 1, :: -1 if cols else 1])
+    """Turn a picture (H, W, 3) upright, given its TIFF orientation, 1 to 8."""
+    rows, cols = orientation in (3, 4, 6, 7), orientation in (2, 3, 7, 8)
+    picture = picture[:: -1 if rows else 1, :: -1 if cols else 1]
+    return np.ascontiguousarray(picture.transpose(1, 0, 2) if orientation >= 5 else picture)
 
 
-SRGB_GAMMA = (2.4, 12.92)
-"""Power and slope of the sRGB curve, IEC 61966-2-1."""
-_ICC_TAG = 34675
-_LZW = 5
-_HORIZONTAL = 2
-_STRIP_BYTES = 1 << 20
-_DOTS_PER_INCH = Fraction(300)
-_LEVEL = 1
-"""Noise and fine gradients of 16 bits gain under 1 % from the slower levels."""
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PLAIN_TEXT = bytes(5)
-"""Behind a text chunk's keyword: its end, not compressed (two bytes), no language, no translation
-of the keyword."""
-
-
-def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
-    """Develop a DNG plainly: its white balance, sRGB, no change of brightness.
-
-    Parameters
-    ----------
-    dng : bytes
-        As `dng_bytes` makes it.
+def develop_dng(dng: bytes) -> NDArray[np.uint16]:
+    """Develop a DNG of `dng_bytes` with LibRaw: as-shot white balance, unchanged brightness.
 
     Returns
     -------
     uint16 array (h, w, 3)
-        sRGB, turned upright.
+        sRGB, upright.
 
     Raises
     ------
@@ -154,11 +138,7 @@ def render_rgb16(dng: bytes) -> NDArray[np.uint16]:
     """
     return postprocess(
         dng,
-        {
-            "use_camera_wb": True,
-            "gamma": SRGB_GAMMA,
-            "output_color": rawpy.ColorSpace.sRGB,
-        },
+        {"use_camera_wb": True, "gamma": SRGB_GAMMA, "output_color": rawpy.ColorSpace.sRGB},
         advice="use --format dng",
     )
 
@@ -177,18 +157,15 @@ def png_bytes(
     rgb : uint16 array (h, w, 3)
         sRGB, upright.
     photo : RawPhoto or None
-        Its tags are embedded: EXIF, GPS, XMP.
+        The source of the EXIF, GPS and XMP tags.
     software : str or None
+        Name and version of the program.
     note : mapping or None
-        Of what was done, embedded as XMP.
-
-    Returns
-    -------
-    bytes
+        What was done, for the XMP record.
     """
     height, width, _ = rgb.shape
     samples = rgb.astype(">u2").view(np.uint8).reshape(height, width * 6)
-    # PNG filter 1: each byte as the difference to the same byte of the pixel on its left.
+    # Filter type 1: each byte minus the same byte of the pixel on its left.
     lines = np.ones((height, 1 + width * 6), np.uint8)
     lines[:, 1:] = samples
     lines[:, 7:] -= samples[:, :-6]
@@ -198,14 +175,14 @@ def png_bytes(
         _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile())),
     ]
     if photo is not None:
-        about = _about(photo, software)
-        # IPTC has no place in a PNG.
-        about.fields.pop(IPTC_TAG, None)
-        chunks.append(_chunk(b"eXIf", serialise(about)))
-    packet = _packet(photo, note)
-    if packet:
-        chunks.append(_chunk(b"iTXt", PNG_XMP.encode() + _PLAIN_TEXT + packet))
-    chunks += [_chunk(b"IDAT", _deflate(lines.tobytes())), _chunk(b"IEND", b"")]
+        tags = _tags(photo, software)
+        tags.fields.pop(IPTC_TAG, None)  # PNG has no place for it
+        chunks.append(_chunk(b"eXIf", serialise(tags)))
+    if xmp := _xmp(photo, note):
+        chunks.append(_chunk(b"iTXt", PNG_XMP.encode() + _ITXT_PLAIN + xmp))
+    # Three times as fast as zlib.
+    data = bytes(imagecodecs.deflate_encode(lines.tobytes(), level=_DEFLATE_LEVEL))
+    chunks += [_chunk(b"IDAT", data), _chunk(b"IEND", b"")]
     return b"".join([_PNG_SIGNATURE, *chunks])
 
 
@@ -218,39 +195,20 @@ def tiff_bytes(
 ) -> bytes:
     """Make a TIFF of 16 bits per channel with the sRGB profile.
 
-    Compressed by LZW, which TIFF 6.0 itself defines: readers that lack Deflate have it.
-
-    Parameters
-    ----------
-    rgb : uint16 array (h, w, 3)
-        sRGB, upright.
-    photo : RawPhoto or None
-        Its tags are embedded: EXIF, GPS, XMP, IPTC.
-    software : str or None
-    note : mapping or None
-        Of what was done, embedded as XMP.
-
-    Returns
-    -------
-    bytes
+    The parameters are those of `png_bytes`; the tags include IPTC.
     """
     height, width, _ = rgb.shape
     rows = max(1, _STRIP_BYTES // (width * 6))
-    root = _about(photo, software)
-    root.set(256, FieldType.LONG, width)
-    root.set(257, FieldType.LONG, height)
-    root.set(258, FieldType.SHORT, (16, 16, 16))
-    root.set(259, FieldType.SHORT, _LZW)
-    root.set(262, FieldType.SHORT, 2)
-    root.set(277, FieldType.SHORT, 3)
-    root.set(278, FieldType.LONG, rows)
-    root.set(284, FieldType.SHORT, 1)
-    root.set(317, FieldType.SHORT, _HORIZONTAL)
+    root = _tags(photo, software)
+    put_image(root, rgb.shape, bits=16, photometric=RGB)
+    del root.fields[254]
+    root.set(259, FieldType.SHORT, _LZW)  # Compression
+    root.set(278, FieldType.LONG, rows)  # RowsPerStrip
+    root.set(317, FieldType.SHORT, 2)  # Predictor: horizontal differences
     root.set(_ICC_TAG, FieldType.UNDEFINED, srgb_profile())
-    packet = _packet(photo, note)
-    if packet:
-        root.set(XMP_TAG, FieldType.BYTE, packet)
-    root.strips = [_strip(rgb[top : top + rows]) for top in range(0, height, rows)]
+    if xmp := _xmp(photo, note):
+        root.set(XMP_TAG, FieldType.BYTE, xmp)
+    root.strips = [_lzw_strip(rgb[top : top + rows]) for top in range(0, height, rows)]
     return serialise(root)
 
 
@@ -258,41 +216,35 @@ def tiff_bytes(
 def srgb_profile() -> bytes:
     """Return the ICC profile of sRGB, the same bytes every time."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # Bytes 24 to 35 are the moment it was made: with it no two runs would write the same file.
+    # Bytes 24 to 35 are the time of creation: with it no two runs would write the same file.
     profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
     return bytes(profile)
 
 
-def _strip(rows: NDArray[np.uint16]) -> Blob:
-    """Compress rows of pixels as differences to the left neighbour."""
+def _lzw_strip(rows: NDArray[np.uint16]) -> bytes:
     differences = rows.astype("<u2")
     differences[:, 1:] -= rows[:, :-1]
     return bytes(imagecodecs.lzw_encode(differences.tobytes()))
 
 
-def _deflate(data: bytes) -> bytes:
-    """Compress as zlib does, three times as fast."""
-    return bytes(imagecodecs.deflate_encode(data, level=_LEVEL))
-
-
-def _packet(photo: RawPhoto | None, note: Mapping[str, object] | None) -> bytes | None:
-    """Make the XMP packet; None when there is nothing to say."""
+def _xmp(photo: RawPhoto | None, note: Mapping[str, object] | None) -> bytes | None:
+    """Make the XMP packet; None if there is nothing to record."""
     base = photo.carried.xmp if photo else None
     return xmp_packet(note or {}, base, upright=True) if note or base else None
 
 
-def _about(photo: RawPhoto | None, software: str | None) -> Directory:
-    """Tags about the shot. The pixels are upright already, so the orientation is 1."""
+def _tags(photo: RawPhoto | None, software: str | None) -> Directory:
+    """Make a directory with the tags of the shot and of an sRGB picture."""
     root = Directory()
     put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else None)
-    root.set(274, FieldType.SHORT, 1)
-    root.set_text(305, software)
-    for tag in (282, 283):
-        root.set(tag, FieldType.RATIONAL, _DOTS_PER_INCH)
-    root.set(296, FieldType.SHORT, 2)
-    (shot,) = root.children[EXIF_IFD]
-    shot.set(40960, FieldType.UNDEFINED, b"0100")
-    shot.set(40961, FieldType.SHORT, 1)
+    root.set(274, FieldType.SHORT, 1)  # Orientation: the pixels are upright
+    root.set_text(305, software)  # Software
+    root.set(282, FieldType.RATIONAL, _DOTS_PER_INCH)  # XResolution
+    root.set(283, FieldType.RATIONAL, _DOTS_PER_INCH)  # YResolution
+    root.set(296, FieldType.SHORT, 2)  # ResolutionUnit: inch
+    (exif,) = root.children[EXIF_IFD]
+    exif.set(40960, FieldType.UNDEFINED, b"0100")  # FlashpixVersion
+    exif.set(40961, FieldType.SHORT, 1)  # ColorSpace: sRGB
     return root
 
 

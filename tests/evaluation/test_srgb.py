@@ -8,7 +8,7 @@ from ledcli.evaluation.datasets.base import Case, Source, source_of_pairs
 from ledcli.evaluation.evaluate import Candidate, Measurement, load_candidates
 from ledcli.evaluation.results import NOISY
 from ledcli.evaluation.srgb import check_raws, in_picture
-from ledcli.output.render import developed
+from ledcli.output.render import develop_mosaic
 from ledcli.pairs.list_file import Pair
 from ledcli.raw.reader import read_raw
 from tests.inference.models import write_model, write_pictures
@@ -39,7 +39,7 @@ class Perfect:
 
     def develop(self, planes, ratio, *, phase, shape, noise=None):
         assert ratio == 20 and shape == self.long.mosaic.shape and phase == self.long.phase
-        picture = developed(self.long, self.long.normalised()).astype(np.float32) / 65535
+        picture = develop_mosaic(self.long, self.long.normalised()).astype(np.float32) / 65535
         return np.clip(picture + np.float32(0.01), 0, 1)
 
 
@@ -54,7 +54,7 @@ def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path)
     assert random.figures["psnr_srgb"] < 20
     short, long = read_raw(raws.short), read_raw(raws.long)
     pictures = [
-        developed(photo, photo.normalised() * np.float32(gain)) / 65535
+        develop_mosaic(photo, photo.normalised() * np.float32(gain)) / 65535
         for photo, gain in ((short, 20), (long, 1))
     ]
     expected = -10 * np.log10(np.square(pictures[0] - pictures[1]).mean())

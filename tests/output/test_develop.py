@@ -7,7 +7,7 @@ import pytest
 
 from ledcli.errors import RawError
 from ledcli.output.dng import dng_bytes
-from ledcli.output.render import check_square, developed, render_rgb16, upright
+from ledcli.output.render import check_square, develop_dng, develop_mosaic, upright
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
 
@@ -17,9 +17,9 @@ def test_turned_it_is_what_libraw_shows(tmp_path, orientation):
     make_raw(tmp_path / "a.dng", shape=(65, 83), orientation=orientation)
     photo = read_raw(tmp_path / "a.dng")
     x = photo.normalised()
-    picture = developed(photo, x)
+    picture = develop_mosaic(photo, x)
     assert picture.shape == (65, 83, 3)
-    shown = render_rgb16(dng_bytes(photo, x, software="t", compression="none"))
+    shown = develop_dng(dng_bytes(photo, x, software="t", compression="none"))
     np.testing.assert_array_equal(upright(picture, photo.orientation), shown)
 
 
@@ -29,7 +29,7 @@ def test_a_pixel_is_where_the_mosaic_has_it(tmp_path, phase):
     light[30:34, 41:45] = 0.9
     make_raw(tmp_path / "a.dng", light=light, phase=phase)
     photo = read_raw(tmp_path / "a.dng")
-    grey = developed(photo, photo.normalised()).sum(2).astype(np.float64)
+    grey = develop_mosaic(photo, photo.normalised()).sum(2).astype(np.float64)
     rows, cols = np.nonzero(grey > (grey.max() + grey.min()) / 2)
     assert (rows.mean(), cols.mean()) == (pytest.approx(31.5, abs=1), pytest.approx(42.5, abs=1))
 
@@ -39,4 +39,4 @@ def test_pixels_that_are_not_square_are_refused(tmp_path):
     photo = read_raw(tmp_path / "a.dng")
     check_square(photo)
     with pytest.raises(RawError, match="not square"):
-        developed(replace(photo, pixel_aspect=2.0), photo.normalised())
+        develop_mosaic(replace(photo, pixel_aspect=2.0), photo.normalised())

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ledcli.output.dng import dng_bytes
 from ledcli.output.preview import jpeg_bytes, preview_rgb, thumbnail
-from ledcli.output.render import render_rgb16
+from ledcli.output.render import develop_dng
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, offsets
 from tests.shoot import SHARED, make_raw
@@ -21,7 +21,7 @@ def _photo(tmp_path, **how):
 
 def _picture_of(photo, x, size):
     """The PNG's pixels of the maker's crop, averaged to the size of a preview."""
-    rgb = render_rgb16(dng_bytes(photo, x, software="led")).astype(np.float32) / 257
+    rgb = develop_dng(dng_bytes(photo, x, software="led")).astype(np.float32) / 257
     top, left, height, width = photo.crop or (0, 0, *x.shape)
     if rgb.shape[:2] != (height, width):
         rgb = rgb[top : top + height, left : left + width]

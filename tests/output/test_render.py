@@ -17,7 +17,7 @@ from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, note_in, xmp_packet
 from ledcli.output.dng import dng_bytes
-from ledcli.output.render import png_bytes, render_rgb16, srgb_profile, tiff_bytes
+from ledcli.output.render import develop_dng, png_bytes, srgb_profile, tiff_bytes
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
 
@@ -47,7 +47,7 @@ def test_grey_of_the_shots_balance_is_grey_at_its_brightness(tmp_path):
     light[1::2, 1::2] = 0.36 * 0.625
     make_raw(tmp_path / "a.dng", light=light, gain=0, read_noise=0)
     photo = read_raw(tmp_path / "a.dng")
-    rgb = render_rgb16(dng_bytes(photo, photo.normalised(), software="led"))
+    rgb = develop_dng(dng_bytes(photo, photo.normalised(), software="led"))
     assert rgb.dtype == np.uint16 and rgb.shape == (96, 128, 3)
     wanted = 65535 * (1.055 * 0.36 ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(rgb[20:-20, 20:-20].mean((0, 1)), wanted, rtol=0.01)
@@ -55,7 +55,7 @@ def test_grey_of_the_shots_balance_is_grey_at_its_brightness(tmp_path):
 
 def test_brightness_follows_the_data_and_is_not_stretched(photo):
     x = photo.normalised()
-    means = [render_rgb16(dng_bytes(photo, x * k, software="led")).mean() for k in (0.25, 0.5, 1)]
+    means = [develop_dng(dng_bytes(photo, x * k, software="led")).mean() for k in (0.25, 0.5, 1)]
     assert means[0] < 0.75 * means[1] < 0.75**2 * means[2]
 
 
@@ -64,7 +64,7 @@ def test_it_is_turned_upright(photo, tmp_path):
     light[:48, :64] = 0.6
     make_raw(tmp_path / "b.dng", light=light, orientation=6)
     turned = read_raw(tmp_path / "b.dng")
-    rgb = render_rgb16(dng_bytes(turned, turned.normalised(), software="led"))
+    rgb = develop_dng(dng_bytes(turned, turned.normalised(), software="led"))
     assert rgb.shape == (128, 96, 3)
     # Orientation 6: the stored top left is shown at the top right.
     assert rgb[:50, 60:].mean() > 2 * rgb[80:, :40].mean()
@@ -72,7 +72,7 @@ def test_it_is_turned_upright(photo, tmp_path):
 
 def test_what_libraw_cannot_open_is_an_output_error():
     with pytest.raises(OutputError, match="cannot develop"):
-        render_rgb16(b"II*\0" + bytes(100))
+        develop_dng(b"II*\0" + bytes(100))
 
 
 def test_a_png_has_16_bits_the_profile_and_the_tags(photo):

@@ -6,7 +6,7 @@ import pytest
 from ledcli.errors import PairError
 from ledcli.noise.dark_shading import DarkShading
 from ledcli.noise.profile import CameraNoiseProfile
-from ledcli.output.render import developed
+from ledcli.output.render import develop_mosaic
 from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pattern, unpack
 from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import VALIDATION_PER_PAIR
@@ -90,8 +90,8 @@ def test_a_pair_as_it_is_read(tmp_path, phase):
     collector.take(short, long, 20.0, 400.0)
     (pair,) = collector.pairs(lines_of(short, 0.01)).pairs
     np.testing.assert_allclose(pair.mosaic, short.normalised() - 0.01, atol=2e-3)
-    np.testing.assert_array_equal(pair.picture, developed(long, long.normalised()))
-    noisy = developed(short, short.normalised() * np.float32(20))
+    np.testing.assert_array_equal(pair.picture, develop_mosaic(long, long.normalised()))
+    noisy = develop_mosaic(short, short.normalised() * np.float32(20))
     np.testing.assert_array_equal(pair.noisy, noisy[-len(pair.noisy) :])
     assert pair.phase == short.phase and pair.validation_side % 16 == 0
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ledcli.errors import PairError
 from ledcli.noise.profile import CameraNoiseProfile
-from ledcli.output.render import developed
+from ledcli.output.render import develop_mosaic
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, colour_map, pack, standard_start, unpack
 from ledcli.sensor.symmetry import Flip
@@ -223,7 +223,7 @@ class SrgbCollector:
         PairError
             The frames are too small.
         RawError, OutputError
-            As `developed`.
+            As `develop_mosaic` returns it.
         """
         x = short.normalised()
         cell, slack = short.phase.layout.side, short.phase.layout.period - 1
@@ -235,8 +235,8 @@ class SrgbCollector:
         side = min(VALIDATION_SIDE, min(rows, width) // cell // 4) // MULTIPLE * MULTIPLE
         top = (height - rows) // 2
         bottom = slice(top + rows - cell * side - slack, top + rows)
-        picture = developed(long, long.normalised())[top : top + rows].copy()
-        noisy = developed(short, x * np.float32(ratio))[bottom].copy()
+        picture = develop_mosaic(long, long.normalised())[top : top + rows].copy()
+        noisy = develop_mosaic(short, x * np.float32(ratio))[bottom].copy()
         half = x.astype(np.float16)
         self._taken.append(_Taken(half, short.phase, top, picture, noisy, ratio, iso))
 
