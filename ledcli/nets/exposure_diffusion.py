@@ -65,16 +65,9 @@ def add_photons(
     Adds the photons still missing, drawn for the estimated clean image:
     ``x + gain Poisson((target - exposure) clean / gain)``.
 
-    Parameters
-    ----------
-    x, clean : Tensor ``(N, planes, h, w)``
-        The frame, not multiplied by the ratio, and the clean image at the reference's exposure.
-    exposure, target : Tensor ``(N,)``
-        Exposures before and after, over the reference's.
-    gain : Tensor ``(N,)``
-        System gain K over white - black: the size of one electron.
-    generator : torch.Generator, optional
-        On the device of ``x``.
+    The frame ``x`` is ``(N, planes, h, w)`` and not multiplied by the ratio; the clean image is at
+    the reference's exposure, and the exposures ``(N,)`` are over it. The gain ``(N,)`` is K over
+    white - black: the size of one electron.
     """
     k = gain.reshape(-1, 1, 1, 1)
     missing = (target - exposure).reshape(-1, 1, 1, 1) * clean.clamp_min(0)

@@ -27,13 +27,7 @@ class Network(nn.Module):
 
     @classmethod
     def published_arguments(cls, shapes: Shapes) -> dict[str, Any]:
-        """Read the arguments off the tensor shapes of a published checkpoint, planes excepted.
-
-        Raises
-        ------
-        ModelError
-            The blocks are not numbered as they should be.
-        """
+        """Read the arguments, except planes, off a published checkpoint; raises ModelError."""
         raise NotImplementedError
 
 

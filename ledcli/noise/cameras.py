@@ -69,10 +69,6 @@ class Camera:
 
         Parameters
         ----------
-        count : int
-            Number of frames.
-        generator : torch.Generator, optional
-            On the CPU.
         gain : float, optional
             K of all frames; by default drawn evenly in its logarithm over the camera's range.
         spread : bool
@@ -154,14 +150,10 @@ def virtual_cameras(count: int, seed: int = 0) -> list[Camera]:
     The values of a parameter are the centres of ``count`` equal parts of its range, in random
     order.
     """
-    generator = torch.Generator().manual_seed(seed)
-
-    def column(name: str) -> list[float]:
-        low, high = VIRTUAL_RANGES[name]
+    generator, table = torch.Generator().manual_seed(seed), {}
+    for name, (low, high) in VIRTUAL_RANGES.items():
         positions = (torch.randperm(count, generator=generator) + 0.5) / count
-        return (low + positions * (high - low)).tolist()
-
-    table = {name: column(name) for name in VIRTUAL_RANGES}
+        table[name] = (low + positions * (high - low)).tolist()
     return [
         _virtual(f"virtual{i}", {name: values[i] for name, values in table.items()}, generator)
         for i in range(count)

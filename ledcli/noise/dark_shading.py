@@ -30,22 +30,18 @@ class DarkShading(NamedTuple):
     Attributes
     ----------
     iso : float
-    grid : float32 ``(planes, rows, cols)``
+    offsets : float32 ``(planes, rows, cols)``
         On nodes spread over the frame; one node per plane is a plain offset.
     """
 
     iso: float
-    grid: Planes
+    offsets: Planes
 
 
 def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading:
-    """Measure the dark shading on one or more dark frames of one ISO.
+    """Measure the dark shading on one or more dark frames of an ISO.
 
-    Parameters
-    ----------
-    iso : float
-    frames : iterable of float32 ``(planes, h, w)``
-        Normalised planes of the same size.
+    The frames are normalised planes ``(planes, h, w)`` of the same size.
     """
     grids = [_cell_means(planes) for planes in frames]
     return DarkShading(iso, np.mean(grids, axis=0, dtype=np.float32))
@@ -56,16 +52,8 @@ def shading_from_pairs(
 ) -> DarkShading:
     """Average the black offsets measured on the pairs of one ISO.
 
-    Parameters
-    ----------
-    iso : float
-    offsets : sequence of (an offset for each plane, their standard errors)
-        One for each pair.
-
-    Returns
-    -------
-    DarkShading
-        One node per plane: the mean over the pairs, shrunk to 0 where it may be chance.
+    A pair has an offset and a standard error for each plane. The result has one node per plane:
+    the mean over the pairs, shrunk to 0 where it may be chance.
     """
     values, errors = np.array(offsets, np.float64).transpose(1, 0, 2)
     weight = 1 / np.square(np.maximum(errors, 1e-12))
@@ -75,7 +63,7 @@ def shading_from_pairs(
 
 
 def interpolate_shading(shading: Sequence[DarkShading], iso: float) -> Planes:
-    """Return the grid at an ISO: linear between the measured ISOs, constant beyond them.
+    """Return the offsets at an ISO: linear between the measured ISOs, constant beyond them.
 
     `shading` is sorted by rising ISO and not empty.
     """
@@ -83,27 +71,27 @@ def interpolate_shading(shading: Sequence[DarkShading], iso: float) -> Planes:
     after = int(np.searchsorted(known, iso).clip(1, max(len(known) - 1, 1)))
     low, high = shading[after - 1], shading[min(after, len(known) - 1)]
     if high.iso == low.iso:
-        return low.grid
+        return low.offsets
     share = np.float32(np.clip((iso - low.iso) / (high.iso - low.iso), 0, 1))
-    return low.grid + share * (high.grid - low.grid)
+    return low.offsets + share * (high.offsets - low.offsets)
 
 
-def upsample(grid: Planes, shape: tuple[int, ...]) -> Planes:
+def upsample(values: Planes, shape: tuple[int, ...]) -> Planes:
     """Spread nodes ``(n, rows, cols)`` over a frame ``(n, h, w)``, linearly between their centres.
 
-    A grid of one node per plane is returned as it is, and broadcasts.
+    One node per plane is returned as it is, and broadcasts.
     """
-    if grid.shape[1:] == (1, 1):
-        return grid
+    if values.shape[1:] == (1, 1):
+        return values
     for axis, size in enumerate(shape, start=1):
-        nodes = grid.shape[axis]
+        nodes = values.shape[axis]
         position = ((np.arange(size) + 0.5) * nodes / size - 0.5).clip(0, nodes - 1)
         below = np.minimum(position.astype(np.int64), max(nodes - 2, 0))
         share = (position - below).astype(np.float32)
         share = share[:, None] if axis == 1 else share
         above = np.minimum(below + 1, nodes - 1)
-        grid = grid.take(below, axis) * (1 - share) + grid.take(above, axis) * share
-    return grid
+        values = values.take(below, axis) * (1 - share) + values.take(above, axis) * share
+    return values
 
 
 def _cell_means(planes: Planes) -> Planes:

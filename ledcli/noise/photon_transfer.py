@@ -66,17 +66,8 @@ class Transfer(NamedTuple):
 def measure_exposure(short: Planes, long: Planes, ratio: float) -> ExposureFit:
     """Fit the scale and the black offsets that lead from a long frame to its short one.
 
-    Parameters
-    ----------
-    short, long : float32 ``(planes, h, w)``
-        Normalised planes of one scene, neither multiplied by the ratio.
-    ratio : float
-        Nominal ratio.
-
-    Raises
-    ------
-    PairError
-        Too much of the long frame is clipped, or it is black.
+    Both are normalised planes ``(planes, h, w)``, not multiplied by the nominal ratio. Raises
+    PairError if too much of the long frame is clipped, or it is black.
     """
     # Light by the long frame, NaN where it is clipped, and signal of the short one, in blocks.
     level = np.stack([in_blocks(plane).mean((1, 3), np.float64) / ratio for plane in long])
@@ -121,18 +112,9 @@ def measure_transfer(
 ) -> Transfer:
     """Measure the noise variance of a short frame over the light that its long frame shows.
 
-    Parameters
-    ----------
-    short, long, ratio
-        As in `measure_exposure`, whose result for this pair is `exposure`.
-    iso_ratio : float
-        ISO of the long frame over that of the short one: it tells how much of the noise is the
-        long frame's own.
-
-    Raises
-    ------
-    PairError
-        Too much of the long frame is clipped.
+    Takes what `measure_exposure` takes, its result, and the ISO of the long frame over that of the
+    short one, which tells how much of the noise is the long frame's own. Raises PairError if too
+    much of the long frame is clipped.
     """
     levels, variances = [], []
     for a, b, offset in zip(short, long, exposure.offset, strict=True):
@@ -155,16 +137,9 @@ def measure_transfer(
 def fit_camera_profile(
     transfers: dict[float, list[Transfer]], shading: Sequence[DarkShading], frame: tuple[int, int]
 ) -> CameraNoiseProfile:
-    """Fit a camera's noise profile over ISO.
+    """Fit a camera's noise profile to transfers by ISO; pairs of one ISO are fitted together.
 
-    Parameters
-    ----------
-    transfers : dict
-        Transfers by ISO; pairs of one ISO are fitted together.
-    shading : sequence of DarkShading
-        Black offsets by ISO.
-    frame : (h, w)
-        Size of the camera's frames in plane pixels.
+    Shading and frame size become part of the profile.
     """
     isos = sorted(transfers)
     points = [_line(transfers[iso]) for iso in isos]

@@ -96,21 +96,11 @@ def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator | None = N
 
 
 def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw a standard normal value for every sensor row or column.
+    """Draw a standard normal value for every sensor row (axis 0) or column (1) of planes ``like``.
 
-    Parameters
-    ----------
-    like : Tensor ``(N, planes, h, w)``
-        The planes to draw for. Those of an X-Trans begin with an even cell.
-    axis : int
-        0 for rows, 1 for columns.
-    generator : torch.Generator, optional
-
-    Returns
-    -------
-    Tensor
-        ``(N, 4, h, 1)`` or ``(N, 4, 1, w)``; ``(N, 9, h, w)`` of an X-Trans, where some planes lie
-        on another line in odd cells than in even ones.
+    Returns ``(N, 4, h, 1)`` or ``(N, 4, 1, w)`` for Bayer planes; ``(N, 9, h, w)`` for an X-Trans,
+    where some planes lie on another line in odd cells than in even ones. It begins with an even
+    cell.
     """
     n, planes, h, w = like.shape
     layout = layout_of(planes)
@@ -133,21 +123,10 @@ def quantisation_noise(
 def add_noise(
     clean: Tensor, noise: NoiseParameters, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Add all noise components to clean planes.
+    """Add all noise components to clean planes ``(N, planes, h, w)``.
 
-    Parameters
-    ----------
-    clean : Tensor ``(N, 4, h, w)``, or ``(N, 9, h, w)`` of an X-Trans
-        Expected signal above black, DN.
-    noise : NoiseParameters
-        One entry a frame, on the device of ``clean``.
-    generator : torch.Generator, optional
-        On the same device.
-
-    Returns
-    -------
-    Tensor ``(N, planes, h, w)``
-        The noisy signal above black, DN, not clipped below zero.
+    Signals are in DN above black; the result is not clipped below zero. Noise parameters and
+    generator are on the device of ``clean``.
     """
     bias, layout = noise.colour_bias, layout_of(clean.shape[1])
     if bias.shape[1] != clean.shape[1]:

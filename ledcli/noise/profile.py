@@ -29,14 +29,14 @@ class NoiseAtIso(NamedTuple):
     Attributes
     ----------
     profile : NoiseProfile
-    grid : float32 ``(planes, rows, cols)``
+    offsets : float32 ``(planes, rows, cols)``
         Error of the black level, as in `DarkShading`.
     frame : (h, w)
-        Size in plane pixels of the frames that the grid is spread over.
+        Size in plane pixels of the frames that the offsets are spread over.
     """
 
     profile: NoiseProfile
-    grid: NDArray[np.float32]
+    offsets: NDArray[np.float32]
     frame: tuple[int, int]
 
     def correct_black(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -45,10 +45,10 @@ class NoiseAtIso(NamedTuple):
         A frame of another size (a crop mode) is an unknown part of the sensor: it is corrected by
         the mean of each plane.
         """
-        grid = self.grid
+        offsets = self.offsets
         if planes.shape[1:] != self.frame:
-            grid = grid.mean((1, 2), keepdims=True)
-        return planes - upsample(grid, planes.shape[1:])
+            offsets = offsets.mean((1, 2), keepdims=True)
+        return planes - upsample(offsets, planes.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,18 @@ class CameraNoiseProfile:
                 raise ValueError("a line of a noise profile is a slope and an intercept")
         if len(self.frame) != 2 or not all(0 < n <= MAX_SIDE for n in self.frame):
             raise ValueError("a noise profile needs the size of the camera's frames")
-        first = self.shading[0].grid.shape
+        first = self.shading[0].offsets.shape
         counts = [layout.planes for layout in LAYOUTS.values()]
         if len(first) != 3 or first[0] not in counts or not 0 < first[1] * first[2] <= MAX_NODES:
             raise ValueError("the shading of a noise profile has four planes of nodes, or nine")
-        for _, grid in self.shading:
-            if grid.shape != first or not (np.abs(grid) <= MAX_SHADING).all():
+        for _, offsets in self.shading:
+            if offsets.shape != first or not (np.abs(offsets) <= MAX_SHADING).all():
                 raise ValueError("the shading of a noise profile is out of range")
 
     @property
     def planes(self) -> int:
         """Planes of the camera's mosaic."""
-        return len(self.shading[0].grid)
+        return len(self.shading[0].offsets)
 
     def at(self, iso: float | None) -> NoiseAtIso | None:
         """Return the noise at an ISO; None outside the measured ISOs."""
@@ -102,8 +102,8 @@ class CameraNoiseProfile:
             return None
         lines = (self.gain, self.read_variance)
         values = (math.exp(slope * math.log(iso) + intercept) for slope, intercept in lines)
-        grid = interpolate_shading(self.shading, iso)
-        return NoiseAtIso(NoiseProfile(*values), grid, self.frame)
+        offsets = interpolate_shading(self.shading, iso)
+        return NoiseAtIso(NoiseProfile(*values), offsets, self.frame)
 
     def to_json(self) -> dict[str, Any]:
         """Return the profile as JSON values."""
@@ -114,7 +114,7 @@ class CameraNoiseProfile:
             "shading": [
                 {
                     "iso": s.iso,
-                    "grid": [[[float(f"{v:.6g}") for v in r] for r in p] for p in s.grid],
+                    "grid": [[[float(f"{v:.6g}") for v in r] for r in p] for p in s.offsets],
                 }
                 for s in self.shading
             ],

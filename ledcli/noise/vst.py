@@ -29,10 +29,7 @@ DARK = 2.0
 def electron_scale(gain: Tensor, read_variance: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gain to divide by and the transform's offset ``t0``, both shaped as given.
 
-    Parameters
-    ----------
-    gain, read_variance : Tensor
-        The noise profile, in units of white - black and its square.
+    Gain and read variance are those of the noise profile, for white - black = 1.
     """
     gain = torch.maximum(gain, (read_variance / MAX_READ_VARIANCE).sqrt()).clamp_min(1e-12)
     return gain, (read_variance / gain**2 + 3 / 8).clamp_min(1.0)
@@ -65,17 +62,8 @@ def remove_outliers(s: Tensor, mean: Tensor, window: int) -> tuple[Tensor, Tenso
     heavy tails of the CanonEOS700D, +0.02 with those of the SonyA7S2; -0.01 dB at ratio 20,
     nothing below.
 
-    Parameters
-    ----------
-    s, mean : Tensor ``(N, planes, h, w)``
-        Stabilised planes and their local mean.
-    window : int
-        Side of the mean's window.
-
-    Returns
-    -------
-    Tensor, Tensor
-        Both without the outliers; the given tensors if there are none.
+    Takes stabilised planes ``(N, planes, h, w)``, their local mean and the side of its window.
+    Returns both without the outliers: the given tensors if there are none.
     """
     far = (s - mean).abs_()
     # An outlier raises its own mean: whether it is dark without it is decided below.

@@ -283,7 +283,7 @@ def _by_lines(lines: CameraNoiseProfile, short: Planes, iso: float) -> tuple[Pla
     if noise is None:
         return _blind(short, iso)
     # A test frame is the top left of the sensor; the shading is of all of it.
-    whole = upsample(noise.grid, FRAME)
+    whole = upsample(noise.offsets, FRAME)
     return short - whole[:, : short.shape[1], : short.shape[2]], noise.profile
 
 

@@ -157,7 +157,7 @@ def test_dark_frames_beside_the_list_are_used(listed, tiny, home, tmp_path):
     assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]) == 0
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert spec.training["dark_frames"] == 2
-    assert spec.noise_profile.shading[0].grid.shape[1] > 1
+    assert spec.noise_profile.shading[0].offsets.shape[1] > 1
 
 
 def rename(path, text):

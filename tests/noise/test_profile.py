@@ -35,7 +35,7 @@ def test_the_way_through_json_changes_nothing():
     there = CameraNoiseProfile.from_json(json.loads(json.dumps(lines().to_json())))
     for iso in (400.0, 1000.0, 6400.0):
         assert there.at(iso).profile == lines().at(iso).profile
-        assert np.allclose(there.at(iso).grid, lines().at(iso).grid, rtol=1e-5)
+        assert np.allclose(there.at(iso).offsets, lines().at(iso).offsets, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_quiet_camera_that_steps_in_whole_dn_keeps_its_shading():
         (np.rint(level + rng.normal(0, 0.5, level.shape)) * step).astype(np.float32)
         for _ in range(2)
     ]
-    grid = measure_dark_shading(100.0, frames).grid
+    grid = measure_dark_shading(100.0, frames).offsets
     assert grid[:, 0].mean() == pytest.approx(0.3 * step, rel=0.1)
 
 
@@ -119,7 +119,7 @@ def test_dark_frames_show_a_smooth_pattern_through_noise_and_hot_pixels():
         noise = rng.normal(0, 1e-3, pattern.shape)
         hot = (rng.random(pattern.shape) < 1e-4) * 0.5
         frames.append((pattern + noise + hot).astype(np.float32))
-    found = upsample(measure_dark_shading(1600.0, frames).grid, pattern.shape[1:])
+    found = upsample(measure_dark_shading(1600.0, frames).offsets, pattern.shape[1:])
     assert np.abs(found - pattern)[:, 8:-8, 8:-8].max() < 2e-4
     assert (found - pattern).std() < 0.15 * pattern.std()
 
@@ -135,5 +135,5 @@ def test_a_grid_spread_over_a_frame_keeps_its_mean_and_its_slope():
 def test_an_offset_that_may_be_chance_is_not_believed():
     sure = shading_from_pairs(400.0, [((1e-3, 0, 0, 0), (1e-5,) * 4)])
     chance = shading_from_pairs(400.0, [((1e-3, 0, 0, 0), (5e-4,) * 4)])
-    assert sure.grid[0, 0, 0] == pytest.approx(1e-3, rel=1e-2)
-    assert (chance.grid == 0).all()
+    assert sure.offsets[0, 0, 0] == pytest.approx(1e-3, rel=1e-2)
+    assert (chance.offsets == 0).all()

@@ -46,7 +46,7 @@ def test_black_that_is_off_is_corrected_by_the_pairs_themselves():
     off = 40 / 15871
     wrong = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
     few = camera_pairs([s._replace(short=s.short + np.float32(off)) for s in wrong])
-    assert few.noise_profile.at(400.0).grid == pytest.approx(off, rel=0.1)
+    assert few.noise_profile.at(400.0).offsets == pytest.approx(off, rel=0.1)
     right = camera_pairs(wrong).pairs[0].short
     assert float(np.abs(few.pairs[0].short - right).mean()) < off / 20
 
@@ -57,7 +57,7 @@ def test_dark_frames_show_the_pattern():
     shaded = [shot(iso, 100.0) for iso in (400.0, 6400.0)]
     shaded = [pair._replace(short=pair.short + dark) for pair in shaded]
     few = camera_pairs(shaded, {400.0: [dark], 6400.0: [dark]})
-    grid = few.noise_profile.at(1600.0).grid
+    grid = few.noise_profile.at(1600.0).offsets
     assert grid.shape[1] > 1
     assert grid[:, 0].mean() == pytest.approx(3e-3, rel=0.05)
     assert grid[:, -1].mean() == pytest.approx(1e-3, rel=0.05)
@@ -68,8 +68,8 @@ def test_an_iso_without_dark_frames_keeps_the_offset_of_its_pairs():
     pairs = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
     pairs[1] = pairs[1]._replace(short=pairs[1].short + off)
     few = camera_pairs(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
-    assert few.noise_profile.at(6400.0).grid.mean() == pytest.approx(off, rel=0.15)
-    assert abs(few.noise_profile.at(400.0).grid.mean()) < off / 10
+    assert few.noise_profile.at(6400.0).offsets.mean() == pytest.approx(off, rel=0.15)
+    assert abs(few.noise_profile.at(400.0).offsets.mean()) < off / 10
 
 
 def test_without_a_pair_there_is_nothing_to_tune_with():

@@ -122,7 +122,7 @@ def test_a_noise_profile_is_kept_and_left_out_where_there_is_none(tmp_path):
     loaded = read_spec(tmp_path / "m.safetensors").noise_profile
     assert loaded.to_json() == lines.to_json()
     assert loaded.at(800).profile == pytest.approx(lines.at(800).profile)
-    assert loaded.at(800).grid.flat[0] == pytest.approx(0.0125)
+    assert loaded.at(800).offsets.flat[0] == pytest.approx(0.0125)
     assert "noise_profile" not in SPEC.to_header()
 
 
