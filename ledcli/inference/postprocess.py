@@ -1,7 +1,8 @@
 """Three corrections after the network: bias, green equilibration, checkerboard removal.
 
-All take denoised planes times the ratio and change them in place. They compare with the standard
-deviation of the photo's noise before denoising: a difference that is much larger is detail.
+All take `clean`, the denoised planes ``(planes, h, w)`` times `ratio`, change it in place and
+return it. `noise` is the photo's before denoising: differences much larger than its standard
+deviation are detail.
 """
 
 from typing import NamedTuple
@@ -55,16 +56,8 @@ def correct_bias(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseProfile
     ----------
     noisy : Tensor ``(planes, h, w)``
         Normalised planes, not multiplied by the ratio.
-    clean : Tensor ``(planes, h, w)``
-        The denoised planes times the ratio; changed in place.
-    ratio : float
-    noise : NoiseProfile
-        The photo's noise.
-
-    Returns
-    -------
-    Tensor ``(planes, h, w)``
-        `clean`.
+    clean, ratio, noise
+        As for all corrections.
     """
     bands = [slice(top, top + BIAS_BAND) for top in range(0, noisy.shape[1], BIAS_BAND)]
     sums = [_bias_sums(noisy[:, band], clean[:, band] / ratio, noise) for band in bands]
@@ -136,18 +129,10 @@ def equilibrate_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: 
 
     Parameters
     ----------
-    clean : Tensor ``(planes, h, w)``
-        Denoised planes times the ratio; changed in place.
-    ratio : float
-    noise : NoiseProfile
-        The photo's noise before denoising.
+    clean, ratio, noise
+        As for all corrections.
     phase : Phase or XTransPhase
         Of the mosaic: where the greens lie.
-
-    Returns
-    -------
-    Tensor ``(planes, h, w)``
-        `clean`.
     """
     if isinstance(phase, XTransPhase):
         return clean
@@ -202,19 +187,6 @@ def remove_checkerboard(clean: Tensor, ratio: float, noise: NoiseProfile) -> Ten
 
     The red and blue samples of an X-Trans are displaced from cell to cell like a checkerboard, so
     that a slope has one: it is left in these planes.
-
-    Parameters
-    ----------
-    clean : Tensor ``(planes, h, w)``
-        Denoised planes times the ratio; changed in place.
-    ratio : float
-    noise : NoiseProfile
-        The photo's noise before denoising.
-
-    Returns
-    -------
-    Tensor ``(planes, h, w)``
-        `clean`.
     """
     if ratio < CHECKERBOARD_MIN_RATIO:
         return clean

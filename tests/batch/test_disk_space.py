@@ -39,13 +39,13 @@ def jobs(formats=("dng",), out=None):
     return plan_names(find_raws(["raw"]), formats, out)
 
 
-def test_what_fits_is_no_word_worth(here, free):
+def test_no_warning_when_the_results_fit(here, free):
     free(100 * MB)
     assert check_space(jobs(), Settings()) == ""
     assert os.listdir("denoised") == []  # made, and nothing left of the trial
 
 
-def test_what_cannot_fit_is_refused_before_the_first_photo(here, free):
+def test_results_that_cannot_fit_are_refused_before_the_first_photo(here, free):
     free(10 * MB)
     with pytest.raises(OutputError) as told:
         check_space(jobs(), Settings())
@@ -54,7 +54,7 @@ def test_what_cannot_fit_is_refused_before_the_first_photo(here, free):
     assert "--out" in text and "\n" not in text
 
 
-def test_what_may_be_tight_is_told_of(here, free):
+def test_a_warning_when_space_may_run_out(here, free):
     free(50 * MB)
     assert "may need about 66.0 MB, 50.0 MB are free" in check_space(jobs(), Settings())
 
@@ -80,7 +80,7 @@ def test_results_that_are_replaced_make_room(here, free):
     assert check_space(jobs(), Settings()) != ""
 
 
-def test_photos_that_cannot_be_looked_at_and_disks_that_say_nothing(here, free, monkeypatch):
+def test_missing_photos_and_disks_of_unknown_size_are_no_error(here, free, monkeypatch):
     free(0, total=0)  # some network disks
     assert check_space(jobs(), Settings()) == ""
     planned = jobs()

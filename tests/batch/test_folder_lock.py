@@ -46,13 +46,13 @@ def another_run(tmp_path):
     process.stdout.close()
 
 
-def test_alone_nobody_waits(tmp_path):
+def test_a_single_run_does_not_wait(tmp_path):
     for _ in range(2):
         with folder_lock(tmp_path / "out", unexpected, never, unexpected) as held:
             assert held and (tmp_path / "out" / ".led").is_dir()
 
 
-def test_the_second_run_says_so_once_and_waits(tmp_path, another_run):
+def test_the_second_run_reports_once_and_waits(tmp_path, another_run):
     said, pauses = [], []
 
     def pause(seconds):
@@ -75,7 +75,7 @@ def test_a_killed_run_frees_its_folder(tmp_path, another_run):
         assert held
 
 
-def test_who_is_asked_to_stop_waits_no_longer(tmp_path, another_run):
+def test_a_stop_ends_the_waiting(tmp_path, another_run):
     said = []
     with folder_lock(tmp_path, said.append, lambda: bool(said), unexpected) as held:
         assert not held
@@ -106,7 +106,7 @@ def test_a_file_system_without_locks_is_reported_and_used(tmp_path, monkeypatch,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file is not removed there")
-def test_a_lock_on_a_file_that_its_holder_cleared_away_counts_for_nothing(tmp_path, monkeypatch):
+def test_a_lock_on_a_removed_file_does_not_count(tmp_path, monkeypatch):
     """Opened before, locked after: the next run would make another file and hold that."""
     fcntl = pytest.importorskip("fcntl")
     flock, cleared = fcntl.flock, []
@@ -125,7 +125,7 @@ def test_a_lock_on_a_file_that_its_holder_cleared_away_counts_for_nothing(tmp_pa
             flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_folder_that_goes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+def test_a_folder_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     real, gone = module.FileLock.acquire, []
 
     def acquire(self, *how, **more):
@@ -140,7 +140,7 @@ def test_a_folder_that_goes_before_it_is_locked_is_made_again(tmp_path, monkeypa
         assert held and (tmp_path / "out" / ".led" / "lock").exists()
 
 
-def test_who_gives_up_leaves_no_folders(tmp_path):
+def test_a_stopped_run_leaves_no_folders(tmp_path):
     with folder_lock(tmp_path / "a" / "out", unexpected, lambda: True, unexpected) as held:
         assert not held
     assert not list(tmp_path.iterdir())
@@ -150,7 +150,7 @@ def test_who_gives_up_leaves_no_folders(tmp_path):
     assert (tmp_path / "there").exists() and not list((tmp_path / "there").iterdir())
 
 
-def test_who_gives_up_leaves_another_run_its_folder(tmp_path, another_run):
+def test_a_stopped_run_leaves_another_run_its_folder(tmp_path, another_run):
     before = sorted((tmp_path / ".led").iterdir())
     said = []
     with folder_lock(tmp_path, said.append, lambda: bool(said), unexpected) as held:

@@ -68,13 +68,13 @@ def test_no_raw_is_taken_twice(here):
     assert len(found("raw", str(here / "raw"), "way")) == 2
 
 
-def test_hidden_folders_and_what_led_wrote_are_not_looked_into(here):
+def test_hidden_folders_and_output_folders_are_not_searched(here):
     touch("raw/a.CR2", "raw/denoised/a.dng", "raw/.led/a.dng", "raw/.trash/a.CR2", "denoised/a.dng")
     assert found(".", recursive=True) == ["raw/a.CR2"]
     assert found("denoised") == ["denoised/a.dng"]  # unless it is named
 
 
-def test_the_chosen_output_folder_is_not_looked_into(here):
+def test_the_chosen_output_folder_is_not_searched(here):
     touch("raw/a.CR2", "raw/clean/a.dng", "raw/other/b.CR2")
     assert found("raw", recursive=True, out=Path("raw/clean")) == ["raw/a.CR2", "raw/other/b.CR2"]
     os.symlink("raw/clean", "link")
@@ -86,19 +86,19 @@ def test_the_chosen_output_folder_is_not_looked_into(here):
 @pytest.mark.parametrize(
     "missing", ["nothing", "no/such/file.CR2", "*.CR2", "", "x" * 300, "\0.CR2", "~nobody/a.CR2"]
 )
-def test_what_is_not_there_is_an_error(here, missing):
+def test_a_missing_input_is_an_error(here, missing):
     with pytest.raises(UsageError):
         find_raws([missing])
 
 
-def test_what_is_not_there_does_not_keep_the_others_back(here):
+def test_a_missing_input_does_not_stop_the_others(here):
     touch("a.CR2")
     files, problems, _ = told("a.CR2", "b.CR2")
     assert files == ["a.CR2"]
     assert problems == ["b.CR2: no such file or folder, and no match as a pattern"]
 
 
-def test_an_empty_folder_is_an_error_that_tells_of_recursive(here):
+def test_an_empty_folder_is_an_error_that_suggests_recursive(here):
     touch("raw/sub/a.CR2")
     with pytest.raises(UsageError, match="--recursive"):
         find_raws(["raw"])
@@ -107,7 +107,7 @@ def test_an_empty_folder_is_an_error_that_tells_of_recursive(here):
         find_raws(["empty"], recursive=True)
 
 
-def test_a_file_of_no_bytes_is_found(here):
+def test_an_empty_file_is_found(here):
     # Reading it will say what is wrong.
     touch("raw/empty.CR2")
     assert found("raw") == ["raw/empty.CR2"]
@@ -141,7 +141,7 @@ def test_links_to_files_are_taken_and_links_to_folders_not_followed(here):
     assert found("raw/out") == ["raw/out/a.CR2", "raw/out/b.CR2"]  # named by the user
 
 
-def test_a_link_to_nothing_is_told_of(here):
+def test_a_broken_link_is_reported(here):
     touch("raw/a.CR2")
     os.symlink("gone.CR2", "raw/b.CR2")
     os.symlink("c.CR2", "raw/c.CR2")
@@ -171,7 +171,7 @@ def test_pipes_sockets_and_devices_are_never_opened(here, monkeypatch):
         assert files == ["raw/a.CR2"] and len(problems) == 3
 
 
-def test_a_folder_that_cannot_be_read_does_not_keep_the_others_back(here, monkeypatch):
+def test_an_unreadable_folder_does_not_stop_the_others(here, monkeypatch):
     touch("raw/1/a.CR2", "raw/2/a.CR2", "raw/3/a.CR2")
     look = os.scandir
 
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_read_does_not_keep_the_others_back(here, monkey
         find_raws(["raw/2"])
 
 
-def test_a_drive_that_goes_while_it_is_read_is_told_of(here, monkeypatch):
+def test_a_drive_that_disappears_while_it_is_read_is_reported(here, monkeypatch):
     touch("raw/a.CR2")
 
     class Vanishing:

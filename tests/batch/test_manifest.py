@@ -158,7 +158,7 @@ DAMAGED = [
 ]
 
 
-def test_damaged_lines_are_passed_over(root):
+def test_damaged_lines_are_ignored(root):
     with Manifest(root) as manifest:
         path = write(manifest, "a.dng")
     (good,) = lines(root)
@@ -207,7 +207,7 @@ def test_outputs_in_subfolders_keep_their_place(root):
     assert Manifest(moved).file_state(moved / "1" / "a.dng") is FileState.CURRENT
 
 
-def test_a_time_that_the_disk_has_rounded_is_the_same_time():
+def test_a_time_rounded_by_the_file_system_is_the_same_time():
     was = Stamp(10, 1_700_000_001_234_567_891)
     for now in (
         1_700_000_001_234_567_800,  # NTFS
@@ -249,14 +249,14 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     assert sorted(os.listdir(root / ".led")) == ["manifest.jsonl"]
 
 
-def test_looking_writes_nothing(root):
+def test_reading_writes_nothing(root):
     manifest = Manifest(root)
     manifest.file_state(root / "a.dng")
     Manifest(root / "not there").file_state(root / "not there" / "a.dng")
     assert os.listdir(root) == [] and not (root / "not there").exists()
 
 
-def test_what_is_no_manifest_is_named(root):
+def test_an_error_names_what_is_not_a_manifest(root):
     (root / ".led" / "manifest.jsonl").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"manifest\.jsonl: not a manifest"):
         Manifest(root)
@@ -276,7 +276,7 @@ def test_a_state_folder_that_is_a_file_is_named(root):
         write(manifest, "a.dng")
 
 
-def test_a_name_that_no_disk_takes_is_an_error_of_one_line(root):
+def test_a_name_that_is_too_long_is_an_error_of_one_line(root):
     with pytest.raises(OutputError, match="too long"):
         Manifest(root).file_state(root / ("x" * 300 + ".dng"))
 

@@ -38,7 +38,7 @@ def all_different(results):
     return len(set(paths)) == len(paths)
 
 
-def test_results_lie_in_denoised_beside_the_input(here):
+def test_results_are_in_denoised_beside_the_input(here):
     touch("shoot/raw/a.CR2", "b.NEF")
     assert planned("shoot/raw") == {"shoot/raw/a.CR2": ["shoot/denoised/a.dng"]}
     assert planned("shoot/raw/a.CR2") == {"shoot/raw/a.CR2": ["shoot/raw/denoised/a.dng"]}
@@ -88,7 +88,7 @@ def test_photos_of_one_name_from_two_folders(here):
     assert all_different(results)
 
 
-def test_letters_that_a_disk_takes_for_the_same(here):
+def test_letters_that_a_file_system_takes_for_the_same(here):
     names = [
         f"{unicodedata.normalize(form, 'Zürich')}.{end}"
         for form in ("NFC", "NFD")
@@ -195,7 +195,7 @@ def test_the_photos_of_a_hidden_folder_are_not_hidden(here):
         ("{stem}" + "x" * 300 + "{ext}", "more than 100 bytes"),
     ],
 )
-def test_a_template_that_does_not_do_is_refused_in_one_line(template, why):
+def test_an_invalid_template_is_refused_in_one_line(template, why):
     with pytest.raises(UsageError, match=why) as told:
         plan_names([], ["dng"], None, template)
     assert "--name" in str(told.value)
@@ -212,7 +212,7 @@ def test_no_template_is_a_traceback_and_none_leaves_the_folder(template):
         assert path.parent == Path("denoised") and not path.name.startswith(".")
 
 
-def test_every_key_is_told_of():
+def test_every_key_is_documented():
     for key in KEYS:
         touchable = "{stem}{ext}" if key == "ext" else f"{{stem}}{{{key}}}{{ext}}"
         assert plan_names([], ["dng"], None, touchable) == []

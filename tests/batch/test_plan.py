@@ -251,7 +251,7 @@ def test_a_result_that_was_edited_is_still_no_photo(here):
     assert decide(job).why == module.EDITED
 
 
-def test_a_result_that_the_user_named_is_not_passed_over_in_silence(here):
+def test_a_result_that_the_user_named_is_reported(here):
     out = Path("raw")
     (job,) = jobs_of(out=out)
     make(job)

@@ -134,7 +134,7 @@ def test_each_photo_is_denoised_by_its_own_model_and_the_record_says_which(here,
     assert note["model_file"] == "led-bayer.safetensors"
 
 
-def test_the_camera_s_own_lines_go_before_the_blind_estimate(here, led_home):
+def test_the_camera_noise_profile_is_used_before_the_blind_estimate(here, led_home):
     tune(led_home, noise_profile=noise_profile(0.01, isos=(400.0, 1600.0)))
     (here / "raw").mkdir()
     for name, iso in (("a", 800), ("b", 3200), ("c", None)):
@@ -160,7 +160,7 @@ def test_a_ratio_a_little_beyond_the_model_s_is_no_warning(here, led_home):
     assert result.model.name == "mine" and result.warnings == []
 
 
-def test_a_damaged_tuned_model_is_passed_over_and_told_of_once(here, led_home):
+def test_a_damaged_tuned_model_is_skipped_and_reported_once(here, led_home):
     path = tune(led_home)
     data = bytearray(path.read_bytes())
     data[-4:] = np.float32(np.nan).tobytes()
@@ -237,7 +237,7 @@ def test_a_format_that_is_asked_for_later_is_added_alone(here, tiny):
     assert (here / "denoised" / "a.dng").stat().st_mtime_ns == before
 
 
-def test_what_somebody_edited_is_kept(here, tiny):
+def test_an_edited_result_is_kept(here, tiny):
     shoot(here, "a.ARW")
     run_all(tiny)
     dng = here / "denoised" / "a.dng"
@@ -270,7 +270,7 @@ def test_leaving_in_the_middle_leaves_no_part_of_a_file(here, tiny):
     assert not list((here / "denoised").glob(".led-*"))
 
 
-def test_a_full_disk_ends_the_run_and_is_told_of_each_photo(here, tiny, monkeypatch):
+def test_a_full_disk_ends_the_run_and_is_reported_for_each_photo(here, tiny, monkeypatch):
     shoot(here, *(f"{n}.ARW" for n in range(5)))
     synced = []
 
@@ -290,7 +290,7 @@ def test_a_full_disk_ends_the_run_and_is_told_of_each_photo(here, tiny, monkeypa
     assert statuses(run_all(tiny)) == ["done"] * 5
 
 
-def test_what_led_wrote_is_not_denoised_twice(here, tiny):
+def test_a_result_is_not_denoised_again(here, tiny):
     shoot(here, "a.ARW")
     (first,) = run_all(tiny, ratio=2.0)
     first.outputs[0].rename(here / "raw" / "b.dng")
@@ -367,7 +367,7 @@ class SlowExiftool:
         pass
 
 
-def test_the_second_ctrl_c_ends_what_is_being_written_before_the_lock_goes(here, tiny, monkeypatch):
+def test_the_second_ctrl_c_ends_the_write_before_the_lock_is_released(here, tiny, monkeypatch):
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
     monkeypatch.setattr("ledcli.batch.photo.MakerNotes", SlowExiftool)
     monkeypatch.setattr(
@@ -401,7 +401,7 @@ def _notes_of(writer):
     return writer._maker_notes
 
 
-def test_a_stop_still_tells_of_what_is_done_already(here, tiny):
+def test_a_stop_still_reports_what_is_up_to_date(here, tiny):
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
     run_all(tiny)
     (here / "denoised" / "a.dng").unlink()
@@ -412,7 +412,7 @@ def test_a_stop_still_tells_of_what_is_done_already(here, tiny):
     assert statuses(told) == ["skipped", "skipped"]
 
 
-def test_what_a_killed_run_left_goes_though_all_is_done(here, tiny):
+def test_part_files_of_a_killed_run_are_removed_even_when_all_is_done(here, tiny):
     shoot(here, "a.ARW")
     run_all(tiny)
     left = here / "denoised" / ".led-999999-0123abcd.part"

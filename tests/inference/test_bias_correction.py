@@ -14,7 +14,7 @@ def noisy_grey(level, shape=(4, 256, 320), seed=0):
 
 
 @pytest.mark.parametrize("ratio", [1.0, 100.0])
-def test_a_tint_of_the_network_is_taken_back(ratio):
+def test_a_tint_of_the_network_is_corrected(ratio):
     noisy = noisy_grey(0.05)
     tinted = torch.tensor([0.9, 1.0, 1.1, 1.0])[:, None, None] * torch.full_like(noisy, 0.05)
     result = correct_bias(noisy, tinted * ratio, ratio, NOISE) / ratio

@@ -22,7 +22,7 @@ def patterns(rows, cols):
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(BAND + 70, 197), (33, 16)])
-def test_each_pattern_of_period_two_is_taken_out(which, shape):
+def test_each_pattern_of_period_two_is_removed(which, shape):
     amplitude = 0.05 * DEVIATION
     given = grey(*shape) + amplitude * patterns(*shape)[which]
     left = remove_checkerboard(given.clone(), RATIO, NOISE) - 0.4
@@ -49,7 +49,7 @@ def test_strong_detail_of_the_finest_size_stays():
     assert torch.equal(remove_checkerboard(stripes.clone(), RATIO, NOISE), stripes)
 
 
-def test_nothing_is_done_to_a_good_photo():
+def test_a_photo_at_a_low_ratio_is_unchanged():
     given = grey() + 1e-3 * patterns(*grey().shape[1:])[0]
     assert torch.equal(remove_checkerboard(given.clone(), 1.0, NOISE), given)
 

@@ -38,7 +38,7 @@ def test_the_photo_keeps_its_size_and_is_left_alone(model, photo):
     assert np.array_equal(photo, before)
 
 
-def test_strength_nought_is_the_input_times_the_ratio(model, photo):
+def test_strength_0_is_the_input_times_the_ratio(model, photo):
     for ratio in (1, 100):
         out = denoiser(model).denoise(photo, ratio, strength=0)
         np.testing.assert_allclose(out, photo * np.float32(ratio), rtol=1e-6)
@@ -51,14 +51,14 @@ def test_strength_blends_linearly(model, photo):
     assert np.abs(full - none).max() > 1e-3
 
 
-def test_without_a_noise_line_the_blind_estimate_is_taken(model, photo):
+def test_the_default_noise_profile_is_the_blind_estimate(model, photo):
     engine = denoiser(model)
     blind, told = engine.denoise(photo), engine.denoise(photo, noise=estimate_noise(photo))
     assert np.array_equal(blind, told)
     assert not np.array_equal(blind, engine.denoise(photo, noise=NoiseProfile(1e-3, 1e-5)))
 
 
-def test_a_black_that_is_off_is_set_right_before_anything_else(model, photo):
+def test_a_wrong_black_level_is_corrected_first(model, photo):
     """A camera whose black is off, told so, gives what the same camera without the fault gives."""
     engine, offset = denoiser(model), np.float32([0.01, -0.02, 0.03, 0.005])[:, None, None]
     own = NoiseAtIso(LINE, offset, photo.shape[1:])
@@ -99,7 +99,7 @@ def test_a_plain_model_has_no_sets(tmp_path, photo):
     assert engine.denoise(photo, noise=LINE).shape == photo.shape
 
 
-def test_a_gain_model_is_given_the_gained_frame(tmp_path, photo):
+def test_the_input_of_the_gain_form_is_multiplied_by_the_ratio(tmp_path, photo):
     path = write_model(tmp_path / "gain.safetensors", form="gain", sets=("a",))
     out = denoiser(path).denoise(photo[:, :96, :112], 20, noise=LINE)
     _, net = load_model(path)
@@ -132,7 +132,7 @@ def windows_of(engine, monkeypatch):
 
 
 @pytest.mark.parametrize("rows,cols", [(96, 112), (96, 120), (100, 90)])
-def test_tile_nought_takes_the_whole_frame_at_once(model, photo, monkeypatch, rows, cols):
+def test_tile_0_runs_the_whole_frame_at_once(model, photo, monkeypatch, rows, cols):
     engine = denoiser(model, tile=0)
     sizes = windows_of(engine, monkeypatch)
     engine.denoise(shoot(scene(rows, cols)), noise=LINE)

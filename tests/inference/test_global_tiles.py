@@ -97,7 +97,7 @@ def test_neighbours_of_different_means_do_not_meet_in_a_step():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_engine_honours_it_and_says_so(name, tmp_path):
+def test_the_denoiser_blends_tiles_and_reports_it(name, tmp_path):
     model = write_random(tmp_path / "model.safetensors", name)
     short, line = short_planes(), NoiseProfile(1e-4, 1e-7)
     engine = Denoiser(model, "a", precision="float32", tile=64)
@@ -111,7 +111,7 @@ def test_the_engine_honours_it_and_says_so(name, tmp_path):
     assert 0 < np.sqrt(np.mean(difference**2)) < LARGEST[name][0] * changed
 
 
-def test_networks_of_neighbourhoods_have_nothing_to_say(tmp_path):
+def test_local_networks_have_no_tile_note(tmp_path):
     engine = Denoiser(write_model(tmp_path / "model.safetensors"), "a", tile=64)
     assert engine.fade == 0
     assert engine.tile_note(short_planes()) == ""

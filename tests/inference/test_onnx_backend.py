@@ -58,7 +58,7 @@ def test_both_backends_give_the_same_photo(tmp_path, form, rows, cols):
             assert np.abs(expected - planes * ratio).max() > 1e-2
 
 
-def test_an_exported_file_needs_no_word_of_what_it_is(model, exported):
+def test_an_exported_file_is_recognised(model, exported):
     planes = shoot(scene(96, 120), 20)
     expected = Denoiser(model, "b", device="cpu", precision="float32").denoise(
         planes, 20, noise=LINE
@@ -71,7 +71,7 @@ def test_an_exported_file_needs_no_word_of_what_it_is(model, exported):
     np.testing.assert_allclose(cached.denoise(planes, 20, noise=LINE), expected, atol=1e-4)
 
 
-def test_it_works_on_as_many_threads_as_torch(model, monkeypatch):
+def test_it_uses_as_many_threads_as_torch(model, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     net = Denoiser(model, "a", backend="onnx").net
     assert net.session.get_session_options().intra_op_num_threads == 3

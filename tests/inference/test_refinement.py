@@ -30,7 +30,7 @@ def shown(ratio, steps):
     return net.seen
 
 
-def test_each_look_is_at_a_brighter_frame_with_a_smaller_ratio():
+def test_each_step_has_a_brighter_frame_and_a_smaller_ratio():
     looks = shown(100.0, 3)
     assert [ratio for _, ratio in looks] == pytest.approx([100, 10, 1])
     assert [float(x.mean()) for x, _ in looks] == pytest.approx([0.005, 0.05, 0.5], rel=1e-2)
@@ -65,7 +65,7 @@ def model(path, output):
     return Denoiser(path, "", device="cpu", precision="float32")
 
 
-def test_the_model_file_says_that_its_network_can_look_again(tmp_path):
+def test_the_model_file_says_that_its_network_can_refine(tmp_path):
     denoiser = model(tmp_path / "m.safetensors", "adaptive")
     planes = torch.rand(4, 48, 48).numpy() / 100
     once = denoiser.denoise(planes, 100.0, noise=NOISE, steps=1)

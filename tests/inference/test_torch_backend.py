@@ -62,7 +62,7 @@ def test_this_machine_has_an_answer():
     assert choose_precision("auto", choose_device("auto")) in ("bf16", "float32")
 
 
-def test_full_memory_is_told_from_other_errors():
+def test_full_memory_is_distinguished_from_other_errors():
     cpu = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
     assert is_out_of_memory(RuntimeError(cpu))
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))

@@ -25,15 +25,9 @@ if TYPE_CHECKING:
 
 
 class Loaded(NamedTuple):
-    """A model file's network.
+    """A model file's network: in torch and, if the file holds it, in the backend's own form.
 
-    Attributes
-    ----------
-    spec : ModelSpec
-    net : Network or ModulatedNet
-        The network in torch. Without weights when `runnable` is given.
-    runnable : nn.Module or None
-        The network in the backend's own form, where the file holds that form.
+    The one in torch has no weights when there is a `runnable`.
     """
 
     spec: ModelSpec
@@ -42,15 +36,10 @@ class Loaded(NamedTuple):
 
 
 class Backend(Protocol):
-    """A way to compute a network.
-
-    Attributes
-    ----------
-    label : str
-        Added to device and precision in messages; empty for torch.
-    """
+    """A way to compute a network."""
 
     label: str
+    """Added to device and precision in messages; empty for torch."""
 
     def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
         """Turn the user's device and precision, both maybe ``auto``, into those used.
