@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledcli.metadata import tags
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.tags import Place, fit, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
 from ledcli.metadata.xmp import xmp_packet
+from ledcli.output.dng import dng_bytes
 from ledcli.output.tags import put_tags
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
@@ -185,11 +187,11 @@ def test_a_crw_has_maker_notes_and_nothing_else():
         (IMAGE, 40091, Field(FieldType.BYTE, b"n\0\0\0"), "same"),
     ],
 )
-def test_values_are_what_the_standard_asks_for_or_left_out(table, tag, given, taken):
+def test_values_are_made_standard_or_left_out(table, tag, given, taken):
     assert fit(table[tag], given) == (given if taken == "same" else taken)
 
 
-def test_stars_given_in_the_camera_become_xmps():
+def test_camera_ratings_are_added_to_the_xmp():
     rated = {18246: (3, [4]), 271: (2, b"Led\0")}
     assert b'xmp:Rating="4"' in read_carried(tiff("<", [rated])).xmp
     both = read_carried(tiff("<", [{**rated, 700: (1, XMP)}])).xmp
@@ -200,7 +202,7 @@ def test_stars_given_in_the_camera_become_xmps():
         assert read_carried(tiff("<", [{18246: (3, [stars])}])).xmp is None
 
 
-def test_colour_is_taken_from_a_dng_alone(tmp_path):
+def test_colour_is_taken_from_dngs_only(tmp_path):
     path = tmp_path / "a.dng"
     more = [(50730, 10, 1, (1, 2)), (51009, 7, 4, bytes(4)), (50937, 4, 3, (1, 1, 1))]
     make_raw(path, more_tags=[*more, (50938, 11, 3, (0.0, 1.0, 1.0))])
@@ -214,7 +216,7 @@ def test_colour_is_taken_from_a_dng_alone(tmp_path):
     assert not read_carried(data).image.keys() - IMAGE.keys()
 
 
-def test_a_file_gives_what_its_bytes_give_and_little_is_read(tmp_path):
+def test_a_large_file_is_not_read_whole(tmp_path):
     path = tmp_path / "a.NEF"
     path.write_bytes(camera_file(">"))
     with open(path, "r+b") as file:
@@ -228,7 +230,7 @@ def test_a_file_gives_what_its_bytes_give_and_little_is_read(tmp_path):
         assert data[: 2 << 20] == path.open("rb").read(2 << 20)
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_an_error_of_its_disk(tmp_path):
+def test_a_file_that_shrinks_while_it_is_read_is_an_oserror(tmp_path):
     path = tmp_path / "a.NEF"
     path.write_bytes(camera_file("<") + bytes(1 << 20))
     with FileBytes(path) as data, pytest.raises(OSError, match="shorter"):
@@ -250,7 +252,7 @@ def test_damage_never_raises(seed, kind):
     serialise(root)
 
 
-def test_loops_and_boundless_counts_end():
+def test_loops_and_huge_counts_end():
     loop = tiff("<", [{34665: (4, [8]), 34853: (4, [8]), 330: (4, [8] * 1000)}])
     assert read_carried(loop) == Carried()
     many = struct.pack("<HHII", 330, 4, 1 << 20, 26)
@@ -277,7 +279,7 @@ def test_loops_and_boundless_counts_end():
         "sony_a55_truncated.ARW",
     ],
 )
-def test_real_headers_arrive_whole(name, tmp_path):
+def test_real_tags_are_carried_completely(name, tmp_path):
     """Every tag of the table that exiftool finds in the source, it finds in the result."""
     root = Directory()
     source = RAW / "bad" / name
@@ -294,3 +296,14 @@ def test_real_headers_arrive_whole(name, tmp_path):
     }
     assert len(wanted) > 10
     assert {key: ours.get(key) for key in wanted} == wanted
+
+
+def test_a_row_in_the_table_is_enough_to_carry_a_tag(tmp_path, monkeypatch):
+    row = tags.Tag(0x7032, "VignettingCorrParams", Place.RAW, FieldType.SSHORT, (1, 100))
+    monkeypatch.setattr(tags, "TAGS", (*tags.TAGS, row))
+    tags_in.cache_clear()
+    make_raw(tmp_path / "a.dng", more_tags=[(row.number, 8, 2, (-7, 7))])
+    photo = read_raw(tmp_path / "a.dng")
+    (tmp_path / "b.dng").write_bytes(dng_bytes(photo, photo.normalised(), software="led"))
+    assert read_raw(tmp_path / "b.dng").carried.raw[row.number].numbers() == [-7, 7]
+    tags_in.cache_clear()

@@ -43,7 +43,7 @@ def _said(packet):
     return note_in(_file(packet))
 
 
-def test_a_note_joins_the_sources_packet_and_nothing_of_that_is_lost():
+def test_a_note_joins_the_sources_packet_without_loss():
     packet = xmp_packet({"model": "new", "when": "today"}, LIGHTROOM)
     assert _said(packet) == {"model": "new", "when": "today"}
     root = ElementTree.fromstring(packet.decode())
@@ -55,14 +55,14 @@ def test_a_note_joins_the_sources_packet_and_nothing_of_that_is_lost():
     assert packet.count(b"<?xpacket") == 2 and b"made by hand" in packet
 
 
-def test_a_second_note_takes_the_firsts_place():
+def test_a_second_note_replaces_the_first():
     once = xmp_packet({"model": "a", "ratio": 2}, LIGHTROOM)
     twice = xmp_packet({"model": "b"}, once)
     assert _said(twice) == {"model": "b"}
     assert xmp_packet({"model": "a", "ratio": 2}, twice) == once
 
 
-def test_for_an_upright_picture_orientation_and_raw_settings_go():
+def test_a_rendered_image_drops_orientation_and_raw_settings():
     packet = xmp_packet({"model": "new"}, LIGHTROOM, upright=True).decode()
     assert "Orientation" not in packet and "ToneCurve" not in packet and "Exposure" not in packet
     assert "night &amp; owls" in packet and 'xmp:Rating="4"' in packet
@@ -90,7 +90,7 @@ def test_a_packet_without_its_wrapper_gets_one():
         b" " * (9 << 20),
     ],
 )
-def test_what_is_no_xmp_is_left_out(base):
+def test_a_packet_that_is_not_xmp_is_left_out(base):
     note = {"model": "m"}
     assert xmp_packet(note, base) == xmp_packet(note)
 
@@ -114,7 +114,7 @@ def test_dng_tiff_and_png_are_read_alike(tmp_path):
     assert read_note(tmp_path) is None and read_note(tmp_path / "none") is None
 
 
-def test_a_png_that_another_program_compressed_is_read():
+def test_a_compressed_png_text_is_read():
     text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp_packet({"model": "m"}))
     chunk = struct.pack(">I", len(text)) + b"iTXt" + text + bytes(4)
     assert note_in(b"\x89PNG\r\n\x1a\n" + chunk) == {"model": "m"}
@@ -126,7 +126,7 @@ def test_a_note_turned_into_elements_is_read():
     assert _said(packet.replace(b"\n   >", b">")) == {"model": "m"}
 
 
-def test_little_of_a_large_file_is_read(tmp_path):
+def test_the_note_of_a_large_file_is_read_without_the_image(tmp_path):
     path = tmp_path / "a.dng"
     root = Directory()
     root.set(XMP_TAG, FieldType.BYTE, xmp_packet({"model": "m"}))
@@ -140,7 +140,7 @@ def test_little_of_a_large_file_is_read(tmp_path):
     assert peak < 1 << 20
 
 
-def test_the_time_is_utc_and_can_be_fixed(monkeypatch):
+def test_the_time_is_utc_and_can_be_set(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     assert now() == "2023-11-14T22:13:20Z"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")

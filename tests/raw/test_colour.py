@@ -7,7 +7,13 @@ import pytest
 
 from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Directory, Field, FieldType
-from ledcli.raw.colour import put_colour, shot_wb, srgb_from_camera
+from ledcli.raw.colour import (
+    linear_from_srgb,
+    put_colour,
+    shot_wb,
+    srgb_from_camera,
+    srgb_from_linear,
+)
 from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
@@ -72,7 +78,7 @@ TWO = {
 }
 
 
-def test_the_sources_own_colour_goes_first(photo):
+def test_the_sources_own_colour_tags_come_first(photo):
     tags = _tags(photo, TWO)
     assert tags.keys() == TWO.keys()
     assert {tag: tags[tag] for tag in TWO if tag != 50730} == {
@@ -81,7 +87,7 @@ def test_the_sources_own_colour_goes_first(photo):
     assert _numbers(tags[50730]) == pytest.approx([0.35])
 
 
-def test_without_any_the_matrix_is_libraws_for_daylight(photo):
+def test_without_colour_tags_the_matrix_is_libraws_for_daylight(photo):
     tags = _tags(photo, {})
     np.testing.assert_allclose(_numbers(tags[50721]), photo.colour_matrix.ravel(), atol=1e-6)
     assert tags[50778] == _short(D65)
@@ -90,7 +96,7 @@ def test_without_any_the_matrix_is_libraws_for_daylight(photo):
 
 
 @pytest.mark.parametrize("values", NOT_A_MATRIX)
-def test_a_matrix_that_cannot_be_one_is_not_trusted(photo, values):
+def test_an_impossible_matrix_is_not_used(photo, values):
     tags = _tags(photo, TWO | {50721: _fractions(values)})
     np.testing.assert_allclose(_numbers(tags[50721]), photo.colour_matrix.ravel(), atol=1e-6)
     # Nor is what belonged to it; LibRaw's is for daylight.
@@ -98,7 +104,7 @@ def test_a_matrix_that_cannot_be_one_is_not_trusted(photo, values):
     assert tags[50778] == _short(D65)
 
 
-def test_a_matrix_of_zeros_below_the_line_is_not_trusted(photo):
+def test_zero_denominators_are_not_used(photo):
     broken = Field(FieldType.SRATIONAL, struct.pack("<18i", *(1, 0) * 9))
     tags = _tags(
         photo, {50721: broken, 50728: Field(FieldType.RATIONAL, struct.pack("<6I", *(1, 0) * 3))}
@@ -110,18 +116,18 @@ def test_a_matrix_of_zeros_below_the_line_is_not_trusted(photo):
 @pytest.mark.parametrize(
     "wrong", [{50722: _fractions((1.0,) * 9)}, {50779: _short(A)}, {50779: _short(0)}]
 )
-def test_a_second_light_needs_a_matrix_and_a_name_of_its_own(photo, wrong):
+def test_a_second_illuminant_needs_its_own_matrix_and_name(photo, wrong):
     tags = _tags(photo, TWO | wrong)
     assert tags[50721] == TWO[50721] and tags[50778] == TWO[50778]
     assert not tags.keys() & {50722, 50724, 50779, 50965}
 
 
-def test_forward_matrices_come_for_both_lights_or_for_none(photo):
+def test_forward_matrices_are_kept_for_both_illuminants_or_none(photo):
     tags = _tags(photo, TWO | {50965: _fractions((1.0,) * 9)})
     assert tags.keys() & {50721, 50722} and not tags.keys() & {50964, 50965}
 
 
-def test_the_shots_white_is_said_once(photo):
+def test_a_dng_has_either_a_neutral_or_a_white_point(photo):
     image = {50729: _fractions((0.3457, 0.3585), FieldType.RATIONAL)}
     assert _tags(photo, image).keys() & {50728, 50729} == {50729}
     assert _tags(photo, TWO | image).keys() & {50728, 50729} == {50728}
@@ -130,12 +136,12 @@ def test_the_shots_white_is_said_once(photo):
 
 
 @pytest.mark.parametrize(("said", "headroom", "stops"), [(None, 4, 2), (0.5, 8, 3.5), (500, 2, 1)])
-def test_exposure_makes_up_for_the_headroom(photo, said, headroom, stops):
+def test_baseline_exposure_makes_up_for_the_headroom(photo, said, headroom, stops):
     image = {} if said is None else {50730: _fractions((said,))}
     assert _numbers(_tags(photo, image, headroom)[50730]) == pytest.approx([stops])
 
 
-def test_white_is_white_on_the_way_to_srgb(photo):
+def test_the_matrix_to_srgb_keeps_white(photo):
     np.testing.assert_allclose(srgb_from_camera(photo) @ np.ones(3), np.ones(3), atol=1e-9)
     srgb = dataclasses.replace(photo, colour_matrix=np.linalg.inv(XYZ_FROM_SRGB))
     np.testing.assert_allclose(srgb_from_camera(srgb), np.eye(3), atol=1e-6)
@@ -144,10 +150,19 @@ def test_white_is_white_on_the_way_to_srgb(photo):
     )
 
 
-def test_the_white_balance_is_the_shots_else_daylights_else_none(photo):
+def test_white_balance_is_as_shot_else_daylight_else_none(photo):
     daylight = np.array([1.9, 1.0, 1.4])
     other = dataclasses.replace(photo, daylight_wb=daylight)
     np.testing.assert_array_equal(shot_wb(other), photo.as_shot_wb)
     other = dataclasses.replace(other, as_shot_wb=None)
     np.testing.assert_array_equal(shot_wb(other), daylight)
     np.testing.assert_array_equal(shot_wb(dataclasses.replace(other, daylight_wb=None)), np.ones(3))
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_the_srgb_curve_has_its_standard_values_and_can_be_undone(precision):
+    linear = np.array([0, 0.0031308, 0.2140411, 1], precision)
+    coded = srgb_from_linear(linear)
+    np.testing.assert_allclose(coded, [0, 0.0404499, 0.5, 1], atol=1e-6)
+    np.testing.assert_allclose(linear_from_srgb(coded), linear, atol=1e-6)
+    assert coded.dtype == linear_from_srgb(coded).dtype == precision

@@ -43,7 +43,7 @@ def same(a, b):
     return a == b
 
 
-def test_a_raw_comes_back_as_it_would_be_read_here(decoder, tmp_path):
+def test_the_child_reads_the_same_as_the_parent(decoder, tmp_path):
     path = tmp_path / "a.nef"
     make_raw(path, phase="GBRG", orientation=6)
     found, expected = decoder.decode(path), read_raw(path)
@@ -55,7 +55,7 @@ def test_a_raw_comes_back_as_it_would_be_read_here(decoder, tmp_path):
     assert found.note is None
 
 
-def test_what_led_wrote_is_known_by_its_note(decoder, tmp_path):
+def test_a_file_written_by_led_is_known_by_its_note(decoder, tmp_path):
     make_raw(tmp_path / "a.dng")
     photo = read_raw(tmp_path / "a.dng")
     done = tmp_path / "b.dng"
@@ -63,7 +63,7 @@ def test_what_led_wrote_is_known_by_its_note(decoder, tmp_path):
     assert decoder.decode(done).note["ratio"] == "4"
 
 
-def test_what_led_wrote_without_a_mosaic_is_refused_as_its_own(decoder, tmp_path):
+def test_a_file_written_by_led_without_a_mosaic_is_refused(decoder, tmp_path):
     packet = xmp_packet({"ratio": 4})
     path = tmp_path / "linear.dng"
     tags = [(700, 1, len(packet), packet, True), (50706, 1, 4, bytes((1, 4, 0, 0)), True)]
@@ -75,7 +75,7 @@ def test_what_led_wrote_without_a_mosaic_is_refused_as_its_own(decoder, tmp_path
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "text", "truncated", "folder", "fifo"])
-def test_a_bad_file_is_reported_as_it_would_be_here(decoder, tmp_path, what):
+def test_the_child_reports_the_same_errors_as_the_parent(decoder, tmp_path, what):
     path = tmp_path / "a.cr2"
     if what == "empty":
         path.touch()
@@ -97,7 +97,7 @@ def test_a_bad_file_is_reported_as_it_would_be_here(decoder, tmp_path, what):
     assert str(there.value) == str(here.value)
 
 
-def test_a_raw_that_claims_to_be_enormous_is_one_failed_file(decoder, tmp_path):
+def test_an_impossible_size_costs_only_that_file(decoder, tmp_path):
     path = tmp_path / "a.dng"
     make_raw(path)
     with tifffile.TiffFile(path, mode="r+") as file:
@@ -111,7 +111,7 @@ def test_a_raw_that_claims_to_be_enormous_is_one_failed_file(decoder, tmp_path):
 
 @linux
 @pytest.mark.parametrize("name", [b"new\nline.nef", b"not utf-8 \xff.nef", b"-rf.nef"])
-def test_any_name_that_a_file_may_have_is_read(decoder, tmp_path, name):
+def test_unusual_file_names_are_read(decoder, tmp_path, name):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     make_raw(tmp_path / "a.nef")
     os.rename(tmp_path / "a.nef", path)
@@ -120,14 +120,14 @@ def test_any_name_that_a_file_may_have_is_read(decoder, tmp_path, name):
 
 @unix
 @pytest.mark.parametrize("crash", ["abort", "segfault", "leaves", "rubbish"])
-def test_a_crash_costs_that_file_alone(actor, crash):
+def test_a_crash_costs_only_that_file(actor, crash):
     with pytest.raises(RawError, match=f"^{crash}: LibRaw crashed: the file is damaged"):
         actor.decode(Path(crash))
     assert actor.decode(Path("name"))[0] == "name"
 
 
 @unix
-def test_a_worker_that_the_system_kills_is_not_called_a_damaged_file(actor):
+def test_a_killed_child_is_not_reported_as_a_damaged_file(actor):
     with pytest.raises(LedError, match="was killed: if memory is full, close") as caught:
         actor.decode(Path("killed"))
     assert not isinstance(caught.value, RawError)
@@ -135,7 +135,7 @@ def test_a_worker_that_the_system_kills_is_not_called_a_damaged_file(actor):
 
 
 @pytest.mark.parametrize("hang", ["hang", "hang_in_c"])
-def test_a_hang_ends_at_its_limit_and_costs_that_file_alone(hang):
+def test_a_timeout_costs_only_that_file(hang):
     with Decoder(act, limit_s=0.2) as actor:
         _, before = actor.decode(Path("name"))
         with pytest.raises(RawError, match=f"^{hang}: LibRaw timed out after 0 s"):
@@ -145,19 +145,19 @@ def test_a_hang_ends_at_its_limit_and_costs_that_file_alone(hang):
 
 
 @linux
-def test_a_file_that_wants_all_memory_is_one_failed_file(tmp_path):
+def test_too_much_memory_costs_only_that_file(tmp_path):
     with Decoder(act, memory_bytes=256 << 20) as actor:
         with pytest.raises(LedError, match=r"^greedy: takes more memory than a photo should"):
             actor.decode(Path("greedy"))
         assert actor.decode(Path("array")).shape == (2048, 1024)
 
 
-def test_the_same_worker_serves_file_after_file(actor):
+def test_the_same_child_serves_file_after_file(actor):
     first, second = (actor.decode(Path("name")) for _ in range(2))
     assert first == second
 
 
-def test_errors_travel_as_themselves_and_keep_where_they_happened(actor):
+def test_errors_keep_their_type_and_traceback(actor):
     with pytest.raises(MetadataError, match="says it itself") as caught:
         actor.decode(Path("told"))
     assert str(caught.value) == "told: says it itself"
@@ -168,28 +168,28 @@ def test_errors_travel_as_themselves_and_keep_where_they_happened(actor):
         actor.decode(Path("odd_error"))
 
 
-def test_arrays_arrive_whole_and_are_the_receivers_own(actor):
+def test_arrays_arrive_whole_and_writable(actor):
     first, second = (actor.decode(Path("array")) for _ in range(2))
     first += 1
     assert np.array_equal(second, np.arange(1 << 21, dtype=np.uint16).reshape(2048, 1024))
 
 
-def test_reading_a_raw_takes_no_torch(actor):
+def test_the_child_does_not_import_torch(actor):
     assert not {"torch", "typer", "rich"} & set(actor.decode(Path("modules")))
 
 
-def test_what_a_library_prints_does_not_reach_the_answers(actor, capfd):
+def test_prints_of_a_library_do_not_reach_the_messages(actor, capfd):
     assert actor.decode(Path("chatter")) == "chatter"
     assert capfd.readouterr() == ("", "")
 
 
 @unix
-def test_ctrl_c_at_the_terminal_is_for_the_parent(actor):
+def test_the_child_ignores_ctrl_c(actor):
     assert actor.decode(Path("interrupted")) == "interrupted"
 
 
 @unix
-def test_after_ctrl_c_while_waiting_the_next_answer_is_the_next_files(tmp_path, actor):
+def test_after_ctrl_c_the_next_answer_belongs_to_the_next_file(tmp_path, actor):
     main = threading.get_ident()
     os.mkfifo(tmp_path / "fifo")
 
@@ -204,7 +204,7 @@ def test_after_ctrl_c_while_waiting_the_next_answer_is_the_next_files(tmp_path, 
 
 
 @unix
-def test_closing_ends_a_decode_that_waits(tmp_path):
+def test_closing_ends_a_waiting_decode(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     errors = []
 
@@ -232,13 +232,13 @@ def test_a_decoder_can_be_closed_at_once_and_twice():
     actor.close()
 
 
-def test_a_worker_that_cannot_start_is_said_in_one_line(monkeypatch):
+def test_a_child_that_cannot_start_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "executable", str(ROOT / "no such python"))
     with pytest.raises(LedError, match="cannot be started: no such file"):
         Decoder(decode_file)
 
 
-def test_a_worker_that_dies_at_its_start_is_said_in_one_line(monkeypatch):
+def test_a_child_that_dies_at_its_start_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     with (
         Decoder(decode_file) as decoder,
@@ -248,7 +248,7 @@ def test_a_worker_that_dies_at_its_start_is_said_in_one_line(monkeypatch):
 
 
 @unix
-def test_the_worker_does_not_outlive_a_parent_that_is_killed(tmp_path):
+def test_the_child_ends_when_its_parent_is_killed(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(tmp_path / "hang_at_fifo")], cwd=ROOT

@@ -46,7 +46,7 @@ def test_missing_and_zero_stay_missing(tmp_path, iso, time):
         (None, None, "no usable ISO and no ExposureTime tag"),
     ],
 )
-def test_a_missing_tag_is_named_with_its_file(tmp_path, iso, time, words):
+def test_a_missing_tag_is_reported_with_its_file(tmp_path, iso, time, words):
     path = tmp_path / "night.dng"
     with pytest.raises(MetadataError, match=words) as caught:
         require_exposure_level(path, Exif(iso=iso, exposure_time=time))
@@ -62,7 +62,7 @@ def test_iso_beyond_16_bits_is_in_another_tag(tmp_path):
 
 
 @pytest.mark.parametrize("pair", [(1, 0), (0, 0), (0, 5)])
-def test_a_senseless_fraction_is_a_missing_tag(tmp_path, pair):
+def test_an_impossible_fraction_is_a_missing_tag(tmp_path, pair):
     path = tmp_path / "a.dng"
     make_raw(path, exposure_time=None, more_tags=[(33434, RATIONAL, 1, pair)])
     assert read_exif(path).exposure_time is None
@@ -75,13 +75,13 @@ def test_text_is_fit_for_one_line(tmp_path):
     assert model.isprintable() and model.startswith("Evil") and model.endswith("cam")
 
 
-def test_make_is_not_said_twice():
+def test_camera_names_do_not_repeat_the_make():
     assert Exif(make="NIKON CORPORATION", model="NIKON D70").camera == "NIKON D70"
     assert Exif(make="SONY", model="ILCE-7S").camera == "SONY ILCE-7S"
     assert Exif(make="SONY").camera == "SONY" and Exif().camera is None
 
 
-def test_a_missing_file_is_an_error_and_a_text_file_says_nothing(tmp_path):
+def test_a_missing_file_is_an_error_and_a_text_file_has_no_tags(tmp_path):
     with pytest.raises(RawError, match="no such file"):
         read_exif(tmp_path / "a.dng")
     (tmp_path / "b.dng").write_text("hello")
@@ -113,7 +113,7 @@ def test_a_cr3_keeps_its_tags_in_boxes(tmp_path):
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["dng", "crw", "cr3", "raf", "mrw"]))
-def test_damaged_headers_never_raise_anything_foreign(tmp_path, seed, kind):
+def test_damaged_headers_raise_nothing_but_led_errors(tmp_path, seed, kind):
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def test_reading_tags_needs_no_torch():
         ("good/canon_g2_0304.CRW", None),  # another number is in its place
     ],
 )
-def test_a_crw_s_serial_number_is_spelled_as_canon_does(name, serial):
+def test_a_crw_serial_number_is_spelled_as_by_canon(name, serial):
     assert read_exif(RAW / name).serial == serial
 
 
@@ -176,7 +176,7 @@ def _crw(path, model, serial):
         (b"Canon PowerShot S40", 0x43B2685C, None),
     ],
 )
-def test_the_serial_number_in_a_made_up_crw(tmp_path, model, number, serial):
+def test_the_serial_number_of_a_synthetic_crw(tmp_path, model, number, serial):
     exif = read_exif(_crw(tmp_path / "a.crw", model, number))
     assert (exif.model, exif.serial) == (model.decode(), serial)
 

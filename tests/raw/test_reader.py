@@ -72,7 +72,7 @@ def test_the_phase_is_that_of_the_active_area(tmp_path, area, phase):
 
 @pytest.mark.parametrize("area", [(3, 5, 103, 142), (1, 4, 102, 141), (2, 7, 67, 81)])
 @pytest.mark.parametrize("phase", list(Phase))
-def test_an_odd_margin_loses_nothing_and_keeps_its_colours(tmp_path, area, phase):
+def test_an_odd_active_area_keeps_all_pixels_and_colours(tmp_path, area, phase):
     """LibRaw leaves out the first line of an odd margin, and takes one colour's black for
     another's."""
     path = tmp_path / "a.dng"
@@ -100,7 +100,7 @@ XTRANS_AREAS = [None, (0, 0, 100, 140), (1, 4, 102, 141), (3, 5, 103, 142), (8, 
 
 @pytest.mark.parametrize("area", XTRANS_AREAS)
 @pytest.mark.parametrize("offset", [(0, 0), (1, 4), (2, 1), (5, 5)])
-def test_an_x_trans_comes_back_with_its_pattern_and_a_black_for_each_colour(tmp_path, area, offset):
+def test_an_x_trans_keeps_its_pattern_and_black_levels(tmp_path, area, offset):
     path = tmp_path / "a.RAF"
     crop = [(50719, 4, 2, (4, 2)), (50720, 4, 2, (60, 50))]
     mosaic = make_raw(path, phase=offset, active_area=area, black=RGB_BLACK, more_tags=crop)
@@ -132,14 +132,14 @@ def test_colour_white_balance_and_orientation(tmp_path):
     assert photo.as_shot_wb is None and photo.colour_matrix is None
 
 
-def test_the_white_of_a_dng_is_the_one_it_says(tmp_path):
+def test_the_white_level_of_a_dng_is_its_own(tmp_path):
     """LibRaw knows a lower limit for this camera's own files."""
     path = tmp_path / "a.dng"
     make_raw(path, make="NIKON CORPORATION", model="NIKON D2Hs")
     np.testing.assert_array_equal(read_raw(path).white, [16383] * 4)
 
 
-def test_a_name_that_is_not_text_is_read(tmp_path):
+def test_a_name_that_is_not_utf8_is_read(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.dng")
     make_raw(tmp_path / "a.dng")
     try:
@@ -152,13 +152,13 @@ def test_a_name_that_is_not_text_is_read(tmp_path):
 @pytest.mark.parametrize(
     "how", [{}, {"black": 0}, {"bits": 10, "black": 32, "read_noise": 0.7}, {"read_noise": 60.0}]
 )
-def test_a_lens_cap_frame_is_a_picture(tmp_path, how):
+def test_a_dark_frame_is_accepted(tmp_path, how):
     path = tmp_path / "a.dng"
     make_dark(path, **how)
     assert abs(read_raw(path).normalised().mean()) < 0.01
 
 
-def test_blown_highlights_at_the_end_are_a_picture(tmp_path):
+def test_saturated_last_rows_are_accepted(tmp_path):
     path = tmp_path / "a.dng"
     light = np.full((128, 160), 0.2)
     light[100:] = 3
@@ -166,7 +166,7 @@ def test_blown_highlights_at_the_end_are_a_picture(tmp_path):
     assert read_raw(path).mosaic[-1, -1] == 16383
 
 
-def test_files_without_a_picture_are_refused(tmp_path):
+def test_files_without_an_image_are_refused(tmp_path):
     path = tmp_path / "a.dng"
     make_constant(path, 0)
     assert "every pixel is 0" in _refusal(path)
@@ -194,7 +194,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
     assert "truncated" in _refusal(path)
 
 
-def test_what_is_no_raw_file_is_called_so(tmp_path):
+def test_files_that_are_not_raws_are_refused(tmp_path):
     assert "no such file" in _refusal(tmp_path / "none.dng")
     assert "folder" in _refusal(tmp_path)
     path = tmp_path / "a.dng"
@@ -210,7 +210,7 @@ def test_what_is_no_raw_file_is_called_so(tmp_path):
     assert "not a regular file" in _refusal(tmp_path / "pipe.dng")
 
 
-def test_sensors_without_a_mosaic_that_is_known_are_refused(tmp_path):
+def test_unsupported_sensors_are_refused(tmp_path):
     path = tmp_path / "a.dng"
     make_raw(path, shape=(30, 160))
     assert "too small" in _refusal(path)
@@ -240,7 +240,7 @@ def test_sensors_without_a_mosaic_that_is_known_are_refused(tmp_path):
     assert "neither Bayer nor X-Trans" in _refusal(path)
 
 
-def test_libraw_is_kept_quiet_and_others_are_heard(capfd):
+def test_only_libraws_messages_are_dropped(capfd):
     with quiet():
         os.write(2, b"a.NEF: Unexpected end of file\nsomething else\n")
     assert capfd.readouterr().err == "something else\n"
