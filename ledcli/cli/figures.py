@@ -18,7 +18,7 @@ _HEADINGS = {
 
 
 def show_frame(output: Output, measured: "MeasuredFrame") -> None:
-    """Show a frame's figures: a line of JSON, or nothing but the bar where people read."""
+    """Show a frame's metrics: a line of JSON, or nothing but the bar where people read."""
     case = measured.case
     if measured.error is not None:
         show_skipped(output, case.name, str(measured.error))
@@ -29,7 +29,7 @@ def show_frame(output: Output, measured: "MeasuredFrame") -> None:
                 "camera": case.camera,
                 "iso": case.iso,
                 "ratio": case.ratio,
-                "figures": {result.model: result.figures for result in measured.results},
+                "metrics": {result.model: result.metrics for result in measured.results},
             }
         )
 
@@ -42,8 +42,8 @@ def show_skipped(output: Output, name: str | None, error: str) -> None:
 
 
 def show_means(output: Output, evaluation: "Evaluation") -> None:
-    """Show the means: of all frames by measure, then by ratio, ISO and camera."""
-    from ledcli.evaluation.results import KEYS, MEASURES, NOISY, format_figure, format_value
+    """Show the means: of all frames by metric, then by ratio, ISO and camera."""
+    from ledcli.evaluation.results import KEYS, METRICS, NOISY, format_metric, format_value
 
     means = evaluation.means()
     if output.json:
@@ -52,16 +52,16 @@ def show_means(output: Output, evaluation: "Evaluation") -> None:
                 "source": evaluation.source,
                 "frames": means[0].frames,
                 "skipped": evaluation.skipped,
-                "means": {group.model: group.figures for group in means},
+                "means": {group.model: group.metrics for group in means},
                 "groups": {key: evaluation.groups(key) for key in KEYS},
             }
         )
         return
     headings = ["mean of all", *_HEADINGS.values(), *("corr. " + h for h in _HEADINGS.values())]
-    rows = [[g.model, *(format_figure(m, g.figures.get(m)) for m in MEASURES)] for g in means]
+    rows = [[g.model, *(format_metric(m, g.metrics.get(m)) for m in METRICS)] for g in means]
     _table(output, headings, rows)
     # Planes, unless a model has none.
-    kind = "" if all("psnr" in group.figures for group in means) else "_srgb"
+    kind = "" if all("psnr" in group.metrics for group in means) else "_srgb"
     for key in KEYS:
         found = evaluation.by_value(key)
         if [value for value, _ in found] == [None]:
@@ -83,7 +83,7 @@ def _table(output: Output, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def _both(group: "Group", kind: str) -> str:
-    from ledcli.evaluation.results import format_figure
+    from ledcli.evaluation.results import format_metric
 
-    measures = (f"psnr{kind}", f"ssim{kind}")
-    return "/".join(format_figure(measure, group.figures.get(measure)) for measure in measures)
+    metrics = (f"psnr{kind}", f"ssim{kind}")
+    return "/".join(format_metric(metric, group.metrics.get(metric)) for metric in metrics)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ledcli.evaluation.results import Group, Value, count, format_figure, format_value
+from ledcli.evaluation.results import Group, Value, count, format_metric, format_value
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 300, 50, 424, 12, 252
 """Size of a chart, and the edges of its axes."""
@@ -64,26 +64,26 @@ def place_curves(
         if isinstance(value, int | float) and 0 < value < math.inf:
             for number, model in enumerate(models):
                 group = groups.get(model)
-                if group and math.isfinite(group.figures.get("psnr", math.nan)):
+                if group and math.isfinite(group.metrics.get("psnr", math.nan)):
                     points[number].append((float(value), group))
     values = sorted({value for line in points for value, _ in line})
     if len(values) < 2:
         return None
-    ticks = _ticks([group.figures["psnr"] for line in points for _, group in line])
+    ticks = _ticks([group.metrics["psnr"] for line in points for _, group in line])
     low, high = math.log(values[0]), math.log(values[-1])
 
     def x_of(value: float) -> float:
         width = RIGHT - LEFT - 2 * INSET
         return LEFT + INSET + width * (math.log(value) - low) / (high - low)
 
-    def y_of(figure: float) -> float:
-        return BOTTOM - (figure - ticks[0]) / (ticks[-1] - ticks[0]) * (BOTTOM - TOP)
+    def y_of(psnr: float) -> float:
+        return BOTTOM - (psnr - ticks[0]) / (ticks[-1] - ticks[0]) * (BOTTOM - TOP)
 
     def mark(model: str, value: float, group: Group) -> Mark:
-        figure = group.figures["psnr"]
-        at = f"{format_value(value)}: {format_figure('psnr', figure)}"
+        psnr = group.metrics["psnr"]
+        at = f"{format_value(value)}: {format_metric('psnr', psnr)}"
         text = f"{model} at {at} ({count(group.frames, 'frame')})"
-        return Mark(x_of(value), y_of(figure), text)
+        return Mark(x_of(value), y_of(psnr), text)
 
     labels = [values[0]]
     for value in values[1:-1]:
@@ -102,9 +102,9 @@ def place_curves(
     )
 
 
-def _ticks(figures: Sequence[float]) -> list[float]:
-    """Return round numbers, at most seven, from below the lowest figure to above the highest."""
-    low, high = min(figures), max(figures)
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Return round numbers, at most seven, from below the lowest value to above the highest."""
+    low, high = min(values), max(values)
     span = max(high - low, 0.01)
     power = 10.0 ** math.floor(math.log10(span / 5))
     step = next(power * m for m in (1, 2, 5, 10, 20) if span / (power * m) <= 5)

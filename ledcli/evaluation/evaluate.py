@@ -158,17 +158,17 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
     crop = most_detailed(frame.truth)
     estimate = estimate_noise(frame.short)
     if srgb.picture_models(candidates):
-        crop, measure = srgb.in_picture(crop, len(frame.truth)), "psnr_srgb"
+        crop, metric = srgb.in_picture(crop, len(frame.truth)), "psnr_srgb"
         truth = srgb.true_picture(case)
         found = srgb.measure_pictures(case, frame, candidates, estimate, truth)
     else:
-        measure = "psnr"
+        metric = "psnr"
         truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
         found = _measure_planes(case, frame, candidates, estimate, truth)
     results, pictures, psnr = [], {}, {}
-    for name, figures, rendered in found:
-        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, figures))
-        pictures[name], psnr[name] = _eight_bits(rendered[crop]), figures[measure]
+    for name, metrics, rendered in found:
+        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, metrics))
+        pictures[name], psnr[name] = _eight_bits(rendered[crop]), metrics[metric]
         del rendered  # before the next model needs its memory
     true_crop = _eight_bits(truth[crop])
     return MeasuredFrame(
@@ -203,12 +203,12 @@ def _compare_planes(model: str, planes: Planes, frame: Frame, truth: Picture) ->
     """Compare planes, and their rendering, with the truth, before and after the correction."""
     clipped = np.clip(planes, 0, 1)
     picture = render_planes(clipped, frame.white_balance, frame.to_srgb)
-    figures = compare(clipped, frame.truth) | compare_pictures(picture, truth)
+    metrics = compare(clipped, frame.truth) | compare_pictures(picture, truth)
     clipped = np.clip(corrected(planes, frame.truth), 0, 1)
-    figures |= compare(clipped, frame.truth, "_corrected")
+    metrics |= compare(clipped, frame.truth, "_corrected")
     rendered = render_planes(clipped, frame.white_balance, frame.to_srgb)
-    figures |= compare_pictures(rendered, truth, "_srgb_corrected")
-    return Result(model, figures, picture)
+    metrics |= compare_pictures(rendered, truth, "_srgb_corrected")
+    return Result(model, metrics, picture)
 
 
 def _eight_bits(picture: Picture) -> NDArray[np.uint8]:

@@ -90,10 +90,10 @@ def _sums_of_seven(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Result(NamedTuple):
-    """What a model made of a frame: figures by `results.MEASURES`, and a picture."""
+    """What a model made of a frame: metrics by `results.METRICS`, and a picture."""
 
     model: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
     picture: Picture
 
 

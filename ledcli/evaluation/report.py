@@ -1,6 +1,6 @@
 """The report of an evaluation as one self-contained HTML page.
 
-This file computes figures, rows and positions; the layout is in templates/.
+This file computes metrics, rows and positions; the layout is in templates/.
 """
 
 import base64
@@ -24,14 +24,14 @@ from ledcli import __version__
 from ledcli.evaluation import charts
 from ledcli.evaluation.charts import place_curves
 from ledcli.evaluation.results import (
-    MEASURES,
+    METRICS,
     NOISY,
     Crop,
     Evaluation,
     Group,
     Key,
     count,
-    format_figure,
+    format_metric,
     format_value,
 )
 from ledcli.output.atomic import atomic_write, make_folder
@@ -48,7 +48,7 @@ _VARIANTS = {
     "corrected": "Planes, illuminance corrected",
     "srgb_corrected": "Rendered, illuminance corrected",
 }
-"""Headings over the measures, by what follows ``psnr_``."""
+"""Headings over the metrics, by what follows ``psnr_``."""
 
 _AXES = {
     "ratio": "Ratio, long over short exposure (log)",
@@ -68,7 +68,7 @@ _Groups = Mapping[str, Group]
 
 
 class Cell(NamedTuple):
-    """A figure in a table, and its difference from that of the noisy input."""
+    """A value in a table, and its difference from that of the noisy input."""
 
     text: str
     best: bool = False
@@ -116,26 +116,27 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
     """
     style, _, _ = _LOADER.get_source(_ENVIRONMENT, "report.css")
     script, _, _ = _LOADER.get_source(_ENVIRONMENT, "report.js")
-    crops, storage = encode_crops(evaluation.crops, evaluation.models)
+    pictures, storage = encode_crops(evaluation.crops)
     page = _ENVIRONMENT.get_template("report.html.j2").render(
-        source=evaluation.source,
-        models=evaluation.models,
+        evaluation=evaluation,
+        models=list(evaluation.models),
         noisy=NOISY,
         chart_size=charts,
         colours=COLOURS,
         count=count,
+        format_metric=format_metric,
+        format_value=format_value,
+        signed=_signed,
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         cards=_cards(evaluation),
         facts=_facts(evaluation, when or datetime.now()),
-        measured=bool(evaluation.frames),
         means=_means_table(evaluation),
         by_camera_and_ratio=_cell_tables(evaluation),
         charts=[_chart(evaluation, "ratio"), _chart(evaluation, "iso")],
-        crops=crops,
+        crops=list(zip(evaluation.crops, pictures, strict=True)),
         storage=storage,
-        skipped=evaluation.skipped,
     )
     make_folder(folder)
     path = folder / PAGE
@@ -144,16 +145,16 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
     return path
 
 
-def _over_noisy(groups: _Groups, model: str, measure: str) -> float | None:
+def _over_noisy(groups: _Groups, model: str, metric: str) -> float | None:
     """Difference from the noisy input; None if unknown."""
     if model not in groups or NOISY not in groups:
         return None
-    own, noisy = (groups[m].figures.get(measure, math.nan) for m in (model, NOISY))
+    own, noisy = (groups[m].metrics.get(metric, math.nan) for m in (model, NOISY))
     return own - noisy if math.isfinite(own - noisy) else None
 
 
-def _signed(measure: str, difference: float) -> str:
-    return ("−" if difference < 0 else "+") + format_figure(measure, abs(difference))
+def _signed(metric: str, difference: float) -> str:
+    return ("−" if difference < 0 else "+") + format_metric(metric, abs(difference))
 
 
 def _cards(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -161,8 +162,8 @@ def _cards(evaluation: Evaluation) -> list[dict[str, Any]]:
     means = {group.model: group for group in evaluation.means()}
     cards = []
     for model in evaluation.models[1:]:
-        figures = means[model].figures if model in means else {}
-        if "psnr" not in figures:
+        metrics = means[model].metrics if model in means else {}
+        if "psnr" not in metrics:
             continue
         mean = _over_noisy(means, model, "psnr")
         found = [
@@ -174,13 +175,11 @@ def _cards(evaluation: Evaluation) -> list[dict[str, Any]]:
         cards.append(
             {
                 "model": model,
-                "improvement": None if mean is None else _signed("psnr", mean),
-                "psnr": format_figure("psnr", figures["psnr"]),
-                "ssim": format_figure("ssim", figures["ssim"]) if "ssim" in figures else None,
-                "least": None if least is None else _signed("psnr", least),
-                "worse": least is not None and least < 0,
+                "metrics": metrics,
+                "mean": mean,
+                "least": least,
                 "camera": camera,
-                "ratio": format_value(ratio),
+                "ratio": ratio,
             }
         )
     return cards
@@ -198,29 +197,29 @@ def _facts(evaluation: Evaluation, when: datetime) -> dict[str, str]:
     }
 
 
-def _cell(measure: str, groups: _Groups, model: str) -> Cell:
-    figure = groups[model].figures.get(measure) if model in groups else None
-    known = {m: group.figures.get(measure, math.nan) for m, group in groups.items()}
+def _cell(metric: str, groups: _Groups, model: str) -> Cell:
+    value = groups[model].metrics.get(metric) if model in groups else None
+    known = {m: group.metrics.get(metric, math.nan) for m, group in groups.items()}
     known = {m: value for m, value in known.items() if math.isfinite(value)}
     best = len(known) > 1 and model == max(known, key=lambda m: known[m])
-    return Cell(format_figure(measure, figure), best)
+    return Cell(format_metric(metric, value), best)
 
 
-def _cell_with_difference(measure: str, groups: _Groups, model: str) -> Cell:
-    cell, difference = _cell(measure, groups, model), _over_noisy(groups, model, measure)
+def _cell_with_difference(metric: str, groups: _Groups, model: str) -> Cell:
+    cell, difference = _cell(metric, groups, model), _over_noisy(groups, model, metric)
     if difference is None:
         return cell
-    return cell._replace(difference=_signed(measure, difference), worse=difference < 0)
+    return cell._replace(difference=_signed(metric, difference), worse=difference < 0)
 
 
 def _means_table(evaluation: Evaluation) -> Table:
-    """Make a row for each model and a column for each measure."""
+    """Make a row for each model and a column for each metric."""
     groups = {group.model: group for group in evaluation.means()}
-    measures = [m for m in MEASURES if any(m in group.figures for group in groups.values())]
+    metrics = [m for m in METRICS if any(m in group.metrics for group in groups.values())]
     by_variant: dict[str, list[str]] = {}
-    for measure in measures:
-        by_variant.setdefault(measure.partition("_")[2], []).append(measure)
-    columns = [measure for found in by_variant.values() for measure in found]
+    for metric in metrics:
+        by_variant.setdefault(metric.partition("_")[2], []).append(metric)
+    columns = [metric for found in by_variant.values() for metric in found]
     return Table(
         "Means over all frames",
         ["Model", *("PSNR, dB" if m.startswith("psnr") else "SSIM" for m in columns)],
@@ -230,25 +229,25 @@ def _means_table(evaluation: Evaluation) -> Table:
 
 
 def _cell_tables(evaluation: Evaluation) -> list[Table]:
-    """Make a table for each measure, with a row for each camera and ratio."""
-    measures = ["psnr", "ssim"]
-    if any("psnr" not in frame.figures for frame in evaluation.frames):
-        measures += ["psnr_srgb", "ssim_srgb"]  # a model that makes pictures has no planes
-    measures = [m for m in measures if any(m in frame.figures for frame in evaluation.frames)]
+    """Make a table for each metric, with a row for each camera and ratio."""
+    metrics = ["psnr", "ssim"]
+    if any("psnr" not in frame.metrics for frame in evaluation.frames):
+        metrics += ["psnr_srgb", "ssim_srgb"]  # a model that makes pictures has no planes
+    metrics = [m for m in metrics if any(m in frame.metrics for frame in evaluation.frames)]
     tables = []
-    for measure in measures:
+    for metric in metrics:
         rows: list[Row] = []
         for camera, ratio, groups in evaluation.by_camera_and_ratio():
             heading = format_value(camera)
             cells = [
                 Cell(format_value(ratio)),
                 Cell(str(max(group.frames for group in groups.values()))),
-                _cell(measure, groups, NOISY)._replace(best=False),
-                *(_cell_with_difference(measure, groups, m) for m in evaluation.models[1:]),
+                _cell(metric, groups, NOISY)._replace(best=False),
+                *(_cell_with_difference(metric, groups, m) for m in evaluation.models[1:]),
             ]
             rows.append(Row(cells, heading, first=not rows or rows[-1].heading != heading))
-        what = "PSNR" if measure.startswith("psnr") else "SSIM"
-        of = "rendered" if "srgb" in measure else "of the planes"
+        what = "PSNR" if metric.startswith("psnr") else "SSIM"
+        of = "rendered" if "srgb" in metric else "of the planes"
         title = f"{what} {of}{' in dB' if what == 'PSNR' else ''}, by camera and ratio"
         tables.append(Table(title, ("Camera", "Ratio", "Frames"), rows, evaluation.models))
     return tables
@@ -261,7 +260,7 @@ def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
     curves = place_curves(by_value, evaluation.models)
     known = [value for value, _ in by_value if value is not None]
     if curves is None and len(known) > 1:
-        missing = "no figures"
+        missing = "no PSNR is known"
     elif curves is None and known:
         missing = f"all frames have {word} {format_value(known[0])}"
     else:
@@ -283,54 +282,27 @@ def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
 
 
 def encode_crops(
-    crops: Sequence[Crop], models: Sequence[str], limit: int = MAX_PICTURES
-) -> tuple[list[dict[str, Any]], str]:
+    crops: Sequence[Crop], limit: int = MAX_PICTURES
+) -> tuple[list[dict[str | None, str]], str]:
     """Encode crops for the page, without loss unless that takes more than `limit` characters.
 
-    Returns the crops, each with its pictures in the order of the models and the truth last, and a
-    sentence that says how they are stored.
+    Returns the ``data:`` addresses of each crop by model, that of the truth under None (a model
+    may have any name), and a sentence that says how they are stored.
     """
-    encoded = [_crop(crop, models, None) for crop in crops]
     storage = "The pictures are stored without loss."
-    for quality in _JPEG_QUALITIES:
-        if sum(len(p["address"]) for crop in encoded for p in crop["pictures"]) <= limit:
-            break
-        encoded = [_crop(crop, models, quality) for crop in crops]
-        storage = f"To keep this page small the pictures are JPEGs of quality {quality}."
-    return encoded, storage
-
-
-def _crop(crop: Crop, models: Sequence[str], quality: int | None) -> dict[str, Any]:
-    pictures = []
-    # Models are told apart by number in the page: one of them may be named "truth".
-    for number, model in [*enumerate(models), (None, None)]:
-        picture = crop.truth if model is None else crop.pictures.get(model)
-        if picture is None:
-            continue
-        psnr = ""
-        if model is not None and model in crop.psnr:
-            psnr = f" {format_figure('psnr', crop.psnr[model])} dB"
-            if model != NOISY and NOISY in crop.psnr:
-                psnr += f" ({_signed('psnr', crop.psnr[model] - crop.psnr[NOISY])})"
-        label = "truth" if model is None else "noisy input" if model == NOISY else model
-        pictures.append(
+    for quality in (None, *_JPEG_QUALITIES):
+        if quality is not None:
+            storage = f"To keep this page small the pictures are JPEGs of quality {quality}."
+        encoded = [
             {
-                "key": "truth" if number is None else str(number),
-                "model": model,
-                "label": label,
-                "psnr": psnr,
-                "address": _data_address(picture, quality),
+                model: _data_address(picture, quality)
+                for model, picture in [*crop.pictures.items(), (None, crop.truth)]
             }
-        )
-    return {
-        "frame": crop.frame,
-        "camera": crop.camera,
-        "iso": format_value(crop.iso),
-        "ratio": format_value(crop.ratio),
-        "height": crop.truth.shape[0],
-        "width": crop.truth.shape[1],
-        "pictures": pictures,
-    }
+            for crop in crops
+        ]
+        if sum(len(address) for found in encoded for address in found.values()) <= limit:
+            break
+    return encoded, storage
 
 
 def _data_address(picture: NDArray[np.uint8], quality: int | None) -> str:

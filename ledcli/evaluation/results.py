@@ -1,4 +1,4 @@
-"""What an evaluation measured: figures by frame, their means, and how they are written."""
+"""What an evaluation measured: PSNR and SSIM by frame, their means, and how they are written."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from ledcli.output.atomic import atomic_write
 
 NOISY = "noisy"
 """Stands among the models for the input itself, times the ratio."""
-MEASURES = (
+METRICS = (
     "psnr",
     "ssim",
     "psnr_srgb",
@@ -49,8 +49,8 @@ class FrameResult:
         Make and model, or a calibrated camera's name; empty where unknown.
     iso : float or None
     ratio : float
-    figures : mapping
-        By `MEASURES`; without those that the model has not.
+    metrics : mapping
+        By `METRICS`; without those that the model has not.
     """
 
     model: str
@@ -58,7 +58,7 @@ class FrameResult:
     camera: str
     iso: float | None
     ratio: float
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Group:
-    """Mean figures of one model over the frames that share a value.
+    """Mean metrics of one model over the frames that share a value.
 
     Attributes
     ----------
@@ -96,14 +96,14 @@ class Group:
     value : float, str or None
         The ratio, ISO or camera they share; None where it is unknown.
     frames : int
-    figures : mapping
-        Mean by measure, over the frames that have it.
+    metrics : mapping
+        Mean by metric, over the frames that have it.
     """
 
     model: str
     value: Value
     frames: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Evaluation:
     skipped: Sequence[str]
 
     def groups(self, key: Key) -> list[Group]:
-        """Return mean figures by value of `key`, ascending, unknown last, and in it by model."""
+        """Return mean metrics by value of `key`, ascending, unknown last, and in it by model."""
         found: dict[Value, list[FrameResult]] = defaultdict(list)
         for frame in self.frames:
             found[getattr(frame, key)].append(frame)
@@ -164,30 +164,29 @@ class Evaluation:
         return found
 
     def means(self, value: Value = None) -> list[Group]:
-        """Return mean figures by model over all frames, as groups of the value given."""
+        """Return mean metrics by model over all frames, as groups of the value given."""
         by_model: dict[str, list[FrameResult]] = defaultdict(list)
         for frame in self.frames:
             by_model[frame.model].append(frame)
         return [
-            Group(model, value, len(by_model[model]), _mean_figures(by_model[model]))
+            Group(model, value, len(by_model[model]), _mean_metrics(by_model[model]))
             for model in self.models
             if by_model[model]
         ]
 
 
-def _mean_figures(frames: Sequence[FrameResult]) -> dict[str, float]:
+def _mean_metrics(frames: Sequence[FrameResult]) -> dict[str, float]:
     by_measure = {
-        name: [frame.figures[name] for frame in frames if name in frame.figures]
-        for name in MEASURES
+        name: [frame.metrics[name] for frame in frames if name in frame.metrics] for name in METRICS
     }
     return {name: float(np.mean(values)) for name, values in by_measure.items() if values}
 
 
-def format_figure(measure: str, value: float | None) -> str:
-    """Write a figure without its unit: PSNR to hundredths of a dB, SSIM to four digits."""
+def format_metric(metric: str, value: float | None) -> str:
+    """Write a metric without its unit: PSNR to hundredths of a dB, SSIM to four digits."""
     if value is None or not math.isfinite(value):
         return NO_FIGURE
-    return f"{value:.2f}" if measure.startswith("psnr") else f"{value:.4f}"
+    return f"{value:.2f}" if metric.startswith("psnr") else f"{value:.4f}"
 
 
 def format_value(value: Value) -> str:
@@ -206,10 +205,10 @@ def write_csv(path: Path, evaluation: Evaluation) -> Path:
     """Write a row for each frame and model; unknown cells are empty. Raises OutputError."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(("frame", "camera", "iso", "ratio", "model", *MEASURES))
+    writer.writerow(("frame", "camera", "iso", "ratio", "model", *METRICS))
     for frame in evaluation.frames:
         about = (frame.frame, frame.camera, frame.iso, frame.ratio, frame.model)
-        writer.writerow([*about, *(frame.figures.get(name) for name in MEASURES)])
+        writer.writerow([*about, *(frame.metrics.get(name) for name in METRICS)])
     # A file name may hold bytes that are not text.
     atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path

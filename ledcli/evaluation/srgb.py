@@ -74,10 +74,10 @@ def measure_pictures(
 
     def compare_planes(name: str, planes: NDArray[np.float32]) -> Result:
         picture = _developed(short, unpack(planes, short.phase, shape))
-        figures = compare(np.clip(planes, 0, 1), frame.truth)
+        metrics = compare(np.clip(planes, 0, 1), frame.truth)
         matched = np.clip(corrected(planes, frame.truth), 0, 1)
-        figures |= compare(matched, frame.truth, "_corrected")
-        return Result(name, figures | compare_pictures(picture, truth), picture)
+        metrics |= compare(matched, frame.truth, "_corrected")
+        return Result(name, metrics | compare_pictures(picture, truth), picture)
 
     yield compare_planes(NOISY, frame.short * np.float32(case.ratio))
     for name, denoiser in models:

@@ -173,7 +173,7 @@ def _by_iso(evaluation: Evaluation) -> dict[str, dict[str, list[float]]]:
     ways = dict(zip(evaluation.models, ("noisy", "sid", "led"), strict=True))
     assert evaluation.models[0] == NOISY
     for frame in evaluation.frames:
-        both = frame.figures["psnr_srgb"], frame.figures["ssim_srgb"]
+        both = frame.metrics["psnr_srgb"], frame.metrics["ssim_srgb"]
         for iso in (f"{frame.iso:g}", "all"):
             values[iso][ways[frame.model]].append(both)
     return {

@@ -9,7 +9,7 @@ import pytest
 
 from ledcli.cli.app import run
 from ledcli.evaluation.demo_shoot import make_pairs
-from ledcli.evaluation.results import MEASURES
+from ledcli.evaluation.results import METRICS
 from ledcli.pairs.list_file import Pair, write_list
 from tests.inference.models import write_model
 from tests.shoot import make_raw, scene
@@ -42,11 +42,11 @@ def test_json_has_a_line_per_frame_and_the_means(shoot, capsys):
         ("b", 3200, 100),
         ("c", 800, 20),
     ]
-    noisy, model = frames[0]["figures"]
+    noisy, model = frames[0]["metrics"]
     assert noisy == "noisy"
-    assert set(frames[0]["figures"][model]) == set(MEASURES)
+    assert set(frames[0]["metrics"][model]) == set(METRICS)
     assert means["frames"] == 3 and means["skipped"] == []
-    expected = np.mean([f["figures"]["noisy"]["psnr"] for f in frames])
+    expected = np.mean([f["metrics"]["noisy"]["psnr"] for f in frames])
     assert means["means"]["noisy"]["psnr"] == pytest.approx(expected)
     assert [g["value"] for g in means["groups"]["iso"] if g["model"] == "noisy"] == [800, 3200]
 
@@ -75,7 +75,7 @@ def test_a_bad_frame_is_named_and_the_others_are_measured(shoot, capsys):
     records = [json.loads(line) for line in out.splitlines()]
     failed = [record for record in records if record.get("status") == "failed"]
     assert len(failed) == 2 and len(err.splitlines()) == 2
-    assert [r["frame"] for r in records if "figures" in r] == ["a"]
+    assert [r["frame"] for r in records if "metrics" in r] == ["a"]
     assert len(records[-1]["skipped"]) == 2
 
 
@@ -141,21 +141,21 @@ def test_table_csv_json_and_report_say_the_same(tmp_path, monkeypatch, capsys):
 
     assert [f["frame"] for f in frames] == ["IMG_0001", "IMG_0003"]
     assert [(row["frame"], row["model"]) for row in rows] == [
-        (f["frame"], model) for f in frames for model in f["figures"]
+        (f["frame"], model) for f in frames for model in f["metrics"]
     ]
-    for row, figures in zip(rows, (g for f in frames for g in f["figures"].values()), strict=True):
-        assert {name: float(row[name]) for name in MEASURES} == pytest.approx(figures, rel=1e-9)
-    for model, figures in means["means"].items():
+    for row, metrics in zip(rows, (g for f in frames for g in f["metrics"].values()), strict=True):
+        assert {name: float(row[name]) for name in METRICS} == pytest.approx(metrics, rel=1e-9)
+    for model, metrics in means["means"].items():
         of_model = [row for row in rows if row["model"] == model]
         shown = next(line for line in table if line and line[0] == model)
-        for name, cell in zip(MEASURES, shown[1:], strict=True):
+        for name, cell in zip(METRICS, shown[1:], strict=True):
             mean = np.mean([float(row[name]) for row in of_model])
-            assert figures[name] == pytest.approx(mean, rel=1e-9)
+            assert metrics[name] == pytest.approx(mean, rel=1e-9)
             assert cell == (f"{mean:.2f}" if name.startswith("psnr") else f"{mean:.4f}")
             assert f">{cell}<" in page
     for group in means["groups"]["iso"]:
         row = next(line for line in table if line and line[0] == f"{group['value']:g}")
-        psnr, ssim = (group["figures"][name] for name in ("psnr", "ssim"))
+        psnr, ssim = (group["metrics"][name] for name in ("psnr", "ssim"))
         assert f"{psnr:.2f}/{ssim:.4f}" in row
 
 
@@ -176,7 +176,7 @@ def test_a_model_for_x_trans_is_measured_on_frames_of_an_x_trans(photographs, ca
         given = ["evaluate", f"{cfa}.safetensors", *photographs, "--json"]
         assert run(given) == 0
         frames, means = lines(capsys)
-        assert set(frames["figures"]["noisy"]) == set(MEASURES) and means["frames"] == 1
+        assert set(frames["metrics"]["noisy"]) == set(METRICS) and means["frames"] == 1
     assert run(["evaluate", "xtrans.safetensors", "bayer.safetensors", *photographs]) == 2
     assert "measure them apart" in capsys.readouterr().err
 

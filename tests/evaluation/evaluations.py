@@ -20,12 +20,12 @@ def evaluation(*, crops=6, size=96, models=MODELS, cameras=CAMERAS):
         for r, ratio in enumerate(RATIOS):
             for i, iso in enumerate(ISOS):
                 noisy = 41 - 5.5 * r - 1.2 * i - 0.8 * c
-                figures = {NOISY: noisy}
+                metrics = {NOISY: noisy}
                 for m, model in enumerate(models[1:]):
-                    figures[model] = noisy + (1.2 + 3.1 * r - 0.4 * m if m != 1 else -0.6 + 3.8 * r)
+                    metrics[model] = noisy + (1.2 + 3.1 * r - 0.4 * m if m != 1 else -0.6 + 3.8 * r)
                 frames += [
                     FrameResult(model, f"{camera}-{ratio:g}-{iso:g}", camera, iso, ratio, _all(v))
-                    for model, v in figures.items()
+                    for model, v in metrics.items()
                 ]
     made = [_crop(n, size, models, cameras[n % len(cameras)], rng, frames) for n in range(crops)]
     return Evaluation("made-up scenes", list(models), frames, made, ["IMG_0001.dng: too short"])
@@ -54,7 +54,7 @@ def _crop(n, size, models, camera, rng, frames):
     }
     ratio = RATIOS[n % len(RATIOS)]
     psnr = {
-        f.model: f.figures["psnr"]
+        f.model: f.metrics["psnr"]
         for f in frames
         if (f.camera, f.ratio, f.iso) == (camera, ratio, 1600.0)
     }

@@ -1,4 +1,4 @@
-"""Measuring: figures that can be worked out by hand, worst crops first, one bad frame alone."""
+"""Measuring: metrics worked out by hand, worst crops first, one bad frame alone."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from ledcli.batch.settings import Engine
 from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, Frame, Source
 from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, Measurement, load_candidates
-from ledcli.evaluation.results import MEASURES, NOISY, Evaluation, FrameResult
+from ledcli.evaluation.results import METRICS, NOISY, Evaluation, FrameResult
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.sensor.cfa import Phase
@@ -50,24 +50,24 @@ def run(cases, *models):
     return measurement.evaluation()
 
 
-def test_an_offset_gives_the_figures_worked_out_by_hand():
+def test_an_offset_gives_the_metrics_worked_out_by_hand():
     evaluation = run([case()], Off(0.01))
     noisy, model = evaluation.frames
     assert (noisy.model, model.model) == (NOISY, "m0") == tuple(evaluation.models)
-    assert set(model.figures) == set(MEASURES)
-    assert noisy.figures["psnr"] == pytest.approx(-20 * np.log10(0.05), abs=1e-3)
-    assert model.figures["psnr"] == pytest.approx(40, abs=1e-3)
+    assert set(model.metrics) == set(METRICS)
+    assert noisy.metrics["psnr"] == pytest.approx(-20 * np.log10(0.05), abs=1e-3)
+    assert model.metrics["psnr"] == pytest.approx(40, abs=1e-3)
     assert (model.camera, model.iso, model.ratio) == ("Cam", 800, 10)
-    assert model.figures["psnr_srgb"] > noisy.figures["psnr_srgb"]
-    assert noisy.figures["ssim"] < model.figures["ssim"] < 1
+    assert model.metrics["psnr_srgb"] > noisy.metrics["psnr_srgb"]
+    assert noisy.metrics["ssim"] < model.metrics["ssim"] < 1
 
 
-def test_the_correction_cancels_a_factor_and_the_plain_figures_do_not():
+def test_the_correction_cancels_a_factor_and_the_plain_metrics_do_not():
     (_, model) = run([case()], Off(factor=0.8)).frames
-    assert model.figures["psnr"] < 20
+    assert model.metrics["psnr"] < 20
     for name in ("psnr_corrected", "psnr_srgb_corrected"):
-        assert model.figures[name] > 90
-    assert model.figures["ssim_corrected"] == pytest.approx(1, abs=1e-6)
+        assert model.metrics[name] > 90
+    assert model.metrics["ssim_corrected"] == pytest.approx(1, abs=1e-6)
 
 
 def test_a_model_is_asked_as_denoise_asks_it():
@@ -129,7 +129,7 @@ def test_groups_are_means_by_value_in_order():
     frames = [one(NOISY, 1600.0, 20.0), one("m", 1600.0, 30.0), one(NOISY, None, 10.0)]
     frames += [one(NOISY, 200.0, 40.0), one(NOISY, 1600.0, 24.0)]
     evaluation = Evaluation("made up", [NOISY, "m"], frames, [], [])
-    groups = [(g.value, g.model, g.frames, g.figures["psnr"]) for g in evaluation.groups("iso")]
+    groups = [(g.value, g.model, g.frames, g.metrics["psnr"]) for g in evaluation.groups("iso")]
     assert groups == [
         (200.0, NOISY, 1, 40.0),
         (1600.0, NOISY, 2, 22.0),
@@ -137,7 +137,7 @@ def test_groups_are_means_by_value_in_order():
         (None, NOISY, 1, 10.0),
     ]
     assert [(g.model, g.frames) for g in evaluation.means()] == [(NOISY, 4), ("m", 1)]
-    assert "ssim" not in evaluation.means()[0].figures
+    assert "ssim" not in evaluation.means()[0].metrics
 
 
 def test_models_of_one_name_are_told_apart_and_one_named_twice_is_refused(tmp_path):

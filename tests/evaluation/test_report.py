@@ -270,7 +270,7 @@ def test_means_by_camera_and_ratio():
         frame(NOISY, 10.0, camera="another"),
     ]
     found = Evaluation("x", [NOISY], frames, [], []).by_camera_and_ratio()
-    assert [(c, r, g[NOISY].frames, g[NOISY].figures["psnr"]) for c, r, g in found] == [
+    assert [(c, r, g[NOISY].frames, g[NOISY].metrics["psnr"]) for c, r, g in found] == [
         ("another", 100.0, 1, 10.0),
         ("cam", 1.0, 1, 30.0),
         ("cam", 100.0, 2, 21.0),
@@ -297,12 +297,12 @@ def test_a_figure_that_is_not_a_number_is_left_out(tmp_path, value):
 
 def test_pictures_are_lossless_until_they_are_too_large(made):
     def kinds(crops):
-        return {picture["address"].split(";")[0] for crop in crops for picture in crop["pictures"]}
+        return {address.split(";")[0] for crop in crops for address in crop.values()}
 
-    crops, storage = encode_crops(made.crops, made.models)
+    crops, storage = encode_crops(made.crops)
     assert kinds(crops) == {"data:image/png"}
     assert "without loss" in storage
-    size = sum(len(picture["address"]) for crop in crops for picture in crop["pictures"])
-    crops, storage = encode_crops(made.crops, made.models, limit=size // 2)
+    size = sum(len(address) for crop in crops for address in crop.values())
+    crops, storage = encode_crops(made.crops, limit=size // 2)
     assert kinds(crops) == {"data:image/jpeg"}
     assert "JPEGs of quality" in storage

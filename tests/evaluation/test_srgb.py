@@ -49,9 +49,9 @@ def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path)
     perfect = Perfect(models[0].denoiser, read_raw(raws.long))
     evaluation = measured(source, [Candidate("perfect", perfect), *models])
     noisy, best, random = evaluation.frames
-    assert set(best.figures) == set(random.figures) == {"psnr_srgb", "ssim_srgb"}
-    assert best.figures["psnr_srgb"] == pytest.approx(40, abs=0.5)
-    assert random.figures["psnr_srgb"] < 20
+    assert set(best.metrics) == set(random.metrics) == {"psnr_srgb", "ssim_srgb"}
+    assert best.metrics["psnr_srgb"] == pytest.approx(40, abs=0.5)
+    assert random.metrics["psnr_srgb"] < 20
     short, long = read_raw(raws.short), read_raw(raws.long)
     pictures = [
         develop_mosaic(photo, photo.normalised() * np.float32(gain)) / 65535
@@ -59,10 +59,10 @@ def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path)
     ]
     expected = -10 * np.log10(np.square(pictures[0] - pictures[1]).mean())
     assert noisy.model == NOISY
-    assert noisy.figures["psnr_srgb"] == pytest.approx(expected, abs=1e-3)
-    assert noisy.figures["psnr"] > 0
+    assert noisy.metrics["psnr_srgb"] == pytest.approx(expected, abs=1e-3)
+    assert noisy.metrics["psnr"] > 0
     (crop,) = evaluation.crops
-    assert crop.psnr["perfect"] == best.figures["psnr_srgb"]
+    assert crop.psnr["perfect"] == best.metrics["psnr_srgb"]
     assert {picture.shape for picture in crop.pictures.values()} == {crop.truth.shape}
 
 
@@ -73,7 +73,7 @@ def test_what_makes_planes_is_developed_beside_it(source, tmp_path):
         write_model(tmp_path / "m.safetensors", form="gain", sets=(), cfa=kind),
     ]
     evaluation = measured(source, load_candidates([str(file) for file in files]))
-    by_model = {frame.model: frame.figures for frame in evaluation.frames}
+    by_model = {frame.model: frame.metrics for frame in evaluation.frames}
     assert "psnr" not in by_model["developer"]
     assert {"psnr", "psnr_corrected", "psnr_srgb"} <= set(by_model["tiny"])
 
