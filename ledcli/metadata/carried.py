@@ -77,21 +77,23 @@ def read_carried(data: Bytes) -> Carried:
         if part.holds is Holds.ALL:
             found.take_file(part.data)
         elif part.holds is Holds.EXIF:
-            found.take(found.exif, Directory.first(part.data), Place.EXIF)
+            found.take(Place.EXIF, Directory.first(part.data))
         elif part.holds is Holds.GPS:
-            found.take(found.gps, Directory.first(part.data), Place.GPS)
+            found.take(Place.GPS, Directory.first(part.data))
         elif part.holds is Holds.XMP:
             found.xmp = found.xmp or part.data[:]
         else:
             found.maker_notes = True
+    image = found.tags[Place.IMAGE] | found.tags[Place.CAMERA] | found.tags[Place.COLOUR]
+    _drop_wrong_maps(image)
     return Carried(
-        image=found.image,
-        exif=found.exif,
-        gps=found.gps,
+        image=image,
+        exif=found.tags[Place.EXIF],
+        gps=found.tags[Place.GPS],
         xmp=_with_rating(found.xmp, found.stars),
         iptc=found.iptc,
         maker_notes=found.maker_notes or is_crw(data),
-        raw=found.raw,
+        raw=found.tags[Place.RAW],
     )
 
 
@@ -99,27 +101,24 @@ class _Found:
     """Tags as they are found; the first value of a tag stays."""
 
     def __init__(self) -> None:
-        self.image: dict[int, Field] = {}
-        self.exif: dict[int, Field] = {}
-        self.gps: dict[int, Field] = {}
-        self.raw: dict[int, Field] = {}
+        self.tags: dict[Place, dict[int, Field]] = {place: {} for place in Place}
         self.xmp: bytes | None = None
-        self.stars = 0
         self.iptc: bytes | None = None
+        self.stars = 0
         self.maker_notes = False
 
     def take_file(self, data: Bytes) -> None:
         first = Directory.first(data)
         exif = first.child(_EXIF_IFD)
-        self.take(self.image, first, Place.IMAGE)
+        self.take(Place.IMAGE, first)
         # Some cameras keep the exposure in the first directory, as in TIFF/EP.
-        self.take(self.exif, exif, Place.EXIF)
-        self.take(self.exif, first, Place.EXIF)
-        self.take(self.gps, first.child(_GPS_IFD), Place.GPS)
-        self.take(self.raw, _raw_directory(data), Place.RAW)
+        self.take(Place.EXIF, exif)
+        self.take(Place.EXIF, first)
+        self.take(Place.GPS, first.child(_GPS_IFD))
+        self.take(Place.RAW, _raw_directory(data))
         if is_dng(data):
-            self.take(self.image, first, Place.CAMERA, Place.COLOUR)
-            _drop_wrong_maps(self.image)
+            self.take(Place.CAMERA, first)
+            self.take(Place.COLOUR, first)
         self.stars = self.stars or sum(first.integers(_RATING)[:1])
         self.xmp = self.xmp or first.stored(_XMP, MAX_PACKET_BYTES)
         # Often typed LONG, but the bytes are never turned round.
@@ -129,13 +128,13 @@ class _Found:
         notes = _MAKER_NOTES in exif.entries or _MAKER_NOTES in first.entries
         self.maker_notes = self.maker_notes or notes or _DNG_PRIVATE_DATA in first.entries
 
-    def take(self, into: dict[int, Field], directory: Directory, *places: Place) -> None:
-        wanted = tags_in(*places)
-        for number in wanted.keys() & directory.entries.keys() - into.keys():
+    def take(self, place: Place, directory: Directory) -> None:
+        wanted, found = tags_in(place), self.tags[place]
+        for number in wanted.keys() & directory.entries.keys() - found.keys():
             value = directory.get(number)
             fitting = fit(wanted[number], value, directory.order) if value else None
             if fitting is not None:
-                into[number] = fitting
+                found[number] = fitting
 
 
 def _with_rating(xmp: bytes | None, stars: int) -> bytes | None:
@@ -201,16 +200,7 @@ def misread_mosaic(data: Bytes) -> DngMosaic | None:
     """Read what LibRaw 0.22 gets wrong: odd active areas of Bayer DNGs, black of X-Trans DNGs.
 
     LibRaw drops the first row or column of an odd Bayer area and mixes up the colours' black
-    levels; to an X-Trans it gives one black level for all colours.
-
-    Parameters
-    ----------
-    data : Bytes
-
-    Returns
-    -------
-    DngMosaic or None
-        None for every other file.
+    levels; to an X-Trans it gives one black level for all colours. None for every other file.
     """
     if not is_dng(data):
         return None

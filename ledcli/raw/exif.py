@@ -69,8 +69,6 @@ class Exif:
         When the shot was taken, ``YYYY:MM:DD HH:MM:SS``.
     lens, lens_make, serial, artist, copyright : str or None
         `serial` is the camera body's.
-    orientation : int or None
-        TIFF orientation, 1 to 8.
     """
 
     make: str | None = None
@@ -81,7 +79,6 @@ class Exif:
     focal_length: float | None = None
     datetime: str | None = None
     lens: str | None = None
-    orientation: int | None = None
     lens_make: str | None = None
     serial: str | None = None
     artist: str | None = None
@@ -192,8 +189,6 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         missing |= {"iso"} if iso is None else set()
     if crw and found["make"] is None and found["model"] is None:
         found["make"], found["model"], found["serial"] = (_clean(value) for value in crw)
-    orientation = _number(_find(tags, "Orientation")) or 0
-    found["orientation"] = int(orientation) if orientation in range(1, 9) else None
     found["iso"] = _checked("iso", iso)
     return Exif(**found), missing
 

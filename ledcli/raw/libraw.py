@@ -155,20 +155,10 @@ def _begins_like_raw(data: bytes) -> bool:
 def find_pattern(
     path: Path, raw: rawpy.RawPy, top: int, left: int
 ) -> tuple[Sequence[int], AnyPhase]:
-    """Find the CFA phase of the active area, and LibRaw's colour index of each plane.
+    """Return LibRaw's colour index of each plane, and the active area's CFA phase.
 
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    raw : rawpy.RawPy
-    top, left : int
-        First row and column of the active area.
-
-    Raises
-    ------
-    RawError
-        The file has no mosaic, or its CFA is neither Bayer nor X-Trans.
+    `top` and `left` are the first row and column of the active area. Raises RawError if the file
+    has no mosaic, or its CFA is neither Bayer nor X-Trans.
     """
     names = raw.color_desc.decode("ascii", "replace")
     repeats = raw.raw_pattern

@@ -152,7 +152,7 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{mosaic.size} pixels, copy it from the card again"
             )
         black, white = _levels(path, raw, indices, phase, dng, fixed)
-        problem = find_damage(mosaic, black, white)
+        problem = _find_damage(mosaic, black, white)
         if problem:
             raise RawError(f"{path}: {problem}")
         aspect = float(raw.sizes.pixel_aspect)
@@ -230,19 +230,12 @@ def _crop(
     return top, left, height, width
 
 
-def find_damage(
+def _find_damage(
     mosaic: NDArray[np.uint16], black: NDArray[np.float32], white: NDArray[np.float32]
 ) -> str | None:
     """Return why a decoded mosaic is not an image, as the end of a sentence; None if it is one.
 
     Saturated areas, frames of pure noise (lens cap on) and a few bits per pixel are fine.
-
-    Parameters
-    ----------
-    mosaic : uint16 array (H, W)
-        In DN.
-    black, white : float32 array (planes,)
-        In DN.
     """
     value = int(mosaic[0, 0])
     if (mosaic == value).all():
