@@ -28,7 +28,7 @@ METRICS = (
 )
 """PSNR in dB and SSIM, of planes and of the sRGB picture, without and with the illuminance
 correction."""
-NO_FIGURE = "–"
+UNKNOWN = "–"
 
 Key = Literal["ratio", "iso", "camera"]
 KEYS: tuple[Key, ...] = ("ratio", "iso", "camera")
@@ -37,20 +37,18 @@ Value = float | str | None
 
 @dataclass(frozen=True)
 class FrameResult:
-    """Figures of one short frame denoised by one model.
+    """Metrics of one short frame denoised by one model.
 
     Attributes
     ----------
-    model : str
+    model
         Name of the model, or `NOISY`.
-    frame : str
+    frame
         Unique name.
-    camera : str
+    camera
         Make and model, or a calibrated camera's name; empty where unknown.
-    iso : float or None
-    ratio : float
-    metrics : mapping
-        By `METRICS`; without those that the model has not.
+    metrics
+        By `METRICS`; without those that the model does not have.
     """
 
     model: str
@@ -67,8 +65,6 @@ class Crop:
 
     Attributes
     ----------
-    frame, camera, iso, ratio
-        As in `FrameResult`.
     pictures : mapping of str to uint8 array (h, w, 3)
         sRGB, by model; the noisy input under `NOISY`.
     truth : uint8 array (h, w, 3)
@@ -88,16 +84,9 @@ class Crop:
 
 @dataclass(frozen=True)
 class Group:
-    """Mean metrics of one model over the frames that share a value.
+    """Mean metrics of one model over the frames that share a ratio, ISO or camera.
 
-    Attributes
-    ----------
-    model : str
-    value : float, str or None
-        The ratio, ISO or camera they share; None where it is unknown.
-    frames : int
-    metrics : mapping
-        Mean by metric, over the frames that have it.
+    Each metric is averaged over the frames that have it; the value is None where unknown.
     """
 
     model: str
@@ -185,7 +174,7 @@ def _mean_metrics(frames: Sequence[FrameResult]) -> dict[str, float]:
 def format_metric(metric: str, value: float | None) -> str:
     """Write a metric without its unit: PSNR to hundredths of a dB, SSIM to four digits."""
     if value is None or not math.isfinite(value):
-        return NO_FIGURE
+        return UNKNOWN
     return f"{value:.2f}" if metric.startswith("psnr") else f"{value:.4f}"
 
 

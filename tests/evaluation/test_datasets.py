@@ -1,13 +1,16 @@
 """Data sets found by their layout: names, ratios, cameras, and what is missing."""
 
+import inspect
 from fractions import Fraction
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from ledcli.cli.evaluate import evaluate
 from ledcli.errors import PairError, RawError, UsageError
-from ledcli.evaluation.datasets.base import listed, named_ratio, unique_names
+from ledcli.evaluation.datasets import DATASETS, read_dataset
+from ledcli.evaluation.datasets.base import DatasetOptions, listed, named_ratio, unique_names
 from ledcli.evaluation.datasets.eld import eld
 from ledcli.evaluation.datasets.photographs import photographs
 from ledcli.evaluation.datasets.sid import sid
@@ -148,7 +151,7 @@ def test_eld_s_third_image_belongs_to_the_first_and_its_fourth_to_the_sixth(tmp_
     assert fourth.read().truth.mean() == pytest.approx(LIGHT.mean(), rel=1e-3)
 
 
-def test_a_list_of_one_s_own_takes_the_ratio_of_the_tags_or_of_the_list(tmp_path):
+def test_a_list_takes_its_own_ratio_or_that_of_the_tags(tmp_path):
     long(tmp_path / "l.ARW")
     short(tmp_path / "a_1s.ARW", 20)
     short(tmp_path / "b.ARW", 20)
@@ -156,7 +159,7 @@ def test_a_list_of_one_s_own_takes_the_ratio_of_the_tags_or_of_the_list(tmp_path
     assert found(listed(tmp_path / "pairs.txt")) == [("a_1s", 20), ("b", 25)]
 
 
-def test_frames_of_one_name_are_told_apart(tmp_path):
+def test_frames_of_one_name_get_longer_names(tmp_path):
     lines = ""
     for folder in ("one", "two"):
         long(tmp_path / folder / "l.ARW")
@@ -167,7 +170,7 @@ def test_frames_of_one_name_are_told_apart(tmp_path):
     assert names == ["one/s one/l", "two/s two/l"]
 
 
-def test_names_are_unique_even_where_the_longer_ones_are_alike():
+def test_names_are_unique_even_if_the_longer_ones_are_equal():
     assert unique_names(["s", "s", "t"], ["x/s", "x/s", "x/t"]) == ["x/s", "x/s (2)", "t"]
     assert unique_names(["b.png", "b", "b"], ["b.png.png", "b.png", "b.jpg"]) == [
         "b.png",
@@ -186,7 +189,7 @@ def test_a_pair_without_its_tags_is_skipped_and_named(tmp_path):
     assert "s.ARW" in line and "ISO" in line
 
 
-def test_frames_of_two_sizes_are_no_pair(tmp_path):
+def test_frames_of_two_sizes_are_not_a_pair(tmp_path):
     long(tmp_path / "l.ARW", light=None, shape=(64, 96))
     short(tmp_path / "s.ARW")
     (tmp_path / "pairs.txt").write_text("s.ARW l.ARW\n")
@@ -210,7 +213,7 @@ def test_photographs_with_calibrated_noise(tmp_path):
     assert len({case.name for case in photographs(tmp_path).cases}) == 32
 
 
-def test_what_photographs_need_is_said(tmp_path):
+def test_wrong_folders_and_cameras_are_named(tmp_path):
     with pytest.raises(UsageError, match="no photograph"):
         photographs(tmp_path)
     with pytest.raises(UsageError, match="SonyA7S2"):
@@ -235,10 +238,25 @@ def test_a_bad_photograph_is_one_line_and_a_value_given_twice_counts_once(tmp_pa
     ]
 
 
-def test_a_photograph_that_is_cut_off_is_refused_when_it_is_read(tmp_path):
+def test_a_truncated_photograph_is_refused_when_it_is_read(tmp_path):
     rng = np.random.default_rng(0)
     iio.imwrite(tmp_path / "a.png", rng.integers(0, 255, (64, 64, 3)).astype(np.uint8))
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
     (case,) = photographs(tmp_path, ["SonyA7S2"], [3], [1]).cases
     with pytest.raises(RawError, match=r"a\.png: cannot be read as a photograph"):
         case.read()
+
+
+def test_every_data_set_and_option_is_an_option_of_led_evaluate():
+    parameters = inspect.signature(evaluate).parameters
+    assert set(DATASETS) <= set(parameters)
+    assert {option for dataset in DATASETS.values() for option in dataset.options} <= set(
+        parameters
+    )
+
+
+def test_exactly_one_data_set_is_read_and_only_with_its_own_options(tmp_path):
+    with pytest.raises(UsageError, match="one of --sid, --eld, --pairs and --photos"):
+        read_dataset({"sid": tmp_path, "eld": tmp_path}, DatasetOptions())
+    with pytest.raises(UsageError, match="--list is for --sid only"):
+        read_dataset({"eld": tmp_path}, DatasetOptions(list_file=tmp_path / "list.txt"))

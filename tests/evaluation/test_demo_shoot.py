@@ -13,7 +13,7 @@ def test_psnr_of_a_known_error():
     assert psnr(truth + 9, truth) == pytest.approx(-10 * np.log10(0.25), abs=1e-3)
 
 
-def test_photos_are_dark_noisy_and_true_on_the_mean(tmp_path):
+def test_photos_are_dark_noisy_and_unbiased(tmp_path):
     shots = make_photos(tmp_path, 2, ratio=50, size=256, seed=1)
     again = make_photos(tmp_path, 1, ratio=50, size=256, seed=1)
     np.testing.assert_array_equal(shots[0].short, again[0].short)
@@ -26,7 +26,7 @@ def test_photos_are_dark_noisy_and_true_on_the_mean(tmp_path):
     assert not np.array_equal(shots[0].truth, shots[1].truth)
 
 
-def test_pairs_hold_leds_rule(tmp_path):
+def test_pairs_meet_led_s_rule(tmp_path):
     pairs = make_pairs(tmp_path, ratio=100, size=256)
     isos = []
     for short, long in pairs:

@@ -70,7 +70,7 @@ def test_the_correction_cancels_a_factor_and_the_plain_metrics_do_not():
     assert model.metrics["ssim_corrected"] == pytest.approx(1, abs=1e-6)
 
 
-def test_a_model_is_asked_as_denoise_asks_it():
+def test_models_get_the_same_arguments_as_in_denoise():
     model = Off()
     run([case()], model)
     ((ratio, how),) = model.asked
@@ -78,7 +78,7 @@ def test_a_model_is_asked_as_denoise_asks_it():
     assert isinstance(how["noise"], NoiseProfile)
 
 
-def test_a_tuned_model_uses_its_own_noise_lines():
+def test_a_tuned_model_uses_its_own_noise_profile():
     own = NoiseAtIso(NoiseProfile(1e-4, 1e-6), np.zeros((4, 1, 1), np.float32), (24, 32))
     model = Off()
     model.spec = SimpleNamespace(
@@ -91,7 +91,7 @@ def test_a_tuned_model_uses_its_own_noise_lines():
     assert model.asked[0][1]["noise"] is own
 
 
-def test_a_frame_that_cannot_be_read_costs_itself_alone():
+def test_an_unreadable_frame_does_not_stop_the_others():
     def fail():
         raise RawError("b.ARW: is damaged")
 
@@ -100,7 +100,7 @@ def test_a_frame_that_cannot_be_read_costs_itself_alone():
     assert list(evaluation.skipped) == ["b: b.ARW: is damaged"]
 
 
-def test_a_library_that_fails_on_a_frame_costs_that_frame_alone():
+def test_an_unexpected_error_does_not_stop_the_others():
     def fail():
         raise IndexError("out of bounds\nand more")
 
@@ -109,7 +109,7 @@ def test_a_library_that_fails_on_a_frame_costs_that_frame_alone():
     assert list(evaluation.skipped) == ["b: cannot be read: IndexError: out of bounds"]
 
 
-def test_the_worst_crops_come_first_and_are_few():
+def test_the_worst_crops_come_first_and_are_limited():
     offsets = np.linspace(0.02, 0.1, MAX_CROPS + 3)
     cases = [case(f"{i}", read=lambda o=o: frame(o)) for i, o in enumerate(offsets)]
     crops = run(cases, Off(0.03)).crops
@@ -140,7 +140,7 @@ def test_groups_are_means_by_value_in_order():
     assert "ssim" not in evaluation.means()[0].metrics
 
 
-def test_models_of_one_name_are_told_apart_and_one_named_twice_is_refused(tmp_path):
+def test_models_get_unique_names_and_none_is_measured_twice(tmp_path):
     first = write_model(tmp_path / "first.safetensors")
     second = write_model(tmp_path / "second.safetensors", seed=4)
     one, two = load_candidates([str(first), str(second)], Engine(device="cpu"))

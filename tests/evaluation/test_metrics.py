@@ -24,14 +24,14 @@ def test_psnr_of_an_error_of_a_hundredth_is_40_decibels(planes):
     assert psnr(planes + 0.01, planes) == pytest.approx(40, abs=1e-6)
 
 
-def test_what_passes_white_and_black_is_no_error():
+def test_values_above_white_and_below_black_are_clipped():
     truth = np.array([[[0.0, 1.0]]])
     assert psnr(np.array([[[-0.5, 1.5]]]), truth) == psnr(truth, truth)
 
 
 # One window, a part of a block, and one window more than there is in whole blocks.
 @pytest.mark.parametrize("shape", [(4, 7, 7), (2, 20, 24), (1, 64 + 7, 2 * 256 + 7)])
-def test_ssim_is_its_formula_in_every_window(shape):
+def test_ssim_equals_its_formula_in_every_window(shape):
     rng = np.random.default_rng(4)
     truth = rng.uniform(0.1, 0.9, shape) * np.linspace(0, 1, shape[2])
     other = truth + rng.normal(0, 0.1, shape)
@@ -88,7 +88,7 @@ def test_a_frame_smaller_than_a_crop_is_shown_whole():
     assert (rows, cols) == (slice(0, 20), slice(0, 30))
 
 
-def test_the_correction_takes_out_a_scale():
+def test_the_correction_removes_a_factor():
     truth = np.random.default_rng(0).random((4, 16, 16), np.float32) * 0.9
     assert illuminance_scale(truth * np.float32(0.8), truth) == pytest.approx(1.25, rel=1e-5)
     assert psnr(corrected(truth * np.float32(0.8), truth), truth) > 100

@@ -32,7 +32,7 @@ def test_npz_is_normalised_by_its_own_levels(tmp_path):
     assert (frame.to_srgb == np.eye(3)).all()
 
 
-def test_npz_without_colours_is_read_all_the_same(tmp_path):
+def test_npz_without_colours_is_read(tmp_path):
     frame = read_packed(save(tmp_path, im=planes(), **LEVELS))
     assert frame.white_balance is None and frame.to_srgb is None
 
@@ -69,7 +69,7 @@ def bad_npy(array):
         (lambda at: save(at, im=planes(), **LEVELS | {"white_level": np.array(None)}), "pickles"),
     ],
 )
-def test_what_cannot_be_told_is_refused_in_one_line(tmp_path, write, why):
+def test_unknown_arrays_are_refused_in_one_line(tmp_path, write, why):
     path = write(tmp_path)
     with pytest.raises(RawError, match=why) as caught:
         read_packed(path)
@@ -77,7 +77,7 @@ def test_what_cannot_be_told_is_refused_in_one_line(tmp_path, write, why):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_array_is_refused(tmp_path):
+def test_a_file_that_is_not_an_array_is_refused(tmp_path):
     for name, data in (("a.npy", b"no array"), ("b.npz", b"PK\x03\x04 cut"), ("c.npy", b"")):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(RawError, match=name):

@@ -41,7 +41,7 @@ def frame(model, psnr, *, name="a", camera="cam", iso=800.0, ratio=100.0):
     return FrameResult(model, name, camera, iso, ratio, {"psnr": psnr})
 
 
-def test_the_page_opens_without_complaint_or_request(browser, page):
+def test_the_page_opens_without_errors_or_requests(browser, page):
     browser.open(page)
     browser.run("document.querySelector('#crops .stage').isConnected")
     assert browser.complaints() == []
@@ -238,7 +238,7 @@ def test_other_files_of_the_folder_stay_and_an_old_page_is_replaced(tmp_path, ma
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "notes.txt"]
 
 
-def test_a_file_in_the_folder_s_place_is_an_error_that_says_so(tmp_path, made):
+def test_a_file_instead_of_the_folder_is_an_error(tmp_path, made):
     (tmp_path / "report").write_text("")
     with pytest.raises(OutputError, match="report"):
         write_report(tmp_path / "report", made)
@@ -277,7 +277,7 @@ def test_means_by_camera_and_ratio():
     ]
 
 
-def test_equal_ratios_of_the_values_are_equally_far_on_the_axis():
+def test_the_axis_is_logarithmic():
     by_value = [
         (value, {NOISY: Group(NOISY, value, 1, {"psnr": 30.0 - n})})
         for n, value in enumerate((1.0, 10.0, 100.0))

@@ -43,7 +43,7 @@ class Perfect:
         return np.clip(picture + np.float32(0.01), 0, 1)
 
 
-def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path):
+def test_pictures_are_compared_with_libraw_s_of_the_long_frame(source, tmp_path):
     kind, raws = cfa(source), source.cases[0].raws
     models = load_candidates([str(write_pictures(tmp_path / "p.safetensors", cfa=kind))])
     perfect = Perfect(models[0].denoiser, read_raw(raws.long))
@@ -66,7 +66,7 @@ def test_pictures_are_compared_with_librawes_of_the_long_frame(source, tmp_path)
     assert {picture.shape for picture in crop.pictures.values()} == {crop.truth.shape}
 
 
-def test_what_makes_planes_is_developed_beside_it(source, tmp_path):
+def test_planes_of_other_models_are_developed_by_libraw(source, tmp_path):
     kind = cfa(source)
     files = [
         write_pictures(tmp_path / "p.safetensors", cfa=kind),
@@ -86,7 +86,7 @@ def test_a_source_without_raws_is_refused_at_once(tmp_path):
     check_raws(Source("made-up", [case], []), [])
 
 
-def test_a_frame_without_raws_costs_itself_alone(source, tmp_path):
+def test_a_frame_without_raws_does_not_stop_the_others(source, tmp_path):
     models = load_candidates([str(write_pictures(tmp_path / "p.safetensors", cfa=cfa(source)))])
     without = source.cases[0]._replace(name="b", raws=None)
     evaluation = measured(source._replace(cases=[without, *source.cases]), models)
@@ -94,6 +94,6 @@ def test_a_frame_without_raws_costs_itself_alone(source, tmp_path):
     assert len(evaluation.skipped) == 1 and "no raw files" in evaluation.skipped[0]
 
 
-def test_places_in_planes_are_larger_in_pictures():
+def test_a_crop_of_planes_in_pixels_of_a_picture():
     assert in_picture((slice(8, 168), slice(0, 20)), 4) == (slice(16, 336), slice(0, 40))
     assert in_picture((slice(8, 168), slice(0, 20)), 9) == (slice(24, 504), slice(0, 60))

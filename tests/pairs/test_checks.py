@@ -133,7 +133,7 @@ def test_frames_that_cannot_be_compared(tmp_path):
 
 
 @pytest.mark.parametrize("iso", [100, 25600])
-def test_a_lens_cap_is_told_from_a_very_dark_scene(tmp_path, iso):
+def test_a_lens_cap_is_distinguished_from_a_very_dark_scene(tmp_path, iso):
     noise = {"gain": 0.2e-3 * iso, "read_noise": 2 + iso / 800}
     make_dark(tmp_path / "dark.ARW", shape=SHAPE, **noise)
     assert is_dark(frame_features(read_raw(tmp_path / "dark.ARW")))

@@ -14,7 +14,7 @@ def frame(brightest):
 
 
 @pytest.mark.parametrize("full", [0.88, 0.93, 0.97])
-def test_a_sensor_that_fills_up_below_white_is_clipped_there(full):
+def test_a_sensor_that_saturates_below_white_is_clipped_there(full):
     planes = frame(full)
     level = clipping_level(planes)
     assert level <= full
@@ -26,6 +26,6 @@ def test_white_clips_in_any_case(brightest):
     assert clipping_level(frame(brightest)) == CLIPPED
 
 
-def test_a_bright_frame_that_is_not_clipped_loses_next_to_nothing():
+def test_a_bright_unclipped_frame_loses_hardly_a_pixel():
     planes = np.linspace(0, 0.95, 4 * 20 * 30, dtype=np.float32).reshape(4, 20, 30)
     assert (planes >= clipping_level(planes)).mean() < 0.01

@@ -36,7 +36,7 @@ def read(folder, text):
 
 @settings(max_examples=150, deadline=None)
 @given(names=st.lists(NAMES, min_size=2, max_size=6, unique=True), below=st.booleans())
-def test_what_is_written_is_read_again_whatever_the_names(names, below):
+def test_a_written_list_is_read_back_whatever_the_names(names, below):
     with tempfile.TemporaryDirectory() as folder:
         shots = Path(folder) / "sub" if below else Path(folder)
         shots.mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ def test_names_are_relative_to_the_list_wherever_it_lies(shoot):
     assert needs_quotes("../c d.ARW")
 
 
-def test_a_list_behind_a_link_finds_its_files(shoot):
+def test_a_linked_list_finds_its_files(shoot):
     (shoot / "deep" / "er").mkdir(parents=True)
     (shoot / "link").symlink_to(shoot / "deep" / "er")
     pairs = [Pair(shoot / "a.ARW", shoot / "b.ARW")]

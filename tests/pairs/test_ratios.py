@@ -10,7 +10,7 @@ PATHS = (Path("short.ARW"), Path("long.ARW"))
 
 
 @pytest.mark.parametrize("ratio", [96.0, 98.7, 100.0, 101.594, 104.0])
-def test_what_is_meant_to_be_100_is_100(ratio):
+def test_nearly_100_is_100(ratio):
     assert nominal_ratio(ratio) == 100
 
 
@@ -18,7 +18,7 @@ def test_what_is_meant_to_be_100_is_100(ratio):
     ("ratio", "nominal"),
     [(128, 125), (250, 250), (300, 300), (312.5, 300), (322.54, 320), (4.6875, 4.69), (9.9, 10)],
 )
-def test_third_stops_snap_and_what_is_between_stays(ratio, nominal):
+def test_third_stops_snap_and_other_ratios_stay(ratio, nominal):
     assert nominal_ratio(ratio) == nominal
 
 
@@ -28,11 +28,11 @@ def test_the_paper_s_example():
     assert ratio_of(short, long, PATHS) == pytest.approx(4.6875, abs=0.005)
 
 
-def test_a_frame_without_tags_is_named_with_the_tag_and_the_way_out():
+def test_a_frame_without_tags_is_named_with_the_remedy():
     with pytest.raises(MetadataError, match=r"long\.ARW.*ISO.*third column"):
         ratio_of(Exif(iso=100, exposure_time=1), Exif(exposure_time=1), PATHS)
 
 
-def test_the_wrong_way_round():
+def test_swapped_frames_are_refused():
     with pytest.raises(PairError, match="in that order"):
         ratio_of(Exif(iso=100, exposure_time=10), Exif(iso=100, exposure_time=0.1), PATHS)

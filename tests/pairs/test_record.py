@@ -21,12 +21,12 @@ def test_dark_frames_come_back(pairs_txt):
     assert read_darks(pairs_txt) == [DarkFrame(pairs_txt.parent / "dark.ARW", 3200, 0.1, "Cam")]
 
 
-def test_the_body_of_a_dark_frame_comes_back_where_the_record_has_it(pairs_txt):
+def test_the_serial_number_of_a_dark_frame_is_optional(pairs_txt):
     write_record(pairs_txt, {"dark": [entry(serial="007"), entry(serial=None), entry()]})
     assert [dark.serial for dark in read_darks(pairs_txt)] == ["007", None, None]
 
 
-def test_no_record_and_another_s_file_hold_no_dark_frames(pairs_txt):
+def test_a_missing_or_foreign_record_has_no_dark_frames(pairs_txt):
     assert read_darks(pairs_txt) == []
     pairs_txt.with_suffix(".json").write_text('{"dark": [1]}')
     assert read_darks(pairs_txt) == []
@@ -52,19 +52,19 @@ def test_a_damaged_record_is_one_line(pairs_txt, dark):
 
 
 @pytest.mark.parametrize("data", ["{", "[" * 100_000, '{"format": "led pairs 1"}'])
-def test_a_record_that_is_no_record(pairs_txt, data):
+def test_a_malformed_record_is_refused(pairs_txt, data):
     pairs_txt.with_suffix(".json").write_text(data)
     with pytest.raises(PairError, match="damaged"):
         read_darks(pairs_txt)
 
 
-def test_a_dark_frame_that_has_gone_is_named(pairs_txt):
+def test_a_missing_dark_frame_is_named(pairs_txt):
     write_record(pairs_txt, {"dark": [entry(file="gone.ARW")]})
     with pytest.raises(PairError, match=r"gone\.ARW"):
         read_darks(pairs_txt)
 
 
-def test_a_file_that_is_not_ours_is_not_overwritten(pairs_txt):
+def test_a_foreign_file_is_not_overwritten(pairs_txt):
     other = pairs_txt.with_suffix(".json")
     for text in (json.dumps({"mine": 1}), "not even JSON"):
         other.write_text(text)

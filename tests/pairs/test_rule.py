@@ -41,7 +41,7 @@ def test_the_missing_frame_is_named_with_iso_time_and_scene():
 
 @pytest.mark.parametrize("ratio", [100, 250, 300])
 @pytest.mark.parametrize("high", [True, False])
-def test_what_is_to_shoot_gives_the_ratio_and_meets_the_rule(ratio, high):
+def test_the_suggested_frame_gives_the_ratio_and_meets_the_rule(ratio, high):
     there = frame("there", 100, 10 / ratio) if high else frame("there", 6400, 0.15625 / ratio)
     [missing] = rule(ratio, there).to_shoot
     assert nominal_ratio(missing.long.level / missing.short.level) == ratio
@@ -59,7 +59,7 @@ def test_only_isos_that_the_camera_has_shown_or_lie_between():
     assert HIGH_ISO <= missing.short.iso <= 4000
 
 
-def test_where_the_scene_does_not_do_another_long_frame_is_named():
+def test_another_long_frame_is_suggested_for_an_unsuitable_scene():
     bright = frame("bright.ARW", 100, 1 / 2)
     short = frame("s", 100, 1 / 500)
     [missing] = rule_for("Cam", 250, [(short, bright)], [short, bright]).to_shoot
@@ -69,7 +69,7 @@ def test_where_the_scene_does_not_do_another_long_frame_is_named():
     assert "and a long one at ISO 100" in str(missing)
 
 
-def test_a_ratio_that_no_exposures_make_is_said_with_another_in_one_line():
+def test_another_ratio_is_suggested_for_an_impossible_one():
     for ratio in (73.2, 9000):
         result = rule(ratio)
         assert not result.holds
@@ -87,7 +87,7 @@ def test_a_ratio_that_no_exposures_make_is_said_with_another_in_one_line():
 @pytest.mark.parametrize("ratio", [2, 73.2, 100, 300, 9000])
 @pytest.mark.parametrize("iso", [None, 1, 800, 409600])
 @pytest.mark.parametrize("time", [None, 1 / 8000, 600])
-def test_what_does_not_hold_is_never_without_advice(ratio, iso, time):
+def test_a_rule_that_does_not_hold_always_has_advice(ratio, iso, time):
     long = frame("long.ARW", iso, time)
     for short in ((), (frame("s.ARW", iso, time),)):
         result = rule_for("Cam", ratio, [(one, long) for one in short], [long, *short])
@@ -100,13 +100,13 @@ def test_a_camera_that_has_shown_a_very_high_iso_only_has_lower_ones():
     assert HIGH_ISO <= missing.short.iso < 102400
 
 
-def test_without_a_scene_the_new_long_frame_is_as_wanted():
+def test_without_a_scene_the_new_long_frame_is_the_given_one():
     low, high = rule_for("Cam", 100, [], [LOW], long=Exposure(100, 2.5)).to_shoot
     assert low.long == high.long == Exposure(100, 2.5)
     assert low.scene is None
 
 
-def test_what_to_begin_with():
+def test_the_first_pairs_meet_the_rule():
     low, high = first_pairs([frame("x", 200, 1 / 50), frame("y", 6400, 1 / 50)])
     assert low.short.iso <= LOW_ISO
     assert high.short.iso >= HIGH_ISO

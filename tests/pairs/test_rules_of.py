@@ -30,7 +30,7 @@ def test_dropped_pairs_count_for_nothing_but_their_ratio_is_wanted():
     assert [missing.scene.file.name for missing in wanted.to_shoot] == ["long.ARW"] * 2
 
 
-def test_a_dropped_pair_does_not_fill_in_for_a_good_one():
+def test_a_dropped_pair_does_not_replace_a_good_one():
     [rule] = rules([pair(100)], [pair(3200, check=SHIFTED)])
     assert rule.isos == (100,)
     assert not rule.holds
@@ -51,7 +51,7 @@ def test_two_bodies_of_a_model_are_two_cameras():
     assert rule_advice([one, two])[1].startswith("shoot for Cam (serial 2), ratio 100: ")
 
 
-def test_frames_that_do_not_say_their_body_are_of_the_only_one():
+def test_frames_without_serial_number_are_of_the_only_body():
     [rule] = rules([pair(100, serial="1"), pair(3200)])
     assert (rule.serial, rule.holds) == ("1", True)
     assert rule_rows([rule]) == [("Cam", "100", 2, "100, 3200", "holds")]
@@ -62,7 +62,7 @@ def test_a_ratio_that_a_list_states_is_the_nominal_one():
     assert (rule.ratio, rule.holds) == (100, True)
 
 
-def test_what_does_not_hold_has_a_line_below_the_table():
+def test_a_rule_that_does_not_hold_has_a_line_below_the_table():
     found = rules([pair(100, 73.2), pair(800, 100)], [pair(100, 9000, check=CLIPPED)])
     assert [row[-1] for row in rule_rows(found)] == ["does not hold: see below"] * 3
     lines = rule_advice(found)

@@ -28,7 +28,7 @@ def reasons(result):
     return {frame.file.name: frame.reason for frame in result.unpaired}
 
 
-def test_a_folder_of_many_scenes_sorts_itself_out(tmp_path):
+def test_many_scenes_in_one_folder_are_paired(tmp_path):
     # All shorts first, all longs after: neither name nor time tells which belongs to which.
     for number in range(5):
         light = through(picture(number))

@@ -1,7 +1,7 @@
 """The data sets that models can be measured on.
 
-A new layout is a file beside this one whose `Dataset` fits `base.Dataset`, and its line in
-`DATASETS`; `led evaluate` gets an option of its name.
+A new layout is a file beside this one that defines a `Dataset`, a line in `DATASETS`, and an
+option of its name in cli/evaluate.py.
 """
 
 from collections.abc import Mapping
