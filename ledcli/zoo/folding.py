@@ -1,15 +1,15 @@
-"""Folding a model's RepNR blocks into its plain network, and the proof that nothing changes.
+"""Fold a model's RepNR blocks into its plain network, and prove that the function is the same.
 
 The proof runs every block as it is defined (pad, align, convolve, add the OMNR branch;
-`RepNRConv.forward_unfolded`) and compares it with the plain convolution that takes its place:
-block by block on the very same input, and from the network's input to its output. It is done in
-float32, the border included: no pixel is left out.
+`RepNRConv.forward_unfolded`) and compares it with the plain convolution that replaces it: block by
+block on the same input, and from the network's input to its output; in float32, border included.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,23 +26,25 @@ from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.spec import ModelSpec
 
-MADE_UP_NOISE = NoiseProfile(4e-4, 2e-6)
-"""Of the made-up frame: a high ISO, gain and read variance in units of white - black."""
-MADE_UP_RATIO = 100.0
+SYNTHETIC_NOISE = NoiseProfile(4e-4, 2e-6)
+"""Of the synthetic frame: a high ISO; gain and read variance, with white - black as 1."""
+SYNTHETIC_RATIO = 100.0
+TOLERANCE = 1e-5
+"""Largest difference in float32, relative to the output's largest value where that is above 1."""
 
 
 def network_inputs(
     spec: ModelSpec, net: Network, frames: Sequence[Tensor] = (), *, seed: int = 0
 ) -> list[Tensor]:
-    """Make what `prove` needs: random inputs, and photos as the input form hands them on.
+    """Make inputs for `prove`: random ones, a synthetic dark frame and photos in the input form.
 
     Parameters
     ----------
     spec, net
-        The model; `net` only for the sizes that it takes.
+        The model; `net` only for its size multiple.
     frames : sequence of Tensors ``(planes, h, w)``
-        Normalised planes of real photos (white - black = 1), if any are at hand; they are cut to
-        sizes that the network takes. A made-up frame, dark and noisy, is always among them.
+        Normalised planes of photos (white - black = 1), which are cropped to a size that the
+        network accepts.
     seed : int
 
     Returns
@@ -52,26 +54,26 @@ def network_inputs(
     Raises
     ------
     ModelError
-        When a frame is smaller than the network takes, or from another kind of sensor.
+        When a frame is too small, or from another kind of sensor.
     """
     multiple = net.architecture.size_multiple
     form = form_of(spec.input_form, planes=spec.planes)
     generator = torch.Generator().manual_seed(seed)
-    # Sides of odd multiples, and a frame of one multiple that is nearly all border.
+    # Odd multiples, and a frame that is nearly all border.
     sizes = [(3 * multiple, 5 * multiple), (multiple, multiple), (7 * multiple, multiple)]
     inputs = [torch.randn(1, form.in_planes, *size, generator=generator) for size in sizes]
-    made_up = _made_up(spec.planes, 7 * multiple, 9 * multiple, generator)
-    for frame in (made_up, *frames):
+    synthetic = _synthetic(spec.planes, 7 * multiple, 9 * multiple, generator)
+    for frame in (synthetic, *frames):
         if len(frame) != spec.planes:
-            raise ModelError(f"is for {spec.cfa} sensors, and the photo is from another")
+            raise ModelError(f"is for {spec.cfa} sensors, unlike the photo")
         rows, cols = (n // multiple * multiple for n in frame.shape[1:])
         if not rows or not cols:
             raise ModelError(
-                f"the network takes frames of {multiple} x {multiple} planes and more, "
+                f"the network needs frames of at least {multiple} x {multiple} planes, "
                 f"not {' x '.join(map(str, frame.shape[1:]))}"
             )
         seen: list[Tensor] = []
-        line = [torch.tensor([v]) for v in (MADE_UP_RATIO, *MADE_UP_NOISE)]
+        line = [torch.tensor([v]) for v in (SYNTHETIC_RATIO, *SYNTHETIC_NOISE)]
         with torch.inference_mode():
             form(_Recorder(seen, spec.planes), frame[None, :, :rows, :cols].float(), *line)
         inputs += seen
@@ -79,7 +81,7 @@ def network_inputs(
 
 
 class _Recorder(nn.Module):
-    """Stands in for a network and keeps what it is given."""
+    """Replaces a network to record its inputs."""
 
     def __init__(self, seen: list[Tensor], planes: int) -> None:
         super().__init__()
@@ -90,46 +92,52 @@ class _Recorder(nn.Module):
         return torch.zeros_like(x[:, : self.planes])
 
 
-def _made_up(count: int, rows: int, cols: int, generator: torch.Generator) -> Tensor:
-    """Planes of a slope with an edge and black in it, a hundred times too dark, with noise."""
+def _synthetic(count: int, rows: int, cols: int, generator: torch.Generator) -> Tensor:
+    """Return noisy planes of a dark gradient with a black band."""
     light = torch.linspace(0, 1, cols).expand(rows, cols).clone()
     light[rows // 3 : rows // 2] = 0.0
     colour = torch.tensor([0.5, 1.0, 0.6])[list(layout_of(count).colours)]
-    planes = light * colour[:, None, None] / MADE_UP_RATIO
-    deviation = (planes * MADE_UP_NOISE.gain + MADE_UP_NOISE.read_variance).sqrt()
+    planes = light * colour[:, None, None] / SYNTHETIC_RATIO
+    deviation = (planes * SYNTHETIC_NOISE.gain + SYNTHETIC_NOISE.read_variance).sqrt()
     return planes + deviation * torch.randn(planes.shape, generator=generator)
 
 
-TOLERANCE = 1e-5
-"""Largest difference, relative to the output's largest value where that is above 1 (float32)."""
-
-
 class Difference(NamedTuple):
-    """Largest difference, and the largest value of the output that it was seen in."""
+    """Largest difference between two outputs, and the largest value in them."""
 
     largest: float
     scale: float
 
     @property
     def relative(self) -> float:
-        """The difference over the scale where that is above 1: what the tolerance is for."""
+        """The difference over the scale where that is above 1; compare it with a tolerance."""
         return self.largest / max(self.scale, 1.0)
+
+    @property
+    def order(self) -> float:
+        """For sorting: the relative difference; NaN is the worst of all."""
+        return math.inf if math.isnan(self.relative) else self.relative
+
+
+def difference_of(actual: Tensor, expected: Tensor) -> Difference:
+    """Return the largest difference between two tensors of the same shape."""
+    return Difference(float((actual - expected).abs().max()), float(expected.abs().max()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What the comparison of a network with its folded form found.
+    """The differences between a network and its folded form.
 
     Attributes
     ----------
     inputs : int
-        How many inputs were run through both.
+        Number of inputs that were compared.
     block : str
-        Name of the block that differed most on one and the same input.
+        Name of the block that differed most.
     worst_block : Difference
-        By how much it did.
+        Its difference, on the same input.
     network : Difference
-        By how much the outputs of the networks differ, at worst.
+        Largest difference of the networks' outputs.
     """
 
     inputs: int
@@ -140,11 +148,11 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether folded and unfolded are the same function to `TOLERANCE`."""
-        # A NaN on either side holds for nothing.
+        # False for NaN.
         return self.worst_block.relative <= TOLERANCE and self.network.relative <= TOLERANCE
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return it as one line."""
         return (
             f"folded and unfolded differ by {self.network.largest:.1e} at most "
             f"(values to {self.network.scale:.3g}), the worst block, {self.block}, by "
@@ -161,7 +169,7 @@ def fold(
     Parameters
     ----------
     spec, net
-        As `load_model` gives them; they stay as they are.
+        From `load_model`; they are not changed.
     csa_set : str
         The CSA set to fold.
     source_sha256 : str, optional
@@ -170,14 +178,14 @@ def fold(
     Returns
     -------
     spec : ModelSpec
-        Without CSA sets and OMNR branch; all else is kept, with a note of the folding.
+        Without CSA sets and OMNR branch, and with a note of the folding.
     plain : Network
         The plain network of `spec.architecture`, on the CPU in float32.
 
     Raises
     ------
     ModelError
-        When there is nothing to fold, or no such set; without the file's name.
+        When there is nothing to fold, or no such set; does not name the file.
     """
     if not spec.csa_sets:
         raise ModelError("is a plain network already: there is nothing to fold")
@@ -202,23 +210,18 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tenso
     Parameters
     ----------
     net : nn.Module
-        The network with its RepNR blocks; it stays as it is.
+        The network with its RepNR blocks; it is not changed.
     csa_set : str
         The CSA set that was folded.
     plain : nn.Module
-        What `fold` made of it.
+        From `fold`.
     inputs : iterable of Tensors ``(N, in_planes, h, w)``
-        What the networks are given: of `trial.network_inputs`.
-
-    Returns
-    -------
-    Proof
-        What was found; `Proof.holds` says whether it is a proof.
+        From `network_inputs`.
 
     Raises
     ------
     ModelError
-        When the network does not take the inputs.
+        When the network cannot process the inputs.
     """
     net, plain = (copy.deepcopy(each).cpu().float().eval() for each in (net, plain))
     repnr.select(net, csa_set)
@@ -228,18 +231,19 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tenso
     for x in inputs:
         try:
             with torch.inference_mode():
-                network = _worse(network, _difference(plain(x), net(x)))
+                outputs = difference_of(plain(x), net(x))
         except RuntimeError as error:
             raise ModelError(
                 f"the network cannot be run on {tuple(x.shape)}: header and tensors disagree"
             ) from error
+        network = max(network, outputs, key=lambda d: d.order)
         tried += 1
-    block = max(worst, key=lambda name: _order(worst[name]))
+    block = max(worst, key=lambda name: worst[name].order)
     return Proof(tried, block, worst[block], network)
 
 
 def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> None:
-    """Have the blocks of `net` run as they are defined, each compared with its plain layer."""
+    """Make the blocks of `net` run unfolded and compare each with its plain layer."""
     for name, block in _named_blocks(net):
         layer = plain.get_submodule(name)
 
@@ -247,7 +251,8 @@ def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> N
             _: nn.Module, given: tuple[Tensor], out: Tensor, name: str = name,
             layer: nn.Module = layer,
         ) -> None:  # fmt: skip
-            worst[name] = _worse(worst[name], _difference(layer(given[0]), out))
+            block_difference = difference_of(layer(given[0]), out)
+            worst[name] = max(worst[name], block_difference, key=lambda d: d.order)
 
         block.forward = block.forward_unfolded  # type: ignore[method-assign]
         block.register_forward_hook(compare)
@@ -255,16 +260,3 @@ def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> N
 
 def _named_blocks(net: nn.Module) -> list[tuple[str, RepNRConv]]:
     return [(n, layer) for n, layer in net.named_modules() if isinstance(layer, RepNRConv)]
-
-
-def _difference(folded: Tensor, unfolded: Tensor) -> Difference:
-    return Difference(float((folded - unfolded).abs().max()), float(unfolded.abs().max()))
-
-
-def _worse(a: Difference, b: Difference) -> Difference:
-    return max(a, b, key=_order)
-
-
-def _order(difference: Difference) -> float:
-    """Order by the relative difference; one that is no number is the worst of all."""
-    return difference.relative if difference.relative == difference.relative else float("inf")

@@ -1,15 +1,14 @@
-"""A folded network as an ONNX file: written, and checked against torch before it is used.
+"""Export a folded network to ONNX, checked against torch, and run ONNX networks.
 
-By the exporter that traces the network: ours do not branch, and the check finds what a trace may
-get wrong. It takes a second; the one that comes after it in torch takes ten times as long and
-two more packages for the very same graph.
+The export uses torch's tracing exporter: our networks do not branch, and the check finds what a
+trace gets wrong. Its successor in torch takes ten times as long and two more packages for the same
+graph.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +22,7 @@ from ledcli.errors import ModelError, OutputError, UsageError
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
-from ledcli.zoo.folding import Difference, fold, network_inputs
+from ledcli.zoo.folding import Difference, difference_of, fold, network_inputs
 from ledcli.zoo.header import METADATA_KEY, ONNX_SUFFIX, is_onnx, read_onnx, require_onnx
 from ledcli.zoo.model_file import build_network, file_sha256, load_model, write_new
 from ledcli.zoo.spec import ModelSpec
@@ -33,15 +32,21 @@ SIZE_MULTIPLE_KEY = "led.size_multiple"
 SOURCE_KEY = "led.source_sha256"
 """Metadata: hash of the model file that was exported."""
 
+OPSET = 17
+"""The first with layer normalisation; our networks need nothing newer."""
+TOLERANCE = 1e-4
+"""Largest difference from torch, relative to the output's largest value where that is above 1."""
+INPUT, OUTPUT = "input", "output"
+_DYNAMIC = {0: "batch", 2: "height", 3: "width"}
+
 _ONLY_FATAL = 4
-"""onnxruntime's own log would come between our lines, and says what its exceptions say."""
-LEAST_SHARE = 0.9
-"""Of the weights that are expected: the exporter keeps tensors of the same values, such as biases
-of zeros, only once."""
+"""Log level of onnxruntime; its exceptions say the same as its log."""
+MIN_SHARE = 0.9
+"""Of the expected weights: the exporter stores equal tensors, such as zero biases, only once."""
 
 
 class OnnxNet(nn.Module):
-    """An ONNX network in onnxruntime: on the CPU, in float32, on as many threads as torch.
+    """An ONNX network in onnxruntime: on the CPU, in float32, with as many threads as torch.
 
     Parameters
     ----------
@@ -51,7 +56,7 @@ class OnnxNet(nn.Module):
     Raises
     ------
     ModelError
-        When onnxruntime does not take it; without the file's name.
+        When onnxruntime rejects it; does not name the file.
     UsageError
         When onnxruntime is not installed.
     """
@@ -65,7 +70,7 @@ class OnnxNet(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = _ONLY_FATAL
-        # Between two windows torch is at work: threads that spin would be in its way.
+        # Between two tiles torch computes: spinning threads would slow it down.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self.session = onnxruntime.InferenceSession(
@@ -73,7 +78,7 @@ class OnnxNet(nn.Module):
             )
             (given,), (_,) = self.session.get_inputs(), self.session.get_outputs()
         except Exception as error:  # its own types have no common base
-            raise ModelError(f"onnxruntime does not take the network: {_first(error)}") from error
+            raise ModelError(f"onnxruntime rejects the network: {_first(error)}") from error
         self.input = given.name
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +87,7 @@ class OnnxNet(nn.Module):
         try:
             (out,) = self.session.run(None, {self.input: given})
         except Exception as error:
-            # As torch would say it: full memory is known by these words.
+            # Worded as torch does: callers recognise full memory by it.
             raise RuntimeError(f"onnxruntime: {_first(error)}") from error
         return torch.from_numpy(out)
 
@@ -102,7 +107,7 @@ def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
     Raises
     ------
     ModelError
-        As `read_onnx`, and when onnxruntime does not take the network. The message names the file.
+        As `read_onnx`, and when onnxruntime rejects the network. The message names the file.
     UsageError
         When onnxruntime is not installed.
     """
@@ -111,7 +116,7 @@ def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
     with torch.device("meta"):
         plain = build_network(path, file.header.spec)
     expected = sum(tensor.numel() for tensor in plain.state_dict().values())
-    if not LEAST_SHARE * expected <= file.header.parameters <= expected:
+    if not MIN_SHARE * expected <= file.header.parameters <= expected:
         raise ModelError(
             f"{path}: has {file.header.parameters} weights, and '{file.header.spec.architecture}' "
             f"has {expected}: header and tensors disagree. Get the file again."
@@ -119,19 +124,11 @@ def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
     try:
         return file.header.spec, plain, OnnxNet(file.data)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}. It is no model for this led.") from error
+        raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
 
 
 def _first(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-OPSET = 17
-"""The first with layer norms; later ones have nothing more that our networks need."""
-TOLERANCE = 1e-4
-"""Largest difference to torch, relative to the output's largest value where that is above 1."""
-INPUT, OUTPUT = "input", "output"
-_DYNAMIC = {0: "batch", 2: "height", 3: "width"}
 
 
 class Exported(NamedTuple):
@@ -142,11 +139,11 @@ class Exported(NamedTuple):
     data : bytes
         The file.
     net : OnnxNet
-        The same, ready to run.
+        The network, ready to run.
     difference : Difference
-        By how much it differs from torch, at worst.
+        Largest difference from torch.
     inputs : int
-        How many inputs were compared.
+        Number of inputs that were compared.
     """
 
     data: bytes
@@ -155,7 +152,7 @@ class Exported(NamedTuple):
     inputs: int
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return it as one line."""
         return (
             f"onnxruntime and torch differ by {self.difference.largest:.1e} at most "
             f"(values to {self.difference.scale:.3g}) over {self.inputs} inputs"
@@ -163,7 +160,7 @@ class Exported(NamedTuple):
 
 
 def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Exported:
-    """Export a plain network, and compare it with torch's on inputs of several sizes.
+    """Export a plain network for any batch, height and width, and compare it with torch.
 
     Parameters
     ----------
@@ -174,16 +171,10 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
     source_sha256 : str
         Hash of the model's file, for the record.
 
-    Returns
-    -------
-    Exported
-        Batch, height and width are free.
-
     Raises
     ------
     ModelError
-        When torch cannot export the network, or the result is not the same function; without the
-        file's name.
+        When torch cannot export the network, or the result differs; does not name the file.
     UsageError
         When onnx or onnxruntime is not installed.
     """
@@ -194,8 +185,8 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
     data = _described(_traced(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256)
     net = OnnxNet(data)
     exported = Exported(data, net, _largest(plain, net, inputs), len(inputs))
-    if not exported.difference.relative <= TOLERANCE:  # a NaN on either side holds for nothing
-        raise ModelError(f"is not the same as ONNX: {exported}")
+    if not exported.difference.relative <= TOLERANCE:  # also for NaN
+        raise ModelError(f"differs as ONNX: {exported}")
     return exported
 
 
@@ -279,7 +270,7 @@ def _traced(plain: nn.Module, sample: Tensor) -> bytes:
 def _described(
     data: bytes, spec: ModelSpec, multiple: int, in_planes: int, source_sha256: str
 ) -> bytes:
-    """Have the file say what it is, for `led` and for people."""
+    """Add the description, for `led` and for people."""
     import onnx
 
     model = onnx.load_model_from_string(data)
@@ -304,14 +295,7 @@ def _largest(plain: nn.Module, net: OnnxNet, inputs: Iterable[Tensor]) -> Differ
     for x in inputs:
         try:
             with torch.inference_mode():
-                expected, out = plain(x), net(x)
-                largest = float((out - expected).abs().max())
+                differences.append(difference_of(net(x), plain(x)))
         except RuntimeError as error:
             raise ModelError(f"cannot be run on {tuple(x.shape)} as ONNX: {error}") from error
-        differences.append(Difference(largest, float(expected.abs().max())))
-    return max(differences, key=_order)
-
-
-def _order(difference: Difference) -> float:
-    """Order by the relative difference; one that is no number is the worst of all."""
-    return math.inf if math.isnan(difference.relative) else difference.relative
+    return max(differences, key=lambda d: d.order)

@@ -1,4 +1,4 @@
-"""What a model file says about itself: typed, and strict about what it accepts."""
+"""The description in a model file: typed, and strict about what it accepts."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ RENAMED = {"branches": "csa_sets", "noise_lines": "noise_profile"}
 """Keys of format 1 and what they are called since format 2."""
 
 PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
-"""Planes into which a mosaic is packed, by colour filter array."""
+"""Number of planes that a mosaic is packed into, by colour filter array."""
 
 INPUT_FORMS = ("gain", "stabilised")
-"""What the network is given; see ledcli/nets/forms.py."""
+"""Forms of the network's input; see ledcli/nets/forms.py."""
 
 OUTPUTS = ("planes", "adaptive", "srgb")
-"""What the network's output means: clean planes, the adaptive residual layer's parts, or the planes
-of a picture."""
+"""Forms of the network's output: clean planes, the parts of an adaptive residual layer (exposure
+diffusion), or the planes of a picture."""
 
 MAX_RATIO = 1e6
-"""No exposure is 20 stops short: a larger ratio is a mistake."""
+"""20 stops: a larger ratio is a mistake."""
 
 NAME_RULE = "lower-case letters, digits, '.', '_' and '-'"
 MAX_NAME_LENGTH = 64
 _NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{MAX_NAME_LENGTH - 1}}}")
 # No dot: the name is part of a tensor's name, which is split at dots.
-_BRANCH = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_CSA_SET = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MAX_ARGUMENT = 65536
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text can be the name of a model."""
+    """Return True if a text can be the name of a model."""
     return _NAME.fullmatch(text) is not None
 
 
 def short(value: object) -> str:
-    """Show a value in an error message, however long it is."""
+    """Return a value for an error message, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -84,7 +84,7 @@ def _are_texts(value: object) -> bool:
 def _are_csa_sets(value: object) -> bool:
     return (
         isinstance(value, tuple)
-        and all(isinstance(v, str) and _BRANCH.fullmatch(v) for v in value)
+        and all(isinstance(v, str) and _CSA_SET.fullmatch(v) for v in value)
         and len(set(value)) == len(value)
     )
 
@@ -109,7 +109,7 @@ def _is_json_object(value: object) -> bool:
 
 
 def _is_noise_profile(value: object) -> bool:
-    """Check what the lines give at the ends of their ISOs; between them they are straight."""
+    """Check the noise at the lowest and the highest ISO; between them the lines are straight."""
     if value is None:
         return True
     if not isinstance(value, CameraNoiseProfile):
@@ -153,76 +153,42 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 _OPTIONAL = ("output", "modulation", "omnr", "cameras", "training", "noise_profile")
-"""Keys that a file may leave out. Defaults of other fields are for those who write files."""
+"""Keys that a file may leave out; the other defaults are for those who write files."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The header of a model file.
-
-    Parameters
-    ----------
-    name
-        Name of the model: lower-case letters, digits, `.`, `_` and `-`.
-    architecture
-        A name of `ledcli.nets.registry`.
-    arguments
-        What the architecture is built with: numbers, texts, truth values, lists of these.
-    input_form
-        `gain` or `stabilised`.
-    csa_sets
-        Names of the CSA sets, the default first; empty for a plain network.
-    ratio_range
-        Lowest and highest ratio the model was trained for.
-    method
-        How it was made: `pretrain`, `led`, ...
-    licence
-        Licence of the weights, as an SPDX expression where there is one.
-    source
-        Who or what made the file.
-    cfa
-        `bayer` or `xtrans`.
-    planes
-        Planes of the mosaic: 4 for Bayer, 9 for X-Trans.
-    output
-        `planes`; or `adaptive`: an image, a residual, a mask (exposure diffusion); or `srgb`: the
-        planes of a picture (nets/forms.py). The last two in the `gain` form only.
-    modulation
-        Names of the sensors by which a plain network is modulated; empty for none.
-    omnr
-        Whether the RepNR blocks have the OMNR branch, which fine-tuning adds.
-    cameras
-        Cameras that the model is for; empty when it is for any.
-    training
-        Data, iterations, seed, version: whatever says how to make it again. JSON values only.
-    noise_profile
-        The camera's own noise over ISO, in a model that is tuned to one camera.
-    format
-        Version of the header.
-
-    Raises
-    ------
-    ModelError
-        When a value has the wrong type or is out of its range.
-    """
+    """The description in the header of a model file; raises ModelError for a bad value."""
 
     name: str
     architecture: str
+    """A name of `ledcli.nets.registry`."""
     arguments: dict[str, Any]
+    """Of the architecture: numbers, texts, truth values, lists of these."""
     input_form: str
     csa_sets: tuple[str, ...]
+    """Names of the CSA sets, the default first; empty for a plain network."""
     ratio_range: tuple[float, float]
+    """Lowest and highest ratio that the model was trained for."""
     method: str
+    """How it was made: `pretrain`, `led`, ..."""
     licence: str
+    """Of the weights, as an SPDX expression where there is one."""
     source: str
+    """Who or what made the file."""
     cfa: str = "bayer"
     planes: int = 4
     output: str = "planes"
     modulation: tuple[str, ...] = ()
+    """Names of the sensors by which a plain network is modulated; empty for none."""
     omnr: bool = False
+    """Whether the RepNR blocks have the OMNR branch, which fine-tuning adds."""
     cameras: tuple[str, ...] = ()
+    """Cameras that the model is for; empty for any."""
     training: dict[str, Any] = field(default_factory=dict)
+    """How to make the model again: data, iterations, seed, version. JSON values only."""
     noise_profile: CameraNoiseProfile | None = None
+    """Of the camera that the model is tuned to."""
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -254,30 +220,22 @@ class ModelSpec:
         """Return the spec as JSON values."""
         header = dataclasses.asdict(self)
         del header["noise_profile"]
-        if self.output == "planes":
-            del header["output"]  # a led that knows no other can read the file
-        if not self.modulation:
-            del header["modulation"]
         if self.noise_profile is not None:
             header["noise_profile"] = self.noise_profile.to_json()
         return header
 
     @classmethod
     def from_header(cls, header: object) -> ModelSpec:
-        """Check JSON values and make the spec of them.
-
-        Raises
-        ------
-        ModelError
-            When a key is unknown or missing, or a value is not allowed.
-        """
+        """Make the spec from JSON values; raises ModelError for an unknown or missing key."""
         if not isinstance(header, dict):
             raise ModelError("the description is not a JSON object")
         version = header.get("format")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise ModelError(f"format must be a version number, not {short(version)}")
         if version > FORMAT:
-            raise ModelError(f"it has format {version} and this led knows {FORMAT}: update led")
+            raise ModelError(
+                f"it has format {version}; this version of led reads up to {FORMAT}: update led"
+            )
         if version == 1:
             header = _from_format_1(header)
         known = [f.name for f in dataclasses.fields(cls)]

@@ -76,7 +76,7 @@ def test_nothing_is_written_when_the_check_fails(model, out, capsys, monkeypatch
     monkeypatch.setattr(onnxfile, "TOLERANCE", 0.0)
     assert export(model, "-o", out) == 1
     err = capsys.readouterr().err
-    assert "not the same as ONNX" in err and err.count("\n") == 1
+    assert "differs as ONNX" in err and err.count("\n") == 1
     assert not out.exists()
 
 

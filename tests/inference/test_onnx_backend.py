@@ -118,7 +118,7 @@ def test_torch_does_not_run_an_exported_file(exported):
 
 def test_a_network_that_differs_as_onnx_is_not_used(model, monkeypatch):
     monkeypatch.setattr(onnxfile, "TOLERANCE", 0.0)
-    with pytest.raises(ModelError, match="tiny/a: is not the same as ONNX"):
+    with pytest.raises(ModelError, match="tiny/a: differs as ONNX"):
         Denoiser(model, "a", backend="onnx")
 
 
