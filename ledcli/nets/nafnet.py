@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks, inner_type
+from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks
 from ledcli.nets.registry import NAFNET
 
 NORM_EPS = 1e-6
@@ -59,7 +59,7 @@ class GlobalMean(nn.Module):
 class NAFNet(Network):
     """Levels of NAF blocks with added skips; with as many output planes as input, a residual net.
 
-    The first and the last layer, the norms and the global means run in float32.
+    The norms and the global means run in float32 as well.
 
     Parameters
     ----------
@@ -111,13 +111,7 @@ class NAFNet(Network):
             "decoder": [count_blocks(shapes, rf"decoders\.{level}\.(\d+)\.") for level in levels],
         }
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
-        device = x.device.type
-        inner = inner_type(x, next(self.downs.parameters()))
-        with torch.autocast(device, enabled=False):
-            h = self.intro(x.float())
-        h = h.to(inner)
+    def _inner(self, h: Tensor) -> Tensor:
         skips = []
         for blocks, down in zip(self.encoders, self.downs, strict=True):
             h = blocks(h)
@@ -126,9 +120,7 @@ class NAFNet(Network):
         h = self.middle_blks(h)
         for up, blocks in zip(self.ups, self.decoders, strict=True):
             h = blocks(up(h) + skips.pop())
-        with torch.autocast(device, enabled=False):
-            out: Tensor = self.ending(h.float())
-            return out + x.float() if self.adds_input else out
+        return h
 
 
 def _reach(encoder: Sequence[int], middle: int, decoder: Sequence[int]) -> int:

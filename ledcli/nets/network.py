@@ -18,12 +18,47 @@ MAX_BLOCKS = 64
 
 
 class Network(nn.Module):
-    """A network that maps planes ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
+    """A network that maps planes ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``.
+
+    A subclass defines its layers and `_inner`.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Its descriptor, for the arguments that it was built with.
+    activation : nn.Module
+        Follows the convolutions, if ``architecture.activation_slope`` is not 1.
+    adds_input : bool
+        Whether the input is added to the output.
+    """
 
     architecture: Architecture
-    """Its descriptor, for the arguments that it was built with."""
     activation: nn.Module
-    """Set if ``architecture.activation_slope`` is not 1."""
+    adds_input = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the first and the last layer in float32, and the inner ones in their own type.
+
+        That is autocast's if it is on, else that of their weights.
+        """
+        device, outer = x.device.type, self.architecture.float32_layers
+        inner = next(p.dtype for name, p in self.named_parameters() if not name.startswith(outer))
+        if torch.is_autocast_enabled(device):
+            inner = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            h = self._first(x.float())
+        h = self._inner(h.to(inner))
+        with torch.autocast(device, enabled=False):
+            out: Tensor = self.get_submodule(outer[1])(h.float())
+            return out + x.float() if self.adds_input else out
+
+    def _first(self, x: Tensor) -> Tensor:
+        h: Tensor = self.get_submodule(self.architecture.float32_layers[0])(x)
+        return h
+
+    def _inner(self, h: Tensor) -> Tensor:
+        """Map the first layer's output ``(N, C, H, W)`` to the last layer's input."""
+        raise NotImplementedError
 
     @classmethod
     def published_arguments(cls, shapes: Shapes) -> dict[str, Any]:
@@ -37,12 +72,6 @@ def count_blocks(names: Iterable[str], pattern: str) -> int:
     if len(found) > MAX_BLOCKS or found != set(map(str, range(len(found)))):
         raise ModelError(f"has blocks that are not numbered from 0 to {MAX_BLOCKS - 1} at most")
     return len(found)
-
-
-def inner_type(x: Tensor, weight: Tensor) -> torch.dtype:
-    """Return the type of the inner layers: autocast's if it is on, else that of a weight."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 class ChannelNorm(nn.Module):

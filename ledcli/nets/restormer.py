@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks, inner_type
+from ledcli.nets.network import ChannelNorm, Network, Shapes, count_blocks
 from ledcli.nets.registry import RESTORMER
 
 NORM_EPS = 1e-5
@@ -90,7 +90,7 @@ class TransformerBlock(nn.Module):
 class Restormer(Network):
     """Four levels of transformer blocks; with as many output planes as input, a residual network.
 
-    The first and the last layer, the norms, and the attention's cosines and softmax run in float32.
+    The norms and the attention weights run in float32 as well.
 
     Parameters
     ----------
@@ -164,13 +164,8 @@ class Restormer(Network):
             arguments["biased"] = True
         return arguments
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
-        device = x.device.type
-        inner = inner_type(x, next(self.latent.parameters()))
-        with torch.autocast(device, enabled=False):
-            h = self.patch_embed(x.float())
-        one = self.encoder_level1(h.to(inner))
+    def _inner(self, h: Tensor) -> Tensor:
+        one = self.encoder_level1(h)
         two = self.encoder_level2(self.down1_2(one))
         three = self.encoder_level3(self.down2_3(two))
         h = self.latent(self.down3_4(three))
@@ -179,10 +174,8 @@ class Restormer(Network):
         h = self.reduce_chan_level2(torch.cat((self.up3_2(h), two), 1))
         h = self.decoder_level2(h)
         h = self.decoder_level1(torch.cat((self.up2_1(h), one), 1))
-        h = self.refinement(h)
-        with torch.autocast(device, enabled=False):
-            out: Tensor = self.output(h.float())
-            return out + x.float() if self.adds_input else out
+        refined: Tensor = self.refinement(h)
+        return refined
 
 
 def _reach(blocks: Sequence[int], refinement: int) -> int:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.network import Network, inner_type
+from ledcli.nets.network import Network
 from ledcli.nets.registry import RESUNET
 
 NEGATIVE_SLOPE = 0.1
@@ -36,8 +36,7 @@ class ResUNet(Network):
     """Levels of residual blocks; 2x2 convolutions down, transposed ones up, skips added.
 
     Few channels at the top, where a convolution is bound by memory, and many below, where it is
-    bound by the matrix units (models/EXPERIMENTS.md). The first and the last layer run in
-    float32.
+    bound by the matrix units (models/EXPERIMENTS.md).
 
     Parameters
     ----------
@@ -71,22 +70,15 @@ class ResUNet(Network):
         self.decoder = nn.ModuleList(map(_blocks, channels[:-1], decoder))
         self.tail = nn.Conv2d(channels[0], out_planes, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
-        device = x.device.type
-        inner = inner_type(x, next(self.up.parameters()))
-        with torch.autocast(device, enabled=False):
-            h = self.head(x.float())
-        h = self.encoder[0](h.to(inner))
+    def _inner(self, h: Tensor) -> Tensor:
+        h = self.encoder[0](h)
         skips = []
         for down, blocks in zip(self.down, self.encoder[1:], strict=True):
             skips.append(h)
             h = blocks(down(h))
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
             h = blocks(up(h) + skips.pop())
-        with torch.autocast(device, enabled=False):
-            out: Tensor = self.tail(h.float())
-            return out
+        return h
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:

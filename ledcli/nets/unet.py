@@ -13,9 +13,6 @@ from ledcli.nets.registry import UNET
 class UNet(Network):
     """Five levels, two 3x3 convolutions a level, max pooling down, transposed convolutions up.
 
-    The first and the last layer run in float32, those in between in the type of their weights, or
-    in autocast's.
-
     Parameters
     ----------
     in_planes, out_planes : int
@@ -25,7 +22,6 @@ class UNet(Network):
     """
 
     architecture = UNET
-    upv9: nn.ConvTranspose2d
 
     def __init__(self, in_planes: int = 4, out_planes: int = 4, channels: int = 32) -> None:
         super().__init__()
@@ -50,11 +46,11 @@ class UNet(Network):
         self.add_module(f"conv{level}_1", nn.Conv2d(before, here, 3, padding=1))
         self.add_module(f"conv{level}_2", nn.Conv2d(here, here, 3, padding=1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``."""
-        with torch.autocast(x.device.type, enabled=False):
-            h = self._convolve("conv1_1", x.float())
-        h = self._convolve("conv1_2", h.to(self.upv9.weight.dtype))
+    def _first(self, x: Tensor) -> Tensor:
+        return self._convolve("conv1_1", x)
+
+    def _inner(self, h: Tensor) -> Tensor:
+        h = self._convolve("conv1_2", h)
         skips = [h]
         for level in range(2, 6):
             h = self._double(level, F.max_pool2d(h, 2))
@@ -63,8 +59,7 @@ class UNet(Network):
         for level in range(6, 10):
             up = self.get_submodule(f"upv{level}")(h)
             h = self._double(level, torch.cat((up, skips.pop()), 1))
-        with torch.autocast(x.device.type, enabled=False):
-            return self.conv10_1(h.float())
+        return h
 
     def _double(self, level: int, h: Tensor) -> Tensor:
         return self._convolve(f"conv{level}_2", self._convolve(f"conv{level}_1", h))
