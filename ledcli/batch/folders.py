@@ -38,30 +38,12 @@ def folder_lock(
     stop: Callable[[], bool],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[bool]:
-    """Hold an output folder's lock, ``.led/lock``, during a block.
+    """Hold an output folder's lock, ``.led/lock``, during a block; yields False if stopped.
 
-    The system frees it when the holder ends, however it ends. A folder that stays empty is removed
-    again. On a file system without locks the block runs without one.
-
-    Parameters
-    ----------
-    root : Path
-        Created if it does not exist.
-    on_message : callable
-        Gets one message if another run holds the lock, or if there are no locks.
-    stop : callable
-        Returns True to stop waiting.
-    sleep : callable
-
-    Yields
-    ------
-    bool
-        Whether to continue; False if it stopped waiting.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be made or written to.
+    The system frees it when the holder ends, however it ends. The folder is created, and removed
+    again if it stays empty. `on_message` gets one message if another run holds the lock, or if the
+    file system has no locks; the block then runs without. The waiting ends when `stop` returns
+    True. Raises OutputError if the folder cannot be made or written to.
     """
     state = root / STATE_FOLDER
     made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
@@ -153,7 +135,7 @@ def remove_leftovers(jobs: Sequence[Job], *, locked: bool) -> None:
 
 @dataclass
 class _Disk:
-    """The bytes to be written to one disk."""
+    """The bytes to be written to one disk: at least, usually, and of the largest replaced file."""
 
     folder: Path
     minimum: float = 0.0
@@ -162,11 +144,10 @@ class _Disk:
 
 
 def check_space(jobs: Sequence[Job], settings: Settings) -> str:
-    """Check that the output folders can be written to and that the results fit on their disks.
+    """Check that the output folders are writable and that the results fit on their disks.
 
-    The size of a result is estimated from its source: a compressed DNG about as large as the raw,
-    an uncompressed one 1.6 times, PNG and TIFF just under four times, minus what is replaced.
-    Cameras differ by a factor of two, so a run is refused only if not even half of that would fit.
+    The size of a result is estimated from its source's, minus what is replaced. Cameras differ by a
+    factor of two, so a run is refused only if not even half of the usual size would fit.
 
     Returns
     -------

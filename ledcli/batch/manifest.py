@@ -111,15 +111,8 @@ class Manifest:
     two leaves a line without its file, never a file without a line. Damaged lines and those of
     other versions are ignored.
 
-    Parameters
-    ----------
-    root : Path
-        The output folder; need not exist until something is recorded.
-
-    Raises
-    ------
-    OutputError
-        The manifest exists but cannot be read.
+    The folder need not exist until something is recorded. Raises OutputError if the manifest
+    exists but cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -195,13 +188,7 @@ class Manifest:
         return real.replace(os.sep, "/")
 
     def record(self, entry: ManifestEntry) -> None:
-        """Write an entry to the disk, before its file gets its name.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written, the manifest is closed, or its folder was replaced.
-        """
+        """Write an entry to the disk, before its file gets its name; raises OutputError."""
         line = entry.line()
         with self._writing:
             if self._closed:

@@ -29,18 +29,10 @@ _FORBIDDEN = set('/\\\0<>:"|?*') if os.name == "nt" else set("/\\\0")
 
 
 class NameTemplate:
-    """The template of output names that `--name` gives.
+    """The template of output names that `--name` gives: ``{stem}-led{ext}``, with `KEYS`.
 
-    Parameters
-    ----------
-    text : str
-        With `KEYS` in braces: ``{stem}-led{ext}``.
-
-    Raises
-    ------
-    UsageError
-        An unknown key, none that distinguishes the photos, a suffix other than ``{ext}``, or a
-        character that is not allowed in a file name.
+    Raises UsageError for an unknown key, none that distinguishes the photos, a suffix other than
+    ``{ext}``, or a character that is not allowed in a file name.
     """
 
     def __init__(self, text: str) -> None:

@@ -94,18 +94,9 @@ def plan_photo(
     """Decide from the manifest and the files' sizes and times; nothing is read.
 
     An output is kept if it is what led wrote last, from this photo as it is now, with the settings
-    and the model that would be used now. An edited one is kept as well. A file that led did not
-    write, or that was edited and is out of date, is only replaced with `overwrite`.
-
-    Parameters
-    ----------
-    job : Job
-    manifest : Manifest
-        Of ``job.root``.
-    expected : callable
-        Maps the `photo` of an entry to what its `made_with` would be now.
-    overwrite : bool
-        Make all.
+    and the model that would be used now: `expected` maps the `photo` of an entry to what its
+    `made_with` would be. An edited one is kept as well. A file that led did not write, or that was
+    edited and is out of date, is only replaced with `overwrite`.
     """
     if overwrite:
         return PlannedPhoto(tuple(job.outputs), why=OVERWRITE)
@@ -174,30 +165,28 @@ def _refused(path: Path, why: str) -> OutputError:
     return OutputError(f"{path}: {why}: use --overwrite to replace it, or another --out")
 
 
-class Sorted(NamedTuple):
-    """Raws that were found: photos, and results of led that the user named one by one."""
-
-    photos: list[FoundRaw]
-    results: list[FoundRaw]
-
-
 def split_results(
     raws: Sequence[FoundRaw], out: Path | None = None, manifests: Manifests | None = None
-) -> Sorted:
+) -> tuple[list[FoundRaw], list[FoundRaw]]:
     """Separate the DNGs that led wrote from the photos.
 
     With ``--out`` as the photos' own folder both lie there, and a second run must find the same
     photos as the first. A file without a line in the manifest is a photo, and so is one that was
-    put in a result's place. Results found in a folder are skipped without a message.
+    put in a result's place.
 
     Parameters
     ----------
     raws : sequence of FoundRaw
         From `find_raws`.
     out : Path, optional
-        Output folder, instead of the one beside each input.
+        Output folder, instead of each input's default.
     manifests : Manifests, optional
         Used, and kept for the run.
+
+    Returns
+    -------
+    photos, results : list of FoundRaw
+        The results are those that the user named; others, found in a folder, are left out.
 
     Raises
     ------
@@ -206,7 +195,8 @@ def split_results(
     """
     manifests = Manifests() if manifests is None else manifests
     real: dict[Path, str] = {}
-    found = Sorted([], [])
+    photos: list[FoundRaw] = []
+    results: list[FoundRaw] = []
     for raw in raws:
         root = out or raw.default_out
         for folder in (root, raw.file.parent):
@@ -217,7 +207,7 @@ def split_results(
             root / parent.relative_to(top) / raw.file.name
         )
         if not is_result:
-            found.photos.append(raw)
+            photos.append(raw)
         elif raw.named:
-            found.results.append(raw)
-    return found
+            results.append(raw)
+    return photos, results

@@ -34,15 +34,11 @@ def run(
 
     Parameters
     ----------
-    jobs : sequence of Job
-        From `plan_names`.
-    settings, chooser
-        What is done to every photo, and with which model.
+    jobs, settings, chooser, overwrite
+        As for `plan_photos`.
     manifests : Manifests, optional
         Those that the jobs were planned with; closed at the end.
     engine : Engine
-    overwrite : bool
-        Denoise all photos, and replace files that led did not write.
     stop : callable
         Called between photos; once it returns True, the photos in work are finished and no other
         is started.

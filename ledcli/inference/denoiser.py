@@ -30,20 +30,10 @@ Planes = NDArray[np.float32]
 def self_ensemble(
     denoise: Callable[[Tensor, float], Tensor], frame: Tensor, ratio: float
 ) -> Tensor:
-    """Average the results for a frame and its mirror images.
+    """Average the results of ``denoise(frame, ratio)`` for a frame and its mirror images.
 
-    Parameters
-    ----------
-    denoise : callable
-        Maps planes ``(4, h, w)``, not multiplied by the ratio, and the ratio to clean planes times
-        the ratio.
-    frame : Tensor ``(4, h, w)``
-    ratio : float
-
-    Raises
-    ------
-    ModelError
-        An X-Trans frame, whose mirror image has other planes.
+    `frame` is ``(4, h, w)``, not multiplied by the ratio; the result is clean planes times the
+    ratio. Raises ModelError for an X-Trans frame, whose mirror image has other planes.
     """
     if layout_of(len(frame)).fixed_cells:
         raise ModelError("--quality best is for Bayer sensors; leave it out")
@@ -185,15 +175,8 @@ def _tensor(planes: Planes) -> Tensor:
 class DenoiserCache:
     """Loads a model when the first photo needs it, and keeps those used last.
 
-    Parameters
-    ----------
-    device, precision, tile, backend
-        As for `ReadyNetwork`.
-
-    Raises
-    ------
-    UsageError
-        The device, precision or backend does not exist, or the tile is too small.
+    Raises UsageError for a device, precision or backend that does not exist, or too small a tile;
+    they are those of `ReadyNetwork`.
     """
 
     SIZE = 2

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ledcli.errors import LedError, ModelError
 from ledcli.inference.backends import choose_backend, load_backend
 from ledcli.inference.backends.torch import is_out_of_memory
-from ledcli.inference.tiles import MIN_TILE, check_tile, tiled, tiling_of
+from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, tiled
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
@@ -31,13 +31,10 @@ class ReadyNetwork:
         A model file, or one that was exported to ONNX.
     csa_set : str
         The CSA set to fold; ignored by a model that has none.
-    device, precision : str
-        ``auto``, or as in inference/backends/torch.py.
-    tile : int, optional
-        Side of a tile in plane pixels, without the halo. 0 runs the whole frame at once. The
-        default is the architecture's own, as for `halo`.
-    backend : str
-        What computes the network: ``auto``, or as in inference/backends.
+    device, precision, backend : str
+        ``auto``, or as in inference/backends.
+    tile, halo : int, optional
+        Sides in plane pixels; a tile of 0 is the whole frame. The defaults are the architecture's.
 
     Raises
     ------
@@ -74,8 +71,11 @@ class ReadyNetwork:
         self._modulated = net if isinstance(net, ModulatedNet) else None
         self._folded_for: tuple[str | None, float | None] = (None, None)
         plain = net.folded(None, None) if isinstance(net, ModulatedNet) else net
-        self.tile, self.halo, self.fade = tiling_of(plain.architecture, tile, halo)
-        self.multiple = plain.architecture.size_multiple
+        architecture = plain.architecture
+        self.tile = architecture.tile if tile is None else tile
+        self.halo = architecture.halo if halo is None else halo
+        self.fade = FADE if architecture.global_operations else 0
+        self.multiple = architecture.size_multiple
         self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
         self.net = runnable or self._prepare(plain)
 

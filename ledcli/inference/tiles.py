@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.errors import UsageError
-from ledcli.nets.architecture import Architecture
 
 MIN_TILE = 64
 FADE = 16
@@ -29,25 +28,6 @@ def check_tile(side: int | None) -> None:
     """Raise UsageError for a tile that is too small; 0 is the whole frame."""
     if side is not None and (side < 0 or 0 < side < MIN_TILE):
         raise UsageError(f"a tile has {MIN_TILE} pixels or more, not {side}")
-
-
-class Tiling(NamedTuple):
-    """Tile, halo and fade of a network, in plane pixels; as `tiled` takes them."""
-
-    tile: int
-    halo: int
-    fade: int
-
-
-def tiling_of(
-    architecture: Architecture, tile: int | None = None, halo: int | None = None
-) -> Tiling:
-    """Return the tiling of an architecture; `tile` and `halo` override its own."""
-    return Tiling(
-        architecture.tile if tile is None else tile,
-        architecture.halo if halo is None else halo,
-        FADE if architecture.global_operations else 0,
-    )
 
 
 class Window(NamedTuple):
@@ -62,14 +42,8 @@ def windows(rows: int, cols: int, tile: int, halo: int, multiple: int) -> Iterat
 
     Every window starts at a multiple of ``multiple``, so that pooling sees the same grid in a
     tile as in the whole frame. The halo ends at the frame's border, where the network pads with
-    the same zeros as in the whole frame.
-
-    Parameters
-    ----------
-    rows, cols : int
-        Size of the frame, multiples of ``multiple``.
-    tile, halo : int
-        Plane pixels; rounded up to ``multiple``.
+    the same zeros as in the whole frame. All sizes are in plane pixels; ``rows`` and ``cols`` must
+    be multiples, ``tile`` and ``halo`` are rounded up.
     """
     halo = _round_up(halo, multiple)
     for top, bottom in _spans(rows, tile, multiple):

@@ -203,7 +203,7 @@ def test_results_among_the_photos_are_no_photos(here):
     out = Path("raw")
 
     def found():
-        return split_results(find_raws(["raw"], recursive=True), out).photos
+        return split_results(find_raws(["raw"], recursive=True), out)[0]
 
     names = [str(raw.file) for raw in found()]
     assert names == ["raw/a.CR2", "raw/b.dng", "raw/sub/c.CR2"]
@@ -227,7 +227,7 @@ def test_a_camera_s_file_in_a_result_s_place_is_a_photo_and_never_replaced(here)
     make(job)
     Path("raw/a.dng").write_bytes(b"a camera's own DNG")
     raws = find_raws(["raw"])
-    photos = split_results(raws, out).photos
+    photos = split_results(raws, out)[0]
     assert [raw.file.name for raw in photos] == ["a.CR2", "a.dng"]
     camera = Path("raw/a.dng")
     for jobs in (plan_names(photos, ["dng"], out), plan_names(photos, ["dng"], out, sources=raws)):
@@ -246,8 +246,8 @@ def test_a_result_that_was_edited_is_still_no_photo(here):
     data = dng_bytes(photo, photo.normalised(), software="led 1", note={"model": "m"})
     Path("raw/a.dng").write_bytes(data)
     raws = find_raws(["raw"])
-    assert [raw.file.name for raw in split_results(raws, out).photos] == ["a.CR2"]
-    assert plan_names(split_results(raws, out).photos, ["dng"], out, sources=raws) == [job]
+    assert [raw.file.name for raw in split_results(raws, out)[0]] == ["a.CR2"]
+    assert plan_names(split_results(raws, out)[0], ["dng"], out, sources=raws) == [job]
     assert decide(job).why == module.EDITED
 
 
@@ -256,9 +256,9 @@ def test_a_result_that_the_user_named_is_reported(here):
     (job,) = jobs_of(out=out)
     make(job)
     for names in (["raw/a.dng"], ["raw", "raw/a.dng"]):
-        found = split_results(find_raws(names), out)
-        assert [raw.file for raw in found.results] == [Path("raw/a.dng")]
-        assert Path("raw/a.dng") not in [raw.file for raw in found.photos]
+        photos, results = split_results(find_raws(names), out)
+        assert [raw.file for raw in results] == [Path("raw/a.dng")]
+        assert Path("raw/a.dng") not in [raw.file for raw in photos]
 
 
 def test_a_result_of_an_earlier_version_is_up_to_date(here):

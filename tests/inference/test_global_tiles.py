@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ledcli.inference.denoiser import Denoiser
-from ledcli.inference.tiles import FADE, tiled, tiling_of
+from ledcli.inference.tiles import FADE, tiled
 from ledcli.nets.nafnet import GlobalMean
 from ledcli.nets.registry import ARCHITECTURES, build, tile_note
 from ledcli.nets.restormer import ChannelAttention
@@ -41,8 +41,8 @@ def frozen(net):
 
 
 def in_tiles(net, x, tile=64):
-    _, halo, fade = tiling_of(net.architecture)
-    return tiled(net, x, tile=tile, halo=halo, multiple=net.architecture.size_multiple, fade=fade)
+    said = net.architecture
+    return tiled(net, x, tile=tile, halo=said.halo, multiple=said.size_multiple, fade=FADE)
 
 
 def test_the_architectures_say_so_themselves():
@@ -51,10 +51,10 @@ def test_the_architectures_say_so_themselves():
     # The table holds what the networks of the default arguments say.
     assert {name: net.architecture for name, net in nets.items()} == ARCHITECTURES
     assert {name for name in ARCHITECTURES if tile_note(name)} == set(NAMES)
-    assert tiling_of(ARCHITECTURES["resunet"]) == (640, 96, 0)
-    assert tiling_of(ARCHITECTURES["nafnet"]) == (640, 109, FADE)
-    assert tiling_of(ARCHITECTURES["restormer"]) == (448, 120, FADE)
-    assert tiling_of(ARCHITECTURES["nafnet"], 128, 16) == (128, 16, FADE)
+    tilings = {name: (each.tile, each.halo) for name, each in ARCHITECTURES.items()}
+    assert tilings["resunet"] == (640, 96)
+    assert tilings["nafnet"] == (640, 109)
+    assert tilings["restormer"] == (448, 120)
 
 
 @torch.inference_mode()
