@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ledcli.api import Denoiser, denoise, finetune, load_model, scan_pairs
+    from ledcli.api import Denoiser, denoise, evaluate, finetune, load_model, scan_pairs
 
-__all__ = ["Denoiser", "denoise", "finetune", "load_model", "scan_pairs"]
+__all__ = ["Denoiser", "denoise", "evaluate", "finetune", "load_model", "scan_pairs"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

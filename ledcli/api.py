@@ -18,9 +18,8 @@ Denoise NumPy planes::
     clean = model.denoise(planes, ratio=100)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,152 +27,22 @@ from ledcli.batch.settings import (
     Compression,
     Engine,
     Highlights,
-    Job,
     Quality,
     Result,
     Settings,
-    choose_formats,
 )
-from ledcli.errors import RawError
 from ledcli.reporting import SILENT, Reporter, never_stop
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ledcli.batch.manifest import Manifests
-    from ledcli.batch.plan import PlannedPhoto
+    from ledcli.evaluation.results import Evaluation
     from ledcli.noise.estimate import NoiseProfile
     from ledcli.pairs.result import Scan
     from ledcli.training.finetune import FinetuneResult
-    from ledcli.zoo.selection import BestModel, NamedModel
 
 PathLike = str | Path
-
-
-@dataclass
-class DenoiseRun:
-    """A planned run over photos: `preview` shows what it would do, `run` does it.
-
-    Attributes
-    ----------
-    jobs : list of Job
-        One per photo, with the files to write.
-    settings : Settings
-    chooser : BestModel or NamedModel
-        Chooses the model of each photo.
-    manifests : Manifests
-        Those of the output folders.
-    engine : Engine
-        Device, precision, tile size and backend.
-    rejected : list of Result
-        Inputs that cannot be denoised, with the reason.
-    """
-
-    jobs: list[Job]
-    settings: Settings
-    chooser: "BestModel | NamedModel"
-    manifests: "Manifests"
-    engine: Engine
-    rejected: list[Result]
-
-    def preview(self, *, overwrite: bool = False) -> "list[tuple[Job, PlannedPhoto]]":
-        """Return what would be done for each photo; writes nothing and loads no network."""
-        from ledcli.batch.plan import plan_photos
-
-        planned = plan_photos(
-            self.jobs, self.settings, self.chooser, self.manifests, overwrite=overwrite
-        )
-        return list(zip(self.jobs, planned, strict=True))
-
-    def run(
-        self,
-        *,
-        overwrite: bool = False,
-        stop: Callable[[], bool] = lambda: False,
-        report: Reporter = SILENT,
-    ) -> Iterator[Result]:
-        """Denoise what is missing or changed; yields one `Result` per photo, in order."""
-        from ledcli.batch.run import run
-
-        return run(
-            self.jobs,
-            self.settings,
-            self.chooser,
-            manifests=self.manifests,
-            engine=self.engine,
-            overwrite=overwrite,
-            stop=stop,
-            on_message=report.info,
-        )
-
-
-def plan_denoise(
-    paths: Sequence[PathLike],
-    out: PathLike | None = None,
-    *,
-    settings: Settings,
-    formats: Sequence[str] = (),
-    model: PathLike | None = None,
-    name: str = "{stem}{ext}",
-    recursive: bool = False,
-    engine: Engine = Engine(),  # noqa: B008  (immutable)
-    report: Reporter = SILENT,
-) -> DenoiseRun:
-    """Find the photos, name their outputs, and decide where models come from.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Raw files, folders and patterns.
-    out : path, optional
-        Output folder; ``denoised`` beside the input by default.
-    settings : Settings
-        What is done to every photo.
-    formats, model, name, recursive, engine
-        As for `denoise`.
-    report : Reporter
-        Receives messages.
-
-    Raises
-    ------
-    UsageError
-        Options that exclude each other.
-    ModelError
-        No such model.
-    """
-    from ledcli.batch.inputs import find_raws
-    from ledcli.batch.manifest import Manifests
-    from ledcli.batch.names import plan_names
-    from ledcli.batch.plan import split_results
-    from ledcli.inference.backends import choose_backend
-    from ledcli.zoo.selection import BestModel, NamedModel
-
-    named = None if model is None else NamedModel(model)
-    pictures = named.chosen.name if named and named.spec.makes_pictures else None
-    chosen = choose_formats(formats, settings, pictures)
-    if pictures and not formats:
-        report.info(f"{pictures} makes pictures straight from the raw: writing PNG")
-    rejected: list[Result] = []
-    folder = None if out is None else Path(out)
-    raws = find_raws(
-        [str(path) for path in paths],
-        recursive=recursive,
-        problem=lambda error: rejected.append(Result(None, error=error)),
-        note=report.warn,
-        out=folder,
-    )
-    manifests = Manifests()
-    photos, results = split_results(raws, folder, manifests)
-    if settings.again:
-        photos, results = [*photos, *results], []
-    for raw in results:
-        error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
-        rejected.append(Result(raw.file, error=error))
-    jobs = plan_names(photos, chosen, folder, name, sources=raws, manifests=manifests)
-    only = named.chosen.path if named else None
-    engine = engine._replace(backend=choose_backend(engine.backend, only))
-    return DenoiseRun(jobs, settings, named or BestModel(), manifests, engine, rejected)
 
 
 def denoise(
@@ -252,6 +121,8 @@ def denoise(
         quality=Quality(quality),
         steps=steps,
     )
+    from ledcli.batch.denoise import plan_denoise
+
     planned = plan_denoise(
         [paths] if isinstance(paths, str | Path) else paths,
         out,
@@ -435,3 +306,62 @@ def finetune(
 
     settings = training.FinetuneSettings(**options)
     return training.finetune(Path(pairs), settings, report=report, stoppable=stoppable)
+
+
+def evaluate(
+    models: Sequence[PathLike] = (),
+    *,
+    sid: PathLike | None = None,
+    eld: PathLike | None = None,
+    pairs: PathLike | None = None,
+    photos: PathLike | None = None,
+    list_file: PathLike | None = None,
+    cameras: Sequence[str] = (),
+    gains: Sequence[float] = (),
+    ratios: Sequence[float] = (),
+    engine: Engine = Engine(),  # noqa: B008  (immutable)
+    stop: Callable[[], bool] = lambda: False,
+    report: Reporter = SILENT,
+) -> "Evaluation":
+    """Measure PSNR and SSIM of models on one dataset, as `led evaluate` does.
+
+    Parameters
+    ----------
+    models : sequence of path
+        Names or files; the bundled default if empty.
+    sid, eld, pairs, photos : path
+        Exactly one: a folder in SID's or ELD's layout, a list of pairs, or a folder of clean
+        photographs to which calibrated noise is added.
+    list_file : path, optional
+        SID: the list of pairs to use.
+    cameras, gains
+        Photographs: names of calibrated cameras, and system gains in DN per electron.
+    ratios : sequence of float
+        Only these ratios; all if empty.
+    engine : Engine
+        Device, precision and tile size.
+    stop, report
+        As for `denoise`.
+
+    Raises
+    ------
+    LedError
+        The dataset or a model cannot be used. A frame that cannot be read is skipped instead.
+    """
+    from ledcli.evaluation.datasets.base import DatasetOptions
+    from ledcli.evaluation.evaluate import plan_evaluation
+
+    places = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
+    names = [str(model) for model in models]
+    listed = None if list_file is None else Path(list_file)
+    options = DatasetOptions(ratios, listed, cameras, gains, names)
+    measurement = plan_evaluation(
+        {name: None if place is None else Path(place) for name, place in places.items()},
+        options,
+        engine=engine,
+        report=report,
+    )
+    with report.progress(len(measurement.source.cases), "measuring", "frames") as bar:
+        for frame in measurement.run(stop):
+            bar.advance(note=frame.case.name)
+    return measurement.evaluation()

@@ -1,7 +1,6 @@
 """`led denoise`: denoise raws."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +18,7 @@ from ledcli.cli.options import (
     JsonOption,
     ModelOption,
     NameOption,
+    OutFolderOption,
     PrecisionOption,
     QuietOption,
     RatioOption,
@@ -30,9 +30,7 @@ from ledcli.cli.options import (
     parse_brightness,
 )
 from ledcli.cli.results import show_model, show_plan, show_result
-from ledcli.cli.terminal import stoppable
-
-STOPPING = "stopping after this photo; press Ctrl-C again to stop at once"
+from ledcli.cli.terminal import STOPPING, stoppable
 
 
 def denoise(
@@ -49,10 +47,7 @@ def denoise(
         Highlights,
         typer.Option(help="Highlights pushed above white: clip them, or keep them in the DNG."),
     ] = Highlights.CLIP,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Output folder.", show_default="'denoised' beside the input"),
-    ] = None,
+    out: OutFolderOption = None,
     name: NameOption = "{stem}{ext}",
     formats: FormatOption = None,
     compression: Annotated[
@@ -77,9 +72,9 @@ def denoise(
 ) -> None:
     """Denoise raws to 16-bit DNG, PNG or TIFF.
 
-    Each photo is denoised with the newest model tuned to its camera that covers its ratio and ISO,
-    or else with the bundled model. Originals are never changed. Run the command again to do only
-    what is missing or changed. Ctrl-C finishes the current photo; a second one stops at once.
+    Each photo gets the newest model tuned to its camera that covers its ratio and ISO, or else the
+    bundled model. Originals are never changed. Run the command again to do what is missing or
+    changed. Ctrl-C finishes the current photo; a second one stops at once.
 
     Examples
     --------
@@ -99,7 +94,7 @@ def denoise(
 
         led denoise ./raw --ratio auto --highlights keep
     """
-    from ledcli.api import plan_denoise
+    from ledcli.batch.denoise import plan_denoise
 
     output = Output(json=json, quiet=quiet)
     factor, level = parse_brightness(ratio, exposure)
@@ -127,7 +122,7 @@ def denoise(
         return
     shown = None
     with (
-        stoppable(lambda: output.info(STOPPING)) as stop,
+        stoppable(lambda: output.info(STOPPING.format("photo"))) as stop,
         output.progress(len(planned.jobs), "denoising", "photos") as bar,
     ):
         for result in planned.run(overwrite=overwrite, stop=stop, report=output):

@@ -64,6 +64,9 @@ StepsOption = Annotated[
         max=20,
     ),
 ]
+OutFolderOption = Annotated[
+    Path | None, typer.Option("--out", help="Output folder.", show_default="'denoised' beside it")
+]
 NameOption = Annotated[
     str,
     typer.Option(
@@ -84,6 +87,26 @@ ModelOption = Annotated[
     typer.Option(
         help="Model name ('led models list') or file (.safetensors, .onnx).",
         show_default="the best for each photo",
+    ),
+]
+CamerasOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
+]
+GainsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K,...",
+        help="System gains for --photos, DN per electron.",
+        show_default="two per camera",
+    ),
+]
+RatiosOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATIO,...",
+        help="Only these ratios: 100,300.",
+        show_default="all; 1,20,100,300 for --photos",
     ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed.", min=0)]

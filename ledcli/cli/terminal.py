@@ -22,6 +22,7 @@ PLAIN_FIRST_S = 2.0
 """Shorter work shows no progress lines (seconds)."""
 PLAIN_EVERY_S = 5.0
 """Seconds between two progress lines, so that a log stays short."""
+STOPPING = "stopping after this {}; press Ctrl-C again to stop at once"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

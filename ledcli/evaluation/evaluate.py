@@ -1,7 +1,8 @@
 """Measuring: every frame of a data set through every model, as `led denoise` would process it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from ledcli.batch.settings import Engine
 from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.evaluation import srgb
-from ledcli.evaluation.datasets.base import Case, Frame, Source, free_name
+from ledcli.evaluation.datasets import read_dataset
+from ledcli.evaluation.datasets.base import Case, DatasetOptions, Frame, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
     Result,
@@ -23,6 +25,7 @@ from ledcli.evaluation.metrics import (
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.selection import SENSORS, camera_noise
 from ledcli.zoo.store import find_model
 
@@ -107,16 +110,18 @@ class Measurement:
 
     def __init__(self, source: Source, candidates: Sequence[Candidate]) -> None:
         srgb.check_raws(source, candidates)
-        self._source, self._candidates = source, candidates
+        self.source, self.candidates = source, candidates
         self._frames: list[FrameResult] = []
         self._crops: list[Crop] = []
         self._skipped = list(source.skipped)
 
-    def run(self) -> Iterator[MeasuredFrame]:
-        """Measure the frames in their order; one that cannot be read does not stop the others."""
-        for case in self._source.cases:
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[MeasuredFrame]:
+        """Measure the frames in order; a bad frame does not stop the others, `stop` does."""
+        for case in self.source.cases:
+            if stop():
+                return
             try:
-                measured = _measure(case, _read(case), self._candidates)
+                measured = _measure(case, _read(case), self.candidates)
             except LedError as error:
                 measured = MeasuredFrame(case, error=error)
             except MemoryError:
@@ -133,11 +138,11 @@ class Measurement:
 
     def evaluation(self) -> Evaluation:
         """Return all that was measured so far, with the worst crops."""
-        models = [NOISY, *(candidate.name for candidate in self._candidates)]
-        return Evaluation(self._source.name, models, self._frames, self._crops, self._skipped)
+        models = [NOISY, *(candidate.name for candidate in self.candidates)]
+        return Evaluation(self.source.name, models, self._frames, self._crops, self._skipped)
 
     def _improvement(self, crop: Crop) -> float:
-        return crop.psnr[self._candidates[0].name] - crop.psnr[NOISY]
+        return crop.psnr[self.candidates[0].name] - crop.psnr[NOISY]
 
 
 def _read(case: Case) -> Frame:
@@ -213,3 +218,22 @@ def _compare_planes(model: str, planes: Planes, frame: Frame, truth: Picture) ->
 
 def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
     return np.rint(picture * 255).astype(np.uint8)
+
+
+def plan_evaluation(
+    places: Mapping[str, Path | None],
+    options: DatasetOptions,
+    *,
+    engine: Engine = Engine(),  # noqa: B008  (immutable)
+    report: Reporter = SILENT,
+) -> Measurement:
+    """Read the one dataset that is given (see `read_dataset`) and load ``options.models``."""
+    source = read_dataset(places, options)
+    candidates = load_candidates(options.models, engine)
+    measurement = Measurement(source, candidates)
+    if makers := srgb.picture_models(candidates):
+        report.info(
+            f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "
+            "full-size pictures, compared with LibRaw's"
+        )
+    return measurement

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import math
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ledcli import __version__
+from ledcli.errors import OutputError
 from ledcli.evaluation import charts
 from ledcli.evaluation.charts import place_curves
 from ledcli.evaluation.results import (
@@ -93,6 +95,15 @@ class Table(NamedTuple):
     rows: list[Row]
     models: Sequence[str] = ()
     spans: Sequence[tuple[str, int]] = ()
+
+
+def check_report(folder: Path) -> None:
+    """Raise OutputError if a report cannot be written to a folder."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not os.path.isdir(nearest):
+        raise OutputError(f"{nearest}: is a file, not a folder; choose another one with --report")
+    if not os.access(nearest, os.W_OK):
+        raise OutputError(f"{nearest}: not writable; choose another folder with --report")
 
 
 def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None = None) -> Path:

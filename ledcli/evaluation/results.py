@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.errors import OutputError
 from ledcli.output.atomic import atomic_write
 
 NOISY = "noisy"
@@ -188,6 +190,16 @@ def format_value(value: Value) -> str:
 def count(number: int, noun: str) -> str:
     """Write a number of things: ``1 frame``, ``3 frames``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def check_csv(csv: Path) -> None:
+    """Raise OutputError if a CSV file cannot be written there."""
+    if not os.path.isdir(csv.parent):
+        raise OutputError(f"{csv}: the folder does not exist; create it first")
+    if os.path.lexists(csv):
+        raise OutputError(f"{csv}: already exists; choose another name with --csv")
+    if not os.access(csv.parent, os.W_OK):
+        raise OutputError(f"{csv}: the folder is not writable; choose another one with --csv")
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> Path:

@@ -64,7 +64,7 @@ def test_people_get_tables_a_csv_and_a_report(shoot, capsys):
     assert float(rows[0]["psnr"]) > 0 and rows[0]["ratio"] == "100.0"
     assert (shoot / "page" / "index.html").stat().st_size > 1000
     assert run([*given, "--csv", "f.csv"]) == 1
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_a_bad_frame_is_named_and_the_others_are_measured(shoot, capsys):
