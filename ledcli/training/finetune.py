@@ -1,6 +1,6 @@
 """Fine-tune a model on one camera's pairs: all that `led finetune` does but its terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +13,7 @@ from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
+from ledcli.training.data.pairs import CameraPairs
 from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import LogLine
 from ledcli.training.methods import find_method, recipe_of
@@ -112,9 +113,9 @@ class FinetuneResult:
     method : type of FinetuneMethod
     pairs : list of dict
         Hashes, ratio and ISO of the pairs that were used.
-    tuned : FinetunedModel or None
+    tuned : FinetunedModel, optional
         None when the training was stopped or not begun.
-    path : Path or None
+    path : Path, optional
         Where it is installed.
     """
 
@@ -191,26 +192,22 @@ def finetune(
         return FinetuneResult(Status.PLANNED, name, method, loaded.records)
 
     camera_pairs, pretrained = loaded.camera_pairs, settings.pretrained
+    if camera_pairs.cfa not in method.cfas:
+        known = " or ".join(SENSORS[cfa] for cfa in method.cfas)
+        raise UsageError(f"--method {method.name} is for {known} sensors only: leave it out")
     if pretrained is None:
         pretrained = default_name(camera_pairs.cfa, "--pretrained")
         start = find_model(pretrained)
     origin = pretrained_model(start, camera_pairs.cfa) if start else no_model()
-    sources: Sequence[Source] = ()
-    if method.takes_sources:
-        ratios = camera_pairs.ratios[0], camera_pairs.ratios[-1]
-        sources = find_sources(settings.sources, ratios, seed=recipe.seed, report=report.warn)
     inputs = MethodInputs(
         camera_pairs,
         device,
         camera=loaded.camera,
         input_form=origin.spec.input_form,
-        sources=sources,
+        sources=_sources(method, settings, camera_pairs, report),
         srgb_pairs=collector.pairs(camera_pairs.noise_profile) if collector else None,
         workers=worker_count(device),
     )
-    if camera_pairs.cfa not in method.cfas:
-        known = " or ".join(SENSORS[cfa] for cfa in method.cfas)
-        raise UsageError(f"--method {method.name} knows {known} sensors only: leave it out")
     tuning = Finetuning(loaded, origin, method(recipe, inputs), bf16=bf16)
     if tuning.note:
         report.info(tuning.note)
@@ -231,15 +228,21 @@ def finetune(
     if tuned.improvement <= 0 and not settings.force:
         return FinetuneResult(Status.NOT_BETTER, name, method, loaded.records, tuned)
     name = free_name(name)  # it may have been taken while this ran
-    path = install_model(name, tuned.folded, tuned.plain.state_dict())
-    if settings.out is not None:
-        try:
-            save_model(settings.out, tuned.spec, tuned.net.state_dict(), overwrite=False)
-        except FileExistsError:
-            raise _already_there(settings.out) from None
-        report.info(f"wrote {settings.out}")
+    path = _install(tuned, name, settings.out, report)
     checkpoint.unlink(missing_ok=True)
     return FinetuneResult(Status.DONE, name, method, loaded.records, tuned, path)
+
+
+def _sources(
+    method: type[FinetuneMethod],
+    settings: FinetuneSettings,
+    camera_pairs: CameraPairs,
+    report: Reporter,
+) -> list[Source]:
+    if not method.takes_sources:
+        return []
+    ratios, seed = camera_pairs.ratios, settings.options.get("seed") or 0
+    return find_sources(settings.sources, (ratios[0], ratios[-1]), seed=seed, report=report.warn)
 
 
 def _train(
@@ -257,6 +260,17 @@ def _train(
             done = line.step
 
         return tuning.run(checkpoint, stop=stop, show=show)
+
+
+def _install(tuned: FinetunedModel, name: str, out: Path | None, report: Reporter) -> Path:
+    path = install_model(name, tuned.folded, tuned.plain.state_dict())
+    if out is not None:
+        try:
+            save_model(out, tuned.spec, tuned.net.state_dict(), overwrite=False)
+        except FileExistsError:
+            raise _already_there(out) from None
+        report.info(f"wrote {out}")
+    return path
 
 
 def _summary(loaded: LoadedPairs) -> str:

@@ -1,8 +1,7 @@
 """The one training loop. A method supplies the loss of a step; the loop does the rest.
 
-bfloat16 autocast with channels_last where the device has it, gradient clipping, a cosine schedule,
-an exponential moving average (EMA) of the weights, validated steps that are rolled back when they
-do harm, and checkpoints that survive a kill.
+bfloat16 autocast with channels_last, gradient clipping, a cosine schedule, an exponential moving
+average (EMA) of the weights, roll-back of rejected steps, and checkpoints that survive a kill.
 """
 
 import json
@@ -79,18 +78,15 @@ class Trainer:
     method : Method
         The loss; one that `ValidatesSteps` also decides which steps are kept.
     schedule : Schedule
-        How long and how fast.
     device : torch.device
         Where to train; the noise is made there too.
     bf16 : bool
         Autocast to bfloat16.
     seed : int
-        Random seed.
     groups : mapping of str to parameters, optional
         The groups that the schedule's phases name; by default all are one group.
     workers : int
-        Parts of a step that are computed in parallel; the loss is called
-        once for each.
+        Parts of a step that are computed in parallel; the loss is called once for each.
     muon : bool
         Train the convolutions' kernels by Muon instead of Adam.
     """

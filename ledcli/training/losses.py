@@ -11,7 +11,7 @@ STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
 """Mean square errors below which a frame counts as clean: a hundredth of the noise's standard
 deviation; 70 dB."""
 PAST_WHITE = 0.05
-"""What an error past white counts: highlights are cut off there, but not without a slope."""
+"""Weight of an error above white: highlights are clipped there, but keep a slope."""
 CLIPPED = 0.98
 """Of white: where the truth is brighter the long frame may be clipped."""
 
@@ -69,7 +69,7 @@ def frame_loss(
     denoised : Tensor ``(N, 4, h, w)``
         The network's stabilised planes.
     clean : Tensor ``(N, 4, h, w)``
-        The truth times the ratio; at 1 it is cut off, and what is denoised past 1 counts little.
+        The truth times the ratio, clipped at 1; what is denoised above 1 counts little.
     level, t0 : Tensor ``(N, 1, 1, 1)``
         Gain times ratio, and the transform's offset (noise/vst.py).
     counts : Tensor ``(N, 4, h, w)``, optional
@@ -81,10 +81,10 @@ def frame_loss(
 
 
 def log_error(error: Tensor, floor: float, counts: Tensor | None = None) -> Tensor:
-    """Return the mean over frames of the logarithm of the root mean square error.
+    """Return the mean over frames of the logarithm of the root mean square error, in nepers.
 
-    Nepers: PSNR turned round and divided by 8.7. A frame of deep noise, whose error is a tenth of
-    the noise's deviation, so weighs as much as a clean one, where half of the noise must stay.
+    That is PSNR divided by -8.7. A frame of deep noise, whose error is a tenth of the noise's
+    deviation, so has the same weight as a clean one, where half of the noise must stay.
 
     Parameters
     ----------
@@ -103,5 +103,5 @@ def log_error(error: Tensor, floor: float, counts: Tensor | None = None) -> Tens
 
 
 def under_white(x: Tensor) -> Tensor:
-    """Bend planes (white at 1) over at white, where PSNR cuts them off."""
+    """Compress what lies above white (1), where PSNR clips."""
     return torch.where(x > 1, 1 + PAST_WHITE * (x - 1), x)

@@ -113,14 +113,7 @@ class Schedule:
 class Muon(torch.optim.Optimizer):
     """Steps kernels ``(C_out, C_in, kh, kw)``, each seen as a matrix ``(C_out, C_in kh kw)``.
 
-    Parameters
-    ----------
-    params : iterable
-        Kernels, or groups of them.
-    lr : float
-        Learning rate, on Adam's scale.
-    map_fn : callable
-        As `Map`.
+    The learning rate is on Adam's scale.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, map_fn: Map = map) -> None:
@@ -178,17 +171,8 @@ def optimisers(
 ) -> list[torch.optim.Optimizer]:
     """Make Adam, and Muon for the kernels if asked for.
 
-    Parameters
-    ----------
-    groups : mapping of str to parameters
-        By name; the parameter groups of both optimisers carry the name, and the share of the
-        learning rate that is theirs.
-    rate : float
-        Learning rate to begin with.
-    muon : bool
-        Whether Muon trains the kernels.
-    map_fn : callable
-        As `Map`.
+    The parameter groups of both carry the name of their group, and the share of the schedule's
+    learning rate that is theirs.
     """
 
     def named(for_muon: bool, share: float) -> list[dict[str, Any]]:
@@ -234,14 +218,9 @@ def worker_count(device: torch.device) -> int:
 
 
 class Workers:
-    """Threads that share the weights of a network.
+    """Threads that share the parameters of a network.
 
-    Parameters
-    ----------
-    net : nn.Module
-        Its parameters are shared; each worker has modules of its own, and so selects its own CSA.
-    count : int
-        Workers, 1 or more.
+    Each worker has modules of its own, and so can select its own CSA set.
     """
 
     def __init__(self, net: nn.Module, count: int) -> None:
@@ -253,14 +232,10 @@ class Workers:
     def gradients(
         self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
     ) -> tuple[Tensor, Gradients]:
-        """Return the mean loss of the workers and its gradients.
+        """Return the mean loss of the workers and its gradients by the weights.
 
-        Parameters
-        ----------
-        loss : callable
-            The loss of a worker, from its network and its number.
-        weights : sequence of Tensor
-            What to differentiate by; one that no worker used has the gradient None.
+        ``loss`` takes a worker's network and number. A weight that no worker used has the gradient
+        None.
         """
 
         def worker(number: int) -> tuple[Tensor, Gradients]:

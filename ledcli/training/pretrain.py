@@ -37,15 +37,8 @@ VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 class PretrainMethod:
     """Trains a CSA set and the shared weights on sampled frames, as `Method` of the loop.
 
-    Parameters
-    ----------
-    recipe : PretrainRecipe
-    crops : uint16 ``(n, planes, S, S)``
-        A crop file. The last ones are kept for validation.
-    device : torch.device
-        Where batches are made.
-    workers : int
-        Parts of a batch that are computed in parallel.
+    The last crops of the crop file ``(n, planes, S, S)`` are kept for validation; a batch is
+    computed in as many parts as there are workers.
     """
 
     def __init__(
@@ -185,24 +178,11 @@ def pretrain(
     source: str = "led pretrain",
     licence: str = "unknown",
 ) -> ModelSpec:
-    """Train a backbone and write its model file.
+    """Train a backbone on a crop file (training/data/crops.py) and write its model file.
 
-    Parameters
-    ----------
-    recipe, schedule
-        What to train, and how long.
-    crops : Path
-        A crop file (training/data/crops.py).
-    out : Path
-        The model file; beside it appear ``.checkpoint`` and ``.log.jsonl`` of the same stem.
-    device, bf16
-        Where, and whether in bfloat16.
-    resume : bool
-        Go on from the checkpoint.
-    show : callable
-        Receives every log line.
-    name, source, licence : str
-        For the model file's header.
+    Beside ``out`` appear ``.checkpoint``, which ``resume`` goes on from, and ``.log.jsonl`` of the
+    same stem. ``show`` receives every log line; name, source and licence go into the model file's
+    header.
 
     Raises
     ------

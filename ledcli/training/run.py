@@ -90,22 +90,10 @@ def no_model() -> Pretrained:
 
 
 class Finetuning:
-    """A fine-tuning; making it measures the pretrained model, so that a failure comes at once.
+    """A fine-tuning of a pretrained model by a method.
 
-    Parameters
-    ----------
-    pairs : LoadedPairs
-    pretrained : Pretrained
-        The model to start from.
-    method : FinetuneMethod
-        Of these pairs.
-    bf16 : bool
-        Whether to compute in bfloat16.
-
-    Raises
-    ------
-    ModelError
-        The pretrained model cannot be tuned with these pairs.
+    Making it measures the pretrained model, so that a failure comes at once; raises ModelError when
+    the model cannot be tuned with these pairs.
     """
 
     def __init__(
@@ -143,16 +131,10 @@ class Finetuning:
         stop: Callable[[], bool] = lambda: False,
         show: Callable[[LogLine], None] = lambda _: None,
     ) -> FinetunedModel | None:
-        """Train to the end, or until told to stop; then return None.
+        """Train to the end, or until ``stop`` returns True; then return None.
 
-        Parameters
-        ----------
-        checkpoint : Path
-            Where the state goes, at once and every so often.
-        stop : callable
-            Asked after every iteration.
-        show : callable
-            Receives every log line; ``validation["psnr"]`` is there now and then.
+        The checkpoint is written at once and every `CHECKPOINT_EVERY` seconds. ``show`` receives
+        every log line; ``validation["psnr"]`` is there now and then.
 
         Raises
         ------

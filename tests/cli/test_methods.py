@@ -22,7 +22,7 @@ def tune(listed, tiny):
 
 def test_exposure_diffusions_model_looks_as_often_as_it_is_told(tune, home, tmp_path, capsys):
     assert tune("--method", "exposure") == 0
-    assert "start anew" in capsys.readouterr().err
+    assert "are initialised" in capsys.readouterr().err
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert (spec.method, spec.output, spec.input_form) == ("exposure", "adaptive", "gain")
     assert spec.training["steps"] == 2 and spec.noise_profile is not None

@@ -51,7 +51,7 @@ def test_the_tuned_model_has_a_name_of_its_own_and_makes_pictures(
     tune = ["finetune", "--pretrained", str(tiny), "--method", "sid", "--iters", "3"]
     assert run([*tune, "--crops", "2", "--force"]) == 0
     out, err = capsys.readouterr()
-    assert "conv1_1, conv10_1 start anew" in err
+    assert "conv1_1, conv10_1 are initialised" in err
     assert "over LibRaw's picture of the noisy frame" in out
     assert "led denoise --model led-testcam-one-sid" in err
     spec = read_spec(home / "led-testcam-one-sid.safetensors")
@@ -179,7 +179,7 @@ def test_an_x_trans_camera_gets_its_own(tmp_path, home, capsys):
     (tmp_path / "pairs.txt").write_text("".join(lines))
     tune = ["finetune", "--pretrained", "none", "--method", "sid", "--iters", "2"]
     assert run([*tune, "--crops", "1", "--force", "--name", "mine"]) == 0
-    assert "every weight starts anew" in capsys.readouterr().err
+    assert "every weight is initialised" in capsys.readouterr().err
     spec = read_spec(home / "mine.safetensors")
     assert (spec.cfa, spec.planes, spec.arguments["out_planes"]) == ("xtrans", 9, 27)
     make_raw(tmp_path / "photo.RAF", shape=SHAPE, phase=(2, 5), iso=1600)

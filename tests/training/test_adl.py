@@ -18,7 +18,7 @@ TINY = {"in_planes": 9, "channels": 4}
 
 
 @pytest.fixture(scope="module")
-def few():
+def shot_pairs():
     return shots()
 
 
@@ -61,9 +61,9 @@ class Odd:
         )
 
 
-def trained(few, source, validator=None, **how):
+def trained(shot_pairs, source, validator=None, **how):
     recipe = AdlRecipe(**{"iterations": 20, "batch": 4, "side": 32, "learning_rate": 1e-3} | how)
-    method = AdlMethod(recipe, MethodInputs(few, CPU, "Test One", sources=[source]))
+    method = AdlMethod(recipe, MethodInputs(shot_pairs, CPU, "Test One", sources=[source]))
     if validator is not None:
         method.accepts = validator
     start = method.begin(pretrained())
@@ -89,30 +89,30 @@ def same(a, b):
     )
 
 
-def test_the_three_parts_follow_each_other(few):
-    odd = Odd(PairSource("Odd One", few))
-    _, trainer = trained(few, odd, validator=lambda net: True)
+def test_the_three_parts_follow_each_other(shot_pairs):
+    odd = Odd(PairSource("Odd One", shot_pairs))
+    _, trainer = trained(shot_pairs, odd, validator=lambda net: True)
     list(trainer.run())
     # From three tenths of the way to seven, and in no other step.
     assert odd.draws == 8
 
 
-def test_a_step_that_is_not_kept_leaves_no_trace(few):
-    odd = Odd(PairSource("Odd One", few))
-    looked = []
+def test_a_step_that_is_not_kept_leaves_no_trace(shot_pairs):
+    odd = Odd(PairSource("Odd One", shot_pairs))
+    validated = []
 
     def never(net):
-        looked.append(True)
+        validated.append(True)
         return False
 
-    _, trainer = trained(few, odd, validator=never)
+    _, trainer = trained(shot_pairs, odd, validator=never)
     steps = trainer.run(log_every=1)
     for _ in range(6):
         next(steps)
     before = state(trainer)
     for _ in range(6):
         next(steps)
-    assert len(looked) == 6 and same(before, state(trainer))
+    assert len(validated) == 6 and same(before, state(trainer))
 
 
 def test_memory_brings_weights_and_moments_back():
@@ -148,15 +148,15 @@ def test_validation_begins_with_a_fifth_of_the_pairs_and_ends_with_half():
     assert len(set(validation.draw(rng, 0.0))) == 4 and len(set(validation.draw(rng, 1.0))) == 10
 
 
-def test_few_pairs_validate_by_how_different_their_gains_are(few):
-    validation = DynamicValidation(few, 32, 3, lambda window: 30.0, 0)
+def test_few_pairs_validate_by_how_different_their_gains_are(shot_pairs):
+    validation = DynamicValidation(shot_pairs, 32, 3, lambda window: 30.0, 0)
     for seed in range(8):
         chosen = validation.draw(np.random.default_rng(seed), 1.0)
-        assert {few.pairs[i].iso for i in chosen} == {400.0, 6400.0}
+        assert {shot_pairs.pairs[i].iso for i in chosen} == {400.0, 6400.0}
 
 
-def test_a_step_must_beat_the_mean_of_the_best_so_far(few):
-    validation = DynamicValidation(few, 32, 2, lambda window: 30.0, 0)
+def test_a_step_must_beat_the_mean_of_the_best_so_far(shot_pairs):
+    validation = DynamicValidation(shot_pairs, 32, 2, lambda window: 30.0, 0)
     rng = np.random.default_rng(0)
 
     def accepts(psnr):
@@ -168,16 +168,16 @@ def test_a_step_must_beat_the_mean_of_the_best_so_far(few):
     assert not accepts(30.7) and accepts(30.9)
 
 
-def test_pairs_that_are_hard_are_not_judged_by_those_that_are_easy(few):
-    level = {id(pair): 20.0 + 10 * number for number, pair in enumerate(few.pairs)}
-    validation = DynamicValidation(few, 32, 5, lambda window: level[id(window.pair)], 0)
+def test_hard_pairs_are_not_compared_with_easy_ones(shot_pairs):
+    level = {id(pair): 20.0 + 10 * number for number, pair in enumerate(shot_pairs.pairs)}
+    validation = DynamicValidation(shot_pairs, 32, 5, lambda window: level[id(window.pair)], 0)
     rng = np.random.default_rng(0)
-    for number in range(len(few.pairs)):
-        better = level[id(few.pairs[number])] + 1 + number
+    for number in range(len(shot_pairs.pairs)):
+        better = level[id(shot_pairs.pairs[number])] + 1 + number
         assert validation.accepts([number], rng, lambda window, better=better: better)
 
 
-def test_steps_that_make_it_worse_are_undone(few, monkeypatch):
+def test_steps_that_make_it_worse_are_rolled_back(shot_pairs, monkeypatch):
     learn = AdlMethod._loss
 
     def unlearn_sources(self, net, drawn):
@@ -188,21 +188,23 @@ def test_steps_that_make_it_worse_are_undone(few, monkeypatch):
     found = []
     for validator in (None, lambda net: True):
         how = {"target_until": 0.0, "sources_until": 1.0, "learning_rate": 4e-3, "iterations": 40}
-        method, trainer = trained(few, Odd(PairSource("Odd One", few)), validator, **how)
+        method, trainer = trained(
+            shot_pairs, Odd(PairSource("Odd One", shot_pairs)), validator, **how
+        )
         before = method.psnr(trainer.net)
         list(trainer.run())
         found.append(method.psnr(trainer.net) - before)
-    judged, unjudged = found
-    assert judged > -0.2 and unjudged < judged - 0.5
+    checked, unchecked = found
+    assert checked > -0.2 and unchecked < checked - 0.5
 
 
-def test_a_source_that_never_helps_leaves_its_turns_to_the_target(few):
+def test_a_source_that_never_helps_is_used_less_often(shot_pairs):
     turns = []
     for helps in (False, True):
-        odd = Odd(PairSource("Odd One", few))
+        odd = Odd(PairSource("Odd One", shot_pairs))
         how = {"iterations": 60, "target_until": 0.0, "sources_until": 1.0}
-        method, trainer = trained(few, odd, **how)
-        method.validation = DynamicValidation(few, 32, 3, lambda window: 30.0, 0)
+        method, trainer = trained(shot_pairs, odd, **how)
+        method.validation = DynamicValidation(shot_pairs, 32, 3, lambda window: 30.0, 0)
         method.validation.accepts = lambda *_, helps=helps: helps
         list(trainer.run())
         assert odd.draws == method.tried["odd"] and method.kept["odd"] == helps * odd.draws
@@ -230,8 +232,8 @@ def test_sources_are_lists_of_pairs_and_folders_of_photos(tmp_path):
     assert source.name == tmp_path.name and drawn.batch.clean.shape == (2, 4, 32, 32)
 
 
-def test_the_model_file_says_which_sensors_it_knows(few, tmp_path):
-    method, trainer = trained(few, Odd(PairSource("Odd One", few)))
+def test_the_model_file_says_which_sensors_it_knows(shot_pairs, tmp_path):
+    method, trainer = trained(shot_pairs, Odd(PairSource("Odd One", shot_pairs)))
     spec = method.begin(pretrained()).spec
     assert spec.modulation == ("Test One", "Odd One")
     save_model(tmp_path / "m.safetensors", spec, trainer.net.state_dict())

@@ -31,13 +31,13 @@ def crops(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def few():
+def shot_pairs():
     return shots(ratios=(100.0,))
 
 
 @pytest.mark.parametrize("form,optimiser", [("stabilised", "muon"), ("gain", "adam")])
 @pytest.mark.parametrize("name", NAMES)
-def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tmp_path):
+def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, shot_pairs, tmp_path):
     recipe = PretrainRecipe(
         form, name, dict(SMALL[name]), virtual=1, stages=((1.0, 2, 32),), optimiser=optimiser
     )
@@ -51,7 +51,7 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, few, tm
     prepare(spec, net, "generic")
     before = {n: w.clone() for n, w in net.state_dict().items()}
     tuning = LedRecipe(iterations=3, batch=2, side=32)
-    method = LedMethod(tuning, MethodInputs(few, CPU, input_form=form))
+    method = LedMethod(tuning, MethodInputs(shot_pairs, CPU, input_form=form))
     trainer = Trainer(net, method, method.schedule(), CPU, bf16=False, groups=groups(net))
     list(trainer.run())
     moved = {n for n, w in net.state_dict().items() if not torch.equal(w, before[n])}

@@ -1,4 +1,4 @@
-"""Pairs in memory: what is trained on, what is held, and what is measured."""
+"""Pairs in memory: what is trained on, what is kept for validation, and what is measured."""
 
 import numpy as np
 import pytest
@@ -11,26 +11,26 @@ from tests.training.cameras import shoot, shot, shots
 
 
 def test_the_pairs_say_what_they_are_for():
-    few = shots()
-    assert few.ratios == [100.0, 300.0]
-    assert few.noise_profile.isos == (400.0, 6400.0)
-    assert len(few.pairs) == 4
+    shot_pairs = shots()
+    assert shot_pairs.ratios == [100.0, 300.0]
+    assert shot_pairs.noise_profile.isos == (400.0, 6400.0)
+    assert len(shot_pairs.pairs) == 4
 
 
 def test_validation_windows_are_never_trained_on():
-    few = shots()
-    for pair in few.pairs:
+    shot_pairs = shots()
+    for pair in shot_pairs.pairs:
         pair.short[:, pair.trained[0] :] = np.nan
     rng = np.random.default_rng(0)
     for _ in range(20):
-        assert few.batch(rng, 4, few.side).x.isfinite().all()
-    assert all(batch.x.isnan().all() for batch in few.validation_batches())
+        assert shot_pairs.batch(rng, 4, shot_pairs.side).x.isfinite().all()
+    assert all(batch.x.isnan().all() for batch in shot_pairs.validation_batches())
 
 
 def test_short_and_truth_are_cut_and_mirrored_alike():
-    few = camera_pairs([shot(400.0, 4.0)])
+    shot_pairs = camera_pairs([shot(400.0, 4.0)])
     rng = np.random.default_rng(1)
-    batch = few.batch(rng, 16, 32)
+    batch = shot_pairs.batch(rng, 16, 32)
     for short, clean in zip(batch.x, batch.clean, strict=True):
         assert np.corrcoef((short * 4).flatten(), clean.flatten())[0, 1] > 0.95
 
@@ -45,10 +45,10 @@ def test_the_truth_is_the_long_frame_at_exactly_the_ratio():
 def test_black_that_is_off_is_corrected_by_the_pairs_themselves():
     off = 40 / 15871
     wrong = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
-    few = camera_pairs([s._replace(short=s.short + np.float32(off)) for s in wrong])
-    assert few.noise_profile.at(400.0).offsets == pytest.approx(off, rel=0.1)
+    shot_pairs = camera_pairs([s._replace(short=s.short + np.float32(off)) for s in wrong])
+    assert shot_pairs.noise_profile.at(400.0).offsets == pytest.approx(off, rel=0.1)
     right = camera_pairs(wrong).pairs[0].short
-    assert float(np.abs(few.pairs[0].short - right).mean()) < off / 20
+    assert float(np.abs(shot_pairs.pairs[0].short - right).mean()) < off / 20
 
 
 def test_dark_frames_show_the_pattern():
@@ -56,8 +56,8 @@ def test_dark_frames_show_the_pattern():
     dark[:, :80] = 3e-3
     shaded = [shot(iso, 100.0) for iso in (400.0, 6400.0)]
     shaded = [pair._replace(short=pair.short + dark) for pair in shaded]
-    few = camera_pairs(shaded, {400.0: [dark], 6400.0: [dark]})
-    grid = few.noise_profile.at(1600.0).offsets
+    shot_pairs = camera_pairs(shaded, {400.0: [dark], 6400.0: [dark]})
+    grid = shot_pairs.noise_profile.at(1600.0).offsets
     assert grid.shape[1] > 1
     assert grid[:, 0].mean() == pytest.approx(3e-3, rel=0.05)
     assert grid[:, -1].mean() == pytest.approx(1e-3, rel=0.05)
@@ -67,9 +67,9 @@ def test_an_iso_without_dark_frames_keeps_the_offset_of_its_pairs():
     off = np.float32(2e-3)
     pairs = [shot(iso, 100.0, seed) for seed, iso in enumerate((400.0, 6400.0))]
     pairs[1] = pairs[1]._replace(short=pairs[1].short + off)
-    few = camera_pairs(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
-    assert few.noise_profile.at(6400.0).offsets.mean() == pytest.approx(off, rel=0.15)
-    assert abs(few.noise_profile.at(400.0).offsets.mean()) < off / 10
+    shot_pairs = camera_pairs(pairs, {400.0: [np.zeros((4, 160, 128), np.float32)]})
+    assert shot_pairs.noise_profile.at(6400.0).offsets.mean() == pytest.approx(off, rel=0.15)
+    assert abs(shot_pairs.noise_profile.at(400.0).offsets.mean()) < off / 10
 
 
 def test_without_a_pair_there_is_nothing_to_tune_with():
@@ -89,10 +89,10 @@ def test_crops_of_any_frame_are_what_networks_take(size):
     rows, cols = size
     pair = shot(400.0, 100.0)
     pair = pair._replace(short=pair.short[:, :rows, :cols], long=pair.long[:, :rows, :cols])
-    few = camera_pairs([pair])
-    for batch in few.validation_batches():
+    shot_pairs = camera_pairs([pair])
+    for batch in shot_pairs.validation_batches():
         assert batch.x.shape[2] == batch.x.shape[3] and batch.x.shape[2] % 16 == 0
-    assert few.side >= 48
+    assert shot_pairs.side >= 48
 
 
 def test_what_is_clipped_in_the_long_frame_is_white_whatever_the_shutter_did():
@@ -106,17 +106,20 @@ def test_what_is_clipped_in_the_long_frame_is_white_whatever_the_shutter_did():
 def test_the_blind_crops_are_as_the_file_has_them():
     off = np.float32(40 / 15871)
     raw = shot(400.0, 100.0)
-    few = camera_pairs([raw._replace(short=raw.short + off)])
-    blind, corrected = few.validation_batches(blind=True)[0], few.validation_batches()[0]
+    shot_pairs = camera_pairs([raw._replace(short=raw.short + off)])
+    blind, corrected = (
+        shot_pairs.validation_batches(blind=True)[0],
+        shot_pairs.validation_batches()[0],
+    )
     assert float((blind.x - corrected.x).mean()) == pytest.approx(off, rel=0.05)
 
 
 def test_of_many_pairs_the_middle_rows_are_kept():
-    few = camera_pairs([shot(400.0, 100.0)], max_pixels=96 * 128)
+    shot_pairs = camera_pairs([shot(400.0, 100.0)], max_pixels=96 * 128)
     whole = camera_pairs([shot(400.0, 100.0)])
-    assert few.pairs[0].short.shape == (4, 96, 128)
-    np.testing.assert_array_equal(few.pairs[0].short, whole.pairs[0].short[:, 32:128])
-    assert few.noise_profile.frame == (160, 128)
+    assert shot_pairs.pairs[0].short.shape == (4, 96, 128)
+    np.testing.assert_array_equal(shot_pairs.pairs[0].short, whole.pairs[0].short[:, 32:128])
+    assert shot_pairs.noise_profile.frame == (160, 128)
 
 
 def test_a_clipped_long_frame_is_named():
@@ -128,19 +131,19 @@ def test_a_clipped_long_frame_is_named():
 
 def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored():
     """Each sample of the truth says which row of the sensor it is from: those of a row agree."""
-    few = shots(planes=9)
+    shot_pairs = shots(planes=9)
     rows = np.broadcast_to(np.arange(480)[:, None] / 512, (480, 384)).astype(np.float32)
     sensor = pack(rows, XTransPhase(0, 0))
-    for pair in few.pairs:
+    for pair in shot_pairs.pairs:
         pair.clean[:] = sensor
-    drawn = few.batch(np.random.default_rng(0), 24, 32)
-    held = torch.cat([batch.clean for batch in few.validation_batches()])
+    drawn = shot_pairs.batch(np.random.default_rng(0), 24, 32)
+    validation = torch.cat([batch.clean for batch in shot_pairs.validation_batches()])
     ways = set()
-    for planes in (*drawn.clean.numpy(), *held.numpy()):
+    for planes in (*drawn.clean.numpy(), *validation.numpy()):
         side = 3 * planes.shape[1]
         mosaic = unpack(planes, XTransPhase(0, 0), (side, side))
         assert (mosaic == mosaic[:, :1]).all()
         ways.add(float(np.sign(mosaic[1, 0] - mosaic[0, 0])))
     assert ways == {1.0, -1.0}
-    assert few.side <= few.pairs[0].trained[1] - 2
-    assert few.noise_profile.planes == few.planes == 9
+    assert shot_pairs.side <= shot_pairs.pairs[0].trained[1] - 2
+    assert shot_pairs.noise_profile.planes == shot_pairs.planes == 9

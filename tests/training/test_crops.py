@@ -191,7 +191,7 @@ def small(path):
         ("bad.png", small),
     ],
 )
-def test_a_photograph_that_cannot_be_read_is_told_of_and_left_out(tmp_path, name, spoil):
+def test_a_photograph_that_cannot_be_read_is_reported_and_skipped(tmp_path, name, spoil):
     photos = tmp_path / "photos"
     photos.mkdir()
     spoil(photos / name)
@@ -251,7 +251,7 @@ def test_another_file_is_no_crop_file_and_nothing_is_unpickled(tmp_path):
         load_crops(tmp_path / "missing.npy")
 
 
-def test_a_crop_file_of_an_x_trans_has_nine_planes_and_room_to_turn(tmp_path):
+def test_a_crop_file_of_an_x_trans_has_nine_planes_and_room_to_augment(tmp_path):
     out = tmp_path / "crops.npy"
     one = 2 * 9 * (SIDE + 2) ** 2 / 1e6
     assert pack_crops(None, out, megabytes=3.5 * one, side=SIDE, cfa="xtrans") == 3

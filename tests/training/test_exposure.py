@@ -23,7 +23,7 @@ TINY = {"in_planes": 9, "channels": 4}
 
 
 @pytest.fixture(scope="module")
-def few():
+def shot_pairs():
     return shots()
 
 
@@ -53,8 +53,8 @@ def test_the_divergence_is_that_of_two_poisson_distributions():
     assert float(divergence(planes(0.2), planes(0.2), one, everywhere)) == pytest.approx(0)
 
 
-def test_black_is_safe(few):
-    batch = few.batch(np.random.default_rng(0), 4, 32)
+def test_black_is_safe(shot_pairs):
+    batch = shot_pairs.batch(np.random.default_rng(0), 4, 32)
     darkness, everywhere = darkness_of(batch), torch.ones_like(batch.clean)
     black = torch.zeros_like(batch.clean, requires_grad=True)
     loss = divergence(black, torch.zeros_like(batch.clean), darkness, everywhere)
@@ -88,10 +88,10 @@ class Watched(torch.nn.Module):
         return torch.cat((x * 0, x * self.weight, mask), 1)
 
 
-def test_every_crop_is_seen_at_exposures_from_the_short_frames_to_the_references(few):
+def test_every_crop_is_seen_at_exposures_from_the_short_frames_to_the_references(shot_pairs):
     recipe = ExposureRecipe(batch=4, side=32, steps=2)
     net = Watched()
-    loss = ExposureMethod(recipe, MethodInputs(few, CPU)).loss(
+    loss = ExposureMethod(recipe, MethodInputs(shot_pairs, CPU)).loss(
         net, 0.0, torch.Generator().manual_seed(0)
     )
     assert len(net.seen) == 3 and loss.isfinite()
@@ -102,9 +102,9 @@ def test_every_crop_is_seen_at_exposures_from_the_short_frames_to_the_references
     assert net.weight.grad is not None
 
 
-def trained(few, pretrained, iterations):
+def trained(shot_pairs, pretrained, iterations):
     recipe = ExposureRecipe(iterations=iterations, batch=4, side=32, learning_rate=3e-2)
-    method = ExposureMethod(recipe, MethodInputs(few, CPU))
+    method = ExposureMethod(recipe, MethodInputs(shot_pairs, CPU))
     start = method.begin(pretrained)
     trainer = Trainer(start.net, method, method.schedule(), CPU, bf16=False, muon=method.muon)
     before = method.psnr(start.net)
@@ -113,10 +113,10 @@ def trained(few, pretrained, iterations):
         return before, method.psnr(start.net)
 
 
-def test_it_learns(few):
+def test_it_learns(shot_pairs):
     torch.manual_seed(0)
     pretrained = Pretrained(spec(), build("unet", TINY))
-    before, after = trained(few, pretrained, 150)
+    before, after = trained(shot_pairs, pretrained, 150)
     assert after > before + 1
 
 
@@ -127,12 +127,12 @@ def test_weights_that_fit_are_taken_over_and_the_others_named():
     new = adopted.net.state_dict()
     for name, value in net.state_dict().items():
         assert name in adopted.new or torch.equal(new[name], value)
-    assert "conv1_1, conv10_1 start anew" in str(adopted)
+    assert "conv1_1, conv10_1 are initialised" in adopted.note
     assert adopted.spec.arguments == {**TINY, "in_planes": 4, "out_planes": 9}
 
 
-def test_the_model_says_what_it_is(few):
-    method = ExposureMethod(ExposureRecipe(), MethodInputs(few, CPU))
+def test_the_model_says_what_it_is(shot_pairs):
+    method = ExposureMethod(ExposureRecipe(), MethodInputs(shot_pairs, CPU))
     start = method.begin(Pretrained(spec(), build("unet", TINY)))
     assert (start.spec.input_form, start.spec.output) == ("gain", "adaptive")
     assert start.spec == ModelSpec.from_header(start.spec.to_header())
@@ -141,6 +141,6 @@ def test_the_model_says_what_it_is(few):
     assert AdaptiveForm()(start.net, x, *line).shape == x.shape
 
 
-def test_without_a_pretrained_model_every_weight_starts_anew(few):
-    start = ExposureMethod(ExposureRecipe(), MethodInputs(few, CPU)).begin(no_model())
-    assert start.note == "every weight starts anew"
+def test_without_a_pretrained_model_every_weight_is_initialised(shot_pairs):
+    start = ExposureMethod(ExposureRecipe(), MethodInputs(shot_pairs, CPU)).begin(no_model())
+    assert start.note == "every weight is initialised"

@@ -30,7 +30,7 @@ TINY = {"in_planes": 9, "channels": 4}
 
 
 @pytest.fixture(scope="module")
-def few():
+def shot_pairs():
     return shots()
 
 
@@ -59,12 +59,12 @@ def network(sets=("generic", "sony")):
     return net
 
 
-def led(recipe, few, form="stabilised"):
-    return LedMethod(recipe, MethodInputs(few, CPU, input_form=form))
+def led(recipe, shot_pairs, form="stabilised"):
+    return LedMethod(recipe, MethodInputs(shot_pairs, CPU, input_form=form))
 
 
-def trainer(net, few, recipe):
-    method = led(recipe, few)
+def trainer(net, shot_pairs, recipe):
+    method = led(recipe, shot_pairs)
     schedule = method.schedule()
     return Trainer(net, method, schedule, CPU, bf16=False, seed=recipe.seed, groups=groups(net))
 
@@ -100,19 +100,19 @@ def test_a_plain_network_can_be_tuned_too():
     assert torch.allclose(prepare(spec(csa_sets=()), net, "")(x), expected, atol=1e-6)
 
 
-def test_only_the_set_and_the_omnr_branch_are_trained(few):
+def test_only_the_set_and_the_omnr_branch_are_trained(shot_pairs):
     net = prepare(spec(), network(), "sony")
     before = state(net)
-    list(trainer(net, few, LedRecipe(iterations=3, side=32)).run())
+    list(trainer(net, shot_pairs, LedRecipe(iterations=3, side=32)).run())
     moved = changed(before, net)
     assert any("align" in name for name in moved) and any("aux" in name for name in moved)
     assert all("align" in name or "aux" in name for name in moved)
 
 
-def test_leds_schedule_trains_the_set_first_and_then_the_branch(few):
+def test_leds_schedule_trains_the_set_first_and_then_the_branch(shot_pairs):
     net = prepare(spec(), network(), "sony")
     at_start = state(net)
-    tuning = trainer(net, few, LedRecipe(schedule="led", iterations=6, side=32))
+    tuning = trainer(net, shot_pairs, LedRecipe(schedule="led", iterations=6, side=32))
     steps = tuning.run(log_every=1)
     for _ in range(4):
         next(steps)
@@ -122,8 +122,8 @@ def test_leds_schedule_trains_the_set_first_and_then_the_branch(few):
     assert changed(after_set, net) and all("aux" in name for name in changed(after_set, net))
 
 
-def test_the_published_schedule_is_the_published_one(few):
-    published = led(LedRecipe(schedule="led"), few).schedule()
+def test_the_published_schedule_is_the_published_one(shot_pairs):
+    published = led(LedRecipe(schedule="led"), shot_pairs).schedule()
     assert published.iterations == 1500
     first, second = published.rates(999, 0.0), published.rates(1000, 1000 / 1500)
     assert first == {CSA: pytest.approx(1e-4)} and second == {OMNR: pytest.approx(1e-5)}
@@ -137,56 +137,56 @@ def test_an_unknown_schedule_is_named():
 
 
 @pytest.mark.parametrize("schedule", ["joint", "led"])
-def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(few, tmp_path, schedule):
+def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(shot_pairs, tmp_path, schedule):
     recipe = LedRecipe(schedule=schedule, iterations=9, batch=2, side=32)
     whole = prepare(spec(), network(), "sony")
-    list(trainer(whole, few, recipe).run())
+    list(trainer(whole, shot_pairs, recipe).run())
     for stopped_at in (1, 5, 7):
-        cut = trainer(prepare(spec(), network(), "sony"), few, recipe)
+        cut = trainer(prepare(spec(), network(), "sony"), shot_pairs, recipe)
         list(cut.run(tmp_path / "c", stop=lambda cut=cut, at=stopped_at: cut.step == at))
         assert cut.step == stopped_at
         net = prepare(spec(), network(), "sony")
-        rest = trainer(net, few, recipe)
+        rest = trainer(net, shot_pairs, recipe)
         rest.resume(tmp_path / "c")
         list(rest.run())
         assert not changed(state(whole), net)
 
 
-def test_tuning_teaches_the_bundled_model_a_camera(few):
+def test_tuning_teaches_the_bundled_model_a_camera(shot_pairs):
     found = find_model("generic")
     bundled, net = load_model(found.path)
     prepare(bundled, net, found.csa_set)
-    tuning = trainer(net, few, LedRecipe(iterations=20, side=32))
+    tuning = trainer(net, shot_pairs, LedRecipe(iterations=20, side=32))
 
-    def held():
+    def psnr():
         with torch.inference_mode():
             return tuning.method.psnr(net)
 
-    before = held()
+    before = psnr()
     list(tuning.run())
     # Its row noise is as strong as its read noise, more than any camera of the pretraining.
     with tuning.averaged():
-        assert held() > before + 0.2
+        assert psnr() > before + 0.2
 
 
 def test_what_is_clipped_in_the_long_frame_does_not_count():
-    few = shots(ratios=(100.0,))
+    shot_pairs = shots(ratios=(100.0,))
     recipe = LedRecipe(side=32, batch=8)
-    for frames in few.pairs:
+    for frames in shot_pairs.pairs:
         frames.clean[:, :40] = 1.0
 
     def loss():
-        method = led(recipe, few)
+        method = led(recipe, shot_pairs)
         return method.loss(network(), 0.0, generator(0)).item()
 
     before = loss()
-    for frames in few.pairs:
+    for frames in shot_pairs.pairs:
         frames.clean[:, :40] = 0.99
     assert loss() == before
 
 
-def test_the_gain_form_is_tuned_by_l1_on_gained_planes(few):
-    method = led(LedRecipe(side=32, batch=4), few, "gain")
+def test_the_gain_form_is_tuned_by_l1_on_gained_planes(shot_pairs):
+    method = led(LedRecipe(side=32, batch=4), shot_pairs, "gain")
     batch = method.draw(np.random.default_rng([0, 0]))
     gained = (batch.x * batch.ratio.reshape(-1, 1, 1, 1)).clamp_max(1)
     counts = batch.clean < 0.98
@@ -198,8 +198,8 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def test_added_light_brings_its_photon_noise_and_no_other(few):
-    batch = few.batch(np.random.default_rng(0), 8, 64)
+def test_added_light_brings_its_photon_noise_and_no_other(shot_pairs):
+    batch = shot_pairs.batch(np.random.default_rng(0), 8, 64)
     brighter = add_light(batch, np.random.default_rng(1), 1.0)
     light = (brighter.clean - batch.clean)[:, :, :4, :4].mean((2, 3), keepdim=True)
     added = brighter.x - batch.x
@@ -209,13 +209,13 @@ def test_added_light_brings_its_photon_noise_and_no_other(few):
     assert float(variance) == pytest.approx(1, rel=0.1)
 
 
-def test_validation_crops_say_how_good_a_network_is(few):
-    method = led(LedRecipe(side=32), few)
+def test_validation_crops_say_how_good_a_network_is(shot_pairs):
+    method = led(LedRecipe(side=32), shot_pairs)
     identity = network()
     for weight in identity.conv10_1.parameters():
         torch.nn.init.zeros_(weight)
     noisy = method.psnr(identity)
-    batches = few.validation_batches()
+    batches = shot_pairs.validation_batches()
     by_hand = [
         float(
             -10
@@ -227,11 +227,11 @@ def test_validation_crops_say_how_good_a_network_is(few):
 
 
 def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
-    few = shots(planes=9)
+    shot_pairs = shots(planes=9)
     path = write_model(tmp_path / "x.safetensors", cfa="xtrans", sets=("generic",))
-    start = pretrained_model(ChosenModel(path, "generic"), few.cfa)
+    start = pretrained_model(ChosenModel(path, "generic"), shot_pairs.cfa)
     before = state(start.net)
-    method = led(LedRecipe(iterations=3, side=32, batch=2), few)
+    method = led(LedRecipe(iterations=3, side=32, batch=2), shot_pairs)
     began = method.begin(start)
     tuning = Trainer(began.net, method, method.schedule(), CPU, bf16=False, groups=began.groups)
     list(tuning.run())

@@ -160,8 +160,8 @@ def test_augmented_planes_keep_their_colours(crops):
     ]
     seen = set()
     for _ in range(100):
-        turned = method.sampler.augment(planes)
-        (which,) = (i for i, e in enumerate(expected) if np.array_equal(turned, e))
+        augmented = method.sampler.augment(planes)
+        (which,) = (i for i, e in enumerate(expected) if np.array_equal(augmented, e))
         seen.add(which)
     assert seen == set(range(8))
 
@@ -199,7 +199,7 @@ def test_a_model_for_x_trans_is_trained_on_nine_planes(tmp_path):
 
 
 def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
-    """Row noise goes by it: crops in which each plane says its row say so as well when turned."""
+    """Row noise depends on it: planes that hold their row number still do when augmented."""
     rows = np.broadcast_to(np.arange(150)[:, None], (150, 150)).astype(np.uint16)
     crops = np.stack([pack(rows, XTransPhase(0, 0))] * 4)
     sampler = Sampler(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)

@@ -82,13 +82,13 @@ def test_a_new_network_begins_with_the_pictures_mean_colour(pairs):
     assert expected.min() > 0.2 and expected.max() < 0.95
 
 
-def test_the_model_says_what_it_is_and_what_starts_anew(pairs):
+def test_the_model_says_what_it_is_and_what_is_initialised(pairs):
     start = method(pairs).begin(Pretrained(spec(), build("unet", TINY)))
     assert (start.spec.input_form, start.spec.output) == ("gain", "srgb")
     assert start.spec.arguments == {**TINY, "in_planes": 4, "out_planes": 12}
     assert start.spec == ModelSpec.from_header(start.spec.to_header())
-    assert "conv1_1, conv10_1 start anew" in start.note
-    assert method(pairs).begin(no_model()).note == "every weight starts anew"
+    assert "conv1_1, conv10_1 are initialised" in start.note
+    assert method(pairs).begin(no_model()).note == "every weight is initialised"
 
 
 def test_what_it_made_can_be_trained_on(pairs):

@@ -1,8 +1,8 @@
 """The crop file: clean planes of photographs and procedural scenes, packed once for training.
 
-A ``.npy`` file of uint16 ``(crops, 4, S, S)`` that is read through a memory map; of an X-Trans it
-has nine planes, which begin with an even cell, and so says what it is. Values are the square root
-of the linear signal times 65,535, so that the dark keeps its steps.
+A ``.npy`` file of uint16 ``(crops, 4, S, S)``, read through a memory map; X-Trans crops have nine
+planes, which start with an even cell. Values are the square root of the linear signal times 65,535,
+so that dark parts keep their steps.
 """
 
 import zipfile
@@ -21,7 +21,7 @@ from ledcli.errors import LedError, TrainingError
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
-from ledcli.sensor.layout import LAYOUTS
+from ledcli.sensor.layout import LAYOUTS, Layout
 from ledcli.sensor.symmetry import cells_lost, even_start
 from ledcli.training.data.scenes import Linear, make_scene
 
@@ -52,7 +52,7 @@ def pack_crops(
     ----------
     folder : Path or None
         Photographs, searched with its subfolders: rendered ones (sRGB, taken back to linear),
-        Radiance ``.hdr`` and raws (taken as they are). None: procedural scenes only.
+        Radiance ``.hdr`` and raws (used as they are). None: procedural scenes only.
     out : Path
         The file to write; it appears when it is complete.
     megabytes : float
@@ -66,23 +66,24 @@ def pack_crops(
     seed : int
         The same seed and folder give the same file.
     report : callable
-        Receives a message for each photograph that cannot be read.
+        Receives a message for each photograph that is skipped.
 
     Raises
     ------
     TrainingError
         The folder holds no usable photograph, or the size is too small for one crop.
     """
-    kind = _Kind(cfa, side + cells_lost(LAYOUTS[cfa].planes))
-    side = kind.side
-    total = int(megabytes * 1e6 / (2 * kind.planes * side * side))
+    layout = LAYOUTS[cfa]
+    side += cells_lost(layout.planes)
+    kind = _Kind(layout, side)
+    total = int(megabytes * 1e6 / (2 * layout.planes * side * side))
     if total < 1:
         raise TrainingError(f"{megabytes} MB hold no crop of {side} pixels: choose a larger size")
     rng = np.random.default_rng(seed)
     from_photos = 0 if folder is None else total - round(total * scenes)
     temporary = out.with_name(f".{out.name}.part")
     crops = np.lib.format.open_memmap(
-        temporary, mode="w+", dtype=np.uint16, shape=(total, kind.planes, side, side)
+        temporary, mode="w+", dtype=np.uint16, shape=(total, layout.planes, side, side)
     )
     try:
         photos = _photo_crops(folder, from_photos, kind, rng, report) if folder else iter(())
@@ -116,23 +117,15 @@ def load_crops(path: Path, cfa: str = "bayer") -> NDArray[np.uint16]:
 
 
 def encode(planes: Planes) -> NDArray[np.uint16]:
-    """Code linear planes in 0..1 as uint16."""
+    """Encode linear planes, 0 to 1, as uint16."""
     return np.rint(np.sqrt(np.clip(planes, 0, 1)) * FULL_SCALE).astype(np.uint16)
 
 
 def pack_rgb(rgb: Linear, cfa: str = "bayer") -> Planes:
-    """Sample a mosaic from a linear image, and pack it.
+    """Sample a mosaic from a linear image ``(H, W, 3)``, and pack it.
 
-    Parameters
-    ----------
-    rgb : float32 ``(H, W, 3)``
-        Sides are multiples of a cell's.
-    cfa : str
-        Of ``LAYOUTS``.
-
-    Returns
-    -------
-    float32 ``(4, H/2, W/2)``, or ``(9, H/3, W/3)`` of an X-Trans
+    Its sides are multiples of a cell's. Returns float32 planes ``(4, H/2, W/2)``, or
+    ``(9, H/3, W/3)`` for X-Trans.
     """
     phase = STANDARD_PHASE[cfa]
     cell = colour_pattern(phase)
@@ -147,84 +140,71 @@ def pack_rgb(rgb: Linear, cfa: str = "bayer") -> Planes:
 class _Kind(NamedTuple):
     """What crops are made for: a kind of sensor, and their side in plane pixels."""
 
-    cfa: str
+    layout: Layout
     side: int
-
-    @property
-    def planes(self) -> int:
-        return LAYOUTS[self.cfa].planes
 
     @property
     def pixels(self) -> int:
         """Side in pixels of a photograph."""
-        return LAYOUTS[self.cfa].side * self.side
+        return self.layout.side * self.side
 
 
 def _photo_crops(
     folder: Path, count: int, kind: _Kind, rng: np.random.Generator, report: Report
 ) -> Iterator[Planes]:
-    """Yield ``count`` crops, as many from each photograph as its size allows a fair share of."""
+    """Yield ``count`` crops, an equal share from each photograph."""
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-    readers = [(path, _reader(path)) for path in paths]
     given, failed = 0, 0
-    for place, (path, reader) in enumerate(readers):
-        share = -(-(count - given) // (len(readers) - place))
+    for left, path in zip(range(len(paths), 0, -1), paths, strict=True):
+        read = _raw_crops if path.suffix.lower() in RAW_SUFFIXES else _rgb_crops
         try:
-            crops = list(reader(path, share, kind, rng))
+            crops = list(read(path, -(-(count - given) // left), kind, rng))
         except (LedError, OSError, ValueError, RuntimeError) as error:
             report(f"{path} skipped: {error}")
             failed += 1
             continue
         given += len(crops)
         yield from crops
-    if count and failed == len(readers):
+    if count and failed == len(paths):
         raise TrainingError(f"{folder} holds no photograph that can be read: give another folder")
 
 
-_Reader = Callable[[Path, int, _Kind, np.random.Generator], Iterator[Planes]]
-
-
-def _reader(path: Path) -> _Reader:
-    suffix = path.suffix.lower()
-    return _rendered if suffix in RENDERED_SUFFIXES else _hdr if suffix == HDR_SUFFIX else _raw
-
-
-def _rendered(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
-    coded = iio.imread(path, plugin="pillow", mode="RGB")
-    rgb = linear_from_srgb(coded.astype(np.float32) / np.float32(255))
-    for _ in range(count):
-        # Shrinking in linear light averages away the photograph's own noise and JPEG blocks.
-        smallest = kind.pixels / min(rgb.shape[:2])
-        if smallest > 1:
-            raise ValueError(f"it is smaller than {kind.pixels} pixels")
-        scale = max(smallest, float(np.exp(rng.uniform(np.log(0.3), 0))))
-        if scale > 0.85:
-            scale = max(smallest, 1.0) if rng.random() < 0.5 else max(smallest, 0.7)
-        yield pack_rgb(_mix(_shrunk_crop(rgb, scale, kind.pixels, rng), rng), kind.cfa)
-
-
-def _hdr(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
-    rgb = np.asarray(imagecodecs.rgbe_decode(path.read_bytes()), np.float32)
-    if min(rgb.shape[:2]) < kind.pixels:
+def _rgb_crops(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
+    hdr = path.suffix.lower() == HDR_SUFFIX
+    if hdr:
+        rgb = np.asarray(imagecodecs.rgbe_decode(path.read_bytes()), np.float32)
+    else:
+        coded = iio.imread(path, plugin="pillow", mode="RGB")
+        rgb = linear_from_srgb(coded.astype(np.float32) / np.float32(255))
+    smallest = kind.pixels / min(rgb.shape[:2])
+    if smallest > 1:
         raise ValueError(f"it is smaller than {kind.pixels} pixels")
     for _ in range(count):
-        crop = _shrunk_crop(rgb, 1.0, kind.pixels, rng)
-        white = float(np.quantile(crop, rng.uniform(0.9, 0.999)))
-        yield pack_rgb(_mix(np.clip(crop / max(white, 1e-6), 0, 1), rng), kind.cfa)
+        scale = 1.0
+        if not hdr:
+            # Shrinking in linear light averages away the photograph's own noise and JPEG blocks.
+            scale = max(smallest, float(np.exp(rng.uniform(np.log(0.3), 0))))
+            if scale > 0.85:
+                scale = max(smallest, 1.0) if rng.random() < 0.5 else max(smallest, 0.7)
+        crop = _shrunk_crop(rgb, scale, kind.pixels, rng)
+        if hdr:
+            white = float(np.quantile(crop, rng.uniform(0.9, 0.999)))
+            crop = np.clip(crop / max(white, 1e-6), 0, 1)
+        yield pack_rgb(_mix(crop, rng), kind.layout.name)
 
 
-def _raw(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
+def _raw_crops(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
     photo, side = read_raw(path), kind.side
-    if photo.cfa != kind.cfa:
-        raise ValueError(f"its sensor is {photo.cfa}, not {kind.cfa}")
+    if photo.cfa != kind.layout.name:
+        raise ValueError(f"its sensor is {photo.cfa}, not {kind.layout.name}")
     planes = photo.planes()
     _, rows, cols = planes.shape
     if min(rows, cols) < side:
         raise ValueError(f"it is smaller than {kind.pixels} pixels")
     for _ in range(count):
         top, left = (int(rng.integers(0, n - side + 1)) for n in (rows, cols))
-        top, left = even_start(kind.planes, top, left)
+        top, left = even_start(len(planes), top, left)
         yield planes[:, top : top + side, left : left + side]
 
 
@@ -242,6 +222,6 @@ def _shrunk_crop(rgb: Linear, scale: float, side: int, rng: np.random.Generator)
 
 
 def _mix(rgb: Linear, rng: np.random.Generator) -> Linear:
-    """Towards camera colours, which are less saturated than sRGB's: mix the channels a little."""
+    """Desaturate a little, towards camera colours: they are less saturated than sRGB's."""
     share = np.float32(rng.uniform(0, 0.35))
     return (1 - share) * rgb + share * rgb.mean(-1, keepdims=True)

@@ -67,13 +67,8 @@ def read_headers(
 ) -> list[Header]:
     """Read the headers, and refuse what no tuning can be made of.
 
-    Parameters
-    ----------
-    pairs : sequence of Pair
-    ratios : sequence of float
-        Use the pairs of these ratios only; empty uses all.
-    one_iso : bool
-        Accept pairs of one ISO.
+    Only the pairs of the given ratios are used; empty uses all. ``one_iso`` accepts pairs of one
+    ISO.
 
     Raises
     ------
@@ -115,14 +110,10 @@ def load_pairs(
         From `read_headers`.
     darks : sequence of DarkFrame
         Lens-cap frames; those of the camera correct its dark shading.
-    keep_shifted : bool
-        Keep pairs that are shifted.
-    one_iso : bool
-        Accept pairs of one ISO.
-    step : callable
-        Called with the short frame's path after every pair.
-    take : callable, optional
-        Receives the frames of every pair that is used.
+    keep_shifted, one_iso : bool
+        Accept pairs that are shifted; accept pairs of one ISO.
+    step, take : callable
+        Receive the path of every pair that was read; the frames of every pair that is used.
 
     Raises
     ------

@@ -46,16 +46,8 @@ Half = NDArray[np.float16]
 class RawPair(NamedTuple):
     """A pair as it was shot.
 
-    Attributes
-    ----------
-    short, long : float32 ``(planes, h, w)``
-        Normalised, not multiplied by the ratio.
-    ratio : float
-        Nominal.
-    iso, long_iso : float
-        Of the short and the long frame.
-    name : str
-        For messages.
+    The frames are float32 ``(planes, h, w)``, normalised, not multiplied by the ratio, which is the
+    nominal one. ``iso`` is the short frame's, ``name`` is for messages.
     """
 
     short: Planes

@@ -193,14 +193,8 @@ class Batch(NamedTuple):
 class Sampler:
     """Samples everything a step needs; the same seed gives the same.
 
-    Parameters
-    ----------
-    recipe : PretrainRecipe
-        What to sample.
-    crops : uint16 ``(n, planes, S, S)``
-        A crop file; its last crops are kept for validation.
-    device : torch.device
-        Where frames are made.
+    The last crops of the crop file ``(n, planes, S, S)`` are kept for validation; frames are made
+    on the device.
     """
 
     def __init__(

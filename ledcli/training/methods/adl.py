@@ -60,11 +60,10 @@ class DynamicValidation:
     side : int
         Of a window, plane pixels.
     best : int
-        M: how many of the best results are compared with.
+        M: with how many of the best results a step is compared.
     psnr : callable
-        PSNR of a window in dB by the network as it is now, before the first step on a source.
+        PSNR of a window in dB by the network before the first step on a source.
     seed : int
-        Of the windows' positions.
     """
 
     def __init__(
@@ -85,13 +84,9 @@ class DynamicValidation:
             self.windows.append([(window, psnr(window)) for window in windows])
 
     def draw(self, rng: np.random.Generator, way: float) -> list[int]:
-        """Draw the pairs that validate a step, by number.
+        """Draw the numbers of the pairs that validate a step.
 
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        way : float
-            0 at the beginning of the sources' part, 1 at its end.
+        ``way`` runs from 0 at the beginning of the sources' part to 1 at its end.
         """
         count = len(self.camera_pairs.pairs)
         size = max(1, round(count * (FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * way)))
@@ -175,7 +170,7 @@ class AdlMethod(FinetuneMethod):
         return Start(
             replace(transferred.spec, modulation=sensors),
             ModulatedNet(transferred.net, sensors),
-            note=str(transferred) if transferred.new else "",
+            note=transferred.note if transferred.new else "",
         )
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:

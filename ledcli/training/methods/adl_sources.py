@@ -19,13 +19,13 @@ from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 
 NOMINAL_ISO = 400.0
-"""What a made-up camera calls the ISO at which K is 1 DN an electron; K goes with ISO."""
+"""ISO at which a made-up camera's K is 1 DN per electron; K is proportional to ISO."""
 CROP, CROPS = 128, 192
 """Side in plane pixels and number of the clean crops of made-up cameras: 100 MB on disk."""
 
 
 class SourceBatch(NamedTuple):
-    """A batch and whose shots they are; None is a sensor that nothing is known of."""
+    """A batch, with each crop's sensor and ISO; None is a sensor that nothing is known of."""
 
     batch: Batch
     sensors: list[str | None]
@@ -33,21 +33,13 @@ class SourceBatch(NamedTuple):
 
 
 class Source(Protocol):
-    """Shots of a domain.
-
-    Attributes
-    ----------
-    name : str
-        For the report.
-    sensors : sequence of str
-        Those that it has shots of, by name.
-    side : int
-        The largest crop that it gives.
-    """
+    """A source domain: batches of other cameras' shots."""
 
     name: str
     sensors: Sequence[str]
+    """Names of the cameras that it has shots of."""
     side: int
+    """The largest crop that it has, in plane pixels."""
 
     def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw crops ``(count, 4, side, side)``."""
@@ -123,7 +115,7 @@ def find_sources(
 ) -> list[Source]:
     """Return the sources that the user named: lists of pairs, folders of clean photographs.
 
-    Without any: made-up cameras over procedural scenes.
+    Without any it is made-up cameras over procedural scenes.
 
     Raises
     ------

@@ -216,43 +216,22 @@ class FinetuneMethod(ABC):
 
 
 class Transferred(NamedTuple):
-    """A network and where its weights come from.
+    """A plain network with its description, and where its weights come from.
 
-    Attributes
-    ----------
-    spec, net
-        A plain network, with its description.
-    new : tuple of str
-        Tensors without counterpart of the same name and shape, which are initialised.
-    transferred : int
-        How many tensors were transferred.
+    ``new`` names the tensors that are initialised; ``note`` says it in a line.
     """
 
     spec: ModelSpec
     net: Network
     new: tuple[str, ...]
-    transferred: int
-
-    def __str__(self) -> str:
-        if not self.transferred:
-            return "every weight starts anew"
-        total = self.transferred + len(self.new)
-        layers = dict.fromkeys(name.rpartition(".")[0] for name in self.new)
-        new = f"; {', '.join(layers)} start anew" if layers else ""
-        return f"{self.transferred} of {total} tensors are taken over{new}"
+    note: str
 
 
 def transfer_weights(pretrained: Pretrained, *, seed: int = 0, **arguments: int) -> Transferred:
     """Build the plain network of a model with other arguments and transfer the weights that fit.
 
-    Parameters
-    ----------
-    pretrained : Pretrained
-        Its CSA set is folded first; without a network every weight is initialised.
-    seed : int
-        Of the initialised weights.
-    **arguments
-        Of the architecture, such as ``in_planes`` and ``out_planes``.
+    The CSA set is folded first. ``arguments`` are the architecture's, such as ``in_planes`` and
+    ``out_planes``; what does not fit, or all without a network, is initialised by the seed.
     """
     spec, net, csa_set, _ = pretrained
     torch.manual_seed(seed)
@@ -264,7 +243,14 @@ def transfer_weights(pretrained: Pretrained, *, seed: int = 0, **arguments: int)
     given = {} if net is None else (deploy(net, csa_set) if spec.csa_sets else net).state_dict()
     fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
     new.load_state_dict({**own, **fitting})
-    return Transferred(changed, new, tuple(k for k in own if k not in fitting), len(fitting))
+    initialised = tuple(name for name in own if name not in fitting)
+    if not fitting:
+        return Transferred(changed, new, initialised, "every weight is initialised")
+    note = f"{len(fitting)} of {len(own)} tensors are transferred"
+    if initialised:
+        layers = dict.fromkeys(name.rpartition(".")[0] for name in initialised)
+        note += f"; {', '.join(layers)} are initialised"
+    return Transferred(changed, new, initialised, note)
 
 
 def validation_psnr(

@@ -76,7 +76,7 @@ class ExposureMethod(FinetuneMethod):
         planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
         transferred = transfer_weights(pretrained, seed=self.recipe.seed, **planes)
         spec = replace(transferred.spec, input_form="gain", output="adaptive")
-        return Start(spec, transferred.net, note=str(transferred))
+        return Start(spec, transferred.net, note=transferred.note)
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops and expose them on; return the mean of the steps' losses (Algorithm 1)."""
@@ -130,15 +130,8 @@ def darkness_of(batch: Batch) -> Tensor:
 def divergence(clean: Tensor, truth: Tensor, darkness: Tensor, counts: Tensor) -> Tensor:
     """Return the mean divergence of two Poisson distributions (Eq. 11).
 
-    ``F log(F / X) + X - F`` with ``darkness`` added to F and X, over the pixels that count.
-
-    Parameters
-    ----------
-    clean, truth : Tensor ``(N, 4, h, w)``
-        F and X, from 0 to 1.
-    darkness : Tensor ``(N, 1, 1, 1)``
-    counts : Tensor ``(N, 4, h, w)``
-        1 where the truth is known, 0 elsewhere.
+    ``F log(F / X) + X - F``, with F the result, X the truth, both ``(N, 4, h, w)`` and 0 to 1, and
+    ``darkness`` ``(N, 1, 1, 1)`` added to both; over the pixels whose ``counts`` is 1, not 0.
     """
     f, x = clean.float() + darkness, truth + darkness
     return mean_known(f * (f / x).log() + x - f, counts)

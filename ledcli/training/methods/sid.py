@@ -96,7 +96,7 @@ class SidMethod(FinetuneMethod):
             cfa=self.srgb_pairs.cfa,
             planes=self.srgb_pairs.planes,
         )
-        return Start(spec, net, note=str(transferred))
+        return Start(spec, net, note=transferred.note)
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the L1 between the network's pictures and LibRaw's."""
