@@ -22,6 +22,8 @@ MISSING = {
     program: shutil.which(program) is None
     for program in ("exiftool", "dcraw", "darktable-cli", "rawtherapee-cli")
 }
+ABOUT_EXIFTOOL = ("Not decoding some large array(s)", "Unrecognized MakerNotes")
+"""What exiftool 12.57 does not know: it says the same of the source."""
 needs_exiftool = pytest.mark.skipif(MISSING["exiftool"], reason="no exiftool here")
 
 
@@ -52,7 +54,11 @@ def complaints(files: Iterable[Path]) -> dict[Path, list[str]]:
     said = {}
     for path in bad:
         text = exiftool(["-validate", "-warning", "-error", "-a"], [path])
-        said[path] = [" ".join(line.split()) for line in text.splitlines()]
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        problems = [line for line in lines if line.startswith(("Warning", "Error"))]
+        known = [line for line in problems if any(text in line for text in ABOUT_EXIFTOOL)]
+        if not problems or problems != known:
+            said[path] = lines
     return said
 
 
