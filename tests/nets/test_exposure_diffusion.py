@@ -9,7 +9,7 @@ LINE = torch.tensor([1e-4]), torch.tensor([1e-6])
 
 
 class Parts(torch.nn.Module):
-    """Gives an image, a residual and a mask whatever it sees."""
+    """Gives an image, a residual and a mask whatever its input."""
 
     def __init__(self, image, residual, mask):
         super().__init__()
@@ -32,17 +32,17 @@ def test_the_mask_chooses_between_image_and_residual():
     assert output(0.7, 0.1, -MASK_START).allclose(torch.tensor(0.6))
 
 
-def test_an_untrained_mask_leans_on_the_image():
+def test_an_untrained_mask_favours_the_image():
     assert output(0.7, 0.1, 0.0).allclose(torch.tensor(0.69), atol=1e-3)
 
 
-def test_both_are_cut_to_white_before_they_are_mixed():
+def test_both_are_clipped_before_they_are_mixed():
     assert output(3.0, -5.0, -MASK_START).allclose(torch.tensor(0.5))
     # The input is cut for the network only: what is past white can be brought back.
     assert output(0.0, -0.5, -50.0, x=0.012).allclose(torch.tensor(0.7))
 
 
-def test_the_cut_lets_the_gradient_pass():
+def test_clipping_lets_the_gradient_pass():
     x = torch.full((1, 4, 4, 4), -1.0)
     weight = torch.nn.Parameter(torch.ones(9, 4, 1, 1))
     net = torch.nn.Conv2d(4, 9, 1, bias=False)
@@ -57,7 +57,7 @@ def test_exposures_go_from_the_short_frames_to_the_references_in_equal_factors()
     assert exposure_schedule(1, 2) == [1, 1]
 
 
-def test_what_comes_in_has_the_mean_and_the_noise_of_photons():
+def test_added_photons_have_their_mean_and_noise():
     clean = torch.full((2, 4, 64, 64), 0.5)
     x = clean / 100
     now, then = torch.tensor([0.01, 0.01]), torch.tensor([0.1, 1.0])

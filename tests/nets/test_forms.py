@@ -6,7 +6,7 @@ from ledcli.nets.forms import FORMS, form_of
 
 
 class Recorder(nn.Module):
-    """Hands on the first planes of what it is given, and keeps it."""
+    """Returns the first planes of its input, and keeps the input."""
 
     def forward(self, x):
         self.seen = x
@@ -24,12 +24,12 @@ def line(*values):
 
 
 def photo(seed=0):
-    """Two frames with values under zero, and over one once gained."""
+    """Two frames with values under zero, and over one when multiplied by the ratio."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(2, 4, 16, 24, generator=generator) * 0.9 - 0.05
 
 
-def test_the_gain_form_is_the_clipped_gained_frame():
+def test_the_gain_form_is_the_clipped_frame_times_the_ratio():
     x, net = photo(), Recorder()
     ratio = line(1.0, 100.0)
     out = FORMS["gain"](net, x, ratio, line(1e-3, 1e-3), line(1e-6, 1e-6))

@@ -65,7 +65,7 @@ def test_for_a_shot_it_folds_into_the_plain_network(architecture):
     assert plain.state_dict().keys() == network(architecture).state_dict().keys()
 
 
-def test_folded_for_nobody_it_is_the_network_itself():
+def test_folded_without_a_known_sensor_it_is_the_network_itself():
     for shot in ((None, None), ("Canon 70D", 100.0), ("Nikon D850", None)):
         assert torch.equal(modulated().folded(*shot)(X), network()(X))
 
@@ -74,11 +74,11 @@ def test_the_equations():
     """Eq. 4 to 6: gamma is one and a hyperbolic tangent, both come from sensor and ISO."""
     net = modulated()
     net.set_shots(["Sony A7S2"], [6400])
-    told = torch.tensor([[1.0, 0.0, 0.75, 0.75]])  # three stops over ISO 800, of four
+    inputs = torch.tensor([[1.0, 0.0, 0.75, 0.75]])  # three stops over ISO 800, of four
     conv = next(layer for layer in net.modules() if isinstance(layer, ModulatedConv))
     channels = conv.out_channels
-    assert torch.allclose(conv.scale.flatten(), 1 + net.scale(told)[0, :channels].tanh())
-    assert torch.allclose(conv.shift.flatten(), net.shift(told)[0, :channels])
+    assert torch.allclose(conv.scale.flatten(), 1 + net.scale(inputs)[0, :channels].tanh())
+    assert torch.allclose(conv.shift.flatten(), net.shift(inputs)[0, :channels])
     assert sum(isinstance(layer, torch.nn.Linear) for layer in net.scale) == 4
 
 

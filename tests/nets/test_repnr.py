@@ -70,7 +70,7 @@ def test_the_shift_acts_on_the_border_too():
 
 
 @pytest.mark.parametrize("omnr", [False, True])
-def test_fresh_branches_change_nothing(omnr):
+def test_new_csa_sets_and_branches_change_nothing(omnr):
     net = UNet(channels=4)
     x = torch.rand(1, 4, 32, 32)
     before = net(x)
@@ -105,7 +105,7 @@ def test_convolutions_in_nested_modules_are_replaced_too():
     assert len(blocks(convert(net, ["a"]))) == 2
 
 
-def test_a_chosen_set_is_used_by_every_block_and_an_unknown_one_is_refused():
+def test_a_selected_set_is_used_by_every_block_and_an_unknown_one_is_refused():
     net = randomise(convert(UNet(channels=4), SETS))
     x = torch.rand(1, 4, 16, 16)
     outputs = []
@@ -119,7 +119,7 @@ def test_a_chosen_set_is_used_by_every_block_and_an_unknown_one_is_refused():
         select(net, "leica")
 
 
-def test_only_the_chosen_set_is_trained_by_a_step():
+def test_only_the_selected_set_is_trained_by_a_step():
     net = convert(UNet(channels=4), SETS)
     select(net, "sony")
     net(torch.rand(1, 4, 16, 16)).sum().backward()

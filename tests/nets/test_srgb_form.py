@@ -7,7 +7,7 @@ from ledcli.nets.forms import SrgbForm, form_of, subpixel
 
 
 @pytest.mark.parametrize("side", [2, 3])
-def test_every_plane_goes_to_its_place_in_the_cell(side):
+def test_every_plane_goes_to_its_position_in_the_cell(side):
     picture = torch.rand(3, 4 * side, 5 * side)
     planes = torch.stack(
         [
@@ -22,7 +22,7 @@ def test_every_plane_goes_to_its_place_in_the_cell(side):
 
 
 @pytest.mark.parametrize("planes,made", [(4, 12), (9, 27)])
-def test_the_network_sees_the_gained_planes_cut_at_white(planes, made):
+def test_the_network_sees_the_clipped_planes_times_the_ratio(planes, made):
     seen = []
 
     def net(x):

@@ -58,7 +58,7 @@ def test_the_d850_has_its_first_profile():
     assert (camera.row.slope, camera.row.bias) == pytest.approx((0.448292, -1.797710))
 
 
-def test_without_spread_a_frame_lies_on_the_camera_s_lines():
+def test_without_spread_a_frame_has_the_expected_scales():
     camera = calibrated_cameras()["NikonD850"]
     noise = camera.sample(3, generator(), gain=10.0, spread=False, colour_bias=False)
     assert noise.gain.tolist() == [10.0] * 3
@@ -70,7 +70,7 @@ def test_without_spread_a_frame_lies_on_the_camera_s_lines():
     assert noise.step.tolist() == [1.0] * 3
 
 
-def test_frames_spread_around_the_lines_as_calibrated():
+def test_frames_spread_around_the_expected_scales_as_calibrated():
     camera = calibrated_cameras()["SonyA7S2"]
     noise = camera.sample(20_000, generator())
     low, high = (math.log(k) for k in camera.gain_range)
@@ -123,7 +123,7 @@ def test_virtual_cameras_differ_in_order_and_are_the_same_for_a_seed():
     assert len(orders) > 1
 
 
-def test_a_fresh_camera_lies_within_the_ranges():
+def test_a_random_camera_lies_within_the_ranges():
     for seed in range(20):
         camera = random_camera(generator(seed))
         for name, value in (

@@ -72,7 +72,7 @@ def test_a_photo_with_dark_and_bright_tells_its_gain_and_read_noise_within_15_pe
 
 
 def foliage(smooth, rows=256, cols=384):
-    """Leaves everywhere, as fine as the pixels and of every brightness, but for smooth places."""
+    """Leaves everywhere, as fine as the pixels and of every brightness, but for smooth areas."""
     rng = np.random.default_rng(1)
     x = np.arange(cols, dtype=np.float32)
     leaves = rng.normal(0, 0.25, (rows, cols)).clip(-0.9, 0.9)
@@ -84,7 +84,7 @@ def foliage(smooth, rows=256, cols=384):
 
 
 @pytest.mark.parametrize("name,gain", [("SonyA7S2", 0.75), *CAMERAS])
-def test_one_smooth_place_in_ten_tells_the_noise_of_a_textured_photo(name, gain):
+def test_one_smooth_area_in_ten_gives_the_noise_of_a_textured_photo(name, gain):
     noise = camera_noise(name, gain)
     clean = foliage(0.1)
     found, true = estimate_noise(shoot(clean, noise)), true_line(noise)
@@ -95,7 +95,7 @@ def test_one_smooth_place_in_ten_tells_the_noise_of_a_textured_photo(name, gain)
 
 
 def test_texture_in_one_plane_alone_is_seen_there():
-    """Where three planes are burnt out, a block is judged by its own structure."""
+    """Where three planes are saturated, a block is judged by its own structure."""
     noise = camera_noise("NikonD850", 10.0)
     clean = foliage(0.3)
     clean[[0, 1, 3]] = 1.5
@@ -106,7 +106,7 @@ def test_texture_in_one_plane_alone_is_seen_there():
     )
 
 
-def test_photosites_that_are_full_below_the_white_level_do_not_pass_for_silence():
+def test_photosites_full_below_the_white_level_do_not_count_as_noiseless():
     noise = camera_noise("NikonD850", 10.0)
     rng = np.random.default_rng(2)
     full = rng.normal(0.93, 0.002, (4, 256, 384)).astype(np.float32)
@@ -114,7 +114,7 @@ def test_photosites_that_are_full_below_the_white_level_do_not_pass_for_silence(
     assert found.gain == pytest.approx(true_line(noise).gain, rel=0.08)
 
 
-def test_planes_smaller_than_a_block_tell_nothing():
+def test_planes_smaller_than_a_block_give_almost_no_noise():
     for shape in ((4, 1, 1), (4, 4, 4), (4, 9, 40)):
         line = estimate_noise(np.full(shape, 0.2, np.float32))
         assert line.gain == 0 and 0 < line.read_variance < 1e-9
@@ -130,7 +130,7 @@ def test_row_noise_is_not_taken_for_read_noise():
     assert found.gain == pytest.approx(true.gain, rel=0.08)
 
 
-def test_burnt_out_areas_do_not_pass_for_silence():
+def test_saturated_areas_do_not_count_as_noiseless():
     noise = camera_noise("NikonD850", 10.0)
     over = frame("gradient") * 2.5  # more than half of the greens are white
     found = estimate_noise(shoot(over, noise))
@@ -187,7 +187,7 @@ def test_a_quiet_camera_of_few_bits_has_finite_noise():
     assert line.gain * 10 / 4095 + line.read_variance < 1 / 4095**2
 
 
-def test_a_tiny_frame_still_tells_its_noise_roughly():
+def test_a_tiny_frame_gives_its_noise_roughly():
     line = estimate_noise(odd_frames()["tiny"])
     assert 0.3 < (line.gain * 0.2 + line.read_variance) / 1e-4 < 2
 
@@ -213,7 +213,7 @@ def test_the_noise_of_an_x_trans_is_found_within_7_percent(name, gain, ratio, ki
         )
 
 
-def test_where_the_greens_are_burnt_out_red_and_blue_tell_the_noise():
+def test_with_saturated_greens_red_and_blue_give_the_noise():
     noise = camera_noise("NikonD850", 10.0)
     clean = x_trans("flat")
     clean[np.array(XTRANS.colours) == 1] = 1.5

@@ -16,7 +16,7 @@ def dark(side=24):
     return torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
 
 
-def test_a_lone_sample_in_the_dark_takes_the_mean_of_what_is_around_it():
+def test_a_lone_bright_sample_in_the_dark_is_replaced_by_the_mean_around_it():
     for row, col in ((12, 12), (0, 0), (0, 11), (23, 22)):
         s = dark()
         s[0, 1, row, col] = 20.0
@@ -29,13 +29,13 @@ def test_a_lone_sample_in_the_dark_takes_the_mean_of_what_is_around_it():
         assert torch.equal(result, s)
 
 
-def test_a_dark_one_too():
+def test_a_lone_dark_sample_is_replaced_too():
     s = dark()
     s[0, 2, 5, 5] = -15.0
     assert cleaned(s)[0, 2, 5, 5].abs() < 2
 
 
-def test_a_star_that_its_neighbours_see_stays():
+def test_a_star_that_reaches_its_neighbours_is_kept():
     for plane, row, col in ((1, 12, 13), (3, 12, 12), (0, 11, 11)):
         s = dark()
         s[0, 1, 12, 12] = 20.0
@@ -44,12 +44,12 @@ def test_a_star_that_its_neighbours_see_stays():
             assert torch.equal(cleaned(s), s)
 
 
-def test_in_the_light_it_may_be_texture():
+def test_in_the_light_it_is_kept_as_texture():
     s = dark() + 10
     s[0, 1, 12, 12] = 30.0
     assert torch.equal(cleaned(s), s)
 
 
-def test_the_noise_itself_stays():
+def test_plain_noise_is_kept():
     s = torch.randn(1, 4, 200, 200, generator=torch.Generator().manual_seed(1))
     assert (cleaned(s) != s).float().mean() < 1e-5

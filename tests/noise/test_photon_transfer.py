@@ -52,7 +52,7 @@ def measured(iso, ratio, seed=0):
     return measure_transfer(short, long, ratio, exposure, 100.0 / iso)
 
 
-def test_two_isos_determine_the_lines_between_them():
+def test_two_isos_determine_the_profile_between_them():
     lines = fit_camera_profile(
         {400.0: [measured(400.0, 100)], 6400.0: [measured(6400.0, 100)]}, [FLAT], (256, 256)
     )
@@ -63,7 +63,7 @@ def test_two_isos_determine_the_lines_between_them():
         assert found.read_variance == pytest.approx(variance, rel=0.08)
 
 
-def test_outside_the_isos_of_the_pairs_the_lines_say_nothing():
+def test_outside_the_isos_of_the_pairs_the_noise_is_unknown():
     lines = fit_camera_profile(
         {400.0: [measured(400.0, 100)], 6400.0: [measured(6400.0, 100)]}, [FLAT], (256, 256)
     )
@@ -92,7 +92,7 @@ def test_the_long_frames_own_noise_is_not_counted_at_small_ratios():
     assert found.gain == pytest.approx(true_line(400.0)[0], rel=0.1)
 
 
-def test_a_shutter_that_is_off_and_a_black_that_is_off_are_told_apart():
+def test_errors_of_shutter_and_black_are_separated():
     short, long = pair(1600.0, 50.0)
     offset = np.array([3e-4, -2e-4, 0, 5e-4], np.float32)
     found = measure_exposure(short * np.float32(1.04) + offset[:, None, None], long, 50.0)

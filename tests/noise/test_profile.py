@@ -24,7 +24,7 @@ def lines():
     return CameraNoiseProfile((400.0, 6400.0), (1.0, -16.0), (1.2, -22.0), shading, (20, 30))
 
 
-def test_the_lines_are_straight_in_logarithms():
+def test_gain_and_read_variance_are_straight_lines_in_logarithms():
     low, middle, high = (lines().at(iso).profile for iso in (400.0, 1600.0, 6400.0))
     assert middle.gain == pytest.approx((low.gain * high.gain) ** 0.5)
     assert high.gain / low.gain == pytest.approx(16.0)
@@ -62,18 +62,18 @@ def test_the_way_through_json_changes_nothing():
         {"more": 1},
     ],
 )
-def test_damaged_lines_are_refused(change):
+def test_a_damaged_profile_is_refused(change):
     with pytest.raises(ValueError, match=r"noise profile|shading"):
         CameraNoiseProfile.from_json(lines().to_json() | change)
 
 
 @pytest.mark.parametrize("values", [None, [], "lines", 3])
-def test_what_is_no_object_is_refused(values):
+def test_other_json_values_are_refused(values):
     with pytest.raises(ValueError, match="need"):
         CameraNoiseProfile.from_json(values)
 
 
-def test_black_is_put_where_it_belongs():
+def test_the_error_of_black_is_removed():
     planes = np.zeros((4, 20, 30), np.float32)
     assert np.allclose(lines().at(6400.0).correct_black(planes), -5e-4)
 
@@ -124,7 +124,7 @@ def test_dark_frames_show_a_smooth_pattern_through_noise_and_hot_pixels():
     assert (found - pattern).std() < 0.15 * pattern.std()
 
 
-def test_a_grid_spread_over_a_frame_keeps_its_mean_and_its_slope():
+def test_offsets_spread_over_a_frame_keeps_its_mean_and_its_slope():
     grid = np.broadcast_to(np.linspace(0, 1, 8, dtype=np.float32), (4, 6, 8))
     whole = upsample(grid, (60, 80))
     assert whole.shape == (4, 60, 80)
@@ -132,7 +132,7 @@ def test_a_grid_spread_over_a_frame_keeps_its_mean_and_its_slope():
     assert (np.diff(whole[0, 0]) >= 0).all()
 
 
-def test_an_offset_that_may_be_chance_is_not_believed():
+def test_an_offset_that_may_be_chance_is_shrunk():
     sure = shading_from_pairs(400.0, [((1e-3, 0, 0, 0), (1e-5,) * 4)])
     chance = shading_from_pairs(400.0, [((1e-3, 0, 0, 0), (5e-4,) * 4)])
     assert sure.offsets[0, 0, 0] == pytest.approx(1e-3, rel=1e-2)

@@ -73,7 +73,7 @@ def test_the_noise_has_unit_variance_at_every_signal_and_read_noise(light, varia
 
 
 @given(gain=st.floats(0, 0.01), variance=st.floats(0, 1), x=st.floats(-0.1, 1))
-def test_any_noise_line_gives_a_sane_scale(gain, variance, x):
+def test_any_noise_profile_gives_a_sane_scale(gain, variance, x):
     k, t0 = electron_scale(torch.tensor(gain), torch.tensor(variance))
     assert float(k) >= gain * 0.999 and float(k) > 0
     assert 1 <= float(t0) <= MAX_READ_VARIANCE * 1.001 + 1

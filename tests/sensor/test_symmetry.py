@@ -25,7 +25,7 @@ def test_a_flipped_x_trans_is_what_the_sensor_sees_of_the_flipped_picture(flip, 
     cut = cells_lost(9)
     kept = (cells[1] - cut, cells[0] - cut) if flip.transpose else (cells[0] - cut, cells[1] - cut)
     assert found.shape == (9, *kept)
-    # At some place of the flipped picture, by less than a period, the sensor sees just this.
+    # At some position in the flipped picture, by less than a period, the sensor sees just this.
     picture = flip.image(place(*sides))
     places = [
         (row, col)
@@ -51,7 +51,7 @@ def test_every_plane_keeps_its_colour(planes, flip):
         assert (plane == colour).all()
 
 
-def test_an_x_trans_is_cut_at_even_cells_and_a_bayer_anywhere():
+def test_x_trans_crops_start_at_even_cells_and_bayer_crops_anywhere():
     for row, col in itertools.product(range(4), repeat=2):
         assert even_start(4, row, col) == (row, col)
         down, right = even_start(len(XTRANS.colours), row, col)
