@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from ledcli.errors import UsageError
 from ledcli.zoo.header import is_onnx, require_onnx
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ledcli.inference.backends.torch import Precision
     from ledcli.nets.modulation import ModulatedNet
     from ledcli.nets.network import Network
     from ledcli.zoo.spec import ModelSpec
+
+
+Precision = Literal["bf16", "float32"]
 
 
 class Loaded(NamedTuple):

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from ledcli.errors import UsageError
-from ledcli.inference.backends import Loaded
-from ledcli.inference.backends.torch import Precision
+from ledcli.inference.backends import Loaded, Precision
 from ledcli.nets.network import Network
 from ledcli.zoo.header import is_onnx
 from ledcli.zoo.model_file import load_model

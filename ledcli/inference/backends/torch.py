@@ -2,19 +2,17 @@
 
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ledcli.errors import UsageError
-from ledcli.inference.backends import Loaded
+from ledcli.inference.backends import Loaded, Precision
 from ledcli.nets import resunet
 from ledcli.nets.network import Network
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
-
-Precision = Literal["bf16", "float32"]
 
 
 class TorchBackend:
