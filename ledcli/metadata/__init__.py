@@ -1,0 +1,1 @@
+"""Metadata: TIFF directories, where files keep their tags, which are carried over, and XMP."""
