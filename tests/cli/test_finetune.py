@@ -7,77 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 
 from ledcli.cli.app import run
-from ledcli.nets.registry import build
-from ledcli.nets.repnr import blocks, convert
 from ledcli.zoo import store as bundled
-from ledcli.zoo.model_file import ModelSpec, load_model, read_spec, save_model
+from ledcli.zoo.model_file import load_model, read_spec
 from tests.inference.models import write_model
-from tests.shoot import make_dark, make_raw, scene
+from tests.shoot import make_dark, make_raw
+from tests.training.shoots import SHAPE, make_pair
 
-SHAPE = (256, 320)
-TINY = {"in_planes": 9, "channels": 4}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("LED_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home" / "models"
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """A pretrained model that is the identity until it is tuned."""
-    torch.manual_seed(0)
-    net = convert(build("unet", TINY), ("generic", "sony"))
-    torch.nn.init.normal_(net.conv10_1.weight, std=0.02)
-    torch.nn.init.zeros_(net.conv10_1.bias)
-    assert blocks(net)
-    spec = ModelSpec(
-        name="tiny",
-        architecture="unet",
-        arguments=TINY,
-        input_form="stabilised",
-        csa_sets=("generic", "sony"),
-        ratio_range=(1.0, 300.0),
-        method="pretrain",
-        licence="CC0-1.0",
-        source="tests",
-    )
-    path = tmp_path / "tiny.safetensors"
-    save_model(path, spec, net.state_dict())
-    return path
-
-
-def make_pair(folder, name, iso, ratio, seed, shape=SHAPE, **how):
-    """Write NAME_short.ARW and NAME_long.ARW of one scene and return their line."""
-    light = scene(shape, seed)
-    gain = iso / 400
-    make_raw(
-        folder / f"{name}_short.ARW", shape=shape, light=light / ratio, iso=iso,
-        exposure_time=Fraction(1000, iso * ratio), gain=gain, read_noise=2 + gain, seed=seed, **how,
-    )  # fmt: skip
-    make_raw(
-        folder / f"{name}_long.ARW", shape=shape, light=light, iso=100, exposure_time=10,
-        gain=0.25, read_noise=1, seed=seed + 100, **how,
-    )  # fmt: skip
-    return f"{name}_short.ARW {name}_long.ARW\n"
-
-
-@pytest.fixture
-def listed(tmp_path):
-    """Pairs by LED's rule, at ratio 20."""
-    lines = [make_pair(tmp_path, f"p{iso}", iso, 20, seed) for seed, iso in enumerate((400, 6400))]
-    path = tmp_path / "pairs.txt"
-    path.write_text("".join(lines))
-    return path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_the_tuned_model_is_installed_under_the_cameras_name(listed, tiny, home, capsys):

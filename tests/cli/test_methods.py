@@ -7,8 +7,10 @@ import pytest
 from ledcli.cli.app import run
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import read_spec
-from tests.cli.test_finetune import SHAPE, make_pair
 from tests.shoot import make_raw
+from tests.training.shoots import SHAPE, make_pair
+
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

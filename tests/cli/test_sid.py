@@ -22,6 +22,7 @@ from tests.inference.models import noise_profile, write_pictures
 from tests.shoot import make_raw
 from tests.training.shoots import shoot_pair
 
+pytestmark = pytest.mark.usefixtures("home")
 SHAPE = (131, 164)
 
 
@@ -153,7 +154,7 @@ def test_evaluate_measures_it_by_pictures(tmp_path, model, capsys):
     (tmp_path / "list.txt").write_text("a_short.ARW a_long.ARW\n")
     assert run(["evaluate", str(model), "--pairs", "list.txt", "--report", "page"]) == 0
     out, err = capsys.readouterr()
-    assert "straight to a picture" in err
+    assert "straight from the raw" in err
     (row,) = [line for line in out.splitlines() if line.startswith("developer")]
     assert len(row.split()) == 9
     assert "rendered" in (tmp_path / "page" / "index.html").read_text()
