@@ -19,7 +19,7 @@ from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.nets.repnr import RepNRConv
 from ledcli.zoo.checkpoint_file import Tensors
-from ledcli.zoo.recognise import PlainNetwork, recognise
+from ledcli.zoo.recognise import PlainNetwork, check_shapes, recognise
 
 TOLERANCE = 1e-4
 """Largest difference between a tensor of the fold and the one that the file has of it."""
@@ -173,7 +173,8 @@ class PublishedNet:
         for name, shape in expected.items():
             if name not in found and name.endswith(("main_bias", "aux_bias")):
                 found[name] = torch.zeros(shape)  # a convolution without a bias gains one
-        _compare(self.network.name, expected, found)
+        shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+        check_shapes(self.network.name, expected, shapes)
         for name, tensor in found.items():
             if not tensor.isfinite().all():
                 raise ModelError(f"its tensor '{name}' holds values that are not finite numbers")
@@ -221,16 +222,3 @@ def without_module(section: Mapping[str, Tensor]) -> Tensors:
     if all(name.startswith("module.") for name in section):
         return {name.removeprefix("module."): tensor for name, tensor in section.items()}
     return dict(section)
-
-
-def _compare(architecture: str, expected: Mapping[str, tuple[int, ...]], found: Tensors) -> None:
-    for name, shape in expected.items():
-        if name not in found:
-            raise ModelError(f"is a {architecture}, but its tensor '{name}' is missing")
-        if tuple(found[name].shape) != shape:
-            raise ModelError(f"is a {architecture}, but its tensor '{name}' has the wrong shape")
-    for name in found:
-        if name not in expected:
-            raise ModelError(
-                f"is a {architecture}, but has a tensor '{name[:80]}' that LED's has not"
-            )

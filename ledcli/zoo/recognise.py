@@ -9,6 +9,7 @@ import torch
 from ledcli.errors import ModelError
 from ledcli.nets import registry as table
 from ledcli.nets.network import Shapes
+from ledcli.zoo.model_file import size_text
 
 PLANES = 4
 """Planes that a published network takes and gives."""
@@ -24,17 +25,8 @@ class PlainNetwork(NamedTuple):
 def recognise(shapes: Shapes) -> PlainNetwork:
     """Find the plain network that has these tensors, whatever its width and number of blocks.
 
-    Parameters
-    ----------
-    shapes : mapping of str to tuple
-        Names and shapes of all tensors of the plain network (RepNR blocks as the convolutions
-        that they replace).
-
-    Raises
-    ------
-    ModelError
-        When it is of no published architecture, or takes or gives another number of planes than a
-        Bayer mosaic has; without the file's name.
+    RepNR blocks count as the convolutions that they replace. Raises ModelError, without the file's
+    name, if it has no published architecture, or another number of planes than a Bayer mosaic.
     """
     published = [each for each in table.ARCHITECTURES.values() if each.published]
     for architecture in published:
@@ -51,37 +43,32 @@ def recognise(shapes: Shapes) -> PlainNetwork:
             read = table.network_class(architecture).published_arguments(shapes)
             planes = {"in_planes": PLANES, "out_planes": PLANES}
             found = PlainNetwork(architecture.name, {**planes, **read})
-            _compare(found, shapes)
+            check_shapes(found.name, _plain_shapes(found), shapes)
             return found
     some = ", ".join(f"'{n[:40]}'" for n in list(shapes)[:3])
     names = ", ".join(each.name for each in published)
     raise ModelError(f"its tensors ({some}, ...) are not those of a network led imports: {names}")
 
 
-def plain_shapes(network: PlainNetwork) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the tensors of a plain network, without making them."""
+def check_shapes(architecture: str, expected: Shapes, shapes: Shapes) -> None:
+    """Compare tensor shapes; raises ModelError, without the file's name, if they differ."""
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ModelError(f"is a {architecture}, but its tensor '{name}' is missing")
+        if shapes[name] != shape:
+            raise ModelError(
+                f"is a {architecture}, but its tensor '{name}' is {size_text(shapes[name])} where "
+                f"{size_text(shape)} is needed"
+            )
+    for name in shapes:
+        if name not in expected:
+            raise ModelError(f"is a {architecture}, but has a tensor '{name[:80]}' too many")
+
+
+def _plain_shapes(network: PlainNetwork) -> dict[str, tuple[int, ...]]:
     try:
         with torch.device("meta"):
             net = table.build(network.name, network.arguments)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"there can be no {network.name} with {network.arguments}") from error
     return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-
-
-def _compare(found: PlainNetwork, shapes: Shapes) -> None:
-    expected = plain_shapes(found)
-    for name, shape in expected.items():
-        if name not in shapes:
-            raise ModelError(f"is a {found.name}, but its tensor '{name}' is missing")
-        if shapes[name] != shape:
-            raise ModelError(
-                f"is a {found.name}, but its tensor '{name}' is {_size(shapes[name])} where "
-                f"{_size(shape)} is needed: led knows no such form of it"
-            )
-    for name in shapes:
-        if name not in expected:
-            raise ModelError(f"is a {found.name}, but has a tensor '{name[:80]}' too many")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "a single number"
