@@ -97,7 +97,7 @@ def test_the_three_lines(evening):
     for line in clean.stdout.splitlines():
         record = json.loads(line)
         assert record["status"] == "done"
-        assert "led-testcam-one" in line and '"lines"' in line
+        assert "led-testcam-one" in line and '"profile"' in line
         denoised = read_raw(Path(evening, record["outputs"][0]))
         assert denoised.mosaic.shape == SHAPE
     assert "tuned to" in clean.stderr

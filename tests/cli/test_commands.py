@@ -84,7 +84,7 @@ def test_demo_plays_the_evening_and_tuning_gains(tmp_path, capsys, led_home):
     assert mean["psnr_noisy"] + 6 < mean["psnr_untuned"] < mean["psnr_tuned"]
     untuned, tuned = [r for r in records if "sha256" in r]
     assert untuned["model"] == "generic" and untuned["noise"] == "blind"
-    assert tuned["model"] == "led-democam" and tuned["noise"] == "lines"
+    assert tuned["model"] == "led-democam" and tuned["noise"] == "profile"
     assert records[-1] == {"picture": str(out / "before_after.png")}
     assert (out / "before_after.png").stat().st_size > 10_000
     assert len(list((out / "denoised").glob("*.dng"))) == 1

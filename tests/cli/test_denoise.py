@@ -260,12 +260,12 @@ def test_the_model_tuned_to_the_camera_is_picked_and_told_of_once(tmp_path, led_
         "mine", "mine", "generic", "nikon", "mine", "generic",
     ]  # fmt: skip
     assert [r["csa_set"] for r in records] == ["", "", "generic", "nikon", "", "generic"]
-    assert [r["noise"] for r in records] == ["lines"] * 2 + ["blind"] * 4
+    assert [r["noise"] for r in records] == ["profile"] * 2 + ["blind"] * 4
     files = ["mine.safetensors", "led-bayer.safetensors"]
     assert [r["model_file"] for r in records] == [files[n] for n in (0, 0, 1, 1, 0, 1)]
     assert records[0]["sha256"] == file_sha256(path)
     note = read_note(tmp_path / "denoised" / "1.dng")
-    assert (note["model"], note["sha256"], note["noise"]) == ("mine", file_sha256(path), "lines")
+    assert (note["model"], note["sha256"], note["noise"]) == ("mine", file_sha256(path), "profile")
 
 
 def test_model_overrides_the_pick(tmp_path, led_home, capsys):
@@ -410,7 +410,7 @@ def test_ctrl_c_finishes_the_photo_at_work_and_the_next_run_goes_on(tmp_path, nu
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "Traceback" not in err and "the same command goes on" in err
+    assert "Traceback" not in err and "run the same command again" in err
     written = visible(tmp_path / "denoised")
     assert 1 <= len(written) == len(out.splitlines()) + 1 < 40
     for name in written:

@@ -238,7 +238,7 @@ def test_an_x_trans_camera_s_pairs_tune_the_model_for_x_trans_by_themselves(
     capsys.readouterr()
     assert run(["denoise", "x400_short.ARW", "--ratio", "20", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["model"] == "led-testcam-one" and record["noise"] == "lines"
+    assert record["model"] == "led-testcam-one" and record["noise"] == "profile"
 
 
 def test_a_model_for_another_sensor_is_no_start(x_trans, tiny, capsys):
