@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ledcli.evaluation.results import Evaluation
     from ledcli.noise.estimate import NoiseProfile
     from ledcli.pairs.result import Scan
-    from ledcli.training.finetune import FinetuneResult
+    from ledcli.training.finetune import FinetuneResult, FinetuneSettings
 
 PathLike = str | Path
 
@@ -272,9 +272,10 @@ def scan_pairs(
 
 def finetune(
     pairs: PathLike = "pairs.txt",
+    settings: "FinetuneSettings | None" = None,
     *,
     report: Reporter = SILENT,
-    stoppable: "Callable[[], AbstractContextManager[Callable[[], bool]]]" = never_stop,
+    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = never_stop,
     **options: Any,  # noqa: ANN401
 ) -> "FinetuneResult":
     """Tune a model to the camera of a list of pairs, and install it if it is better.
@@ -283,19 +284,21 @@ def finetune(
     ----------
     pairs : path
         A list of pairs, as `scan_pairs` writes it.
+    settings : FinetuneSettings, optional
+        What to tune, and how.
     report : Reporter
         Receives messages and progress.
     stoppable : callable
         Makes the context in which the training runs; its value is called after each iteration and
         returns True to stop. A stopped training leaves a checkpoint to resume from.
     **options
-        The fields of `ledcli.training.finetune.FinetuneSettings`: ``pretrained``, ``method``,
+        Fields of `FinetuneSettings`, instead of ``settings``: ``pretrained``, ``method``,
         ``name``, ``ratios``, ``resume`` and others.
 
     Returns
     -------
     FinetuneResult
-        How it ended, the name of the model, and its gain on the validation crops.
+        How it ended, the name of the model, and its improvement on the validation crops.
 
     Raises
     ------
@@ -304,7 +307,7 @@ def finetune(
     """
     from ledcli.training import finetune as training
 
-    settings = training.FinetuneSettings(**options)
+    settings = settings or training.FinetuneSettings(**options)
     return training.finetune(Path(pairs), settings, report=report, stoppable=stoppable)
 
 

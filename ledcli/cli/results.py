@@ -1,4 +1,4 @@
-"""How `led denoise` and `led evaluate` print their results."""
+"""How `led denoise`, `led evaluate` and `led finetune` print their results."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ledcli.batch.settings import Job, Result
     from ledcli.evaluation.evaluate import MeasuredFrame
     from ledcli.evaluation.results import Evaluation, Group
+    from ledcli.training.finetune import FinetuneResult
 
 _HEADINGS = {
     "psnr": "PSNR",
@@ -202,3 +203,29 @@ def write_files(
             output.error(error)
             written = False
     return written
+
+
+def show_finetuned(output: Output, done: "FinetuneResult") -> None:
+    """Print how a fine-tuning ended."""
+    if done.status == "stopped":
+        output.info("stopped; continue with the same command and --resume")
+        return
+    if done.tuned is None:
+        output.result({"model": done.name, "status": "planned", "pairs": done.pairs}, done.name)
+        return
+    tuned, better = done.tuned, done.tuned.improvement
+    record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "improvement_db": better}
+    if done.path is None:
+        output.error(
+            f"the tuned model is no better on validation crops ({better:+.2f} dB) and was not "
+            "installed: check the pairs and shoot more, or install it with --resume --force"
+        )
+        output.result({"model": None, "status": done.status, **record}, "not installed")
+        return
+    output.result(
+        {"model": done.name, "status": done.status, "file": done.path, **record},
+        f"{done.name}: {better:+.2f} dB over {done.method.baseline} on validation crops "
+        f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(done.path)}",
+    )
+    if done.method.hint:
+        output.hint(done.method.hint.format(name=done.name))
