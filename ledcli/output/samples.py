@@ -35,20 +35,7 @@ def black_levels(
     """Return the output's black levels: the source's, scaled so that white becomes 65,535.
 
     All are raised together if that leaves a pedestal of less than 1,024 DN, or less than the noise
-    below black needs.
-
-    Parameters
-    ----------
-    photo : RawPhoto
-    x : float32 array (H, W)
-        Normalised; 0 is black.
-    headroom : float
-        The value of `x` that becomes white.
-
-    Returns
-    -------
-    int array (planes,)
-        In DN, in the order of the planes.
+    below black needs in `x` (H, W), normalised. The result (planes,) is in DN.
     """
     span = photo.white.astype(np.float64) - photo.black
     # An odd step reaches all four colours at any width; an X-Trans pattern also repeats after 3.
@@ -84,15 +71,11 @@ def quantise(
         Normalised; 0 is black.
     phase : Phase or XTransPhase
     black : int array (planes,)
-        In DN, in the order of the planes.
+        In DN.
     headroom : float
         The value of `x` that becomes 65,535 DN; 1 or more.
     gains : float array (planes,) or None
-        Factors on top, in the order of the planes.
-
-    Returns
-    -------
-    uint16 array (H, W)
+        Extra factors.
 
     Raises
     ------

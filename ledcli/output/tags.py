@@ -93,9 +93,9 @@ def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:
     """Make the Exif directory: the source's own fields, completed by what LibRaw knows."""
     ifd = Directory(fields=dict(carried.exif) if carried else {})
     for tag, value in (
-        (33434, exif.exposure_time),
-        (33437, exif.aperture),
-        (37386, exif.focal_length),
+        (33434, exif.exposure_time),  # ExposureTime
+        (33437, exif.aperture),  # FNumber
+        (37386, exif.focal_length),  # FocalLength
     ):
         if value is not None and tag not in ifd.fields:
             ifd.set(tag, FieldType.RATIONAL, rational(value))

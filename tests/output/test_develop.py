@@ -13,7 +13,7 @@ from tests.shoot import make_raw
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_it_is_what_libraw_shows(tmp_path, orientation):
+def test_turned_upright_it_equals_libraws_picture(tmp_path, orientation):
     make_raw(tmp_path / "a.dng", shape=(65, 83), orientation=orientation)
     photo = read_raw(tmp_path / "a.dng")
     x = photo.normalised()

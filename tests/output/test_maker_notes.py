@@ -81,7 +81,7 @@ def _exiftool(*arguments):
 @exiftool
 @pytest.mark.skipif(not DONORS, reason="no ../shared/data/raw here")
 @pytest.mark.parametrize("source", DONORS, ids=lambda path: path.name)
-def test_real_notes_arrive_and_all_else_stays(notes, source, tmp_path):
+def test_real_maker_notes_are_copied_and_nothing_else_changes(notes, source, tmp_path):
     assert read_carried(source.read_bytes()).maker_notes
     exif = read_exif(source)
     good = source.parent.name == "good"
@@ -118,7 +118,7 @@ NAMES = [
 
 @exiftool
 @pytest.mark.parametrize("name", NAMES, ids=repr)
-def test_no_name_means_anything_to_it(notes, donor, name, tmp_path):
+def test_special_characters_in_names_mean_nothing_to_exiftool(notes, donor, name, tmp_path):
     folder = tmp_path / os.fsdecode(name.replace(b".CR2", b""))
     source = folder / os.fsdecode(name)
     try:
@@ -136,7 +136,7 @@ def test_no_name_means_anything_to_it(notes, donor, name, tmp_path):
 
 @exiftool
 @pytest.mark.parametrize("hard", [True, False])
-def test_where_there_are_no_links_the_notes_arrive_as_well(donor, tmp_path, monkeypatch, hard):
+def test_without_symbolic_links_the_notes_are_copied_too(donor, tmp_path, monkeypatch, hard):
     """As on Windows: symbolic links are for administrators, hard ones for one disk."""
 
     def refuse(*_, **__):
@@ -206,7 +206,7 @@ def test_every_part_file_of_a_killed_copy_is_removed_by_the_next_run(donor, tmp_
 
 
 @exiftool
-def test_after_its_death_another_is_started(notes, donor, tmp_path):
+def test_a_new_process_replaces_a_dead_one(notes, donor, tmp_path):
     dng = _dng(tmp_path / "a.dng", donor)
     assert notes.copy(donor, dng) is None
     notes._exiftool._process.kill()
@@ -217,7 +217,7 @@ def test_after_its_death_another_is_started(notes, donor, tmp_path):
 
 @exiftool
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere it is ended by us alone")
-def test_it_goes_when_we_are_gone(donor, tmp_path):
+def test_exiftool_exits_when_led_is_killed(donor, tmp_path):
     with MakerNotes.find() as notes:
         assert notes.copy(donor, _dng(tmp_path / "a.dng", donor)) is None
         # What the system does to a process that is killed.
@@ -226,7 +226,7 @@ def test_it_goes_when_we_are_gone(donor, tmp_path):
 
 
 @exiftool
-def test_a_source_without_notes_or_sight_leaves_the_dng_alone(notes, tmp_path):
+def test_a_source_that_is_missing_or_has_no_notes_leaves_the_dng_unchanged(notes, tmp_path):
     source = _made_up(tmp_path, "Led", "Testcam")
     dng = _dng(tmp_path / "a.dng", source)
     before = dng.read_bytes()
@@ -250,7 +250,7 @@ def test_a_source_without_notes_or_sight_leaves_the_dng_alone(notes, tmp_path):
         ("while read x; do case $x in -exec*) echo {ready${x#-execute}};; esac; done", "wrote not"),
     ],
 )
-def test_an_exiftool_that_fails_costs_the_notes_alone(tmp_path, script, words):
+def test_a_failing_exiftool_costs_only_the_notes(tmp_path, script, words):
     program = tmp_path / "exiftool"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -264,7 +264,7 @@ def test_an_exiftool_that_fails_costs_the_notes_alone(tmp_path, script, words):
     assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
 
 
-def test_a_program_that_is_none_is_given_up(tmp_path):
+def test_a_missing_program_is_tried_only_a_few_times(tmp_path):
     source = _made_up(tmp_path, "Led", "Testcam")
     with MakerNotes(str(tmp_path / "none")) as notes:
         said = [notes.copy(source, tmp_path / "a.dng") for _ in range(4)]
@@ -300,7 +300,7 @@ def _lines(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
-def test_what_is_aborted_just_before_it_starts_ends_too(tmp_path, monkeypatch):
+def test_a_process_started_during_an_abort_ends_too(tmp_path, monkeypatch):
     """When there is no process yet that could be ended."""
     program = tmp_path / "exiftool"
     program.write_text("#!/bin/sh\nexec sleep 100\n")
