@@ -126,7 +126,7 @@ def _strokes(
     rng: np.random.Generator,
     draw_one: Callable[[ImageDraw.ImageDraw, int, np.random.Generator], None],
 ) -> None:
-    """Blend lines or text in one colour; drawn three times too large for soft edges."""
+    """Blend lines or text in one colour; drawn at three times the size for soft edges."""
     size = len(scene)
     canvas = Image.new("L", (3 * size, 3 * size))
     draw = ImageDraw.Draw(canvas)
@@ -142,7 +142,7 @@ def _line(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> N
 
 
 def _text(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> None:
-    """Draw a line of made-up letters: a few strokes each between the points of a small grid."""
+    """Draw a line of made-up letters: a few strokes each, on a lattice of 3 x 3 points."""
     height = float(np.exp(rng.uniform(np.log(15), np.log(90))))
     x, y = rng.uniform(0, extent, 2)
     for _ in range(int(rng.integers(3, 14))):
@@ -153,7 +153,7 @@ def _text(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> N
 
 
 def _lights(scene: Linear, rng: np.random.Generator) -> None:
-    """Night: the scene goes dark, points of light with a halo stand in it."""
+    """Darken the scene as at night, and add point lights with halos."""
     size = len(scene)
     scene *= np.float32(np.exp(rng.uniform(np.log(0.02), np.log(0.6))))
     rows, cols = np.mgrid[0:size, 0:size].astype(np.float32)

@@ -45,24 +45,15 @@ SCHEDULES: dict[str, tuple[Phase, ...]] = {
 }
 """``led`` has the published phases and rates: 1,000 iterations on the CSA at 1e-4, then 500 on the
 OMNR branch at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network; at
-twice these rates the loss leaps up on the way."""
+twice these rates the loss diverges on the way."""
 
 
 def prepare(spec: ModelSpec, net: nn.Module, csa_set: str) -> nn.Module:
     """Give a pretrained network the target CSA set and the OMNR branch, in place.
 
-    Parameters
-    ----------
-    spec, net
-        As `load_model` gives them.
-    csa_set : str
-        The CSA set to start from; empty takes the mean of all sets, or starts at the identity in
-        a plain network.
-
-    Returns
-    -------
-    nn.Module
-        Every parameter but those of the target set and the OMNR branch is frozen.
+    The target set starts from the named CSA set; from the mean of all sets without a name; from the
+    identity in a plain network. All parameters but those of the target set and the OMNR branch are
+    frozen.
     """
     if not spec.csa_sets:
         convert(net, (TARGET,))
