@@ -18,12 +18,12 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def read_dataset(places: Mapping[str, Path | None], options: DatasetOptions) -> Source:
+def read_dataset(paths: Mapping[str, Path | None], options: DatasetOptions) -> Source:
     """Read the one data set that is given.
 
     Parameters
     ----------
-    places : mapping of str to Path or None
+    paths : mapping of str to Path or None
         Where each data set is, by its name in `DATASETS`; exactly one must be given.
     options : DatasetOptions
 
@@ -34,18 +34,18 @@ def read_dataset(places: Mapping[str, Path | None], options: DatasetOptions) -> 
     PairError
         A list of pairs is wrong.
     """
-    given = {name: place for name, place in places.items() if place is not None}
+    given = {name: path for name, path in paths.items() if path is not None}
     if len(given) != 1:
         names = [f"--{name}" for name in DATASETS]
         raise UsageError(f"name what to measure on: one of {', '.join(names[:-1])} and {names[-1]}")
-    ((name, place),) = given.items()
+    ((name, path),) = given.items()
     for other in DATASETS.values():
         for option in set(other.options) - set(DATASETS[name].options):
             if getattr(options, option):
                 option = option.removesuffix("_file")
                 raise UsageError(f"--{option} is for --{other.name} only: leave it out")
-    source = DATASETS[name].read(place, options)
+    source = DATASETS[name].read(path, options)
     if not source.cases and not source.skipped:
         ratios = ",".join(f"{ratio:g}" for ratio in options.ratios)
-        raise UsageError(f"{place}: has no frame of ratio {ratios}: leave --ratios out")
+        raise UsageError(f"{path}: has no frame of ratio {ratios}: leave --ratios out")
     return source

@@ -63,7 +63,7 @@ ELD = Dataset("eld", lambda path, options: eld(path, options.ratios))
 
 
 def _scenes(camera: Path) -> list[Path]:
-    return [place for place in folders_in(camera) if re.fullmatch(r"scene-\d+", place.name)]
+    return [path for path in folders_in(camera) if re.fullmatch(r"scene-\d+", path.name)]
 
 
 def _images(scene: Path) -> dict[int, Path]:

@@ -45,7 +45,7 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
     root = _camera(folder)
     title = f"SID layout, {root.resolve().name}"
     if list_file is None:
-        list_file = next((place for place in _lists(root) if os.path.isfile(place)), None)
+        list_file = next((path for path in _lists(root) if os.path.isfile(path)), None)
     skipped: list[str] = []
     if list_file is None:
         pairs = _tests(root, skipped)
@@ -68,21 +68,21 @@ SID = Dataset(
 
 def _lists(root: Path) -> Iterator[Path]:
     for name in LISTS:
-        for place in (root, root.parent):
-            yield place / name.format(root.resolve().name)
+        for path in (root, root.parent):
+            yield path / name.format(root.resolve().name)
 
 
 def _camera(folder: Path) -> Path:
     if _is_pair_folder(folder):
         return folder
-    cameras = [place for place in folders_in(folder) if _is_pair_folder(place)]
+    cameras = [path for path in folders_in(folder) if _is_pair_folder(path)]
     # Bayer models are for the Sony; the Fuji has an X-Trans sensor.
-    sony = [place for place in cameras if place.name.lower() == "sony"]
+    sony = [path for path in cameras if path.name.lower() == "sony"]
     found = sony or cameras
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(place.name for place in found)
+        names = ", ".join(path.name for path in found)
         raise UsageError(f"{folder}: holds several cameras ({names}): name the folder of one")
     raise UsageError(f"{folder}: is not in SID's layout: it has no folders 'short' and 'long'")
 
@@ -96,10 +96,10 @@ def _files(root: Path, beside_list: Path) -> Find:
 
     def find(name: str, beside: str) -> Path | None:
         bare = Path(name).name
-        places = [root / beside / bare, root.parent / name, root / name, beside_list / name]
-        for place in filter(lambda one: one.name, places):
-            forms = [place, *(place.with_name(place.name + suffix) for suffix in SUFFIXES)]
-            forms += [place.with_suffix(suffix) for suffix in SUFFIXES]
+        paths = [root / beside / bare, root.parent / name, root / name, beside_list / name]
+        for path in filter(lambda one: one.name, paths):
+            forms = [path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)]
+            forms += [path.with_suffix(suffix) for suffix in SUFFIXES]
             for form in forms:
                 if os.path.isfile(form):  # False for a name that is too long
                     return form
