@@ -26,7 +26,8 @@ from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.reporting import SILENT, Reporter
-from ledcli.zoo.selection import SENSORS, camera_noise
+from ledcli.sensor.layout import LAYOUTS
+from ledcli.zoo.selection import camera_noise
 from ledcli.zoo.store import find_model
 
 MAX_CROPS = 12
@@ -158,7 +159,7 @@ def _read(case: Case) -> Frame:
 def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> MeasuredFrame:
     for name, denoiser in candidates:
         if denoiser.spec.planes != len(frame.short):
-            kind = SENSORS[denoiser.spec.cfa]
+            kind = LAYOUTS[denoiser.spec.cfa].title
             raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     crop = most_detailed(frame.truth)
     estimate = estimate_noise(frame.short)

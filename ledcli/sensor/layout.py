@@ -17,8 +17,8 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
-    name : str
-        Its name in model files and options.
+    name, title : str
+        Its name in model files and options, and in messages.
     side : int
         Pixels along a side of a cell.
     colours : tuple of int
@@ -31,6 +31,7 @@ class Layout(NamedTuple):
     """
 
     name: str
+    title: str
     side: int
     colours: tuple[int, ...]
     even: tuple[Position, ...]
@@ -58,11 +59,12 @@ class Layout(NamedTuple):
 
 
 _RGGB = ((0, 0), (0, 1), (1, 1), (1, 0))
-BAYER = Layout("bayer", 2, (0, 1, 2, 1), even=_RGGB, odd=_RGGB, fixed_cells=False)
+BAYER = Layout("bayer", "Bayer", 2, (0, 1, 2, 1), even=_RGGB, odd=_RGGB, fixed_cells=False)
 """R, G1 (in red's row), B, G2 (in blue's row)."""
 _GREENS = ((1, 0), (1, 1), (2, 0), (2, 1))
 XTRANS = Layout(
     name="xtrans",
+    title="X-Trans",
     side=3,
     colours=(0, 1, 2, 0, 2, 1, 1, 1, 1),
     even=((0, 0), (0, 2), (0, 1), (1, 2), (2, 2), *_GREENS),

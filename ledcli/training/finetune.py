@@ -12,6 +12,7 @@ from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, never_stop
+from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
 from ledcli.training.data.pairs import CameraPairs
 from ledcli.training.data.srgb_pairs import SrgbCollector
@@ -29,7 +30,7 @@ from ledcli.training.run import (
     pretrained_model,
 )
 from ledcli.zoo.model_file import save_model
-from ledcli.zoo.selection import SENSORS, default_name
+from ledcli.zoo.selection import default_name
 from ledcli.zoo.store import (
     CHECKPOINT,
     SUFFIX,
@@ -193,7 +194,7 @@ def finetune(
 
     camera_pairs, pretrained = loaded.camera_pairs, settings.pretrained
     if camera_pairs.cfa not in method.cfas:
-        known = " or ".join(SENSORS[cfa] for cfa in method.cfas)
+        known = " or ".join(LAYOUTS[cfa].title for cfa in method.cfas)
         raise UsageError(f"--method {method.name} is for {known} sensors only: leave it out")
     if pretrained is None:
         pretrained = default_name(camera_pairs.cfa, "--pretrained")

@@ -14,13 +14,13 @@ from torch import nn
 
 from ledcli import __version__
 from ledcli.errors import ModelError
+from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import LoadedPairs
 from ledcli.training.data.sampler import PretrainRecipe
 from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.methods.base import FinetuneMethod, Pretrained
 from ledcli.zoo.folding import Proof
 from ledcli.zoo.model_file import ModelSpec, file_sha256, load_model
-from ledcli.zoo.selection import SENSORS
 from ledcli.zoo.store import ChosenModel
 
 LOG_EVERY = 10
@@ -66,8 +66,8 @@ def pretrained_model(start: ChosenModel, cfa: str = "bayer") -> Pretrained:
     spec, net = load_model(start.path)
     if spec.cfa != cfa:
         raise ModelError(
-            f"{start.path}: is for {SENSORS[spec.cfa]} sensors and the pairs are {SENSORS[cfa]}: "
-            "name another with --pretrained"
+            f"{start.path}: is for {LAYOUTS[spec.cfa].title} sensors and the pairs are "
+            f"{LAYOUTS[cfa].title}: name another with --pretrained"
         )
     return Pretrained(spec, net, start.csa_set, file_sha256(start.path))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.raw.exif import Exif
+from ledcli.sensor.layout import LAYOUTS
 from ledcli.zoo.model_file import ModelSpec, file_sha256, read_spec
 from ledcli.zoo.store import (
     ChosenModel,
@@ -28,7 +29,6 @@ against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 a
 2.5 dB at ISO 400.
 """
 
-SENSORS = {"bayer": "Bayer", "xtrans": "X-Trans"}
 """Display names of the kinds of sensors."""
 
 
@@ -61,8 +61,8 @@ class NamedModel:
         """Return the named model; raises ModelError for another kind of sensor."""
         if self.spec.cfa != cfa:
             raise ModelError(
-                f"the model {self.chosen.name} is for {SENSORS[self.spec.cfa]} sensors, and this "
-                f"photo is {SENSORS[cfa]}: leave out --model, or name another"
+                f"the model {self.chosen.name} is for {LAYOUTS[self.spec.cfa].title} sensors, and "
+                f"this photo is {LAYOUTS[cfa].title}: leave out --model, or name another"
             )
         cameras = self.spec.cameras
         if cameras and not is_camera(exif.camera, exif.make, cameras):
@@ -220,8 +220,8 @@ def default_name(cfa: str, option: str = "--model") -> str:
     defaults = read_registry().defaults
     if cfa not in defaults:
         raise ModelError(
-            f"there is no model for {SENSORS[cfa]} sensors: train one with 'led pretrain --cfa "
-            f"{cfa}', and name it with {option}"
+            f"there is no model for {LAYOUTS[cfa].title} sensors: train one with 'led pretrain "
+            f"--cfa {cfa}', and name it with {option}"
         )
     return defaults[cfa]
 

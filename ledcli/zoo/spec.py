@@ -12,6 +12,7 @@ from typing import Any
 
 from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile
+from ledcli.sensor.layout import LAYOUTS
 
 FORMAT = 2
 """Version of the header that is written; a file with a later one needs a later `led`."""
@@ -19,8 +20,6 @@ FORMAT = 2
 RENAMED = {"branches": "csa_sets", "noise_lines": "noise_profile"}
 """Keys of format 1 and what they are called since format 2."""
 
-PLANES_OF_CFA = {"bayer": 4, "xtrans": 9}
-"""Number of planes that a mosaic is packed into, by colour filter array."""
 
 INPUT_FORMS = ("gain", "stabilised")
 """Forms of the network's input; see ledcli/nets/forms.py."""
@@ -131,7 +130,7 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
         _are_arguments,
         f"an object of numbers up to {_MAX_ARGUMENT}, texts, truth values and lists of these",
     ),
-    "cfa": (lambda v: isinstance(v, str) and v in PLANES_OF_CFA, " or ".join(PLANES_OF_CFA)),
+    "cfa": (lambda v: isinstance(v, str) and v in LAYOUTS, " or ".join(LAYOUTS)),
     "planes": (_is_int, "a whole number"),
     "input_form": (lambda v: v in INPUT_FORMS, " or ".join(INPUT_FORMS)),
     "output": (lambda v: v in OUTPUTS, " or ".join(OUTPUTS)),
@@ -195,9 +194,9 @@ class ModelSpec:
         for key, (holds, expected) in RULES.items():
             if not holds(getattr(self, key)):
                 raise ModelError(f"{key} must be {expected}, not {short(getattr(self, key))}")
-        if self.planes != PLANES_OF_CFA[self.cfa]:
+        if self.planes != LAYOUTS[self.cfa].planes:
             raise ModelError(
-                f"planes must be {PLANES_OF_CFA[self.cfa]} for {self.cfa}, not {self.planes}"
+                f"planes must be {LAYOUTS[self.cfa].planes} for {self.cfa}, not {self.planes}"
             )
         if self.output != "planes" and self.input_form != "gain":
             raise ModelError(f"output must be planes in the form {self.input_form}")

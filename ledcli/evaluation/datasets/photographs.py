@@ -30,7 +30,6 @@ from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.crops import RENDERED_SUFFIXES, pack_rgb
 from ledcli.training.data.scenes import Linear
 from ledcli.zoo.model_file import read_spec
-from ledcli.zoo.selection import SENSORS
 from ledcli.zoo.store import find_model
 
 PLANE_MULTIPLE = 16
@@ -101,7 +100,7 @@ def photographs(
         for ratio in tuple(dict.fromkeys(ratios)) or RATIOS
     ]
     number = count(len(files), "photograph")
-    seen = "" if cfa == "bayer" else f" as {SENSORS[cfa]}"
+    seen = "" if cfa == "bayer" else f" as {LAYOUTS[cfa].title}"
     title = f"{folder.resolve().name}, {number}{seen}, noise of {', '.join(chosen)}"
     return Source(title, cases, skipped)
 
