@@ -47,7 +47,8 @@ def main() -> None:
         raise SystemExit(f"--cameras {options.cameras}: choose from {', '.join(GAINS)}")
     found = find_model(options.model)
     tiled, whole = (
-        Denoiser(*found, precision=options.precision, tile=tile) for tile in (SEAM_TILE, 0)
+        Denoiser(found.path, found.csa_set, precision=options.precision, tile=tile)
+        for tile in (SEAM_TILE, 0)
     )
     flat, gradient = [], []
     for camera in cameras:

@@ -55,7 +55,7 @@ def main() -> None:
     shapes = QUICK if options.quick else SHAPES
     repeats = 1 if options.quick else options.repeats
     found = find_model(options.model)
-    denoiser = Denoiser(*found, precision=options.precision)
+    denoiser = Denoiser(found.path, found.csa_set, precision=options.precision)
     dtype = torch.bfloat16 if denoiser.precision == "bf16" else torch.float32
     spec, repnr = load_model(found.path)
     plain = deploy(repnr, found.csa_set) if spec.csa_sets else repnr

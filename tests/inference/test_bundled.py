@@ -29,7 +29,9 @@ def bundled():
     def denoiser(precision="float32", **how):
         key = (precision, *how.items())
         if key not in made:
-            made[key] = Denoiser(*found, device="cpu", precision=precision, **how)
+            made[key] = Denoiser(
+                found.path, found.csa_set, device="cpu", precision=precision, **how
+            )
         return made[key]
 
     return denoiser
