@@ -155,7 +155,7 @@ def _plan_output(
 
 def _same(entry: ManifestEntry, expected: Record) -> bool:
     made_with = dict(entry.made_with)
-    if "set" in made_with:  # led 0.x called the CSA set so
+    if "set" in made_with:  # the name in earlier versions
         made_with["csa_set"] = made_with.pop("set")
     # As it would be read from the file: tuples as lists.
     return bool(json.loads(json.dumps(expected)) == made_with)
