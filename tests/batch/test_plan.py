@@ -8,7 +8,7 @@ from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifest
 from ledcli.batch.names import plan_names
 from ledcli.batch.plan import plan_photo, split_results
-from ledcli.batch.settings import Stamp
+from ledcli.batch.settings import Quality, Settings, Stamp
 from ledcli.errors import LedError, ModelError, OutputError
 from ledcli.output.atomic import atomic_write
 from ledcli.output.dng import dng_bytes
@@ -266,3 +266,9 @@ def test_a_result_of_an_earlier_version_is_up_to_date(here):
     (job,) = jobs_of()
     make(job, {"model": "ab", "set": "sony"})
     assert decide(job, {"model": "ab", "csa_set": "sony"}).why == module.UP_TO_DATE
+
+
+def test_default_quality_and_steps_are_not_recorded_as_before_they_existed():
+    """So that results of earlier versions, whose default was called "fast", are up to date."""
+    assert not {"quality", "steps"} & set(Settings().made_with("dng", None))
+    assert Settings(quality=Quality.BEST, steps=2).made_with("png", None)["quality"] == "best"
