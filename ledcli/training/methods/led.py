@@ -45,7 +45,7 @@ SCHEDULES: dict[str, tuple[Phase, ...]] = {
 }
 """``led`` has the published phases and rates: 1,000 iterations on the CSA at 1e-4, then 500 on the
 OMNR branch at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network; at
-twice these rates the loss diverges on the way."""
+twice these rates the loss spikes on the way."""
 
 
 def prepare(spec: ModelSpec, net: nn.Module, csa_set: str) -> nn.Module:
