@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from time import sleep
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import pooch
@@ -36,11 +36,8 @@ _DRIVE_FILE = re.compile(r"https://drive\.google\.com/file/d/([\w-]+)(/.*)?")
 _DRIVE_HOSTS = ("drive.google.com", "drive.usercontent.google.com")
 
 
-class ShowProgress(Protocol):
-    """Shows how far a download is."""
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Show `done` bytes of `total`, if that is known."""
+ShowProgress = Callable[[int, int | None], None]
+"""Shows how far a download is: bytes done, and in all if that is known."""
 
 
 @dataclass(frozen=True)

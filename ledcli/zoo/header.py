@@ -79,8 +79,8 @@ def read_header(path: Path | str) -> Header:
     Raises
     ------
     ModelError
-        When the file is missing, damaged or cut off, was not made by `led`, or describes a model
-        that is not allowed. The message names the file.
+        When the file is missing, damaged, not made by `led`, or describes a model that is not
+        allowed. The message names the file.
     UsageError
         For an ONNX file, when onnx is not installed.
     """
@@ -109,7 +109,7 @@ def read_safetensors(path: Path) -> Header:
             dtypes = {name: str(part.get_dtype()) for name, part in slices.items()}
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
-        raise damaged(path, f"is damaged ({short(str(error))})") from error
+        raise damaged(path, f"is damaged or cut off ({short(str(error))})") from error
     for name, dtype in dtypes.items():
         if dtype not in DTYPES:
             raise ModelError(
@@ -122,16 +122,7 @@ def read_safetensors(path: Path) -> Header:
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Read an ONNX file that `led` wrote, and check its description.
-
-    Raises
-    ------
-    ModelError
-        When the file is missing, damaged or too large, was not made by `led`, describes a model
-        that is not allowed, or keeps weights in another file. The message names the file.
-    UsageError
-        When onnx is not installed.
-    """
+    """Read an ONNX file that `led` wrote, and check its description; raises as `read_header`."""
     require_onnx(f"{path}:")
     import onnx
     from google.protobuf.message import DecodeError
@@ -171,7 +162,7 @@ def _read_bytes(path: Path, count: int) -> bytes:
 
 def _parse_json(path: Path, text: str | bytes, what: str) -> Any:  # noqa: ANN401
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise damaged(path, f"has an unreadable {what}") from None
 
@@ -182,10 +173,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     if len(entries) != len(pairs):
         raise ValueError("duplicate key")
     return entries
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _description(path: Path, metadata: Mapping[str, str] | None) -> ModelSpec:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ledcli.nets.modulation import ModulatedNet
     from ledcli.nets.network import Network
 
+Shape = tuple[int, ...]
+
 __all__ = [
     "ModelSpec", "build_network", "file_sha256", "load_model", "read_header", "read_spec",
     "save_model", "write_new",
@@ -192,24 +194,29 @@ def build_network(path: Path, spec: ModelSpec) -> Network | ModulatedNet:
         ) from error
 
 
-def _compare(path: Path, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _compare(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:
     """Refuse tensors that are not those of the network that `spec` describes."""
     import torch
 
     with torch.device("meta"):
         expected = {n: tuple(t.shape) for n, t in build_network(path, spec).state_dict().items()}
-    for name in [*expected, *shapes]:
-        if expected.get(name) == shapes.get(name):
-            continue
-        if name not in shapes:
-            what = f"of '{spec.architecture}' is missing"
-        elif name not in expected:
-            what = f"is not one of '{spec.architecture}'"
-        else:
-            what = f"is {size_text(shapes[name])}, not {size_text(expected[name])}"
-        raise damaged(path, f"tensor '{name}' {what}: header and tensors disagree")
+    try:
+        check_shapes(spec.architecture, expected, shapes)
+    except ModelError as error:
+        raise damaged(path, f"{error}: header and tensors disagree") from error
 
 
-def size_text(shape: tuple[int, ...]) -> str:
-    """Return a shape such as "4x4x3x3" for an error."""
-    return "x".join(map(str, shape)) or "a single number"
+def check_shapes(
+    architecture: str, expected: Mapping[str, Shape], found: Mapping[str, Shape]
+) -> None:
+    """Raise ModelError, without the file's name, unless all tensors are those of a network."""
+    for name in [*expected, *found]:
+        if name not in found:
+            raise ModelError(f"is a {architecture}, but its tensor '{name}' is missing")
+        if name not in expected:
+            raise ModelError(f"is a {architecture}, but has a tensor '{name[:80]}' too many")
+        if found[name] != expected[name]:
+            sizes = ("x".join(map(str, shapes[name])) or "1" for shapes in (found, expected))
+            raise ModelError(
+                f"is a {architecture}, but its tensor '{name}' is {' instead of '.join(sizes)}"
+            )

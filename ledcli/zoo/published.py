@@ -1,4 +1,4 @@
-"""The tensors of a published LED network, renamed to ours.
+"""Recognise a published LED network by its tensors, and rename them to ours.
 
 Its tensors of a RepNR block are `main_weight`, `main_bias`, `align_weights.N`,
 `align_biases.N` (one alignment per virtual camera, the last for the target) and, once tuned,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,32 +17,69 @@ from torch import Tensor, nn
 from ledcli.errors import ModelError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
+from ledcli.nets.network import Shapes
 from ledcli.nets.repnr import RepNRConv
 from ledcli.zoo.checkpoint_file import Tensors
-from ledcli.zoo.recognise import PlainNetwork, check_shapes, recognise
+from ledcli.zoo.model_file import check_shapes
 
+PLANES = 4
+"""Planes that a published network takes and gives."""
 TOLERANCE = 1e-4
-"""Largest difference between a tensor of the fold and the one that the file has of it."""
+"""Largest difference between a tensor of the fold and that of the deployed network."""
+
+
+class PlainNetwork(NamedTuple):
+    """The name of an architecture, and the arguments that the network is built with."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+def recognise(shapes: Shapes) -> PlainNetwork:
+    """Find the plain network that has these tensors, whatever its width and number of blocks.
+
+    RepNR blocks count as the convolutions that they replace. Raises ModelError, without the file's
+    name, if it has no published architecture, or another number of planes than a Bayer mosaic.
+    """
+    published = [each for each in table.ARCHITECTURES.values() if each.published]
+    for architecture in published:
+        first, last = (
+            shapes.get(f"{layer}.weight", ())
+            for layer in (architecture.first_layer, architecture.last_layer)
+        )
+        if len(first) == len(last) == 4:
+            if (first[1], last[0]) != (PLANES, PLANES):
+                raise ModelError(
+                    f"is a {architecture.name} that takes {first[1]} planes and gives {last[0]}; "
+                    f"LED's Bayer networks take and give {PLANES}"
+                )
+            read = table.network_class(architecture).published_arguments(shapes)
+            planes = {"in_planes": PLANES, "out_planes": PLANES}
+            found = PlainNetwork(architecture.name, {**planes, **read})
+            check_shapes(found.name, _plain_shapes(found), shapes)
+            return found
+    some = ", ".join(f"'{n[:40]}'" for n in list(shapes)[:3])
+    names = ", ".join(each.name for each in published)
+    raise ModelError(f"its tensors ({some}, ...) are not those of a network led imports: {names}")
+
+
+def _plain_shapes(network: PlainNetwork) -> dict[str, tuple[int, ...]]:
+    try:
+        with torch.device("meta"):
+            net = table.build(network.name, network.arguments)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise ModelError(f"there can be no {network.name} with {network.arguments}") from error
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
 class Agreement(NamedTuple):
-    """How far a fold differs from the deployed network that came with it.
-
-    Attributes
-    ----------
-    largest : float
-        Largest difference between two values.
-    tensor : str
-        The tensor that it is in.
-    shifts : int
-        Convolutions without a bias that dropped the shift of their alignment.
-    dropped : float
-        Largest dropped value.
-    """
+    """How far a fold differs from the deployed network that came with it."""
 
     largest: float
+    """Largest difference between two values, and the tensor that it is in."""
     tensor: str
     shifts: int
+    """Convolutions without a bias that dropped the shift of their alignment; the largest shift."""
     dropped: float
 
     def checked(self, *, force: bool) -> str:

@@ -82,41 +82,25 @@ def model_name(stem: str) -> str:
 
 @dataclass(frozen=True)
 class Release:
-    """A file that can be downloaded.
-
-    Attributes
-    ----------
-    name : str
-        Of the model that it becomes.
-    file : str
-        The name under which it is saved.
-    urls : tuple of str
-        Where it is; the first that answers is used.
-    licence, licence_url, source : str
-        What its user agrees to, where to read that, and who made it.
-    ratio_range : (float, float) or None
-        Ratios that it was trained for; None for a noise model.
-    camera, method : str or None
-        The camera that it was tuned to and the method, where the file's name does not tell them.
-    sha256 : str or None
-        Its hash, if known.
-    size : int or None
-        Its bytes, if known.
-    kind : str
-        ``network``, or ``noise model``: a calibration that led does not use.
-    """
+    """A file that can be downloaded."""
 
     name: str
+    """Of the model that it becomes."""
     file: str
+    """The name under which it is saved."""
     urls: tuple[str, ...]
+    """Where it is; the first that answers is used."""
     licence: str
     licence_url: str
     source: str
     ratio_range: tuple[float, float] | None
+    """Ratios that it was trained for; None for a noise model."""
     camera: str | None = None
+    """The camera that it was tuned to, and its method, where the file's name does not tell them."""
     method: str | None = None
     sha256: str | None = None
     size: int | None = None
+    """In bytes; None if unknown, like the hash."""
     kind: str = KINDS[0]
 
 
@@ -312,20 +296,10 @@ _KEYS = ("accepted_licences", "sha256_of_first_download")
 def fetch_release(
     release: Release, sha256: str | None, *, show: ShowProgress, say: Callable[[str], None]
 ) -> tuple[Path, str, str]:
-    """Download an entry's file; return its path, its address and its hash.
+    """Download an entry's file, with this hash if any; return its path, address and hash.
 
-    Parameters
-    ----------
-    release : Release
-    sha256 : str or None
-        Hash that the file must have.
-    show, say : callable
-        As for `download.fetch`; `say` also gets a line about each address that fails.
-
-    Raises
-    ------
-    DownloadError
-        When no address gives the file; with the reason of the last one.
+    As `download.fetch`; `say` also gets a line about each address that fails. Raises DownloadError
+    with the reason of the last address.
     """
     from ledcli.zoo.download import Limits, fetch
 

@@ -33,7 +33,7 @@ against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 a
 
 
 class NamedModel:
-    """Choose the same model, the one that the user named, for every photo.
+    """Choose the model that the user named, for every photo; raises ModelError.
 
     Parameters
     ----------
@@ -44,11 +44,6 @@ class NamedModel:
     ----------
     ratio_range : (float, float)
         Ratios that the model covers: the bounds of an estimated ratio.
-
-    Raises
-    ------
-    ModelError
-        When there is no such model, or it is damaged.
     """
 
     def __init__(self, name: str | Path) -> None:
@@ -76,17 +71,12 @@ class NamedModel:
 
 
 class BestModel:
-    """Choose the best model at hand for each photo, by `best_model`.
+    """Choose the best model at hand for each photo, by `best_model`; raises ModelError.
 
     Attributes
     ----------
     ratio_range : (float, float)
         Ratios that the bundled default covers: the bounds of an estimated ratio.
-
-    Raises
-    ------
-    ModelError
-        When the bundled models are missing.
     """
 
     def __init__(self) -> None:
@@ -206,16 +196,7 @@ def _bundled_name(make: str | None, cfa: str) -> tuple[str, str]:
 def default_name(cfa: str, option: str = "--model") -> str:
     """Return the name of the bundled model for a kind of sensor.
 
-    Parameters
-    ----------
-    cfa : str
-    option : str
-        The option with which the user would name another model, for the error.
-
-    Raises
-    ------
-    ModelError
-        When there is none.
+    Raises ModelError if there is none; `option` is how the user would name another.
     """
     defaults = read_registry().defaults
     if cfa not in defaults:

@@ -31,33 +31,21 @@ CHECKPOINT = ".checkpoint"
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """The model chosen for a photo, or the one that a name stands for.
-
-    Attributes
-    ----------
-    path : Path
-        The model file.
-    csa_set : str
-        The CSA set to use; empty for a plain network.
-    name : str
-        As `led models list` shows it; for a file elsewhere, the file's name.
-    sha256 : str
-        Hash of the file; empty where nobody needed it.
-    reason : str
-        Why this model, for people.
-    tuned : bool
-        Whether it is an installed model tuned to the photo's camera.
-    warnings : tuple of str
-        One for each damaged installed model that was skipped.
-    """
+    """The model chosen for a photo, or the one that a name stands for."""
 
     path: Path
     csa_set: str = ""
+    """The CSA set to use; empty for a plain network."""
     name: str = ""
+    """As `led models list` shows it; for a file elsewhere, the file's name."""
     sha256: str = ""
+    """Hash of the file; only `NamedModel` and `BestModel` fill it in."""
     reason: str = "named"
+    """Why this model, for people."""
     tuned: bool = False
+    """Whether it is an installed model tuned to the photo's camera."""
     warnings: tuple[str, ...] = ()
+    """One for each damaged installed model that was skipped."""
 
     def record(self) -> dict[str, str]:
         """Return what `--json` and the note inside an output say about the model."""
@@ -91,13 +79,7 @@ class ListedModel(NamedTuple):
 
 
 def bundled_dir() -> Path:
-    """Folder of the models bundled with `led`: inside the package, or beside it in a checkout.
-
-    Raises
-    ------
-    ModelError
-        When it is in neither place.
-    """
+    """Folder of the bundled models, in the package or beside it; raises ModelError."""
     package = Path(ledcli.__file__).resolve().parent
     for folder in (package / "models", package.parent / "models"):
         if (folder / REGISTRY).is_file():
@@ -109,13 +91,7 @@ def bundled_dir() -> Path:
 
 
 def read_registry() -> Registry:
-    """Read the registry of bundled models.
-
-    Raises
-    ------
-    ModelError
-        When it is missing or damaged.
-    """
+    """Read the registry of bundled models; raises ModelError if it is missing or damaged."""
     path = bundled_dir() / REGISTRY
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -139,13 +115,7 @@ def read_registry() -> Registry:
 
 
 def find_bundled(name: str | None = None) -> ChosenModel:
-    """Find the bundled model of a name in the registry, or the default.
-
-    Raises
-    ------
-    ModelError
-        When the file is missing or lacks the CSA set.
-    """
+    """Find the bundled model of a name in the registry, or the default; raises ModelError."""
     registry = read_registry()
     name = name or registry.defaults["bayer"]
     path, csa_set = registry.names[name]
@@ -269,13 +239,7 @@ def check_name(name: str) -> None:
 
 
 def free_name(name: str) -> str:
-    """Return `name`, or if it is taken the first of `name-2`, `name-3`, ... that is free.
-
-    Raises
-    ------
-    ModelError
-        When it cannot name a model.
-    """
+    """Return `name`, or the first free one of `name-2`, `name-3`, ...; raises ModelError."""
     taken = {*_installed_names(), *read_registry().names}
     free, number = name, 1
     while free in taken:

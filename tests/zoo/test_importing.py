@@ -7,7 +7,7 @@ from ledcli.errors import ModelError, UsageError
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.importing import import_checkpoint
 from ledcli.zoo.model_file import load_model, save_model
-from ledcli.zoo.recognise import recognise
+from ledcli.zoo.published import recognise
 from ledcli.zoo.store import install_model
 from tests.nets import published
 from tests.zoo import checkpoints
@@ -225,7 +225,7 @@ def put(name, tensor):
             put("conv2_1.align_weights.3", torch.ones(1, 3, 1, 1)),
             "'conv2_1.align_weights.virtual3'",
         ),
-        (put("conv2_1.main_weight", torch.ones(8, 4, 5, 5)), "is 8x4x5x5 where 8x4x3x3 is needed"),
+        (put("conv2_1.main_weight", torch.ones(8, 4, 5, 5)), "is 8x4x5x5 instead of 8x4x3x3"),
         (put("conv10_1.weight", torch.ones(12, 4, 1, 1)), "takes 4 planes and gives 12"),
         (put("more.weight", torch.ones(1)), "'more.weight' too many"),
         (put("conv10_1.bias", torch.full((4,), torch.inf)), "not finite"),
