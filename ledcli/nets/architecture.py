@@ -9,15 +9,12 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The descriptor of an architecture.
-
-    The table in nets/registry.py holds it for the default arguments; a built network holds its own
-    as `Network.architecture`, where the arguments make a difference.
+    """The descriptor of an architecture, for the default arguments or for those of a network.
 
     Attributes
     ----------
     name : str
-        As model files and options have it; also the module in ledcli/nets that defines it.
+        As in model files and options; also the module in ledcli/nets that defines it.
     class_name : str
         The class in that module, a `Network`.
     first_layer, last_layer : str
@@ -28,9 +25,9 @@ class Architecture:
     size_multiple : int
         Height and width of the input must be multiples of this.
     halo : int
-        Plane pixels that the network's convolutions reach: the margin a tile needs. 96 is the
-        reach of the bundled ResUNet; in float32 tiles then equal the whole frame to 1e-5 of white,
-        while 80 left 3e-4 at ratio 300 and 1e-2 in single pixels at ratio 100.
+        Plane pixels that the convolutions reach: the margin of a tile. 96 is the reach of the
+        bundled ResUNet: in float32 tiles equal the whole frame to 1e-5 of white; 80 left 3e-4 at
+        ratio 300 and 1e-2 in single pixels at ratio 100.
     tile : int
         Side of a tile without its halo, plane pixels. 640 fits a processor's cache; larger ones
         waste less on halos, but are only 2 % faster.
@@ -47,8 +44,8 @@ class Architecture:
     folded_arguments : mapping
         Arguments of the plain network that a folded one is.
     published : bool
-        Whether published checkpoints use its tensor names; they are recognised by the first and
-        last layer, and `Network.published_arguments` reads the arguments off their shapes.
+        Whether published checkpoints use its tensor names. They are recognised by the first and
+        last layer; `Network.published_arguments` reads the arguments off the shapes.
     """
 
     name: str

@@ -86,7 +86,7 @@ def refine(
     noise: NoiseProfile,
     steps: int,
 ) -> Tensor:
-    """Denoise a frame in refinement steps; the same frame gives the same result.
+    """Denoise a frame ``(planes, h, w)`` in refinement steps; the same frame, the same result.
 
     After each step but the last, the photons of the estimate are added up to the next exposure, on
     the whole frame at once, so that tiles agree where they meet.
@@ -94,10 +94,7 @@ def refine(
     Parameters
     ----------
     denoise : callable
-        Maps planes ``(planes, h, w)``, not multiplied by the ratio, and a ratio to clean planes
-        times the ratio.
-    frame : Tensor ``(planes, h, w)``
-    ratio : float
+        Maps planes, not multiplied by the ratio, and a ratio to clean planes times the ratio.
     noise : NoiseProfile
         Its gain is the size of one electron.
     steps : int

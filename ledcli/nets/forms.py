@@ -21,18 +21,12 @@ COLOURS = 3
 
 
 class Form(Protocol):
-    """An input form.
-
-    Attributes
-    ----------
-    in_planes : int
-        Planes that the network takes.
-    unclipped_input : bool
-        Whether the network sees what the ratio brings past white.
-    """
+    """An input form."""
 
     in_planes: int
+    """Planes that the network takes."""
     unclipped_input: bool
+    """Whether the network sees what the ratio brings past white."""
 
     def __call__(
         self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor

@@ -21,20 +21,14 @@ class Network(nn.Module):
     """A network that maps planes ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``.
 
     A subclass defines its layers and `_inner`.
-
-    Attributes
-    ----------
-    architecture : Architecture
-        Its descriptor, for the arguments that it was built with.
-    activation : nn.Module
-        Follows the convolutions, if ``architecture.activation_slope`` is not 1.
-    adds_input : bool
-        Whether the input is added to the output.
     """
 
     architecture: Architecture
+    """Its descriptor, for the arguments that it was built with."""
     activation: nn.Module
+    """Follows the convolutions, if ``architecture.activation_slope`` is not 1."""
     adds_input = False
+    """Whether the input is added to the output."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the first and the last layer in float32, and the inner ones in their own type.

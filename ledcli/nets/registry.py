@@ -77,8 +77,8 @@ def architecture_of(name: str) -> Architecture:
 
 def network_class(architecture: Architecture) -> type[Network]:
     """Import the class of an architecture."""
-    module = import_module(f"ledcli.nets.{architecture.name}")
-    return cast("type[Network]", vars(module)[architecture.class_name])
+    module = vars(import_module(f"ledcli.nets.{architecture.name}"))
+    return cast("type[Network]", module[architecture.class_name])
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> Network:
