@@ -160,7 +160,7 @@ def test_evaluate_measures_it_by_pictures(tmp_path, model, capsys):
     assert "rendered" in (tmp_path / "page" / "index.html").read_text()
     assert run(["evaluate", str(model), "--pairs", "list.txt", "--json", "-q"]) == 0
     frame = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert set(frame["figures"]["developer"]) == {"psnr_srgb", "ssim_srgb"}
+    assert set(frame["metrics"]["developer"]) == {"psnr_srgb", "ssim_srgb"}
 
 
 def test_evaluate_refuses_what_has_no_raws(tmp_path, model, capsys):
