@@ -228,7 +228,9 @@ def _accept(output: Output, licence: str, url: str, *, now: bool) -> None:
     from ledcli.zoo.releases import PullHistory
 
     new = PullHistory().accept(licence, url, accepted=now)
-    output.info(f"licence: {licence}, {url}" + ("; accepted, and remembered" if new else ""))
+    output.info(
+        f"licence: {licence}, {url}" + ("; accepted for all models under it" if new else "")
+    )
 
 
 def _install(
@@ -310,15 +312,15 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
 def _download_progress(output: Output, file: str) -> Iterator[ShowProgress]:
     """Show a download in MB; its size is known only after the server has answered."""
     with ExitStack() as stack:
-        bar: Progress | None = None
+        bars: list[Progress] = []
         shown = 0
 
         def show(done: int, total: int | None) -> None:
-            nonlocal bar, shown
-            if bar is None:
-                megabytes = total / 1e6 if total else None
-                bar = stack.enter_context(output.progress(megabytes, f"fetching {file}", "MB"))
-            bar.advance((done - shown) / 1e6)
+            nonlocal shown
+            if not bars:
+                size = total / 1e6 if total else None
+                bars.append(stack.enter_context(output.progress(size, f"fetching {file}", "MB")))
+            bars[0].advance((done - shown) / 1e6)
             shown = done
 
         yield show

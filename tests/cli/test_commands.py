@@ -88,7 +88,7 @@ def test_demo_plays_the_evening_and_tuning_gains(tmp_path, capsys, led_home):
     assert records[-1] == {"picture": str(out / "before_after.png")}
     assert (out / "before_after.png").stat().st_size > 10_000
     assert len(list((out / "denoised").glob("*.dng"))) == 1
-    assert list(led_home.iterdir()) == []  # the shelf stays as it was
+    assert list(led_home.iterdir()) == []  # nothing was installed
 
 
 def test_doctor_finds_that_the_fast_paths_agree(capsys):

@@ -39,7 +39,7 @@ SPEC = ModelSpec(
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A shelf with one bundled file of two names, and one installed model."""
+    """A store with one bundled file of two names, and one installed model."""
     net = repnr.convert(table.build("unet", {"channels": 4}), SPEC.csa_sets)
     bundled = tmp_path / "bundled"
     for folder in (bundled, store.installed_dir()):

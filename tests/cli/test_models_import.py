@@ -42,7 +42,7 @@ def test_the_licence_is_shown_and_accepted_once(pretrained, tuned, led_home, cap
     assert "CC-BY-NC-4.0" in err and "forbids commercial use" in err and "--accept-license" in err
     assert not installed_dir().exists()
     assert run(["models", "import", str(pretrained), "--accept-license"]) == 0
-    assert "accepted, and remembered" in capsys.readouterr().err
+    assert "accepted for all models under it" in capsys.readouterr().err
     assert run(["models", "import", str(tuned)]) == 0
     err = capsys.readouterr().err
     assert "licence: CC-BY-NC-4.0" in err and "accepted" not in err

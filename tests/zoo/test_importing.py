@@ -247,7 +247,7 @@ def test_a_network_that_is_not_whole_is_refused_by_file_and_tensor(change, messa
     assert "\n" not in str(caught.value)
 
 
-def test_an_imported_model_goes_on_the_shelf(tmp_path):
+def test_an_imported_model_can_be_installed(tmp_path):
     tensors = checkpoints.repnr(PLAIN["nafnet"], "nafnet", tuned=True)
     imported = import_checkpoint(save(tmp_path / DEPLOYED_NAME, {"params": tensors}))
     spec, _ = load_model(install_model("led-naf", imported.spec, imported.tensors))
