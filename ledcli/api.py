@@ -121,7 +121,7 @@ def denoise(
         quality=Quality(quality),
         steps=steps,
     )
-    from ledcli.batch.denoise import plan_denoise
+    from ledcli.batch.run import plan_denoise
 
     planned = plan_denoise(
         [paths] if isinstance(paths, str | Path) else paths,

@@ -1,118 +1,215 @@
-"""A run over many photos: what is missing or changed is denoised, under the folders' locks."""
+"""A run of `led denoise`: which photos, under which names, by which models; then denoising them.
+
+What is missing or changed is denoised, under the locks of the output folders.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledcli.batch.folders import check_space, folder_locks, remove_leftovers
+from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifests
-from ledcli.batch.plan import PlannedPhoto, plan_photos
-from ledcli.batch.settings import Engine, Job, Result, Settings
-from ledcli.errors import OutputError
-from ledcli.zoo.selection import Chooser
+from ledcli.batch.names import DEFAULT_NAME, plan_names
+from ledcli.batch.plan import PlannedPhoto, plan_photos, split_results
+from ledcli.batch.settings import Engine, Job, Result, Settings, choose_formats
+from ledcli.errors import OutputError, RawError
+from ledcli.inference.backends import choose_backend
+from ledcli.reporting import SILENT, Reporter
+from ledcli.zoo.selection import BestModel, Chooser, NamedModel
 
 if TYPE_CHECKING:
     from ledcli.batch.photo import PhotoStages
 
 
-def run(
-    jobs: Sequence[Job],
-    settings: Settings,
-    chooser: Chooser,
+@dataclass
+class DenoiseRun:
+    """A planned run over photos: `preview` shows what it would do, `run` does it.
+
+    Attributes
+    ----------
+    jobs : list of Job
+        One per photo, with the files to write.
+    settings : Settings
+    chooser : Chooser
+        Chooses the model of each photo.
+    engine : Engine
+    manifests : Manifests
+        Those of the output folders.
+    rejected : list of Result
+        Inputs that cannot be denoised, with the reason.
+    """
+
+    jobs: list[Job]
+    settings: Settings
+    chooser: Chooser
+    engine: Engine = field(default_factory=Engine)
+    manifests: Manifests = field(default_factory=Manifests)
+    rejected: list[Result] = field(default_factory=list)
+
+    def preview(self, *, overwrite: bool = False) -> list[tuple[Job, PlannedPhoto]]:
+        """Return what would be done for each photo; writes nothing and loads no network."""
+        return list(zip(self.jobs, self._plan(overwrite), strict=True))
+
+    def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
+        return plan_photos(
+            self.jobs, self.settings, self.chooser, self.manifests, overwrite=overwrite
+        )
+
+    def run(
+        self,
+        *,
+        overwrite: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+        report: Reporter = SILENT,
+    ) -> Iterator[Result]:
+        """Denoise what is missing or changed; a photo that fails does not stop the others.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Denoise all.
+        stop : callable
+            Called between photos; once it returns True, the photos in work are finished and no
+            other is started.
+        report : Reporter
+            Gets messages about the run as a whole.
+
+        Yields
+        ------
+        Result
+            One for each photo, in the order of the jobs; none for those that `stop` left out.
+
+        Raises
+        ------
+        OutputError
+            An output folder cannot be written to, or has too little space.
+        UsageError, ModelError
+            The engine or the model does not exist.
+        """
+        planned = self._plan(overwrite)
+        if not any(photo.make for photo in planned):
+            # Nothing to do: no lock to wait for, no network to load.
+            remove_leftovers(self.jobs, locked=False)
+            yield from map(_not_made, self.jobs, planned)
+            return
+
+        from ledcli.raw.decoder import Decoder, decode_file
+
+        with contextlib.ExitStack() as stack:
+            # Its process imports while this one imports torch.
+            decoder = stack.enter_context(Decoder(decode_file))
+
+            from ledcli.batch.photo import OutputWriter, PhotoStages
+            from ledcli.inference.denoiser import DenoiserCache
+
+            denoisers = DenoiserCache(*self.engine)
+            roots = {job.root for job in self.jobs}
+            if not stack.enter_context(folder_locks(roots, report.info, stop)):
+                return
+            stack.callback(self._close_manifests)
+            remove_leftovers(self.jobs, locked=True)
+            if self.manifests.refresh():
+                # Another run has written since.
+                planned = self._plan(overwrite)
+            to_make = [
+                replace(job, outputs={name: job.outputs[name] for name in photo.make})
+                for job, photo in zip(self.jobs, planned, strict=True)
+                if photo.make
+            ]
+            if warning := check_space(to_make, self.settings):
+                report.info(warning)
+            if to_make:
+                of = f" of {len(self.jobs)}" if len(to_make) < len(self.jobs) else ""
+                photos = "photo" if len(self.jobs) == 1 else "photos"
+                report.info(f"{len(to_make)}{of} {photos}, {denoisers.description}")
+            writer = OutputWriter(self.manifests, self.settings, report.info)
+            stack.enter_context(writer)
+            stages = PhotoStages(self.settings, self.chooser, decoder, denoisers, writer)
+            made = _pipeline(to_make, stages, lambda: stop() or writer.broken is not None)
+            stack.enter_context(contextlib.closing(made))
+            shown: set[str] = set()
+            for job, photo in zip(self.jobs, planned, strict=True):
+                if not photo.make:
+                    yield _not_made(job, photo)
+                    continue
+                result = next(made, None)
+                if result is None and writer.broken is None:
+                    continue  # stopped; what is up to date is still reported
+                if result is None:
+                    result = Result(job.source, error=OutputError(f"{job.source}: {writer.broken}"))
+                result.outputs += photo.kept
+                # A skipped model is skipped for every photo.
+                result.warnings = [text for text in result.warnings if text not in shown]
+                shown.update(result.warnings)
+                yield result
+
+    def _close_manifests(self) -> None:
+        """Close those of this run for good; another run loads its own."""
+        self.manifests.close()
+        self.manifests = Manifests()
+
+
+def plan_denoise(
+    paths: Sequence[str | Path],
+    out: str | Path | None = None,
     *,
-    manifests: Manifests | None = None,
+    settings: Settings,
+    formats: Sequence[str] = (),
+    model: str | Path | None = None,
+    name: str = DEFAULT_NAME,
+    recursive: bool = False,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
-    overwrite: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    on_message: Callable[[str], None] = lambda text: None,
-) -> Iterator[Result]:
-    """Denoise what is missing or changed; a photo that fails does not stop the others.
+    report: Reporter = SILENT,
+) -> DenoiseRun:
+    """Find the photos, name their outputs, and decide where models come from.
 
     Parameters
     ----------
-    jobs, settings, chooser, overwrite
-        As for `plan_photos`.
-    manifests : Manifests, optional
-        Those that the jobs were planned with; closed at the end.
-    engine : Engine
-    stop : callable
-        Called between photos; once it returns True, the photos in work are finished and no other
-        is started.
-    on_message : callable
-        Gets messages about the run as a whole.
-
-    Yields
-    ------
-    Result
-        One for each photo, in the order of the jobs; none for those that `stop` left out.
+    settings : Settings
+        What is done to every photo.
+    paths, out, formats, model, name, recursive, engine
+        As for `ledcli.api.denoise`.
+    report : Reporter
+        Receives messages.
 
     Raises
     ------
-    OutputError
-        An output folder cannot be written to, or has too little space.
-    UsageError, ModelError
-        The engine or the model does not exist.
+    UsageError
+        Options that exclude each other.
+    ModelError
+        No such model.
     """
-    manifests = Manifests() if manifests is None else manifests
-    planned = plan_photos(jobs, settings, chooser, manifests, overwrite=overwrite)
-    if not any(photo.make for photo in planned):
-        # Nothing to do: no lock to wait for, no network to load.
-        remove_leftovers(jobs, locked=False)
-        yield from map(_not_made, jobs, planned)
-        return
-
-    from ledcli.raw.decoder import Decoder, decode_file
-
-    with contextlib.ExitStack() as stack:
-        # Its process imports while this one imports torch.
-        decoder = stack.enter_context(Decoder(decode_file))
-
-        from ledcli.batch.photo import OutputWriter, PhotoStages
-        from ledcli.inference.denoiser import DenoiserCache
-
-        denoisers = DenoiserCache(*engine)
-        roots = {job.root for job in jobs}
-        if not stack.enter_context(folder_locks(roots, on_message, stop)):
-            return
-        stack.callback(manifests.close)
-        remove_leftovers(jobs, locked=True)
-        if manifests.refresh():
-            # Another run has written since.
-            planned = plan_photos(jobs, settings, chooser, manifests, overwrite=overwrite)
-        to_make = [
-            replace(job, outputs={name: job.outputs[name] for name in photo.make})
-            for job, photo in zip(jobs, planned, strict=True)
-            if photo.make
-        ]
-        if warning := check_space(to_make, settings):
-            on_message(warning)
-        if to_make:
-            of = f" of {len(jobs)}" if len(to_make) < len(jobs) else ""
-            photos = "photo" if len(jobs) == 1 else "photos"
-            on_message(f"{len(to_make)}{of} {photos}, {denoisers.description}")
-        writer = stack.enter_context(OutputWriter(manifests, settings, on_message))
-        stages = PhotoStages(settings, chooser, decoder, denoisers, writer)
-        made = _pipeline(to_make, stages, lambda: stop() or writer.broken is not None)
-        stack.enter_context(contextlib.closing(made))
-        shown: set[str] = set()
-        for job, photo in zip(jobs, planned, strict=True):
-            if not photo.make:
-                yield _not_made(job, photo)
-                continue
-            result = next(made, None)
-            if result is None and writer.broken is None:
-                continue  # stopped; what is up to date is still reported
-            if result is None:
-                result = Result(job.source, error=OutputError(f"{job.source}: {writer.broken}"))
-            result.outputs += photo.kept
-            # A skipped model is skipped for every photo.
-            result.warnings = [text for text in result.warnings if text not in shown]
-            shown.update(result.warnings)
-            yield result
+    named = None if model is None else NamedModel(model)
+    pictures = named.chosen.name if named and named.spec.makes_pictures else None
+    chosen = choose_formats(formats, settings, pictures)
+    if pictures and not formats:
+        report.info(f"{pictures} makes pictures straight from the raw: writing PNG")
+    rejected: list[Result] = []
+    folder = None if out is None else Path(out)
+    raws = find_raws(
+        [str(path) for path in paths],
+        recursive=recursive,
+        problem=lambda error: rejected.append(Result(None, error=error)),
+        note=report.warn,
+        out=folder,
+    )
+    manifests = Manifests()
+    photos, results = split_results(raws, folder, manifests)
+    if settings.again:
+        photos, results = [*photos, *results], []
+    for raw in results:
+        error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
+        rejected.append(Result(raw.file, error=error))
+    jobs = plan_names(photos, chosen, folder, name, sources=raws, manifests=manifests)
+    only = named.chosen.path if named else None
+    engine = engine._replace(backend=choose_backend(engine.backend, only))
+    return DenoiseRun(jobs, settings, named or BestModel(), engine, manifests, rejected)
 
 
 def _not_made(job: Job, photo: PlannedPhoto) -> Result:

@@ -94,7 +94,7 @@ def denoise(
 
         led denoise ./raw --ratio auto --highlights keep
     """
-    from ledcli.batch.denoise import plan_denoise
+    from ledcli.batch.run import plan_denoise
 
     output = Output(json=json, quiet=quiet)
     factor, level = parse_brightness(ratio, exposure)

@@ -8,7 +8,7 @@ import pytest
 
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan_names
-from ledcli.batch.run import run
+from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
 from ledcli.metadata.xmp import read_note
@@ -38,9 +38,13 @@ def tiny(tmp_path_factory):
     return NamedModel(write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
 
 
-def run_all(chooser, formats=("dng",), overwrite=False, **settings):
+def planned_run(chooser, formats=("dng",), **settings):
     jobs = plan_names(find_raws(["raw"]), formats)
-    return list(run(jobs, Settings(**settings), chooser, engine=ENGINE, overwrite=overwrite))
+    return DenoiseRun(jobs, Settings(**settings), chooser, ENGINE)
+
+
+def run_all(chooser, formats=("dng",), overwrite=False, **settings):
+    return list(planned_run(chooser, formats, **settings).run(overwrite=overwrite))
 
 
 def test_a_bad_photo_does_not_stop_the_others_and_no_source_is_touched(here, tiny):
@@ -252,17 +256,27 @@ def test_an_edited_result_is_kept(here, tiny):
 
 def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
     shoot(here, *(f"{n}.ARW" for n in range(6)))
-    jobs, seen = plan_names(find_raws(["raw"]), ["dng"]), []
-    for result in run(jobs, Settings(), tiny, engine=ENGINE, stop=lambda: len(seen) >= 2):
+    planned, seen = planned_run(tiny), []
+    for result in planned.run(stop=lambda: len(seen) >= 2):
         seen.append(result)
     assert 2 <= len(seen) < 6 and statuses(seen) == ["done"] * len(seen)
     assert visible(here / "denoised") == [f"{n}.dng" for n in range(len(seen))]
     assert statuses(run_all(tiny)) == ["skipped"] * len(seen) + ["done"] * (6 - len(seen))
 
 
+def test_a_planned_run_can_be_run_again(here, tiny):
+    shoot(here, "a.ARW")
+    planned = planned_run(tiny)
+    assert statuses(planned.run()) == ["done"]
+    assert statuses(planned.run()) == ["skipped"]
+    assert statuses(planned.run(overwrite=True)) == ["done"]
+    manifest = here / "denoised" / ".led" / "manifest.jsonl"
+    assert len(manifest.read_text().splitlines()) == 2
+
+
 def test_leaving_in_the_middle_leaves_no_part_of_a_file(here, tiny):
     shoot(here, *(f"{n}.ARW" for n in range(4)))
-    going = run(plan_names(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE)
+    going = planned_run(tiny).run()
     next(going)
     going.close()
     assert statuses(run_all(tiny))[0] == "skipped"
@@ -384,9 +398,7 @@ def test_the_second_ctrl_c_ends_the_write_before_the_lock_is_released(here, tiny
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        list(
-            run(plan_names(find_raws(["raw"]), ["dng"]), Settings(), tiny, engine=ENGINE, stop=stop)
-        )
+        list(planned_run(tiny).run(stop=stop))
     assert SlowExiftool.aborted.is_set()
     there = set(visible(here / "denoised"))
     assert not [t.name for t in threading.enumerate() if t.name.startswith("led-write")]
@@ -405,10 +417,9 @@ def test_a_stop_still_reports_what_is_up_to_date(here, tiny):
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
     run_all(tiny)
     (here / "denoised" / "a.dng").unlink()
-    jobs = plan_names(find_raws(["raw"]), ["dng"])
     asked = []
     stop = lambda: bool(asked) or asked.append(1)  # noqa: E731  (after the lock is had)
-    told = list(run(jobs, Settings(), tiny, engine=ENGINE, stop=stop))
+    told = list(planned_run(tiny).run(stop=stop))
     assert statuses(told) == ["skipped", "skipped"]
 
 

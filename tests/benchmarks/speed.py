@@ -25,7 +25,7 @@ from report import context, head, keep, table
 
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.names import plan_names
-from ledcli.batch.run import run
+from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings
 from ledcli.inference.backends.torch import choose_device
 from ledcli.inference.denoiser import Denoiser
@@ -144,7 +144,7 @@ def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str
     seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "in a run")}
     engine = Engine(str(denoiser.device), denoiser.precision)
     before = None
-    for done in run(jobs, Settings(ratio=RATIO), NamedModel(model), engine=engine):
+    for done in DenoiseRun(jobs, Settings(ratio=RATIO), NamedModel(model), engine).run():
         if done.error:
             raise done.error
         now = time.perf_counter()
