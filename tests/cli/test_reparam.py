@@ -127,7 +127,7 @@ def test_a_model_that_fails_the_proof_is_not_written(model, out, capsys, monkeyp
     monkeypatch.setattr(fold, "TOLERANCE", 1e-12)
     assert run(["reparam", str(model), "-o", str(out)]) == 1
     err = capsys.readouterr().err
-    assert "not the same when folded, so nothing was written" in err
+    assert "folded network differs, so nothing was written" in err
     assert err.count("\n") == 1
     assert not out.exists()
 
@@ -138,7 +138,7 @@ def test_a_model_that_fails_the_proof_is_not_written(model, out, capsys, monkeyp
         (["tuned", "-o", "x.safetensors", "--set", "leica"], 1, "choose one of a, b"),
         (["plain", "-o", "x.safetensors"], 1, "nothing to fold"),
         (["tuned", "-o", "x.pth"], 2, ".safetensors"),
-        (["tuned", "-o", "no/such/x.safetensors"], 1, "make it first"),
+        (["tuned", "-o", "no/such/x.safetensors"], 1, "create it first"),
         (["missing", "-o", "x.safetensors"], 1, "no such model file"),
         (["tuned"], 2, "--out"),
     ],
