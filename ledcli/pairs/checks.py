@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from ledcli.noise.estimate import estimate_noise
 from ledcli.pairs.frames import Frame
-from ledcli.pairs.registration import Shift, register
-from ledcli.pairs.signature import STD_PER_MAD, Bins, frame_features
+from ledcli.pairs.similarity import STD_PER_MAD, Bins, Shift, frame_features, register
 from ledcli.raw.reader import RawPhoto
 
 MIN_UNCLIPPED_BINS = 16
@@ -42,8 +41,8 @@ MAX_LONG_NOISE = 0.5
 RATIO_TOLERANCE = 0.15
 """Shutters and nominal speeds are off by up to 7 %, aperture blades by a few."""
 MAX_OFFSET = 5e-4
-"""Share of white - black (8 DN of 14 bits): maximum difference of the black levels of good
-frames, ELD's colour bias included, where the read noise is not larger."""
+"""Share of white - black (8 DN of 14 bits): maximum difference of the black of good frames, ELD's
+colour bias included, where the read noise is not larger."""
 OFFSET_IN_NOISE = 0.5
 """The same in standard deviations of the read noise."""
 MAX_BLACK_DIFFERENCE = 4e-3
@@ -51,65 +50,41 @@ MAX_BLACK_DIFFERENCE = 4e-3
 
 
 class BrightnessFit(NamedTuple):
-    """The line ``short = long / ratio + offset`` through the bins of a pair.
-
-    Attributes
-    ----------
-    ratio : float
-        Measured brightness ratio.
-    ratio_error : float
-        Standard error, as a share of the ratio.
-    offsets : float64 array (planes,)
-        Black of the short frame minus that of the long one in each plane; white - black = 1.
-    offset_error : float
-        Standard error of the offsets.
-    """
+    """The line ``short = long / ratio + offset`` through the bins of a pair."""
 
     ratio: float
     ratio_error: float
+    """Standard error, as a share of the ratio."""
     offsets: NDArray[np.float64]
+    """Black of the short frame minus that of the long one (planes,); white - black = 1."""
     offset_error: float
+    """Standard error of the offsets."""
 
 
 @dataclass(frozen=True)
 class PairCheck:
-    """What was measured on a pair.
-
-    Attributes
-    ----------
-    ratio : float
-        By EXIF, or as the list says.
-    problems : tuple of str
-        Short phrases, "shifted by 3.2 pixels"; empty when the pair is good.
-    shifted : bool
-        Whether the frames are shifted, which is the first of the problems then.
-    shift : (rows, columns) or None
-        Of the short frame against the long one, pixels of the mosaic; None where it could not be
-        measured.
-    shift_error : float or None
-        Standard error of the shift, pixels.
-    similarity : float or None
-        Correlation of what the two show, -1 to 1; noise lowers it.
-    measured_ratio : float or None
-        Brightness of the long frame over that of the short one.
-    black_offset : float or None
-        Black of the short frame minus that of the long one, DN, of the plane where it is largest.
-    clipped : float or None
-        Share of the long frame's pixels that are clipped.
-    long_noise : float or None
-        Noise of the long frame over that of the short one times the ratio, at median brightness.
-    """
+    """What was measured on a pair."""
 
     ratio: float
+    """By EXIF, or as the list says."""
     problems: tuple[str, ...] = ()
+    """Short phrases, "shifted by 3.2 pixels"; empty when the pair is good."""
     shifted: bool = False
+    """Whether the frames are shifted, which is the first of the problems then."""
     shift: tuple[float, float] | None = None
+    """Of the short frame against the long one (rows, columns), pixels of the mosaic."""
     shift_error: float | None = None
+    """Standard error of the shift, pixels."""
     similarity: float | None = None
+    """Correlation of what the two show, -1 to 1; noise lowers it."""
     measured_ratio: float | None = None
+    """Brightness of the long frame over that of the short one."""
     black_offset: float | None = None
+    """Black of the short frame minus that of the long one, DN, of the plane where it is largest."""
     clipped: float | None = None
+    """Share of the long frame's pixels that are clipped."""
     long_noise: float | None = None
+    """Noise of the long frame over that of the short one times the ratio, at median brightness."""
 
     @property
     def same_scene(self) -> bool:
@@ -130,19 +105,9 @@ class CheckedPair(NamedTuple):
 
 
 def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
-    """Measure a pair, and name its problems.
+    """Measure a pair of a nominal ratio, and name its problems.
 
-    Parameters
-    ----------
-    short, long : RawPhoto
-    ratio : float
-        Of exposure levels, `ledcli.pairs.frames.ratio_of`.
-
-    Returns
-    -------
-    PairCheck
-        With nothing but the problem for frames that cannot be compared (two cameras, two sizes,
-        two scenes).
+    Frames that cannot be compared (two cameras, sizes or scenes) get nothing but the problem.
     """
     mismatch = _mismatch(short, long)
     if mismatch:
@@ -159,10 +124,11 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
             problem = "shows another scene, or too little to tell"
             return PairCheck(ratio, (problem,), similarity=similarity)
     shift = None if found is None else (side * found.rows, side * found.cols)
-    shifted = found is not None and _exceeds_max_shift(found, side)
     problems = []
-    if shifted and shift is not None:
-        problems.append(f"shifted by {np.hypot(*shift):.1f} pixels")
+    if found is not None and _exceeds_max_shift(found, side):
+        pixels = side * np.hypot(found.rows, found.cols)
+        problems.append(f"shifted by {pixels:.1f} pixels")
+    shifted = bool(problems)
     clipped = float(other.bins.clipped.mean())
     if clipped > MAX_CLIPPED:
         problems.append(f"{clipped:.0%} of the long frame is clipped")
@@ -261,8 +227,7 @@ def _is_match(found: Shift | None) -> bool:
     """Whether a correlation's peak is one that two scenes do not have by chance."""
     if found is None:
         return False
-    near = max(abs(found.rows), abs(found.cols)) <= NEAR_SHIFT
-    return near or found.peak >= SAFE_PEAK
+    return found.peak >= SAFE_PEAK or max(abs(found.rows), abs(found.cols)) <= NEAR_SHIFT
 
 
 def _mismatch(short: RawPhoto, long: RawPhoto) -> str | None:

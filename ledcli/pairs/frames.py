@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ledcli.errors import LedError, MetadataError, PairError
 from ledcli.metadata.xmp import read_note
-from ledcli.pairs.signature import Signature, frame_features, is_dark
+from ledcli.pairs.similarity import Signature, frame_features, is_dark
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
 
@@ -81,7 +81,7 @@ class Frame:
             try:
                 times.append(datetime.strptime(frame.exif.datetime or "", "%Y:%m:%d %H:%M:%S"))
             except ValueError:
-                return float("inf")
+                return math.inf
         return abs((times[0] - times[1]).total_seconds())
 
 
@@ -89,13 +89,10 @@ class Frame:
 class FrameSummary:
     """What a decoded frame shows."""
 
-    shape: tuple[int, ...]
-    """Of the mosaic, (H, W)."""
+    shape: tuple[int, ...]  # of the mosaic, (H, W)
     signature: Signature
-    dark: bool
-    """Taken with the lens cap on."""
-    denoised: bool = False
-    """Written by led."""
+    dark: bool  # taken with the lens cap on
+    denoised: bool = False  # written by led
 
 
 class PhotoCache:
@@ -145,18 +142,8 @@ def nominal_ratio(ratio: float) -> float:
 def ratio_of(short: Exif, long: Exif, paths: tuple[Path, Path]) -> float:
     """Return a pair's nominal ratio: the long exposure level over the short one, by EXIF.
 
-    Parameters
-    ----------
-    short, long : Exif
-    paths : (Path, Path)
-        Of the short and the long frame, for the message.
-
-    Raises
-    ------
-    MetadataError
-        A frame has no usable ISO or exposure time.
-    PairError
-        The long frame is exposed less than the short one.
+    Raises MetadataError if a frame has no usable ISO or exposure time, and PairError if the long
+    frame is exposed less than the short one; `paths` are named in the message.
     """
     levels = []
     for exif, path in zip((short, long), paths, strict=True):
@@ -183,7 +170,18 @@ def missing_tags(exif: Exif) -> str:
 
 def read_frames(files: Iterable[Path]) -> Generator[Frame | LedError]:
     """Read the headers of raws, in their order; an error where a file is not a readable raw."""
-    yield from in_parallel(_read_frame, files, HEADER_THREADS)
+
+    def header(file: Path) -> Frame | LedError:
+        try:
+            frame = Frame(file, read_exif(file))
+            if frame.exif.exposure_level is None:
+                # Decoding tells a raw without tags from a file that is not a raw.
+                read_raw(file)
+        except LedError as error:
+            return error
+        return frame
+
+    yield from in_parallel(header, files, HEADER_THREADS)
 
 
 def summarise(frames: Iterable[Frame], photos: PhotoCache) -> Generator[FrameSummary | LedError]:
@@ -205,10 +203,7 @@ def summarise(frames: Iterable[Frame], photos: PhotoCache) -> Generator[FrameSum
 def in_parallel(
     work: Callable[[Input], Output], items: Iterable[Input], threads: int
 ) -> Generator[Output]:
-    """Do the work on every item in threads, and yield the results in the items' order.
-
-    Closing the generator cancels what has not begun.
-    """
+    """Yield the results in the items' order; closing the generator cancels what has not begun."""
     pool = ThreadPoolExecutor(threads)
     try:
         yield from pool.map(work, items)
@@ -222,14 +217,3 @@ def grouped(items: Sequence[Input], key: Callable[[Input], Key]) -> dict[Key, li
     for item in items:
         groups[key(item)].append(item)
     return groups
-
-
-def _read_frame(file: Path) -> Frame | LedError:
-    try:
-        frame = Frame(file, read_exif(file))
-        if frame.exif.exposure_level is None:
-            # Decoding tells a raw without tags from a file that is not a raw.
-            read_raw(file)
-    except LedError as error:
-        return error
-    return frame

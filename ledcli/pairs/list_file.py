@@ -47,29 +47,13 @@ def read_list(
     find: Find | None = None,
     missing: Callable[[PairError], None] | None = None,
 ) -> list[Pair]:
-    """Read a list of pairs.
+    """Read a list of pairs, in its order: ours, or one of SID, ELD or LED.
 
-    Parameters
-    ----------
-    path : Path
-        The list: ours, or one of SID, ELD or LED.
-    find : callable, optional
-        Where the files are, if not where the list says.
-    missing : callable, optional
-        Called for a line whose files do not exist, which is then skipped.
-
-    Returns
-    -------
-    list of Pair
-        In the list's order.
-
-    Raises
-    ------
-    PairError
-        With the list and the line: the list cannot be read, has no pair, names a file that does
-        not exist, has unknown columns, or repeats a pair.
+    `find` says where the files are, if not where the list says; `missing` is called for a line
+    whose files do not exist, which is then skipped. Raises PairError, with the list and the line,
+    if the list cannot be read, has no pair, names a file that does not exist, has unknown
+    columns, or repeats a pair.
     """
-    path = Path(path)
     pairs: dict[tuple[Path, Path], Pair] = {}
     lines: dict[tuple[Path, Path], int] = {}
     skipped = 0
@@ -98,16 +82,9 @@ def read_list(
 def write_list(path: Path, pairs: Sequence[Pair]) -> None:
     """Write a list of pairs, whole or not at all, replacing an existing one.
 
-    Names are relative to the list's folder; ratios are not written.
-
-    Raises
-    ------
-    OutputError
-        The list cannot be written.
-    PairError
-        A file's name contains a line break.
+    Names are relative to the list's folder; ratios are not written. Raises OutputError if the list
+    cannot be written, and PairError if a file's name contains a line break.
     """
-    path = Path(path)
     lines = []
     for pair in pairs:
         names = [relative_name(file, path.parent) for file in (pair.short, pair.long)]
@@ -169,9 +146,7 @@ def _lines(path: Path) -> list[str]:
     except IsADirectoryError:
         raise PairError(f"{path}: is a folder, not a list: 'led pairs scan' makes one") from None
     except FileNotFoundError:
-        raise PairError(
-            f"{path}: there is no such list: make it with 'led pairs scan DIR'"
-        ) from None
+        raise PairError(f"{path}: no such list: make it with 'led pairs scan DIR'") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise PairError(f"{path}: cannot be read: {why.lower()}") from None
@@ -204,10 +179,17 @@ def _pair(words: list[str], folder: Path, where: str, find: Find) -> Pair:
     if len(words) == 1:
         raise PairError(f"{where}: names one file, '{_shortened(words[0])}': a pair is SHORT LONG")
     ratio, iso = _columns(words[2:], where)
-    short, long = (
-        _file(name, folder, where, find(name, beside))
-        for name, beside in zip(words[:2], _FOLDERS, strict=True)
-    )
+    files = []
+    for name, beside in zip(words[:2], _FOLDERS, strict=True):
+        file = find(name, beside)
+        if file is None:
+            raise _MissingFileError(
+                f"{where}: there is no file '{_shortened(name)}' in "
+                f"{'this folder' if folder == Path() else folder}: "
+                "names are relative to the list, and those with blanks need quotes"
+            )
+        files.append(file)
+    short, long = files
     if short == long:
         raise PairError(f"{where}: names {short} twice: a pair is a short frame and a long one")
     return Pair(short, long, ratio, iso)
@@ -236,7 +218,6 @@ def _columns(columns: list[str], where: str) -> tuple[float | None, float | None
 
 
 def _beside(folder: Path) -> Find:
-
     def find(name: str, beside: str) -> Path | None:
         choices = [folder / name]
         if os.path.basename(name) == name:
@@ -244,16 +225,6 @@ def _beside(folder: Path) -> Find:
         return next((file for file in choices if os.path.isfile(file)), None)
 
     return find
-
-
-def _file(name: str, folder: Path, where: str, file: Path | None) -> Path:
-    if file is None:
-        raise _MissingFileError(
-            f"{where}: there is no file '{_shortened(name)}' in "
-            f"{'this folder' if folder == Path() else folder}: "
-            "names are relative to the list, and those with blanks need quotes"
-        )
-    return file
 
 
 def _shortened(text: str) -> str:

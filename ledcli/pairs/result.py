@@ -43,41 +43,31 @@ class UnpairedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """All that a scan found.
-
-    Attributes
-    ----------
-    frames
-        Every raw whose header could be read.
-    pairs
-        In the order of the short frames' names.
-    dropped
-        Pairs with problems.
-    unpaired, darks
-    rules
-        One for each body and ratio, including those without a good pair.
-    """
+    """All that a scan found."""
 
     frames: tuple[Frame, ...]
+    """Every raw whose header could be read."""
     pairs: tuple[CheckedPair, ...]
+    """In the order of the short frames' names."""
     dropped: tuple[CheckedPair, ...]
+    """Pairs with problems."""
     unpaired: tuple[UnpairedFrame, ...]
     darks: tuple[DarkFrame, ...]
     rules: tuple[RatioRule, ...]
+    """One for each body and ratio, including those without a good pair."""
 
 
 def scan_record(scan: Scan, folder: Path) -> dict[str, Any]:
     """Return all that a scan found as JSON values, names relative to a folder."""
+
+    def frame_record(frame: DarkFrame | UnpairedFrame) -> dict[str, Any]:
+        return {**frame._asdict(), "file": relative_name(frame.file, folder)}
+
     return {
         "pairs": [_pair_record(pair, folder) for pair in scan.pairs],
         "rules": [rule_record(rule, folder) for rule in scan.rules],
-        "dark": [
-            {**dark._asdict(), "file": relative_name(dark.file, folder)} for dark in scan.darks
-        ],
-        "unpaired": [
-            {**frame._asdict(), "file": relative_name(frame.file, folder)}
-            for frame in scan.unpaired
-        ],
+        "dark": [frame_record(frame) for frame in scan.darks],
+        "unpaired": [frame_record(frame) for frame in scan.unpaired],
     }
 
 
@@ -96,21 +86,16 @@ def _pair_record(pair: CheckedPair, folder: Path) -> dict[str, Any]:
     }
 
 
-_MEASUREMENTS = (
-    "shift_error",
-    "similarity",
-    "measured_ratio",
-    "black_offset",
-    "clipped",
-    "long_noise",
-)
-
-
 def _check_record(check: PairCheck) -> dict[str, Any]:
     return {
         "problems": list(check.problems),
         "shift": check.shift and [_rounded(part) for part in check.shift],
-        **{name: _rounded(getattr(check, name)) for name in _MEASUREMENTS},
+        "shift_error": _rounded(check.shift_error),
+        "similarity": _rounded(check.similarity),
+        "measured_ratio": _rounded(check.measured_ratio),
+        "black_offset": _rounded(check.black_offset),
+        "clipped": _rounded(check.clipped),
+        "long_noise": _rounded(check.long_noise),
     }
 
 
@@ -127,6 +112,10 @@ def listed_record(
 
 def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
     """Return a rule as JSON values, names relative to a folder; None leaves them as they are."""
+
+    def missing(pairs: Sequence[MissingPair]) -> list[dict[str, Any]]:
+        return [_missing_record(pair, folder) for pair in pairs]
+
     instead = rule.instead
     return {
         "camera": rule.camera,
@@ -135,12 +124,8 @@ def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
         "pairs": rule.pairs,
         "isos": list(rule.isos),
         "holds": rule.holds,
-        "to_shoot": [_missing_record(pair, folder) for pair in rule.to_shoot],
-        "instead": instead
-        and {
-            "ratio": instead.ratio,
-            "to_shoot": [_missing_record(pair, folder) for pair in instead.to_shoot],
-        },
+        "to_shoot": missing(rule.to_shoot),
+        "instead": instead and {"ratio": instead.ratio, "to_shoot": missing(instead.to_shoot)},
     }
 
 
@@ -197,16 +182,13 @@ def _camera_names(rules: Sequence[RatioRule]) -> list[str]:
 
 def record_path(list_path: Path) -> Path:
     """Return the path of a list's record: beside it, ending in ``.json``."""
-    return Path(list_path).with_suffix(".json")
+    return list_path.with_suffix(".json")
 
 
 def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
     """Write the record of a list, whole or not at all, and return its path.
 
-    Raises
-    ------
-    OutputError
-        It cannot be written, or would replace a file that is not a record.
+    Raises OutputError if it cannot be written, or would replace a file that is not a record.
     """
     check_record_replaceable(list_path)
     text = json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False)
@@ -247,10 +229,7 @@ def check_record_replaceable(list_path: Path) -> None:
 def read_darks(list_path: Path) -> list[DarkFrame]:
     """Return the dark frames in the record beside a list; none if there is no record.
 
-    Raises
-    ------
-    PairError
-        The record is damaged, or names a dark frame that does not exist.
+    Raises PairError if the record is damaged, or names a dark frame that does not exist.
     """
     path = record_path(list_path)
     record = _load(path)
@@ -258,7 +237,7 @@ def read_darks(list_path: Path) -> list[DarkFrame]:
         return []
     entries = record.get("dark")
     if not isinstance(entries, list):
-        raise PairError(f"{path}: is damaged: make it again with 'led pairs scan'")
+        raise _damaged(path)
     return [_dark_frame(entry, path) for entry in entries]
 
 
@@ -287,6 +266,10 @@ def _dark_frame(entry: object, path: Path) -> DarkFrame:
     return DarkFrame(file, float(iso), None if time is None else float(time), camera, serial)
 
 
+def _damaged(path: Path) -> PairError:
+    return PairError(f"{path}: is damaged: make it again with 'led pairs scan'")
+
+
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -308,6 +291,6 @@ def _load(path: Path) -> dict[str, Any] | None:
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
     except (ValueError, RecursionError):
-        raise PairError(f"{path}: is damaged: make it again with 'led pairs scan'") from None
+        raise _damaged(path) from None
     ours = isinstance(record, dict) and record.get("format") == FORMAT
     return record if ours else None

@@ -88,29 +88,20 @@ class OtherRatio(NamedTuple):
 
 @dataclass(frozen=True)
 class RatioRule:
-    """The pairs of a camera at a ratio, and what the rule still needs.
-
-    Attributes
-    ----------
-    camera, ratio, serial
-        Of the body; without serial number where its frames have none.
-    pairs : int
-        Good ones.
-    isos : tuple of floats
-        Of their short frames, ascending.
-    to_shoot : tuple of MissingPair
-        Empty where the rule holds, and where `instead` is given.
-    instead : OtherRatio or None
-        Given where no usual ISO and shutter speed make what is missing.
-    """
+    """The pairs of a camera at a ratio, and what the rule still needs."""
 
     camera: str
     ratio: float
     pairs: int
+    """Number of good ones."""
     isos: tuple[float, ...]
+    """Of their short frames, ascending."""
     to_shoot: tuple[MissingPair, ...]
+    """Empty where the rule holds, and where `instead` is given."""
     instead: OtherRatio | None = None
+    """Given where no usual ISO and shutter speed make what is missing."""
     serial: str | None = None
+    """Of the body, where its frames have it."""
 
     @property
     def holds(self) -> bool:
@@ -177,18 +168,11 @@ def rule_for(
     long: Exposure | None = None,
     serial: str | None = None,
 ) -> RatioRule:
-    """Apply the rule to the pairs of one camera and nominal ratio.
+    """Apply the rule to the good pairs (short, long) of one camera and nominal ratio.
 
-    Parameters
-    ----------
-    pairs : sequence of (short, long)
-        Good ones; there may be none.
-    frames : sequence of Frame
-        All of that camera: they show the ISOs and shutter speeds it has.
-    scenes : sequence of Frame
-        More long frames that a short one can be shot for.
-    long : Exposure or None
-        Of a new long frame, where there is no usable one yet.
+    `frames` are all of that camera: they show the ISOs and shutter speeds it has. `scenes` are
+    more long frames that a short one can be shot for; `long` is the exposure of a new long frame,
+    where there is no usable one yet.
     """
     isos = tuple(sorted({short.iso for short, _ in pairs if short.iso}))
     longs = list(dict.fromkeys([*(long for _, long in pairs), *scenes]))

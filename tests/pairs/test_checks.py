@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.pairs.checks import check_pair
-from ledcli.pairs.signature import frame_features, is_dark
+from ledcli.pairs.similarity import frame_features, is_dark
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from tests.pairs.scenes import SHAPE, pair_of, picture, shot, through

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ledcli.pairs.signature import CLIPPED, clipping_level
+from ledcli.pairs.similarity import CLIPPED, clipping_level
 
 RNG = np.random.default_rng(0)
 

@@ -25,7 +25,7 @@ from ledcli.noise.photon_transfer import (
     measure_transfer,
 )
 from ledcli.noise.profile import CameraNoiseProfile
-from ledcli.pairs.signature import clipping_level
+from ledcli.pairs.similarity import clipping_level
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.sampler import Batch
