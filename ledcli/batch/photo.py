@@ -43,7 +43,7 @@ FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 class Frame(NamedTuple):
     """A decoded photo: normalised planes (planes, h, w), its blind noise estimate and auto ratio.
 
-    The planes are not multiplied by the ratio; for the automatic one see raw/auto_ratio.py.
+    The planes are not multiplied by the ratio; for the automatic one see `auto_ratio`.
     """
 
     photo: RawPhoto

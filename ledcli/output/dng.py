@@ -26,10 +26,10 @@ from ledcli.output.tags import (
     RGB,
     YCBCR,
     put_cfa_pattern,
+    put_colour,
     put_image,
     put_shot,
 )
-from ledcli.raw.colour import put_colour
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import pattern
 

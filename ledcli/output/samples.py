@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
-from ledcli.output.tags import put_cfa_pattern, put_image
-from ledcli.raw.colour import put_colour, shot_wb
+from ledcli.output.tags import put_cfa_pattern, put_colour, put_image
+from ledcli.raw.colour import shot_wb
 from ledcli.raw.libraw import demosaic_algorithm, quiet
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, pattern

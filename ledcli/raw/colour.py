@@ -1,30 +1,37 @@
-"""Colour: the sRGB curve, a shot's way to sRGB, and the colour tags of its DNG."""
+"""A photo's colour and brightness: the sRGB curve, the way to sRGB, and the automatic ratio."""
 
-from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ledcli.metadata.carried import Fields
-from ledcli.metadata.tags import Place, tags_in
-from ledcli.metadata.tiff import Directory, Field, FieldType
-from ledcli.raw.libraw import XYZ_FROM_SRGB, usable_matrix
+from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import RawPhoto
+from ledcli.sensor.layout import layout_of
 
-_MATRIX_1, _ILLUMINANT_1, _FORWARD_1 = 50721, 50778, 50964
-_MATRIX_2, _ILLUMINANT_2, _FORWARD_2 = 50722, 50779, 50965
-_SECOND_SET = {_MATRIX_2, _ILLUMINANT_2, _FORWARD_2, 50724, 50939}
-"""With CameraCalibration2 and ProfileHueSatMapData2: what belongs to the second illuminant."""
-_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE = 50728, 50729, 50730
-_OF_THE_SHOT = {_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE, 50732, 50734, 50739}
-"""With BaselineSharpness, LinearResponseLimit, ShadowScale: these hold without a colour matrix."""
-_D65 = 21
-_MAX_ILLUMINANT = 24
-"""EXIF LightSource: 1 to 24 have a colour; 255, "other", would need another tag."""
-_PPM = 1_000_000
-_MAX_NUMBER, _MAX_STOPS = 100.0, 20.0
+# The automatic ratio; levels are shares of white.
+BLOCKS = 128
+"""Along the photo's longer side, so that the result does not depend on resolution."""
+PARTS = 4
+"""Parts of a block, each way. A block's level is their interquartile mean: hot pixels spoil some
+parts but not the level."""
+MIN_PART = 4
+"""Plane pixels; a block of 16 x 16 averages the deepest noise (ratio 300) to a tenth."""
+BRIGHT = 0.99
+"""Quantile of the block levels: one block in a hundred may be lamps and reflections."""
+MEDIAN_TARGET, BRIGHT_TARGET = 0.22, 0.9
+"""Levels that the median and the bright blocks are brought to at most."""
+TOLERANCE = 4.0
+"""The median may lie this factor below its target before highlights give way."""
+MIN_LIGHT, BLACK_ERROR = 5e-4, 1.5e-4
+"""More than any camera's black error (eight DN of 14 bits), and a common one."""
+MIN_CONTRAST = 8.0
+"""Difference of bright and dark blocks, in standard deviations of their noise, that shows that
+there is an image. Noise alone makes 4.7."""
+QUANTILE_99 = 2.326
+"""Of the normal distribution, in standard deviations."""
+MIN_RATIO = 1.25
+"""A third of a stop: smaller changes are not worth making."""
 
 
 def srgb_from_linear(linear: ArrayLike) -> NDArray[Any]:
@@ -63,98 +70,61 @@ def srgb_from_camera(photo: RawPhoto) -> NDArray[np.float64]:
     return np.linalg.inv(camera / sums)
 
 
-def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
-    """Put matrices, neutral and baseline exposure into a DNG's first directory.
+def auto_ratio(planes: NDArray[np.float32]) -> float:
+    """Return the ratio that brings a photo to a normal brightness, from its own histogram.
 
-    The source's own tags come first, then LibRaw's matrix and white balance. Without any, the
-    camera's colours are taken for sRGB and the light for D65, as some programs refuse a DNG
-    without a matrix and a neutral.
+    Noise is averaged away in some ten thousand blocks. The ratio brings the brightest hundredth
+    of them near white, unless the median would become too bright (fog, a wall). If the median
+    still is dark (a street with lamps), highlights give way for half of the stops it lacks.
+
+    Measured on 14 Kodak photographs (384 x 256 plane pixels) with the noise of three calibrated
+    cameras, 1 to 300 times too dark: the results for one photo are within a factor of 1.33, with
+    calibrated black errors 1.5. Two of sixteen synthetic scenes, at night, drown in the noise of
+    the noisiest camera at ratio 300 and keep their brightness.
 
     Parameters
     ----------
-    root : Directory
-    photo : RawPhoto
-    headroom : float
-        The file's white over the wanted white; BaselineExposure makes up for it.
+    planes : float32 (4, h, w), or (9, h, w) for X-Trans
+        Normalised, not multiplied by a ratio, not clipped below 0.
+
+    Returns
+    -------
+    float
+        At least 1, without an upper limit; 1 for a photo that is bright enough or has no light
+        (lens cap).
     """
-    own = _trusted(photo.carried.image)
-    profile = _profile({tag: field for tag, field in own.items() if tag not in _OF_THE_SHOT})
-    root.fields.update(profile)
-    if not profile:
-        matrix = photo.colour_matrix
-        if matrix is None:
-            matrix = np.linalg.inv(XYZ_FROM_SRGB)
-        root.set(_MATRIX_1, FieldType.SRATIONAL, _millionths(matrix))
-        root.set(_ILLUMINANT_1, FieldType.SHORT, _D65)
-    root.fields.update({tag: own[tag] for tag in _OF_THE_SHOT if tag in own})
-    # A DNG has one of the two.
-    if _NEUTRAL in own:
-        root.fields.pop(_WHITE_XY, None)
-    elif _WHITE_XY not in own:
-        root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / shot_wb(photo)))
-    stops = own[_BASELINE_EXPOSURE].numbers()[0] if _BASELINE_EXPOSURE in own else 0.0
-    stops += float(np.log2(headroom))
-    root.set(_BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))
+    levels, sigma = _block_levels(planes)
+    if not levels.size:
+        return 1.0
+    low, median, high = np.quantile(levels, [1 - BRIGHT, 0.5, BRIGHT], axis=1)
+    no_image = (high - low <= MIN_CONTRAST * sigma) & (median < MIN_LIGHT)
+    # Noise alone makes the brightest of many blocks brighter; that is not light.
+    spread = np.square(high - median) - np.square(QUANTILE_99 * sigma)
+    bright = float((median + np.sqrt(spread.clip(0))).max())
+    if no_image.all() or bright < BLACK_ERROR:
+        return 1.0
+    grey = float(np.median(levels.mean(0)))
+    by_bright, by_median = BRIGHT_TARGET / bright, MEDIAN_TARGET / max(grey, 1e-6)
+    lacking = max(by_median / by_bright / TOLERANCE, 1.0)
+    ratio = min(by_median, by_bright * lacking**0.5)
+    return ratio if ratio >= MIN_RATIO else 1.0
 
 
-def _trusted(image: Fields) -> dict[int, Field]:
-    """Return a source's colour tags whose values are possible."""
-    trusted = {}
-    for number, tag in tags_in(Place.COLOUR).items():
-        field, check = image.get(number), _CHECKS.get(number)
-        if field is None or (isinstance(tag.count, int) and field.count != tag.count):
-            continue
-        values = np.array(field.numbers(), np.float64)
-        if check is None or (values.size and np.isfinite(values).all() and check(values)):
-            trusted[number] = field
-    return trusted
-
-
-def _profile(own: dict[int, Field]) -> dict[int, Field]:
-    """Return the part of a source's colour profile that is consistent; empty without a matrix."""
-    if _MATRIX_1 not in own:
-        return {}
-    drop: set[int] = set()
-    lights = own.get(_ILLUMINANT_1), own.get(_ILLUMINANT_2)
-    if _MATRIX_2 not in own or None in lights or lights[0] == lights[1]:
-        # Two matrices need two known lights.
-        drop = _SECOND_SET
-    elif len(own.keys() & {_FORWARD_1, _FORWARD_2}) == 1:
-        drop = {_FORWARD_1, _FORWARD_2}
-    return {tag: field for tag, field in own.items() if tag not in drop}
-
-
-Values = NDArray[np.float64]
-
-
-def _is_matrix(values: Values) -> bool:
-    return usable_matrix(values.reshape(3, 3))
-
-
-def _is_positive(values: Values) -> bool:
-    return bool((values >= 1 / _MAX_NUMBER).all() and (values <= _MAX_NUMBER).all())
-
-
-def _is_curve(values: Values) -> bool:
-    """Return True for points (input, output), inputs rising from 0 to 1."""
-    if values.size < 4 or values.size % 2:
-        return False
-    inputs, outputs = values[::2], values[1::2]
-    ends = inputs[0] == 0 and inputs[-1] == 1
-    return bool(ends and (np.diff(inputs) > 0).all() and (np.abs(outputs - 0.5) <= 0.5).all())
-
-
-_CHECKS: dict[int, Callable[[Values], bool]] = {
-    **dict.fromkeys((_MATRIX_1, _MATRIX_2, 50723, 50724, _FORWARD_1, _FORWARD_2), _is_matrix),
-    **dict.fromkeys((50727, _NEUTRAL, 50732, 50739), _is_positive),
-    **dict.fromkeys((_ILLUMINANT_1, _ILLUMINANT_2), lambda v: bool(1 <= v[0] <= _MAX_ILLUMINANT)),
-    **dict.fromkeys((_BASELINE_EXPOSURE, 51109), lambda v: bool(abs(v[0]) <= _MAX_STOPS)),
-    _WHITE_XY: lambda v: bool((v > 0.05).all() and v.sum() < 1),
-    50734: lambda v: _is_positive(v) and v[0] <= 1,
-    50940: _is_curve,
-}
-"""By tag; `read_carried` has checked the others."""
-
-
-def _millionths(values: ArrayLike) -> list[Fraction]:
-    return [Fraction(round(float(value) * _PPM), _PPM) for value in np.ravel(values)]
+def _block_levels(planes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Level of every block in R, G, B, ``(3, blocks)``, and its noise ``(3,)``."""
+    side = max(MIN_PART, max(planes.shape[1:]) // (BLOCKS * PARTS))
+    rows, cols = (n // (side * PARTS) for n in planes.shape[1:])
+    if not rows or not cols:
+        return np.empty((3, 0)), np.empty(3)
+    height, width = rows * PARTS, cols * PARTS
+    used = planes[:, : height * side, : width * side]
+    # Whole rows first: that is as fast as memory allows.
+    sums = used.reshape(len(planes), height, side, width * side).sum(2)
+    means = sums.reshape(len(planes), height, width, side).sum(3, np.float64) / side**2
+    of_plane = np.array(layout_of(len(planes)).colours)
+    colours = np.stack([means[of_plane == colour].mean(0) for colour in range(3)])
+    parts = colours.reshape(3, rows, PARTS, cols, PARTS).transpose(0, 1, 3, 2, 4)
+    # Parts in one row share its row noise, so only the means of rows of parts are compared.
+    sigma = np.median(parts.mean(4).std(3, ddof=1), (1, 2)) / PARTS**0.5
+    ordered = np.sort(parts.reshape(3, rows * cols, PARTS**2), 2)
+    return ordered[:, :, PARTS:-PARTS].mean(2), sigma

@@ -19,7 +19,7 @@ from typing import Generic, NamedTuple, Self, TypeVar, cast
 from ledcli.errors import LedError, RawError
 from ledcli.metadata.xmp import read_note
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
-from ledcli.raw.auto_ratio import auto_ratio
+from ledcli.raw.colour import auto_ratio
 from ledcli.raw.decoder_process import Request, Setup, enlarge_pipe, receive, send
 from ledcli.raw.reader import RawPhoto, read_raw
 

@@ -4,7 +4,7 @@ import torch
 
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
-from ledcli.raw.auto_ratio import auto_ratio
+from ledcli.raw.colour import auto_ratio
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
 

@@ -13,7 +13,7 @@ from ledcli.errors import LedError, MetadataError, RawError
 from ledcli.metadata.xmp import xmp_packet
 from ledcli.noise.estimate import estimate_noise
 from ledcli.output.dng import dng_bytes
-from ledcli.raw.auto_ratio import auto_ratio
+from ledcli.raw.colour import auto_ratio
 from ledcli.raw.decoder import Decoder, decode_file
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import pack
