@@ -24,8 +24,8 @@ from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.output.formats import FORMATS
 from ledcli.output.maker_notes import MakerNotes
+from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, upright
-from ledcli.output.samples import WHITE
 from ledcli.raw.decoder import Decoded, Decoder
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto

@@ -15,8 +15,8 @@ from ledcli.evaluation.metrics import Picture, Result, compare, compare_pictures
 from ledcli.evaluation.results import NOISY
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
-from ledcli.output.samples import WHITE
 from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import layout_of

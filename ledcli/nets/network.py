@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.architecture import Architecture
+from ledcli.nets.registry import Architecture
 
 Shapes = Mapping[str, tuple[int, ...]]
 

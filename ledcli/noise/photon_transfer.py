@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.dark_shading import DarkShading
 from ledcli.noise.estimate import (
     MIN_VARIANCE,
     SATURATED,
@@ -20,7 +19,7 @@ from ledcli.noise.estimate import (
     in_blocks,
     second_difference,
 )
-from ledcli.noise.profile import CameraNoiseProfile
+from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 
 MAX_BINS = 40
 """Brightness bins of a pair."""

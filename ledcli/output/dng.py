@@ -18,8 +18,15 @@ from numpy.typing import NDArray
 from ledcli.metadata.tags import Place, Rule, tags_in
 from ledcli.metadata.tiff import SUB_IFDS, Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
-from ledcli.output.preview import jpeg_bytes, preview_rgb, thumbnail
-from ledcli.output.samples import WHITE, black_levels, demosaic, quantise
+from ledcli.output.pixels import (
+    WHITE,
+    black_levels,
+    demosaic,
+    jpeg_bytes,
+    preview_rgb,
+    quantise,
+    thumbnail,
+)
 from ledcli.output.tags import (
     JPEG,
     LINEAR_RAW,

@@ -18,7 +18,7 @@ from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.output.formats import FORMATS, SOFTWARE
-from ledcli.output.samples import postprocess
+from ledcli.output.pixels import postprocess
 from ledcli.output.tags import EXIF_IFD, IPTC_TAG, RGB, put_image, put_tags
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import RawPhoto

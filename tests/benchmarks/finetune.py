@@ -40,10 +40,9 @@ from report import context, head, keep, table
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
-from ledcli.noise.dark_shading import upsample
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import add_noise
-from ledcli.noise.profile import CameraNoiseProfile
+from ledcli.noise.profile import CameraNoiseProfile, upsample
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.loop import Trainer

@@ -6,9 +6,9 @@ import torch
 
 from ledcli.errors import PairError
 from ledcli.noise.cameras import Camera, LogLinear
-from ledcli.noise.dark_shading import DarkShading
 from ledcli.noise.photon_transfer import fit_camera_profile, measure_exposure, measure_transfer
 from ledcli.noise.physics import add_noise
+from ledcli.noise.profile import DarkShading
 
 WHITE = 15871.0
 CAMERA = Camera(

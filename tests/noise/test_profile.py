@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from ledcli.noise.dark_shading import (
+from ledcli.noise.profile import (
+    CameraNoiseProfile,
     DarkShading,
     interpolate_shading,
     measure_dark_shading,
     shading_from_pairs,
     upsample,
 )
-from ledcli.noise.profile import CameraNoiseProfile
 
 
 def flat(iso, value):

@@ -18,7 +18,7 @@ from ledcli.errors import OutputError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import note_in, read_note, xmp_packet
 from ledcli.output.dng import dng_bytes
-from ledcli.output.samples import black_levels
+from ledcli.output.pixels import black_levels
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase
 from tests.conformance import judges

@@ -7,7 +7,7 @@ import tifffile
 
 from ledcli.errors import OutputError
 from ledcli.output.dng import dng_bytes
-from ledcli.output.samples import demosaic
+from ledcli.output.pixels import demosaic
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, offsets
 from tests.shoot import make_raw

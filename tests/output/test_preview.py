@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ledcli.output.dng import dng_bytes
-from ledcli.output.preview import jpeg_bytes, preview_rgb, thumbnail
+from ledcli.output.pixels import jpeg_bytes, preview_rgb, thumbnail
 from ledcli.output.render import develop_dng
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, offsets

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import OutputError
-from ledcli.output.samples import black_levels, quantise
+from ledcli.output.pixels import black_levels, quantise
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import PHASES, Phase, pattern
 from tests.shoot import make_raw

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError
-from ledcli.noise.dark_shading import DarkShading
-from ledcli.noise.profile import CameraNoiseProfile
+from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 from ledcli.output.render import develop_mosaic
 from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pattern, unpack
 from ledcli.sensor.symmetry import Flip

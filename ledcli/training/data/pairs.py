@@ -9,13 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.dark_shading import (
-    DarkShading,
-    interpolate_shading,
-    measure_dark_shading,
-    shading_from_pairs,
-    upsample,
-)
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.photon_transfer import (
     ExposureFit,
@@ -24,7 +17,14 @@ from ledcli.noise.photon_transfer import (
     measure_exposure,
     measure_transfer,
 )
-from ledcli.noise.profile import CameraNoiseProfile
+from ledcli.noise.profile import (
+    CameraNoiseProfile,
+    DarkShading,
+    interpolate_shading,
+    measure_dark_shading,
+    shading_from_pairs,
+    upsample,
+)
 from ledcli.pairs.similarity import clipping_level
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
