@@ -18,7 +18,7 @@ from ledcli.batch.manifest import Manifests
 from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings, Stamp
 from ledcli.errors import LedError, MetadataError, ModelError, OutputError, RawError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
-from ledcli.inference.highlights import headroom_of, keep_highlights
+from ledcli.inference.postprocess import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.atomic import atomic_write, make_folder

@@ -74,7 +74,7 @@ class Denoiser(ReadyNetwork):
             The photo's noise, or the camera's own at its ISO, black included. The default is the
             blind estimate.
         strength : float
-            0 gives the input times the ratio, 1 the denoised planes, between them a linear blend.
+            0 gives the input times the ratio, 1 the denoised planes; linear between them.
         steps : int, optional
             Refinement steps of an exposure-diffusion model. The default is two from ratio 200 on.
         ensemble : bool
@@ -109,13 +109,8 @@ class Denoiser(ReadyNetwork):
             planes, noise = noise.correct_black(planes), noise.profile
         profile = noise or estimate_noise(planes)
         frame = _tensor(planes)
-
-        def one_pass(x: Tensor, at: float) -> Tensor:
-            return self.run(x, at, profile)
-
-        def evaluate(x: Tensor, at: float) -> Tensor:
-            return self_ensemble(one_pass, x, at) if ensemble else one_pass(x, at)
-
+        one_pass = partial(self.run, noise=profile)
+        evaluate = partial(self_ensemble, one_pass) if ensemble else one_pass
         clean = refine(evaluate, frame, ratio, profile, steps)
         if self.spec.input_form == "stabilised":
             clean = correct_bias(frame, clean, ratio, profile)
@@ -137,14 +132,7 @@ class Denoiser(ReadyNetwork):
     ) -> NDArray[np.float32]:
         """Make a picture of a photo with SID's network, from raw straight to sRGB.
 
-        Parameters
-        ----------
-        planes, ratio, phase
-            As for `denoise`.
-        shape : (H, W)
-            Of the mosaic.
-        noise : NoiseAtIso, optional
-            The camera's own, for its black.
+        `shape` is the mosaic's; `noise` the camera's own, for its black; the rest as for `denoise`.
 
         Returns
         -------
@@ -162,9 +150,7 @@ class Denoiser(ReadyNetwork):
             planes = noise.correct_black(planes)
         unused = NoiseProfile(0.0, 0.0)
         picture = subpixel(self.run(_tensor(to_standard_phase(planes, phase)), ratio, unused))
-        rows = slice(phase.row, phase.row + shape[0])
-        cols = slice(phase.col, phase.col + shape[1])
-        shown = picture[:, rows, cols].clamp_(0, 1)
+        shown = picture[:, phase.row :, phase.col :][:, : shape[0], : shape[1]].clamp_(0, 1)
         return shown.permute(1, 2, 0).contiguous().numpy()
 
 
@@ -175,8 +161,7 @@ def _tensor(planes: Planes) -> Tensor:
 class DenoiserCache:
     """Loads a model when the first photo needs it, and keeps those used last.
 
-    Raises UsageError for a device, precision or backend that does not exist, or too small a tile;
-    they are those of `ReadyNetwork`.
+    Parameters are those of `ReadyNetwork`; raises UsageError for wrong ones.
     """
 
     SIZE = 2

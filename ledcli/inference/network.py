@@ -108,22 +108,9 @@ class ReadyNetwork:
     def run(self, frame: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
         """Run a frame through the network in tiles, smaller ones if the memory is full.
 
-        Parameters
-        ----------
-        frame : Tensor ``(planes, h, w)``
-            Normalised, not multiplied by the ratio.
-        ratio, noise
-            Arguments of the input form.
-
-        Returns
-        -------
-        Tensor ``(output planes, h, w)``
-            As the form gives it.
-
-        Raises
-        ------
-        LedError
-            The device's memory does not hold the smallest tile.
+        `frame` is ``(planes, h, w)``, normalised, not multiplied by the ratio; the result is
+        ``(output planes, h, w)`` as the input form gives it. Raises LedError if the device's
+        memory does not hold the smallest tile.
         """
         tile = self.tile or max(frame.shape) + self.multiple
         while True:
@@ -149,10 +136,5 @@ class ReadyNetwork:
         # TF32 would round the layers that are float32 for a reason to ten bits.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return tiled(
-                denoise,
-                frame,
-                tile=tile,
-                halo=self.halo,
-                multiple=self.multiple,
-                fade=self.fade,
+                denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple, fade=self.fade
             )

@@ -48,15 +48,9 @@ def windows(rows: int, cols: int, tile: int, halo: int, multiple: int) -> Iterat
     halo = _round_up(halo, multiple)
     for top, bottom in _spans(rows, tile, multiple):
         for left, right in _spans(cols, tile, multiple):
-            yield Window(
-                read=(
-                    max(top - halo, 0),
-                    min(bottom + halo, rows),
-                    max(left - halo, 0),
-                    min(right + halo, cols),
-                ),
-                keep=(top, bottom, left, right),
-            )
+            read_rows = max(top - halo, 0), min(bottom + halo, rows)
+            read_cols = max(left - halo, 0), min(right + halo, cols)
+            yield Window((*read_rows, *read_cols), (top, bottom, left, right))
 
 
 def tiled(
@@ -68,25 +62,14 @@ def tiled(
     multiple: int,
     fade: int = 0,
 ) -> Tensor:
-    """Apply a function of windows to a whole frame.
+    """Apply a function of windows to a whole frame ``(C, H, W)``.
 
-    Parameters
-    ----------
-    function : callable
-        Maps ``(1, C, h, w)`` to the same size, ``h`` and ``w`` multiples of ``multiple``; its
-        result may have other planes and be on another device.
-    frame : Tensor ``(C, H, W)``
-        Any size; mirrored to a multiple at the bottom and the right.
-    tile, halo, multiple : int
-        As in `windows`.
-    fade : int
-        Pixels on either side of a border over which two tiles are blended; the halo begins behind
-        them. With 0 every pixel belongs to one tile.
+    The function maps ``(1, C, h, w)`` to the same size, ``h`` and ``w`` multiples of ``multiple``;
+    its result may have other planes and be on another device. The whole result is on the frame's.
+    The frame may have any size; it is mirrored to a multiple at the bottom and the right.
 
-    Returns
-    -------
-    Tensor ``(C, H, W)``
-        With the planes of the function's results, on the frame's device.
+    ``fade`` is the number of pixels on either side of a border over which two tiles are blended;
+    the halo begins behind them. With 0 every pixel belongs to one tile.
     """
     _, rows, cols = frame.shape
     padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))

@@ -46,10 +46,7 @@ class Backend(Protocol):
     def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
         """Turn the user's device and precision, both maybe ``auto``, into those used.
 
-        Raises
-        ------
-        UsageError
-            The backend or this machine does not have them.
+        Raises UsageError if the backend or this machine does not have them.
         """
 
     def load(self, path: Path) -> Loaded:
@@ -78,16 +75,8 @@ BACKENDS = {
 def choose_backend(name: str = "auto", model: Path | None = None) -> str:
     """Return the name of the backend to use; ``auto`` is onnx for an ONNX file, else torch.
 
-    Parameters
-    ----------
-    name : str
-    model : Path, optional
-        The model file, if one is used for all photos.
-
-    Raises
-    ------
-    UsageError
-        The backend does not exist, cannot run this file, or is not installed.
+    `model` is the model file, if one is used for all photos. Raises UsageError if the backend does
+    not exist, cannot run this file, or is not installed.
     """
     exported = model is not None and is_onnx(model)
     if name == "auto":

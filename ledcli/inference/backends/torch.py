@@ -51,10 +51,7 @@ BACKEND = TorchBackend()
 def choose_device(name: str = "auto") -> torch.device:
     """Return a device; ``auto`` is the first available of CUDA, XPU, MPS and CPU.
 
-    Raises
-    ------
-    UsageError
-        The name is not a device, or this machine does not have it.
+    Raises UsageError if the name is not a device, or this machine does not have it.
     """
     available = {
         "cuda": torch.cuda.is_available(),
@@ -62,15 +59,16 @@ def choose_device(name: str = "auto") -> torch.device:
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    there = [kind for kind, is_there in available.items() if is_there]
     if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
+        return torch.device(there[0])
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"no device '{name}': choose auto, {', '.join(available)}") from error
-    if not available.get(device.type, False):
-        there = ", ".join(kind for kind, is_there in available.items() if is_there)
-        raise UsageError(f"this machine has no device '{name}': choose auto or {there}")
+    if device.type not in there:
+        kinds = ", ".join(there)
+        raise UsageError(f"this machine has no device '{name}': choose auto or {kinds}")
     return device
 
 
@@ -156,11 +154,5 @@ def fuse(net: Network) -> None:
 
 
 def _arguments(conv: nn.Conv2d) -> tuple[Any, ...]:
-    return (
-        conv.weight,
-        conv.bias,
-        list(conv.padding),
-        list(conv.stride),
-        list(conv.dilation),
-        conv.groups,
-    )
+    geometry = list(conv.padding), list(conv.stride), list(conv.dilation)
+    return conv.weight, conv.bias, *geometry, conv.groups
