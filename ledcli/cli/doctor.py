@@ -99,12 +99,10 @@ def _facts() -> dict[str, str]:
 
 
 def _onnxruntime() -> str:
-    from ledcli.zoo.header import has_onnx
-
-    if not has_onnx():
+    try:
+        import onnxruntime
+    except ImportError:
         return "not installed (pip install 'ledcli[onnx]')"
-    import onnxruntime
-
     return str(onnxruntime.__version__)
 
 

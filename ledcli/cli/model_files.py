@@ -199,7 +199,7 @@ def export(
     """
     output = Output(json=json, quiet=quiet)
 
-    from ledcli.zoo.header import require_onnx
+    from ledcli.zoo.model_file import require_onnx
     from ledcli.zoo.store import find_model
 
     require_onnx("the export")

@@ -16,7 +16,7 @@ from ledcli.errors import ModelError
 
 if TYPE_CHECKING:
     from ledcli.noise.profile import CameraNoiseProfile
-    from ledcli.zoo.model_file import ModelSpec
+    from ledcli.zoo.spec import ModelSpec
     from ledcli.zoo.store import ListedModel
 
 MAKES_PICTURES = "pictures (PNG, TIFF), not DNGs; used only if --model names it"

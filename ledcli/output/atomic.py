@@ -80,6 +80,7 @@ def atomic_write(
     path: Path,
     data: bytes | bytearray | memoryview,
     *,
+    overwrite: bool = True,
     finish: Callable[[Path], None] | None = None,
     before_rename: Callable[[os.stat_result], None] | None = None,
 ) -> None:
@@ -93,6 +94,8 @@ def atomic_write(
     path : Path
         An existing file is replaced; a symbolic link is replaced, not followed.
     data : bytes
+    overwrite : bool
+        Without it, the name must be free: of two writers at once, one gets the FileExistsError.
     finish : callable, optional
         Called with the path of the part file, which it may change or replace.
     before_rename : callable, optional
@@ -101,6 +104,8 @@ def atomic_write(
 
     Raises
     ------
+    FileExistsError
+        The file exists and `overwrite` is false.
     OutputError
         The file cannot be written; the message says why and what to do.
     """
@@ -122,12 +127,17 @@ def atomic_write(
                     _flush(file)
             if before_rename is not None:
                 before_rename(os.stat(part))
-            os.replace(part, path)
+            if overwrite:
+                os.replace(part, path)
+            else:
+                _move_to_new(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 part.unlink()
             raise
     except (OSError, ValueError) as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise
         raise OutputError(f"{path}: cannot be written: {explain(error)}") from error
     finally:
         _writing.discard(part.name)
@@ -176,6 +186,19 @@ def process_exists(pid: int) -> bool:
     except OSError:
         return True  # another user's process
     return True
+
+
+def _move_to_new(part: Path, path: Path) -> None:
+    """Rename a file to a name that must be free; raises FileExistsError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here: reserve the name with an empty file first
+        open(path, "xb").close()
+        os.replace(part, path)
+    else:
+        part.unlink()
 
 
 def _flush(file: IO[bytes]) -> None:

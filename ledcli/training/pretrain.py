@@ -27,7 +27,8 @@ from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_f
 from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.losses import form_loss
 from ledcli.training.optim import Schedule, worker_count
-from ledcli.zoo.model_file import ModelSpec, save_model
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.spec import ModelSpec
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
 """Peak rates by optimiser: those that long trainings were made with."""

@@ -20,7 +20,8 @@ from ledcli.training.data.sampler import PretrainRecipe
 from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.methods.base import FinetuneMethod, Pretrained
 from ledcli.zoo.folding import Proof
-from ledcli.zoo.model_file import ModelSpec, file_sha256, load_model
+from ledcli.zoo.model_file import file_sha256, load_model
+from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel
 
 LOG_EVERY = 10

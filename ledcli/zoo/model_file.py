@@ -1,28 +1,22 @@
-"""The model file: one self-describing `.safetensors`, written whole. Nothing is ever unpickled."""
+"""The model file: one self-describing `.safetensors`, read without trust and written whole.
+
+An ONNX file that was exported from one has the same description in its metadata. Nothing is ever
+unpickled. Descriptions are read without torch, and onnx is imported only for an ONNX file.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
-import os
-import secrets
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ledcli.errors import ModelError, OutputError
+from ledcli.errors import ModelError, UsageError
 from ledcli.output.atomic import atomic_write
-from ledcli.zoo.header import (
-    MAX_HEADER_BYTES,
-    METADATA_KEY,
-    damaged,
-    is_onnx,
-    read_header,
-    read_safetensors,
-    read_spec,
-    unreadable,
-)
-from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.spec import ModelSpec, short
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +26,170 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-__all__ = [
-    "ModelSpec", "build_network", "file_sha256", "load_model", "read_header", "read_spec",
-    "save_model", "write_new",
-]  # fmt: skip
+METADATA_KEY = "led"
+"""Key of the description in the metadata of a safetensors or ONNX file."""
+MAX_HEADER_BYTES = 4 << 20
+"""Header of a safetensors file; a UNet's has 20 kB. A larger one is an attack or no header."""
+DTYPES = ("F32", "F16", "BF16")
+"""Number types that weights may have."""
+
+ONNX_SUFFIX = ".onnx"
+MAX_ONNX_BYTES = 2**31 - 1  # of any protobuf message
+
+
+class Header(NamedTuple):
+    """What a model file says before its weights."""
+
+    spec: ModelSpec
+    shapes: dict[str, Shape]
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored values."""
+        return sum(map(math.prod, self.shapes.values()))
+
+
+class OnnxFile(NamedTuple):
+    """An ONNX file of `led`; `data` is the whole file."""
+
+    header: Header
+    metadata: dict[str, str]
+    data: bytes
+
+
+def is_onnx(path: Path) -> bool:
+    """Return True if a model file is an ONNX file, by its name."""
+    return path.suffix.lower() == ONNX_SUFFIX
+
+
+def require_onnx(what: str) -> None:
+    """Raise UsageError if onnx or onnxruntime is not installed; `what` needs them."""
+    if missing := [name for name in ("onnx", "onnxruntime") if not importlib.util.find_spec(name)]:
+        raise UsageError(f"{what} needs {' and '.join(missing)}: pip install 'ledcli[onnx]'")
+
+
+def read_spec(path: Path | str) -> ModelSpec:
+    """Read the description of a model file; raises as `read_header`."""
+    return read_header(path).spec
+
+
+def read_header(path: Path | str) -> Header:
+    """Read and check what a model file, or an exported one, says before its weights.
+
+    Raises ModelError, with the file's name, when the file is missing, damaged, not made by `led`,
+    or describes a model that is not allowed; UsageError for an ONNX file if onnx is not installed.
+    """
+    path = Path(path)
+    return read_onnx(path).header if is_onnx(path) else read_safetensors(path)
+
+
+def read_safetensors(path: Path) -> Header:
+    """Read and check the header of a safetensors file; raises ModelError."""
+    from safetensors import SafetensorError, safe_open
+
+    start = _read_bytes(path, 8)
+    length = int.from_bytes(start, "little")
+    proper = len(start) == 8 and 2 <= length <= MAX_HEADER_BYTES
+    text = _read_bytes(path, 8 + length)[8:] if proper else b""
+    # The JSON starts with a brace; a torch checkpoint starts with "PK".
+    if not text.startswith(b"{"):
+        raise ModelError(f"{path}: is not a safetensors file. Name a .safetensors model.")
+    if len(text) < length:
+        raise damaged(path, "is cut off inside its header")
+    _parse_json(path, text, "header")  # safetensors itself accepts duplicate keys
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata()
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            dtypes = {name: str(part.get_dtype()) for name, part in slices.items()}
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, f"is damaged or cut off ({short(str(error))})") from error
+    for name, dtype in dtypes.items():
+        if dtype not in DTYPES:
+            raise ModelError(
+                f"{path}: tensor '{name}' is of type {dtype}; weights are {', '.join(DTYPES)}. "
+                "It is not a model for this led."
+            )
+    if not shapes:
+        raise damaged(path, "has no weights")
+    return Header(_description(path, metadata), shapes)
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Read an ONNX file that `led` wrote, and check its description; raises as `read_header`."""
+    require_onnx(f"{path}:")
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    data = _read_bytes(path, MAX_ONNX_BYTES + 1)
+    if len(data) > MAX_ONNX_BYTES:
+        raise ModelError(f"{path}: is too large for an ONNX file. Name another file.")
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise damaged(path, "is not an ONNX file, or damaged") from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if len(metadata) != len(model.metadata_props):
+        raise damaged(path, "has duplicate keys in its metadata")
+    weights = list(model.graph.initializer)
+    constants = [attribute.t for node in model.graph.node for attribute in node.attribute]
+    if any(t.external_data or t.data_location for t in (*weights, *constants)):
+        # The ONNX file would decide which file that is.
+        raise damaged(path, "keeps its weights in another file")
+    floats = [tensor for tensor in weights if tensor.data_type == onnx.TensorProto.FLOAT]
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in floats}
+    header = Header(_description(path, metadata), shapes)
+    if header.spec.csa_sets:
+        raise ModelError(f"{path}: describes a network that is not folded. Export it again.")
+    return OnnxFile(header, metadata, data)
+
+
+def _read_bytes(path: Path, count: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such model file. Check the path.") from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _parse_json(path: Path, text: str | bytes, what: str) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise damaged(path, f"has an unreadable {what}") from None
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("duplicate key")
+    return entries
+
+
+def _description(path: Path, metadata: Mapping[str, str] | None) -> ModelSpec:
+    text = (metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ModelError(f"{path}: has no description by led: name a model that led made.")
+    try:
+        return ModelSpec.from_header(_parse_json(path, text, "description"))
+    except ModelError as error:
+        if str(error).startswith(f"{path}:"):
+            raise
+        raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
+
+
+def damaged(path: Path, what: str) -> ModelError:
+    """Return the error for a file that must be got again."""
+    return ModelError(f"{path}: {what}. Get the file again.")
+
+
+def unreadable(path: Path | str, error: OSError) -> ModelError:
+    """Return the error for a file that the system does not let us read."""
+    return ModelError(f"{path}: cannot be read ({error.strerror}). Check its permissions.")
 
 
 def file_sha256(path: Path | str) -> str:
@@ -59,27 +213,18 @@ def save_model(
 
     Parameters
     ----------
-    path
-        The file to write.
-    spec
-        The description.
     tensors
         The state dict of the network that `spec` describes, RepNR blocks unfolded.
     half
         Store the weights as float16, half the size. They are loaded as float32 either way.
-    overwrite
-        Whether to replace an existing file. Without it, one of two that write at once succeeds
-        and the other gets the error.
 
     Raises
     ------
-    FileExistsError
-        When the file exists and `overwrite` is false.
     ModelError
         When a tensor is missing, superfluous, of the wrong shape, not finite or, with `half`,
         too large for float16; when the description is too long.
-    OutputError
-        When the file cannot be written.
+    FileExistsError, OutputError
+        As `atomic_write`.
     """
     import torch
     from safetensors.torch import save
@@ -98,52 +243,15 @@ def save_model(
     data = save(stored, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
         raise ModelError(f"{path}: its description has more than {MAX_HEADER_BYTES} bytes")
-    (atomic_write if overwrite else write_new)(path, data)
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a whole file under a name that must still be free.
-
-    Raises
-    ------
-    FileExistsError
-        When the file exists.
-    OutputError
-        When it cannot be written.
-    """
-    hidden = path.parent / f".led-{os.getpid()}-{secrets.token_hex(4)}.new"
-    atomic_write(hidden, data)
-    try:
-        try:
-            os.link(hidden, path)
-        except FileExistsError:
-            raise
-        except OSError:  # no hard links here: reserve the name with an empty file first
-            open(path, "xb").close()
-            os.replace(hidden, path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        hidden.unlink(missing_ok=True)
+    atomic_write(path, data, overwrite=overwrite)
 
 
 def load_model(path: Path | str) -> tuple[ModelSpec, Network | ModulatedNet]:
     """Read a model file and build its network.
 
-    Returns
-    -------
-    spec : ModelSpec
-        The description.
-    net : Network or ModulatedNet
-        The network with its RepNR blocks, if it has any, on the CPU in float32, in eval mode.
-
-    Raises
-    ------
-    ModelError
-        When the file is missing or damaged, its architecture is unknown, or its tensors are not
-        those of the network that it describes. The message names the file and the first tensor.
+    The network has its RepNR blocks, if any, and is on the CPU in float32, in eval mode. Raises
+    ModelError when the file is missing or damaged, its architecture is unknown, or its tensors are
+    not those of the network that it describes; the message names the file and the first tensor.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -172,10 +280,7 @@ def load_model(path: Path | str) -> tuple[ModelSpec, Network | ModulatedNet]:
 def build_network(path: Path, spec: ModelSpec) -> Network | ModulatedNet:
     """Build the network that `spec` describes, with weights still to be set.
 
-    Raises
-    ------
-    ModelError
-        When there is no such architecture, or not with these arguments; names the file.
+    Raises ModelError, with the file's name, for an unknown architecture or impossible arguments.
     """
     from ledcli.nets import modulation, repnr
     from ledcli.nets import registry as table

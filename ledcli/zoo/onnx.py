@@ -23,8 +23,16 @@ from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
 from ledcli.zoo.folding import Difference, difference_of, fold, network_inputs
-from ledcli.zoo.header import METADATA_KEY, ONNX_SUFFIX, is_onnx, read_onnx, require_onnx
-from ledcli.zoo.model_file import build_network, file_sha256, load_model, write_new
+from ledcli.zoo.model_file import (
+    METADATA_KEY,
+    ONNX_SUFFIX,
+    build_network,
+    file_sha256,
+    is_onnx,
+    load_model,
+    read_onnx,
+    require_onnx,
+)
 from ledcli.zoo.spec import ModelSpec
 
 SIZE_MULTIPLE_KEY = "led.size_multiple"
@@ -237,7 +245,7 @@ def export_model(
         raise ModelError(f"{path}: {error}") from error
     if not dry_run:
         try:
-            (atomic_write if overwrite else write_new)(out, exported.data)
+            atomic_write(out, exported.data, overwrite=overwrite)
         except FileExistsError:
             raise exists from None
     return exported

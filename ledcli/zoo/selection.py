@@ -11,7 +11,8 @@ from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.sensor.layout import LAYOUTS
-from ledcli.zoo.model_file import ModelSpec, file_sha256, read_spec
+from ledcli.zoo.model_file import file_sha256, read_spec
+from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import (
     ChosenModel,
     find_bundled,

@@ -15,9 +15,8 @@ import platformdirs
 
 import ledcli
 from ledcli.errors import ModelError, OutputError
-from ledcli.zoo.header import ONNX_SUFFIX
-from ledcli.zoo.model_file import ModelSpec, read_spec, save_model
-from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, short
+from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
+from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
 
 if TYPE_CHECKING:
     import torch

@@ -41,7 +41,7 @@ from ledcli.training.methods.adl import AdlMethod, AdlRecipe
 from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, Source, SourceBatch
 from ledcli.training.methods.base import MethodInputs, Pretrained
 from ledcli.training.optim import Schedule
-from ledcli.zoo.model_file import ModelSpec
+from ledcli.zoo.spec import ModelSpec
 
 CPU = torch.device("cpu")
 TARGET, RATIO, ISOS = "Target", 100.0, (400.0, 1600.0, 6400.0)

@@ -5,7 +5,8 @@ import torch
 
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import blocks, convert
-from ledcli.zoo.model_file import ModelSpec, save_model
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.spec import ModelSpec
 from tests.training.shoots import make_pair
 
 TINY = {"in_planes": 9, "channels": 4}

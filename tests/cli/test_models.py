@@ -8,7 +8,8 @@ from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.zoo import store
 from ledcli.zoo import store as bundled_models
-from ledcli.zoo.model_file import ModelSpec, file_sha256, save_model
+from ledcli.zoo.model_file import file_sha256, save_model
+from ledcli.zoo.spec import ModelSpec
 from tests.inference.models import noise_profile
 
 SPEC = ModelSpec(

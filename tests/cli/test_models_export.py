@@ -5,8 +5,7 @@ import pytest
 
 from ledcli.cli.app import run
 from ledcli.zoo import onnx as onnxfile
-from ledcli.zoo.header import read_onnx
-from ledcli.zoo.model_file import file_sha256, read_spec
+from ledcli.zoo.model_file import file_sha256, read_onnx, read_spec
 from tests.inference.models import noise_profile, write_model, write_modulated
 
 pytest.importorskip("onnx")

@@ -14,7 +14,8 @@ from ledcli.nets.repnr import convert
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise
 from ledcli.noise.profile import CameraNoiseProfile, DarkShading
-from ledcli.zoo.model_file import ModelSpec, save_model
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.spec import ModelSpec
 
 PLANES = {"bayer": 4, "xtrans": 9}
 

@@ -8,7 +8,8 @@ from ledcli.inference.denoiser import Denoiser
 from ledcli.nets.exposure_diffusion import refine
 from ledcli.nets.registry import build
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.zoo.model_file import ModelSpec, save_model
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.spec import ModelSpec
 
 NOISE = NoiseProfile(1e-4, 1e-6)
 

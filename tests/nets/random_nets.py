@@ -4,7 +4,8 @@ import torch
 
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert
-from ledcli.zoo.model_file import ModelSpec, save_model
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.spec import ModelSpec
 
 SMALL = {
     "nafnet": {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)},

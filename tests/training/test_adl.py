@@ -10,7 +10,8 @@ from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
 from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, SourceBatch, find_sources
 from ledcli.training.methods.base import MethodInputs, Pretrained
 from ledcli.training.optim import Snapshot, optimisers
-from ledcli.zoo.model_file import ModelSpec, load_model, save_model
+from ledcli.zoo.model_file import load_model, save_model
+from ledcli.zoo.spec import ModelSpec
 from tests.training.cameras import shots
 
 CPU = torch.device("cpu")

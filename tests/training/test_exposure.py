@@ -15,7 +15,7 @@ from ledcli.training.methods.exposure import (
     divergence,
 )
 from ledcli.training.run import no_model
-from ledcli.zoo.model_file import ModelSpec
+from ledcli.zoo.spec import ModelSpec
 from tests.training.cameras import shots
 
 CPU = torch.device("cpu")

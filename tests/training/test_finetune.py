@@ -20,7 +20,8 @@ from ledcli.training.methods.led import (
     prepare,
 )
 from ledcli.training.run import pretrained_model
-from ledcli.zoo.model_file import ModelSpec, load_model
+from ledcli.zoo.model_file import load_model
+from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model
 from tests.inference.models import write_model
 from tests.training.cameras import shots

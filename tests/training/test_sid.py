@@ -14,7 +14,7 @@ from ledcli.training.methods.base import MethodInputs, Pretrained
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
 from ledcli.training.methods.sid import SidMethod, SidRecipe
 from ledcli.training.run import no_model
-from ledcli.zoo.model_file import ModelSpec
+from ledcli.zoo.spec import ModelSpec
 from tests.training.shoots import photos_of, shoot_pair
 from tests.training.test_exposure import TINY, spec
 

@@ -9,7 +9,8 @@ from ledcli.errors import ModelError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.zoo.folding import TOLERANCE, Difference, Proof, fold, network_inputs, prove
-from ledcli.zoo.model_file import ModelSpec, load_model, save_model
+from ledcli.zoo.model_file import load_model, save_model
+from ledcli.zoo.spec import ModelSpec
 from tests.inference.models import noise_profile
 
 SPEC = ModelSpec(

@@ -12,9 +12,9 @@ from ledcli.nets import repnr
 from ledcli.nets.repnr import deploy, select
 from ledcli.zoo import onnx as exported_onnx
 from ledcli.zoo.folding import fold
-from ledcli.zoo.header import read_onnx, require_onnx
-from ledcli.zoo.model_file import ModelSpec, load_model, read_header, read_spec
+from ledcli.zoo.model_file import load_model, read_header, read_onnx, read_spec, require_onnx
 from ledcli.zoo.onnx import OnnxNet, load_onnx, to_onnx
+from ledcli.zoo.spec import ModelSpec
 from tests.inference.models import noise_profile
 
 onnx = pytest.importorskip("onnx")

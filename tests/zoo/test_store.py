@@ -12,7 +12,8 @@ from ledcli.nets import registry as table
 from ledcli.nets import repnr
 from ledcli.zoo import model_file as modelfile
 from ledcli.zoo import store
-from ledcli.zoo.model_file import ModelSpec, read_spec, save_model
+from ledcli.zoo.model_file import read_spec, save_model
+from ledcli.zoo.spec import ModelSpec
 
 SPEC = ModelSpec(
     name="bayer",
@@ -214,13 +215,12 @@ def test_the_first_free_name(bundled, installed):
 
 
 def test_of_two_that_install_one_name_at_once_one_succeeds(bundled, installed, monkeypatch):
-    """Both find the name free; the other's file comes while this one is being written."""
+    """Both find the name free; the other's file comes before this one is written."""
     write = modelfile.atomic_write
 
-    def slow_write(path, data):
-        write(path, data)
-        if not (installed / "mine.safetensors").exists():
-            (installed / "mine.safetensors").write_bytes(b"the other's")
+    def slow_write(path, data, **options):
+        path.write_bytes(b"the other's")
+        write(path, data, **options)
 
     monkeypatch.setattr(modelfile, "atomic_write", slow_write)
     with pytest.raises(ModelError, match="just installed"):

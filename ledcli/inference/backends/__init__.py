@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from ledcli.errors import UsageError
-from ledcli.zoo.header import is_onnx, require_onnx
+from ledcli.zoo.model_file import is_onnx, require_onnx
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,7 @@ from torch import nn
 from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded, Precision
 from ledcli.nets.network import Network
-from ledcli.zoo.header import is_onnx
-from ledcli.zoo.model_file import load_model
+from ledcli.zoo.model_file import is_onnx, load_model
 from ledcli.zoo.onnx import load_onnx, to_onnx
 from ledcli.zoo.spec import ModelSpec
 

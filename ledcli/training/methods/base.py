@@ -20,7 +20,7 @@ from ledcli.training.data.srgb_pairs import SrgbPairs
 from ledcli.training.methods.adl_sources import Source
 from ledcli.training.optim import Schedule
 from ledcli.zoo.folding import Proof
-from ledcli.zoo.model_file import ModelSpec
+from ledcli.zoo.spec import ModelSpec
 
 
 class Pretrained(NamedTuple):

@@ -29,7 +29,7 @@ from ledcli.training.methods.base import (
 )
 from ledcli.training.optim import Phase, Schedule
 from ledcli.zoo.folding import fold, network_inputs, prove
-from ledcli.zoo.model_file import ModelSpec
+from ledcli.zoo.spec import ModelSpec
 
 TARGET = "target"
 """Name of the tuned camera's CSA set."""
