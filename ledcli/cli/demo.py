@@ -13,7 +13,7 @@ from ledcli.cli.options import JsonOption, QuietOption, SeedOption
 from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
-    from ledcli.evaluation.demo_shoot import Shot
+    from ledcli.evaluation.simulation import Shot
 
 RATIO = 100.0
 
@@ -46,7 +46,7 @@ def demo(
     output = Output(json=json, quiet=quiet)
     output.info("making two pairs and some photos with a simulated camera")
 
-    from ledcli.evaluation.demo_shoot import make_pairs, make_photos
+    from ledcli.evaluation.simulation import make_pairs, make_photos
     from ledcli.output.atomic import atomic_write
 
     shots, raws, home = out / "shots", out / "raw", out / "home"

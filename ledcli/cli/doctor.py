@@ -23,7 +23,7 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     output = Output(json=json, quiet=quiet)
     output.result(facts := _facts(), "\n".join(f"{k:12} {v}" for k, v in facts.items()))
 
-    from ledcli.evaluation.agreement import compare_engines
+    from ledcli.evaluation.simulation import compare_engines
     from ledcli.zoo.store import find_model
 
     ways = list(compare_engines(find_model()))
@@ -74,7 +74,7 @@ def _facts() -> dict[str, str]:
     import torch
 
     from ledcli import __version__
-    from ledcli.evaluation.agreement import devices
+    from ledcli.evaluation.simulation import devices
     from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.zoo.model_file import file_sha256
     from ledcli.zoo.store import find_model

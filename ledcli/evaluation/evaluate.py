@@ -1,4 +1,9 @@
-"""Measuring: every frame of a data set through every model, as `led denoise` would process it."""
+"""Measuring: every frame of a data set through every model, as `led denoise` would process it.
+
+Where a model goes from raw to sRGB, LibRaw develops the noisy frame and the results of the other
+models, and all are compared with LibRaw's picture of the long frame, so that all sRGB figures of a
+run are comparable.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import LedError, ModelError, UsageError
-from ledcli.evaluation import srgb
+from ledcli.errors import LedError, ModelError, PairError, UsageError
 from ledcli.evaluation.datasets import read_dataset
 from ledcli.evaluation.datasets.base import Case, DatasetOptions, Frame, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
-    Result,
     compare,
     compare_pictures,
     corrected,
@@ -24,9 +27,13 @@ from ledcli.evaluation.metrics import (
 )
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.denoiser import Denoiser
-from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.estimate import estimate_noise
+from ledcli.output.pixels import WHITE
+from ledcli.output.render import develop_mosaic
+from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.reporting import SILENT, Reporter
-from ledcli.sensor.layout import LAYOUTS
+from ledcli.sensor.cfa import unpack
+from ledcli.sensor.layout import LAYOUTS, layout_of
 from ledcli.zoo.selection import camera_noise
 from ledcli.zoo.store import find_model
 
@@ -44,40 +51,19 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class MeasuredFrame:
-    """One frame, measured or not.
-
-    Attributes
-    ----------
-    case : Case
-    results : tuple of FrameResult
-        The noisy input's first, then the models'; empty if the frame could not be measured.
-    crop : Crop or None
-    error : LedError or None
-        Why it could not be measured.
-    """
+    """One frame, or why it could not be measured."""
 
     case: Case
     results: tuple[FrameResult, ...] = ()
+    """The noisy input's first, then the models'."""
     crop: Crop | None = None
     error: LedError | None = None
 
 
 def load_candidates(models: Sequence[str], engine: Engine | None = None) -> list[Candidate]:
-    """Load the models to measure.
+    """Load the models to measure, named as for `zoo.store.find_model`; none is the bundled default.
 
-    Parameters
-    ----------
-    models : sequence of str
-        As for `zoo.store.find_model`; empty takes the bundled default.
-    engine : Engine, optional
-        Default is chosen for this machine.
-
-    Raises
-    ------
-    ModelError
-        There is no such model.
-    UsageError
-        A model is named twice.
+    Raises ModelError if there is no such model, and UsageError if one is named twice.
     """
     found: dict[str, Denoiser] = {}
     seen = set()
@@ -98,19 +84,16 @@ def load_candidates(models: Sequence[str], engine: Engine | None = None) -> list
 class Measurement:
     """Measures a data set frame by frame, and collects the results.
 
-    Parameters
-    ----------
-    source : Source
-    candidates : sequence of Candidate
-
-    Raises
-    ------
-    UsageError
-        A model makes pictures, and the source has no raw files to measure it on.
+    Raises UsageError if a model makes pictures, and the source has no raw files to measure it on.
     """
 
     def __init__(self, source: Source, candidates: Sequence[Candidate]) -> None:
-        srgb.check_raws(source, candidates)
+        names = _picture_models(candidates)
+        if names and source.cases and all(case.raws is None for case in source.cases):
+            raise UsageError(
+                f"{names[0]} makes pictures, which are measured against LibRaw's of raw files: "
+                f"{source.name} has none, so name a list of raws with --pairs"
+            )
         self.source, self.candidates = source, candidates
         self._frames: list[FrameResult] = []
         self._crops: list[Crop] = []
@@ -162,15 +145,19 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
             kind = LAYOUTS[denoiser.spec.cfa].title
             raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     crop = most_detailed(frame.truth)
-    estimate = estimate_noise(frame.short)
-    if srgb.picture_models(candidates):
-        crop, metric = srgb.in_picture(crop, len(frame.truth)), "psnr_srgb"
-        truth = srgb.true_picture(case)
-        found = srgb.measure_pictures(case, frame, candidates, estimate, truth)
+    if _picture_models(candidates):
+        crop, metric = in_picture(crop, len(frame.truth)), "psnr_srgb"
+        if case.raws is None:
+            raise PairError(
+                "has no raw files, which are needed to measure a model that makes pictures"
+            )
+        long, short = read_raw(case.raws.long), read_raw(case.raws.short)
+        truth = _developed(long, long.normalised())
+        found = _measure_all(case, frame, candidates, truth, short)
     else:
         metric = "psnr"
         truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
-        found = _measure_planes(case, frame, candidates, estimate, truth)
+        found = _measure_all(case, frame, candidates, truth, None)
     results, pictures, psnr = [], {}, {}
     for name, metrics, rendered in found:
         results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, metrics))
@@ -184,37 +171,66 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
     )
 
 
-def _measure_planes(
+def _measure_all(
     case: Case,
     frame: Frame,
     candidates: Sequence[Candidate],
-    estimate: NoiseProfile,
     truth: Picture,
-) -> Iterator[Result]:
-    """Yield the result of the noisy input times the ratio, then that of each model."""
-    noisy = frame.short * np.float32(case.ratio)
-    yield _compare_planes(NOISY, noisy, frame, truth)
-    del noisy
+    raw: RawPhoto | None,
+) -> Iterator[tuple[str, dict[str, float], Picture]]:
+    """Yield name, metrics and picture of the noisy input times the ratio, then of each model.
+
+    Planes are developed by LibRaw as those of `raw`, the short frame, if it is given.
+    """
+    estimate = estimate_noise(frame.short)
+    yield NOISY, *_compare_planes(frame.short * np.float32(case.ratio), frame, truth, raw)
     for name, denoiser in candidates:
         # As in `led denoise`: the model's own noise profile of the camera, else the estimate.
-        noise = camera_noise(denoiser.spec, frame.exif) or estimate
+        noise = camera_noise(denoiser.spec, frame.exif)
+        if denoiser.spec.makes_pictures and raw is not None:
+            phase, shape = frame.phase, raw.mosaic.shape
+            picture = denoiser.develop(
+                frame.short, case.ratio, phase=phase, shape=shape, noise=noise
+            )
+            yield name, compare_pictures(picture, truth), picture
+            continue
         planes = denoiser.denoise(
-            frame.short, case.ratio, phase=frame.phase, noise=noise, exif=frame.exif
+            frame.short, case.ratio, phase=frame.phase, noise=noise or estimate, exif=frame.exif
         )
-        yield _compare_planes(name, planes, frame, truth)
+        yield name, *_compare_planes(planes, frame, truth, raw)
         del planes
 
 
-def _compare_planes(model: str, planes: Planes, frame: Frame, truth: Picture) -> Result:
-    """Compare planes, and their rendering, with the truth, before and after the correction."""
-    clipped = np.clip(planes, 0, 1)
-    picture = render_planes(clipped, frame.white_balance, frame.to_srgb)
-    metrics = compare(clipped, frame.truth) | compare_pictures(picture, truth)
-    clipped = np.clip(corrected(planes, frame.truth), 0, 1)
-    metrics |= compare(clipped, frame.truth, "_corrected")
-    rendered = render_planes(clipped, frame.white_balance, frame.to_srgb)
-    metrics |= compare_pictures(rendered, truth, "_srgb_corrected")
-    return Result(model, metrics, picture)
+def _compare_planes(
+    planes: Planes, frame: Frame, truth: Picture, raw: RawPhoto | None
+) -> tuple[dict[str, float], Picture]:
+    """Compare planes, and their picture, with the truth, before and after the correction."""
+    clipped, matched = np.clip(planes, 0, 1), np.clip(corrected(planes, frame.truth), 0, 1)
+    metrics = compare(clipped, frame.truth) | compare(matched, frame.truth, "_corrected")
+    if raw is not None:
+        picture = _developed(raw, unpack(planes, raw.phase, raw.mosaic.shape))
+    else:
+        picture = render_planes(clipped, frame.white_balance, frame.to_srgb)
+        rendered = render_planes(matched, frame.white_balance, frame.to_srgb)
+        metrics |= compare_pictures(rendered, truth, "_srgb_corrected")
+    return metrics | compare_pictures(picture, truth), picture
+
+
+def in_picture(crop: tuple[slice, slice], planes: int) -> tuple[slice, slice]:
+    """Return the pixels (rows, columns) of a picture that show a crop of so many planes."""
+    side = layout_of(planes).side
+    rows, cols = (slice(side * part.start, side * part.stop) for part in crop)
+    return rows, cols
+
+
+def _developed(photo: RawPhoto, mosaic: Planes) -> Picture:
+    picture: Picture = develop_mosaic(photo, mosaic).astype(np.float32) / np.float32(WHITE)
+    return picture
+
+
+def _picture_models(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the names of those models that go from raw to sRGB."""
+    return [name for name, denoiser in candidates if denoiser.spec.makes_pictures]
 
 
 def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
@@ -232,7 +248,7 @@ def plan_evaluation(
     source = read_dataset(places, options)
     candidates = load_candidates(options.models, engine)
     measurement = Measurement(source, candidates)
-    if makers := srgb.picture_models(candidates):
+    if makers := _picture_models(candidates):
         report.info(
             f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "
             "full-size pictures, compared with LibRaw's"

@@ -1,6 +1,6 @@
 """PSNR, SSIM, the illuminance correction, and planes rendered as sRGB pictures."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,14 +87,6 @@ def _sums_of_seven(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     four = two[:-2] + two[2:]
     seven: NDArray[np.float64] = four[:-3] + two[4:-1] + rows[6:]
     return seven
-
-
-class Result(NamedTuple):
-    """What a model made of a frame: metrics by `results.METRICS`, and a picture."""
-
-    model: str
-    metrics: dict[str, float]
-    picture: Picture
 
 
 def compare(result: Floats, truth: Floats, ending: str = "") -> dict[str, float]:

@@ -23,8 +23,7 @@ from PIL import Image
 
 from ledcli import __version__
 from ledcli.errors import OutputError
-from ledcli.evaluation import charts
-from ledcli.evaluation.charts import place_curves
+from ledcli.evaluation import results
 from ledcli.evaluation.results import (
     METRICS,
     NOISY,
@@ -35,6 +34,7 @@ from ledcli.evaluation.results import (
     count,
     format_metric,
     format_value,
+    place_curves,
 )
 from ledcli.output.atomic import atomic_write, make_folder
 
@@ -110,20 +110,9 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
     """Write an evaluation as a page that opens without a network, and return its path.
 
     Tables, curves (SVG) and crops (``data:``) are in the one file, which can be mailed. Its script
-    only adds the slider over the crops; without it they stand side by side.
-
-    Parameters
-    ----------
-    folder : Path
-        Created if necessary. Only its ``index.html`` is replaced.
-    evaluation : Evaluation
-    when : datetime, optional
-        Date on the page; default is today.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
+    only adds the slider over the crops; without it they stand side by side. The folder is created
+    if necessary; only its ``index.html`` is replaced. The date on the page, `when`, is by default
+    today. Raises OutputError if it cannot be written.
     """
     style, _, _ = _LOADER.get_source(_ENVIRONMENT, "report.css")
     script, _, _ = _LOADER.get_source(_ENVIRONMENT, "report.js")
@@ -132,7 +121,7 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
         evaluation=evaluation,
         models=list(evaluation.models),
         noisy=NOISY,
-        chart_size=charts,
+        chart_size=results,
         colours=COLOURS,
         count=count,
         format_metric=format_metric,
@@ -183,16 +172,8 @@ def _cards(evaluation: Evaluation) -> list[dict[str, Any]]:
             if (difference := _over_noisy(groups, model, "psnr")) is not None
         ]
         least, camera, ratio = min(found, key=lambda one: one[0], default=(None, "", None))
-        cards.append(
-            {
-                "model": model,
-                "metrics": metrics,
-                "mean": mean,
-                "least": least,
-                "camera": camera,
-                "ratio": ratio,
-            }
-        )
+        improvement = {"mean": mean, "least": least, "camera": camera, "ratio": ratio}
+        cards.append({"model": model, "metrics": metrics, **improvement})
     return cards
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation measured: PSNR and SSIM by frame, their means, and how they are written."""
+"""What an evaluation measured: PSNR and SSIM by frame, their means and curves, and the CSV file."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ METRICS = (
 correction."""
 UNKNOWN = "–"
 
+CHART_WIDTH, CHART_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 300, 50, 424, 12, 252
+"""Size of a chart, and the edges of its axes."""
+INSET = 8
+"""Between an axis and the curves."""
+LABEL_WIDTH = 34.0
+"""Least distance between two labels under the axis."""
+
 Key = Literal["ratio", "iso", "camera"]
 KEYS: tuple[Key, ...] = ("ratio", "iso", "camera")
 Value = float | str | None
@@ -39,49 +46,34 @@ Value = float | str | None
 
 @dataclass(frozen=True)
 class FrameResult:
-    """Metrics of one short frame denoised by one model.
-
-    Attributes
-    ----------
-    model
-        Name of the model, or `NOISY`.
-    frame
-        Unique name.
-    camera
-        Make and model, or a calibrated camera's name; empty where unknown.
-    metrics
-        By `METRICS`; without those that the model does not have.
-    """
+    """Metrics of one short frame denoised by one model."""
 
     model: str
+    """Its name, or `NOISY`."""
     frame: str
+    """Unique name."""
     camera: str
+    """Make and model, or a calibrated camera's name; empty where unknown."""
     iso: float | None
     ratio: float
     metrics: Mapping[str, float]
+    """By `METRICS`; without those that the model does not have."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The same crop of one frame from every model.
-
-    Attributes
-    ----------
-    pictures : mapping of str to uint8 array (h, w, 3)
-        sRGB, by model; the noisy input under `NOISY`.
-    truth : uint8 array (h, w, 3)
-        Of the long frame.
-    psnr : mapping of str to float
-        Of the whole frame, dB, by model; of pictures if one of the models makes pictures.
-    """
+    """The same crop of one frame from every model, in sRGB (h, w, 3)."""
 
     frame: str
     camera: str
     iso: float | None
     ratio: float
     pictures: Mapping[str, NDArray[np.uint8]]
+    """By model; the noisy input under `NOISY`."""
     truth: NDArray[np.uint8]
+    """Of the long frame."""
     psnr: Mapping[str, float]
+    """Of the whole frame, dB, by model; of pictures if one of the models makes pictures."""
 
 
 @dataclass(frozen=True)
@@ -99,27 +91,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was measured.
-
-    Attributes
-    ----------
-    source : str
-        Title of the data set.
-    models : sequence of str
-        `NOISY` first, then in the order given.
-    frames : sequence of FrameResult
-        Frame by frame, each with all models.
-    crops : sequence of Crop
-        Worst first: where the first model improves least on the noisy input.
-    skipped : sequence of str
-        A line for each frame that could not be measured: which, and why.
-    """
+    """All that was measured."""
 
     source: str
+    """Title of the data set."""
     models: Sequence[str]
+    """`NOISY` first, then in the order given."""
     frames: Sequence[FrameResult]
+    """Frame by frame, each with all models."""
     crops: Sequence[Crop]
+    """Worst first: where the first model improves least on the noisy input."""
     skipped: Sequence[str]
+    """A line for each frame that could not be measured: which, and why."""
 
     def groups(self, key: Key) -> list[Group]:
         """Return mean metrics by value of `key`, ascending, unknown last, and in it by model."""
@@ -213,3 +196,82 @@ def write_csv(path: Path, evaluation: Evaluation) -> Path:
     # A file name may hold bytes that are not text.
     atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path
+
+
+class Mark(NamedTuple):
+    """A point of a curve: its position and its tooltip."""
+
+    x: float
+    y: float
+    text: str
+
+    @property
+    def point(self) -> str:
+        """The position in an SVG path."""
+        return f"{self.x:.1f} {self.y:.1f}"
+
+
+class Curves(NamedTuple):
+    """What a chart shows: a line for each model, ticks (y, text) and labels (x, text)."""
+
+    lines: list[list[Mark]]
+    ticks: list[tuple[float, str]]
+    labels: list[tuple[float, str]]
+
+
+def place_curves(
+    by_value: Sequence[tuple[Value, Mapping[str, Group]]], models: Sequence[str]
+) -> Curves | None:
+    """Place the curves of PSNR over a value, from `Evaluation.by_value`, on a logarithmic axis.
+
+    Returns None where there are fewer than two values.
+    """
+    points: list[list[tuple[float, Group]]] = [[] for _ in models]
+    for value, groups in by_value:
+        if isinstance(value, int | float) and 0 < value < math.inf:
+            for number, model in enumerate(models):
+                group = groups.get(model)
+                if group and math.isfinite(group.metrics.get("psnr", math.nan)):
+                    points[number].append((float(value), group))
+    values = sorted({value for line in points for value, _ in line})
+    if len(values) < 2:
+        return None
+    ticks = _ticks([group.metrics["psnr"] for line in points for _, group in line])
+    low, high = math.log(values[0]), math.log(values[-1])
+
+    def x_of(value: float) -> float:
+        width = RIGHT - LEFT - 2 * INSET
+        return LEFT + INSET + width * (math.log(value) - low) / (high - low)
+
+    def y_of(psnr: float) -> float:
+        return BOTTOM - (psnr - ticks[0]) / (ticks[-1] - ticks[0]) * (BOTTOM - TOP)
+
+    def mark(model: str, value: float, group: Group) -> Mark:
+        psnr = group.metrics["psnr"]
+        at = f"{format_value(value)}: {format_metric('psnr', psnr)}"
+        text = f"{model} at {at} ({count(group.frames, 'frame')})"
+        return Mark(x_of(value), y_of(psnr), text)
+
+    labels = [values[0]]
+    for value in values[1:-1]:
+        if x_of(value) - x_of(labels[-1]) >= LABEL_WIDTH:
+            labels.append(value)
+    if len(labels) > 1 and x_of(values[-1]) - x_of(labels[-1]) < LABEL_WIDTH:
+        labels.pop()
+    digits = 0 if ticks[1] - ticks[0] >= 1 else 2
+    lines = zip(models, points, strict=True)
+    return Curves(
+        [[mark(model, *point) for point in line] for model, line in lines],
+        [(y_of(tick), f"{tick:.{digits}f}") for tick in ticks],
+        [(x_of(value), format_value(value)) for value in [*labels, values[-1]]],
+    )
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Return round numbers, at most seven, from below the lowest value to above the highest."""
+    low, high = min(values), max(values)
+    span = max(high - low, 0.01)
+    power = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(power * m for m in (1, 2, 5, 10, 20) if span / (power * m) <= 5)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [step * n for n in range(first, max(last, first + 1) + 1)]

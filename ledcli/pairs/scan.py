@@ -1,8 +1,8 @@
 """`led pairs scan`: find the pairs of short and long frames in a folder of raws."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from ledcli.pairs.frames import (
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
-from ledcli.reporting import SILENT, ProgressBar, Reporter
+from ledcli.reporting import SILENT, Reporter
 
 MIN_RATIO = 1.5
 """Below, the long frame is hardly cleaner than the short one."""
@@ -49,46 +49,11 @@ Result = TypeVar("Result")
 def scan(folder: Path, *, keep_shifted: bool = False, report: Reporter = SILENT) -> Scan:
     """Find the pairs in a folder and its subfolders, but hidden ones and those named ``denoised``.
 
-    Parameters
-    ----------
-    folder : Path
-    keep_shifted : bool
-        Keep pairs whose frames are shifted.
-    report : Reporter
-        Receives the progress.
-
-    Raises
-    ------
-    UsageError
-        There is no such folder, or no raw in it.
+    Pairs whose frames are shifted are kept if `keep_shifted`. Raises UsageError if there is no such
+    folder, or no raw in it.
     """
     files = [raw.file for raw in find_raws([str(folder)], recursive=True)]
-    unpaired: dict[Path, UnpairedFrame] = {}
-    photos = PhotoCache()
-    frames = _read_headers(files, report, unpaired)
-    usable = [frame for frame in frames if frame.file not in unpaired]
-    summaries = _summaries(usable, report, unpaired, photos)
-    bright = [frame for frame, shown in summaries.items() if not (shown.dark or shown.denoised)]
-    checked = _check_candidates(bright, summaries, report, photos, unpaired, keep_shifted)
-    good = [pair for pair in checked if not pair.check.problems_if(keep_shifted=keep_shifted)]
-    longs = {pair.long for pair in good}
-    pairs = [pair for pair in good if pair.short not in longs]
-    _explain(bright, checked, pairs, unpaired, keep_shifted)
-    paired = {frame.file for pair in pairs for frame in pair[:2]}
-    # The long frame of a good pair is not a short one that failed.
-    dropped = [
-        pair
-        for pair in checked
-        if pair.check.problems_if(keep_shifted=keep_shifted) and pair.short.file not in paired
-    ]
-    return Scan(
-        frames=tuple(frames),
-        pairs=tuple(pairs),
-        dropped=tuple(dropped),
-        unpaired=tuple(unpaired[f] for f in files if f in unpaired and f not in paired),
-        darks=tuple(_dark_frame(frame) for frame, shown in summaries.items() if shown.dark),
-        rules=tuple(rules_of(pairs, dropped, frames)),
-    )
+    return _Scanner(keep_shifted, report).scan(files)
 
 
 def check_listed(pairs: Sequence[Pair]) -> Generator[CheckedPair | LedError]:
@@ -107,86 +72,139 @@ def check_listed(pairs: Sequence[Pair]) -> Generator[CheckedPair | LedError]:
     yield from in_parallel(check, pairs, CHECKING_THREADS)
 
 
-def _with_progress(
-    items: Sequence[Item],
-    file_of: Callable[[Item], Path],
-    results: Generator[Result | LedError],
-    bar: AbstractContextManager[ProgressBar],
-    unpaired: dict[Path, UnpairedFrame],
-) -> Iterator[tuple[Item, Result]]:
-    """Yield items with their results, advance the bar, and note the files that fail."""
-    with bar as progress, closing(results):
-        for item, result in zip(items, results, strict=True):
-            file = file_of(item)
-            progress.advance(note=file.name)
-            if isinstance(result, LedError):
-                reason = str(result).removeprefix(f"{file}: ")
-                unpaired[file] = UnpairedFrame(file, reason, unreadable=True)
-            else:
-                yield item, result
+class _Scanner:
+    """Finds the pairs among files, and collects why the others are in none."""
 
+    def __init__(self, keep_shifted: bool, report: Reporter) -> None:
+        self._keep_shifted, self._report = keep_shifted, report
+        self._unpaired: dict[Path, UnpairedFrame] = {}
+        self._photos = PhotoCache()
 
-def _read_headers(
-    files: Sequence[Path], report: Reporter, unpaired: dict[Path, UnpairedFrame]
-) -> list[Frame]:
-    frames = []
-    bar = report.progress(len(files), "reading headers", "files")
-    for file, frame in _with_progress(files, lambda f: f, read_frames(files), bar, unpaired):
-        frames.append(frame)
-        if frame.exif.exposure_level is None:
-            unpaired[file] = UnpairedFrame(file, missing_tags(frame.exif))
-    return frames
+    def scan(self, files: Sequence[Path]) -> Scan:
+        frames = self._read_headers(files)
+        usable = [frame for frame in frames if frame.file not in self._unpaired]
+        summaries = self._summaries(usable)
+        bright = [frame for frame, shown in summaries.items() if not (shown.dark or shown.denoised)]
+        checked = self._check_candidates(bright, summaries)
+        good = [pair for pair in checked if not self._problems(pair)]
+        longs = {pair.long for pair in good}
+        pairs = [pair for pair in good if pair.short not in longs]
+        self._explain(bright, checked, pairs)
+        paired = {frame.file for pair in pairs for frame in pair[:2]}
+        # The long frame of a good pair is not a short one that failed.
+        dropped = [p for p in checked if self._problems(p) and p.short.file not in paired]
+        unpaired = (self._unpaired[f] for f in files if f in self._unpaired and f not in paired)
+        return Scan(
+            frames=tuple(frames),
+            pairs=tuple(pairs),
+            dropped=tuple(dropped),
+            unpaired=tuple(unpaired),
+            darks=tuple(_dark_frame(frame) for frame, shown in summaries.items() if shown.dark),
+            rules=tuple(rules_of(pairs, dropped, frames)),
+        )
 
+    def _problems(self, pair: CheckedPair) -> tuple[str, ...]:
+        return pair.check.problems_if(keep_shifted=self._keep_shifted)
 
-def _summaries(
-    frames: Sequence[Frame],
-    report: Reporter,
-    unpaired: dict[Path, UnpairedFrame],
-    photos: PhotoCache,
-) -> dict[Frame, FrameSummary]:
-    """Decode the frames of those cameras that have two frames to make a pair of."""
-    by_setting = grouped(frames, lambda frame: frame.setting)
-    cameras = {group[0].camera for group in by_setting.values() if _any_pair(group)}
-    wanted = [frame for frame in frames if frame.camera in cameras]
-    for frame in frames:
-        if frame.camera not in cameras:
-            unpaired[frame.file] = UnpairedFrame(frame.file, NO_OTHER_EXPOSURE)
-    summaries = {}
-    bar, results = (
-        report.progress(len(wanted), "reading frames", "frames"),
-        summarise(wanted, photos),
-    )
-    for frame, summary in _with_progress(wanted, lambda f: f.file, results, bar, unpaired):
-        summaries[frame] = summary
-        if summary.denoised:
-            reason = "was denoised by led: give the camera's raw"
-            unpaired[frame.file] = UnpairedFrame(frame.file, reason)
-    return summaries
+    def _with_progress(
+        self,
+        label: str,
+        unit: str,
+        items: Mapping[Path, Item],
+        results: Generator[Result | LedError],
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield items, by file, with their results; show progress, and note files that fail."""
+        with self._report.progress(len(items), label, unit) as bar, closing(results):
+            for (file, item), result in zip(items.items(), results, strict=True):
+                bar.advance(note=file.name)
+                if isinstance(result, LedError):
+                    reason = str(result).removeprefix(f"{file}: ")
+                    self._unpaired[file] = UnpairedFrame(file, reason, unreadable=True)
+                else:
+                    yield item, result
 
+    def _read_headers(self, files: Sequence[Path]) -> list[Frame]:
+        frames = []
+        by_file, results = {file: file for file in files}, read_frames(files)
+        for file, frame in self._with_progress("reading headers", "files", by_file, results):
+            frames.append(frame)
+            if frame.exif.exposure_level is None:
+                self._unpaired[file] = UnpairedFrame(file, missing_tags(frame.exif))
+        return frames
 
-def _check_candidates(
-    frames: Sequence[Frame],
-    summaries: dict[Frame, FrameSummary],
-    report: Reporter,
-    photos: PhotoCache,
-    unpaired: dict[Path, UnpairedFrame],
-    keep_shifted: bool,
-) -> list[CheckedPair]:
-    """Check each short frame with the long ones that may belong to it."""
-    by_setting = grouped(frames, lambda frame: frame.setting)
-    jobs = [(short, _candidates(short, by_setting[short.setting], summaries)) for short in frames]
-    jobs = [job for job in jobs if job[1]]
-    # The shorts of one long frame follow each other, so that it is decoded once.
-    jobs.sort(key=lambda job: (str(job[1][0].file), str(job[0].file)))
+    def _summaries(self, frames: Sequence[Frame]) -> dict[Frame, FrameSummary]:
+        """Decode the frames of those cameras that have two frames to make a pair of."""
+        by_setting = grouped(frames, lambda frame: frame.setting)
+        cameras = {group[0].camera for group in by_setting.values() if _any_pair(group)}
+        wanted = {frame.file: frame for frame in frames if frame.camera in cameras}
+        for frame in frames:
+            if frame.camera not in cameras:
+                self._unpaired[frame.file] = UnpairedFrame(frame.file, NO_OTHER_EXPOSURE)
+        summaries = {}
+        results = summarise(wanted.values(), self._photos)
+        for frame, summary in self._with_progress("reading frames", "frames", wanted, results):
+            summaries[frame] = summary
+            if summary.denoised:
+                reason = "was denoised by led: give the camera's raw"
+                self._unpaired[frame.file] = UnpairedFrame(frame.file, reason)
+        return summaries
 
-    def check(job: tuple[Frame, list[Frame]]) -> CheckedPair | LedError | None:
-        return _best_pair(*job, photos, keep_shifted)
+    def _check_candidates(
+        self, frames: Sequence[Frame], summaries: dict[Frame, FrameSummary]
+    ) -> list[CheckedPair]:
+        """Check each short frame with the long ones that may belong to it."""
+        by_setting = grouped(frames, lambda frame: frame.setting)
+        jobs = [(one, _candidates(one, by_setting[one.setting], summaries)) for one in frames]
+        jobs = [job for job in jobs if job[1]]
+        # The shorts of one long frame follow each other, so that it is decoded once.
+        jobs.sort(key=lambda job: (str(job[1][0].file), str(job[0].file)))
+        results = in_parallel(lambda job: self._best_pair(*job), jobs, CHECKING_THREADS)
+        by_short = {short.file: short for short, _ in jobs}
+        found = self._with_progress("checking pairs", "pairs", by_short, results)
+        checked = [pair for _, pair in found if pair is not None]
+        return sorted(checked, key=lambda pair: str(pair.short.file))
 
-    bar = report.progress(len(jobs), "checking pairs", "pairs")
-    results = in_parallel(check, jobs, CHECKING_THREADS)
-    found = _with_progress(jobs, lambda job: job[0].file, results, bar, unpaired)
-    checked = [pair for _, pair in found if pair is not None]
-    return sorted(checked, key=lambda pair: str(pair.short.file))
+    def _best_pair(self, short: Frame, longs: Iterable[Frame]) -> CheckedPair | LedError | None:
+        """Return the first good pair with a short frame; else the first of the same scene."""
+        first: CheckedPair | None = None
+        for long in longs:
+            ratio = ratio_of(short.exif, long.exif, (short.file, long.file))
+            try:
+                photos = self._photos.read(short.file), self._photos.read(long.file)
+                check = check_pair(*photos, ratio)
+            except LedError as error:
+                return error
+            if not check.same_scene:
+                continue
+            pair = CheckedPair(short, long, check)
+            if not self._problems(pair):
+                return pair
+            first = first or pair
+        return first
+
+    def _explain(
+        self,
+        frames: Sequence[Frame],
+        checked: Iterable[CheckedPair],
+        pairs: Iterable[CheckedPair],
+    ) -> None:
+        """Add a reason for every frame that is in no pair and has none yet."""
+        paired = {frame for pair in pairs for frame in pair[:2]}
+        for pair in checked:
+            problems = ", ".join(self._problems(pair))
+            roles = ((pair.short, "long", pair.long), (pair.long, "short", pair.short))
+            for frame, role, other in roles:
+                if problems and frame not in paired:
+                    reason = f"with its {role} frame {other.file.name}: {problems}"
+                    self._unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
+        by_setting = grouped(frames, lambda frame: frame.setting)
+        for frame in frames:
+            if frame not in paired:
+                others = by_setting[frame.setting]
+                reason = NO_OTHER_EXPOSURE
+                if any(_could_be_pair(frame, one) or _could_be_pair(one, frame) for one in others):
+                    reason = "no frame of another exposure shows its scene"
+                self._unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
 
 
 def _could_be_pair(short: Frame, long: Frame) -> bool:
@@ -226,59 +244,9 @@ def _candidates(
         less = frame.level * SIMILAR_LEVEL < highest
         return less, -frame.level if less else short.seconds_from(frame), -similarity
 
-    if certain:
-        ordered = sorted(certain, key=order)
-    else:
-        ordered = sorted(similar, key=lambda entry: -entry[1])
+    by_likeness = sorted(similar, key=lambda entry: -entry[1])
+    ordered = sorted(certain, key=order) if certain else by_likeness
     return [frame for frame, _ in ordered[:MAX_CANDIDATES]]
-
-
-def _best_pair(
-    short: Frame, longs: Iterable[Frame], photos: PhotoCache, keep_shifted: bool
-) -> CheckedPair | LedError | None:
-    """Return the first good pair with a short frame; without one, the first of the same scene."""
-    first: CheckedPair | None = None
-    for long in longs:
-        ratio = ratio_of(short.exif, long.exif, (short.file, long.file))
-        try:
-            check = check_pair(photos.read(short.file), photos.read(long.file), ratio)
-        except LedError as error:
-            return error
-        if not check.same_scene:
-            continue
-        pair = CheckedPair(short, long, check)
-        if not check.problems_if(keep_shifted=keep_shifted):
-            return pair
-        first = first or pair
-    return first
-
-
-def _explain(
-    frames: Sequence[Frame],
-    checked: Iterable[CheckedPair],
-    pairs: Iterable[CheckedPair],
-    unpaired: dict[Path, UnpairedFrame],
-    keep_shifted: bool,
-) -> None:
-    """Add a reason for every frame that is in no pair and has none yet."""
-    paired = {frame for pair in pairs for frame in pair[:2]}
-    for pair in checked:
-        problems = ", ".join(pair.check.problems_if(keep_shifted=keep_shifted))
-        for frame, role, other in (
-            (pair.short, "long", pair.long),
-            (pair.long, "short", pair.short),
-        ):
-            if problems and frame not in paired:
-                reason = f"with its {role} frame {other.file.name}: {problems}"
-                unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
-    by_setting = grouped(frames, lambda frame: frame.setting)
-    for frame in frames:
-        if frame not in paired:
-            others = by_setting[frame.setting]
-            reason = NO_OTHER_EXPOSURE
-            if any(_could_be_pair(frame, one) or _could_be_pair(one, frame) for one in others):
-                reason = "no frame of another exposure shows its scene"
-            unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
 
 
 def _dark_frame(frame: Frame) -> DarkFrame:

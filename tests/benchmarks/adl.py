@@ -25,7 +25,7 @@ import torch
 from report import context, head, keep, table
 from torch import Tensor, nn
 
-from ledcli.evaluation.demo_shoot import CAMERA
+from ledcli.evaluation.simulation import CAMERA
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.registry import build

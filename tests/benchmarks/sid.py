@@ -23,9 +23,9 @@ from checkout import RESULTS
 from report import context, head, keep, table
 
 from ledcli.evaluation.datasets.base import source_of_pairs
-from ledcli.evaluation.demo_shoot import PAIR_ISOS, make_pairs
 from ledcli.evaluation.evaluate import Measurement, load_candidates
 from ledcli.evaluation.results import NOISY, Evaluation
+from ledcli.evaluation.simulation import PAIR_ISOS, make_pairs
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import Pair
 from ledcli.training.data.pair_files import load_pairs, read_headers

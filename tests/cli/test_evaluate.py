@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.evaluation.demo_shoot import make_pairs
 from ledcli.evaluation.results import METRICS
+from ledcli.evaluation.simulation import make_pairs
 from ledcli.pairs.list_file import Pair, write_list
 from tests.inference.models import write_model
 from tests.shoot import make_raw, scene

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from ledcli.errors import OutputError
-from ledcli.evaluation.charts import place_curves
 from ledcli.evaluation.report import encode_crops, write_report
-from ledcli.evaluation.results import NOISY, Evaluation, FrameResult, Group
+from ledcli.evaluation.results import NOISY, Evaluation, FrameResult, Group, place_curves
 from tests.evaluation.browser import Browser, program
 from tests.evaluation.evaluations import CAMERAS, MODELS, RATIOS, evaluation
 

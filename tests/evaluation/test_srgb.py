@@ -5,9 +5,8 @@ import pytest
 
 from ledcli.errors import UsageError
 from ledcli.evaluation.datasets.base import Case, Source, source_of_pairs
-from ledcli.evaluation.evaluate import Candidate, Measurement, load_candidates
+from ledcli.evaluation.evaluate import Candidate, Measurement, in_picture, load_candidates
 from ledcli.evaluation.results import NOISY
-from ledcli.evaluation.srgb import check_raws, in_picture
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.list_file import Pair
 from ledcli.raw.reader import read_raw
@@ -82,8 +81,8 @@ def test_a_source_without_raws_is_refused_at_once(tmp_path):
     models = load_candidates([str(write_pictures(tmp_path / "p.safetensors"))])
     case = Case("a", "", None, 20.0, lambda: pytest.fail("read"))
     with pytest.raises(UsageError, match="made-up has none"):
-        check_raws(Source("made-up", [case], []), models)
-    check_raws(Source("made-up", [case], []), [])
+        Measurement(Source("made-up", [case], []), models)
+    Measurement(Source("made-up", [case], []), [])
 
 
 def test_a_frame_without_raws_does_not_stop_the_others(source, tmp_path):

@@ -19,20 +19,10 @@ DATASETS: dict[str, Dataset] = {
 
 
 def read_dataset(paths: Mapping[str, Path | None], options: DatasetOptions) -> Source:
-    """Read the one data set that is given.
+    """Read the one data set that is given; `paths` are by name in `DATASETS`.
 
-    Parameters
-    ----------
-    paths : mapping of str to Path or None
-        Where each data set is, by its name in `DATASETS`; exactly one must be given.
-    options : DatasetOptions
-
-    Raises
-    ------
-    UsageError
-        None or several are given, an option is of another data set, or no frame is wanted.
-    PairError
-        A list of pairs is wrong.
+    Raises UsageError if none or several are given, an option is of another data set, or no frame
+    is wanted, and PairError if a list of pairs is wrong.
     """
     given = {name: path for name, path in paths.items() if path is not None}
     if len(given) != 1:

@@ -35,51 +35,35 @@ Planes = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Frame:
-    """A short frame and its truth, in memory.
-
-    Attributes
-    ----------
-    short, truth : float32 arrays (planes, h, w)
-        Normalised: the short frame without the ratio, the truth within 0 to 1.
-    phase : Phase or XTransPhase
-        Of the mosaic; RGGB where the file does not have it.
-    white_balance : array (3,)
-        For rendering; green is 1.
-    to_srgb : array (3, 3) or None
-        From white-balanced camera colours to linear sRGB.
-    exif : Exif
-        Of the short frame.
-    """
+    """A short frame and its truth, in memory: normalised planes (planes, h, w)."""
 
     short: Planes
+    """Without the ratio."""
     truth: Planes
+    """Within 0 to 1."""
     phase: AnyPhase = Phase.RGGB
+    """Of the mosaic; RGGB where the file does not have it."""
     white_balance: NDArray[np.float64] = field(default_factory=lambda: np.ones(3))
+    """For rendering (3,); green is 1."""
     to_srgb: NDArray[np.float64] | None = None
+    """From white-balanced camera colours to linear sRGB (3, 3)."""
     exif: Exif = field(default_factory=Exif)
+    """Of the short frame."""
 
 
 class Case(NamedTuple):
-    """A frame to measure.
-
-    Attributes
-    ----------
-    name : str
-        Unique in its source.
-    camera : str
-        Empty where unknown.
-    read : callable
-        Returns the `Frame`; raises LedError.
-    raws : Pair or None
-        The files it is read from, if they are raws.
-    """
+    """A frame to measure."""
 
     name: str
+    """Unique in its source."""
     camera: str
+    """Empty where unknown."""
     iso: float | None
     ratio: float
     read: Callable[[], Frame]
+    """Raises LedError."""
     raws: Pair | None = None
+    """The files it is read from, if they are raws."""
 
 
 class Source(NamedTuple):
@@ -92,45 +76,29 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """What to take of a data set.
-
-    Attributes
-    ----------
-    ratios : sequence of float
-        Only these; empty takes all.
-    list_file : Path or None
-        SID's list of pairs.
-    cameras : sequence of str
-        Calibrated cameras whose noise photographs get; empty takes all.
-    gains : sequence of float
-        System gains K of that noise, DN per electron; empty takes two of each camera.
-    models : sequence of str
-        The models to measure: photographs are made for their kind of sensor.
-    """
+    """What to take of a data set."""
 
     ratios: Sequence[float] = ()
+    """Only these; empty takes all."""
     list_file: Path | None = None
+    """SID's list of pairs."""
     cameras: Sequence[str] = ()
+    """Calibrated cameras whose noise photographs get; empty takes all."""
     gains: Sequence[float] = ()
+    """System gains K of that noise, DN per electron; empty takes two of each camera."""
     models: Sequence[str] = ()
+    """The models to measure: photographs are made for their kind of sensor."""
 
 
 class Dataset(NamedTuple):
-    """A kind of data set: an entry of `DATASETS`.
-
-    Attributes
-    ----------
-    name : str
-        Of its option of `led evaluate`, without dashes.
-    read : callable
-        Lists the frames of a folder or file; raises LedError.
-    options : tuple of str
-        Attributes of `DatasetOptions` that only this data set has.
-    """
+    """A kind of data set: an entry of `DATASETS`."""
 
     name: str
+    """Of its option of `led evaluate`, without dashes."""
     read: Callable[[Path, DatasetOptions], Source]
+    """Lists the frames of a folder or file; raises LedError."""
     options: tuple[str, ...] = ()
+    """Attributes of `DatasetOptions` that only this data set has."""
 
 
 def source_of_pairs(
@@ -142,20 +110,11 @@ def source_of_pairs(
     by_name: bool = False,
     skipped: Sequence[str] = (),
 ) -> Source:
-    """Make a source of pairs of files.
+    """Make a source of pairs of files, only of the ratios given, or all.
 
-    Parameters
-    ----------
-    name : str
-    pairs : sequence of Pair
-    names : sequence of str, optional
-        Unique names of the frames; default is those of the short files.
-    ratios : sequence of float
-        Only these; empty takes all.
-    by_name : bool
-        The exposure times in the names give the ratio, as in SID, not the tags.
-    skipped : sequence of str
-        Lines for frames that are known not to be measurable.
+    `names` are unique names of the frames, by default those of the short files. With `by_name` the
+    exposure times in the names give the ratio, as in SID, not the tags. `skipped` are lines for
+    frames that are known not to be measurable.
     """
 
     def with_folder(file: Path) -> str:

@@ -22,19 +22,9 @@ def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
     """Read a folder in ELD's layout: ``SonyA7S2/scene-1/IMG_0001.ARW`` and so on.
 
     Images 1, 6, 11 and 16 of a scene are its long frames; every other one is a short frame and
-    belongs to the long frame with the nearest number. The tags give the ratio.
-
-    Parameters
-    ----------
-    folder : Path
-        Of all cameras, or of one.
-    ratios : sequence of float
-        Only these (ELD's figures are of 100 and 200); empty takes all.
-
-    Raises
-    ------
-    UsageError
-        The folder is not in ELD's layout.
+    belongs to the long frame with the nearest number. The tags give the ratio; only the ratios
+    given are taken, or all (ELD's figures are of 100 and 200). The folder is of all cameras, or of
+    one. Raises UsageError if it is not in ELD's layout.
     """
     cameras = [folder] if _scenes(folder) else folders_in(folder)
     pairs: dict[str, Pair] = {}

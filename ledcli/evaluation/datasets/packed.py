@@ -18,19 +18,10 @@ _LEVELS = ("black_level", "white_level")
 
 
 class Packed(NamedTuple):
-    """A packed frame.
-
-    Attributes
-    ----------
-    planes : float32 array (4, h, w)
-        Normalised R, G1, B, G2.
-    white_balance : float64 array (3,) or None
-        Green is 1.
-    to_srgb : float64 array (3, 3) or None
-        From white-balanced camera colours to linear sRGB.
-    """
+    """A packed frame; colours as in `base.Frame`."""
 
     planes: NDArray[np.float32]
+    """Normalised R, G1, B, G2 (4, h, w)."""
     white_balance: NDArray[np.float64] | None = None
     to_srgb: NDArray[np.float64] | None = None
 
@@ -46,11 +37,7 @@ def read_packed(path: Path) -> Packed:
     Either ``.npz`` as LED's tools write it: `im` ``(4, h, w)`` in DN, R, G1, B, G2;
     `black_level` and `white_level` per plane; `wb` and `ccm`. Or ``.npy`` of floats ``(4, h, w)``
     or ``(h, w, 4)``, in the same order, black subtracted and white at 1. Neither has a CFA phase.
-
-    Raises
-    ------
-    RawError
-        It cannot be read, or its levels or its order are unknown.
+    Raises RawError if it cannot be read, or its levels or its order are unknown.
     """
     try:
         loaded = np.load(path, allow_pickle=False)

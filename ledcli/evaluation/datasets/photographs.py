@@ -57,23 +57,10 @@ def photographs(
 ) -> Source:
     """Make short frames of clean photographs with the noise of calibrated cameras.
 
-    Parameters
-    ----------
-    folder : Path
-        Photographs in sRGB, also in its subfolders.
-    cameras : sequence of str
-        Names of `calibrated_cameras()`; empty takes all.
-    gains : sequence of float
-        System gains K, DN per electron; empty takes two of each camera.
-    ratios : sequence of float
-        Empty takes 1, 20, 100, 300.
-    cfa : str
-        Of the sensor: ``bayer`` or ``xtrans``.
-
-    Raises
-    ------
-    UsageError
-        A camera is unknown, or the folder has no photograph.
+    The photographs are in sRGB, also in subfolders. Cameras are names of `calibrated_cameras()`,
+    by default all, gains are system gains K in DN per electron, by default two of each camera, and
+    ratios are by default 1, 20, 100 and 300. The sensor is ``bayer`` or ``xtrans``. Raises
+    UsageError if a camera is unknown, or the folder has no photograph.
     """
     known = {name.lower(): name for name in calibrated_cameras()}
     unknown = [name for name in cameras if name.lower() not in known]
@@ -126,14 +113,8 @@ def sensor_of(models: Sequence[str]) -> str:
 def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
     """Read a rendered photograph as the sensor data it would have come from.
 
-    Parameters
-    ----------
-    path : Path
-        sRGB; more than 8 bits are reduced to 8.
-    shrink : int
-        Average blocks of so many pixels a side in linear light, to remove the photograph's grain.
-    cfa : str
-        Of the sensor: ``bayer`` or ``xtrans``.
+    The photograph is sRGB; more than 8 bits are reduced to 8. Blocks of `shrink` pixels a side are
+    averaged in linear light, to remove its grain.
 
     Returns
     -------

@@ -25,22 +25,10 @@ LISTS = ("{}_test_list.txt", "{}_list.txt")
 def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = ()) -> Source:
     """Read a folder in SID's layout: ``Sony/short``, ``Sony/long`` and ``Sony_test_list.txt``.
 
-    Parameters
-    ----------
-    folder : Path
-        Of one camera, with ``short`` and ``long`` in it, or the folder above. Frames are raws, or
-        packed as ``.npz`` or ``.npy`` under the raw's name.
-    list_file : Path, optional
-        Default is the test list or, where there is none, the test scenes by their numbers.
-    ratios : sequence of float
-        Only these; empty takes all.
-
-    Raises
-    ------
-    UsageError
-        The folder is not in SID's layout.
-    PairError
-        The list is wrong.
+    The folder is of one camera, with ``short`` and ``long`` in it, or the one above. Frames are
+    raws, or packed as ``.npz`` or ``.npy`` under the raw's name. The default list is the test list
+    or, where there is none, the test scenes by their numbers. Only the ratios given are taken, or
+    all. Raises UsageError if the folder is not in SID's layout, and PairError if the list is wrong.
     """
     root = _camera(folder)
     title = f"SID layout, {root.resolve().name}"

@@ -1,17 +1,24 @@
-"""A made-up shoot: raws of a made-up camera, with the truth that real raws lack.
+"""Made-up frames: a small shoot with the truth that real raws lack, and a test of every engine.
 
-The camera is not calibrated: its row noise is stronger than any in the bundled model's training,
-and its columns band, which no noise model here has.
+The shoot's camera is not calibrated: its row noise is stronger than any in the bundled model's
+training, and its columns band, which no noise model here has.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
+from ledcli.batch.settings import Engine
+from ledcli.errors import UsageError
+from ledcli.evaluation.datasets.photographs import WHITE_BALANCE, noise_of, short_frame
+from ledcli.inference.backends import BACKENDS, load_backend
+from ledcli.inference.backends.torch import choose_device, fast_in_bf16
+from ledcli.inference.denoiser import Denoiser, Planes
 from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
 from ledcli.noise.physics import add_noise
 from ledcli.output.atomic import atomic_write
@@ -21,6 +28,7 @@ from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import Phase, unpack
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import Linear, make_scene
+from ledcli.zoo.store import ChosenModel
 
 MAKE, MODEL = "led", "Democam"
 BLACK, WHITE = 512.0, 512.0 + CALIBRATED_WHITE
@@ -43,6 +51,11 @@ LONG_ISO, LONG_TIME = 100.0, 10.0
 PAIR_ISOS, PHOTO_ISO = (400.0, 6400.0), 1600.0
 """ISOs of the pairs' short frames, by LED's rule, and of the photos, between them."""
 
+ENGINE_SIDE, ENGINE_RATIO = 256, 100.0
+"""Of the frame that engines are compared on: side in plane pixels, and ratio."""
+MAX_RMS = {"float32": 2e-4, "bf16": 3e-3}
+"""Of white: far below the noise left in a photo at this ratio (0.03)."""
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -57,19 +70,9 @@ class Shot:
 def make_photos(
     folder: Path, count: int, *, ratio: float = 100.0, size: int = 1024, seed: int = 0
 ) -> list[Shot]:
-    """Write short frames of different scenes.
+    """Write short frames of different scenes into a folder.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
-    count : int
-        Number of frames.
-    ratio : float
-    size : int
-        Side of the mosaic in pixels, even.
-    seed : int
-        The same seed gives the same shoot.
+    `size` is the side of the mosaic in pixels, even; the same seed gives the same shoot.
     """
     rng = np.random.default_rng(seed)
     return [
@@ -86,12 +89,9 @@ def make_pairs(
     pairs = []
     for number, iso in enumerate(PAIR_ISOS):
         scene, name, own = _scene(size, rng), 2 * number + 1, 100 * seed + 50 + 2 * number
-        pairs.append(
-            (
-                _take(folder / f"IMG_{name:04}.dng", scene, iso, ratio, own),
-                _take(folder / f"IMG_{name + 1:04}.dng", scene, LONG_ISO, 1.0, own + 1),
-            )
-        )
+        short = _take(folder / f"IMG_{name:04}.dng", scene, iso, ratio, own)
+        long = _take(folder / f"IMG_{name + 1:04}.dng", scene, LONG_ISO, 1.0, own + 1)
+        pairs.append((short, long))
     return pairs
 
 
@@ -112,15 +112,9 @@ def _take(path: Path, clean: NDArray[np.float32], iso: float, ratio: float, seed
     stored = np.clip(np.rint(unpack(dn.numpy(), Phase.RGGB, shape) + BLACK), 0, WHITE)
     short = ((stored - BLACK) / CALIBRATED_WHITE).astype(np.float32)
     time = LONG_TIME * LONG_ISO / (iso * ratio)
-    photo = _photo(path, stored.astype(np.uint16), iso, time)
-    atomic_write(path, dng_bytes(photo, short, software="led demo"))
-    return Shot(path, photo, short, unpack(clean, Phase.RGGB, shape))
-
-
-def _photo(path: Path, mosaic: NDArray[np.uint16], iso: float, time: float) -> RawPhoto:
-    return RawPhoto(
+    photo = RawPhoto(
         path=path,
-        mosaic=mosaic,
+        mosaic=stored.astype(np.uint16),
         phase=Phase.RGGB,
         black=np.full(4, BLACK, np.float32),
         white=np.full(4, WHITE, np.float32),
@@ -133,3 +127,57 @@ def _photo(path: Path, mosaic: NDArray[np.uint16], iso: float, time: float) -> R
         crop=None,
         pixel_aspect=1.0,
     )
+    atomic_write(path, dng_bytes(photo, short, software="led demo"))
+    return Shot(path, photo, short, unpack(clean, Phase.RGGB, shape))
+
+
+class Agreement(NamedTuple):
+    """A way to compute, and how far its result is from the reference (share of white)."""
+
+    engine: Engine
+    rms: float
+    largest: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is small enough for photographs."""
+        return self.rms <= MAX_RMS[self.engine.precision]
+
+
+def compare_engines(model: ChosenModel) -> Iterator[Agreement]:
+    """Denoise a made-up frame in every way this machine has, and compare with torch on the CPU."""
+    clean = pack_rgb(make_scene(2 * ENGINE_SIDE, np.random.default_rng(0)))
+    short = short_frame(clean, noise_of("NikonD850", 3.0), ENGINE_RATIO, seed=0)
+    reference = _denoised(model, short, Engine("cpu", "float32", 0, "torch"))
+    for engine in _engines():
+        difference = _denoised(model, short, engine) - reference
+        rms = float(np.sqrt(np.mean(difference**2, dtype=np.float64)))
+        yield Agreement(engine, rms, float(np.abs(difference).max()))
+
+
+def devices() -> list[str]:
+    """Return the kinds of device this machine has, the preferred first."""
+    best = choose_device().type
+    return [best] if best == "cpu" else [best, "cpu"]
+
+
+def _engines() -> Iterator[Engine]:
+    for name, entry in BACKENDS.items():
+        try:
+            entry.require(f"the {name} backend")
+        except UsageError:
+            continue
+        for device in devices():
+            for precision in MAX_RMS:
+                if precision == "bf16" and not fast_in_bf16(torch.device(device)):
+                    continue
+                try:
+                    load_backend(name).resolve(device, precision)
+                except UsageError:
+                    continue
+                yield Engine(device, precision, ENGINE_SIDE // 2, name)
+
+
+def _denoised(model: ChosenModel, short: Planes, engine: Engine) -> Planes:
+    denoiser = Denoiser(model.path, model.csa_set, **engine._asdict())
+    return np.clip(denoiser.denoise(short, ENGINE_RATIO), 0, 1)

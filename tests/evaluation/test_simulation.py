@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ledcli.evaluation.demo_shoot import make_pairs, make_photos
 from ledcli.evaluation.metrics import psnr
+from ledcli.evaluation.simulation import make_pairs, make_photos
 from ledcli.pairs.frames import ratio_of
 from ledcli.raw.reader import read_raw
 
