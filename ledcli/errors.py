@@ -39,3 +39,8 @@ class TrainingError(LedError):
 
 class PairError(LedError):
     """A list of pairs, or a pair of shots, cannot be used."""
+
+
+def os_reason(error: OSError) -> str:
+    """Return why the system refused, as the end of a message."""
+    return (error.strerror or str(error)).lower()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ledcli.errors import OutputError
+from ledcli.errors import OutputError, os_reason
 
 _ELSEWHERE = "choose another folder with --out"
 _DISCONNECTED = f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}"
@@ -60,7 +60,7 @@ def explain(error: OSError | ValueError) -> str:
     if isinstance(error, ValueError):  # a NUL in the name, or characters the disk cannot encode
         return _BAD_NAME
     name = errno.errorcode.get(error.errno or 0, "")
-    return _ADVICE.get(name, (error.strerror or str(error)).lower())
+    return _ADVICE.get(name, os_reason(error))
 
 
 def part_file_path(folder: Path) -> Path:

@@ -182,7 +182,7 @@ def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> 
 def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[np.uint16]:
     """Demosaic a DNG with LibRaw, 16 bits, at its own brightness; raises OutputError."""
     try:
-        with quiet(), rawpy.imread(io.BytesIO(dng)) as raw:
+        with quiet, rawpy.imread(io.BytesIO(dng)) as raw:
             rgb: NDArray[Any] = raw.postprocess(
                 demosaic_algorithm=demosaic_algorithm(raw),
                 output_bps=16,

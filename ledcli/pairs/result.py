@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledcli.batch.inputs import RAW_SUFFIXES
-from ledcli.errors import LedError, OutputError, PairError, UsageError
+from ledcli.errors import LedError, OutputError, PairError, UsageError, os_reason
 from ledcli.output.atomic import atomic_write
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
@@ -287,9 +287,7 @@ def _load(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise PairError(
-            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from None
+        raise PairError(f"{path}: cannot be read: {os_reason(error)}") from None
     except (ValueError, RecursionError):
         raise _damaged(path) from None
     ours = isinstance(record, dict) and record.get("format") == FORMAT

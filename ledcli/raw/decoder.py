@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Generic, NamedTuple, Self, TypeVar, cast
 
-from ledcli.errors import LedError, RawError
+from ledcli.errors import LedError, RawError, os_reason
 from ledcli.metadata.xmp import read_note
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.raw.colour import auto_ratio
@@ -46,17 +46,9 @@ T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
-    """A raw file that has been read.
+    """A raw file that has been read: its noise is the blind estimate.
 
-    Attributes
-    ----------
-    photo : RawPhoto
-    noise : NoiseProfile
-        The blind estimate.
-    auto_ratio : float
-        The ratio that brings the photo to a normal brightness, 1 or more.
-    note : dict or None
-        The record in the file, if led wrote it.
+    `auto_ratio` brings it to a normal brightness; `note` is the record in a file that led wrote.
     """
 
     photo: RawPhoto
@@ -119,13 +111,9 @@ class Decoder(Generic[T]):
     def decode(self, path: Path) -> T:
         """Return ``work(path)``, computed in the child.
 
-        Raises
-        ------
-        RawError
-            LibRaw crashed on the file or timed out; and whatever `work` raises.
-        LedError
-            The file needs too much memory, the child cannot be started or was killed, or the
-            decoder is closed.
+        Raises RawError if LibRaw crashed on the file or timed out, and whatever `work` raises;
+        LedError if the file needs too much memory, the child cannot be started or was killed, or
+        the decoder is closed.
         """
         with self._turn:
             child = self._ready()
@@ -171,9 +159,8 @@ class Decoder(Generic[T]):
         except (EOFError, TimeoutError):
             self._drop(child)
             self._check_open()
-            raise LedError(
-                "the decoding process does not start: set LED_DEBUG=1 to see why"
-            ) from None
+            said = "the decoding process does not start: set LED_DEBUG=1 to see why"
+            raise LedError(said) from None
         return child
 
     def _drop(self, child: "_Child") -> None:
@@ -203,8 +190,7 @@ class _Child:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise LedError(f"the decoding process cannot be started: {why}") from error
+            raise LedError(f"the decoding process cannot be started: {os_reason(error)}") from error
         self._to, self._from = cast(FileIO, self._process.stdin), cast(FileIO, self._process.stdout)
         enlarge_pipe(self._from)
         threading.Thread(target=self._listen, daemon=True).start()

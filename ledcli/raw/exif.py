@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import exifread
 
-from ledcli.errors import MetadataError, RawError
+from ledcli.errors import MetadataError, RawError, os_reason
 from ledcli.metadata.containers import FileBytes, Holds, crw_camera, parts
 from ledcli.raw.libraw import OpenedRaw, open_raw
 
@@ -56,18 +56,13 @@ class Exif:
 
     Attributes
     ----------
-    make, model : str or None
-        Camera, as spelled in the file.
-    iso : float or None
-    exposure_time : float or None
-        In seconds.
-    aperture : float or None
-        F-number.
-    focal_length : float or None
-        In millimetres.
+    make, model, lens, lens_make : str or None
+        As spelled in the file.
+    iso, exposure_time, aperture, focal_length : float or None
+        Exposure time in seconds, f-number, millimetres.
     datetime : str or None
         When the shot was taken, ``YYYY:MM:DD HH:MM:SS``.
-    lens, lens_make, serial, artist, copyright : str or None
+    serial, artist, copyright : str or None
         `serial` is the camera body's.
     """
 
@@ -108,16 +103,8 @@ def read_exif(path: Path) -> Exif:
     Only if the header has no readable ISO or exposure time is the file opened with LibRaw, which
     knows more maker notes and formats but decodes the image on the way.
 
-    Returns
-    -------
-    Exif
-        What is missing, zero or impossible in the file is None; everything for a file that is not
-        a raw.
-
-    Raises
-    ------
-    RawError
-        The file does not exist or cannot be read.
+    What is missing, zero or impossible in the file is None; everything for a file that is not a
+    raw. Raises RawError if the file does not exist or cannot be read.
     """
     path = Path(path)
     exif, missing = _from_header(path)
@@ -133,22 +120,16 @@ def read_exif_opened(path: Path, raw: OpenedRaw) -> Exif:
 
 
 def require_exposure_level(path: Path, exif: Exif) -> float:
-    """Return a shot's exposure level, ISO x exposure time in seconds.
-
-    Raises
-    ------
-    MetadataError
-        A tag is missing; the message names the file and the tag.
-    """
+    """Return ISO x exposure time in seconds; MetadataError names the file and a missing tag."""
     level = exif.exposure_level
-    if level is None:
-        known = {"ISO": exif.iso, "ExposureTime": exif.exposure_time}
-        missing = [name for name, value in known.items() if value is None]
-        raise MetadataError(
-            f"{path}: has no usable {' and no '.join(missing)} tag, so its exposure level is "
-            "unknown: give the ratio yourself with --ratio"
-        )
-    return level
+    if level is not None:
+        return level
+    known = {"ISO": exif.iso, "ExposureTime": exif.exposure_time}
+    missing = " and no ".join(name for name, value in known.items() if value is None)
+    raise MetadataError(
+        f"{path}: has no usable {missing} tag, so its exposure level is unknown: give the ratio "
+        "yourself with --ratio"
+    )
 
 
 def date(value: str | None) -> str | None:
@@ -166,8 +147,7 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         with open(path, "rb") as file:
             tags = _read_tags(file)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise RawError(f"{path}: cannot be read: {why}") from None
+        raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
     crw = None
     if not tags:
         with contextlib.suppress(OSError), FileBytes(path) as data:
@@ -195,11 +175,10 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
 
 def _completed(exif: Exif, missing: set[str], raw: OpenedRaw) -> Exif:
     """Fill the fields without a tag from what LibRaw knows."""
-    known = {field: _checked(field, value) for field, value in raw.shot().items()}
     new: dict[str, Any] = {
-        field: known[field]
-        for field in missing & known.keys()
-        if known[field] is not None and getattr(exif, field) is None
+        field: _checked(field, value)
+        for field, value in raw.shot().items()
+        if field in missing and getattr(exif, field) is None
     }
     return replace(exif, **new)
 

@@ -16,20 +16,19 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
-from ledcli.errors import RawError
+from ledcli.errors import RawError, os_reason
 from ledcli.metadata.containers import truncated
+from ledcli.metadata.tiff import byte_order
 from ledcli.sensor.cfa import AnyPhase, find_phase, pattern
 from ledcli.sensor.layout import XTRANS
 
 LIBRAW_VERSION = ".".join(str(part) for part in rawpy.libraw_version)
 _CHATTER = (b"Unexpected end of file", b"data corrupted at")
-_MAGIC_AT_0 = (
-    *(b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
+_MAGIC = (
     *(b"FUJIFILM", b"\0MRM", b"FOVb", b"IIII", b"MMMM", b"PWAD", b"qktk", b"qktn"),
     *(b"DSC-Image", b"XPDS", b"SDPX", b"RED1", b"ARRI"),
 )
-_CR3_MAGIC, _CRW_MAGIC = b"ftypcrx ", b"HEAPCCDR"
-"""At bytes 4 and 6."""
+"""First bytes of raws that are not a TIFF."""
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _MIN_HEADER_BYTES = 1024
 _MIN_RAW_BYTES = 1 << 16
@@ -86,10 +85,7 @@ class OpenedRaw:
 def open_raw(path: Path) -> Iterator[OpenedRaw]:
     """Open and decode a raw file.
 
-    Raises
-    ------
-    RawError
-        The file is missing, not a raw file, damaged, or not supported by LibRaw.
+    Raises RawError if it is missing, not a raw file, damaged, or not supported by LibRaw.
     """
     path = Path(path)
     if path.is_dir():
@@ -100,15 +96,14 @@ def open_raw(path: Path) -> Iterator[OpenedRaw]:
         # Through memory: LibRaw cannot open every name that a file system allows.
         data = path.read_bytes()
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise RawError(f"{path}: cannot be read: {why}") from None
+        raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
     raw = rawpy.RawPy()
     try:
         try:
             if truncated(data):
                 # LibRaw would decode what is left, and old memory for the rest.
                 raise RawError(f"{path}: {_what_is_wrong(data, None)}")
-            with quiet():
+            with quiet:
                 raw.open_buffer(io.BytesIO(data))
                 raw.unpack()
             if not _begins_like_raw(data) and not data.startswith(_JPEG_MAGIC):
@@ -149,7 +144,8 @@ def _what_is_wrong(data: bytes, error: Exception | None) -> str:
 
 
 def _begins_like_raw(data: bytes) -> bool:
-    return data.startswith(_MAGIC_AT_0) or data[4:12] == _CR3_MAGIC or data[6:14] == _CRW_MAGIC
+    cr3, crw = data[4:12] == b"ftypcrx ", data[6:14] == b"HEAPCCDR"
+    return byte_order(data) is not None or data.startswith(_MAGIC) or cr3 or crw
 
 
 def find_pattern(
@@ -221,10 +217,11 @@ def multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
 
 
 class _Quiet:
-    """Redirect file descriptor 2 while any thread is inside; pass on what is not LibRaw's.
+    """Keep LibRaw's messages off standard error; safe from several threads at once.
 
     LibRaw reports damage with fprintf, past sys.stderr, and rawpy cannot turn that off. The
-    exception says the same again, so the line is dropped.
+    exception says the same again. So file descriptor 2 is redirected while any thread is inside,
+    and what is not LibRaw's is passed on.
     """
 
     def __init__(self) -> None:
@@ -269,9 +266,4 @@ class _Quiet:
         self._saved, self._captured = -1, None
 
 
-_QUIET = _Quiet()
-
-
-def quiet() -> contextlib.AbstractContextManager[None]:
-    """Keep LibRaw's messages off standard error; safe from several threads at once."""
-    return _QUIET
+quiet = _Quiet()

@@ -9,7 +9,7 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
-from ledcli.errors import RawError
+from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, DngMosaic, is_dng, misread_mosaic, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.raw.exif import Exif, read_exif_opened
@@ -118,11 +118,8 @@ class RawPhoto:
 def read_raw(path: Path) -> RawPhoto:
     """Read a raw file.
 
-    Raises
-    ------
-    RawError
-        The file cannot be read or decoded, holds no image, or its sensor is neither Bayer nor
-        X-Trans.
+    Raises RawError if the file cannot be read or decoded, holds no image, or its sensor is neither
+    Bayer nor X-Trans.
     """
     path = Path(path)
     with open_raw(path) as opened:
@@ -141,19 +138,15 @@ def read_raw(path: Path) -> RawPhoto:
         except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
         if min(mosaic.shape) < MIN_SIDE:
-            height, width = mosaic.shape
-            raise RawError(
-                f"{path}: is too small ({width}x{height} pixels; the minimum is "
-                f"{MIN_SIDE}x{MIN_SIDE})"
-            )
+            size = "x".join(map(str, reversed(mosaic.shape)))
+            raise RawError(f"{path}: is too small ({size} pixels; minimum {MIN_SIDE}x{MIN_SIDE})")
         if 8 * opened.size < MIN_BITS_PER_PIXEL * mosaic.size:
             raise RawError(
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
         black, white = _levels(path, raw, indices, phase, dng, fixed)
-        problem = _find_damage(mosaic, black, white)
-        if problem:
+        if problem := _find_damage(mosaic, black, white):
             raise RawError(f"{path}: {problem}")
         aspect = float(raw.sizes.pixel_aspect)
         return RawPhoto(
@@ -180,8 +173,7 @@ def _read_header(path: Path) -> tuple[Carried, bool, DngMosaic | None]:
         with FileBytes(path) as data:
             return read_carried(data), is_dng(data), misread_mosaic(data)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise RawError(f"{path}: cannot be read: {why}") from None
+        raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
 
 
 def _levels(

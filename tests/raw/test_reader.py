@@ -241,12 +241,12 @@ def test_unsupported_sensors_are_refused(tmp_path):
 
 
 def test_only_libraws_messages_are_dropped(capfd):
-    with quiet():
+    with quiet:
         os.write(2, b"a.NEF: Unexpected end of file\nsomething else\n")
     assert capfd.readouterr().err == "something else\n"
 
     def shout():
-        with quiet():
+        with quiet:
             os.write(2, b"b.NEF: data corrupted at 12\n")
 
     threads = [threading.Thread(target=shout) for _ in range(8)]

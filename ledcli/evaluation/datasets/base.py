@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.inputs import RAW_SUFFIXES
-from ledcli.errors import LedError, PairError, UsageError
+from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
 from ledcli.pairs.frames import ratio_of
 from ledcli.pairs.list_file import Pair, read_list
@@ -188,9 +188,8 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         raise UsageError(
-            f"{folder}: cannot be read: {why}: change its permissions, or name another"
+            f"{folder}: cannot be read: {os_reason(error)}: change its permissions, or name another"
         ) from None
 
 
