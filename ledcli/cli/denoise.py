@@ -1,7 +1,10 @@
 """`led denoise`: denoise raws."""
 
+import math
 from collections import Counter
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,8 +32,11 @@ from ledcli.cli.options import (
     TileOption,
     parse_brightness,
 )
-from ledcli.cli.results import show_model, show_plan, show_result
-from ledcli.cli.terminal import STOPPING, stoppable
+from ledcli.cli.terminal import STOPPING, printable, stoppable
+
+if TYPE_CHECKING:
+    from ledcli.batch.plan import PlannedPhoto
+    from ledcli.batch.settings import Job, Result
 
 
 def denoise(
@@ -114,10 +120,10 @@ def denoise(
     )
     counts: Counter[str] = Counter(failed=len(planned.rejected))
     for rejected in planned.rejected:
-        show_result(output, rejected)
+        _show_result(output, rejected)
     if dry_run:
         preview = planned.preview(overwrite=overwrite)
-        counts.update(show_plan(output, *each) for each in preview)
+        counts.update(_show_plan(output, *each) for each in preview)
         _finish(output, counts, "planned")
         return
     shown = None
@@ -126,8 +132,8 @@ def denoise(
         output.progress(len(planned.jobs), "denoising", "photos") as bar,
     ):
         for result in planned.run(overwrite=overwrite, stop=stop, report=output):
-            shown = show_model(output, result, shown)
-            show_result(output, result)
+            shown = _show_model(output, result, shown)
+            _show_result(output, result)
             counts[result.status] += 1
             bar.advance(note=str(result.source))
         stopped = stop()
@@ -145,3 +151,82 @@ def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = 
         raise typer.Exit(INTERRUPTED)
     if counts["failed"]:
         raise typer.Exit(FAILED)
+
+
+def _show_model(output: Output, result: "Result", shown: str | None) -> str | None:
+    """Print which model denoised a photo, unless `shown` already says so; return what is shown."""
+    model = result.model
+    if model is None or result.noise_from is None:
+        return shown
+    noise = {
+        "profile": "noise profile of the camera",
+        "blind": "noise estimated from the photo",
+        "unused": "straight to sRGB",
+    }[result.noise_from]
+    text = f"model {model.name} ({model.reason}), {noise}"
+    text = f"{text}; {result.tile_note}" if result.tile_note else text
+    if text != shown:
+        output.info(text)
+    return text
+
+
+def _show_result(output: Output, result: "Result") -> None:
+    """Print what became of one photo."""
+    for warning in result.warnings:
+        output.warn(warning)
+    record: dict[str, object] = {"file": result.source, "status": result.status}
+    if result.error is not None:
+        _show_failed(output, result.source, result.error, result.outputs)
+        return
+    if result.why:
+        if output.json:
+            output.result({**record, "why": result.why, "outputs": result.outputs})
+        return
+    model, noise = result.model, result.noise
+    record |= {
+        "outputs": result.outputs,
+        "ratio": result.ratio,
+        "headroom": result.headroom,
+        **(model.record() if model else {}),
+        "noise": result.noise_from,
+        "gain": noise.gain if noise else None,
+        "read_variance": noise.read_variance if noise else None,
+        "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
+    }
+    brightness = []
+    if result.ratio is not None and result.ratio != 1:
+        brightness.append(f"x {result.ratio:g}")
+    if result.headroom > 1:
+        stops = math.log2(result.headroom)
+        brightness.append(f"highlights kept: {stops:.1f} stops above white")
+    text = f" ({', '.join(brightness)})" if brightness else ""
+    output.result(record, _line(result.source, result.outputs) + text)
+
+
+def _show_plan(output: Output, job: "Job", planned: "PlannedPhoto") -> str:
+    """Print what would become of a photo, and return its status."""
+    if planned.error is not None:
+        _show_failed(output, job.source, planned.error, planned.kept)
+        return "failed"
+    outputs = [job.outputs[name] for name in planned.make]
+    status = "planned" if outputs else "skipped"
+    record = {"file": job.source, "status": status, "why": planned.why}
+    text = _line(job.source, outputs) if outputs else f"{printable(job.source)}: {planned.why}"
+    output.result({**record, "outputs": outputs or planned.kept}, text)
+    return status
+
+
+def _show_failed(
+    output: Output, source: Path | None, error: Exception, written: Sequence[Path]
+) -> None:
+    """Print why a photo failed, and which of its outputs exist nevertheless."""
+    output.error(error)
+    if output.json:
+        record = {"file": source, "status": "failed", "error": str(error), "outputs": written}
+        output.result(record)
+    elif written:
+        output.info(f"{source}: written nevertheless: {', '.join(map(str, written))}")
+
+
+def _line(source: Path | None, outputs: Sequence[Path]) -> str:
+    return f"{printable(source)} -> {', '.join(map(printable, outputs))}"

@@ -354,7 +354,7 @@ def test_run_again_it_says_what_it_skipped(tmp_path, capsys):
     assert denoise(folder) == 0
     capsys.readouterr()
     assert denoise(folder, "--json") == 0
-    assert [(r["status"], r["why"]) for r in results(capsys)] == [("skipped", "done already")] * 2
+    assert [(r["status"], r["why"]) for r in results(capsys)] == [("skipped", "up to date")] * 2
     make_raw(folder / "3.ARW")
     assert denoise(folder, "--dry-run", "--json") == 0
     assert [r["status"] for r in results(capsys)] == ["skipped", "skipped", "planned"]
