@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ledcli.metadata.containers import Holds, is_crw, parts
 from ledcli.metadata.tags import MAP_DIMENSIONS, Place, fit, tags_in
 from ledcli.metadata.tiff import Bytes, Directory, Field
-from ledcli.metadata.xmp import BASIC, MAX_PACKET_BYTES, RDF, join
+from ledcli.metadata.xmp import BASIC, MAX_PACKET_BYTES, description, join
 
 Fields = Mapping[int, Field]
 """By tag."""
@@ -35,16 +35,8 @@ _CELL = 6
 class Carried:
     """Tags of a source that go to its result as they are.
 
-    Attributes
-    ----------
-    image, exif, gps : Fields
-        Of the first directory (including DNG's colour tags), the Exif and the GPS directory.
-    xmp, iptc : bytes or None
-        The packets.
-    maker_notes : bool
-        True if the source has maker notes.
-    raw : Fields
-        Of the raw image's directory.
+    Fields are those of the first directory (`image`, with a DNG's colour tags), of the Exif and
+    the GPS directory, and of that of the raw image. `maker_notes` says whether the source has any.
     """
 
     image: Fields = field(default_factory=dict)
@@ -59,18 +51,9 @@ class Carried:
 def read_carried(data: Bytes) -> Carried:
     """Read the tags of a raw file that go to its result.
 
-    Takes the tags of `tags.TAGS` whose values are what the standard asks for. Damage never
-    raises; only reading `data` may.
-
-    Parameters
-    ----------
-    data : Bytes
-        TIFF of either byte order (most raws), CR3, RAF, MRW, or a raw that begins with a JPEG.
-
-    Returns
-    -------
-    Carried
-        Values are little-endian; empty for a file of another kind.
+    Takes the tags of `tags.TAGS` whose values are what the standard asks for, from TIFF of either
+    byte order (most raws), CR3, RAF, MRW, and raws that begin with a JPEG; nothing from others.
+    Damage never raises; only reading `data` may.
     """
     found = _Found()
     for part in parts(data):
@@ -84,17 +67,12 @@ def read_carried(data: Bytes) -> Carried:
             found.xmp = found.xmp or part.data[:]
         else:
             found.maker_notes = True
-    image = found.tags[Place.IMAGE] | found.tags[Place.CAMERA] | found.tags[Place.COLOUR]
+    tags, maker_notes = found.tags, found.maker_notes or is_crw(data)
+    image = tags[Place.IMAGE] | tags[Place.CAMERA] | tags[Place.COLOUR]
     _drop_wrong_maps(image)
-    return Carried(
-        image=image,
-        exif=found.tags[Place.EXIF],
-        gps=found.tags[Place.GPS],
-        xmp=_with_rating(found.xmp, found.stars),
-        iptc=found.iptc,
-        maker_notes=found.maker_notes or is_crw(data),
-        raw=found.tags[Place.RAW],
-    )
+    xmp = _with_rating(found.xmp, found.stars)
+    exif, gps, raw = tags[Place.EXIF], tags[Place.GPS], tags[Place.RAW]
+    return Carried(image, exif, gps, xmp, found.iptc, maker_notes, raw)
 
 
 class _Found:
@@ -143,11 +121,7 @@ def _with_rating(xmp: bytes | None, stars: int) -> bytes | None:
         xmp = None
     if not 1 <= stars <= _MAX_STARS or b"Rating" in (xmp or b""):
         return xmp
-    ours = (
-        f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:xmp="{BASIC}" '
-        f'xmp:Rating="{stars}"/>\n'
-    )
-    return join(xmp, ours.encode())
+    return join(xmp, description(f'xmlns:xmp="{BASIC}" xmp:Rating="{stars}"'))
 
 
 def _drop_wrong_maps(image: dict[int, Field]) -> None:
@@ -169,8 +143,8 @@ def is_dng(data: Bytes) -> bool:
 def _raw_directory(data: Bytes) -> Directory:
     """Find the directory of the full-size mosaic; empty if there is none."""
     for directory in Directory.walk(data):
-        full_size = directory.integers(_SUBFILE_TYPE) in ([], [0])
-        if full_size and directory.integers(_PHOTOMETRIC) == [_CFA]:
+        kind = directory.integers(_SUBFILE_TYPE) or [0]
+        if kind == [0] and directory.integers(_PHOTOMETRIC) == [_CFA]:
             return directory
     return Directory()
 
@@ -183,7 +157,7 @@ class DngMosaic(NamedTuple):
     shape : (H, W)
         Of the stored samples.
     active_area : (top, left, bottom, right)
-    black : float array (6, 6) or None
+    black : float64 array (6, 6) or None
         Black level in DN by row and column of the active area, modulo 6; None if the levels
         repeat otherwise.
     crop : (top, left, height, width) or None

@@ -9,16 +9,10 @@ from functools import cache
 
 from ledcli.metadata.tiff import Field, FieldType
 
-MAX_TEXT = 1 << 12
-"""Bytes; captions are the longest real texts."""
-MAX_COMMENT = 1 << 16
-"""Bytes of a user comment."""
-MAX_MAP = 1 << 16
-"""Numbers in a camera profile's table; the largest real ones are 90 x 30 x 1 x 3."""
-MAX_CURVE = 2 * 8192
-"""Numbers in a tone curve."""
-MAX_OPCODES = 4 << 20
-"""Bytes of a list of lens and sensor corrections."""
+MAX_TEXT, MAX_COMMENT, MAX_OPCODES = 1 << 12, 1 << 16, 4 << 20
+"""Bytes; captions are the longest real texts, opcodes are lists of lens and sensor corrections."""
+MAX_MAP, MAX_CURVE = 1 << 16, 2 * 8192
+"""Numbers in a camera profile's tables (the largest real ones are 90 x 30 x 1 x 3) and curve."""
 
 
 class Place(Enum):
@@ -59,13 +53,11 @@ class Tag:
     rule: Rule = Rule.NONE
 
 
-IMAGE, CAMERA, COLOUR, RAW = Place.IMAGE, Place.CAMERA, Place.COLOUR, Place.RAW
-EXIF, GPS = Place.EXIF, Place.GPS
+IMAGE, CAMERA, COLOUR, RAW, EXIF, GPS = Place
 BYTE, ASCII, SHORT, LONG = FieldType.BYTE, FieldType.ASCII, FieldType.SHORT, FieldType.LONG
 RATIONAL, SRATIONAL = FieldType.RATIONAL, FieldType.SRATIONAL
 UNDEFINED, SSHORT, FLOAT = FieldType.UNDEFINED, FieldType.SSHORT, FieldType.FLOAT
-DATE, MAY_BE_UNKNOWN = Rule.DATE, Rule.MAY_BE_UNKNOWN
-CHARSET, MOSAIC_ONLY = Rule.CHARSET, Rule.MOSAIC_ONLY
+NONE, DATE, MAY_BE_UNKNOWN, CHARSET, MOSAIC_ONLY = Rule
 TEXT = (1, MAX_TEXT)
 
 TAGS = (
@@ -229,8 +221,7 @@ TAGS = (
 MAP_DIMENSIONS = {50938: 50937, 50939: 50937, 50982: 50981}
 """Tables of a camera profile, and the tag with their number of hues, saturations and values."""
 
-_WHOLE = {BYTE, SHORT, LONG}
-_FRACTIONS = {RATIONAL, SRATIONAL}
+_WHOLE, _FRACTIONS = {BYTE, SHORT, LONG}, {RATIONAL, SRATIONAL}
 _DATE = re.compile(rb"\d{4}:(0[1-9]|1[0-2]):(0[1-9]|[12]\d|3[01]) ([01]\d|2[0-3]):[0-5]\d:[0-5]\d")
 _UNICODE = b"UNICODE\0"
 
@@ -242,9 +233,9 @@ def tags_in(*places: Place) -> dict[int, Tag]:
 
 
 def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
-    """Convert a value to what the standard asks for; None if that is impossible.
+    """Convert a value to what the standard asks for.
 
-    It is for a wrong type or number of values, a number out of range, a zero denominator, and a
+    None for a wrong type or number of values, a number out of range, a zero denominator, and a
     float that is not finite. `order` is the source's byte order, for UTF-16 in comments.
     """
     if tag.type == ASCII:
@@ -270,8 +261,7 @@ def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
         return None
     if tag.rule is CHARSET and order == ">" and field.data.startswith(_UNICODE):
         text = field.data[8 : field.count // 2 * 2].decode("utf-16-be", "replace")
-        data = _UNICODE + text.encode("utf-16-le")
-        return Field(field.type, data)
+        return Field(field.type, _UNICODE + text.encode("utf-16-le"))
     return field
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import Protocol
 
 from ledcli.errors import OutputError
 
@@ -23,39 +23,31 @@ _MAGIC = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 
 
 class FieldType(IntEnum):
-    """Type of a field (TIFF 6.0, section 2; IFD is of TIFF technical note 1).
+    """Type of a field (TIFF 6.0, section 2; IFD is of TIFF technical note 1)."""
 
-    Attributes
-    ----------
-    letter : str
-        `struct` letter of one word; the byte order turns words round.
-    words : int
-        Words per value: two for fractions.
-    """
+    BYTE = 1
+    ASCII = 2
+    SHORT = 3
+    LONG = 4
+    RATIONAL = 5
+    SBYTE = 6
+    UNDEFINED = 7
+    SSHORT = 8
+    SLONG = 9
+    SRATIONAL = 10
+    FLOAT = 11
+    DOUBLE = 12
+    IFD = 13
 
-    letter: str
-    words: int
+    @property
+    def letter(self) -> str:
+        """`struct` letter of one word; the byte order applies to words."""
+        return "BcHIIbchiifdI"[self - 1]
 
-    BYTE = 1, "B"
-    ASCII = 2, "c"
-    SHORT = 3, "H"
-    LONG = 4, "I"
-    RATIONAL = 5, "I", 2
-    SBYTE = 6, "b"
-    UNDEFINED = 7, "c"
-    SSHORT = 8, "h"
-    SLONG = 9, "i"
-    SRATIONAL = 10, "i", 2
-    FLOAT = 11, "f"
-    DOUBLE = 12, "d"
-    IFD = 13, "I"
-
-    def __new__(cls, code: int, letter: str, words: int = 1) -> Self:
-        """Make a member; `code` is its value in the file."""
-        member = int.__new__(cls, code)
-        member._value_ = code
-        member.letter, member.words = letter, words
-        return member
+    @property
+    def words(self) -> int:
+        """Words per value: two for fractions."""
+        return 2 if self in (FieldType.RATIONAL, FieldType.SRATIONAL) else 1
 
     @property
     def size(self) -> int:
@@ -136,14 +128,10 @@ class Directory:
 
     Attributes
     ----------
-    fields : dict
-        Fields by tag, to be written.
-    children : dict
-        Tag to the directories it points at, to be written.
+    fields, children : dict
+        To be written: fields by tag, and the directories that a tag points at.
     strips : list of bytes
-        The image to be written, if the directory has one.
-    tiled : bool
-        True if those strips are tiles.
+        The image to be written, in tiles if `tiled`.
     entries : dict
         Entries by tag, where the directory was read from a file.
     order : str
@@ -224,10 +212,7 @@ class Directory:
         kind = self.entries[tag].type
         word = struct.calcsize(kind.letter)
         if self.order == ">" and word > 1:
-            turned = bytearray(len(value))
-            for place in range(word):
-                turned[place::word] = value[word - 1 - place :: word]
-            value = bytes(turned)
+            value = b"".join(value[at : at + word][::-1] for at in range(0, len(value), word))
         return Field(FieldType.LONG if kind == FieldType.IFD else kind, value)
 
     def integers(self, tag: int) -> list[int]:
@@ -250,23 +235,15 @@ class Directory:
     def set_text(self, tag: int, value: str | None) -> None:
         """Set a text tag; does nothing if there is no text."""
         if value:
-            self.set(
-                tag, FieldType.ASCII, value.replace("\0", "").encode("utf-8", "replace") + b"\0"
-            )
+            data = value.replace("\0", "").encode("utf-8", "replace") + b"\0"
+            self.set(tag, FieldType.ASCII, data)
 
 
 def serialise(root: Directory) -> bytes:
     """Return a little-endian TIFF: header, directories with their values, then the images.
 
-    Parameters
-    ----------
-    root : Directory
-        The fields that point at children and strips are added here.
-
-    Raises
-    ------
-    OutputError
-        The file would be larger than 4 GB.
+    The fields that point at children and strips are added here. Raises OutputError if the file
+    would be larger than 4 GB.
     """
     directories = [*_tree(root)]
     starts: dict[int, int] = {}

@@ -38,7 +38,7 @@ Properties = Collection[tuple[str, str | None]]
 def xmp_packet(
     note: Mapping[str, object], base: bytes | None = None, *, upright: bool = False
 ) -> bytes:
-    """Make an XMP packet.
+    """Make an XMP packet, UTF-8.
 
     Parameters
     ----------
@@ -50,11 +50,6 @@ def xmp_packet(
     upright : bool
         True for a rendered image with the orientation applied: the source's orientation and its
         settings for raw developers are removed.
-
-    Returns
-    -------
-    bytes
-        UTF-8.
     """
     attributes = []
     for name, value in note.items():
@@ -63,28 +58,25 @@ def xmp_packet(
         # XML cannot represent control characters.
         text = "".join(c if c.isprintable() else " " for c in str(value))
         attributes.append(f"\n   led:{name}={quoteattr(text)}")
-    ours = (
-        f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   xmlns:led="{NAMESPACE}"'
-        f"{''.join(attributes)}/>\n"
-    ).encode("utf-8", "replace")
+    ours = description(f'xmlns:led="{NAMESPACE}"{"".join(attributes)}')
     unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
     if upright:
         unwanted |= {(TIFF, "Orientation"), (CAMERA_RAW, None)}
     return join(base, ours if note or not base else b"", unwanted)
 
 
+def description(attributes: str) -> bytes:
+    """Return an ``rdf:Description`` element for `join`."""
+    element = f'  <rdf:Description xmlns:rdf="{RDF}" rdf:about=""\n   {attributes}/>\n'
+    return element.encode("utf-8", "replace")
+
+
 def join(base: bytes | None, ours: bytes, unwanted: Properties = ()) -> bytes:
     """Add a description to a packet and remove some of its properties.
 
-    Parameters
-    ----------
-    base : bytes or None
-        UTF-8. Replaced by a new packet if it is not XMP, too large, too deep, or declares a
-        document type (whose entities can grow without limit).
-    ours : bytes
-        An ``rdf:Description`` element that declares its own namespaces.
-    unwanted : pairs of namespace and name
-        Removed where they are direct properties of a description.
+    A base that is not XMP, too large, too deep, or declares a document type (whose entities can
+    grow without limit) is replaced by a new packet. `unwanted` properties are removed where they
+    are direct ones of a description.
     """
     joined = _joined(base, ours, unwanted) if base else None
     if joined is not None and parse(joined) is not None:
@@ -107,12 +99,7 @@ def now() -> str:
     """Return the time for a record, UTC to the second in ISO form.
 
     ``SOURCE_DATE_EPOCH`` in the environment replaces the clock, so that builds and tests can make
-    the same bytes twice (reproducible-builds.org).
-
-    Raises
-    ------
-    UsageError
-        The variable is not a number of seconds.
+    the same bytes twice (reproducible-builds.org). Raises UsageError if it is not a number.
     """
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     try:
@@ -127,10 +114,7 @@ def now() -> str:
 def read_note(path: Path) -> dict[str, str] | None:
     """Read led's record from a DNG, TIFF or PNG without reading the whole file.
 
-    Returns
-    -------
-    dict or None
-        None if the file was not written by led, or cannot be read.
+    None if the file was not written by led, or cannot be read.
     """
     try:
         with FileBytes(path) as data:
