@@ -130,15 +130,14 @@ def pull(
 
         led models pull led-deploy-unet-eld-ratio100-300-sonya7s2 --accept-license
     """
-    from ledcli.zoo.releases import PullHistory, bundled_registry, own_registry, read_releases
+    from ledcli.zoo import releases as table
     from ledcli.zoo.store import check_name
 
     output = Output(json=json, quiet=quiet)
-    releases = read_releases(registry)
-    history = PullHistory()
+    releases, history = table.read_releases(registry), table.PullHistory()
     if release_name is None:
         _list(output, releases, history)
-        output.hint(f"the registry is {bundled_registry()}; yours would be {own_registry()}")
+        output.hint(f"the registry is {table.bundled_registry()}; yours is {table.own_registry()}")
         return
     release = releases.get(release_name.lower())
     if release is None:
@@ -152,10 +151,8 @@ def pull(
         return
     _accept(output, release.licence, release.licence_url, now=accept_license)
 
-    from ledcli.zoo.importing import pull_release
-
     with _download_progress(output, release.file) as show:
-        pulled = pull_release(release, force=force, show=show, say=output.warn)
+        pulled = table.pull_release(release, force=force, show=show, say=output.warn)
     if pulled.first:
         output.info(
             f"{release.file}: no registry has its hash; later downloads must have this one: "

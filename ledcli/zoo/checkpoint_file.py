@@ -1,4 +1,4 @@
-"""Read the tensors of an untrusted `.pth` checkpoint, and nothing else.
+"""A published `.pth` checkpoint: what its name says, and its tensors, read without trust.
 
 Such a file is a zip with a pickle in it, and a pickle may call whatever it names. The names are
 read first without running anything, and all but tensors and dictionaries are refused. Only then
@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import io
 import pickletools
+import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ledcli.errors import ModelError
-from ledcli.zoo.spec import short
+from ledcli.zoo.spec import MAX_RATIO, short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,39 @@ ALLOWED = frozenset(
 Tensors = dict[str, "Tensor"]
 
 _AGAIN = "Get the file again"
+
+_NUMBER = r"\d{1,7}(?:\.\d{1,6})?"
+_PUBLISHED_NAME = re.compile(
+    r"(?P<method>[^_]+)_(?P<phase>[^_]+)_(?P<dataset>[^_]+)_(?P<camera>[^_]+)_(?P<setting>.+)"
+    rf"_Setting_Ratio(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?",
+    re.IGNORECASE,
+)
+
+
+class PublishedName(NamedTuple):
+    """Method, camera (empty for none) and ratio range in a published file's name."""
+
+    method: str
+    camera: str
+    ratio_range: tuple[float, float]
+
+
+def parse_name(stem: str) -> PublishedName | None:
+    """Parse a file's name without its suffix; None if it is not of the published form.
+
+    Examples
+    --------
+    >>> parse_name("LED_Pretrain_None_None_CVPR20_Setting_Ratio100-300").ratio_range
+    (100.0, 300.0)
+    """
+    match = _PUBLISHED_NAME.fullmatch(stem)
+    if match is None:
+        return None
+    ends = float(match["low"]), float(match["high"] or match["low"])
+    if not 0 < ends[0] <= ends[1] <= MAX_RATIO:
+        return None
+    camera = "" if match["camera"].lower() == "none" else match["camera"]
+    return PublishedName(match["method"], camera, ends)
 
 
 def read_sections(path: Path) -> dict[str, Tensors]:

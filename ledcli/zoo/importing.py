@@ -1,41 +1,31 @@
-"""Turn a published LED checkpoint, at hand or downloaded, into a model of ours.
+"""Turn a published LED checkpoint into a model of ours: recognise it by its tensors, rename them.
 
 All published networks take and give the planes R, G1, B, G2 of `min(x * ratio, 1)`: the input form
-`gain`.
+`gain`. Their tensors of a RepNR block are `main_weight`, `main_bias`, `align_weights.N`,
+`align_biases.N` (one alignment per virtual camera, the last for the target) and, once tuned,
+`aux_weight`, `aux_bias`; a deployed network has plain convolutions.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 import ledcli
 from ledcli.errors import ModelError, UsageError
-from ledcli.zoo.checkpoint_file import Tensors, read_sections
-from ledcli.zoo.model_file import file_sha256
-from ledcli.zoo.published import (
-    PRETRAIN,
-    TARGET,
-    TUNED,
-    PublishedNet,
-    compare_deployed,
-    without_module,
-)
-from ledcli.zoo.releases import (
-    NOISE_MODEL,
-    PublishedName,
-    PullHistory,
-    Release,
-    fetch_release,
-    parse_name,
-)
+from ledcli.nets import registry as table
+from ledcli.nets import repnr
+from ledcli.nets.registry import PlainNetwork
+from ledcli.nets.repnr import RepNRConv
+from ledcli.zoo.checkpoint_file import PublishedName, Tensors, parse_name, read_sections
+from ledcli.zoo.model_file import check_shapes, file_sha256
 from ledcli.zoo.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from ledcli.zoo.download import ShowProgress
 
 LICENCE = "CC-BY-NC-4.0"
 """Of the published weights."""
@@ -45,7 +35,6 @@ EXAMPLE = "LED_Deploy_SID_SonyA7S2_CVPR20_Setting_Ratio100-300.pth"
 
 SECTIONS = ("params", "params_ema", "params_deploy", "")
 """Where in a file the network is, the first that exists; the last is the top level."""
-
 CAMERA_NAMES = {
     "sonya7s2": "Sony ILCE-7SM2",
     "nikond850": "NIKON D850",
@@ -53,82 +42,28 @@ CAMERA_NAMES = {
     "canoneos700d": "Canon EOS 700D",
 }
 """Cameras of the datasets SID and ELD, as their photos name them."""
+TOLERANCE = 1e-4
+"""Largest difference between a tensor of the fold and that of the deployed network."""
+PRETRAIN, TUNED, DEPLOY = "pretrain", "fine-tuned", "deploy"
+"""The three forms of a checkpoint."""
+GENERIC, TARGET = "generic", "target"
+"""CSA sets: the mean over the virtual cameras, from which tuning starts, and the tuned one."""
+
+_ALIGNMENT = re.compile(r"(.+)\.(align_weights|align_biases)\.(\d{1,3})")
+_PART = re.compile(r"(.+)\.(main|aux)_(weight|bias)")
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint as our model.
-
-    Attributes
-    ----------
-    spec : ModelSpec
-        Without a name of its own: `install_model` names it.
-    tensors : dict of str to Tensor
-        Those of the network that `spec` describes, in float32.
-    form : str
-        `pretrain`, `fine-tuned` or `deploy`.
-    notes : tuple of str
-        How the file was read, for people.
-    """
+    """A checkpoint as our model."""
 
     spec: ModelSpec
+    """Without a name of its own: `install_model` names it."""
     tensors: Tensors
+    """Those of the network that `spec` describes, in float32."""
     form: str
     notes: tuple[str, ...]
-
-
-class Pulled(NamedTuple):
-    """A downloaded checkpoint, its address and hash, and whether the hash was known before."""
-
-    imported: Imported
-    url: str
-    sha256: str
-    pinned_by: str
-    first: bool
-
-
-def pull_release(
-    release: Release,
-    *,
-    force: bool = False,
-    show: ShowProgress = lambda done, total: None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Pulled:
-    """Download a checkpoint and import it; pin its hash at the first download.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be downloaded, or its hash is not the one in the registry or the pinned one.
-    ModelError
-        When it is not a checkpoint of a network; the file is not kept.
-    UsageError
-        For a noise model.
-    """
-    if release.kind == NOISE_MODEL:
-        raise UsageError(
-            f"{release.name} is a noise model of LED's training code, which led cannot import; it "
-            f"can be downloaded from {release.urls[-1]}"
-        )
-    history = PullHistory()
-    known = release.sha256 or history.sha256(release.name)
-    path, url, sha256 = fetch_release(release, known, show=show, say=say)
-    try:
-        imported = import_checkpoint(
-            path,
-            ratio_range=release.ratio_range,
-            camera=release.camera,
-            method=release.method,
-            licence=release.licence,
-            source=f"{url}, of {release.source}"[:1000],
-            force=force,
-        )
-    finally:
-        path.unlink(missing_ok=True)
-    if known is None:
-        history.pin(release.name, sha256)
-    pinned_by = "registry" if release.sha256 else "first download"
-    return Pulled(imported, url, sha256, pinned_by, known is None)
+    """How the file was read, for people."""
 
 
 def import_checkpoint(
@@ -143,16 +78,8 @@ def import_checkpoint(
 ) -> Imported:
     """Read a published checkpoint of UNet, NAFNet or Restormer.
 
-    Parameters
-    ----------
-    path : Path
-        The `.pth` file. A name of the published form tells ratio range, camera and method.
-    ratio_range, camera, method : optional
-        Replace what the name tells; the camera as its photos name it.
-    licence, source : str
-        For the model file.
-    force : bool
-        Take the RepNR form although it does not fold into `params_deploy`.
+    Ratio range, camera (as its photos name it) and method replace what a name of the published
+    form tells. `force` takes the RepNR form although it does not fold into `params_deploy`.
 
     Raises
     ------
@@ -175,12 +102,8 @@ def import_checkpoint(
             f"{path}: has its tensors under '{next(iter(sections))[:40]}'; a checkpoint has them "
             f"under {', '.join(SECTIONS[:-1])} or at its top"
         )
-    record: dict[str, Any] = {
-        "file": path.name[:200],
-        "sha256": file_sha256(path),
-        "under": key,
-        "version": ledcli.__version__,
-    }
+    record: dict[str, Any] = {"file": path.name[:200], "sha256": file_sha256(path), "under": key}
+    record["version"] = ledcli.__version__
     try:
         net = PublishedNet.from_section(sections[key])
         notes = [f"using the network under '{key}'"] if key == "params_ema" else []
@@ -222,9 +145,9 @@ def _cameras(
     """Return the cameras that the model is for, and notes about them."""
     if camera is not None:
         return (camera,), ()
-    if form == PRETRAIN or published is None or not published.camera:
+    name = published.camera if published else ""
+    if form == PRETRAIN or not name:
         return (), ()
-    name = published.camera
     known = CAMERA_NAMES.get(re.sub(r"[^a-z0-9]", "", name.lower()))
     if known:
         return (known,), ()
@@ -232,3 +155,189 @@ def _cameras(
         f"photos may call this camera other than '{name}', the name in the file's: --camera 'MAKE "
         "MODEL', as 'led info' shows it, makes 'led denoise' choose this model by itself",
     )
+
+
+class PublishedNet(NamedTuple):
+    """The tensors of a published network, with or without RepNR blocks."""
+
+    network: PlainNetwork
+    tensors: Tensors
+    alignments: int
+    """Number per block; 0 in a plain network."""
+
+    @property
+    def omnr(self) -> bool:
+        """Whether its blocks have the OMNR branch."""
+        return any(name.endswith(".aux_weight") for name in self.tensors)
+
+    @classmethod
+    def from_section(cls, section: Tensors) -> PublishedNet:
+        """Recognise a network; raises ModelError without the file's name."""
+        tensors, shapes, counts = without_module(section), {}, set()
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point() or tensor.layout != torch.strided:
+                raise ModelError(f"its tensor '{name[:80]}' does not hold floating-point numbers")
+            if match := _ALIGNMENT.fullmatch(name):
+                counts.add(int(match[3]) + 1)
+            elif match := _PART.fullmatch(name):
+                if match[2] == "main":
+                    shapes[f"{match[1]}.{match[3]}"] = tuple(tensor.shape)
+            else:
+                shapes[name] = tuple(tensor.shape)
+        network = table.recognise(shapes)
+        check_shapes(network.name, _shapes(network), shapes)
+        return cls(network, tensors, max(counts, default=0))
+
+    def csa_sets(self, form: str) -> tuple[str, ...]:
+        """Names of the CSA sets, the default first."""
+        if form == DEPLOY:
+            return ()
+        virtual = tuple(f"virtual{number}" for number in range(self.alignments - 1))
+        return (TARGET if form == TUNED else GENERIC, *virtual)
+
+    def converted(self) -> tuple[str, Tensors]:
+        """Return the form, and the tensors under our names and in float32."""
+        blocks = {match[1] for n in self.tensors if (match := _PART.fullmatch(n))}
+        if not blocks:
+            form = DEPLOY
+        elif self.alignments < 2:
+            raise ModelError(
+                f"its RepNR blocks have {self.alignments} alignments; a checkpoint has one per "
+                "virtual camera and one for the target"
+            )
+        else:
+            form = TUNED if self.omnr or self._target_is_tuned() else PRETRAIN
+        expected = _shapes(self.network, self.csa_sets(form), self.omnr)
+        found = {self._renamed(n, form): t.to(torch.float32) for n, t in self.tensors.items()}
+        if form == PRETRAIN:  # its target alignment is the identity still
+            found = {n: t for n, t in found.items() if not n.endswith(f".{TARGET}")}
+            found |= self._means(found)
+        for name, shape in expected.items():
+            if name not in found and name.endswith(("main_bias", "aux_bias")):
+                found[name] = torch.zeros(shape)  # a convolution without a bias gains one
+        shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+        check_shapes(self.network.name, expected, shapes)
+        for name, tensor in found.items():
+            if not tensor.isfinite().all():
+                raise ModelError(f"its tensor '{name}' holds values that are not finite numbers")
+        return form, {name: found[name].clone() for name in expected}
+
+    def _renamed(self, name: str, form: str) -> str:
+        match = _ALIGNMENT.fullmatch(name)
+        if match is None or form == DEPLOY:
+            return name
+        number = int(match[3])
+        own = TARGET if number == self.alignments - 1 else f"virtual{number}"
+        return f"{match[1]}.{match[2]}.{own}"
+
+    def _target_is_tuned(self) -> bool:
+        """Whether the last alignment is anything but the identity."""
+        last = self.alignments - 1
+        return any(
+            bool((tensor != (1 if match[2] == "align_weights" else 0)).any())
+            for name, tensor in self.tensors.items()
+            if (match := _ALIGNMENT.fullmatch(name)) and int(match[3]) == last
+        )
+
+    def _means(self, found: Tensors) -> Tensors:
+        """Return the generic set: the virtual cameras' mean, as tuning starts (LED, 3.3)."""
+        layers: dict[str, list[Tensor]] = {}
+        for name, tensor in found.items():
+            layer, _, last = name.rpartition(".")
+            if re.fullmatch(r"virtual\d+", last):
+                layers.setdefault(layer, []).append(tensor)
+        for layer, tensors in layers.items():
+            if len({t.shape for t in tensors}) > 1:
+                raise ModelError(f"its tensors '{layer}' have different shapes")
+        return {f"{layer}.{GENERIC}": torch.stack(ts).mean(0) for layer, ts in layers.items()}
+
+
+def without_module(section: Mapping[str, Tensor]) -> Tensors:
+    """Remove the `module.` of `DataParallel` from the tensor names."""
+    if all(name.startswith("module.") for name in section):
+        return {name.removeprefix("module."): tensor for name, tensor in section.items()}
+    return dict(section)
+
+
+def _shapes(
+    network: PlainNetwork, sets: tuple[str, ...] = (), omnr: bool = False
+) -> dict[str, tuple[int, ...]]:
+    try:
+        with torch.device("meta"):
+            net = table.build(*network)
+            if sets:
+                repnr.convert(net, sets, omnr)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise ModelError(f"there can be no {network.name} with {network.arguments}") from error
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+
+
+class Agreement(NamedTuple):
+    """How far a fold differs from the deployed network that came with it.
+
+    That is the largest difference between two values, and the tensor that it is in; the number of
+    convolutions without a bias that dropped the shift of their alignment, and the largest shift.
+    """
+
+    largest: float
+    tensor: str
+    shifts: int
+    dropped: float
+
+    def checked(self, *, force: bool) -> str:
+        """Return a line about it; raises ModelError if they disagree, unless `force`."""
+        dropped = ""
+        if self.shifts:
+            dropped = (
+                f"; params_deploy lacks the bias of {self.shifts} folded convolutions (up to "
+                f"{self.dropped:.1e}), which the fold keeps"
+            )
+        if self.largest <= TOLERANCE:
+            return f"its fold equals params_deploy to {self.largest:.1e}{dropped}"
+        text = (
+            f"its RepNR form folds into another network than its params_deploy: they differ by "
+            f"{self.largest:.1e} in '{self.tensor}'"
+        )
+        if not force:
+            raise ModelError(f"{text}. --force takes the RepNR form anyway")
+        return f"{text}; taking the RepNR form{dropped}"
+
+
+def compare_deployed(
+    network: PlainNetwork,
+    tensors: Mapping[str, Tensor],
+    csa_set: str,
+    deployed: Mapping[str, Tensor],
+) -> Agreement:
+    """Compare the fold of a RepNR network (`tensors`, renamed) with the file's deployed network.
+
+    LED's fold drops the shift of an alignment where the convolution has no bias to put it in (all
+    of Restormer's): such a bias is counted, not compared. Raises ModelError without the file's
+    name if the two do not belong to the same network.
+    """
+    sets = dict.fromkeys(name.rpartition(".")[2] for name in tensors if ".align_weights." in name)
+    omnr = any(name.endswith(".aux_weight") for name in tensors)
+    net = table.build(*network)
+    without_bias = {n for n, m in net.named_modules() if getattr(m, "bias", ()) is None}
+    repnr.convert(net, sets, omnr=omnr)
+    net.load_state_dict(dict(tensors))
+    without_bias &= {n for n, layer in net.named_modules() if isinstance(layer, RepNRConv)}
+    folded = repnr.deploy(net, csa_set).state_dict()
+    worst, where, shifts, dropped = 0.0, "", 0, 0.0
+    for name, tensor in folded.items():
+        if name not in deployed and name.removesuffix(".bias") in without_bias:
+            largest = float(tensor.abs().max())
+            shifts += largest > 0
+            dropped = max(dropped, largest)
+            continue
+        other = deployed.get(name)
+        if other is None or other.shape != tensor.shape:
+            raise ModelError(f"its params_deploy has no tensor '{name}' of the same shape")
+        differences = (tensor - other.to(torch.float32)).abs()
+        difference = float(differences.nan_to_num(torch.inf).max())
+        if difference > worst:
+            worst, where = difference, name
+    extra = [name for name in deployed if name not in folded]
+    if extra:
+        raise ModelError(f"its params_deploy has a tensor '{extra[0][:80]}' too many")
+    return Agreement(worst, where, shifts, dropped)

@@ -19,12 +19,13 @@ import platformdirs
 
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
-from ledcli.zoo.checkpoint_file import MAX_BYTES
+from ledcli.zoo.checkpoint_file import MAX_BYTES, parse_name
 from ledcli.zoo.spec import MAX_NAME_LENGTH, MAX_RATIO, NAME_RULE, is_name, short
 from ledcli.zoo.store import bundled_dir, installed_dir
 
 if TYPE_CHECKING:
     from ledcli.zoo.download import ShowProgress
+    from ledcli.zoo.importing import Imported
 
 BUNDLED = "upstream.toml"
 """The registry that comes with `led`, in the folder of bundled models."""
@@ -36,40 +37,8 @@ MAX_REGISTRY_BYTES = 1 << 20
 NOISE_MODEL = "noise model"
 KINDS = ("network", NOISE_MODEL)
 
-_NUMBER = r"\d{1,7}(?:\.\d{1,6})?"
-_PUBLISHED_NAME = re.compile(
-    r"(?P<method>[^_]+)_(?P<phase>[^_]+)_(?P<dataset>[^_]+)_(?P<camera>[^_]+)_(?P<setting>.+)"
-    rf"_Setting_Ratio(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?",
-    re.IGNORECASE,
-)
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,150}\.pth")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class PublishedName(NamedTuple):
-    """Method, camera (empty for none) and ratio range in a published file's name."""
-
-    method: str
-    camera: str
-    ratio_range: tuple[float, float]
-
-
-def parse_name(stem: str) -> PublishedName | None:
-    """Parse a file's name without its suffix; None if it is not of the published form.
-
-    Examples
-    --------
-    >>> parse_name("LED_Pretrain_None_None_CVPR20_Setting_Ratio100-300").ratio_range
-    (100.0, 300.0)
-    """
-    match = _PUBLISHED_NAME.fullmatch(stem)
-    if match is None:
-        return None
-    ends = float(match["low"]), float(match["high"] or match["low"])
-    if not 0 < ends[0] <= ends[1] <= MAX_RATIO:
-        return None
-    camera = "" if match["camera"].lower() == "none" else match["camera"]
-    return PublishedName(match["method"], camera, ends)
 
 
 def model_name(stem: str) -> str:
@@ -119,12 +88,8 @@ def read_releases(extra: Path | None = None) -> dict[str, Release]:
     """Read all registries: the bundled one, the user's own, and an extra one.
 
     A later one adds entries. To an existing entry it adds its `urls`, which are tried first; its
-    other values replace the earlier ones.
-
-    Raises
-    ------
-    ModelError
-        When a registry is missing or damaged, or has a value that is not allowed.
+    other values replace the earlier ones. Raises ModelError when a registry is missing or damaged,
+    or has a value that is not allowed.
     """
     entries: dict[str, dict[str, Any]] = {}
     last: dict[str, Path] = {}
@@ -224,10 +189,7 @@ _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
 class PullHistory:
     """Licences that were accepted on this machine, and the hashes of first downloads.
 
-    Raises
-    ------
-    ModelError
-        When its file is damaged.
+    Raises ModelError when its file is damaged.
     """
 
     def __init__(self) -> None:
@@ -235,13 +197,7 @@ class PullHistory:
         self._read()
 
     def accept(self, licence: str, url: str, *, accepted: bool) -> bool:
-        """Return True if a licence is accepted now, False if it was before.
-
-        Raises
-        ------
-        UsageError
-            When it never was.
-        """
+        """Return True if a licence is accepted now, False if it was before; raises UsageError."""
         key = f"{licence} {url}"
         if key in self._licences:
             return False
@@ -293,13 +249,63 @@ class PullHistory:
 _KEYS = ("accepted_licences", "sha256_of_first_download")
 
 
-def fetch_release(
-    release: Release, sha256: str | None, *, show: ShowProgress, say: Callable[[str], None]
+class Pulled(NamedTuple):
+    """A downloaded checkpoint, its address and hash, and whether the hash was known before."""
+
+    imported: Imported
+    url: str
+    sha256: str
+    pinned_by: str
+    first: bool
+
+
+def pull_release(
+    release: Release,
+    *,
+    force: bool = False,
+    show: ShowProgress = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Pulled:
+    """Download a checkpoint and import it; pin its hash at the first download.
+
+    Raises DownloadError when it cannot be downloaded, or its hash is not the one in the registry or
+    the pinned one; ModelError when it is not a checkpoint of a network; UsageError for a noise
+    model. The file is never kept.
+    """
+    from ledcli.zoo.importing import import_checkpoint
+
+    if release.kind == NOISE_MODEL:
+        raise UsageError(
+            f"{release.name} is a noise model of LED's training code, which led cannot import; it "
+            f"can be downloaded from {release.urls[-1]}"
+        )
+    history = PullHistory()
+    known = release.sha256 or history.sha256(release.name)
+    path, url, sha256 = _fetch(release, known, show, say)
+    try:
+        imported = import_checkpoint(
+            path,
+            ratio_range=release.ratio_range,
+            camera=release.camera,
+            method=release.method,
+            licence=release.licence,
+            source=f"{url}, of {release.source}"[:1000],
+            force=force,
+        )
+    finally:
+        path.unlink(missing_ok=True)
+    if known is None:
+        history.pin(release.name, sha256)
+    pinned_by = "registry" if release.sha256 else "first download"
+    return Pulled(imported, url, sha256, pinned_by, known is None)
+
+
+def _fetch(
+    release: Release, sha256: str | None, show: ShowProgress, say: Callable[[str], None]
 ) -> tuple[Path, str, str]:
     """Download an entry's file, with this hash if any; return its path, address and hash.
 
-    As `download.fetch`; `say` also gets a line about each address that fails. Raises DownloadError
-    with the reason of the last address.
+    `say` gets a line about each address that fails; the last one's DownloadError is raised.
     """
     from ledcli.zoo.download import Limits, fetch
 

@@ -3,8 +3,9 @@ import re
 import pytest
 
 from ledcli.errors import ModelError, UsageError
+from ledcli.zoo.checkpoint_file import parse_name
 from ledcli.zoo.download import check_url
-from ledcli.zoo.releases import PullHistory, model_name, own_registry, parse_name, read_releases
+from ledcli.zoo.releases import PullHistory, model_name, own_registry, read_releases
 
 SONY = "led-deploy-unet-eld-ratio100-300-sonya7s2"
 ENTRY = """
