@@ -137,7 +137,9 @@ def pull(
     releases, history = table.read_releases(registry), table.PullHistory()
     if release_name is None:
         _list(output, releases, history)
-        output.hint(f"the registry is {table.bundled_registry()}; yours is {table.own_registry()}")
+        output.hint(
+            f"the registry is {table.bundled_registry()}; yours would be {table.own_registry()}"
+        )
         return
     release = releases.get(release_name.lower())
     if release is None:

@@ -81,12 +81,8 @@ def import_checkpoint(
     Ratio range, camera (as its photos name it) and method replace what a name of the published
     form tells. `force` takes the RepNR form although it does not fold into `params_deploy`.
 
-    Raises
-    ------
-    ModelError
-        When the file is damaged, is not such a checkpoint, or holds two networks that disagree.
-    UsageError
-        When the ratios that the network was trained for are unknown.
+    Raises ModelError when the file is damaged, is not such a checkpoint, or holds two networks that
+    disagree; UsageError when the ratios that the network was trained for are unknown.
     """
     published = parse_name(path.stem)
     ratios = ratio_range or (published.ratio_range if published else None)
@@ -112,8 +108,9 @@ def import_checkpoint(
         form, tensors = net.converted()
         if "params_deploy" in sections and key != "params_deploy":
             if form == TUNED:
-                plain = without_module(sections["params_deploy"])
-                agreement = compare_deployed(net.network, tensors, TARGET, plain)
+                agreement = compare_deployed(
+                    net, tensors, without_module(sections["params_deploy"])
+                )
                 record["deploy_difference"] = agreement.largest
                 notes.append(agreement.checked(force=force))
             else:
@@ -252,7 +249,7 @@ class PublishedNet(NamedTuple):
         return {f"{layer}.{GENERIC}": torch.stack(ts).mean(0) for layer, ts in layers.items()}
 
 
-def without_module(section: Mapping[str, Tensor]) -> Tensors:
+def without_module(section: Tensors) -> Tensors:
     """Remove the `module.` of `DataParallel` from the tensor names."""
     if all(name.startswith("module.") for name in section):
         return {name.removeprefix("module."): tensor for name, tensor in section.items()}
@@ -304,10 +301,7 @@ class Agreement(NamedTuple):
 
 
 def compare_deployed(
-    network: PlainNetwork,
-    tensors: Mapping[str, Tensor],
-    csa_set: str,
-    deployed: Mapping[str, Tensor],
+    published: PublishedNet, tensors: Tensors, deployed: Mapping[str, Tensor]
 ) -> Agreement:
     """Compare the fold of a RepNR network (`tensors`, renamed) with the file's deployed network.
 
@@ -315,14 +309,12 @@ def compare_deployed(
     of Restormer's): such a bias is counted, not compared. Raises ModelError without the file's
     name if the two do not belong to the same network.
     """
-    sets = dict.fromkeys(name.rpartition(".")[2] for name in tensors if ".align_weights." in name)
-    omnr = any(name.endswith(".aux_weight") for name in tensors)
-    net = table.build(*network)
+    net = table.build(*published.network)
     without_bias = {n for n, m in net.named_modules() if getattr(m, "bias", ()) is None}
-    repnr.convert(net, sets, omnr=omnr)
-    net.load_state_dict(dict(tensors))
+    repnr.convert(net, published.csa_sets(TUNED), published.omnr)
+    net.load_state_dict(tensors)
     without_bias &= {n for n, layer in net.named_modules() if isinstance(layer, RepNRConv)}
-    folded = repnr.deploy(net, csa_set).state_dict()
+    folded = repnr.deploy(net, TARGET).state_dict()
     worst, where, shifts, dropped = 0.0, "", 0, 0.0
     for name, tensor in folded.items():
         if name not in deployed and name.removesuffix(".bias") in without_bias:
