@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.sensor.cfa import AnyPhase, Phase, XTransPhase, offsets
+from ledcli.sensor.cfa import AnyPhase, Phase, offsets
 from ledcli.sensor.layout import layout_of
 
 Planes = NDArray[np.float32]
@@ -124,10 +124,10 @@ def equilibrate_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: 
     Both planes see the same light. Denoised, each keeps a little low-frequency noise of its own,
     and demosaicing shows the difference as a maze. A green pixel is compared with the mean of its
     four diagonal neighbours of the other green, so that slopes cancel. Half of what remains after
-    averaging is taken from each plane. X-Trans planes are left as they are. The `phase` of the
+    averaging is taken from each plane. Other planes are left as they are. The `phase` of the
     mosaic tells where the greens lie.
     """
-    if isinstance(phase, XTransPhase):
+    if not isinstance(phase, Phase):
         return clean
     halves = torch.empty_like(clean[G1])
     rows, reach = clean.shape[1], GREEN_WINDOW

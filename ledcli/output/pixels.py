@@ -20,7 +20,7 @@ from ledcli.output.tags import put_cfa_pattern, put_colour, put_image
 from ledcli.raw.colour import shot_wb, srgb_from_camera, srgb_from_linear
 from ledcli.raw.libraw import demosaic_algorithm, quiet
 from ledcli.raw.reader import RawPhoto
-from ledcli.sensor.cfa import AnyPhase, XTransPhase, offsets, pack, pattern
+from ledcli.sensor.cfa import AnyPhase, Phase, offsets, pack, pattern
 
 WHITE = 65535
 """White level of the output in DN: all 16 bits."""
@@ -265,10 +265,10 @@ def _binned(
     top, left, height, width = photo.crop or (0, 0, *x.shape)
     aspect = photo.pixel_aspect
     phase = photo.phase.shifted(top, left)
-    if isinstance(phase, XTransPhase):
+    if not isinstance(phase, Phase):
         shown = np.minimum(x[top : top + height, left : left + width], 1)
-        colours = _binned_xtrans(shown, phase, photo.colours, long_side)
-        high, wide = height / 3, width / 3
+        colours = _binned_cells(shown, phase, photo.colours, long_side)
+        high, wide = height / phase.layout.side, width / phase.layout.side
         return colours, _fit(wide * max(1, aspect), high * max(1, 1 / aspect), long_side)
     rows, cols = height // 2, width // 2
     block = max(1, max(rows, cols) // long_side)
@@ -288,12 +288,12 @@ def _binned(
     return colours, _fit(cols * max(1, aspect), rows * max(1, 1 / aspect), long_side)
 
 
-def _binned_xtrans(
-    shown: NDArray[np.float32], phase: XTransPhase, plane_colours: list[int], long_side: int
+def _binned_cells(
+    shown: NDArray[np.float32], phase: AnyPhase, plane_colours: list[int], long_side: int
 ) -> NDArray[np.float32]:
-    """Average the cells of an X-Trans mosaic (H, W) in blocks, cells cut by the border included."""
+    """Average the cells of any mosaic (H, W) in blocks, cells cut by the border included."""
     # The first column of cells may lie outside the image.
-    planes = pack(shown, phase)[:, :, phase.col // 3 :]
+    planes = pack(shown, phase)[:, :, phase.col // phase.layout.side :]
     block = max(1, max(planes.shape[1:]) // long_side)
     rows, cols = (n // block for n in planes.shape[1:])
     colours = np.zeros((3, rows, cols), np.float32)

@@ -14,6 +14,7 @@ from ledcli.nets.forms import form_of
 from ledcli.nets.network import Network
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import deploy, select
+from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.srgb_pairs import SrgbPairs
@@ -130,7 +131,7 @@ class FinetuneMethod(ABC):
     """The value of ``--method``."""
     recipe_type: ClassVar[type[FinetuneRecipe]]
     """Its fields are the options that the method takes."""
-    cfas: ClassVar[tuple[str, ...]] = ("bayer", "xtrans")
+    cfas: ClassVar[tuple[str, ...]] = tuple(LAYOUTS)
     """Kinds of sensor that it can be tuned to."""
     needs_pretrained: ClassVar[bool] = False
     """Whether it cannot start from ``--pretrained none``."""
