@@ -1,6 +1,7 @@
-"""Build the pages that follow from the code: the command reference."""
+"""Build the page that follows from the code: the command reference."""
 
 import re
+from enum import EnumType
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -9,10 +10,16 @@ from ledcli.cli.app import COMMANDS, _load
 
 INTRODUCTION = """# Commands
 
-Every command has `--help`, and `--json` for scripts: one object per result on standard output,
-everything for people on standard error. Exit status: 0 all done, 1 some inputs failed (the rest
-are done), 2 bad usage, 130 interrupted. `LED_DEBUG=1` shows the trace of an error, `LED_HOME` moves
-the folder of installed models, and `NO_COLOR` turns colours off.
+Every command has `--help`. Nearly all have `--json` for scripts: one object per result on standard
+output, everything for people on standard error. `LED_DEBUG=1` shows the trace of an error,
+`LED_HOME` moves the folder of installed models, and `NO_COLOR` turns colours off.
+
+| exit status | meaning |
+| --- | --- |
+| 0 | all done |
+| 1 | some inputs failed; the others are done |
+| 2 | wrong usage; nothing was done |
+| 130 | interrupted by Ctrl-C |
 """
 
 
@@ -26,30 +33,44 @@ def on_files(files: Files, config: object) -> Files:
 def section(path: str, command: Any, depth: int = 2) -> str:
     """Write one command, and the commands in it if it is a group."""
     verbs = getattr(command, "commands", {})
-    lines = [f"\n{'#' * depth} {path}\n", *help_of(command)]
-    options = [row(each) for each in command.params if getattr(each, "help", None)]
-    if options and not verbs:
-        lines += ["\n| option | meaning | default |", "| --- | --- | --- |", *options]
+    lines = [f"\n{'#' * depth} {path}\n", help_of(command)]
+    if not verbs:
+        rows = [row(each) for each in command.params if getattr(each, "help", None)]
+        lines += ["\n| option | meaning | default |", "| --- | --- | --- |", *rows]
     text = "\n".join(lines) + "\n"
     return text + "".join(section(f"{path} {n}", v, depth + 1) for n, v in verbs.items())
 
 
-def help_of(command: Any) -> list[str]:
+def help_of(command: Any) -> str:
     """Return the help of a command as Markdown; indented examples are code already."""
     text = plain(command.help or "")
-    return [re.sub(r"^Examples$", "**Examples**", text, flags=re.MULTILINE)]
+    return re.sub(r"^Examples$", "**Examples**", text, flags=re.MULTILINE)
 
 
 def row(parameter: Any) -> str:
-    """Write one option as a row of a table."""
-    names = ", ".join(f"`{name}`" for name in parameter.opts if name.startswith("-"))
-    names = names or f"`{parameter.human_readable_name}`"
-    shown = parameter.show_default
-    default = shown if isinstance(shown, str) else parameter.default
-    if default is None or default is False or callable(default) or default == ...:
-        default = ""
-    default = getattr(default, "value", default)
-    return f"| {names} | {plain(parameter.help)} | {default} |".replace("\n", " ")
+    """Write one option or argument as a row of a table."""
+    metavar = parameter.metavar or "|".join(choices(parameter))
+    options = [name for name in parameter.opts if name.startswith("-")]
+    if options:
+        options[0] = f"{options[0]} {metavar}".strip()
+    names = ", ".join(f"`{name}`" for name in options or [metavar or parameter.name.upper()])
+    return f"| {names} | {plain(parameter.help)} | {default(parameter)} |".replace("\n", " ")
+
+
+def choices(parameter: Any) -> list[str]:
+    """Return the values that an option accepts; nothing if they are not a list."""
+    annotation = parameter.type_descriptor.annotation
+    return [each.value for each in annotation] if isinstance(annotation, EnumType) else []
+
+
+def default(parameter: Any) -> str:
+    """Return the default of an option as `--help` shows it; nothing for a flag."""
+    if isinstance(parameter.show_default, str):
+        return plain(parameter.show_default)
+    value = getattr(parameter.default, "value", parameter.default)
+    if value is None or value is False or value == ... or callable(value):
+        return ""
+    return f"`{value}`"
 
 
 def plain(text: str) -> str:
