@@ -111,9 +111,10 @@ def denoise(
     [PosixPath('raw/denoised/night.dng')]
     """
     settings = Settings(
-        ratio=ratio,
-        exposure=exposure,
-        strength=strength,
+        # Floats, as on the command line: a record of 100 would differ from one of 100.0.
+        ratio=None if ratio is None else float(ratio),
+        exposure=None if exposure is None else float(exposure),
+        strength=float(strength),
         highlights=Highlights(highlights),
         compression=Compression(compression),
         linear=linear,
