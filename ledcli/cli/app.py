@@ -70,12 +70,10 @@ def help_text(docstring: str) -> str:
 
 
 def _joined(text: str) -> str:
-    blocks = []
-    for block in re.split(r"\n\s*\n", text.strip("\n")):
-        if any(line.startswith((" ", "\b")) for line in block.splitlines()):
-            blocks.append(block)
-        else:
-            blocks.append(re.sub(r"::$", ":", " ".join(block.split())))
+    blocks = re.split(r"\n\s*\n", text.strip("\n"))
+    for n, block in enumerate(blocks):
+        if not re.search(r"^[ \b]", block, re.MULTILINE):
+            blocks[n] = re.sub(r"::$", ":", " ".join(block.split()))
     return "\n\n".join(blocks)
 
 
@@ -84,14 +82,12 @@ def _load(name: str) -> Any:  # noqa: ANN401  (typer's command class is not publ
     module = importlib.import_module(f"ledcli.cli.{name}")
     app = getattr(module, "app", None)
     if not isinstance(app, typer.Typer):
-        function = getattr(module, name)
-        app = typer.Typer(add_completion=False)
-        app.command(name, help=help_text(function.__doc__ or ""))(function)
-    else:
-        app._add_completion = False
-        for verb in app.registered_commands:
-            if verb.callback is not None and verb.help is None:
-                verb.help = help_text(verb.callback.__doc__ or "")
+        app = typer.Typer()
+        app.command(name)(getattr(module, name))
+    app._add_completion = False
+    for verb in app.registered_commands:
+        if verb.callback is not None and verb.help is None:
+            verb.help = help_text(verb.callback.__doc__ or "")
     command = typer.main.get_command(app)
     command.name = name
     _escape_markup(command)
@@ -160,18 +156,7 @@ def _usage_line(problem: typer.TyperException) -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return the exit status; no exception escapes.
-
-    Parameters
-    ----------
-    arguments
-        What follows `led` on the command line.
-
-    Returns
-    -------
-    int
-        0 all done, 1 some inputs failed, 2 bad usage, 130 interrupted.
-    """
+    """Run what follows `led` and return the exit status; no exception escapes."""
     output = Output()
     try:
         status = typer.main.get_command(app)(
@@ -197,11 +182,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # a bug in led: still one line for the user
         if debugging():
             output.trace(error)
-        first = (str(error).splitlines() or [""])[0]
-        output.error(
-            f"unexpected {type(error).__name__}: {first}. Please report it; "
-            "LED_DEBUG=1 shows the trace."
-        )
+        problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        output.error(f"unexpected {problem}. Please report it; LED_DEBUG=1 shows the trace.")
         return FAILED
     if status == INTERRUPTED:
         output.error("interrupted.")
@@ -218,8 +200,7 @@ def quieten_libraries() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open until exit)
     # A name that the terminal cannot encode must not end the run.
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):
-            # Streams replaced by tests may lack it.
+        with suppress(AttributeError):  # streams replaced by tests may lack it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if not debugging():
         logging.captureWarnings(True)

@@ -50,32 +50,22 @@ def to_json(record: object) -> str:
 class Output:
     """Where a command prints what.
 
-    Parameters
-    ----------
-    json
-        Results are JSON, one object a line.
-    quiet
-        Omit messages, hints and progress; results, warnings and errors stay.
+    With `json` results are JSON, one object a line; `quiet` omits messages, hints and progress,
+    but not results, warnings and errors.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
-        self.json = json
-        self.quiet = quiet
+        self.json, self.quiet = json, quiet
         self.stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Progress | None = None
 
     # Standard output, for scripts.
 
     def result(self, record: Mapping[str, object] | str, text: str | None = None) -> None:
-        """Print one result.
+        """Print one result: the record with `--json`, else the text.
 
-        Parameters
-        ----------
-        record
-            What `--json` prints, as one line. A bare string becomes `{"result": string}`.
-        text
-            What a person reads instead; by default the string, or `key: value` lines. File names
-            in it must go through `printable`.
+        A bare string is the JSON `{"result": string}`. The text is by default the string, or
+        `key: value` lines; file names in it must go through `printable`.
         """
         if self.json:
             line = to_json({"result": record} if isinstance(record, str) else record)
@@ -95,16 +85,9 @@ class Output:
         records: Sequence[Mapping[str, object]] | None = None,
         right: Sequence[str] = (),
     ) -> None:
-        """Print a table; with `--json` one object per row.
+        """Print a table, or with `--json` one object per row: the records, if not the cells.
 
-        Parameters
-        ----------
-        columns, rows
-            Headings and cells.
-        records
-            What `--json` prints, if not the cells.
-        right
-            Headings of right-aligned columns (numbers).
+        `right` are the headings of right-aligned columns (numbers).
         """
         if self.json:
             for record in records or [dict(zip(columns, row, strict=True)) for row in rows]:
@@ -160,18 +143,9 @@ class Output:
 
     @contextmanager
     def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
-        """Show progress, rate and time left.
+        """Show progress, rate and time left, of a number of steps if it is known.
 
         A bar on a terminal, a line every few seconds elsewhere, nothing with `--quiet`.
-
-        Parameters
-        ----------
-        total
-            Number of steps, if known.
-        label
-            What is being done: "denoising".
-        unit
-            Name of a step: "photos".
 
         Examples
         --------

@@ -54,9 +54,8 @@ def demo(
         for folder in (shots, raws, home):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"{out}: cannot create the folder ({error.strerror}); choose another one"
-        ) from error
+        why = error.strerror
+        raise OutputError(f"{out}: cannot create the folder ({why}); choose another one") from error
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
     pairs = out / "pairs.txt"
@@ -105,22 +104,16 @@ def _compare(output: Output, photos: "Sequence[Shot]", untuned: Path, tuned: Pat
     from ledcli.evaluation.metrics import psnr
     from ledcli.raw.reader import read_raw
 
-    names = ("noisy", "untuned", "tuned")
+    names = ("psnr_noisy", "psnr_untuned", "psnr_tuned")
     figures = []
     for shot in photos:
         results = [read_raw(folder / shot.path.name).normalised() for folder in (untuned, tuned)]
         images = (shot.short * np.float32(RATIO), *results)
         figures.append([psnr(image, shot.truth) for image in images])
     mean = np.mean(figures, axis=0).tolist()
-    labels = [*(shot.path.name for shot in photos), "mean"]
-    records = [
-        {"file": label, **{f"psnr_{name}": value for name, value in zip(names, row, strict=True)}}
-        for label, row in zip(labels, [*figures, mean], strict=True)
-    ]
-    rows = [
-        (label, *(f"{value:.2f} dB" for value in row))
-        for label, row in zip(labels, [*figures, mean], strict=True)
-    ]
+    labelled = [*zip([shot.path.name for shot in photos], figures, strict=True), ("mean", mean)]
+    records = [{"file": label, **dict(zip(names, row, strict=True))} for label, row in labelled]
+    rows = [(label, *(f"{value:.2f} dB" for value in row)) for label, row in labelled]
     columns = ("PSNR", "NOISY", "UN-TUNED", "TUNED")
     output.table(columns, rows, records=records, right=columns[1:])
 

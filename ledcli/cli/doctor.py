@@ -26,41 +26,23 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     from ledcli.evaluation.simulation import compare_engines
     from ledcli.zoo.store import find_model
 
-    ways = list(compare_engines(find_model()))
-    output.table(
-        ["backend", "device", "precision", "tile", "rms of white", "largest", "agrees"],
-        [
-            (
-                way.engine.backend,
-                way.engine.device,
-                way.engine.precision,
-                way.engine.tile,
-                f"{way.rms:.1e}",
-                f"{way.largest:.1e}",
-                _yes(way.agrees),
+    rows, records, problems = [], [], []
+    for way in compare_engines(find_model()):
+        device, precision, tile, backend = way.engine
+        rms, agrees = f"{way.rms:.1e}", "yes" if way.agrees else "NO"
+        rows.append((backend, device, precision, tile, rms, f"{way.largest:.1e}", agrees))
+        figures = {"rms": way.rms, "largest": way.largest, "agrees": way.agrees}
+        records.append(way.engine._asdict() | figures)
+        if not way.agrees:
+            problems.append(
+                f"{backend} on {device} in {precision} differs from the reference by {rms}: use "
+                "--backend torch with --precision float32 or --device cpu, and please report it"
             )
-            for way in ways
-        ],
-        records=[
-            {
-                **way.engine._asdict(),
-                "rms": way.rms,
-                "largest": way.largest,
-                "agrees": way.agrees,
-            }
-            for way in ways
-        ],
-        right=["tile", "rms of white", "largest"],
-    )
-    wrong = [way for way in ways if not way.agrees]
-    for way in wrong:
-        engine = way.engine
-        output.error(
-            f"{engine.backend} on {engine.device} in {engine.precision} differs from the reference "
-            f"by {way.rms:.1e}: use --backend torch with --precision float32 or --device cpu, and "
-            "please report it"
-        )
-    if wrong:
+    columns = ("backend", "device", "precision", "tile", "rms of white", "largest", "agrees")
+    output.table(columns, rows, records=records, right=columns[3:6])
+    for problem in problems:
+        output.error(problem)
+    if problems:
         raise typer.Exit(FAILED)
 
 
@@ -81,7 +63,6 @@ def _facts() -> dict[str, str]:
 
     best = choose_device()
     model = find_model()
-    exiftool = shutil.which("exiftool")
     return {
         "led": __version__,
         "Python": platform.python_version(),
@@ -91,7 +72,7 @@ def _facts() -> dict[str, str]:
         "NumPy": np.__version__,
         "LibRaw": ".".join(map(str, rawpy.libraw_version)),
         "imagecodecs": imagecodecs.__version__,
-        "exiftool": exiftool or "not on the PATH",
+        "exiftool": shutil.which("exiftool") or "not on the PATH",
         "devices": ", ".join(devices()),
         "uses": f"{best}, {choose_precision('auto', best)}, {torch.get_num_threads()} threads",
         "model": f"{model.path.name}, sha256 {file_sha256(model.path)[:16]}",
@@ -104,7 +85,3 @@ def _onnxruntime() -> str:
     except ImportError:
         return "not installed (pip install 'ledcli[onnx]')"
     return str(onnxruntime.__version__)
-
-
-def _yes(agrees: bool) -> str:
-    return "yes" if agrees else "NO"

@@ -11,7 +11,6 @@ from ledcli.cli.terminal import printable
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
-    from ledcli.noise.estimate import NoiseProfile
     from ledcli.raw.reader import RawPhoto
 
 
@@ -58,6 +57,8 @@ def _record(photo: "RawPhoto") -> dict[str, Any]:
     from ledcli.noise.estimate import estimate_noise
 
     noise = estimate_noise(photo.planes())
+    span = float((photo.white - photo.black).mean())
+    gain, read = span * noise.gain, span * noise.read_variance**0.5
     height, width = photo.mosaic.shape
     exif = photo.exif
     return {
@@ -76,16 +77,9 @@ def _record(photo: "RawPhoto") -> dict[str, Any]:
         "focal_length": exif.focal_length,
         "datetime": exif.datetime,
         "lens": exif.lens,
-    } | _noise(noise, photo)
-
-
-def _noise(noise: "NoiseProfile", photo: "RawPhoto") -> dict[str, float | None]:
-    span = float((photo.white - photo.black).mean())
-    read = span * noise.read_variance**0.5
-    return {
-        "gain": noise.gain * span,
+        "gain": gain,
         "read_noise": read,
-        "read_noise_electrons": read / (noise.gain * span) if noise.gain > 0 else None,
+        "read_noise_electrons": read / gain if gain > 0 else None,
     }
 
 
@@ -102,11 +96,8 @@ def _text(record: dict[str, Any]) -> str:
         "gain": _number(record["gain"], " DN per electron (estimated)"),
         "read noise": _number(record["read_noise"], " DN (estimated)"),
     }
-    lines = [printable(record["file"])]
-    lines += [
-        f"  {name:15} {printable(value or 'not in the file')}" for name, value in rows.items()
-    ]
-    return "\n".join(lines)
+    lines = [f"  {name:15} {printable(text or 'not in the file')}" for name, text in rows.items()]
+    return "\n".join([printable(record["file"]), *lines])
 
 
 def _levels(values: Any) -> str:  # noqa: ANN401 - an array by planes

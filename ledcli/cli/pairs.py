@@ -72,8 +72,15 @@ def scan(
     replaced = " (the old list was replaced)" if out.exists() else ""
     found = scan_pairs(folder, None if dry_run else out, keep_shifted=keep, report=output)
     record = scan_record(found, out.parent)
-    _show_unpaired(output, found)
-    _show_darks(output, found)
+    for frame in found.unpaired:
+        if frame.unreadable:
+            output.error(f"{frame.file}: {frame.reason}")
+        else:
+            output.info(f"not paired: {frame.file}: {frame.reason}")
+    by_iso = Counter(dark.iso for dark in found.darks)
+    if by_iso:
+        listed = ", ".join(f"{count} at ISO {iso:g}" for iso, count in sorted(by_iso.items()))
+        output.info(f"dark frames (lens cap on): {listed}")
     if json:
         for part, kind in JSON_KINDS.items():
             for entry in record[part]:
@@ -84,10 +91,8 @@ def scan(
         raise _no_pairs(folder, found, keep)
     _note_quotes(output, found, out)
     count = f"{len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''}"
-    if dry_run:
-        output.info(f"{count} would be written to {out}")
-    else:
-        output.info(f"{count} written to {out}{replaced}; details in {record_path(out)}")
+    details = f"written to {out}{replaced}; details in {record_path(out)}"
+    output.info(f"{count} {f'would be written to {out}' if dry_run else details}")
     if any(frame.unreadable for frame in found.unpaired):
         raise typer.Exit(FAILED)
 
@@ -118,6 +123,8 @@ def check(
         led pairs check SID/Sony_train_list.txt --json
     """
     from ledcli.pairs.list_file import read_list
+    from ledcli.pairs.result import rule_record
+    from ledcli.pairs.rule import rules_of
     from ledcli.pairs.scan import check_listed
 
     output = Output(json=json, quiet=quiet)
@@ -130,10 +137,20 @@ def check(
                 output.error(result)
             results.append(result)
     _show_checks(output, listed, results, keep)
-    checked = [result for result in results if not isinstance(result, LedError)]
-    good = [pair for pair in checked if not pair.check.problems_if(keep_shifted=keep)]
-    dropped = [pair for pair in checked if pair.check.problems_if(keep_shifted=keep)]
-    _show_rules_of_list(output, good, dropped)
+    good: list[CheckedPair] = []
+    dropped: list[CheckedPair] = []
+    for result in results:
+        if not isinstance(result, LedError):
+            problems = result.check.problems_if(keep_shifted=keep)
+            (dropped if problems else good).append(result)
+    frames = list(dict.fromkeys(frame for pair in good + dropped for frame in pair[:2]))
+    rules = rules_of(good, dropped, frames)
+    if json:
+        for rule in rules:
+            output.result({"kind": "rule", **rule_record(rule, None)})
+    elif rules:
+        output.result("")
+        _show_rules(output, rules)
     bad = len(listed) - len(good)
     if bad:
         shifted = any(pair.check.shifted for pair in dropped)
@@ -143,21 +160,6 @@ def check(
             f"{pairs}, or shoot them again{kept}"
         )
         raise typer.Exit(FAILED)
-
-
-def _show_unpaired(output: Output, found: Scan) -> None:
-    for frame in found.unpaired:
-        if frame.unreadable:
-            output.error(f"{frame.file}: {frame.reason}")
-        else:
-            output.info(f"not paired: {frame.file}: {frame.reason}")
-
-
-def _show_darks(output: Output, found: Scan) -> None:
-    by_iso = Counter(dark.iso for dark in found.darks)
-    if by_iso:
-        listed = ", ".join(f"{count} at ISO {iso:g}" for iso, count in sorted(by_iso.items()))
-        output.info(f"dark frames (lens cap on): {listed}")
 
 
 def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
@@ -218,20 +220,3 @@ def _cells(result: CheckedPair | LedError, keep: bool) -> tuple[str, str, str, s
         "-" if size is None else f"{size:.2f}",
         "; ".join(check.problems_if(keep_shifted=keep)) or "good",
     )
-
-
-def _show_rules_of_list(
-    output: Output, good: list[CheckedPair], dropped: list[CheckedPair]
-) -> None:
-    from ledcli.pairs.result import rule_record
-    from ledcli.pairs.rule import rules_of
-
-    pairs = good + dropped
-    frames = list(dict.fromkeys(frame for pair in pairs for frame in (pair.short, pair.long)))
-    rules = rules_of(good, dropped, frames)
-    if output.json:
-        for rule in rules:
-            output.result({"kind": "rule", **rule_record(rule, None)})
-    elif rules:
-        output.result("")
-        _show_rules(output, rules)

@@ -132,12 +132,12 @@ def pretrain(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out.parent}: cannot create the folder ({error.strerror})") from error
-    if photos is not None and crops is None and out.with_suffix(".crops.npy").exists():
+    beside = out.with_suffix(".crops.npy")
+    if photos is not None and crops is None and beside.exists():
         raise UsageError(
-            f"{out.with_suffix('.crops.npy')} already exists: use it with --crops, "
-            "or remove it to pack --photos again"
+            f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
         )
-    crops = crops or out.with_suffix(".crops.npy")
+    crops = crops or beside
     if crops.exists():
         output.info(f"using {crops}")
     else:
@@ -169,8 +169,7 @@ def _text(line: "LogLine") -> str:
     from ledcli.cli.terminal import time_text
 
     left = time_text(line.seconds_left) if line.seconds_left < 1e7 else "unknown"
-    figures = "".join(
-        f", {name.replace('psnr_', 'ratio ')} {value:.2f} dB"
-        for name, value in line.validation.items()
-    )
-    return f"step {line.step}: {line.progress:.1%}, loss {line.loss:.4f}, {left} left{figures}"
+    parts = [f"step {line.step}: {line.progress:.1%}", f"loss {line.loss:.4f}", f"{left} left"]
+    for name, value in line.validation.items():
+        parts.append(f"{name.replace('psnr_', 'ratio ')} {value:.2f} dB")
+    return ", ".join(parts)

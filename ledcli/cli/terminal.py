@@ -51,11 +51,9 @@ def rate_text(steps_per_s: float, unit: str) -> str:
     >>> rate_text(0.1, "photos")
     '6.0 photos/min'
     """
-    if steps_per_s >= 1:
-        return f"{steps_per_s:.1f} {unit}/s".replace(" /", "/")
-    if steps_per_s * 60 >= 1:
-        return f"{steps_per_s * 60:.1f} {unit}/min".replace(" /", "/")
-    return f"{steps_per_s * 3600:.1f} {unit}/h".replace(" /", "/")
+    choices = ((1, "s"), (60, "min"), (3600, "h"))
+    seconds, time = next((c for c in choices if steps_per_s * c[0] >= 1), choices[-1])
+    return f"{steps_per_s * seconds:.1f} {unit}/{time}".replace(" /", "/")
 
 
 def time_text(seconds: float) -> str:
@@ -106,15 +104,13 @@ class PlainProgress(Progress):
             return
         self._next = now + PLAIN_EVERY_S
         rate = self._done / max(now - self._start, 1e-9)
-        parts = [f"{self._label}: {self._done:g}"]
+        of = left = ""
         if self._total is not None:
-            parts[0] += f" of {self._total:g}"
-        parts.append(rate_text(rate, self._unit or "steps"))
-        if self._total is not None:
-            parts.append(f"{time_text(max(self._total - self._done, 0) / rate)} left")
-        if note:
-            parts.append(note)
-        self._write(", ".join(parts))
+            of = f" of {self._total:g}"
+            left = f"{time_text(max(self._total - self._done, 0) / rate)} left"
+        done = f"{self._label}: {self._done:g}{of}"
+        parts = (done, rate_text(rate, self._unit or "steps"), left, note)
+        self._write(", ".join(part for part in parts if part))
 
 
 class _RateColumn(ProgressColumn):
@@ -169,26 +165,21 @@ class BarProgress(Progress):
 def stoppable(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one ends the process.
 
-    Parameters
-    ----------
-    on_stop : callable
-        Called when the first signal arrives.
-
-    Yields
-    ------
-    callable
-        Returns whether a stop was requested.
+    Calls `on_stop` when the first signal arrives; yields a function that returns whether it has.
     """
     requested = False
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     # A shell ignores Ctrl-C for what it runs in the background; so does led then.
-    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    handlers = ((number, signal.getsignal(number)) for number in STOP_SIGNALS)
+    before = {number: handler for number, handler in handlers if handler != signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def request(number: int, frame: FrameType | None) -> None:
         nonlocal requested
         requested = True
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        restore()
         on_stop()
 
     for number in before:
@@ -196,5 +187,4 @@ def stoppable(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[
     try:
         yield lambda: requested
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
