@@ -9,7 +9,6 @@ All published networks take and give the planes R, G1, B, G2 of `min(x * ratio, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ import ledcli
 from ledcli.errors import ModelError, UsageError
 from ledcli.nets import registry as table
 from ledcli.nets import repnr
+from ledcli.nets.network import Shapes
 from ledcli.nets.registry import PlainNetwork
 from ledcli.nets.repnr import RepNRConv
 from ledcli.zoo.checkpoint_file import PublishedName, Tensors, parse_name, read_sections
@@ -108,9 +108,7 @@ def import_checkpoint(
         form, tensors = net.converted()
         if "params_deploy" in sections and key != "params_deploy":
             if form == TUNED:
-                agreement = compare_deployed(
-                    net, tensors, without_module(sections["params_deploy"])
-                )
+                agreement = compare_deployed(net, tensors, sections["params_deploy"])
                 record["deploy_difference"] = agreement.largest
                 notes.append(agreement.checked(force=force))
             else:
@@ -256,9 +254,7 @@ def without_module(section: Tensors) -> Tensors:
     return dict(section)
 
 
-def _shapes(
-    network: PlainNetwork, sets: tuple[str, ...] = (), omnr: bool = False
-) -> dict[str, tuple[int, ...]]:
+def _shapes(network: PlainNetwork, sets: tuple[str, ...] = (), omnr: bool = False) -> Shapes:
     try:
         with torch.device("meta"):
             net = table.build(*network)
@@ -300,15 +296,14 @@ class Agreement(NamedTuple):
         return f"{text}; taking the RepNR form{dropped}"
 
 
-def compare_deployed(
-    published: PublishedNet, tensors: Tensors, deployed: Mapping[str, Tensor]
-) -> Agreement:
+def compare_deployed(published: PublishedNet, tensors: Tensors, deployed: Tensors) -> Agreement:
     """Compare the fold of a RepNR network (`tensors`, renamed) with the file's deployed network.
 
     LED's fold drops the shift of an alignment where the convolution has no bias to put it in (all
     of Restormer's): such a bias is counted, not compared. Raises ModelError without the file's
     name if the two do not belong to the same network.
     """
+    deployed = without_module(deployed)
     net = table.build(*published.network)
     without_bias = {n for n, m in net.named_modules() if getattr(m, "bias", ()) is None}
     repnr.convert(net, published.csa_sets(TUNED), published.omnr)
@@ -329,7 +324,6 @@ def compare_deployed(
         difference = float(differences.nan_to_num(torch.inf).max())
         if difference > worst:
             worst, where = difference, name
-    extra = [name for name in deployed if name not in folded]
-    if extra:
+    if extra := [name for name in deployed if name not in folded]:
         raise ModelError(f"its params_deploy has a tensor '{extra[0][:80]}' too many")
     return Agreement(worst, where, shifts, dropped)
