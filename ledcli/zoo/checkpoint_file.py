@@ -80,17 +80,10 @@ def parse_name(stem: str) -> PublishedName | None:
 def read_sections(path: Path) -> dict[str, Tensors]:
     """Read the tensors of a checkpoint that torch 1.6 or later saved.
 
-    Returns
-    -------
-    dict
-        Its dictionaries of tensors by key (`params`, ...); the empty key has those at the top
-        level. Other values, such as an iteration number, are ignored.
-
-    Raises
-    ------
-    ModelError
-        When the file is missing, too large, damaged, not a checkpoint, or contains more than
-        tensors. The message names the file.
+    Returns its dictionaries of tensors by key (`params`, ...); the empty key has those at the top
+    level. Other values, such as an iteration number, are ignored. Raises ModelError, with the
+    file's name, when the file is missing, too large, damaged, not a checkpoint, or contains more
+    than tensors.
     """
     _check_zip(path)
     import torch
@@ -130,9 +123,7 @@ def _check_tensors(path: Path, sections: dict[str, Tensors]) -> None:
     if not tensors:
         raise ModelError(f"{path}: has no tensors: it is not a checkpoint of a network")
     if len(tensors) > MAX_TENSORS:
-        raise ModelError(
-            f"{path}: has more than {MAX_TENSORS} tensors: it is not an LED checkpoint"
-        )
+        raise ModelError(f"{path}: has over {MAX_TENSORS} tensors: it is not an LED checkpoint")
     total = 0
     for name, tensor in tensors:
         size = tensor.numel() * tensor.element_size()

@@ -63,22 +63,10 @@ def fetch(
 ) -> str:
     """Download a file to `target`, in one step when it is complete and right; return its SHA-256.
 
-    Parameters
-    ----------
-    url : str
-        https, or http on this machine. The page of a file on Google Drive stands for the file.
-    target : Path
-        The file to write; an old one is replaced.
-    limits : Limits
-    show, say : callable
-        Get the progress; a line about each new try.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be downloaded, or is not the file that `limits` describe.
-    OutputError
-        When it cannot be written.
+    The address is https, or http on this machine; the page of a file on Google Drive stands for
+    the file. An old file is replaced. `say` gets a line about each new try. Raises DownloadError
+    when it cannot be downloaded, or is not the file that `limits` describe; OutputError when it
+    cannot be written.
     """
     check_url(url)
     make_folder(target.parent)

@@ -38,23 +38,9 @@ def network_inputs(
 ) -> list[Tensor]:
     """Make inputs for `prove`: random ones, a synthetic dark frame and photos in the input form.
 
-    Parameters
-    ----------
-    spec, net
-        The model; `net` only for its size multiple.
-    frames : sequence of Tensors ``(planes, h, w)``
-        Normalised planes of photos (white - black = 1), which are cropped to a size that the
-        network accepts.
-    seed : int
-
-    Returns
-    -------
-    list of Tensors ``(1, in_planes, h, w)``
-
-    Raises
-    ------
-    ModelError
-        When a frame is too small, or from another kind of sensor.
+    `frames` are normalised planes of photos ``(planes, h, w)``, cropped to a size that the network
+    accepts. Returns Tensors ``(1, in_planes, h, w)``. Raises ModelError when a frame is too small,
+    or from another kind of sensor.
     """
     multiple = net.architecture.size_multiple
     form = form_of(spec.input_form, planes=spec.planes)
@@ -126,24 +112,14 @@ def difference_of(actual: Tensor, expected: Tensor) -> Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """The differences between a network and its folded form.
-
-    Attributes
-    ----------
-    inputs : int
-        Number of inputs that were compared.
-    block : str
-        Name of the block that differed most.
-    worst_block : Difference
-        Its difference, on the same input.
-    network : Difference
-        Largest difference of the networks' outputs.
-    """
+    """The differences between a network and its folded form, over a number of inputs."""
 
     inputs: int
     block: str
+    """Name of the block that differed most, and its difference, on the same input."""
     worst_block: Difference
     network: Difference
+    """Largest difference of the networks' outputs."""
 
     @property
     def holds(self) -> bool:
@@ -164,28 +140,11 @@ class Proof:
 def fold(
     spec: ModelSpec, net: nn.Module, csa_set: str, *, source_sha256: str | None = None
 ) -> tuple[ModelSpec, Network]:
-    """Fold every RepNR block into the plain convolution that it equals.
+    """Fold every RepNR block, with its CSA set, into the plain convolution that it equals.
 
-    Parameters
-    ----------
-    spec, net
-        From `load_model`; they are not changed.
-    csa_set : str
-        The CSA set to fold.
-    source_sha256 : str, optional
-        Hash of the model's file, for the record.
-
-    Returns
-    -------
-    spec : ModelSpec
-        Without CSA sets and OMNR branch, and with a note of the folding.
-    plain : Network
-        The plain network of `spec.architecture`, on the CPU in float32.
-
-    Raises
-    ------
-    ModelError
-        When there is nothing to fold, or no such set; does not name the file.
+    Returns new ones: the description without CSA sets and OMNR branch, with a note of the folding
+    and of the file's hash; and the plain network, on the CPU in float32. Raises ModelError, without
+    the file's name, when there is nothing to fold, or no such set.
     """
     if not spec.csa_sets:
         raise ModelError("is a plain network already: there is nothing to fold")
@@ -207,21 +166,8 @@ def fold(
 def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tensor]) -> Proof:
     """Compare a network, its blocks run as they are defined, with its folded form.
 
-    Parameters
-    ----------
-    net : nn.Module
-        The network with its RepNR blocks; it is not changed.
-    csa_set : str
-        The CSA set that was folded.
-    plain : nn.Module
-        From `fold`.
-    inputs : iterable of Tensors ``(N, in_planes, h, w)``
-        From `network_inputs`.
-
-    Raises
-    ------
-    ModelError
-        When the network cannot process the inputs.
+    `plain` is from `fold`, with the same CSA set, and the inputs ``(N, in_planes, h, w)`` are from
+    `network_inputs`. Raises ModelError when the network cannot process them.
     """
     net, plain = (copy.deepcopy(each).cpu().float().eval() for each in (net, plain))
     repnr.select(net, csa_set)

@@ -56,17 +56,8 @@ MIN_SHARE = 0.9
 class OnnxNet(nn.Module):
     """An ONNX network in onnxruntime: on the CPU, in float32, with as many threads as torch.
 
-    Parameters
-    ----------
-    data : bytes
-        The ONNX file.
-
-    Raises
-    ------
-    ModelError
-        When onnxruntime rejects it; does not name the file.
-    UsageError
-        When onnxruntime is not installed.
+    Takes the ONNX file. Raises ModelError, without the file's name, when onnxruntime rejects it,
+    and UsageError when onnxruntime is not installed.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -103,23 +94,9 @@ class OnnxNet(nn.Module):
 def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
     """Read an ONNX file that `led` wrote.
 
-    Returns
-    -------
-    spec : ModelSpec
-        The description.
-    plain : Network
-        The network that it describes, without its weights: for its architecture.
-    net : OnnxNet
-        The network that runs.
-
-    Raises
-    ------
-    ModelError
-        As `read_onnx`, and when onnxruntime rejects the network. The message names the file.
-    UsageError
-        When onnxruntime is not installed.
+    Returns its description, the network described, without weights, and the network that runs.
+    Raises as `read_onnx`, and ModelError when onnxruntime rejects the network.
     """
-    require_onnx(f"{path}:")
     file = read_onnx(path)
     with torch.device("meta"):
         plain = build_network(path, file.header.spec)
@@ -140,19 +117,7 @@ def _first(error: Exception) -> str:
 
 
 class Exported(NamedTuple):
-    """A network as ONNX.
-
-    Attributes
-    ----------
-    data : bytes
-        The file.
-    net : OnnxNet
-        The network, ready to run.
-    difference : Difference
-        Largest difference from torch.
-    inputs : int
-        Number of inputs that were compared.
-    """
+    """A network as an ONNX file and ready to run, and its difference from torch over inputs."""
 
     data: bytes
     net: OnnxNet
@@ -170,21 +135,9 @@ class Exported(NamedTuple):
 def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Exported:
     """Export a plain network for any batch, height and width, and compare it with torch.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        The description that goes into the file: of a plain network.
-    plain : nn.Module
-        The folded network, on the CPU in float32, as `fold` gives it.
-    source_sha256 : str
-        Hash of the model's file, for the record.
-
-    Raises
-    ------
-    ModelError
-        When torch cannot export the network, or the result differs; does not name the file.
-    UsageError
-        When onnx or onnxruntime is not installed.
+    Description and network are those of `fold`; the hash of the model's file is for the record.
+    Raises ModelError, without the file's name, when torch cannot export the network, or the result
+    differs; UsageError when onnx or onnxruntime is not installed.
     """
     require_onnx("ONNX")
     multiple = plain.architecture.size_multiple
@@ -201,25 +154,16 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
 def export_model(
     path: Path, out: Path, csa_set: str, *, overwrite: bool = False, dry_run: bool = False
 ) -> Exported:
-    """Fold a model, write it as an ONNX file and return it.
+    """Fold a model file, write it as an ONNX file and return it.
 
-    Parameters
-    ----------
-    path : Path
-        The model file.
-    out : Path
-        The ONNX file; must be new unless `overwrite`.
-    csa_set : str
-        The CSA set to fold; empty for a plain network.
-    dry_run : bool
-        Do everything but write the file.
+    The CSA set is empty for a plain network. `dry_run` does everything but write the file.
 
     Raises
     ------
     ModelError
         When the model cannot be read or exported; the message names it.
     OutputError
-        When the file exists or cannot be written.
+        When the ONNX file exists, without `overwrite`, or cannot be written.
     UsageError
         When its name has another suffix.
     """
@@ -267,10 +211,9 @@ def _traced(plain: nn.Module, sample: Tensor) -> bytes:
                 dynamic_axes={INPUT: _DYNAMIC, OUTPUT: _DYNAMIC},
             )
     except Exception as error:  # torch's own, of any kind
-        first = (str(error).splitlines() or [""])[0]
+        first = f"{type(error).__name__}: {_first(error)}"
         raise ModelError(
-            f"torch {torch.__version__} cannot export this network "
-            f"({type(error).__name__}: {first})"
+            f"torch {torch.__version__} cannot export this network ({first})"
         ) from error
     return file.getvalue()
 

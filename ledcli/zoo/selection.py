@@ -30,21 +30,11 @@ against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 a
 2.5 dB at ISO 400.
 """
 
-"""Display names of the kinds of sensors."""
-
 
 class NamedModel:
-    """Choose the model that the user named, for every photo; raises ModelError.
+    """Choose the model that the user named, for every photo; raises as `zoo.store.find_model`.
 
-    Parameters
-    ----------
-    name : str or Path
-        As `zoo.store.find_model` takes it.
-
-    Attributes
-    ----------
-    ratio_range : (float, float)
-        Ratios that the model covers: the bounds of an estimated ratio.
+    Its `ratio_range` bounds an estimated ratio.
     """
 
     def __init__(self, name: str | Path) -> None:
@@ -74,10 +64,7 @@ class NamedModel:
 class BestModel:
     """Choose the best model at hand for each photo, by `best_model`; raises ModelError.
 
-    Attributes
-    ----------
-    ratio_range : (float, float)
-        Ratios that the bundled default covers: the bounds of an estimated ratio.
+    Its `ratio_range`, of the bundled default, bounds an estimated ratio.
     """
 
     def __init__(self) -> None:
@@ -136,22 +123,9 @@ def best_model(
     That is the newest installed model that is tuned to the camera and covers the ratio and the
     ISO; else the bundled CSA set of the camera's maker; else the bundled default.
 
-    Parameters
-    ----------
-    camera, make : str or None
-        `Exif.camera` and `Exif.make` of the photo.
-    ratio : float
-    iso : float or None
-        An unknown ISO excludes no model.
-    cfa : str
-        ``bayer`` or ``xtrans``.
-    without : collection of Path
-        Installed models to skip.
-
-    Raises
-    ------
-    ModelError
-        When the bundled models are missing or damaged, or none is for such a sensor.
+    Camera and make are those of `Exif`. An unknown ISO excludes no model. Installed models in
+    `without` are skipped. Raises ModelError when the bundled models are missing or damaged, or none
+    is for such a sensor.
     """
     warnings: list[str] = []
     own = [

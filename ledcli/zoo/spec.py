@@ -20,7 +20,6 @@ FORMAT = 2
 RENAMED = {"branches": "csa_sets", "noise_lines": "noise_profile"}
 """Keys of format 1 and what they are called since format 2."""
 
-
 INPUT_FORMS = ("gain", "stabilised")
 """Forms of the network's input; see ledcli/nets/forms.py."""
 
@@ -121,10 +120,7 @@ def _is_noise_profile(value: object) -> bool:
 
 
 RULES: dict[str, tuple[Callable[[Any], object], str]] = {
-    "name": (
-        lambda v: isinstance(v, str) and is_name(v),
-        f"a name of {NAME_RULE}",
-    ),
+    "name": (lambda v: isinstance(v, str) and is_name(v), f"a name of {NAME_RULE}"),
     "architecture": (_is_text, "a name"),
     "arguments": (
         _are_arguments,
@@ -149,8 +145,6 @@ RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "format": (lambda v: v == FORMAT, f"{FORMAT}"),
 }
-
-
 _OPTIONAL = ("output", "modulation", "omnr", "cameras", "training", "noise_profile")
 """Keys that a file may leave out; the other defaults are for those who write files."""
 

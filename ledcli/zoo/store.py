@@ -58,13 +58,12 @@ class ChosenModel:
 
 
 class Registry(NamedTuple):
-    """The names of bundled models, in lower case, each with its file and CSA set.
-
-    `defaults` has the name of the default for each kind of sensor with a bundled model.
-    """
+    """The names of bundled models, in lower case."""
 
     names: dict[str, tuple[Path, str]]
+    """Each with its file and CSA set."""
     defaults: dict[str, str]
+    """The name of the default for each kind of sensor with a bundled model."""
 
 
 class ListedModel(NamedTuple):
@@ -130,17 +129,10 @@ def find_bundled(name: str | None = None) -> ChosenModel:
 def find_model(name_or_path: str | Path | None = None) -> ChosenModel:
     """Find the model that the user named.
 
-    Parameters
-    ----------
-    name_or_path
-        A path (it ends in `.safetensors` or `.onnx`, or contains a separator), or a name from
-        `list_models` in upper or lower case. An installed model hides a bundled one of the same
-        name. None is the bundled default. A file stands for its first CSA set.
-
-    Raises
-    ------
-    ModelError
-        When the name is unknown, the file is missing, or it lacks the CSA set.
+    That is a path (it ends in `.safetensors` or `.onnx`, or contains a separator), or a name from
+    `list_models` in upper or lower case. An installed model hides a bundled one of the same name.
+    None is the bundled default. A file stands for its first CSA set. Raises ModelError when the
+    name is unknown, the file is missing, or it lacks the CSA set.
     """
     if name_or_path is None:
         return find_bundled()
@@ -218,10 +210,7 @@ def installed_models() -> Iterator[tuple[str, Path]]:
 def check_name(name: str) -> None:
     """Refuse a name under which no model can be installed, before the work that makes the model.
 
-    Raises
-    ------
-    ModelError
-        When it has other characters than names may have, or is taken.
+    Raises ModelError when it has other characters than names may have, or is taken.
     """
     if not is_name(name) or name.endswith(SUFFIX):
         raise ModelError(
@@ -252,20 +241,8 @@ def free_name(name: str) -> str:
 def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Path:
     """Install a model, whole or not at all, and return its file.
 
-    Parameters
-    ----------
-    name
-        Its new name, which is written into its description too. It must be free: of two runs that
-        install under one name at once, one succeeds.
-    spec, tensors
-        As for `save_model`.
-
-    Raises
-    ------
-    ModelError
-        When the name is taken or not allowed, or the tensors do not fit the description.
-    OutputError
-        When the file cannot be written.
+    Its new name, which is written into its description too, must be free: of two runs that install
+    under one name at once, one succeeds. Raises as `check_name` and `save_model`.
     """
     check_name(name)
     path = make_installed_dir() / f"{name}{SUFFIX}"
@@ -281,17 +258,8 @@ def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor
 def remove_model(name: str) -> tuple[Path, ...]:
     """Delete an installed model, damaged or not, and the checkpoint of an unfinished tuning.
 
-    Returns
-    -------
-    tuple of Path
-        The deleted files.
-
-    Raises
-    ------
-    ModelError
-        When no installed model has that name; bundled ones are never removed.
-    OutputError
-        When a file cannot be deleted.
+    Returns the deleted files. Raises ModelError when no installed model has that name, as bundled
+    ones are never removed; OutputError when a file cannot be deleted.
     """
     checkpoints = {path.stem: path for path in sorted(installed_dir().glob(f"*{CHECKPOINT}"))}
     models = dict(installed_models())
