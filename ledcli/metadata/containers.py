@@ -11,15 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from ledcli.metadata.tiff import (
-    STRIP_BYTE_COUNTS,
-    STRIP_OFFSETS,
-    TILE_BYTE_COUNTS,
-    TILE_OFFSETS,
-    Bytes,
-    Directory,
-    byte_order,
-)
+from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory, byte_order
 
 _BUFFER_BYTES = 1 << 14
 """Directories and their values lie close together."""
@@ -40,9 +32,7 @@ _PANASONIC_JPEG = 46
 """JpgFromRaw: the preview in an RW2, which alone has the maker notes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CRW_MAKE_MODEL, _CRW_SERIAL = 0x080A, 0x180B
-_CRW_KIND = 0x3800
-_CRW_FOLDERS = (0x2800, 0x3000)
-_CRW_IN_PLACE = 0x4000
+_CRW_KIND, _CRW_FOLDERS, _CRW_IN_PLACE = 0x3800, (0x2800, 0x3000), 0x4000
 
 
 class FileBytes:
@@ -92,11 +82,7 @@ def largest_image(data: Bytes) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     largest = 0
     for directory in Directory.walk(data):
-        for offsets_tag, counts_tag in (
-            (STRIP_OFFSETS, STRIP_BYTE_COUNTS),
-            (TILE_OFFSETS, TILE_BYTE_COUNTS),
-        ):
-            offsets, counts = directory.integers(offsets_tag), directory.integers(counts_tag)
+        for offsets, counts in (map(directory.integers, tags) for tags in (STRIPS, TILES)):
             if offsets and sum(counts) > largest and max(offsets) < _PANASONIC_OFFSET:
                 largest = sum(counts)
                 found = list(zip(offsets, counts, strict=False))
@@ -120,16 +106,13 @@ class Part(NamedTuple):
     data: Bytes
 
 
-def parts(data: Bytes) -> list[Part]:
+def parts(data: Bytes) -> Iterator[Part]:
     """Find the parts of a raw file that hold tags, the most trusted first.
 
-    Empty for unknown kinds of files; damage ends the list.
+    None for unknown kinds of files; damage ends the search.
     """
-    found: list[Part] = []
     with contextlib.suppress(struct.error):
-        for part in _parts(data):
-            found.append(part)
-    return found
+        yield from _parts(data)
 
 
 def crw_camera(data: Bytes) -> tuple[str, str, str | None] | None:
@@ -153,8 +136,7 @@ def crw_camera(data: Bytes) -> tuple[str, str, str | None] | None:
 
 def is_crw(data: Bytes) -> bool:
     """Return True if the file is a Canon CRW."""
-    head = data[:14]
-    return head[:2] == b"II" and head[6:14] == b"HEAPCCDR"
+    return data[:2] == b"II" and data[6:14] == b"HEAPCCDR"
 
 
 def png_text(data: Bytes, keyword: str) -> bytes | None:
@@ -171,14 +153,12 @@ def png_text(data: Bytes, keyword: str) -> bytes | None:
 def _international_text(chunk: bytes) -> bytes | None:
     """Return an iTXt chunk's text from what follows its keyword (PNG specification, 11.3.3.4)."""
     fields = chunk[2:].split(b"\0", 2)
-    if len(fields) < 3:
-        return None
-    if not chunk[0]:
-        return fields[2]
-    try:
-        return zlib.decompressobj().decompress(fields[2], _MAX_BLOCK_BYTES)
-    except zlib.error:
-        return None
+    if len(fields) == 3:
+        with contextlib.suppress(zlib.error):
+            compressed, text = chunk[0], fields[2]
+            inflate = zlib.decompressobj().decompress
+            return inflate(text, _MAX_BLOCK_BYTES) if compressed else text
+    return None
 
 
 def _parts(data: Bytes) -> Iterator[Part]:
@@ -212,8 +192,7 @@ def _chunks(
         head = data[at : at + 8]
         if len(head) < 8 or at + 8 > end:
             return
-        first, second = head[:4], head[4:]
-        kind, size = (first, second) if kind_first else (second, first)
+        kind, size = (head[:4], head[4:]) if kind_first else (head[4:], head[:4])
         count = int.from_bytes(size)
         yield kind, at + 8, count
         at += 8 + count + trailer
@@ -257,10 +236,9 @@ def _boxes(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
         if start + 8 > end:
             return
         size, kind = struct.unpack(">I4s", data[start : start + 8])
-        header = 8
+        header = 16 if size == 1 else 8
         if size == 1:
             (size,) = struct.unpack(">Q", data[start + 8 : start + 16])
-            header = 16
         elif size == 0:
             size = end - start
         if size < header:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from ledcli.errors import OutputError
 
-STRIP_OFFSETS, STRIP_BYTE_COUNTS = 273, 279
-TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325
+STRIPS, TILES = (273, 279), (324, 325)
+"""Tags with the offsets and the byte counts of an image's parts."""
 SUB_IFDS = 330
 MAX_VALUE_BYTES = 4 << 20
 """Larger values are not read; lists of strip offsets and of opcodes are the largest real ones."""
@@ -283,9 +283,7 @@ def _packed(
     for tag, children in directory.children.items():
         whole.set(tag, FieldType.LONG, [starts.get(id(child), 0) for child in children])
     if directory.strips:
-        offsets_tag, counts_tag = STRIP_OFFSETS, STRIP_BYTE_COUNTS
-        if directory.tiled:
-            offsets_tag, counts_tag = TILE_OFFSETS, TILE_BYTE_COUNTS
+        offsets_tag, counts_tag = TILES if directory.tiled else STRIPS
         # `serialise` refuses larger ones once it knows the whole size.
         sizes = [min(memoryview(strip).nbytes, _MAX_FILE_BYTES) for strip in directory.strips]
         whole.set(offsets_tag, FieldType.LONG, strip_starts)
