@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -117,10 +117,10 @@ def remove_leftovers(jobs: Sequence[Job], *, locked: bool) -> None:
 
     Unless the folders are `locked` by the caller, those that another run is using are skipped.
     """
-    folders: dict[Path, dict[Path, None]] = {}
+    folders: dict[Path, set[Path]] = {}
     for job in jobs:
-        below = folders.setdefault(job.root, {job.root / STATE_FOLDER: None})
-        below.update(dict.fromkeys(path.parent for path in job.outputs.values()))
+        below = folders.setdefault(job.root, {job.root / STATE_FOLDER})
+        below |= {path.parent for path in job.outputs.values()}
     for root, below in folders.items():
         if locked:
             for folder in below:
@@ -147,30 +147,20 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
     """Check that the output folders are writable and that the results fit on their disks.
 
     The size of a result is estimated from its source's, minus what is replaced. Cameras differ by a
-    factor of two, so a run is refused only if not even half of the usual size would fit.
-
-    Returns
-    -------
-    str
-        A warning if space may run out; else empty.
-
-    Raises
-    ------
-    OutputError
-        A folder cannot be made or written to, or the results cannot fit.
+    factor of two, so a run is refused only if not even half of the usual size would fit. Returns a
+    warning if space may run out; raises OutputError if a folder cannot be made or written to, or
+    the results cannot fit.
     """
     for root in {job.root: None for job in jobs}:
         make_folder(root)
         _try_to_write(root)
-    numbers: dict[Path, tuple[int, Path]] = {}
+    disk_of = cache(_disk_of)
     disks: dict[int, _Disk] = {}
     for job in jobs:
         source = _size(job.source)
         for name, path in job.outputs.items():
             minimum, usual = FORMATS[name].size(settings)
-            if path.parent not in numbers:
-                numbers[path.parent] = _disk_of(path.parent)
-            number, folder = numbers[path.parent]
+            number, folder = disk_of(path.parent)
             disk = disks.setdefault(number, _Disk(folder))
             old = _size(path)
             disk.minimum += source * minimum - old
@@ -179,17 +169,15 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
             disk.largest = max(disk.largest, min(old, source * usual))
     warning = ""
     for disk in disks.values():
-        free = _free(disk.folder)
+        free, usual = _free(disk.folder), disk.usual + disk.largest
         if free is None:
             continue
-        needs = f"about {_readable(max(disk.usual + disk.largest, 0))}"
         have = f"{_readable(free)} are free on the disk of {disk.folder}"
+        need = f"need about {_readable(usual)}, {have}"
         if disk.minimum > free:
-            raise OutputError(
-                f"the results need {needs}, {have}: free some space, or use another --out"
-            )
-        if disk.usual + disk.largest > free:
-            warning = f"the results may need {needs}, {have}"
+            raise OutputError(f"the results {need}: free some space, or use another --out")
+        if usual > free:
+            warning = f"the results may {need}"
     return warning
 
 
@@ -199,9 +187,7 @@ def _disk_of(folder: Path) -> tuple[int, Path]:
     while not there.exists() and there != there.parent:
         there = there.parent
     if there == folder and not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{folder}: permission denied: choose a folder that you may write to with --out"
-        )
+        raise OutputError(f"{folder}: permission denied: choose another folder with --out")
     return os.stat(there).st_dev, there
 
 
@@ -225,11 +211,10 @@ def _size(path: Path) -> int:
 
 def _free(folder: Path) -> int | None:
     """Return the free bytes of a folder's disk; None if unknown."""
-    try:
+    with contextlib.suppress(OSError):
         usage = shutil.disk_usage(folder)
-    except OSError:
-        return None
-    return usage.free if usage.total else None
+        return usage.free if usage.total else None
+    return None
 
 
 def _readable(size: float) -> str:

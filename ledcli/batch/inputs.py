@@ -1,5 +1,6 @@
 """The raws that the user named: files, folders and patterns."""
 
+import contextlib
 import errno
 import glob
 import os
@@ -22,17 +23,10 @@ RAW_SUFFIXES = frozenset({
 DEFAULT_FOLDER = "denoised"
 """The output folder without ``--out``."""
 
-_KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
+_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"} | {
+    kind: "a device" for kind in (stat.S_IFCHR, stat.S_IFBLK)
 }
-
-_ADVICE = {
-    "EACCES": "change its permissions, or name other photos",
-    "EPERM": "change its permissions, or name other photos",
+_ADVICE = dict.fromkeys(("EACCES", "EPERM"), "change its permissions, or name other photos") | {
     "ENAMETOOLONG": "its path is too long; cd into the folder and name it from there",
     "ELOOP": "its links form a circle",
     "EMFILE": "too many files are open: raise the limit ('ulimit -n')",
@@ -44,9 +38,8 @@ class FoundRaw(NamedTuple):
 
     Attributes
     ----------
-    file : Path
     subfolder : Path
-        Its folder relative to the folder that was named; kept below the output folder.
+        The file's folder relative to the one that was named; kept below the output folder.
     default_out : Path
         The output folder without ``--out``.
     named : bool
@@ -80,8 +73,8 @@ def find_raws(
     recursive : bool
         Search subfolders too.
     problem : callable, optional
-        Gets each input without raws and each unreadable folder, if other raws were found; without
-        it these are raised.
+        Gets each input that does not exist or has no raws, and each unreadable folder, if other
+        raws were found; else these are raised.
     note : callable, optional
         Gets a message for each skipped pipe, device or broken link with a raw's name in a folder.
     out : Path, optional
@@ -92,11 +85,6 @@ def find_raws(
     list of FoundRaw
         Without repetition, in the order given, folders sorted by name. The default output folder
         is ``denoised``: beside a folder that was named, in the folder of a file that was named.
-
-    Raises
-    ------
-    UsageError
-        An input does not exist, or there is no raw in it.
     """
     search = _Search(recursive, out, note or (lambda _: None))
     found: dict[str, FoundRaw] = {}  # by real path
@@ -117,10 +105,9 @@ class _Search:
     def __init__(self, recursive: bool, out: Path | None, note: Callable[[str], None]) -> None:
         self.recursive, self.note = recursive, note
         self.problems: list[UsageError] = []
-        try:
-            self.cwd: Path | None = Path.cwd()
-        except OSError:
-            self.cwd = None
+        self.cwd: Path | None = None
+        with contextlib.suppress(OSError):
+            self.cwd = Path.cwd()
         self._check_working_folder(out)
         self.out = None if out is None else os.path.realpath(out)
 
@@ -155,18 +142,16 @@ class _Search:
             if not names:
                 raise UsageError(f"{path}: no such file or folder, and no match as a pattern")
         found = []
-        for name in names:
-            file = Path(name)
-            try:
-                kind = stat.S_IFMT(os.stat(name).st_mode)
-            except FileNotFoundError:
-                kind = 0
+        for file in map(Path, names):
+            kind = 0
+            with contextlib.suppress(FileNotFoundError):
+                kind = stat.S_IFMT(os.stat(file).st_mode)
             if kind == stat.S_IFREG:
                 raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER, named=True)
-                found.append((raw, os.path.realpath(name)))
+                found.append((raw, os.path.realpath(file)))
             else:
                 what = _KINDS.get(kind, "a broken link")
-                self.problems.append(UsageError(f"{name}: is {what}, not a raw file"))
+                self.problems.append(UsageError(f"{file}: is {what}, not a raw file"))
         return found
 
     def _in_folder(self, folder: Path) -> list[tuple[FoundRaw, str]]:

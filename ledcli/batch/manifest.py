@@ -34,17 +34,14 @@ class ManifestEntry:
 
     Attributes
     ----------
-    output : str
-        Its path relative to the output folder, with ``/``.
-    source : str
-        The photo's path, relative to the output folder where possible.
+    output, source : str
+        Paths relative to the output folder (the photo's where possible), with ``/``.
     source_stamp : Stamp
         Of the photo before it was read.
     made_with : mapping
         The settings and the model, as JSON values.
     photo : mapping
         What choosing the model needs to know of the photo, as JSON values.
-    output_stamp : Stamp
     """
 
     output: str
@@ -109,10 +106,8 @@ class Manifest:
 
     A line is written just before the finished file gets its name. A run that is killed between the
     two leaves a line without its file, never a file without a line. Damaged lines and those of
-    other versions are ignored.
-
-    The folder need not exist until something is recorded. Raises OutputError if the manifest
-    exists but cannot be read.
+    other versions are ignored. The folder need not exist until something is recorded. Raises
+    OutputError if the manifest exists but cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -156,10 +151,10 @@ class Manifest:
         return FileState.EDITED
 
     def wrote(self, path: Path) -> bool:
-        """Return True if led wrote the file, even if it was edited since.
+        """Return True if led wrote the file, even if it was edited since; as `file_state`.
 
         An edited file still has led's note in it; without, it is another file in the same place,
-        such as a camera's own DNG. Raises OutputError if unreadable.
+        such as a camera's own DNG.
         """
         state = self.file_state(path)
         if state is FileState.EDITED:
@@ -214,13 +209,12 @@ class Manifest:
 
     def refresh(self) -> bool:
         """Load the file again if it has changed; return whether it had."""
-        now = None
+        before, now = self._loaded, None
         with contextlib.suppress(OSError):
             now = Stamp.of(os.stat(self.path))
-        if now == self._loaded:
-            return False
-        self._load()
-        return True
+        if now != before:
+            self._load()
+        return now != before
 
     def _is_open(self, file: int) -> bool:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -270,13 +264,11 @@ class Manifest:
         self._ends_whole = lines[-1] == ""
         decode = json.JSONDecoder().raw_decode
         for line in filter(None, lines):
-            name: object = None
+            if not line.startswith(LINE_START + '"') or not line.endswith("}"):
+                self._other_lines.append(line)
+                continue
             with contextlib.suppress(ValueError):
-                if line.startswith(LINE_START + '"') and line.endswith("}"):
-                    name = decode(line, len(LINE_START))[0]
-                else:
-                    self._other_lines.append(line)
-            if isinstance(name, str):
+                name: str = decode(line, len(LINE_START))[0]
                 self._lines.setdefault(name, []).append(line)
 
     def _compact(self) -> None:

@@ -95,10 +95,8 @@ def plan_names(
 
     Parameters
     ----------
-    raws : sequence of FoundRaw
-        From `find_raws`.
-    formats : sequence of str
-        Names from `FORMATS`.
+    raws, formats
+        From `find_raws`; names from `FORMATS`.
     out : Path, optional
         Output folder, instead of each input's default.
     name : str
@@ -106,8 +104,6 @@ def plan_names(
     sources : sequence of FoundRaw, optional
         All raws that were found, with those that `split_results` left out. An output may replace
         one that was left out only if led wrote it.
-    manifests : Manifests, optional
-        Used, and kept for the run.
 
     Raises
     ------

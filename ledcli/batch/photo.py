@@ -34,17 +34,13 @@ from ledcli.zoo.store import ChosenModel
 
 Planes = NDArray[np.float32]
 
-
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
 FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 """Errors of a disk that no later photo would escape."""
 
 
 class Frame(NamedTuple):
-    """A decoded photo: normalised planes (planes, h, w), its blind noise estimate and auto ratio.
-
-    The planes are not multiplied by the ratio; for the automatic one see `auto_ratio`.
-    """
+    """A decoded photo; its planes (planes, h, w) are normalised, not multiplied by the ratio."""
 
     photo: RawPhoto
     planes: Planes
@@ -107,7 +103,7 @@ class PhotoStages:
         if warning := _warning(denoiser, photo, ratio, settings):
             result.warnings.append(warning)
         result.tile_note = denoiser.tile_note(frame.planes)
-        own = camera_noise(denoiser.spec, photo.exif)
+        own, phase = camera_noise(denoiser.spec, photo.exif), photo.phase
         if denoiser.spec.makes_pictures:
             settings.check_for_pictures(denoiser.name)
             check_square(photo)
@@ -115,7 +111,7 @@ class PhotoStages:
             height, width = photo.mosaic.shape
             with _timed(result, "network"):
                 picture = denoiser.develop(
-                    frame.planes, ratio, phase=photo.phase, shape=(height, width), noise=own
+                    frame.planes, ratio, phase=phase, shape=(height, width), noise=own
                 )
             picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
             developed = upright(picture16, photo.orientation)
@@ -126,7 +122,7 @@ class PhotoStages:
             planes = denoiser.denoise(
                 frame.planes,
                 ratio,
-                phase=photo.phase,
+                phase=phase,
                 noise=own or frame.noise,
                 strength=settings.strength,
                 steps=settings.steps,
@@ -143,10 +139,7 @@ class PhotoStages:
 def choose_ratio(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
     """Return a photo's ratio; an inferred one lies within the bounds.
 
-    Raises
-    ------
-    MetadataError
-        An exposure level is asked for, and the photo's own is unknown or implausible.
+    Raises MetadataError if the photo's own exposure level is needed and unknown or implausible.
     """
     if settings.exposure is not None:
         ratio = settings.exposure / require_exposure_level(frame.photo.path, frame.photo.exif)
@@ -181,8 +174,8 @@ def choose_model(
 
 
 def _warning(denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings) -> str:
-    lowest, highest = denoiser.spec.ratio_range
-    if not covers(denoiser.spec.ratio_range, ratio):
+    lowest, highest = bounds = denoiser.spec.ratio_range
+    if not covers(bounds, ratio):
         trained = f"the model was trained for ratios {lowest:g} to {highest:g}"
         return f"{photo.path}: {trained}, not {ratio:.3g}"
     if settings.exposure is not None and ratio == 1:
@@ -249,21 +242,13 @@ class OutputWriter:
     def _record(
         self, job: Job, name: str, photo: RawPhoto, result: Result, written: os.stat_result
     ) -> None:
-        about_photo = {
-            "make": photo.exif.make,
-            "model": photo.exif.model,
-            "iso": photo.exif.iso,
-            "cfa": photo.cfa,
-            "ratio": result.ratio,
-            "format": name,
-        }
+        exif, path = photo.exif, job.outputs[name]
+        about = {"make": exif.make, "model": exif.model, "iso": exif.iso, "cfa": photo.cfa}
+        about |= {"ratio": result.ratio, "format": name}
         made_with = self.settings.made_with(name, result.model)
         manifest, stamp = self.manifests[job.root], result.source_stamp or Stamp(0, 0)
-        manifest.record(
-            manifest.new_entry(
-                job.outputs[name], job.source, stamp, made_with, about_photo, written
-            )
-        )
+        entry = manifest.new_entry(path, job.source, stamp, made_with, about, written)
+        manifest.record(entry)
 
     def _copy_maker_notes(self, photo: RawPhoto, result: Result) -> Callable[[Path], None] | None:
         """Return what copies the maker notes to a written file; None if there are none to copy."""

@@ -25,18 +25,9 @@ OVERWRITE = "overwriting"
 
 
 class PlannedPhoto(NamedTuple):
-    """What to do for one photo.
+    """What to do for one photo: the formats to write, the outputs that stay, and the reason.
 
-    Attributes
-    ----------
-    make : tuple of str
-        The formats to write; if empty, the photo is skipped.
-    kept : tuple of Path
-        Outputs that stay.
-    why : str
-        The reason.
-    error : LedError or None
-        Why the photo cannot be denoised; nothing is made then.
+    If there is nothing to make, the photo is skipped; if there is an error, it failed.
     """
 
     make: tuple[str, ...]
@@ -49,35 +40,19 @@ def plan_photos(
     jobs: Sequence[Job],
     settings: Settings,
     chooser: Chooser,
-    manifests: Manifests | None = None,
+    manifests: Manifests,
     *,
     overwrite: bool = False,
 ) -> list[PlannedPhoto]:
     """Return what is left to do for each photo, by manifests and file times.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-        From `plan_names`.
-    settings, chooser
-        What is done to every photo, and with which model.
-    manifests : Manifests, optional
-        Those that the jobs were planned with.
-    overwrite : bool
-        Make all.
-
-    Raises
-    ------
-    OutputError
-        A manifest cannot be read.
+    Raises OutputError if a manifest cannot be read.
     """
-    manifests = Manifests() if manifests is None else manifests
 
     def expected(photo: Record) -> Record:
         try:
             exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
-            cfa = photo.get("cfa", "bayer")
-            model = chooser.choose(exif, float(photo["ratio"]), cfa)
+            model = chooser.choose(exif, float(photo["ratio"]), photo.get("cfa", "bayer"))
             return settings.made_with(str(photo["format"]), model)
         except (KeyError, TypeError, ValueError):
             return {}
@@ -138,10 +113,8 @@ def _plan_output(
     same_name = entry.source.rpartition("/")[2] == source.name
     if not (unchanged and same_name) and entry.source != manifest.relative_path(source):
         raise _refused(path, f"already exists, made from another photo ({entry.source})")
-    stale = ""
-    if not unchanged:
-        stale = PHOTO_CHANGED
-    elif not _same(entry, expected(entry.photo)):
+    stale = "" if unchanged else PHOTO_CHANGED
+    if unchanged and not _same(entry, expected(entry.photo)):
         stale = SETTINGS_CHANGED
     if state is FileState.EDITED:
         if stale:
@@ -172,16 +145,7 @@ def split_results(
 
     With ``--out`` as the photos' own folder both lie there, and a second run must find the same
     photos as the first. A file without a line in the manifest is a photo, and so is one that was
-    put in a result's place.
-
-    Parameters
-    ----------
-    raws : sequence of FoundRaw
-        From `find_raws`.
-    out : Path, optional
-        Output folder, instead of each input's default.
-    manifests : Manifests, optional
-        Used, and kept for the run.
+    put in a result's place. `out` replaces each input's default output folder.
 
     Returns
     -------
@@ -194,19 +158,17 @@ def split_results(
         A manifest cannot be read.
     """
     manifests = Manifests() if manifests is None else manifests
-    real: dict[Path, str] = {}
+    real: dict[Path, Path] = {}
     photos: list[FoundRaw] = []
     results: list[FoundRaw] = []
     for raw in raws:
         root = out or raw.default_out
         for folder in (root, raw.file.parent):
             if folder not in real:
-                real[folder] = os.path.realpath(folder)
-        parent, top = Path(real[raw.file.parent]), Path(real[root])
-        is_result = parent.is_relative_to(top) and manifests[root].wrote(
-            root / parent.relative_to(top) / raw.file.name
-        )
-        if not is_result:
+                real[folder] = Path(os.path.realpath(folder))
+        parent, top = real[raw.file.parent], real[root]
+        below = parent.relative_to(top) if parent.is_relative_to(top) else None
+        if below is None or not manifests[root].wrote(root / below / raw.file.name):
             photos.append(raw)
         elif raw.named:
             results.append(raw)

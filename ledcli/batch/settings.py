@@ -64,15 +64,9 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Job:
-    """One photo: where it is and, by format, where its results go.
+    """One photo: where it is and, by the format's name, where its results go.
 
-    Attributes
-    ----------
-    source : Path
-    outputs : mapping of str to Path
-        By the format's name.
-    root : Path
-        The output folder, whose ``.led`` holds the manifest and the lock.
+    `root` is the output folder, whose ``.led`` holds the manifest and the lock.
     """
 
     source: Path
@@ -92,15 +86,10 @@ class Settings:
         Exposure level (ISO x seconds) to bring every photo to.
     strength : float
         0 leaves the input as it is (times the ratio), 1 denoises fully.
-    highlights : Highlights
-        Above white: clipped, or kept in a DNG.
-    compression : Compression
-        Of a DNG.
     linear : bool
         A DNG is demosaiced.
     again : bool
         Denoise photos once more that led has denoised already.
-    quality : Quality
     steps : int or None
         Refinement steps of an exposure-diffusion model; None is the model's default.
     """
@@ -122,11 +111,10 @@ class Settings:
         existed have no such entries, and are still up to date.
         """
         ratio_from = "auto" if self.ratio is None else "given"
-        record: dict[str, object] = {
-            "ratio_from": "exposure" if self.exposure is not None else ratio_from,
-            "strength": self.strength,
-            "highlights": self.highlights,
-        }
+        if self.exposure is not None:
+            ratio_from = "exposure"
+        record: dict[str, object] = {"ratio_from": ratio_from, "strength": self.strength}
+        record["highlights"] = self.highlights
         if self.quality != Quality.STANDARD:
             record["quality"] = self.quality
         if self.steps is not None:
@@ -164,17 +152,8 @@ def choose_formats(
 ) -> list[str]:
     """Return the output formats: those asked for, else DNG, or PNG for pictures.
 
-    Parameters
-    ----------
-    asked : sequence of str
-    settings : Settings
-    picture_model : str, optional
-        The name of the model for all photos, if it makes pictures.
-
-    Raises
-    ------
-    UsageError
-        The model cannot write a format or honour a setting, or a setting has no DNG to apply to.
+    `picture_model` is the name of the model for all photos, if it makes pictures. Raises UsageError
+    if it cannot write a format or honour a setting, or a setting has no DNG to apply to.
     """
     formats = find_formats(asked)
     if picture_model:
@@ -218,10 +197,8 @@ class Result:
         The photo; None for an input that names no file.
     outputs : list of Path
         The files that exist now: written, or up to date already.
-    error : LedError or None
-        Why it failed.
-    why : str
-        Why it was skipped.
+    error, why : LedError or None, str
+        Why it failed; why it was skipped.
     headroom : float
         The brightest value in the DNG; white is 1.
     noise_from : str or None
