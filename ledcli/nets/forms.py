@@ -17,6 +17,8 @@ LOCAL_MEAN = 5
 """Side of the local mean's window, plane pixels; the mean carries the stabilised signal's size."""
 DETAIL_LIMIT = 8.0
 """Soft limit of the detail planes, in standard deviations of the noise."""
+LIMITED_AT_START = -6.0
+"""Added to the logits that choose the limited detail: at zero a network takes the full detail."""
 COLOURS = 3
 
 
@@ -57,6 +59,10 @@ class StabilisedForm:
     network is therefore given their detail (difference from the local mean, softly limited), the
     local mean (compressed) and the read noise, ``2 planes + 1`` in all, computed in float32; its
     residual is added in float32.
+
+    A network with twice as many outputs also chooses: the sigmoid of the second half is the share
+    of the limited detail in what the residual is added to. To cancel an outlier it need not
+    reproduce its exact value.
     """
 
     unclipped_input = True
@@ -81,8 +87,11 @@ class StabilisedForm:
         detail = s - mean
         limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
         read = (t0.log() / 4).expand(-1, 1, *s.shape[2:])
-        residual: Tensor = net(torch.cat((limited, _asinh(mean), read), 1))
-        return s + residual
+        out: Tensor = net(torch.cat((limited, _asinh(mean), read), 1))
+        if out.shape[1] == s.shape[1]:
+            return s + out
+        residual, logits = out.split(s.shape[1], 1)
+        return s - (logits + LIMITED_AT_START).sigmoid() * (detail - limited) + residual
 
 
 class SrgbForm:

@@ -115,7 +115,7 @@ RESUNET = Architecture(
     class_name="ResUNet",
     first_layer="head",
     last_layer="tail",
-    plain_layers=("tail",),
+    plain_layers=("tail", "up"),
     widened=lambda channels: {"channels": [channels, 4 * channels, 8 * channels, 16 * channels]},
     size_multiple=8,
     # 7.3 MB of the 8 that a second bundled model may have; nine planes need a wider first level.

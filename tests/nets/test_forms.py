@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ledcli.nets.forms import FORMS, form_of
+from ledcli.nets.forms import FORMS, StabilisedForm, form_of
 
 
 class Recorder(nn.Module):
@@ -97,3 +97,23 @@ def test_a_form_of_nine_planes_takes_what_follows_from_their_number(name, takes)
     out = form(net, x, line(10.0), line(1e-3), line(1e-6))
     assert form.in_planes == takes == net.seen.shape[1]
     torch.testing.assert_close(out, x * 10, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_with_twice_the_outputs_chooses_between_full_and_limited_detail():
+    form, x = StabilisedForm(), torch.full((1, 4, 16, 16), 0.01)
+    x[0, 1, 8, 8] = 0.5
+    settings = (torch.ones(1), torch.tensor([1e-4]), torch.tensor([1e-8]))
+
+    class Constant(nn.Module):
+        def __init__(self, logit):
+            super().__init__()
+            self.logit = logit
+
+        def forward(self, planes):
+            residual = torch.zeros_like(planes[:, :4])
+            return torch.cat((residual, residual + self.logit), 1)
+
+    full, limited = (form(Constant(logit), x, *settings) for logit in (-40.0, 40.0))
+    torch.testing.assert_close(full, x, rtol=1e-4, atol=1e-6)
+    assert float(limited[0, 1, 8, 8]) < 0.1
+    torch.testing.assert_close(limited[:, 0], x[:, 0], rtol=1e-4, atol=1e-6)

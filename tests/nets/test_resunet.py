@@ -7,7 +7,7 @@ from torch import nn
 from ledcli.errors import ModelError
 from ledcli.inference.backends.torch import FusedBlock, fuse
 from ledcli.nets.registry import build
-from ledcli.nets.repnr import blocks, convert, deploy
+from ledcli.nets.repnr import RepNRConv, blocks, convert, deploy
 from ledcli.nets.resunet import ResUNet
 
 TINY = {"channels": (4, 8, 12), "encoder": (1, 0, 2), "decoder": (1, 1)}
@@ -67,6 +67,23 @@ def test_fused_blocks_are_the_same_function():
     with torch.inference_mode():
         x = torch.rand(1, 9, 32, 24)
         torch.testing.assert_close(fused(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_bilinear_way_up_leaves_no_pattern_of_period_two():
+    torch.manual_seed(0)
+    for up, flat in (("bilinear", True), ("transposed", False)):
+        net = ResUNet(4, **TINY, up=up).requires_grad_(False)
+        out = net(torch.ones(1, 4, 64, 64))[0, :, 24:40, 24:40]
+        assert (float(out.std((1, 2)).max()) < 1e-5) is flat
+
+
+def test_a_bilinear_way_up_has_one_tap_and_the_same_sizes():
+    net = build("resunet", {"up": "bilinear", **TINY})
+    assert {tuple(up.weight.shape[2:]) for up in net.up} == {(1, 1)}
+    assert net(torch.rand(1, 4, 8, 20)).shape == (1, 4, 8, 20)
+    assert not any(isinstance(up, RepNRConv) for up in convert(net, ("generic",)).up)
+    with pytest.raises(ModelError, match="does not take"):
+        build("resunet", {"up": "nearest"})
 
 
 def test_numbers_that_do_not_go_together_are_refused():
