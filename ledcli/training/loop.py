@@ -1,7 +1,7 @@
 """The one training loop. A method supplies the loss of a step; the loop does the rest.
 
-bfloat16 autocast with channels_last, gradient clipping, a cosine schedule, an exponential moving
-average (EMA) of the weights, roll-back of rejected steps, and checkpoints that survive a kill.
+bfloat16 autocast with channels_last, gradient clipping, a schedule, an exponential moving average
+(EMA) of the weights, roll-back of rejected steps, and checkpoints that survive a kill.
 """
 
 import json
@@ -89,6 +89,8 @@ class Trainer:
         Parts of a step that are computed in parallel; the loss is called once for each.
     muon : bool
         Train the convolutions' kernels by Muon instead of Adam.
+    clock : callable
+        Seconds that count as training time; `time.process_time` on a machine with other work.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Trainer:
         groups: Mapping[str, list[nn.Parameter]] | None = None,
         workers: int = 1,
         muon: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # torch's type stubs do not know this argument of Module.to.
         self.net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,7 +118,7 @@ class Trainer:
         self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
         map_fn = self.workers.map if self.workers else map
         self.optimisers = optimisers(groups, schedule.learning_rate, muon, map_fn)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.clock = 0, 0.0, clock
 
     def run(
         self,
@@ -145,12 +148,12 @@ class Trainer:
             The loss is not a number.
         """
         total, counted, first = torch.zeros((), device=self.device), 0, self.step
-        before, last_saved, at_start = time.monotonic(), time.monotonic(), self.seconds
+        before, last_saved, at_start = self.clock(), time.monotonic(), self.seconds
         progress = self.schedule.progress(self.step, self.seconds)
         while progress < 1:
             total += self.one_step(progress)
             counted += 1
-            now = time.monotonic()
+            now = self.clock()
             self.seconds += now - before
             before = now
             done_before, progress = progress, self.schedule.progress(self.step, self.seconds)
@@ -159,7 +162,7 @@ class Trainer:
                 if checkpoint is not None:
                     self.save(checkpoint, recipe)
                 return
-            due = now - last_saved > checkpoint_every or ended
+            due = time.monotonic() - last_saved > checkpoint_every or ended
             if self.step % log_every and not due:
                 continue
             loss = float(total) / counted
@@ -271,7 +274,9 @@ class Trainer:
             average.copy_(kept)
 
     def _validate(self) -> dict[str, float]:
-        with self.averaged(), torch.inference_mode(), self.autocast():
+        # On one thread if the steps are: on a busy machine two would wait for each other.
+        threads = one_thread() if self.workers else nullcontext()
+        with threads, self.averaged(), torch.inference_mode(), self.autocast():
             return self.method.validate(self.net)
 
     def save(self, path: Path, recipe: str = "") -> None:

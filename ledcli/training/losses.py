@@ -12,6 +12,8 @@ STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
 deviation; 70 dB."""
 PAST_WHITE = 0.05
 """Weight of an error above white: highlights are clipped there, but keep a slope."""
+PERIODS = (2, 4, 8)
+"""Periods, in plane pixels, of the patterns that transposed convolutions leave."""
 CLIPPED = 0.98
 """Of white: where the truth is brighter the long frame may be clipped."""
 
@@ -27,7 +29,14 @@ def mean_known(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def form_loss(
-    form: Form, net: nn.Module, batch: Batch, gain: Tensor, variance: Tensor, *, shot: bool = True
+    form: Form,
+    net: nn.Module,
+    batch: Batch,
+    gain: Tensor,
+    variance: Tensor,
+    *,
+    shot: bool = True,
+    pattern_weight: float = 0.0,
 ) -> Tensor:
     """Return the loss where the input form puts the noise.
 
@@ -42,6 +51,8 @@ def form_loss(
         The noise profiles that the network is given.
     shot : bool
         Whether the truth was shot: then its clipped pixels do not count.
+    pattern_weight : float
+        As `frame_loss` takes it, for ``stabilised``.
     """
     counts = known(batch.clean) if shot else None
     if not isinstance(form, StabilisedForm):
@@ -49,7 +60,8 @@ def form_loss(
         return error.mean() if counts is None else mean_known(error, counts)
     gain, t0 = electron_scale(gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1))
     denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
-    return frame_loss(denoised, batch.clean, gain * batch.ratio.reshape(-1, 1, 1, 1), t0, counts)
+    level = gain * batch.ratio.reshape(-1, 1, 1, 1)
+    return frame_loss(denoised, batch.clean, level, t0, counts, pattern_weight)
 
 
 def frame_loss(
@@ -58,6 +70,7 @@ def frame_loss(
     level: Tensor,
     t0: Tensor,
     counts: Tensor | None = None,
+    pattern_weight: float = 0.0,
 ) -> Tensor:
     """Return what the stabilised form trains on: every frame by the logarithm of its error.
 
@@ -74,13 +87,40 @@ def frame_loss(
         Gain times ratio, and the transform's offset (noise/vst.py).
     counts : Tensor ``(N, 4, h, w)``, optional
         1 where the truth is known, 0 elsewhere.
+    pattern_weight : float
+        Weight of the part of the error that repeats (`pattern_error`): a checkerboard hardly counts
+        in a mean square error, but is seen.
     """
     stable = denoised - stabilise(clean / level, t0)
     linear = under_white(unstabilise(denoised, t0) * level) - clean
-    return (log_error(stable, STABLE_FLOOR, counts) + log_error(linear, LINEAR_FLOOR, counts)) / 2
+    pattern = pattern_weight * pattern_error(stable) if pattern_weight else 0.0
+    in_noise = log_error(stable, STABLE_FLOOR, counts, pattern)
+    return (in_noise + log_error(linear, LINEAR_FLOOR, counts)) / 2
 
 
-def log_error(error: Tensor, floor: float, counts: Tensor | None = None) -> Tensor:
+def pattern_error(error: Tensor) -> Tensor:
+    """Return ``(N,)``, how much of the error ``(N, planes, h, w)`` repeats.
+
+    For each period, the variance of the mean error over the period's phases, times the samples of
+    a phase; then the mean over the periods. Without a pattern that is about the mean square error.
+    """
+    total = torch.zeros(len(error), device=error.device)
+    for period in PERIODS:
+        rows, cols = (n // period for n in error.shape[2:])
+        if rows * cols < 2:
+            continue
+        cut = error[:, :, : rows * period, : cols * period]
+        phases = cut.unflatten(3, (cols, period)).unflatten(2, (rows, period)).mean((2, 4))
+        total = total + rows * cols * phases.var((2, 3), correction=0).mean(1)
+    return total / len(PERIODS)
+
+
+def log_error(
+    error: Tensor,
+    floor: float,
+    counts: Tensor | None = None,
+    added: Tensor | float = 0.0,
+) -> Tensor:
     """Return the mean over frames of the logarithm of the root mean square error, in nepers.
 
     That is PSNR divided by -8.7. A frame of deep noise, whose error is a tenth of the noise's
@@ -93,13 +133,15 @@ def log_error(error: Tensor, floor: float, counts: Tensor | None = None) -> Tens
         Mean square error below which it does not matter.
     counts : Tensor ``(N, 4, h, w)``, optional
         Weights of the mean over a frame.
+    added : Tensor ``(N,)``, optional
+        Added to the mean square errors.
     """
     if counts is None:
         mean = error.square().mean((1, 2, 3))
     else:
         total = (error.square() * counts).sum((1, 2, 3))
         mean = total / counts.sum((1, 2, 3)).clamp_min(1)
-    return (mean + floor).log().mean() / 2
+    return (mean + added + floor).log().mean() / 2
 
 
 def under_white(x: Tensor) -> Tensor:

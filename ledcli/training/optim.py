@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 ALL = "all"
 """The group of parameters that a schedule without phases trains."""
+MIN_RATE = 0.01
+"""Share of the peak learning rate that is left at the end."""
 MOMENTUM = 0.95
 STEP_RMS = 0.2
 """Root mean square of a step over the learning rate, as Adam's is: rates mean the same for both
@@ -64,7 +66,7 @@ class Schedule:
     minutes : float or None
         Time budget: progress is then whichever of the two is further.
     learning_rate : float
-        Peak rate of Adam; cosine to a hundredth of it.
+        Peak rate; it falls to a hundredth of it.
     warm_up : int
         Steps over which the rate rises to its peak.
     clip : float
@@ -72,7 +74,13 @@ class Schedule:
     ema : float
         Decay of the average per step; lower at the start, where there is little to average.
     phases : tuple of Phase
-        Parts with groups and rates of their own, each a cosine; they replace `learning_rate`.
+        Parts with groups and rates of their own, each with its own fall; they replace
+        `learning_rate`.
+    decay : float or None
+        None: a cosine over the whole training. Otherwise the rate stays at its peak and falls over
+        this last share of the training (warm-up, stable, decay; Hu et al. 2024, "MiniCPM"). Such a
+        training can be lengthened while the rate is stable, and ended at any time: resumed with
+        ``minutes`` set to those it has had over ``1 - decay``, it decays from there.
     """
 
     iterations: int
@@ -82,6 +90,7 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.999
     phases: tuple[Phase, ...] = ()
+    decay: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the schedule as JSON values, for the record."""
@@ -102,8 +111,16 @@ class Schedule:
             begun = phase.until
         rise = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         share = (progress - begun) / (phase.until - begun)
-        fall = 0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2
+        fall = MIN_RATE + (1 - MIN_RATE) * self._fall(share)
         return {group: peak * rise * fall for group, peak in phase.rates.items()}
+
+    def _fall(self, share: float) -> float:
+        """Return what is left of the peak after a share of a phase, 1 to 0."""
+        if self.decay is None:
+            return (1 + math.cos(math.pi * share)) / 2
+        # One minus a square root was best in a comparison of decays (Haegele et al. 2024).
+        decayed = (share - 1 + self.decay) / self.decay if self.decay else 0.0
+        return 1 - math.sqrt(max(decayed, 0.0))
 
     def rate(self, step: int, progress: float) -> float:
         """Return the highest learning rate of a step."""
@@ -151,13 +168,22 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return a matrix ``(m, n)`` with the singular vectors of the given one and values near 1.
 
-    A Newton-Schulz iteration in bfloat16; the values end between 0.7 and 1.2, which is near enough.
+    A Newton-Schulz iteration; the values end between 0.7 and 1.2, which is near enough. Each
+    iteration multiplies the matrix ``X`` by a polynomial of ``X X'``. The polynomials are therefore
+    computed on that small square, and the matrix is multiplied once, by their product: a UNet's
+    kernels need two and a half times fewer multiplications, so that float32 is affordable.
     """
-    wide = matrix.bfloat16() if matrix.shape[0] <= matrix.shape[1] else matrix.bfloat16().T
+    wide = matrix.float() if matrix.shape[0] <= matrix.shape[1] else matrix.float().T
     wide = wide / (wide.norm() + 1e-7)
-    for _ in range(ITERATIONS):
-        gram = wide @ wide.T
-        wide = _A * wide + (_B * gram + _C * gram @ gram) @ wide
+    gram = wide @ wide.T
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    product = identity
+    for iteration in range(ITERATIONS):
+        factor = _A * identity + _B * gram + _C * gram @ gram
+        product = factor @ product
+        if iteration < ITERATIONS - 1:
+            gram = factor @ gram @ factor
+    wide = product @ wide
     return (wide if matrix.shape[0] <= matrix.shape[1] else wide.T).to(matrix.dtype)
 
 

@@ -155,3 +155,22 @@ def test_the_average_is_in_the_network_inside_the_block_only():
     with trained.averaged():
         assert all(torch.equal(a, b) for a, b in zip(trained.trained, average, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(trained.trained, own, strict=True))
+
+
+def test_a_stable_rate_falls_at_the_end_only_and_can_be_ended_at_any_time():
+    schedule = Schedule(1000, learning_rate=1.0, warm_up=0, decay=0.2)
+    assert schedule.rate(0, 0.0) == schedule.rate(500, 0.5) == schedule.rate(799, 0.799) == 1
+    falling = [schedule.rate(0, p) for p in (0.85, 0.9, 0.95, 1.0)]
+    assert falling == sorted(falling, reverse=True) and falling[-1] == pytest.approx(0.01)
+    # Stopped after 100 of 500 minutes and resumed as one of 100 / (1 - 0.2): it decays at once.
+    ended = Schedule(10**6, minutes=100 / 0.8, learning_rate=1.0, warm_up=0, decay=0.2)
+    assert ended.rate(0, ended.progress(0, 5990)) == 1
+    assert ended.rate(0, ended.progress(0, 6060)) < 0.81
+
+
+def test_the_clock_that_counts_can_be_given():
+    ticks = iter(range(10**6))
+    trained = trainer(iterations=10**6, minutes=1)
+    trained.clock = lambda: float(next(ticks))
+    list(trained.run())
+    assert trained.step == 60
