@@ -69,6 +69,27 @@ def pretrain(
         float | None,
         typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4"),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Model file whose weights to start from.", show_default="random weights"),
+    ] = None,
+    decay: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep the peak learning rate until this last share of the training.",
+            min=0,
+            max=1,
+            show_default="a cosine over all of it",
+        ),
+    ] = None,
+    faults: Annotated[
+        float,
+        typer.Option(
+            help="Camera faults in training: corrected vignetting, smoothing, defective pixels, "
+            "a wrong black level, bands. 1 is usual, 0 none.",
+            min=0,
+        ),
+    ] = 0.0,
     seed: SeedOption = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint beside --out.")
@@ -124,10 +145,12 @@ def pretrain(
         optimiser=optimiser,
         seed=seed,
         cfa=cfa.value,
+        faults=faults,
+        clean_crops=faults > 0,
     )
     name = out.stem.lower()
     describe(recipe, name, SOURCE, LICENCE)
-    schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser])
+    schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -157,6 +180,7 @@ def pretrain(
         device=where,
         bf16=choose_precision(precision, where) == "bf16",
         resume=resume,
+        start=start,
         show=show,
         name=name,
         source=SOURCE,

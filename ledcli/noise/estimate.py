@@ -86,11 +86,11 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
     """
     regular = list(layout_of(len(planes)).regular)
     chosen = planes[regular] if len(regular) < len(planes) else planes
-    blocks = _measure_blocks(chosen)
+    blocks = measure_blocks(chosen)
     if _too_few(blocks, chosen) and chosen is not planes:
         # The greens are saturated, or black.
         chosen = planes
-        blocks = _measure_blocks(chosen)
+        blocks = measure_blocks(chosen)
     if _too_few(blocks, chosen):
         read_variance = _variance_clipped_at_black(chosen)
         if read_variance is not None:
@@ -111,7 +111,7 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
     return profile._replace(read_variance=max(profile.read_variance, MIN_VARIANCE))
 
 
-class _Blocks(NamedTuple):
+class Blocks(NamedTuple):
     """Measurements of every block of every plane, ``(planes, blocks)``."""
 
     mean: Floats
@@ -124,7 +124,7 @@ class _Blocks(NamedTuple):
     usable: NDArray[np.bool_]
 
 
-def _measure_blocks(planes: NDArray[np.float32]) -> _Blocks:
+def measure_blocks(planes: NDArray[np.float32]) -> Blocks:
     """Measure the blocks inside a border of one pixel, which the masks need."""
     rows, cols = (max((n - 2) // BLOCK, 0) for n in planes.shape[1:])
     mean, noise, structure = np.zeros((3, len(planes), rows, cols))
@@ -151,10 +151,10 @@ def _measure_blocks(planes: NDArray[np.float32]) -> _Blocks:
     mean, neighbours, noise, structure = (
         part.reshape(flat) for part in (mean, neighbours, noise, structure)
     )
-    return _Blocks(mean, neighbours, noise, structure, usable.reshape(flat))
+    return Blocks(mean, neighbours, noise, structure, usable.reshape(flat))
 
 
-def _too_few(blocks: _Blocks, planes: NDArray[np.float32]) -> bool:
+def _too_few(blocks: Blocks, planes: NDArray[np.float32]) -> bool:
     return bool(blocks.usable.sum() < MIN_USABLE * planes.size / BLOCK**2)
 
 
@@ -197,7 +197,7 @@ def _block_means(values: NDArray[Any]) -> Floats:
     return means
 
 
-def _structure_in_other_planes(blocks: _Blocks, profile: NoiseProfile) -> Floats:
+def _structure_in_other_planes(blocks: Blocks, profile: NoiseProfile) -> Floats:
     """Structure over noise in the other planes, or in its own if no other plane is usable."""
     relative = np.where(blocks.usable, blocks.structure / profile.variance(blocks.mean), 0)
     count = blocks.usable.sum(0)

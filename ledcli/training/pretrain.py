@@ -27,7 +27,7 @@ from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_f
 from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.losses import form_loss
 from ledcli.training.optim import Schedule, worker_count
-from ledcli.zoo.model_file import save_model
+from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
@@ -72,11 +72,10 @@ class PretrainMethod:
         count = max(1, count // self.workers)
         name = sampler.csa_set()
         select(net, name)
-        clean, ratio = sampler.scenes(count, side), sampler.ratios(count)
-        defects = sampler.defects(name, count)
-        batch = short_frames(clean, ratio, sampler.noise(name, count), generator, defects)
+        batch = sampler.batch(name, count, side, generator)
         profile = jitter_noise_profile(batch, sampler.generator)
-        return form_loss(self.form, net, batch, *profile, shot=False)
+        weight = self.recipe.pattern_weight
+        return form_loss(self.form, net, batch, *profile, shot=False, pattern_weight=weight)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of the validation crops at ratios 1, 20, 100 and 300: always the same."""
@@ -129,6 +128,42 @@ def jitter_noise_profile(batch: Batch, generator: torch.Generator) -> tuple[Tens
     )
 
 
+def initialise_from(net: nn.Module, model: Path) -> tuple[str, ...]:
+    """Copy a model file's weights, as far as they fit, into a network with its CSA sets.
+
+    Tensors of the same name and shape are copied. A 2x2 transposed kernel becomes the mean of its
+    four taps if the network has a 1x1 convolution there. Of a layer with more outputs than before,
+    the first are the old ones. Returns the names of the tensors that keep their own values.
+
+    Raises
+    ------
+    ModelError
+        The file is not a model.
+    TrainingError
+        Nothing in it fits.
+    """
+    given, own = load_model(model)[1].state_dict(), net.state_dict()
+    with torch.no_grad():
+        kept = tuple(k for k, weight in own.items() if not _copy_fitting(weight, given.get(k)))
+    if len(kept) == len(own):
+        raise TrainingError(f"{model} has no weights that fit: choose a model of the same kind")
+    return kept
+
+
+def _copy_fitting(weight: Tensor, old: Tensor | None) -> bool:
+    if old is None:
+        return False
+    if weight.shape == old.shape:
+        weight.copy_(old)
+    elif old.ndim == 4 and old.shape[2:] == (2, 2) and weight.shape[2:] == (1, 1):
+        weight.copy_(old.mean((2, 3), keepdim=True).transpose(0, 1))
+    elif weight.shape[1:] == old.shape[1:] and len(weight) > len(old):
+        weight[: len(old)] = old
+    else:
+        return False
+    return True
+
+
 def _form(recipe: PretrainRecipe) -> Form:
     if recipe.form not in FORMS:
         raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
@@ -174,6 +209,8 @@ def pretrain(
     device: torch.device,
     bf16: bool,
     resume: bool = False,
+    start: Path | None = None,
+    checkpoint_every: float = 180,
     show: Callable[[LogLine], None] = lambda _: None,
     name: str = "pretrained",
     source: str = "led pretrain",
@@ -182,19 +219,23 @@ def pretrain(
     """Train a backbone on a crop file (training/data/crops.py) and write its model file.
 
     Beside ``out`` appear ``.checkpoint``, which ``resume`` goes on from, and ``.log.jsonl`` of the
-    same stem. ``show`` receives every log line; name, source and licence go into the model file's
-    header.
+    same stem. The weights start from those of the model file ``start``, else at random. Every
+    ``checkpoint_every`` seconds the training is validated and saved. ``show`` receives every log
+    line; name, source and licence go into the model file's header.
 
     Raises
     ------
     TrainingError
-        No crops, a checkpoint that does not fit, or a loss that is not a number.
+        No crops, a checkpoint or model that does not fit, or a loss that is not a number.
     """
     spec = describe(recipe, name, source, licence)
     workers = worker_count(device)
     method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device, workers)
+    net = method.network()
+    if start is not None and not resume:
+        initialise_from(net, start)
     trainer = Trainer(
-        method.network(),
+        net,
         method,
         schedule,
         device,
@@ -211,7 +252,7 @@ def pretrain(
             f"{checkpoint} holds an earlier training: go on with --resume, or remove it"
         )
     with out.with_suffix(".log.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
-        for line in trainer.run(checkpoint, recipe.text()):
+        for line in trainer.run(checkpoint, recipe.text(), checkpoint_every=checkpoint_every):
             log.write(line.as_json() + "\n")
             log.flush()
             show(line)

@@ -10,6 +10,7 @@ from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import XTRANS
 from ledcli.training.data.crops import (
     FULL_SCALE,
+    crop_noise,
     encode,
     load_crops,
     pack_crops,
@@ -294,3 +295,20 @@ def test_raws_of_the_kind_are_cut_at_even_cells_and_others_are_left_out(tmp_path
         ]
     # The other half are made-up scenes, in place of the raw that was left out.
     assert len(found) >= 10 and not any(found)
+
+
+def test_a_crop_s_noise_is_that_of_the_square_root():
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0.1, 0.6, 280, dtype=np.float32)
+    scene = pack_rgb(np.stack([ramp[:, None] * ramp] * 3, -1) + np.float32(0.1))
+    crops = []
+    for deviation in (0.0, 0.004, 0.012):
+        noisy = (np.sqrt(scene) + deviation * rng.standard_normal(scene.shape)) ** 2
+        crops.append(encode(noisy.astype(np.float32)))
+    none, little, much = crop_noise(np.stack(crops))
+    assert none < 0.001
+    assert 0.0025 < little < 0.006 and 0.008 < much < 0.015
+
+
+def test_a_black_crop_has_no_noise():
+    assert crop_noise(np.zeros((1, 4, 64, 64), np.uint16))[0] == 0

@@ -224,3 +224,41 @@ def test_the_default_network_for_x_trans_takes_8_mb_at_most():
     recipe = tiny(cfa="xtrans", architecture="resunet", arguments=RESUNET.arguments("xtrans"))
     net = PretrainMethod(recipe, np.zeros((8, 9, 50, 50), np.uint16), CPU).network()
     assert 2 * sum(weight.numel() for weight in net.parameters()) < 7.9e6
+
+
+def test_faults_stars_and_clean_crops_are_drawn_where_the_recipe_says_so(tmp_path, crops):
+    recipe = tiny(
+        faults=1.0,
+        clean_crops=True,
+        architecture="resunet",
+        arguments={
+            "channels": [4, 8],
+            "encoder": [1, 1],
+            "decoder": [1],
+            "up": "bilinear",
+            "out_planes": 8,
+        },
+    )
+    out = tmp_path / "m.safetensors"
+    pretrain(recipe, crops, out, Schedule(6, decay=0.5), device=CPU, bf16=False)
+    spec, _ = load_model(out)
+    assert spec.training["recipe"]["faults"] == 1 and spec.training["schedule"]["decay"] == 0.5
+
+
+def test_frames_of_little_noise_get_the_crops_with_the_least_noise(crops):
+    sampler = Sampler(tiny(clean_crops=True), load_crops(crops), CPU)
+    count = len(sampler.crops)
+    cleanest = sampler.crops[sampler.cleanest_first[0]]
+    assert all(np.array_equal(sampler.crop(1e-6), cleanest) for _ in range(5))
+    seen = {sampler.crop(10.0).tobytes() for _ in range(40 * count)}
+    assert len(seen) == count
+
+
+def test_a_training_starts_from_another_model(tmp_path, crops):
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    pretrain(TINY, crops, first, Schedule(2), device=CPU, bf16=False)
+    at_rest = Schedule(1, learning_rate=1e-9)
+    pretrain(TINY, crops, second, at_rest, device=CPU, bf16=False, start=first)
+    a, b = (load_model(path)[1].state_dict() for path in (first, second))
+    for name, weight in a.items():
+        torch.testing.assert_close(weight, b[name], atol=1e-3, rtol=0)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError
+from ledcli.noise.estimate import measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
@@ -30,6 +31,12 @@ HDR_SUFFIX = ".hdr"
 CROP = 256
 """Side of an augmented crop, in plane pixels."""
 FULL_SCALE = 65535
+NOISE_WINDOW = 130
+"""Side of the window in a crop's middle whose noise is measured, plane pixels."""
+NOISE_QUANTILE = 0.05
+"""Quantile of the blocks' noise that counts as the crop's: what is above may be texture."""
+MIN_MEAN = 0.02
+"""Blocks that are darker, in the square root of the signal over 2, are not measured."""
 
 Planes = NDArray[np.float32]
 Report = Callable[[str], None]
@@ -114,6 +121,24 @@ def load_crops(path: Path, cfa: str = "bayer") -> NDArray[np.uint16]:
     if found != cfa:
         raise TrainingError(f"{path} holds crops for {found}, not {cfa}: name another with --crops")
     return crops
+
+
+def crop_noise(crops: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Measure the noise that photographs bring into training.
+
+    Returns ``(n,)`` for crops ``(n, planes, S, S)``: the standard deviation of the noise in the
+    square root of the signal (white is 1), where the crop is smoothest.
+    """
+    side = min(NOISE_WINDOW, crops.shape[-1])
+    start = (crops.shape[-1] - side) // 2
+    middle = slice(start, start + side)
+    found = []
+    for crop in crops:
+        # Half the scale, so that white does not count as saturated.
+        blocks = measure_blocks(crop[:, middle, middle].astype(np.float32) / (2 * FULL_SCALE))
+        noise = blocks.noise[blocks.mean > MIN_MEAN]
+        found.append(2 * float(np.quantile(noise, NOISE_QUANTILE)) ** 0.5 if noise.size else 0.0)
+    return np.array(found, np.float32)
 
 
 def encode(planes: Planes) -> NDArray[np.uint16]:

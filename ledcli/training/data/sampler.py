@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,75 +19,12 @@ from ledcli.noise.cameras import (
     random_camera,
     virtual_cameras,
 )
-from ledcli.noise.physics import NoiseParameters, add_noise, on_sensor_lines
+from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
-from ledcli.training.data.crops import FULL_SCALE
-
-COLUMN_SHARE, HOT_SHARE = 0.25, 0.25
-"""Shares of frames with column noise and with hot pixels."""
-COLUMN_SCALE = (0.05, 0.6)
-"""Standard deviation of a column's value, in standard deviations of a pixel's read noise."""
-HOT_DENSITY = (1e-5, 2e-3)
-"""Share of hot pixels, uniform in its logarithm."""
-HOT_SCALE = (4.0, 60.0)
-"""Mean excess of a hot pixel in standard deviations of read noise, uniform in its logarithm."""
-
-
-@dataclass(frozen=True)
-class Defects:
-    """The out-of-model noise of ``N`` frames: what no noise model of a camera has.
-
-    Attributes
-    ----------
-    columns : Tensor ``(N,)``
-        Standard deviation of a column's value over that of the read noise.
-    density, hot : Tensor ``(N,)``
-        Share of hot pixels, and their mean excess over the read noise's deviation.
-    """
-
-    columns: Tensor
-    density: Tensor
-    hot: Tensor
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same on another device."""
-        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-    def sample(self, like: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw what is added to frames ``(N, planes, h, w)`` with read noise of deviation ``read``.
-
-        X-Trans frames start with an even cell.
-        """
-        added = torch.zeros_like(like)
-        if self.columns.any():
-            added += on_sensor_lines(like, 1, generator) * _column(self.columns * read)
-        if self.density.any():
-            chance = torch.rand(like.shape, generator=generator, device=like.device)
-            share = chance / _column(self.density).clamp_min(1e-9)
-            # Of the pixels that are hot the share is even in 0..1: its logarithm is exponential.
-            excess = -share.clamp(1e-6, 1.0).log() * _column(self.hot * read)
-            added += torch.where(share < 1, excess, 0.0)
-        return added
-
-
-def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defects:
-    """Draw the defects of ``count`` frames; ``share`` scales how many have any."""
-
-    def some(part: float, low: float, high: float) -> Tensor:
-        values = np.exp(rng.uniform(np.log(low), np.log(high), count))
-        chosen = rng.random(count) < share * part
-        return torch.from_numpy(np.where(chosen, values, 0.0).astype(np.float32))
-
-    hot = np.exp(rng.uniform(np.log(HOT_SCALE[0]), np.log(HOT_SCALE[1]), count)).astype(np.float32)
-    return Defects(
-        some(COLUMN_SHARE, *COLUMN_SCALE), some(HOT_SHARE, *HOT_DENSITY), torch.from_numpy(hot)
-    )
-
-
-def _column(per_frame: Tensor) -> Tensor:
-    return per_frame.reshape(-1, 1, 1, 1)
-
+from ledcli.training.data.crops import FULL_SCALE, crop_noise
+from ledcli.training.data.faults import Defects, Faults, sample_defects, sample_faults
+from ledcli.training.data.scenes import add_stars, log_uniform
 
 GENERIC = "generic"
 FRESH_SHARE, WIDE_SHARE = 0.6, 0.3
@@ -97,6 +34,13 @@ STEPS = (1.0, 1.0, 1.0, 4.0, 16.0)
 """Quantisation steps in 14-bit DN: 14-bit, 12-bit and 10-bit cameras."""
 VALIDATION_CROPS = 8
 """Crops that are never trained on."""
+STAR_SHARE = 0.06
+"""Share of the generic set's scenes that are night skies, times the recipe's faults."""
+CLEAN_NOISE, MIN_CLEAN_SHARE = 0.35, 0.1
+"""Largest noise of a crop of its own over that of the frame; share of the cleanest crops that may
+be drawn in any case."""
+MID_SIGNAL = 0.1
+"""Signal at which the noise of a frame is compared with that of the crops."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +71,13 @@ class PretrainRecipe:
         Batches and crop sides over the progress: small crops first, large ones last.
     cfa : str
         Kind of sensor, of `ledcli.sensor.layout.LAYOUTS`.
+    faults : float
+        Scales how many of the generic set's frames have camera faults (training/data/faults.py) and
+        stars: 1 is usual, 0 none.
+    clean_crops : bool
+        Take crops for frames of little noise from those that have less noise of their own.
+    pattern_weight : float
+        Weight in the loss of patterns that the network leaves (`losses.pattern_error`).
     """
 
     form: str = "stabilised"
@@ -147,6 +98,9 @@ class PretrainRecipe:
     )
     seed: int = 0
     cfa: str = "bayer"
+    faults: float = 0.0
+    clean_crops: bool = False
+    pattern_weight: float = 0.0
 
     @property
     def planes(self) -> int:
@@ -204,6 +158,10 @@ class Sampler:
         trained = len(crops) - min(VALIDATION_CROPS, len(crops) // 4)
         self.crops, self.validation_crops = crops[:trained], crops[trained:]
         self.sets = recipe.sets()
+        if recipe.clean_crops:
+            noise = crop_noise(self.crops)
+            self.cleanest_first = np.argsort(noise)
+            self.own_noise = noise[self.cleanest_first]
         self.seed(0)
 
     def seed(self, seed: int) -> None:
@@ -245,24 +203,38 @@ class Sampler:
         share = 1.0 if name == GENERIC else 0.0
         return sample_defects(batch, share, self.rng).to(self.device)
 
+    def faults(self, name: str, batch: int) -> Faults | None:
+        """Draw the faults of the generic set's frames; None if the recipe has none."""
+        if not self.recipe.faults:
+            return None
+        share = self.recipe.faults if name == GENERIC else 0.0
+        return sample_faults(batch, self.recipe.planes, share, self.rng).to(self.device)
+
     def ratios(self, batch: int) -> Tensor:
         """Draw ratios ``(batch,)``."""
         low, high = self.recipe.ratio_range
-        ratios = np.exp(self.rng.uniform(np.log(low), np.log(high), batch))
+        ratios = log_uniform(self.rng, low, high, batch)
         if low == 1:
             ratios[self.rng.random(batch) < self.recipe.at_one] = 1
         return torch.from_numpy(ratios.astype(np.float32)).to(self.device)
 
-    def scenes(self, batch: int, side: int) -> Tensor:
-        """Draw clean planes: augmented crops under a random illuminant and exposure."""
+    def scenes(
+        self, batch: int, side: int, noise: Tensor | None = None, stars: float = 0.0
+    ) -> Tensor:
+        """Draw clean planes: augmented crops under a random illuminant and exposure.
+
+        ``noise`` ``(batch,)`` limits the crops to clean ones if the recipe says so: the standard
+        deviations of the frames' noise in the square root of the signal. ``stars`` is the share of
+        night skies with stars.
+        """
         layout, count = LAYOUTS[self.recipe.cfa], self.recipe.planes
         whole, lost = self.crops.shape[-1], cells_lost(count)
         side = min(side, whole - lost)
         coded = np.empty((batch, count, side, side), np.uint16)
         cut = side + lost
-        for planes in coded:
+        for frame, planes in enumerate(coded):
             top, left = even_start(count, *self.rng.integers(0, whole - cut + 1, 2))
-            crop = self.crops[self.rng.integers(len(self.crops))]
+            crop = self.crop(None if noise is None else float(noise[frame]))
             planes[:] = self.augment(crop[:, top : top + cut, left : left + cut])
         linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
         red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
@@ -272,7 +244,32 @@ class Sampler:
         colours = exposure[:, None] / np.stack((red, np.ones(batch), blue), 1)
         of_planes = colours[:, list(layout.colours)].astype(np.float32)
         weights = torch.from_numpy(of_planes).to(self.device)
-        return (linear * weights[:, :, None, None]).clamp_max(1.0)
+        scenes = linear * weights[:, :, None, None]
+        if stars:
+            add_stars(scenes, self.rng.random(batch) < stars, self.rng)
+        return scenes.clamp_max(1.0)
+
+    def crop(self, noise: float | None = None) -> NDArray[np.uint16]:
+        """Draw a crop, of those that are clean enough for a noise if the recipe says so."""
+        count = len(self.crops)
+        if noise is None or not self.recipe.clean_crops:
+            return self.crops[self.rng.integers(count)]
+        clean = int(np.searchsorted(self.own_noise, CLEAN_NOISE * noise))
+        clean = max(clean, round(MIN_CLEAN_SHARE * count), 1)
+        return self.crops[self.cleanest_first[self.rng.integers(clean)]]
+
+    def batch(self, name: str, count: int, side: int, generator: torch.Generator) -> Batch:
+        """Draw short frames of a CSA set; their noise is made with ``generator``."""
+        recipe = self.recipe
+        if recipe.clean_crops or recipe.faults:
+            ratio, noise = self.ratios(count), self.noise(name, count)
+            stars = STAR_SHARE * recipe.faults if name == GENERIC else 0.0
+            clean = self.scenes(count, side, _root_noise(noise, ratio), stars)
+            defects = self.defects(name, count)
+        else:  # in the order of earlier versions, so that a seed gives the same training
+            clean, ratio = self.scenes(count, side), self.ratios(count)
+            defects, noise = self.defects(name, count), self.noise(name, count)
+        return short_frames(clean, ratio, noise, generator, defects, self.faults(name, count))
 
     def augment(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""
@@ -285,11 +282,29 @@ def short_frames(
     noise: NoiseParameters,
     generator: torch.Generator,
     defects: Defects | None = None,
+    faults: Faults | None = None,
 ) -> Batch:
-    """Make short frames of clean planes, clipped at white."""
-    dn = add_noise(clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1), noise, generator)
+    """Make short frames of clean planes, clipped at white.
+
+    The truth of a frame that the camera smoothed is smoothed too. The noise profile of such a
+    frame, and of one with corrected vignetting, is that of `Faults.noise_profile`.
+    """
+    dn = clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1)
+    if faults is not None:
+        dn = dn / faults.correction(dn)
+    dn = add_noise(dn, noise, generator)
+    read = noise.pixel_variance().sqrt()
     if defects is not None:
-        dn += defects.sample(dn, noise.pixel_variance().sqrt(), generator)
-    x = (dn / CALIBRATED_WHITE).clamp_max(1.0)
-    variance = noise.pixel_variance() / CALIBRATED_WHITE**2
-    return Batch(clean, x, ratio, noise.gain / CALIBRATED_WHITE, variance)
+        dn += defects.sample(dn, read, generator)
+    gain, variance = noise.gain / CALIBRATED_WHITE, noise.pixel_variance() / CALIBRATED_WHITE**2
+    if faults is not None:
+        dn = faults.apply(dn, read, CALIBRATED_WHITE, generator)
+        clean, (gain, variance) = faults.smooth(clean), faults.noise_profile(gain, variance)
+    return Batch(clean, (dn / CALIBRATED_WHITE).clamp_max(1.0), ratio, gain, variance)
+
+
+def _root_noise(noise: NoiseParameters, ratio: Tensor) -> Tensor:
+    """Return the standard deviation ``(N,)`` of the noise in the square root of a middle signal."""
+    level = ratio / CALIBRATED_WHITE
+    variance = noise.gain * level * MID_SIGNAL + noise.pixel_variance() * level.square()
+    return (variance / MID_SIGNAL).sqrt() / 2

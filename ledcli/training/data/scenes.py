@@ -6,14 +6,28 @@ lines, text-like strokes and point lights.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ledcli.sensor.layout import layout_of
 
 Linear: TypeAlias = NDArray[np.float32]
 """A linear RGB image ``(H, W, 3)`` in 0..1, or one plane of it."""
+STAR_DENSITY = (3e-4, 1e-2)
+"""Stars per cell of the sensor."""
+STAR_WIDTH = (0.4, 1.6)
+"""Standard deviation of a star's image in pixels of the sensor: 1 to 4 at half its height."""
+STAR_PEAK = (0.003, 3.0)
+"""Brightness of a star's middle; white is 1."""
+NIGHT = (0.01, 0.5)
+"""Share of a scene's light that is left at night."""
+STAR_REACH = 4
+"""Cells from its middle to which a star is drawn."""
 
 
 def make_scene(size: int, rng: np.random.Generator) -> Linear:
@@ -99,7 +113,7 @@ def _texture(y: Linear, x: Linear, rng: np.random.Generator) -> Linear:
     kind = rng.integers(3)
     if kind == 2:
         return np.exp(depth * _octaves(y.shape, rng)).astype(np.float32)
-    period = np.exp(rng.uniform(np.log(3), np.log(40)))
+    period = log_uniform(rng, 3, 40)
     angle = rng.uniform(0, np.pi)
     wave = np.sin(2 * np.pi / period * (x * np.cos(angle) + y * np.sin(angle)))
     if kind == 1:
@@ -143,7 +157,7 @@ def _line(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> N
 
 def _text(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> None:
     """Draw a line of made-up letters: a few strokes each, on a lattice of 3 x 3 points."""
-    height = float(np.exp(rng.uniform(np.log(15), np.log(90))))
+    height = float(log_uniform(rng, 15, 90))
     x, y = rng.uniform(0, extent, 2)
     for _ in range(int(rng.integers(3, 14))):
         corners = rng.integers(0, 3, (int(rng.integers(2, 5)), 2))
@@ -155,7 +169,7 @@ def _text(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> N
 def _lights(scene: Linear, rng: np.random.Generator) -> None:
     """Darken the scene as at night, and add point lights with halos."""
     size = len(scene)
-    scene *= np.float32(np.exp(rng.uniform(np.log(0.02), np.log(0.6))))
+    scene *= np.float32(log_uniform(rng, 0.02, 0.6))
     rows, cols = np.mgrid[0:size, 0:size].astype(np.float32)
     for _ in range(int(rng.integers(1, 20))):
         row, col = rng.uniform(0, size, 2)
@@ -163,3 +177,47 @@ def _lights(scene: Linear, rng: np.random.Generator) -> None:
         core = np.exp(-distance / (2 * rng.uniform(0.5, 4) ** 2))
         halo = rng.uniform(0, 0.03) / (1 + distance / rng.uniform(2, 20) ** 2)
         scene += (core + halo)[..., None] * _colour(rng) * np.float32(rng.uniform(0.5, 3))
+
+
+def add_stars(scenes: Tensor, chosen: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Turn the chosen ones of ``(N, planes, h, w)`` into night skies with stars, in place.
+
+    Stars are as narrow as lenses make them: what is that narrow must not pass for a hot pixel.
+    """
+    for frame in np.flatnonzero(chosen).tolist():
+        scenes[frame] *= float(log_uniform(rng, *NIGHT))
+        planes, height, width = scenes.shape[1:]
+        scenes[frame] += torch.from_numpy(starry_sky(planes, height, width, rng)).to(scenes)
+
+
+def starry_sky(planes: int, height: int, width: int, rng: np.random.Generator) -> Linear:
+    """Return the light of stars ``(planes, height, width)``; only they are not black."""
+    layout = layout_of(planes)
+    count = 1 + int(log_uniform(rng, *STAR_DENSITY) * height * width)
+    row, col = rng.uniform(0, [[height], [width]], (2, count))
+    spread = log_uniform(rng, *STAR_WIDTH) * np.exp(rng.normal(0, 0.1, count))
+    # Many faint stars and few bright ones.
+    peak = log_uniform(rng, *STAR_PEAK, count)
+    warmth = rng.normal(0, 0.2, count)
+    colours = peak[:, None] * np.exp(np.stack((warmth, np.zeros(count), -warmth), 1))
+    reach = np.arange(-STAR_REACH, STAR_REACH + 1)
+    rows, cols = (np.floor(centre).astype(int)[:, None] + reach for centre in (row, col))
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((cols >= 0) & (cols < width))[:, None]
+    of_star, down, right = inside.nonzero()
+    where = rows[of_star, down], cols[of_star, right]
+    sky = np.zeros((planes, height, width), np.float32)
+    for plane, (colour, position) in enumerate(zip(layout.colours, layout.even, strict=True)):
+        # Distances in pixels; the odd cells of an X-Trans are taken for even ones.
+        rows_off = layout.side * (rows - row[:, None]) + position[0]
+        cols_off = layout.side * (cols - col[:, None]) + position[1]
+        squared = rows_off[:, :, None] ** 2 + cols_off[:, None] ** 2
+        light = colours[:, colour, None, None] * np.exp(-squared / (2 * spread**2)[:, None, None])
+        np.add.at(sky[plane], where, light[inside])
+    return sky
+
+
+def log_uniform(
+    rng: np.random.Generator, low: float, high: float, count: int | None = None
+) -> NDArray[Any]:
+    """Draw ``count`` values, or one, that are uniform in their logarithm."""
+    return np.exp(rng.uniform(np.log(low), np.log(high), count))
