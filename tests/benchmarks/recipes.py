@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ledcli.evaluation.demo_shoot import CAMERA as DEMO_CAMERA
+from ledcli.evaluation.simulation import CAMERA as DEMO_CAMERA
 from ledcli.nets.forms import Form, form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.cameras import Camera, calibrated_cameras

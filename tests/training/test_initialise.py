@@ -5,7 +5,8 @@ from ledcli.errors import TrainingError
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import convert
 from ledcli.training.pretrain import initialise_from
-from ledcli.zoo.model_file import ModelSpec, save_model
+from ledcli.zoo.model_file import save_model
+from ledcli.zoo.spec import ModelSpec
 
 TINY = {"in_planes": 9, "channels": [4, 8, 12], "encoder": [1, 1, 1], "decoder": [1, 1]}
 SETS = ("generic", "sony")
