@@ -33,28 +33,18 @@ class LogLinear:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera's parameters of the ELD model.
-
-    Attributes
-    ----------
-    name : str
-        Its name in this table.
-    gain_range : (float, float)
-        Smallest and largest system gain K, DN per electron.
-    read, row : LogLinear
-        Tukey-lambda scale and row standard deviation over the gain, DN.
-    shapes : sequence of float
-        Tukey lambda at gains spread evenly (in the logarithm) over the range.
-    colour_bias : sequence of 4 floats each
-        Black offset of each plane R, G1, B, G2 at gains spread in the same way, DN.
-    """
+    """A camera's parameters of the ELD model."""
 
     name: str
     gain_range: tuple[float, float]
+    """Smallest and largest system gain K, DN per electron."""
     read: LogLinear
+    """Tukey-lambda scale, and the row noise's standard deviation, over the gain, DN."""
     row: LogLinear
     shapes: Sequence[float]
+    """Tukey lambda at gains spread evenly (in the logarithm) over the range."""
     colour_bias: Sequence[Sequence[float]]
+    """Black offsets of the planes R, G1, B, G2 at gains spread in the same way, DN."""
 
     def sample(
         self,
@@ -67,15 +57,9 @@ class Camera:
     ) -> NoiseParameters:
         """Draw the noise of ``count`` frames, on the CPU.
 
-        Parameters
-        ----------
-        gain : float, optional
-            K of all frames; by default drawn evenly in its logarithm over the camera's range.
-        spread : bool
-            Draw scales around their expectation, and lambda by the gain; otherwise use the
-            expected scales and the mean lambda.
-        colour_bias : bool
-            Whether the black level has an error.
+        Without a gain K of all frames, it is drawn evenly in its logarithm over the camera's range.
+        With `spread`, scales are drawn around their expectation and lambda by the gain; otherwise
+        they are the expected scales and the mean lambda.
         """
         low, high = (torch.tensor(k).log() for k in self.gain_range)
         position = torch.rand(count, generator=generator)
@@ -145,11 +129,7 @@ COLOUR_BIASES = 16
 
 
 def virtual_cameras(count: int, seed: int = 0) -> list[Camera]:
-    """Make virtual cameras that together cover the range of every parameter.
-
-    The values of a parameter are the centres of ``count`` equal parts of its range, in random
-    order.
-    """
+    """Make virtual cameras: each parameter at the centres of ``count`` equal parts of its range."""
     generator, table = torch.Generator().manual_seed(seed), {}
     for name, (low, high) in VIRTUAL_RANGES.items():
         positions = (torch.randperm(count, generator=generator) + 0.5) / count

@@ -147,11 +147,8 @@ def measure_blocks(planes: NDArray[np.float32]) -> Blocks:
         edged = np.pad(mean, ((0, 0), (1, 1), (1, 1)), "edge")
         neighbours = edged[:, 1:-1, 2:] + edged[:, 1:-1, :-2]
         neighbours = (neighbours + edged[:, 2:, 1:-1] + edged[:, :-2, 1:-1]) / 4
-    flat = (len(planes), rows * cols)
-    mean, neighbours, noise, structure = (
-        part.reshape(flat) for part in (mean, neighbours, noise, structure)
-    )
-    return Blocks(mean, neighbours, noise, structure, usable.reshape(flat))
+    parts = (mean, neighbours, noise, structure, usable)
+    return Blocks(*(part.reshape(len(planes), -1) for part in parts))
 
 
 def _too_few(blocks: Blocks, planes: NDArray[np.float32]) -> bool:

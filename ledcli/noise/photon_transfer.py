@@ -39,18 +39,12 @@ Floats = NDArray[np.float64]
 
 
 class ExposureFit(NamedTuple):
-    """How a short frame follows from its long one: ``short = scale * long / ratio + offset``.
-
-    Attributes
-    ----------
-    scale : float
-        Near 1: the shutter and the rounding of the EXIF data change the ratio.
-    offset, error : tuple of floats
-        Error of the black level in each plane, and its standard error.
-    """
+    """How a short frame follows from its long one: ``short = scale * long / ratio + offset``."""
 
     scale: float
+    """Near 1: the shutter and the rounding of the EXIF data change the ratio."""
     offset: tuple[float, ...]
+    """Error of the black level in each plane, and its standard error."""
     error: tuple[float, ...]
 
 

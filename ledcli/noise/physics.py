@@ -21,31 +21,20 @@ MIN_LAMBDA = 1e-3
 
 @dataclass(frozen=True)
 class NoiseParameters:
-    """Noise parameters of ``N`` frames.
-
-    Attributes
-    ----------
-    gain : Tensor ``(N,)``
-        System gain K, DN per electron.
-    shape : Tensor ``(N,)``
-        Lambda of the Tukey-lambda distribution; 0 is the logistic one.
-    read : Tensor ``(N,)``
-        Scale of the Tukey-lambda distribution, DN.
-    row : Tensor ``(N,)``
-        Standard deviation of the row noise, DN.
-    colour_bias : Tensor ``(N, 4)``
-        Error of the black level of each plane R, G1, B, G2, DN. All greens of an X-Trans take
-        that of G1.
-    step : Tensor ``(N,)``
-        Quantisation step, DN.
-    """
+    """Noise parameters of ``N`` frames: Tensors ``(N,)``."""
 
     gain: Tensor
+    """System gain K, DN per electron."""
     shape: Tensor
+    """Lambda of the Tukey-lambda distribution; 0 is the logistic one. Its scale, DN, is `read`."""
     read: Tensor
     row: Tensor
+    """Standard deviation of the row noise, DN."""
     colour_bias: Tensor
+    """``(N, 4)``: error of the black level of each plane R, G1, B, G2, DN. All greens of an X-Trans
+    take that of G1."""
     step: Tensor
+    """Quantisation step, DN."""
 
     def to(self, device: torch.device | str) -> Self:
         """Return the same parameters on another device."""

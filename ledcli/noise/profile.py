@@ -40,24 +40,15 @@ Planes = NDArray[np.float32]
 
 
 class DarkShading(NamedTuple):
-    """The error of the black level at one ISO, in units of white - black.
-
-    Attributes
-    ----------
-    iso : float
-    offsets : float32 ``(planes, rows, cols)``
-        On nodes spread over the frame; one node per plane is a plain offset.
-    """
+    """The error of the black level at one ISO, in units of white - black."""
 
     iso: float
     offsets: Planes
+    """``(planes, rows, cols)``: nodes spread over the frame; one per plane is a plain offset."""
 
 
 def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading:
-    """Measure the dark shading on one or more dark frames of an ISO.
-
-    The frames are normalised planes ``(planes, h, w)`` of the same size.
-    """
+    """Measure dark shading on dark frames: normalised ``(planes, h, w)`` of one ISO and size."""
     grids = [_cell_means(planes) for planes in frames]
     return DarkShading(iso, np.mean(grids, axis=0, dtype=np.float32))
 
@@ -78,10 +69,7 @@ def shading_from_pairs(
 
 
 def interpolate_shading(shading: Sequence[DarkShading], iso: float) -> Planes:
-    """Return the offsets at an ISO: linear between the measured ISOs, constant beyond them.
-
-    `shading` is sorted by rising ISO and not empty.
-    """
+    """Return the offsets at an ISO: linear between measured ISOs (rising), constant beyond."""
     known = [s.iso for s in shading]
     after = int(np.searchsorted(known, iso).clip(1, max(len(known) - 1, 1)))
     low, high = shading[after - 1], shading[min(after, len(known) - 1)]
@@ -121,20 +109,13 @@ def _cell_means(planes: Planes) -> Planes:
 
 
 class NoiseAtIso(NamedTuple):
-    """A camera's noise at one ISO.
-
-    Attributes
-    ----------
-    profile : NoiseProfile
-    offsets : float32 ``(planes, rows, cols)``
-        Error of the black level, as in `DarkShading`.
-    frame : (h, w)
-        Size in plane pixels of the frames that the offsets are spread over.
-    """
+    """A camera's noise at one ISO."""
 
     profile: NoiseProfile
     offsets: Planes
+    """Error of the black level, as in `DarkShading`."""
     frame: tuple[int, int]
+    """Size (h, w) in plane pixels of the frames that the offsets are spread over."""
 
     def correct_black(self, planes: Planes) -> Planes:
         """Return normalised planes ``(planes, h, w)`` without the error of the black level.
@@ -150,25 +131,17 @@ class NoiseAtIso(NamedTuple):
 
 @dataclass(frozen=True)
 class CameraNoiseProfile:
-    """The noise of one camera over ISO; all logarithms are natural.
-
-    Attributes
-    ----------
-    isos : tuple of floats
-        ISOs of the pairs, ascending. The profile holds from the lowest to the highest.
-    gain, read_variance : (slope, intercept)
-        ``log(gain) = slope * log(iso) + intercept``, and the same for the read variance.
-    shading : tuple of DarkShading
-        By rising ISO, which need not be those of the pairs.
-    frame : (h, w)
-        Size of the camera's frames in plane pixels.
-    """
+    """The noise of one camera over ISO; all logarithms are natural."""
 
     isos: tuple[float, ...]
+    """Of the pairs, ascending. The profile holds from the lowest to the highest."""
     gain: tuple[float, float]
+    """``log(gain) = slope * log(iso) + intercept``, and the same for the read variance."""
     read_variance: tuple[float, float]
     shading: tuple[DarkShading, ...]
+    """By rising ISO, which need not be those of the pairs."""
     frame: tuple[int, int]
+    """Size (h, w) of the camera's frames in plane pixels."""
 
     def __post_init__(self) -> None:
         for isos in (self.isos, tuple(s.iso for s in self.shading)):
