@@ -93,17 +93,9 @@ def plan_names(
     Names depend on which photos there are, not on their order. Two names are alike if any file
     system takes them for the same: in upper and lower case, composed and decomposed letters.
 
-    Parameters
-    ----------
-    raws, formats
-        From `find_raws`; names from `FORMATS`.
-    out : Path, optional
-        Output folder, instead of each input's default.
-    name : str
-        See `NameTemplate`.
-    sources : sequence of FoundRaw, optional
-        All raws that were found, with those that `split_results` left out. An output may replace
-        one that was left out only if led wrote it.
+    `out` replaces each input's default output folder; `name` is a `NameTemplate`. `sources` are all
+    raws that were found, with those that `split_results` left out: an output may replace one of
+    these only if led wrote it.
 
     Raises
     ------

@@ -141,21 +141,13 @@ def _refused(path: Path, why: str) -> OutputError:
 def split_results(
     raws: Sequence[FoundRaw], out: Path | None = None, manifests: Manifests | None = None
 ) -> tuple[list[FoundRaw], list[FoundRaw]]:
-    """Separate the DNGs that led wrote from the photos.
+    """Separate the DNGs that led wrote from the photos; returns the photos and the named results.
 
     With ``--out`` as the photos' own folder both lie there, and a second run must find the same
     photos as the first. A file without a line in the manifest is a photo, and so is one that was
-    put in a result's place. `out` replaces each input's default output folder.
-
-    Returns
-    -------
-    photos, results : list of FoundRaw
-        The results are those that the user named; others, found in a folder, are left out.
-
-    Raises
-    ------
-    OutputError
-        A manifest cannot be read.
+    put in a result's place. Results that the user did not name, but that lie in a folder, are left
+    out. `out` replaces each input's default output folder. Raises OutputError if a manifest cannot
+    be read.
     """
     manifests = Manifests() if manifests is None else manifests
     real: dict[Path, Path] = {}

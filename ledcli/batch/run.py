@@ -35,10 +35,8 @@ class DenoiseRun:
     ----------
     jobs : list of Job
         One per photo, with the files to write.
-    settings : Settings
     chooser : Chooser
         Chooses the model of each photo.
-    engine : Engine
     manifests : Manifests
         Those of the output folders.
     rejected : list of Result
@@ -70,20 +68,9 @@ class DenoiseRun:
     ) -> Iterator[Result]:
         """Denoise what is missing or changed; a photo that fails does not stop the others.
 
-        Parameters
-        ----------
-        overwrite : bool
-            Denoise all.
-        stop : callable
-            Called between photos; once it returns True, the photos in work are finished and no
-            other is started.
-        report : Reporter
-            Gets messages about the run as a whole.
-
-        Yields
-        ------
-        Result
-            One for each photo, in the order of the jobs; none for those that `stop` left out.
+        Yields a result for each photo, in the order of the jobs. `stop` is called between photos;
+        once it returns True, the photos in work are finished and no other is started. `overwrite`
+        denoises all; `report` gets messages about the run as a whole.
 
         Raises
         ------
@@ -169,21 +156,8 @@ def plan_denoise(
 ) -> DenoiseRun:
     """Find the photos, name their outputs, and decide where models come from.
 
-    Parameters
-    ----------
-    settings : Settings
-        What is done to every photo.
-    paths, out, formats, model, name, recursive, engine
-        As for `ledcli.api.denoise`.
-    report : Reporter
-        Receives messages.
-
-    Raises
-    ------
-    UsageError
-        Options that exclude each other.
-    ModelError
-        No such model.
+    Arguments as for `ledcli.api.denoise`; `settings` is what is done to every photo. Raises
+    UsageError for options that exclude each other, ModelError if there is no such model.
     """
     named = None if model is None else NamedModel(model)
     pictures = named.chosen.name if named and named.spec.makes_pictures else None

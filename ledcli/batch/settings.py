@@ -209,7 +209,7 @@ class Result:
     seconds : dict of str to float
         By part of the work.
     source_stamp : Stamp or None
-        Of the photo's file before it was read.
+        Of the file before it was read.
     """
 
     source: Path | None

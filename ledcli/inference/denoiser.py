@@ -133,16 +133,8 @@ class Denoiser(ReadyNetwork):
         """Make a picture of a photo with SID's network, from raw straight to sRGB.
 
         `shape` is the mosaic's; `noise` the camera's own, for its black; the rest as for `denoise`.
-
-        Returns
-        -------
-        float32 ``(H, W, 3)``
-            sRGB, 0 to 1, in the sensor's orientation.
-
-        Raises
-        ------
-        LedError
-            The device's memory does not hold the smallest tile, or the model makes raw planes.
+        Returns float32 ``(H, W, 3)``, 0 to 1, in the sensor's orientation. Raises LedError if the
+        device's memory does not hold the smallest tile, or the model makes raw planes.
         """
         if not self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes raw planes, not pictures; use another model")

@@ -253,22 +253,10 @@ def keep_highlights(
     has no tint. Every cell in which something would be clipped comes from the photo alone,
     whatever its neighbours.
 
-    Parameters
-    ----------
-    clean : float32 (planes, h, w)
-        Denoised planes times the ratio; 1 is white.
-    planes : float32 (planes, h, w)
-        The photo's, not multiplied by the ratio.
-    ratio : float
-        At 1 nothing is pushed above white.
-    reliable_to : float
-        The level up to which the network is reliable.
-
-    Returns
-    -------
-    float32 (planes, h, w)
-        Up to ``ratio``; unchanged below ``BLEND_FROM`` and not beside a highlight. A new array if
-        something is blended, else `clean` itself.
+    `clean` are denoised planes (planes, h, w) times the ratio; `planes` the photo's, not multiplied
+    by it. `reliable_to` is the level up to which the network is reliable; white is 1. The result
+    reaches up to `ratio` and is unchanged below ``BLEND_FROM`` and not beside a highlight: a new
+    array if something is blended, else `clean` itself.
     """
     if ratio <= 1 or not clean.size or float(clean.max()) <= BLEND_FROM * reliable_to:
         return clean

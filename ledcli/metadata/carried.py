@@ -158,8 +158,8 @@ class DngMosaic(NamedTuple):
         Of the stored samples.
     active_area : (top, left, bottom, right)
     black : float64 array (6, 6) or None
-        Black level in DN by row and column of the active area, modulo 6; None if the levels
-        repeat otherwise.
+        Black level in DN by row and column of the active area, modulo 6; None if the levels repeat
+        otherwise.
     crop : (top, left, height, width) or None
         From the active area's first pixel.
     """

@@ -38,18 +38,11 @@ Properties = Collection[tuple[str, str | None]]
 def xmp_packet(
     note: Mapping[str, object], base: bytes | None = None, *, upright: bool = False
 ) -> bytes:
-    """Make an XMP packet, UTF-8.
+    """Make an XMP packet, UTF-8, with a record of short values; its names must be identifiers.
 
-    Parameters
-    ----------
-    note : mapping
-        The record: names of letters, digits and underscores, and any short values.
-    base : bytes or None
-        The source's packet, kept unchanged except for an earlier record of led's. Ignored if it
-        is not XMP, or made to break readers.
-    upright : bool
-        True for a rendered image with the orientation applied: the source's orientation and its
-        settings for raw developers are removed.
+    The source's packet, `base`, is kept unchanged except for an earlier record of led's; it is
+    ignored if it is not XMP, or made to break readers. `upright` is for a rendered image with the
+    orientation applied: the source's orientation and its settings for raw developers are removed.
     """
     attributes = []
     for name, value in note.items():
