@@ -1,22 +1,13 @@
 """`led reparam`: fold a tuned model into a plain network and verify it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ledcli.cli.console import Output
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
 from ledcli.cli.terminal import printable
-from ledcli.errors import ModelError, OutputError, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ledcli.zoo.folding import Proof
-
-PROOF_SIDE = 1024
-"""Largest side of the crop of a photo used for the proof, plane pixels."""
 
 
 def reparam(
@@ -62,73 +53,28 @@ def reparam(
 
         led reparam sony -o sony.safetensors --photo IMG_1.ARW --dry-run
     """
+    from ledcli.zoo.folding import fold_model
+    from ledcli.zoo.store import find_model
+
     output = Output(json=json, quiet=quiet)
 
-    from ledcli.zoo.store import SUFFIX, find_model
-
     found = find_model(model)
-    path = found.path
     csa_set = csa_set or found.csa_set
-    if out.suffix != SUFFIX:
-        raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
-    if out.exists() and out.samefile(path):
-        raise UsageError(f"{out}: this is the model itself; choose another name with --out")
-    if not overwrite and (out.exists() or out.is_symlink()):
-        raise _there(out)
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: the folder does not exist; create it first")
-
-    from ledcli.zoo.folding import fold, network_inputs, prove
-    from ledcli.zoo.model_file import file_sha256, load_model, save_model
-
-    frames = [_planes(photo)] if photo is not None else []
-    spec, net = load_model(path)
-    try:
-        folded, plain = fold(spec, net, csa_set, source_sha256=file_sha256(path))
-        proof = prove(net, csa_set, plain, network_inputs(spec, plain, frames))
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if not proof.holds:
-        raise ModelError(f"{path}: the folded network differs, so nothing was written: {proof}")
+    proof = fold_model(
+        found.path, out, csa_set, photo=photo, half=half, overwrite=overwrite, dry_run=dry_run
+    )
     output.info(f"proof: {proof}")
-    if not dry_run:
-        try:
-            save_model(out, folded, plain.state_dict(), half=half, overwrite=overwrite)
-        except FileExistsError:
-            raise _there(out) from None
     output.result(
         {
             "model": out,
             "csa_set": csa_set,
             "status": "planned" if dry_run else "done",
-            **_record(proof),
+            "inputs": proof.inputs,
+            "worst_block": proof.block,
+            "block_difference": proof.worst_block.largest,
+            "block_scale": proof.worst_block.scale,
+            "difference": proof.network.largest,
+            "scale": proof.network.scale,
         },
-        f"{printable(path)}, set {csa_set} -> {printable(out)}",
+        f"{printable(found.path)}, set {csa_set} -> {printable(out)}",
     )
-
-
-def _there(out: Path) -> OutputError:
-    return OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
-
-
-def _planes(path: Path) -> "Tensor":
-    """Return the centre of a photo as normalised planes ``(C, H, W)``."""
-    import torch
-
-    from ledcli.raw.reader import read_raw
-
-    photo = read_raw(path)
-    planes = torch.from_numpy(photo.planes())
-    top, left = (max(n - PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
-    return planes[:, top : top + PROOF_SIDE, left : left + PROOF_SIDE]
-
-
-def _record(proof: "Proof") -> dict[str, object]:
-    return {
-        "inputs": proof.inputs,
-        "worst_block": proof.block,
-        "block_difference": proof.worst_block.largest,
-        "block_scale": proof.worst_block.scale,
-        "difference": proof.network.largest,
-        "scale": proof.network.scale,
-    }

@@ -11,24 +11,30 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import ledcli
-from ledcli.errors import ModelError
+from ledcli.errors import ModelError, OutputError, UsageError
 from ledcli.nets import repnr
 from ledcli.nets.forms import form_of
 from ledcli.nets.network import Network
 from ledcli.nets.repnr import RepNRConv
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import layout_of
+from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.store import SUFFIX
 
 SYNTHETIC_NOISE = NoiseProfile(4e-4, 2e-6)
 """Of the synthetic frame: a high ISO; gain and read variance, with white - black as 1."""
 SYNTHETIC_RATIO = 100.0
+MAX_PROOF_SIDE = 1024
+"""Of the crop of a photo used for the proof, plane pixels."""
 TOLERANCE = 1e-5
 """Largest difference in float32, relative to the output's largest value where that is above 1."""
 
@@ -115,9 +121,11 @@ class Proof:
     """The differences between a network and its folded form, over a number of inputs."""
 
     inputs: int
+    """Number of inputs that were compared."""
     block: str
     """Name of the block that differed most, and its difference, on the same input."""
     worst_block: Difference
+    """Its difference, on the same input."""
     network: Difference
     """Largest difference of the networks' outputs."""
 
@@ -164,7 +172,7 @@ def fold(
 
 
 def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tensor]) -> Proof:
-    """Compare a network, its blocks run as they are defined, with its folded form.
+    """Compare a network, its blocks run as they are defined, with its folded form from `fold`.
 
     `plain` is from `fold`, with the same CSA set, and the inputs ``(N, in_planes, h, w)`` are from
     `network_inputs`. Raises ModelError when the network cannot process them.
@@ -206,3 +214,63 @@ def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> N
 
 def _named_blocks(net: nn.Module) -> list[tuple[str, RepNRConv]]:
     return [(n, layer) for n, layer in net.named_modules() if isinstance(layer, RepNRConv)]
+
+
+def fold_model(
+    path: Path,
+    out: Path,
+    csa_set: str,
+    *,
+    photo: Path | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> Proof:
+    """Fold a model file, prove it, on a photo too if one is given, and write the plain model.
+
+    `half` stores 16-bit weights; `dry_run` does everything but write the file.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read or folded, or the proof fails.
+    OutputError, UsageError
+        The new file cannot be written, exists (unless `overwrite`), or is the model itself.
+    """
+    if out.suffix != SUFFIX:
+        raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
+    if out.exists() and out.samefile(path):
+        raise UsageError(f"{out}: this is the model itself; choose another name with --out")
+    check_output(out, overwrite=overwrite)
+    frames = []
+    if photo is not None:
+        planes = torch.from_numpy(read_raw(photo).planes())
+        top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
+        frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
+    spec, net = load_model(path)
+    try:
+        folded, plain = fold(spec, net, csa_set, source_sha256=file_sha256(path))
+        proof = prove(net, csa_set, plain, network_inputs(spec, plain, frames))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if not proof.holds:
+        raise ModelError(f"{path}: the folded network differs, so nothing was written: {proof}")
+    if not dry_run:
+        try:
+            save_model(out, folded, plain.state_dict(), half=half, overwrite=overwrite)
+        except FileExistsError:
+            raise already_exists(out) from None
+    return proof
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Raise OutputError if a file exists and must not be replaced, or has no folder."""
+    if not overwrite and (out.exists() or out.is_symlink()):
+        raise already_exists(out)
+    if not out.parent.is_dir():
+        raise OutputError(f"{out}: the folder does not exist; create it first")
+
+
+def already_exists(out: Path) -> OutputError:
+    """Return the error for a file that must be new and is not."""
+    return OutputError(f"{out}: already exists; use --overwrite, or another name with -o")

@@ -18,11 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from ledcli import __version__
-from ledcli.errors import ModelError, OutputError, UsageError
+from ledcli.errors import ModelError, UsageError
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
-from ledcli.zoo.folding import Difference, difference_of, fold, network_inputs
+from ledcli.zoo.folding import (
+    Difference,
+    already_exists,
+    check_output,
+    difference_of,
+    fold,
+    network_inputs,
+)
 from ledcli.zoo.model_file import (
     METADATA_KEY,
     ONNX_SUFFIX,
@@ -169,11 +176,7 @@ def export_model(
     """
     if not is_onnx(out):
         raise UsageError(f"{out}: an ONNX file ends in {ONNX_SUFFIX}; change --out")
-    exists = OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
-    if not overwrite and (out.exists() or out.is_symlink()):
-        raise exists
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: the folder does not exist; create it first")
+    check_output(out, overwrite=overwrite)
     spec, net = load_model(path)
     if isinstance(net, ModulatedNet):
         raise ModelError(
@@ -191,7 +194,7 @@ def export_model(
         try:
             atomic_write(out, exported.data, overwrite=overwrite)
         except FileExistsError:
-            raise exists from None
+            raise already_exists(out) from None
     return exported
 
 
