@@ -12,27 +12,18 @@ from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Sett
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
-    AgainOption,
-    BackendOption,
     DeviceOption,
     DryRunOption,
-    ExposureOption,
-    FormatOption,
     JsonOption,
-    ModelOption,
-    NameOption,
-    OutFolderOption,
     PrecisionOption,
     QuietOption,
-    RatioOption,
     RawsArgument,
     RecursiveOption,
-    StepsOption,
-    StrengthOption,
     TileOption,
     parse_brightness,
 )
 from ledcli.cli.terminal import STOPPING, printable, stoppable
+from ledcli.output.formats import FORMATS
 
 if TYPE_CHECKING:
     from ledcli.batch.plan import PlannedPhoto
@@ -41,21 +32,61 @@ if TYPE_CHECKING:
 
 def denoise(
     inputs: RawsArgument,
-    ratio: RatioOption = None,
-    exposure: ExposureOption = None,
-    strength: StrengthOption = 1.0,
+    ratio: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FACTOR|auto",
+            help="Digital gain: brighten by this factor, or as each photo's histogram asks for.",
+            show_default="1, brightness unchanged",
+        ),
+    ] = None,
+    exposure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL|LONGFILE",
+            help="Brighten each photo to this exposure level (ISO x seconds), or that of a raw.",
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
+    ] = 1.0,
     quality: Annotated[
         Quality,
         typer.Option(help="best averages four mirrored passes (self-ensemble): 4 times slower."),
     ] = Quality.STANDARD,
-    steps: StepsOption = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Refinement steps (exposure-diffusion models only).",
+            show_default="2 from ratio 200, else 1",
+            min=1,
+            max=20,
+        ),
+    ] = None,
     highlights: Annotated[
         Highlights,
         typer.Option(help="Highlights pushed above white: clip them, or keep them in the DNG."),
     ] = Highlights.CLIP,
-    out: OutFolderOption = None,
-    name: NameOption = "{stem}{ext}",
-    formats: FormatOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Output folder.", show_default="'denoised' beside it"),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Output names from the photo's {stem}, {ext}, {name}, {suffix}, {folder}.",
+        ),
+    ] = "{stem}{ext}",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help=f"Any of {', '.join(FORMATS)}, comma-separated.",
+            show_default="dng; png for models that make pictures",
+        ),
+    ] = None,
     compression: Annotated[
         Compression, typer.Option(help="Compression of the DNG: lossless JPEG, or none.")
     ] = Compression.LJPEG,
@@ -63,12 +94,25 @@ def denoise(
         bool, typer.Option("--linear", help="Write a demosaiced DNG, for programs that prefer it.")
     ] = False,
     recursive: RecursiveOption = False,
-    model: ModelOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model name ('led models list') or file (.safetensors, .onnx).",
+            show_default="the best for each photo",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    backend: BackendOption = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Engine for the network: auto, torch, or onnx (CPU, float32; needs ledcli[onnx])."
+        ),
+    ] = "auto",
     tile: TileOption = None,
-    again: AgainOption = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Denoise photos that led already denoised.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make all results again; replace existing files.")
     ] = False,

@@ -121,11 +121,9 @@ class Proof:
     """The differences between a network and its folded form, over a number of inputs."""
 
     inputs: int
-    """Number of inputs that were compared."""
     block: str
     """Name of the block that differed most, and its difference, on the same input."""
     worst_block: Difference
-    """Its difference, on the same input."""
     network: Difference
     """Largest difference of the networks' outputs."""
 
