@@ -68,10 +68,8 @@ def find_raws(
     Parameters
     ----------
     inputs : sequence of str
-        A file is used whatever its name, a folder stands for the raws in it, a pattern for the
-        files that it matches (not every shell expands patterns).
-    recursive : bool
-        Search subfolders too.
+        A file is used whatever its name, a folder stands for the raws in it (with subfolders if
+        `recursive`), a pattern for the files that it matches (not every shell expands patterns).
     problem : callable, optional
         Gets each input that does not exist or has no raws, and each unreadable folder, if other
         raws were found; else these are raised.

@@ -120,12 +120,6 @@ class Manifest:
         self._writing = threading.Lock()
         self._load()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def entry(self, path: Path) -> ManifestEntry | None:
         """Return the latest line of an output of this folder."""
         return next(self._entries(path), None)

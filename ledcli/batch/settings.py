@@ -52,7 +52,7 @@ class Stamp:
 
     @classmethod
     def of(cls, state: os.stat_result) -> Self:
-        """Return the stamp of an `os.stat` result."""
+        """Take it from the result of `os.stat`."""
         return cls(state.st_size, state.st_mtime_ns)
 
     def matches(self, now: Stamp) -> bool:

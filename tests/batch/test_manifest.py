@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def lines(root):
 
 
 def test_a_written_output_is_known_again(root):
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng")
         assert manifest.file_state(path) is FileState.CURRENT
     again = Manifest(root)
@@ -59,7 +60,7 @@ def test_a_written_output_is_known_again(root):
 
 
 def test_what_the_file_under_a_name_is(root):
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng")
         assert manifest.file_state(root / "b.dng") is FileState.ABSENT
         (root / "b.dng").write_bytes(b"a photographer's")
@@ -77,7 +78,7 @@ def test_what_the_file_under_a_name_is(root):
 
 
 def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng", b"first")
         late = manifest.root / "late"
         late.write_bytes(b"second, that never got its name")
@@ -99,7 +100,7 @@ def test_no_line_no_file(root, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         write(manifest, "a.dng")
         monkeypatch.setattr(module.os, "write", full)
         with pytest.raises(OutputError, match=r"manifest\.jsonl: .*disk is full"):
@@ -114,7 +115,7 @@ def test_after_a_line_half_written_the_next_is_whole(root, monkeypatch):
         real(number, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         monkeypatch.setattr(module.os, "write", half)
         with pytest.raises(OutputError):
             write(manifest, "a.dng")
@@ -127,11 +128,11 @@ def test_after_a_line_half_written_the_next_is_whole(root, monkeypatch):
 
 @pytest.mark.parametrize("length", [0, 1, 10, 60, 150, -1])
 def test_a_torn_last_line_costs_that_line_alone(root, length):
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         first, second = write(manifest, "a.dng"), write(manifest, "b.dng")
     kept, torn = lines(root)
     manifest.path.write_bytes(kept + b"\n" + torn[:length])
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         assert manifest.file_state(first) is FileState.CURRENT
         assert manifest.file_state(second) is FileState.FOREIGN
         third = write(manifest, "c.dng")
@@ -159,7 +160,7 @@ DAMAGED = [
 
 
 def test_damaged_lines_are_ignored(root):
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng")
     (good,) = lines(root)
     for damaged in DAMAGED:
@@ -184,7 +185,7 @@ def test_no_manifest_is_a_traceback(tmp_path_factory, noise, where, good_start):
 
 def test_names_of_no_encoding_and_with_newlines(root):
     names = ["a\nb.dng", os.fsdecode(b"caf\xe9.dng"), 'quote".dng', "naïve\u2028.dng", "\\.dng"]
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         for name in names:
             source = f"raw/{name}.CR2"
             Path(source).write_bytes(b"raw")
@@ -198,7 +199,7 @@ def test_names_of_no_encoding_and_with_newlines(root):
 
 def test_outputs_in_subfolders_keep_their_place(root):
     (root / "1").mkdir()
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         write(manifest, "1/a.dng")
     assert json.loads(lines(root)[0])["output"] == "1/a.dng"
     # The whole shoot moves.
@@ -224,7 +225,7 @@ def test_a_time_rounded_by_the_file_system_is_the_same_time():
 
 def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     monkeypatch.setattr(module, "COMPACT_FROM", 20)
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         (root / ".led").mkdir()
         paths = [write(manifest, f"{i % 3}.dng", str(i).encode() * 9) for i in range(40)]
         killed = write(manifest, "k.dng", b"first")
@@ -239,7 +240,7 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     newer = b'{"v":2,"what":"another version\'s"}'
     with manifest.path.open("ab") as file:
         file.write(newer + b"\n\0\0\n")
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         write(manifest, "new.dng")
     assert len(lines(root)) <= 8
     assert newer in lines(root)
@@ -272,7 +273,10 @@ def test_a_pipe_in_its_place_does_not_hang_the_run(root):
 
 def test_a_state_folder_that_is_a_file_is_named(root):
     (root / ".led").write_bytes(b"")
-    with Manifest(root) as manifest, pytest.raises(OutputError, match=r"out/\.led: .*a file"):
+    with (
+        closing(Manifest(root)) as manifest,
+        pytest.raises(OutputError, match=r"out/\.led: .*a file"),
+    ):
         write(manifest, "a.dng")
 
 
@@ -296,12 +300,12 @@ def test_once_closed_nothing_is_recorded(root):
 @pytest.mark.skipif(os.name == "nt", reason="an open file's folder is not removed there")
 @pytest.mark.parametrize("again", [False, True])
 def test_a_folder_that_was_removed_or_replaced_ends_the_run(root, again):
-    with Manifest(root) as manifest:
+    with closing(Manifest(root)) as manifest:
         write(manifest, "a.dng")
         shutil.rmtree(root)
         root.mkdir()
         if again:
-            with Manifest(root) as another:
+            with closing(Manifest(root)) as another:
                 write(another, "c.dng")
         with pytest.raises(OutputError, match="removed or replaced during the run") as found:
             write(manifest, "b.dng")
@@ -316,7 +320,7 @@ def test_a_manifest_is_loaded_again_only_when_its_file_has_changed(root):
     path = root / "a.dng"
     assert manifests[root].file_state(path) is FileState.ABSENT
     assert not manifests.refresh()
-    with Manifest(root) as another_run:
+    with closing(Manifest(root)) as another_run:
         write(another_run, "a.dng")
     assert manifests[root].file_state(path) is FileState.FOREIGN
     assert manifests.refresh()

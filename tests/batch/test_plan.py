@@ -1,4 +1,5 @@
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def jobs_of(*inputs, formats=("dng",), out=None):
 def make(job, made=MADE, photo=None, formats=None):
     """Write a photo's outputs as a run does."""
     job.root.mkdir(exist_ok=True, parents=True)
-    with Manifest(job.root) as manifest:
+    with closing(Manifest(job.root)) as manifest:
         stamp = Stamp.of(os.stat(job.source))
         for name in formats or job.outputs:
             path = job.outputs[name]
@@ -155,7 +156,7 @@ def test_photos_that_moved_are_known_again(here):
 def test_a_result_whose_newer_version_never_came_is_made(here):
     (job,) = jobs_of()
     make(job)
-    with Manifest(job.root) as manifest:
+    with closing(Manifest(job.root)) as manifest:
         late = Path("late")
         late.write_bytes(b"newer")
         path = job.outputs["dng"]
