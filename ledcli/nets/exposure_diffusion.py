@@ -91,14 +91,9 @@ def refine(
     After each step but the last, the photons of the estimate are added up to the next exposure, on
     the whole frame at once, so that tiles agree where they meet.
 
-    Parameters
-    ----------
-    denoise : callable
-        Maps planes, not multiplied by the ratio, and a ratio to clean planes times the ratio.
-    noise : NoiseProfile
-        Its gain is the size of one electron.
-    steps : int
-        1 is the plain network; at ratio 1 and below there is never more than one.
+    `denoise` maps planes, not multiplied by the ratio, and a ratio to clean planes times the ratio.
+    The gain of the noise is the size of one electron. One step is the plain network; at ratio 1 and
+    below there is never more than one.
     """
     gain, generator = frame.new_tensor([noise.gain]), torch.Generator(frame.device).manual_seed(0)
     schedule = exposure_schedule(ratio, steps) if ratio > 1 else [1 / ratio]

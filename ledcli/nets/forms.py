@@ -49,7 +49,7 @@ class GainForm:
     ) -> Tensor:
         """Denoise; gain and read variance are not used."""
         out: Tensor = net((x * _column(ratio)).clamp_max(1.0))
-        return out
+        return out.float()
 
 
 class StabilisedForm:
@@ -94,7 +94,7 @@ class StabilisedForm:
         return s - (logits + LIMITED_AT_START).sigmoid() * (detail - limited) + residual
 
 
-class SrgbForm:
+class SrgbForm(GainForm):
     """SID's form (Chen et al. 2018, section 4.1): ``min(x * ratio, 1)`` to an sRGB image.
 
     The network replaces white balance, demosaicing, colours and the sRGB curve as well. For every
@@ -102,30 +102,16 @@ class SrgbForm:
     `subpixel` arranges. The mosaic must have the standard phase (sensor/cfa.py).
     """
 
-    unclipped_input = False
-
     def __init__(self, planes: int = 4) -> None:
-        self.in_planes, self.out_planes = planes, COLOURS * planes
-
-    def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
-    ) -> Tensor:
-        """Map planes ``(N, planes, h, w)`` to ``(N, 3 planes, h, w)`` of the sRGB image."""
-        out: Tensor = net((x * _column(ratio)).clamp_max(1.0))
-        return out.float()
+        super().__init__(planes)
+        self.out_planes = COLOURS * planes
 
 
 def subpixel(planes: Tensor) -> Tensor:
     """Arrange the planes of an sRGB image: the sub-pixel layer of Shi et al. (2016).
 
-    Parameters
-    ----------
-    planes : Tensor ``(..., 12, h, w)``, or ``(..., 27, h, w)`` of an X-Trans
-        By colour, then by row and by column in the cell.
-
-    Returns
-    -------
-    Tensor ``(..., 3, 2h, 2w)``, or ``(..., 3, 3h, 3w)``
+    Maps ``(..., 12, h, w)``, by colour, then by row and by column in the cell, to
+    ``(..., 3, 2h, 2w)``; ``(..., 27, h, w)`` of an X-Trans to ``(..., 3, 3h, 3w)``.
     """
     side = round((planes.shape[-3] / COLOURS) ** 0.5)
     return F.pixel_shuffle(planes, side)

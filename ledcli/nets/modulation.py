@@ -41,14 +41,8 @@ class ModulatedConv(nn.Conv2d):
 class ModulatedNet(nn.Module):
     """A plain network with its modulation, which is the identity before training.
 
-    Every convolution but the last layer and the transposed ones is modulated.
-
-    Parameters
-    ----------
-    net : Network
-        A plain network; its convolutions become modulated ones, in place.
-    sensors : sequence of str
-        Names of the sensors to know. Others, and none, leave the network as it is.
+    Every convolution but the last layer and the transposed ones becomes a modulated one, in place.
+    Sensors other than those named, and none, leave the network as it is.
     """
 
     def __init__(self, net: Network, sensors: Sequence[str]) -> None:

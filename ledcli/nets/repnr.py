@@ -26,15 +26,8 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 class RepNRConv(nn.Module):
     """A convolution with named CSA sets and, when tuned, an OMNR branch.
 
-    Parameters
-    ----------
-    plain : nn.Conv2d
-        The convolution to replace; its weights become the block's main weights. It must be
-        ungrouped and padded with zeros.
-    sets : iterable of str
-        Names of the CSA sets. Each starts as the identity: scale 1, shift 0.
-    omnr : bool
-        Whether the block has the OMNR branch, which starts at zero.
+    The plain convolution, ungrouped and padded with zeros, gives the main weights. Each set starts
+    as the identity, scale 1 and shift 0, and the OMNR branch at zero.
     """
 
     def __init__(self, plain: nn.Conv2d, sets: Iterable[str], omnr: bool = False) -> None:

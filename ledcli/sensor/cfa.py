@@ -45,18 +45,12 @@ class Phase(StrEnum):
 
 
 class XTransPhase(NamedTuple):
-    """Phase of an X-Trans mosaic: where in the 6x6 pattern it begins, one of 18.
-
-    Attributes
-    ----------
-    row : int
-        0 to 2: three rows further down the pattern is the same as three columns to the right.
-    col : int
-        0 to 5.
-    """
+    """Phase of an X-Trans mosaic: where in the 6x6 pattern it begins, one of 18."""
 
     row: int
+    """0 to 2: three rows further down the pattern is the same as three columns to the right."""
     col: int
+    """0 to 5."""
 
     @property
     def layout(self) -> Layout:
@@ -134,11 +128,7 @@ def find_phase(colours: NDArray[Any]) -> AnyPhase | None:
 def standard_start(colours: NDArray[np.intp], layout: Layout) -> tuple[int, int]:
     """Return how many rows and columns to cut off so that a mosaic has the standard phase.
 
-    Parameters
-    ----------
-    colours : int array (H, W)
-        Colours of its pixels, as from `colour_map`; they may have been mirrored or transposed.
-    layout : Layout
+    The colours (H, W) of its pixels, as from `colour_map`, may be mirrored or transposed.
     """
     period = layout.period
     standard = colour_pattern(STANDARD_PHASE[layout.name])
@@ -149,20 +139,11 @@ def standard_start(colours: NDArray[np.intp], layout: Layout) -> tuple[int, int]
 
 
 def pack(mosaic: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
-    """Sort a mosaic by colour.
+    """Sort a mosaic (H, W), of any type and at least one period high and wide, by colour.
 
-    Parameters
-    ----------
-    mosaic : array (H, W)
-        At least one period high and wide, any type. Cells cut by the border are completed with
-        the samples one period further in, which have the same colour.
-    phase : Phase or XTransPhase
-        Phase of the mosaic.
-
-    Returns
-    -------
-    array (4, ceil(H/2), ceil(W/2)), or (9, ceil((row + H)/3), ceil((col + W)/3)) of an X-Trans
-        In the order of the layout's planes, in the mosaic's type, contiguous.
+    Returns planes (4, ceil(H/2), ceil(W/2)), or (9, ceil((row + H)/3), ceil((col + W)/3)) of an
+    X-Trans at the phase (row, col), in the layout's order, contiguous. Cells cut by the border are
+    completed with the samples one period further in, which have the same colour.
     """
     height, width = mosaic.shape
     layout = phase.layout
@@ -192,11 +173,9 @@ def unpack(planes: NDArray[Any], phase: AnyPhase, shape: tuple[int, int]) -> NDA
 def to_standard_phase(planes: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
     """Repack planes (n, h, w) of `pack` as those of a mosaic that has the standard phase.
 
-    Returns
-    -------
-    array (4, h + phase.row, w + phase.col)
-        As if the mosaic went on for `phase.row` rows and `phase.col` columns before its first
-        pixel, mirrored at it. Planes with fixed cells (X-Trans) are returned as they are.
+    Returns (4, h + phase.row, w + phase.col), as if the mosaic went on for `phase.row` rows and
+    `phase.col` columns before its first pixel, mirrored at it. Planes with fixed cells (X-Trans)
+    are returned as they are.
     """
     standard = STANDARD_PHASE[phase.layout.name]
     if phase.layout.fixed_cells or phase == standard:
@@ -212,18 +191,8 @@ def normalise(
 ) -> NDArray[np.float32]:
     """Subtract black and divide by the range, per plane; nothing is clipped.
 
-    Parameters
-    ----------
-    mosaic : array (H, W)
-        In DN.
-    phase : Phase or XTransPhase
-    black, white : array (planes,)
-        In DN, in the order of the planes.
-
-    Returns
-    -------
-    float32 array (H, W)
-        ``x = (mosaic - black) / (white - black)``: 0 is black, 1 is white, noise goes below 0.
+    Maps a mosaic (H, W) with black and white (planes,), all in DN, to float32 (H, W),
+    ``x = (mosaic - black) / (white - black)``: 0 is black, 1 is white, noise goes below 0.
     """
     x = np.empty(mosaic.shape, np.float32)
     cell = pattern(phase)

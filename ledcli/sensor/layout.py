@@ -13,30 +13,22 @@ Position = tuple[int, int]
 
 
 class Layout(NamedTuple):
-    """The planes of one kind of sensor.
-
-    Attributes
-    ----------
-    name, title : str
-        Its name in model files and options, and in messages.
-    side : int
-        Pixels along a side of a cell.
-    colours : tuple of int
-        Colour of each plane: 0, 1, 2 for R, G, B.
-    even, odd : tuple of (row, column)
-        Position of each plane's sample in an even and in an odd cell, at the standard phase.
-    fixed_cells : bool
-        Whether cells start where the standard pattern does, whatever the mosaic's phase; otherwise
-        they start at the mosaic's first pixel, and the positions depend on its phase.
-    """
+    """The planes of one kind of sensor."""
 
     name: str
+    """In model files and options; the title is for messages."""
     title: str
     side: int
+    """Pixels along a side of a cell."""
     colours: tuple[int, ...]
+    """Colour of each plane: 0, 1, 2 for R, G, B."""
     even: tuple[Position, ...]
+    """Position (row, column) of each plane's sample in an even and in an odd cell, at the standard
+    phase."""
     odd: tuple[Position, ...]
     fixed_cells: bool
+    """Whether cells start where the standard pattern does, whatever the mosaic's phase; otherwise
+    they start at the mosaic's first pixel, and the positions depend on its phase."""
 
     @property
     def planes(self) -> int:

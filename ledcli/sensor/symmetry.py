@@ -60,15 +60,8 @@ def even_start(planes: int, row: int, col: int) -> tuple[int, int]:
 def flip_planes(planes: NDArray[Any], flip: Flip) -> NDArray[Any]:
     """Mirror and transpose planes; the result is planes of the same sensor again.
 
-    Parameters
-    ----------
-    planes : array (4, h, w), or (9, h, w) of an X-Trans that begins with an even cell
-    flip : Flip
-
-    Returns
-    -------
-    array (4, h, w) or (9, h - 2, w - 2)
-        With h and w swapped where transposed.
+    Maps (4, h, w) to the same shape, and (9, h, w) of an X-Trans that begins with an even cell to
+    (9, h - 2, w - 2), with h and w swapped where transposed.
     """
     layout = layout_of(len(planes))
     if layout.fixed_cells:
