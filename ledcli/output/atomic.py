@@ -93,7 +93,6 @@ def atomic_write(
     ----------
     path : Path
         An existing file is replaced; a symbolic link is replaced, not followed.
-    data : bytes
     overwrite : bool
         Without it, the name must be free: of two writers at once, one gets the FileExistsError.
     finish : callable, optional

@@ -68,10 +68,9 @@ def dng_bytes(
     x : float32 array (H, W)
         The mosaic, normalised (0 black, 1 white) and multiplied by the ratio. Noise below 0 is
         kept by a pedestal.
-    software : str
-        Name and version of the program.
-    note : mapping or None
-        What was done, for the XMP record; its ``when`` is also the date of the preview.
+    software, note
+        Name and version of the program, and what was done, for the XMP record; the ``when`` of the
+        note is also the date of the preview.
     compression : str
         ``ljpeg`` (lossless JPEG) or ``none``.
     linear : bool
@@ -79,10 +78,6 @@ def dng_bytes(
     headroom : float
         The value of `x` that becomes 65,535 DN; programs that honour BaselineExposure show 1 as
         white.
-
-    Returns
-    -------
-    bytes
 
     Raises
     ------

@@ -40,34 +40,23 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Format:
-    """One output format.
-
-    Attributes
-    ----------
-    name : str
-        In ``--format`` and in the manifest.
-    suffix : str
-        Of the file name, with the dot.
-    encode : callable
-        Makes the file's bytes; raises OutputError.
-    size : callable
-        Estimates the size of the file, for the check of free disk space.
-    raw : bool
-        Holds camera colours, with headroom above white, for a raw developer; otherwise a developed
-        sRGB picture.
-    maker_notes : bool
-        The source's maker notes are copied into it.
-    settings : tuple of str
-        The attributes of `EncodeSettings` that change its files.
-    """
+    """One output format."""
 
     name: str
+    """In ``--format`` and in the manifest."""
     suffix: str
+    """Of the file name, with the dot."""
     encode: Callable[[DenoisedPhoto, EncodeSettings], bytes]
+    """Makes the file's bytes; raises OutputError."""
     size: Callable[[EncodeSettings], Size]
+    """Estimates the size of the file, for the check of free disk space."""
     raw: bool = False
+    """Holds camera colours, with headroom above white, for a raw developer; otherwise a developed
+    sRGB picture."""
     maker_notes: bool = False
+    """The source's maker notes are copied into it."""
     settings: tuple[str, ...] = ()
+    """The attributes of `EncodeSettings` that change its files."""
 
 
 def find_formats(names: Iterable[str]) -> list[Format]:
@@ -117,20 +106,22 @@ _DNG_SIZES = {
 }
 
 
-def _dng_size(settings: EncodeSettings) -> Size:
-    return _DNG_SIZES[settings.linear, settings.compression]
-
-
-def _picture_size(settings: EncodeSettings) -> Size:
-    return Size(1.5, 3.8)
-
+_PICTURE_SIZE = Size(1.5, 3.8)
 
 FORMATS: Mapping[str, Format] = {
     each.name: each
     for each in (
-        Format("dng", ".dng", _encode_dng, _dng_size, True, True, ("compression", "linear")),
-        Format("png", ".png", _encode_png, _picture_size),
-        Format("tiff", ".tif", _encode_tiff, _picture_size),
+        Format(
+            "dng",
+            ".dng",
+            _encode_dng,
+            lambda settings: _DNG_SIZES[settings.linear, settings.compression],
+            raw=True,
+            maker_notes=True,
+            settings=("compression", "linear"),
+        ),
+        Format("png", ".png", _encode_png, lambda _: _PICTURE_SIZE),
+        Format("tiff", ".tif", _encode_tiff, lambda _: _PICTURE_SIZE),
     )
 }
 DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT = "dng", "png"

@@ -75,22 +75,8 @@ def quantise(
     With headroom the steps are coarser. Then a dither, the same in every run, rounds up or down
     with a probability in proportion to the fraction, so that smooth skies do not band.
 
-    Parameters
-    ----------
-    x : float32 array (H, W)
-        Normalised; 0 is black.
-    phase : Phase or XTransPhase
-    black : int array (planes,)
-        In DN.
-    headroom : float
-        The value of `x` that becomes 65,535 DN; 1 or more.
-    gains : float array (planes,) or None
-        Extra factors.
-
-    Raises
-    ------
-    OutputError
-        `x` has values that are not numbers.
+    In the mosaic `x` (H, W), 0 is black, and `headroom`, 1 or more, becomes 65,535 DN. Black (DN)
+    and extra gains are (planes,). Raises OutputError when `x` has values that are not numbers.
     """
     height, width = x.shape
     cell = pattern(phase)
@@ -134,24 +120,9 @@ def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> 
     gets a pedestal, which is removed too: with a pedestal in a linear DNG, LibRaw 0.22 renders it
     too dark, and darktable 4.2 and RawTherapee 5.9 in wrong colours.
 
-    Parameters
-    ----------
-    photo : RawPhoto
-        Gives all but the pixels.
-    x : float32 array (H, W)
-        Normalised; 0 is black.
-    headroom : float
-        The value of `x` that becomes 65,535 DN.
-
-    Returns
-    -------
-    uint16 array (H, W, 3)
-        Camera RGB, 0 black, 65,535 white; the whole mosaic, in the sensor's orientation.
-
-    Raises
-    ------
-    OutputError
-        `x` has values that are not numbers, or LibRaw fails.
+    In the mosaic `x` (H, W), 0 is black, and `headroom` becomes 65,535 DN. Returns camera RGB
+    (H, W, 3), 0 black, 65,535 white: the whole mosaic, in the sensor's orientation. Raises
+    OutputError when `x` has values that are not numbers, or LibRaw fails.
     """
     pedestal = int(black_levels(photo, x, headroom).max())
     wb = shot_wb(photo)
@@ -213,21 +184,9 @@ def preview_rgb(
     """Render a small picture of a mosaic: the camera's crop, as-shot white balance, sRGB.
 
     Cells of 2x2 pixels (3x3 of an X-Trans) are averaged in whole blocks, then resized; nothing is
-    demosaiced. Colours are LibRaw's; what clips in one colour becomes white.
-
-    Parameters
-    ----------
-    photo : RawPhoto
-        Gives all but the pixels.
-    x : float32 array (H, W)
-        Normalised; clipped at 1, which is white.
-    long_side : int
-        Of the result, in pixels; a mosaic with fewer cells is not enlarged.
-
-    Returns
-    -------
-    uint8 array (h, w, 3)
-        In the sensor's orientation.
+    demosaiced. Colours are LibRaw's; what clips in one colour becomes white. `x` (H, W) is
+    normalised and clipped at 1. Returns (h, w, 3) in the sensor's orientation; a mosaic with fewer
+    cells than `long_side` is not enlarged.
     """
     colours, size = _binned(photo, x, long_side)
     wb = shot_wb(photo)

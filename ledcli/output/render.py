@@ -41,25 +41,17 @@ translated keyword."""
 
 @dataclass
 class DenoisedPhoto:
-    """A denoised photo, ready to be written in any format.
-
-    Attributes
-    ----------
-    note : mapping
-        What was done, for the record in the file.
-    planes : float32 array (planes, h, w) or None
-        Denoised, times the ratio; None if the network made a picture.
-    headroom : float
-        The brightest value that a DNG must hold; white is 1.
-    developed : uint16 array (h, w, 3) or None
-        The network's picture: sRGB, upright.
-    """
+    """A denoised photo, ready to be written in any format."""
 
     photo: RawPhoto
     note: Mapping[str, object] = field(default_factory=dict)
+    """What was done, for the record in the file."""
     planes: NDArray[np.float32] | None = None
+    """``(planes, h, w)``, denoised, times the ratio; None if the network made a picture."""
     headroom: float = 1.0
+    """The brightest value that a DNG must hold; white is 1."""
     developed: NDArray[np.uint16] | None = None
+    """The network's picture (h, w, 3): sRGB, upright."""
 
     @cached_property
     def mosaic(self) -> NDArray[np.float32]:
@@ -82,25 +74,10 @@ class DenoisedPhoto:
 
 
 def develop_mosaic(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Develop a mosaic like `develop_dng`, with the photo's colours and white balance.
+    """Develop a mosaic (H, W) like `develop_dng`, with the photo's colours and white balance.
 
-    Parameters
-    ----------
-    photo : RawPhoto
-    x : float32 array (H, W)
-        Its mosaic, noisy or denoised; white is 1.
-
-    Returns
-    -------
-    uint16 array (H, W, 3)
-        sRGB in the sensor's orientation: one pixel for each of the mosaic.
-
-    Raises
-    ------
-    RawError
-        The photo's pixels are not square.
-    OutputError
-        LibRaw cannot develop it.
+    Its white is 1. Returns sRGB (H, W, 3) in the sensor's orientation: one pixel for each of the
+    mosaic. Raises RawError when the photo's pixels are not square, OutputError when LibRaw fails.
     """
     check_square(photo)
     plain = replace(photo, orientation=1, crop=None)
@@ -126,15 +103,7 @@ def upright(picture: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]
 def develop_dng(dng: bytes) -> NDArray[np.uint16]:
     """Develop a DNG of `dng_bytes` with LibRaw: as-shot white balance, unchanged brightness.
 
-    Returns
-    -------
-    uint16 array (h, w, 3)
-        sRGB, upright.
-
-    Raises
-    ------
-    OutputError
-        LibRaw cannot develop it.
+    Returns sRGB (h, w, 3), upright. Raises OutputError when LibRaw cannot develop it.
     """
     return postprocess(
         dng,
@@ -150,18 +119,10 @@ def png_bytes(
     software: str | None = None,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
-    """Make a PNG of 16 bits per channel with the sRGB profile.
+    """Make a PNG of 16 bits per channel with the sRGB profile, of an upright picture (h, w, 3).
 
-    Parameters
-    ----------
-    rgb : uint16 array (h, w, 3)
-        sRGB, upright.
-    photo : RawPhoto or None
-        The source of the EXIF, GPS and XMP tags.
-    software : str or None
-        Name and version of the program.
-    note : mapping or None
-        What was done, for the XMP record.
+    The photo is the source of the EXIF, GPS and XMP tags; the note says what was done, for the XMP
+    record; `software` is name and version of the program.
     """
     height, width, _ = rgb.shape
     samples = rgb.astype(">u2").view(np.uint8).reshape(height, width * 6)
