@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -227,18 +228,11 @@ def _accept(output: Output, licence: str, url: str, *, now: bool) -> None:
     from ledcli.zoo.releases import PullHistory
 
     new = PullHistory().accept(licence, url, accepted=now)
-    output.info(
-        f"licence: {licence}, {url}" + ("; accepted for all models under it" if new else "")
-    )
+    output.info(f"licence: {licence}, {url}{'; accepted for all models under it' if new else ''}")
 
 
 def _install(
-    output: Output,
-    imported: Imported,
-    name: str,
-    record: Mapping[str, object],
-    *,
-    dry_run: bool,
+    output: Output, imported: Imported, name: str, record: Mapping[str, object], *, dry_run: bool
 ) -> None:
     """Install a model under a name and report it, with what `record` adds."""
     from ledcli.zoo.store import install_model
@@ -269,11 +263,9 @@ def _install(
         },
         f"{name}: {printable(what)}" + ("" if dry_run else f"; installed as {printable(path)}"),
     )
-    if dry_run:
-        return
-    if imported.form == "pretrain":
+    if not dry_run and imported.form == "pretrain":
         output.hint(f"'led finetune --pretrained {name}' tunes it to your camera")
-    elif spec.cameras:
+    elif not dry_run and spec.cameras:
         output.hint(
             f"'led denoise' now uses it for photos of {', '.join(spec.cameras)} at these ratios; "
             f"'led models rm {name}' removes it"
@@ -289,20 +281,9 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
         camera = release.camera or "any"
         hashed = sha256[:16] if sha256 else UNKNOWN
         rows.append((release.name, camera, ratios, release.licence, size, hashed))
-        records.append(
-            {
-                "name": release.name,
-                "kind": release.kind,
-                "camera": release.camera,
-                "ratio_range": release.ratio_range,
-                "licence": release.licence,
-                "licence_url": release.licence_url,
-                "file": release.file,
-                "urls": release.urls,
-                "bytes": release.size,
-                "sha256": sha256,
-            }
-        )
+        record = asdict(release) | {"bytes": release.size, "sha256": sha256}
+        del record["size"]
+        records.append(record)
     columns = ("NAME", "CAMERA", "RATIO", "LICENCE", "SIZE", "SHA-256")
     output.table(columns, rows, records=records)
 

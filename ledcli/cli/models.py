@@ -52,21 +52,18 @@ def list_(json: JsonOption = False) -> None:
     from ledcli.zoo.store import installed_dir, list_models
 
     output = Output(json=json)
-    records: list[dict[str, object]] = []
-    rows: list[tuple[str, ...]] = []
+    described: list[tuple[dict[str, object], tuple[str, ...]]] = []
     models = list_models()
     for model in models:
         try:
-            record, row = _describe(model)
+            described.append(_describe(model))
         except (ModelError, OSError) as error:
             output.error(error)
-        else:
-            records.append(record)
-            rows.append(row)
+    records, rows = [record for record, _ in described], [row for _, row in described]
     output.table(COLUMNS, rows, records=records, right=["PSNR", "SIZE"])
     if any(not model.bundled for model in models):
         output.hint(f"installed models are in {installed_dir()}")
-    if len(records) < len(models):
+    if len(described) < len(models):
         raise typer.Exit(FAILED)
 
 
@@ -137,6 +134,8 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
 
     spec = read_spec(model.path)
     csa_set = model.csa_set or next(iter(spec.csa_sets), "")
+    date = spec.training.get("date")
+    date = date if isinstance(date, str) else None
     record: dict[str, object] = {
         "name": model.name,
         "default": model.default,
@@ -149,7 +148,7 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
         "csa_sets": spec.csa_sets,
         "ratio_range": spec.ratio_range,
         "isos": (isos := _isos(spec)),
-        "date": (date := _date(spec)),
+        "date": date,
         "psnr_improvement": (improvement := _improvement(spec)),
         "bytes": (size := model.path.stat().st_size),
         "from": (place := "bundled" if model.bundled else "installed"),
@@ -180,11 +179,6 @@ def _isos(spec: ModelSpec) -> tuple[float, float] | None:
     return min(isos), max(isos)
 
 
-def _date(spec: ModelSpec) -> str | None:
-    date = spec.training.get("date")
-    return date if isinstance(date, str) else None
-
-
 def _improvement(spec: ModelSpec) -> float | None:
     """Return the PSNR on validation crops over that of the untuned model, in dB."""
     after, before = spec.training.get("psnr_after"), spec.training.get("psnr_before")
@@ -213,10 +207,8 @@ def _lines(record: Mapping[str, object], indent: str = "") -> list[str]:
             inside = _lines(value, indent + "  ")
         elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
             inside = [f"{indent}  - {printable(_inline(v))}" for v in value]
-        if inside:
-            lines += [f"{indent}{printable(key)}:", *inside]
-        else:
-            lines.append(f"{indent}{printable(key)}: {printable(_value_text(key, value))}")
+        text = "" if inside else f" {printable(_value_text(key, value))}"
+        lines += [f"{indent}{printable(key)}:{text}", *inside]
     return lines
 
 
