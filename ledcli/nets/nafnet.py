@@ -61,16 +61,9 @@ class NAFNet(Network):
 
     The norms and the global means run in float32 as well.
 
-    Parameters
-    ----------
-    in_planes, out_planes : int
-        Planes of the input (the input form decides) and of the output.
-    width : int
-        Channels of the top level; each level below has twice as many.
-    encoder, decoder : sequence of int
-        Blocks of each level on the way down, the top first, and on the way up, the lowest first.
-    middle : int
-        Blocks at the bottom.
+    The top level has `width` channels, and each level below has twice as many. `encoder` has the
+    number of blocks of each level on the way down, the top first, `middle` that at the bottom, and
+    `decoder` those on the way up, the lowest level first.
     """
 
     architecture = NAFNET

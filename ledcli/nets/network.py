@@ -20,7 +20,7 @@ MAX_BLOCKS = 64
 class Network(nn.Module):
     """A network that maps planes ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``.
 
-    A subclass defines its layers and `_inner`.
+    A subclass defines its layers and `_inner`. The input form decides on the planes of the input.
     """
 
     architecture: Architecture

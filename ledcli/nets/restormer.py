@@ -92,19 +92,10 @@ class Restormer(Network):
 
     The norms and the attention weights run in float32 as well.
 
-    Parameters
-    ----------
-    in_planes, out_planes : int
-        Planes of the input (the input form decides) and of the output.
-    width : int
-        Channels of the top level, an even number; each level below has twice as many.
-    blocks : sequence of int
-        Blocks of each of the four levels, the same on the way down and up.
-    refinement : int
-        Blocks at full size after the way up.
-    biased : bool
-        Whether the convolutions that RepNR replaces have a bias. Published ones have none;
-        folding gives them one, for the shift of the CSA.
+    The top level has `width` channels, an even number, and each level below has twice as many.
+    `blocks` has the number of blocks of each of the four levels, the same on the way down and up;
+    `refinement` blocks follow at full size. `biased`: the convolutions that RepNR replaces have a
+    bias. Published ones have none; folding gives them one, for the shift of the CSA.
     """
 
     architecture = RESTORMER

@@ -54,16 +54,9 @@ class ResUNet(Network):
     Few channels at the top, where a convolution is bound by memory, and many below, where it is
     bound by the matrix units (models/EXPERIMENTS.md).
 
-    Parameters
-    ----------
-    in_planes, out_planes : int
-        Planes of the input (the input form decides) and of the output.
-    channels : sequence of int
-        Channels of each level, the top first.
-    encoder, decoder : sequence of int
-        Blocks of each level on the way down, and (one level less) on the way up.
-    up : str
-        The way up: ``transposed`` (2x2 transposed convolutions) or ``bilinear`` (`ResizeConv`).
+    `channels` has those of each level, the top first; `encoder` and `decoder` have the number of
+    blocks of each level on the way down and (one level less) up. The way `up` is ``transposed``
+    (2x2 transposed convolutions) or ``bilinear`` (`ResizeConv`).
     """
 
     architecture = RESUNET

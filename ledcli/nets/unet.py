@@ -13,12 +13,7 @@ from ledcli.nets.registry import UNET
 class UNet(Network):
     """Five levels, two 3x3 convolutions a level, max pooling down, transposed convolutions up.
 
-    Parameters
-    ----------
-    in_planes, out_planes : int
-        Planes of the input (the input form decides) and of the output.
-    channels : int
-        Channels of the top level; each level below has twice as many.
+    The top level has so many channels, and each level below has twice as many.
     """
 
     architecture = UNET
