@@ -10,9 +10,9 @@ from ledcli.cli.app import COMMANDS, _load
 
 INTRODUCTION = """# Commands
 
-Every command has `--help`. Nearly all have `--json` for scripts: one object per result on standard
-output, everything for people on standard error. `LED_DEBUG=1` shows the trace of an error,
-`LED_HOME` moves the folder of installed models, and `NO_COLOR` turns colours off.
+Every command has `--help`, and `--json` for scripts: one object per result on standard output,
+everything for people on standard error. `LED_DEBUG=1` shows the trace of an error, `LED_HOME` moves
+the folder of installed models, and `NO_COLOR` turns colours off.
 
 | exit status | meaning |
 | --- | --- |

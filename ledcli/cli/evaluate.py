@@ -52,7 +52,7 @@ def evaluate(
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(metavar="LIST", help="List of pairs: of 'led pairs scan', DarkRAW or LED."),
+        typer.Option(metavar="LIST", help="List of pairs, from 'led pairs scan', DarkRAW or LED."),
     ] = None,
     photos: Annotated[
         Path | None,
@@ -96,7 +96,7 @@ def evaluate(
 
     Each short frame is denoised by each model, as by 'led denoise', and compared with its long
     frame: raw planes and half-size sRGB pictures, with and without the illuminance correction (one
-    factor per frame) of published figures. 'noisy' is the short frame times the ratio.
+    factor per frame) that published figures use. 'noisy' is the short frame times the ratio.
 
     Examples
     --------

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 def finetune(
     pairs: Annotated[
-        Path, typer.Argument(metavar="[PAIRS]", help="List of pairs, of 'led pairs scan'.")
+        Path, typer.Argument(metavar="[PAIRS]", help="List of pairs, from 'led pairs scan'.")
     ] = Path("pairs.txt"),
     pretrained: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE|none",
             help="Model to start from ('led models list'), or none.",
-            show_default="generic; xtrans for such a sensor",
+            show_default="generic, or xtrans for X-Trans pairs",
         ),
     ] = None,
     method: Annotated[
@@ -89,7 +89,8 @@ def finetune(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep pairs that are shifted.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Accept pairs of one ISO, and a model no better.")
+        bool,
+        typer.Option("--force", help="Accept pairs at one ISO, and a model no better."),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     device: DeviceOption = "auto",
@@ -118,7 +119,7 @@ def finetune(
 
         led finetune --method adl --source other.txt
 
-    SID, whose model makes pictures of the photos it is named for::
+    SID: a model that makes pictures, and is used only when named::
 
         led finetune --method sid --name my-pictures
         led denoise ./raw --ratio 100 --model my-pictures

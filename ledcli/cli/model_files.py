@@ -29,7 +29,9 @@ AcceptOption = Annotated[
 ]
 ForceOption = Annotated[
     bool,
-    typer.Option("--force", help="Take a RepNR form that does not fold into its params_deploy."),
+    typer.Option(
+        "--force", help="Accept RepNR tensors that do not fold into the file's own params_deploy."
+    ),
 ]
 
 
@@ -105,7 +107,7 @@ def pull(
         typer.Argument(metavar="NAME", help="The model to download; without it, list them."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the installed model.", show_default="the same")
+        str | None, typer.Option(help="Name of the installed model.", show_default="NAME")
     ] = None,
     registry: Annotated[
         Path | None,
@@ -119,8 +121,8 @@ def pull(
 ) -> None:
     """Download a published model and install it.
 
-    Without a NAME, list the models that can be downloaded. A file must have the SHA-256 of its
-    registry, else that of its first download. A registry.toml of your own, or --registry, adds
+    Without a NAME, list the models that can be downloaded. A file must have the SHA-256 in the
+    registry, or that of its first download. A registry.toml of your own, or --registry, adds
     models, mirrors and hashes.
 
     Examples
@@ -173,7 +175,10 @@ def export(
     csa_set: Annotated[
         str | None,
         typer.Option(
-            "--set", metavar="NAME", help="CSA set to fold.", show_default="the name's, or first"
+            "--set",
+            metavar="NAME",
+            help="CSA set to fold.",
+            show_default="that of the name, or the first",
         ),
     ] = None,
     overwrite: Annotated[
