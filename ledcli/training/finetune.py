@@ -106,18 +106,9 @@ class Status(StrEnum):
 class FinetuneResult:
     """What a fine-tuning came to.
 
-    Attributes
-    ----------
-    status : Status
-    name : str
-        Of the model, under which it is installed if the status is ``done``.
-    method : type of FinetuneMethod
-    pairs : list of dict
-        Hashes, ratio and ISO of the pairs that were used.
-    tuned : FinetunedModel, optional
-        None when the training was stopped or not begun.
-    path : Path, optional
-        Where it is installed.
+    ``name`` is that of the model, under which it is installed at ``path`` if the status is
+    ``done``. ``pairs`` are hashes, ratio and ISO of the pairs that were used. ``tuned`` is None
+    when the training was stopped or not begun.
     """
 
     status: Status

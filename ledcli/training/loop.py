@@ -77,12 +77,9 @@ class Trainer:
         Trained in place; parameters with ``requires_grad`` off stay as they are.
     method : Method
         The loss; one that `ValidatesSteps` also decides which steps are kept.
-    schedule : Schedule
-    device : torch.device
-        Where to train; the noise is made there too.
+    schedule, device, seed
     bf16 : bool
         Autocast to bfloat16.
-    seed : int
     groups : mapping of str to parameters, optional
         The groups that the schedule's phases name; by default all are one group.
     workers : int
@@ -128,24 +125,12 @@ class Trainer:
         checkpoint_every: float = 180,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[LogLine]:
-        """Train to the end of the schedule; yield a log line now and then.
+        """Train to the end of the schedule; yield a log line every ``log_every`` steps.
 
-        Parameters
-        ----------
-        checkpoint : Path, optional
-            Where the state goes every ``checkpoint_every`` seconds, after a validation, and at the
-            end.
-        recipe : str
-            Written into it; a training is resumed with the same one only.
-        log_every : int
-            Steps between log lines.
-        stop : callable
-            Asked after every step: when it returns True, a checkpoint is written and the run ends.
-
-        Raises
-        ------
-        TrainingError
-            The loss is not a number.
+        Every ``checkpoint_every`` seconds and at the end the training is validated, and its state
+        is written to ``checkpoint`` with ``recipe``: only the same one can resume it. When
+        ``stop``, asked after every step, returns True, a checkpoint is written and the run ends.
+        Raises TrainingError if the loss is not a number.
         """
         total, counted, first = torch.zeros((), device=self.device), 0, self.step
         before, last_saved, at_start = self.clock(), time.monotonic(), self.seconds

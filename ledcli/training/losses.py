@@ -43,16 +43,9 @@ def form_loss(
     ``gain``: L1 between the planes times the ratio, as published. ``stabilised``: every frame by
     the logarithm of its error, so that all ratios have the same weight.
 
-    Parameters
-    ----------
-    form, net
-    batch : Batch
-    gain, variance : Tensor ``(N,)``
-        The noise profiles that the network is given.
-    shot : bool
-        Whether the truth was shot: then its clipped pixels do not count.
-    pattern_weight : float
-        As `frame_loss` takes it, for ``stabilised``.
+    ``gain`` and ``variance`` ``(N,)`` are the noise profiles that the network is given. If the
+    truth was ``shot``, its clipped pixels do not count. ``pattern_weight`` is that of `frame_loss`,
+    for ``stabilised``.
     """
     counts = known(batch.clean) if shot else None
     if not isinstance(form, StabilisedForm):
@@ -126,15 +119,8 @@ def log_error(
     That is PSNR divided by -8.7. A frame of deep noise, whose error is a tenth of the noise's
     deviation, so has the same weight as a clean one, where half of the noise must stay.
 
-    Parameters
-    ----------
-    error : Tensor ``(N, 4, h, w)``
-    floor : float
-        Mean square error below which it does not matter.
-    counts : Tensor ``(N, 4, h, w)``, optional
-        Weights of the mean over a frame.
-    added : Tensor ``(N,)``, optional
-        Added to the mean square errors.
+    ``counts`` are weights of the mean of ``error``, both ``(N, planes, h, w)``. To the mean square
+    errors are added ``added`` ``(N,)``, and ``floor``, below which an error does not matter.
     """
     if counts is None:
         mean = error.square().mean((1, 2, 3))

@@ -36,16 +36,10 @@ NO_MODEL = "none"
 class FinetunedModel:
     """What a training made.
 
-    Attributes
-    ----------
-    spec, net
-        The model as it was trained; LED's has RepNR blocks with the target set and OMNR branch.
-    folded, plain
-        The same as a plain network, which is installed.
-    proof : Proof or None
-        That folding changed nothing, where there was something to fold.
-    before, after : float
-        PSNR of the validation crops in dB, without the tuning and with it.
+    ``spec`` and ``net`` are the model as it was trained: LED's has RepNR blocks with the target set
+    and OMNR branch. ``folded`` and ``plain`` are the same as a plain network, which is installed;
+    ``proof`` is that folding changed nothing, if there was something to fold. ``before`` and
+    ``after`` are the PSNR of the validation crops in dB without and with the tuning.
     """
 
     spec: ModelSpec
@@ -135,14 +129,8 @@ class Finetuning:
         """Train to the end, or until ``stop`` returns True; then return None.
 
         The checkpoint is written at once and every `CHECKPOINT_EVERY` seconds. ``show`` receives
-        every log line; ``validation["psnr"]`` is there now and then.
-
-        Raises
-        ------
-        TrainingError
-            The loss is not a number.
-        OutputError
-            The checkpoint cannot be written.
+        every log line; ``validation["psnr"]`` is there now and then. Raises TrainingError if the
+        loss is not a number, OutputError if the checkpoint cannot be written.
         """
         identity = self._identity()
         if not self.trainer.step:

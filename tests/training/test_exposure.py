@@ -122,7 +122,7 @@ def test_it_learns(shot_pairs):
 
 def test_weights_that_fit_are_taken_over_and_the_others_named():
     net = build("unet", TINY)
-    adopted = transfer_weights(Pretrained(spec(), net), in_planes=4, out_planes=9)
+    adopted = transfer_weights(Pretrained(spec(), net), form=AdaptiveForm())
     assert set(adopted.new) == {"conv1_1.weight", "conv10_1.weight", "conv10_1.bias"}
     new = adopted.net.state_dict()
     for name, value in net.state_dict().items():

@@ -117,6 +117,6 @@ def test_frames_that_are_too_small_are_refused(tmp_path):
 def test_a_batch_has_planes_and_pictures_of_every_pair():
     pairs = tuple(numbered(phase) for phase in Phase)
     batch = SrgbPairs(pairs).batch(np.random.default_rng(0), 6, 16)
-    assert batch.x.shape == (6, 4, 16, 16) and batch.picture.shape == (6, 3, 32, 32)
+    assert batch.x.shape == (6, 4, 16, 16) and batch.clean.shape == (6, 3, 32, 32)
     assert batch.ratio.tolist() == [100.0] * 6
-    assert batch.picture.min() >= 0 and batch.picture.max() <= 1
+    assert batch.clean.min() >= 0 and batch.clean.max() <= 1

@@ -50,7 +50,16 @@ COARSE_SHARE, COARSE_STEP = 0.04, (0.5, 4.0)
 
 
 @dataclass(frozen=True)
-class Defects:
+class _PerFrame:
+    """Tensors whose first axis is the frame."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on another device."""
+        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Defects(_PerFrame):
     """The out-of-model noise of ``N`` frames.
 
     Attributes
@@ -64,10 +73,6 @@ class Defects:
     columns: Tensor
     density: Tensor
     hot: Tensor
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same on another device."""
-        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def sample(self, like: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
         """Draw what is added to frames ``(N, planes, h, w)`` with read noise of deviation ``read``.
@@ -95,7 +100,7 @@ def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defect
 
 
 @dataclass(frozen=True)
-class Faults:
+class Faults(_PerFrame):
     """The faults of ``N`` frames; zero means none, except for `clip`.
 
     Attributes
@@ -133,10 +138,6 @@ class Faults:
     clip: Tensor
     step: Tensor
     known: Tensor
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same on another device."""
-        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def correction(self, like: Tensor) -> Tensor:
         """Return the factors ``(N, 1, h, w)`` of the vignetting correction, at least 1."""

@@ -42,17 +42,9 @@ class Header(NamedTuple):
 class LoadedPairs:
     """The pairs of a list, in memory.
 
-    Attributes
-    ----------
-    camera : str
-        As EXIF names it.
-    camera_pairs : CameraPairs
-    records : list of dict
-        For the model file: hashes of the files, ratio, ISO.
-    darks : int
-        Dark frames that were used.
-    warnings : list of str
-        What was left out, and where LED's rule for ISOs is not met.
+    ``camera`` is its name in EXIF; ``records``, for the model file, are hashes of the files, ratio
+    and ISO; ``darks`` is the number of dark frames used. ``warnings`` say what was left out, and
+    where LED's rule for ISOs is not met.
     """
 
     camera: str
@@ -104,16 +96,9 @@ def load_pairs(
 ) -> LoadedPairs:
     """Read the pairs of one camera, check them, and measure its noise on them.
 
-    Parameters
-    ----------
-    headers : sequence of Header
-        From `read_headers`.
-    darks : sequence of DarkFrame
-        Lens-cap frames; those of the camera correct its dark shading.
-    keep_shifted, one_iso : bool
-        Accept pairs that are shifted; accept pairs of one ISO.
-    step, take : callable
-        Receive the path of every pair that was read; the frames of every pair that is used.
+    Dark frames of the camera correct its dark shading. ``keep_shifted`` and ``one_iso`` accept
+    pairs that are shifted or of one ISO. ``step`` receives the path of every pair that was read,
+    ``take`` the frames of every pair that is used.
 
     Raises
     ------

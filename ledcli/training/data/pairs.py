@@ -221,15 +221,10 @@ def camera_pairs(
 ) -> CameraPairs:
     """Measure a camera's noise on its pairs and make them ready for training.
 
-    Parameters
-    ----------
-    pairs : iterable of RawPair
-        Of one camera; read one by one, so that few are in memory in full.
-    darks : mapping of ISO to planes ``(planes, h, w)``, optional
-        Lens-cap frames, which show the dark shading. The remaining error of black, or without
-        them all of it, is measured on the pairs: one offset per colour and ISO.
-    max_pixels : int
-        Plane pixels of a pair that are kept: the middle rows of a larger frame.
+    The pairs are read one by one, so that few are in memory in full. ``darks``, lens-cap frames
+    ``(planes, h, w)`` by ISO, show the dark shading. The remaining error of black, or without them
+    all of it, is measured on the pairs: one offset per colour and ISO. ``max_pixels`` are the plane
+    pixels of a pair that are kept: the middle rows of a larger frame.
 
     Raises
     ------

@@ -195,8 +195,7 @@ class Sampler:
             if fresh:
                 frame.step.fill_(float(self.rng.choice(STEPS)))
             frames.append(frame)
-        columns = zip(*(vars(f).values() for f in frames), strict=True)
-        return NoiseParameters(*(torch.cat(column) for column in columns)).to(self.device)
+        return stack_noise(frames).to(self.device)
 
     def defects(self, name: str, batch: int) -> Defects:
         """Draw the defects of the generic set's frames; others have none."""
@@ -274,6 +273,12 @@ class Sampler:
     def augment(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""
         return flip_planes(planes, Flip.random(self.rng))
+
+
+def stack_noise(frames: Sequence[NoiseParameters]) -> NoiseParameters:
+    """Return the noise of a batch of those frames."""
+    columns = zip(*(vars(frame).values() for frame in frames), strict=True)
+    return NoiseParameters(*map(torch.cat, columns))
 
 
 def short_frames(

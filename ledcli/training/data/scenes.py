@@ -31,20 +31,7 @@ STAR_REACH = 4
 
 
 def make_scene(size: int, rng: np.random.Generator) -> Linear:
-    """Make one clean scene.
-
-    Parameters
-    ----------
-    size : int
-        Height and width in pixels.
-    rng : numpy.random.Generator
-        The same state makes the same scene.
-
-    Returns
-    -------
-    float32 ``(size, size, 3)``
-        Linear RGB in 0..1.
-    """
+    """Make one clean scene ``(size, size, 3)``, linear RGB in 0..1."""
     scene = _gradient(size, rng)
     if rng.random() < 0.9:
         _dead_leaves(scene, rng)

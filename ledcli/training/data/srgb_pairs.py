@@ -7,7 +7,7 @@ every colour and every pixel of the picture keeps its position in the cell.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, colour_map, pack, standard_start, unpack
 from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import MULTIPLE, VALIDATION_SIDE, spread
+from ledcli.training.data.sampler import Batch
 
 MAX_PIXELS = 1 << 28
 """Pixels of all pairs that are kept, 2 GB, and a little more for the validation windows; of more
@@ -79,13 +80,9 @@ class SrgbPair:
         return (min(height - len(self.noisy), width) - self.slack) // self.cell
 
     def cut(self, row: int, col: int, side: int, flip: Flip = NO_FLIP) -> tuple[Planes, Picture]:
-        """Cut a crop near a pixel.
+        """Cut planes ``(4 or 9, side, side)`` at the standard phase near a pixel, and the picture.
 
-        Returns
-        -------
-        planes : float16 ``(4, side, side)``, or ``(9, side, side)``
-            At the standard phase.
-        picture : uint16 ``(cell side, cell side, 3)``
+        The picture is ``(cell * side, cell * side, 3)``.
         """
         down, right = self._start(row, col, side, flip)
         reach = self.cell * side + self.slack
@@ -121,30 +118,13 @@ class SrgbPair:
         return standard_start(flip.image(colours), self.phase.layout)
 
 
-class SrgbBatch(NamedTuple):
-    """Crops of short frames, and the pictures to make of them.
-
-    Attributes
-    ----------
-    picture : Tensor ``(N, 3, H, W)``
-        sRGB, 0 to 1.
-    x : Tensor ``(N, planes, h, w)``
-        Normalised, not multiplied by the ratio.
-    ratio : Tensor ``(N,)``
-    """
-
-    picture: Tensor
-    x: Tensor
-    ratio: Tensor
-
-    def to(self, device: torch.device) -> Self:
-        """Return the same on a device."""
-        return type(self)(*(part.to(device) for part in self))
-
-
 @dataclass(frozen=True)
 class SrgbPairs:
-    """The pairs of one camera as SID takes them."""
+    """The pairs of one camera as SID takes them.
+
+    Their batches hold the sRGB pictures ``(N, 3, H, W)``, 0 to 1, as the truth, and a noise profile
+    of zeros, which SID does not use.
+    """
 
     pairs: tuple[SrgbPair, ...]
 
@@ -169,12 +149,12 @@ class SrgbPairs:
         means = np.mean([picture.mean((0, 1), dtype=np.float64) for picture in trained], 0)
         return torch.from_numpy((means / WHITE).astype(np.float32))
 
-    def batch(self, rng: np.random.Generator, count: int, side: int) -> SrgbBatch:
+    def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
         """Draw so many crops, of every pair as often."""
         chosen = [self.pairs[i] for i in rng.integers(len(self.pairs), size=count)]
         return _batch([pair.draw(rng, side) for pair in chosen], [p.ratio for p in chosen])
 
-    def validation_batches(self) -> list[tuple[SrgbBatch, Tensor]]:
+    def validation_batches(self) -> list[tuple[Batch, Tensor]]:
         """Return the validation crops, one batch per pair, each with the noisy picture."""
         batches = []
         for pair in self.pairs:
@@ -218,12 +198,7 @@ class SrgbCollector:
     def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
         """Develop a pair and keep what is trained on: the middle rows of a large frame.
 
-        Raises
-        ------
-        PairError
-            The frames are too small.
-        RawError, OutputError
-            As `develop_mosaic` returns it.
+        Raises PairError if the frames are too small, and what `develop_mosaic` raises.
         """
         x = short.normalised()
         cell, slack = short.phase.layout.side, short.phase.layout.period - 1
@@ -245,9 +220,10 @@ class SrgbCollector:
         return SrgbPairs(tuple(taken.corrected(profile) for taken in self._taken))
 
 
-def _batch(crops: Sequence[tuple[Planes, Picture]], ratios: Sequence[float]) -> SrgbBatch:
-    x = torch.from_numpy(np.stack([planes for planes, _ in crops])).float()
-    return SrgbBatch(_tensor([picture for _, picture in crops]), x, torch.tensor(ratios))
+def _batch(crops: Sequence[tuple[Planes, Picture]], ratios: Sequence[float]) -> Batch:
+    planes, pictures = zip(*crops, strict=True)
+    x, ratio = torch.from_numpy(np.stack(planes)).float(), torch.tensor(ratios)
+    return Batch(_tensor(pictures), x, ratio, torch.zeros_like(ratio), torch.zeros_like(ratio))
 
 
 def _tensor(pictures: Sequence[Picture]) -> Tensor:

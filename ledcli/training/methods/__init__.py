@@ -24,18 +24,9 @@ def find_method(name: str) -> type[FinetuneMethod]:
 
 
 def recipe_of(method: type[FinetuneMethod], options: Mapping[str, Any]) -> FinetuneRecipe:
-    """Make a method's recipe of the user's options.
+    """Make a method's recipe of options by the names of its fields; None leaves one to the method.
 
-    Parameters
-    ----------
-    method : type of FinetuneMethod
-    options : mapping of str to value
-        By the names of recipe fields; None leaves it to the method.
-
-    Raises
-    ------
-    UsageError
-        An option belongs to another method, or has a value that the method does not know.
+    Raises UsageError if an option belongs to another method, or has a value that is not known.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for option in given:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +30,7 @@ from ledcli.training.methods.base import (
     MethodInputs,
     Pretrained,
     Start,
-    psnr_of,
     transfer_weights,
-    validation_psnr,
 )
 
 FIRST_SHARE, LAST_SHARE = 0.2, 0.5
@@ -51,19 +50,11 @@ class Window(NamedTuple):
 
 
 class DynamicValidation:
-    """Draws the pairs that validate a step, and decides whether the step is good enough.
+    """Draws the target's pairs that validate a step, and decides whether the step is good enough.
 
-    Parameters
-    ----------
-    camera_pairs : CameraPairs
-        The target's.
-    side : int
-        Of a window, plane pixels.
-    best : int
-        M: with how many of the best results a step is compared.
-    psnr : callable
-        PSNR of a window in dB by the network before the first step on a source.
-    seed : int
+    A step is compared with the mean of the ``best`` results so far (M of the paper). ``side`` of a
+    window is in plane pixels; ``psnr`` gives that of a window in dB by the network before the first
+    step on a source.
     """
 
     def __init__(
@@ -212,13 +203,11 @@ class AdlMethod(FinetuneMethod):
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the validation crops in dB."""
         assert isinstance(net, ModulatedNet)
-        isos = iter([pair.iso for pair in self.camera_pairs.pairs])
-
-        def denoise(batch: Batch) -> Tensor:
-            net.set_shots([self.camera] * len(batch.x), [next(isos)] * len(batch.x))
-            return self.form(net, *batch[1:])
-
-        return validation_psnr(denoise, self.camera_pairs, self.device)
+        found = []
+        for pair, batch in zip(self.camera_pairs.pairs, self.validation_batches(), strict=True):
+            net.set_shots([self.camera] * len(batch.x), [pair.iso] * len(batch.x))
+            found.append(self.batch_psnr(net, batch))
+        return fmean(found)
 
     def record(self) -> dict[str, Any]:
         """Return how many steps were tried and kept, by source."""
@@ -251,9 +240,8 @@ class AdlMethod(FinetuneMethod):
     def _psnr_at(self, net: ModulatedNet, window: Window) -> float:
         pair, row, col = window
         crop = pair.window(row, col, self.side)
-        batch = self.camera_pairs.batch_of([crop], [pair]).to(self.device)
         net.set_shots([self.camera], [pair.iso])
-        return psnr_of(self.form(net, *batch[1:]), batch.clean)
+        return self.batch_psnr(net, self.camera_pairs.batch_of([crop], [pair]))
 
 
 def _merged(first: SourceBatch, second: SourceBatch) -> SourceBatch:

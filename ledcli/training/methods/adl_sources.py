@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 
 from ledcli.errors import TrainingError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
-from ledcli.noise.physics import NoiseParameters
 from ledcli.pairs.list_file import read_list
 from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
-from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
+from ledcli.training.data.sampler import (
+    Batch,
+    PretrainRecipe,
+    Sampler,
+    short_frames,
+    stack_noise,
+)
 
 NOMINAL_ISO = 400.0
 """ISO at which a made-up camera's K is 1 DN per electron; K is proportional to ISO."""
@@ -68,15 +73,9 @@ class PairSource:
 
 
 class MadeUpSource:
-    """Calibrated and virtual cameras over clean crops.
+    """Calibrated and random cameras over crops ``(n, 4, S, S)`` as in a crop file.
 
-    Parameters
-    ----------
-    name : str
-    crops : uint16 ``(n, 4, S, S)``
-        As in a crop file.
-    ratios : (float, float)
-        SourceBatch evenly in their logarithm.
+    Ratios are uniform in their logarithm.
     """
 
     def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
@@ -99,9 +98,7 @@ class MadeUpSource:
             calibrated_cameras()[n] if n else random_camera(sampler.generator) for n in known
         ]
         frames = [camera.sample(1, sampler.generator, colour_bias=False) for camera in cameras]
-        columns = zip(*(vars(frame).values() for frame in frames), strict=True)
-        noise = NoiseParameters(*map(torch.cat, columns))
-        batch = short_frames(clean, ratio, noise, sampler.generator)
+        batch = short_frames(clean, ratio, stack_noise(frames), sampler.generator)
         isos = (NOMINAL_ISO * batch.gain * CALIBRATED_WHITE).tolist()
         return SourceBatch(batch, known, isos)
 
@@ -115,12 +112,8 @@ def find_sources(
 ) -> list[Source]:
     """Return the sources that the user named: lists of pairs, folders of clean photographs.
 
-    Without any it is made-up cameras over procedural scenes.
-
-    Raises
-    ------
-    LedError
-        A list or a folder cannot be used.
+    Without any it is made-up cameras over procedural scenes. Raises LedError if a list or a folder
+    cannot be used.
     """
     if not named:
         return [MadeUpSource("procedural scenes", _crops(None, seed, report), ratios)]

@@ -1,8 +1,9 @@
 """What a method of fine-tuning is: one class each, listed in `ledcli.training.methods`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.forms import form_of
+from ledcli.nets.exposure_diffusion import AdaptiveForm
+from ledcli.nets.forms import SrgbForm, form_of
 from ledcli.nets.network import Network
 from ledcli.nets.registry import build
 from ledcli.nets.repnr import deploy, select
@@ -27,15 +29,8 @@ from ledcli.zoo.spec import ModelSpec
 class Pretrained(NamedTuple):
     """The model that a fine-tuning starts from.
 
-    Attributes
-    ----------
-    spec : ModelSpec
-    net : nn.Module or None
-        None with ``--pretrained none``: a network without weights yet.
-    csa_set : str
-        Empty for a plain network.
-    sha256 : str
-        Of its file; empty without one.
+    ``net`` is None with ``--pretrained none``, ``csa_set`` empty for a plain network, ``sha256`` of
+    its file empty without one.
     """
 
     spec: ModelSpec
@@ -47,14 +42,8 @@ class Pretrained(NamedTuple):
 class Start(NamedTuple):
     """A network ready for training.
 
-    Attributes
-    ----------
-    spec, net
-        The network and its description.
-    groups : mapping of str to parameters, or None
-        Named by the schedule's phases; None trains all parameters.
-    note : str
-        What became of the pretrained weights, for people; may be empty.
+    ``groups`` of parameters are named by the schedule's phases; None trains all. ``note`` says what
+    became of the pretrained weights, for people; it may be empty.
     """
 
     spec: ModelSpec
@@ -77,12 +66,7 @@ class FinetuneRecipe:
 
     A method adds fields for its own options. The recipe is written into the model file.
 
-    Attributes
-    ----------
-    iterations : int
-    batch, side : int
-        Crops per iteration, and their side in plane pixels.
-    seed : int
+    ``batch`` crops per iteration have ``side`` plane pixels a side.
     """
 
     iterations: int = 1500
@@ -153,6 +137,8 @@ class FinetuneMethod(ABC):
     """Whether a batch is computed in parts, by several workers."""
 
     recipe: Any
+    form: Any
+    """The input form of the tuned network."""
 
     def __init__(self, recipe: FinetuneRecipe, inputs: MethodInputs) -> None:
         self.recipe = recipe
@@ -193,9 +179,23 @@ class FinetuneMethod(ABC):
         """Return the PSNR of the validation crops."""
         return {"psnr": self.psnr(net)}
 
-    @abstractmethod
     def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the validation crops in dB."""
+        """Return the mean PSNR of the validation crops over the pairs, in dB."""
+        return fmean(self.batch_psnr(net, batch) for batch in self.validation_batches())
+
+    def batch_psnr(self, net: nn.Module, batch: Batch) -> float:
+        """Return the PSNR of a batch in dB."""
+        batch = batch.to(self.device)
+        return psnr_of(self.denoise(net, batch), batch.clean)
+
+    def denoise(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Return what the network makes of a batch, as it is compared with the truth."""
+        result: Tensor = self.form(net, *batch[1:])
+        return result
+
+    def validation_batches(self) -> list[Batch]:
+        """Return the validation crops, one batch per pair."""
+        return self.camera_pairs.validation_batches()
 
     def record(self) -> dict[str, Any]:
         """Return what happened during training, for the model file; JSON values."""
@@ -228,16 +228,19 @@ class Transferred(NamedTuple):
     note: str
 
 
-def transfer_weights(pretrained: Pretrained, *, seed: int = 0, **arguments: int) -> Transferred:
-    """Build the plain network of a model with other arguments and transfer the weights that fit.
+def transfer_weights(
+    pretrained: Pretrained, *, seed: int = 0, form: AdaptiveForm | SrgbForm | None = None
+) -> Transferred:
+    """Build the plain network of a model, for another form, and transfer the weights that fit.
 
-    The CSA set is folded first. ``arguments`` are the architecture's, such as ``in_planes`` and
-    ``out_planes``; what does not fit, or all without a network, is initialised by the seed.
+    The CSA set is folded first. What does not fit, or all without a network, is initialised by the
+    seed.
     """
     spec, net, csa_set, _ = pretrained
     torch.manual_seed(seed)
+    planes = {"in_planes": form.in_planes, "out_planes": form.out_planes} if form else {}
     changed = replace(
-        spec, arguments={**spec.arguments, **arguments}, csa_sets=(), omnr=False, noise_profile=None
+        spec, arguments={**spec.arguments, **planes}, csa_sets=(), omnr=False, noise_profile=None
     )
     new = build(spec.architecture, dict(changed.arguments))
     own = new.state_dict()
@@ -254,33 +257,12 @@ def transfer_weights(pretrained: Pretrained, *, seed: int = 0, **arguments: int)
     return Transferred(changed, new, initialised, note)
 
 
-def validation_psnr(
-    denoise: Callable[[Batch], Tensor],
-    camera_pairs: CameraPairs,
-    device: torch.device,
-    *,
-    blind: bool = False,
-) -> float:
-    """Return the mean PSNR of the validation crops over the pairs, in dB.
-
-    ``denoise`` returns the clean planes ``(N, planes, h, w)`` of a batch, times its ratio;
-    ``blind`` is that of `CameraPairs.validation_batches`.
-    """
-    batches = [batch.to(device) for batch in camera_pairs.validation_batches(blind=blind)]
-    return mean([psnr_of(denoise(batch), batch.clean) for batch in batches])
-
-
 def psnr_before(
     pretrained: Pretrained, camera_pairs: CameraPairs, device: torch.device, *, bf16: bool
 ) -> float:
-    """Return the PSNR of the validation crops in dB before tuning.
+    """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
     Of the pretrained model, blind; without one, of the input times the ratio.
-
-    Raises
-    ------
-    ModelError
-        The model makes pictures, not planes.
     """
     spec, net, csa_set, _ = pretrained
     if spec.output == "srgb":
@@ -288,25 +270,17 @@ def psnr_before(
             f"{spec.name} makes pictures, not planes: name another with --pretrained, or tune it "
             "with --method sid"
         )
+    batches = [batch.to(device) for batch in camera_pairs.validation_batches(blind=True)]
     if net is None:
-        return validation_psnr(
-            lambda b: b.x * b.ratio.reshape(-1, 1, 1, 1), camera_pairs, device, blind=True
-        )
+        return fmean(psnr_of(b.x * b.ratio.reshape(-1, 1, 1, 1), b.clean) for b in batches)
     if spec.csa_sets:
         select(net, csa_set)
     form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return validation_psnr(
-            lambda batch: form(net, *batch[1:]), camera_pairs, device, blind=True
-        )
+        return fmean(psnr_of(form(net, *batch[1:]), batch.clean) for batch in batches)
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:
     """Return the PSNR in dB of a result that is clipped to 0..1."""
     error = (result.detach().clamp(0, 1) - truth).square().mean()
     return float(-10 * error.clamp_min(1e-12).log10())
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return sum(values) / len(values)

@@ -27,7 +27,6 @@ from ledcli.training.methods.base import (
     Pretrained,
     Start,
     transfer_weights,
-    validation_psnr,
 )
 
 DARKEST = 1e-3
@@ -73,8 +72,7 @@ class ExposureMethod(FinetuneMethod):
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained weights that fit; the layer of Eq. 12 is initialised."""
-        planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
-        transferred = transfer_weights(pretrained, seed=self.recipe.seed, **planes)
+        transferred = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
         spec = replace(transferred.spec, input_form="gain", output="adaptive")
         return Start(spec, transferred.net, note=transferred.note)
 
@@ -97,14 +95,10 @@ class ExposureMethod(FinetuneMethod):
                 x = add_photons(x, clean.detach(), now, then, batch.gain, generator)
         return total / len(ratios)
 
-    def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the validation crops in dB, with the default refinement steps."""
-
-        def denoise(batch: Batch) -> Tensor:
-            frames = zip(batch.x, *(column.tolist() for column in batch[2:]), strict=True)
-            return torch.stack([self._refined(net, *frame) for frame in frames])
-
-        return validation_psnr(denoise, self.camera_pairs, self.device)
+    def denoise(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Return the clean planes ``(N, 4, h, w)``, with the default refinement steps."""
+        frames = zip(batch.x, *(column.tolist() for column in batch[2:]), strict=True)
+        return torch.stack([self._refined(net, *frame) for frame in frames])
 
     def _refined(
         self, net: nn.Module, frame: Tensor, ratio: float, gain: float, variance: float

@@ -25,7 +25,6 @@ from ledcli.training.methods.base import (
     MethodInputs,
     Pretrained,
     Start,
-    validation_psnr,
 )
 from ledcli.training.optim import Phase, Schedule
 from ledcli.zoo.folding import fold, network_inputs, prove
@@ -139,16 +138,10 @@ class LedMethod(FinetuneMethod):
         batch = self.camera_pairs.batch(rng, self.recipe.batch, self.side)
         return add_light(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
 
-    def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the validation crops in dB, with the camera's noise profile."""
-        return validation_psnr(
-            lambda batch: self.form(net, *batch[1:]), self.camera_pairs, self.device
-        )
-
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Fold, and prove on the validation crops that nothing changed."""
         folded, plain = fold(spec, net, TARGET)
-        frames = [batch.x[0] for batch in self.camera_pairs.validation_batches()]
+        frames = [batch.x[0] for batch in self.validation_batches()]
         proof = prove(net, TARGET, plain, network_inputs(spec, plain, frames))
         if not proof.holds:
             raise TrainingError(f"the folded network is not the tuned one: {proof}")

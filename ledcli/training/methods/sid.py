@@ -6,6 +6,7 @@ multiplied by, sets the brightness. Every weight is trained, on one camera's pai
 """
 
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -15,14 +16,13 @@ from ledcli.errors import PairError
 from ledcli.nets.forms import SrgbForm, subpixel
 from ledcli.nets.network import Network
 from ledcli.raw.libraw import LIBRAW_VERSION
-from ledcli.training.data.srgb_pairs import SrgbBatch
+from ledcli.training.data.sampler import Batch
 from ledcli.training.methods.base import (
     FinetuneMethod,
     FinetuneRecipe,
     MethodInputs,
     Pretrained,
     Start,
-    mean,
     psnr_of,
     transfer_weights,
 )
@@ -46,10 +46,7 @@ class SidRecipe(FinetuneRecipe):
 class SidMethod(FinetuneMethod):
     """Trains all weights on pairs of a short raw and the long frame's picture.
 
-    Raises
-    ------
-    PairError
-        The frames are too small.
+    Raises PairError if the frames are too small.
     """
 
     name = "sid"
@@ -80,12 +77,11 @@ class SidMethod(FinetuneMethod):
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR in dB of the noisy frames as LibRaw develops them."""
         batches = self.srgb_pairs.validation_batches()
-        return mean([psnr_of(noisy, batch.picture) for batch, noisy in batches])
+        return fmean(psnr_of(noisy, batch.clean) for batch, noisy in batches)
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained weights that fit; the first and last layer are initialised."""
-        planes = {"in_planes": self.form.in_planes, "out_planes": self.form.out_planes}
-        transferred = transfer_weights(pretrained, seed=self.recipe.seed, **planes)
+        transferred = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
         net = transferred.net
         if any(name.startswith(f"{net.architecture.last_layer}.") for name in transferred.new):
             start_at(net, self.srgb_pairs.mean())
@@ -101,20 +97,19 @@ class SidMethod(FinetuneMethod):
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the L1 between the network's pictures and LibRaw's."""
         batch = self.srgb_pairs.batch(*self.workers_share(generator)).to(self.device)
-        return (self._picture(net, batch) - batch.picture).abs().mean()
+        return (self.denoise(net, batch) - batch.clean).abs().mean()
 
-    def psnr(self, net: nn.Module) -> float:
-        """Return the PSNR of the validation crops in dB, in sRGB."""
-        batches = [batch.to(self.device) for batch, _ in self.srgb_pairs.validation_batches()]
-        return mean([psnr_of(self._picture(net, batch), batch.picture) for batch in batches])
+    def denoise(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Return the pictures ``(N, 3, H, W)`` that the network makes."""
+        return subpixel(self.form(net, *batch[1:]))
+
+    def validation_batches(self) -> list[Batch]:
+        """Return the validation crops with their pictures."""
+        return [batch for batch, _ in self.srgb_pairs.validation_batches()]
 
     def record(self) -> dict[str, Any]:
         """Return what the pictures are."""
         return {"pictures": f"LibRaw {LIBRAW_VERSION}, camera white balance, sRGB"}
-
-    def _picture(self, net: nn.Module, batch: SrgbBatch) -> Tensor:
-        unused = torch.zeros_like(batch.ratio)
-        return subpixel(self.form(net, batch.x, batch.ratio, unused, unused))
 
 
 def start_at(net: Network, colour: Tensor) -> None:
