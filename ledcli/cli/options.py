@@ -44,26 +44,10 @@ def parse_numbers(text: str | None, option: str, minimum: float, example: str) -
 
 
 def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | None, float | None]:
-    """Read ``--ratio`` and ``--exposure``.
+    """Read ``--ratio`` and ``--exposure``, as in `batch.settings.Settings`.
 
-    Parameters
-    ----------
-    ratio : str or None
-        A factor, or ``auto``.
-    exposure : str or None
-        An exposure level (ISO x seconds), or a raw file that has it.
-
-    Returns
-    -------
-    ratio, exposure : float or None
-        As in `batch.settings.Settings`; a ratio of None means ``auto``.
-
-    Raises
-    ------
-    UsageError
-        Both are given, or a value is out of range.
-    MetadataError
-        The raw file has no exposure level.
+    Raises UsageError if both are given or a value is out of range, and MetadataError if the raw
+    file given for ``--exposure`` has no exposure level. A ratio of None means ``auto``.
     """
     from ledcli.batch.settings import MAX_RATIO
 
