@@ -70,7 +70,7 @@ def test_the_unfolded_model_can_be_written_and_folded_again(listed, tiny, home, 
 
 def test_a_model_that_is_no_better_is_not_installed(listed, tiny, home, capsys, monkeypatch):
     monkeypatch.setattr("ledcli.training.methods.base.psnr_before", lambda *a, **k: 30.0)
-    monkeypatch.setattr("ledcli.training.methods.led.validation_psnr", lambda *a, **k: 30.0)
+    monkeypatch.setattr("ledcli.training.methods.base.FinetuneMethod.psnr", lambda *a: 30.0)
     assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "-q"]) == 1
     assert "no better" in capsys.readouterr().err
     assert not list(home.glob("*.safetensors"))
