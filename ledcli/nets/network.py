@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from importlib import import_module
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.registry import Architecture
+from ledcli.nets.registry import ARCHITECTURES, Architecture, architecture_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+PUBLISHED_PLANES = 4
+"""Planes that a published network takes and gives."""
 MAX_BLOCKS = 64
 """Blocks of a level in a published checkpoint; the known ones have two."""
 
@@ -84,3 +87,49 @@ class ChannelNorm(nn.Module):
             factors = self.weight.to(x.dtype), self.bias.to(x.dtype)
             normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, *factors, self.eps)
         return normed.permute(0, 3, 1, 2)
+
+
+def network_class(architecture: Architecture) -> type[Network]:
+    """Import the class of an architecture."""
+    module = vars(import_module(f"ledcli.nets.{architecture.name}"))
+    return cast("type[Network]", module[architecture.class_name])
+
+
+def build(name: str, arguments: Mapping[str, Any]) -> Network:
+    """Build a plain network; raises ModelError for an unknown name or unknown arguments."""
+    network = network_class(architecture_of(name))
+    try:
+        return network(**arguments)
+    except TypeError as error:
+        raise ModelError(f"architecture '{name}' does not take {arguments}") from error
+
+
+class PlainNetwork(NamedTuple):
+    """The name of an architecture, and the arguments that the network is built with."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+def recognise(shapes: Shapes) -> PlainNetwork:
+    """Find the published architecture that has these tensors, and read its arguments off them.
+
+    Raises ModelError, without the file's name, if there is none, or it has another number of
+    planes than a Bayer mosaic.
+    """
+    published = [each for each in ARCHITECTURES.values() if each.published]
+    for architecture in published:
+        first = shapes.get(f"{architecture.first_layer}.weight", ())
+        last = shapes.get(f"{architecture.last_layer}.weight", ())
+        if len(first) == len(last) == 4:
+            if (first[1], last[0]) != (PUBLISHED_PLANES, PUBLISHED_PLANES):
+                raise ModelError(
+                    f"is a {architecture.name} that takes {first[1]} planes and gives {last[0]}; "
+                    f"LED's Bayer networks take and give {PUBLISHED_PLANES}"
+                )
+            planes = {"in_planes": PUBLISHED_PLANES, "out_planes": PUBLISHED_PLANES}
+            read = network_class(architecture).published_arguments(shapes)
+            return PlainNetwork(architecture.name, planes | read)
+    some = ", ".join(f"'{n[:40]}'" for n in list(shapes)[:3])
+    names = ", ".join(each.name for each in published)
+    raise ModelError(f"its tensors ({some}, ...) are not those of a network led imports: {names}")

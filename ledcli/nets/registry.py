@@ -4,17 +4,11 @@ A new architecture is a module with a subclass of `Network`, which is imported t
 entry here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any
 
 from ledcli.errors import ModelError
-
-if TYPE_CHECKING:
-    from ledcli.nets.network import Network, Shapes
 
 Arguments = Mapping[str, Any]
 
@@ -131,8 +125,6 @@ RESTORMER = Architecture(
     published=True,
 )
 ARCHITECTURES = {each.name: each for each in (UNET, RESUNET, NAFNET, RESTORMER)}
-PUBLISHED_PLANES = 4
-"""Planes that a published network takes and gives."""
 
 
 def architecture_of(name: str) -> Architecture:
@@ -143,52 +135,6 @@ def architecture_of(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def network_class(architecture: Architecture) -> type[Network]:
-    """Import the class of an architecture."""
-    module = vars(import_module(f"ledcli.nets.{architecture.name}"))
-    return cast("type[Network]", module[architecture.class_name])
-
-
-def build(name: str, arguments: Mapping[str, Any]) -> Network:
-    """Build a plain network; raises ModelError for an unknown name or unknown arguments."""
-    network = network_class(architecture_of(name))
-    try:
-        return network(**arguments)
-    except TypeError as error:
-        raise ModelError(f"architecture '{name}' does not take {arguments}") from error
-
-
 def tile_note(name: str) -> str:
     """Return what tiles change for an architecture, in a sentence; empty if nothing, or unknown."""
     return ARCHITECTURES[name].tile_note if name in ARCHITECTURES else ""
-
-
-class PlainNetwork(NamedTuple):
-    """The name of an architecture, and the arguments that the network is built with."""
-
-    name: str
-    arguments: dict[str, Any]
-
-
-def recognise(shapes: Shapes) -> PlainNetwork:
-    """Find the published architecture that has these tensors, and read its arguments off them.
-
-    Raises ModelError, without the file's name, if there is none, or it has another number of
-    planes than a Bayer mosaic.
-    """
-    published = [each for each in ARCHITECTURES.values() if each.published]
-    for architecture in published:
-        first = shapes.get(f"{architecture.first_layer}.weight", ())
-        last = shapes.get(f"{architecture.last_layer}.weight", ())
-        if len(first) == len(last) == 4:
-            if (first[1], last[0]) != (PUBLISHED_PLANES, PUBLISHED_PLANES):
-                raise ModelError(
-                    f"is a {architecture.name} that takes {first[1]} planes and gives {last[0]}; "
-                    f"LED's Bayer networks take and give {PUBLISHED_PLANES}"
-                )
-            planes = {"in_planes": PUBLISHED_PLANES, "out_planes": PUBLISHED_PLANES}
-            read = network_class(architecture).published_arguments(shapes)
-            return PlainNetwork(architecture.name, planes | read)
-    some = ", ".join(f"'{n[:40]}'" for n in list(shapes)[:3])
-    names = ", ".join(each.name for each in published)
-    raise ModelError(f"its tensors ({some}, ...) are not those of a network led imports: {names}")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ledcli import __version__
 from ledcli.errors import TrainingError
 from ledcli.nets.forms import FORMS, Form, StabilisedForm, form_of
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.sensor.symmetry import cells_lost

@@ -18,10 +18,9 @@ from torch import Tensor
 
 import ledcli
 from ledcli.errors import ModelError, UsageError
-from ledcli.nets import registry as table
+from ledcli.nets import network as table
 from ledcli.nets import repnr
-from ledcli.nets.network import Shapes
-from ledcli.nets.registry import PlainNetwork
+from ledcli.nets.network import PlainNetwork, Shapes
 from ledcli.nets.repnr import RepNRConv
 from ledcli.zoo.checkpoint_file import PublishedName, Tensors, parse_name, read_sections
 from ledcli.zoo.model_file import check_shapes, file_sha256

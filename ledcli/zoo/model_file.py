@@ -283,7 +283,7 @@ def build_network(path: Path, spec: ModelSpec) -> Network | ModulatedNet:
     Raises ModelError, with the file's name, for an unknown architecture or impossible arguments.
     """
     from ledcli.nets import modulation, repnr
-    from ledcli.nets import registry as table
+    from ledcli.nets import network as table
 
     try:
         net = table.build(spec.architecture, dict(spec.arguments))

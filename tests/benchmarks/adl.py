@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ledcli.evaluation.simulation import CAMERA
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.physics import add_noise
 from ledcli.training.data.crops import encode, pack_rgb

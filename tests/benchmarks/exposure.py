@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ledcli.evaluation.metrics import psnr, ssim
 from ledcli.nets.exposure_diffusion import AdaptiveForm, refine
 from ledcli.nets.forms import Form, form_of
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import blocks, convert
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.spec import ModelSpec

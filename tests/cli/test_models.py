@@ -4,7 +4,7 @@ import json
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.nets import registry as table
+from ledcli.nets import network as table
 from ledcli.nets import repnr
 from ledcli.zoo import store
 from ledcli.zoo import store as bundled_models

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import convert
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import add_noise

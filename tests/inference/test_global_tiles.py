@@ -7,7 +7,8 @@ import torch
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import FADE, tiled
 from ledcli.nets.nafnet import GlobalMean
-from ledcli.nets.registry import ARCHITECTURES, build, tile_note
+from ledcli.nets.network import build
+from ledcli.nets.registry import ARCHITECTURES, tile_note
 from ledcli.nets.restormer import ChannelAttention
 from ledcli.noise.estimate import NoiseProfile
 from tests.inference.models import scene, shoot, write_model

@@ -2,7 +2,7 @@
 
 import torch
 
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import convert
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.spec import ModelSpec

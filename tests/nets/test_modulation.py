@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ledcli.nets.modulation import ModulatedConv, ModulatedNet
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 
 SENSORS = ("Sony A7S2", "Nikon D850")
 

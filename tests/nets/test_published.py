@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.network import ChannelNorm
-from ledcli.nets.registry import ARCHITECTURES, build
+from ledcli.nets.network import ChannelNorm, build
+from ledcli.nets.registry import ARCHITECTURES
 from ledcli.nets.repnr import RepNRConv, blocks, convert, select
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model, save_model

@@ -6,7 +6,7 @@ from torch import nn
 
 from ledcli.errors import ModelError
 from ledcli.inference.backends.torch import FusedBlock, fuse
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import RepNRConv, blocks, convert, deploy
 from ledcli.nets.resunet import ResUNet
 

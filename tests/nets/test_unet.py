@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError
-from ledcli.nets.network import Network
-from ledcli.nets.registry import ARCHITECTURES, build, network_class
+from ledcli.nets.network import Network, build, network_class
+from ledcli.nets.registry import ARCHITECTURES
 from ledcli.nets.unet import UNet
 
 PARAMETERS = 7_760_484

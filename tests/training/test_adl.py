@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
 from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, SourceBatch, find_sources

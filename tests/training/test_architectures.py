@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.training.data.crops import pack_crops
 from ledcli.training.data.sampler import PretrainRecipe

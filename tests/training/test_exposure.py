@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ledcli.nets.exposure_diffusion import AdaptiveForm
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import MethodInputs, Pretrained, transfer_weights
 from ledcli.training.methods.exposure import (

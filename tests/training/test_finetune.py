@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import blocks, convert, select
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import MethodInputs

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ledcli.errors import TrainingError
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.nets.repnr import convert
 from ledcli.training.pretrain import initialise_from
 from ledcli.zoo.model_file import save_model

@@ -6,7 +6,7 @@ import torch
 
 from ledcli.errors import ModelError
 from ledcli.nets.forms import subpixel
-from ledcli.nets.registry import build
+from ledcli.nets.network import build
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import Trainer

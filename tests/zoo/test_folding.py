@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import ModelError
-from ledcli.nets import registry as table
+from ledcli.nets import network as table
 from ledcli.nets import repnr
 from ledcli.zoo.folding import TOLERANCE, Difference, Proof, fold, network_inputs, prove
 from ledcli.zoo.model_file import load_model, save_model

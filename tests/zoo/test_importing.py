@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.nets.registry import recognise
+from ledcli.nets.network import recognise
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.importing import import_checkpoint
 from ledcli.zoo.model_file import load_model, save_model

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import ModelError, OutputError
-from ledcli.nets import registry as table
+from ledcli.nets import network as table
 from ledcli.nets import repnr
 from ledcli.zoo.model_file import file_sha256, load_model, read_header, read_spec, save_model
 from ledcli.zoo.spec import ModelSpec

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.nets import registry as table
+from ledcli.nets import network as table
 from ledcli.nets import repnr
 from ledcli.nets.repnr import deploy, select
 from ledcli.zoo import onnx as exported_onnx

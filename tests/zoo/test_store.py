@@ -8,7 +8,7 @@ import pytest
 
 import ledcli
 from ledcli.errors import ModelError, OutputError
-from ledcli.nets import registry as table
+from ledcli.nets import network as table
 from ledcli.nets import repnr
 from ledcli.zoo import model_file as modelfile
 from ledcli.zoo import store

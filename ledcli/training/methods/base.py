@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from ledcli.errors import ModelError
 from ledcli.nets.exposure_diffusion import AdaptiveForm
 from ledcli.nets.forms import SrgbForm, form_of
-from ledcli.nets.network import Network
-from ledcli.nets.registry import build
+from ledcli.nets.network import Network, build
 from ledcli.nets.repnr import deploy, select
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
