@@ -8,22 +8,21 @@ import typer
 from ledcli.cli.app import FAILED, INTERRUPTED
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
+    CamerasOption,
     DeviceOption,
+    GainsOption,
     JsonOption,
     PrecisionOption,
     QuietOption,
+    RatiosOption,
     TileOption,
     parse_numbers,
 )
+from ledcli.cli.results import show_frame, show_means, show_skipped, write_files
 from ledcli.cli.terminal import STOPPING, stoppable
-from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
-    from ledcli.evaluation.evaluate import MeasuredFrame
-    from ledcli.evaluation.results import Evaluation
-
-METRIC_HEADINGS = ("PSNR", "SSIM", "sRGB PSNR", "sRGB SSIM")
-"""Of `results.METRICS`, without the illuminance correction."""
+    pass
 
 
 def evaluate(
@@ -58,26 +57,9 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Clean photographs; calibrated noise is added."),
     ] = None,
-    cameras: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
-    ] = None,
-    gains: Annotated[
-        str | None,
-        typer.Option(
-            metavar="K,...",
-            help="System gains for --photos, DN per electron.",
-            show_default="two per camera",
-        ),
-    ] = None,
-    ratios: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RATIO,...",
-            help="Only these ratios: 100,300.",
-            show_default="all; 1,20,100,300 for --photos",
-        ),
-    ] = None,
+    cameras: CamerasOption = None,
+    gains: GainsOption = None,
+    ratios: RatiosOption = None,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write one row per frame and model."),
@@ -104,12 +86,9 @@ def evaluate(
 
         led evaluate --sid ~/SID
 
-    Two models on ELD, with a report::
+    Two models on ELD with a report, and on your own pairs as CSV::
 
         led evaluate sony my-camera --eld ~/ELD --ratios 100,200 --report report
-
-    Your own pairs, as CSV::
-
         led evaluate generic my-camera --pairs pairs.txt --csv figures.csv
 
     Clean photographs with the noise of a calibrated camera::
@@ -142,7 +121,7 @@ def evaluate(
     )
     source = measurement.source
     for line in source.skipped:
-        _show_skipped(output, None, line)
+        show_skipped(output, None, line)
     frames = count(len(source.cases), "frame")
     output.info(f"{source.name}: {frames}, {count(len(measurement.candidates), 'model')}")
     with (
@@ -150,15 +129,15 @@ def evaluate(
         output.progress(len(source.cases), "measuring", "frames") as bar,
     ):
         for measured in measurement.run(stop):
-            _show_frame(output, measured)
+            show_frame(output, measured)
             bar.advance(note=measured.case.name)
         stopped = stop()
     evaluation = measurement.evaluation()
     failed = len(evaluation.skipped)
     written = True
     if evaluation.frames:
-        _show_means(output, evaluation)
-        written = _write_files(output, evaluation, csv, report)
+        show_means(output, evaluation)
+        written = write_files(output, evaluation, csv, report)
     done = len({frame.frame for frame in evaluation.frames})
     left = len(source.cases) + len(source.skipped) - done - failed
     text = f"{done} measured" + (f", {failed} failed" if failed else "")
@@ -167,75 +146,3 @@ def evaluate(
         raise typer.Exit(INTERRUPTED)
     if failed or not written:
         raise typer.Exit(FAILED)
-
-
-def _show_frame(output: Output, measured: "MeasuredFrame") -> None:
-    """Print the figures of a frame as JSON, or why it could not be measured."""
-    case = measured.case
-    if measured.error is not None:
-        _show_skipped(output, case.name, str(measured.error))
-    elif output.json:
-        metrics = {result.model: result.metrics for result in measured.results}
-        about = {"frame": case.name, "camera": case.camera, "iso": case.iso, "ratio": case.ratio}
-        output.result({**about, "metrics": metrics})
-
-
-def _show_skipped(output: Output, name: str | None, error: str) -> None:
-    """Print why a frame, or a line of a list, could not be measured."""
-    output.error(f"{name}: {error}" if name else error)
-    if output.json:
-        output.result({"frame": name, "status": "failed", "error": error})
-
-
-def _show_means(output: Output, evaluation: "Evaluation") -> None:
-    """Print the means of all frames, then by ratio, ISO and camera."""
-    from ledcli.evaluation.results import KEYS, METRICS, NOISY, format_metric, format_value
-
-    means = evaluation.means()
-    if output.json:
-        output.result(
-            {
-                "source": evaluation.source,
-                "frames": means[0].frames,
-                "skipped": evaluation.skipped,
-                "means": {group.model: group.metrics for group in means},
-                "groups": {key: evaluation.groups(key) for key in KEYS},
-            }
-        )
-        return
-    headings = ["mean of all", *METRIC_HEADINGS, *("corr. " + h for h in METRIC_HEADINGS)]
-    rows = [[g.model, *(format_metric(m, g.metrics.get(m)) for m in METRICS)] for g in means]
-    output.table(headings, rows, right=headings[1:])
-    # Planes, unless a model has none.
-    kind = "" if all("psnr" in group.metrics for group in means) else "_srgb"
-    shown = (f"psnr{kind}", f"ssim{kind}")
-    for key in KEYS:
-        found = evaluation.by_value(key)
-        if [value for value, _ in found] == [None]:
-            continue
-        rows = []
-        for value, groups in found:
-            metrics = [groups[model].metrics for model in evaluation.models]
-            cells = ["/".join(format_metric(m, of.get(m)) for m in shown) for of in metrics]
-            rows.append([format_value(value), str(groups[NOISY].frames), *cells])
-        headings = [key, "frames", *evaluation.models]
-        output.result("")
-        output.table(headings, rows, right=headings[1:])
-
-
-def _write_files(
-    output: Output, evaluation: "Evaluation", csv: Path | None, report: Path | None
-) -> bool:
-    """Write the CSV file and the report that were asked for; a failed one does not stop both."""
-    from ledcli.evaluation.report import write_report
-    from ledcli.evaluation.results import write_csv
-
-    written = True
-    for path, write in ((csv, write_csv), (report, write_report)):
-        try:
-            if path is not None:
-                output.info(f"wrote {write(path, evaluation)}")
-        except OutputError as error:
-            output.error(error)
-            written = False
-    return written

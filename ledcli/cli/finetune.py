@@ -16,10 +16,11 @@ from ledcli.cli.options import (
     SeedOption,
     parse_numbers,
 )
-from ledcli.cli.terminal import printable, stoppable
+from ledcli.cli.results import show_finetuned
+from ledcli.cli.terminal import stoppable
 
 if TYPE_CHECKING:
-    from ledcli.training.finetune import FinetuneResult
+    pass
 
 
 def finetune(
@@ -111,12 +112,9 @@ def finetune(
 
         led finetune --pretrained sony
 
-    A list of your own, for one ratio::
+    A list of your own, for one ratio; with another camera's pairs (adaptive domain learning)::
 
         led finetune pairs.txt --ratios 100 --name my-camera
-
-    With another camera's pairs (adaptive domain learning)::
-
         led finetune --method adl --source other.txt
 
     SID: a model that makes pictures, and is used only when named::
@@ -145,34 +143,8 @@ def finetune(
         dry_run=dry_run,
     )
     done = run(pairs, settings, report=output, stoppable=stoppable)
-    _show_result(output, done)
+    show_finetuned(output, done)
     if done.status is Status.STOPPED:
         raise typer.Exit(INTERRUPTED)
     if done.status is Status.NOT_BETTER:
         raise typer.Exit(FAILED)
-
-
-def _show_result(output: Output, done: "FinetuneResult") -> None:
-    """Print how the fine-tuning ended."""
-    if done.status == "stopped":
-        output.info("stopped; continue with the same command and --resume")
-        return
-    if done.tuned is None:
-        output.result({"model": done.name, "status": "planned", "pairs": done.pairs}, done.name)
-        return
-    tuned, better = done.tuned, done.tuned.improvement
-    record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "improvement_db": better}
-    if done.path is None:
-        output.error(
-            f"the tuned model is no better on validation crops ({better:+.2f} dB) and was not "
-            "installed: check the pairs and shoot more, or install it with --resume --force"
-        )
-        output.result({"model": None, "status": done.status, **record}, "not installed")
-        return
-    output.result(
-        {"model": done.name, "status": done.status, "file": done.path, **record},
-        f"{done.name}: {better:+.2f} dB over {done.method.baseline} on validation crops "
-        f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(done.path)}",
-    )
-    if done.method.hint:
-        output.hint(done.method.hint.format(name=done.name))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ledcli.errors import UsageError
+from ledcli.output.formats import FORMATS
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per result on standard output.")
@@ -27,6 +28,89 @@ TileOption = Annotated[
     int | None, typer.Option(help="Tile size in pixels of one colour; 0: the whole frame.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed.", min=0)]
+RatioOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FACTOR|auto",
+        help="Digital gain: brighten by this factor, or as each photo's histogram asks for.",
+        show_default="1, brightness unchanged",
+    ),
+]
+ExposureOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL|LONGFILE",
+        help="Brighten each photo to this exposure level (ISO x seconds), or that of a raw.",
+    ),
+]
+StrengthOption = Annotated[
+    float, typer.Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Refinement steps (exposure-diffusion models only).",
+        show_default="2 from ratio 200, else 1",
+        min=1,
+        max=20,
+    ),
+]
+OutFolderOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Output folder.", show_default="'denoised' beside it"),
+]
+NameOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TEMPLATE",
+        help="Output names from the photo's {stem}, {ext}, {name}, {suffix}, {folder}.",
+    ),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help=f"Any of {', '.join(FORMATS)}, comma-separated.",
+        show_default="dng; png for models that make pictures",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Model name ('led models list') or file (.safetensors, .onnx).",
+        show_default="the best for each photo",
+    ),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="Engine for the network: auto, torch, or onnx (CPU, float32; needs ledcli[onnx])."
+    ),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Denoise photos that led already denoised.")
+]
+CamerasOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
+]
+GainsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K,...",
+        help="System gains for --photos, DN per electron.",
+        show_default="two per camera",
+    ),
+]
+RatiosOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATIO,...",
+        help="Only these ratios: 100,300.",
+        show_default="all; 1,20,100,300 for --photos",
+    ),
+]
 
 
 def parse_numbers(text: str | None, option: str, minimum: float, example: str) -> list[float]:

@@ -1,0 +1,197 @@
+"""How `led denoise`, `led evaluate` and `led finetune` print their results."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledcli.cli.console import Output
+from ledcli.cli.terminal import printable
+from ledcli.errors import OutputError
+
+if TYPE_CHECKING:
+    from ledcli.batch.plan import PlannedPhoto
+    from ledcli.batch.settings import Job, Result
+    from ledcli.evaluation.evaluate import MeasuredFrame
+    from ledcli.evaluation.results import Evaluation
+    from ledcli.training.finetune import FinetuneResult
+
+METRIC_HEADINGS = ("PSNR", "SSIM", "sRGB PSNR", "sRGB SSIM")
+"""Of `results.METRICS`, without the illuminance correction."""
+
+
+def show_model(output: Output, result: "Result", shown: str | None) -> str | None:
+    """Print which model denoised a photo, unless `shown` already says so; return what is shown."""
+    model = result.model
+    if model is None or result.noise_from is None:
+        return shown
+    noise = {
+        "profile": "noise profile of the camera",
+        "blind": "noise estimated from the photo",
+        "unused": "straight to sRGB",
+    }[result.noise_from]
+    text = f"model {model.name} ({model.reason}), {noise}"
+    text = f"{text}; {result.tile_note}" if result.tile_note else text
+    if text != shown:
+        output.info(text)
+    return text
+
+
+def show_result(output: Output, result: "Result") -> None:
+    """Print what became of one photo."""
+    for warning in result.warnings:
+        output.warn(warning)
+    record: dict[str, object] = {"file": result.source, "status": result.status}
+    if result.error is not None:
+        _show_failed(output, result.source, result.error, result.outputs)
+        return
+    if result.why:
+        if output.json:
+            output.result({**record, "why": result.why, "outputs": result.outputs})
+        return
+    model, noise = result.model, result.noise
+    record |= {
+        "outputs": result.outputs,
+        "ratio": result.ratio,
+        "headroom": result.headroom,
+        **(model.record() if model else {}),
+        "noise": result.noise_from,
+        "gain": noise.gain if noise else None,
+        "read_variance": noise.read_variance if noise else None,
+        "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
+    }
+    brightness = []
+    if result.ratio is not None and result.ratio != 1:
+        brightness.append(f"x {result.ratio:g}")
+    if result.headroom > 1:
+        stops = math.log2(result.headroom)
+        brightness.append(f"highlights kept: {stops:.1f} stops above white")
+    text = f" ({', '.join(brightness)})" if brightness else ""
+    output.result(record, _line(result.source, result.outputs) + text)
+
+
+def show_plan(output: Output, job: "Job", planned: "PlannedPhoto") -> str:
+    """Print what would become of a photo, and return its status."""
+    if planned.error is not None:
+        _show_failed(output, job.source, planned.error, planned.kept)
+        return "failed"
+    outputs = [job.outputs[name] for name in planned.make]
+    status = "planned" if outputs else "skipped"
+    record = {"file": job.source, "status": status, "why": planned.why}
+    text = _line(job.source, outputs) if outputs else f"{printable(job.source)}: {planned.why}"
+    output.result({**record, "outputs": outputs or planned.kept}, text)
+    return status
+
+
+def _show_failed(
+    output: Output, source: Path | None, error: Exception, written: Sequence[Path]
+) -> None:
+    """Print why a photo failed, and which of its outputs exist nevertheless."""
+    output.error(error)
+    if output.json:
+        record = {"file": source, "status": "failed", "error": str(error), "outputs": written}
+        output.result(record)
+    elif written:
+        output.info(f"{source}: written nevertheless: {', '.join(map(str, written))}")
+
+
+def _line(source: Path | None, outputs: Sequence[Path]) -> str:
+    return f"{printable(source)} -> {', '.join(map(printable, outputs))}"
+
+
+def show_frame(output: Output, measured: "MeasuredFrame") -> None:
+    """Print the figures of a frame as JSON, or why it could not be measured."""
+    case = measured.case
+    if measured.error is not None:
+        show_skipped(output, case.name, str(measured.error))
+    elif output.json:
+        metrics = {result.model: result.metrics for result in measured.results}
+        about = {"frame": case.name, "camera": case.camera, "iso": case.iso, "ratio": case.ratio}
+        output.result({**about, "metrics": metrics})
+
+
+def show_skipped(output: Output, name: str | None, error: str) -> None:
+    """Print why a frame, or a line of a list, could not be measured."""
+    output.error(f"{name}: {error}" if name else error)
+    if output.json:
+        output.result({"frame": name, "status": "failed", "error": error})
+
+
+def show_means(output: Output, evaluation: "Evaluation") -> None:
+    """Print the means of all frames, then by ratio, ISO and camera."""
+    from ledcli.evaluation.results import KEYS, METRICS, NOISY, format_metric, format_value
+
+    means = evaluation.means()
+    if output.json:
+        output.result(
+            {
+                "source": evaluation.source,
+                "frames": means[0].frames,
+                "skipped": evaluation.skipped,
+                "means": {group.model: group.metrics for group in means},
+                "groups": {key: evaluation.groups(key) for key in KEYS},
+            }
+        )
+        return
+    headings = ["mean of all", *METRIC_HEADINGS, *("corr. " + h for h in METRIC_HEADINGS)]
+    rows = [[g.model, *(format_metric(m, g.metrics.get(m)) for m in METRICS)] for g in means]
+    output.table(headings, rows, right=headings[1:])
+    # Planes, unless a model has none.
+    kind = "" if all("psnr" in group.metrics for group in means) else "_srgb"
+    shown = (f"psnr{kind}", f"ssim{kind}")
+    for key in KEYS:
+        found = evaluation.by_value(key)
+        if [value for value, _ in found] == [None]:
+            continue
+        rows = []
+        for value, groups in found:
+            metrics = [groups[model].metrics for model in evaluation.models]
+            cells = ["/".join(format_metric(m, of.get(m)) for m in shown) for of in metrics]
+            rows.append([format_value(value), str(groups[NOISY].frames), *cells])
+        headings = [key, "frames", *evaluation.models]
+        output.result("")
+        output.table(headings, rows, right=headings[1:])
+
+
+def write_files(
+    output: Output, evaluation: "Evaluation", csv: Path | None, report: Path | None
+) -> bool:
+    """Write the CSV file and the report that were asked for; a failed one does not stop both."""
+    from ledcli.evaluation.report import write_report
+    from ledcli.evaluation.results import write_csv
+
+    written = True
+    for path, write in ((csv, write_csv), (report, write_report)):
+        try:
+            if path is not None:
+                output.info(f"wrote {write(path, evaluation)}")
+        except OutputError as error:
+            output.error(error)
+            written = False
+    return written
+
+
+def show_finetuned(output: Output, done: "FinetuneResult") -> None:
+    """Print how the fine-tuning ended."""
+    if done.status == "stopped":
+        output.info("stopped; continue with the same command and --resume")
+        return
+    if done.tuned is None:
+        output.result({"model": done.name, "status": "planned", "pairs": done.pairs}, done.name)
+        return
+    tuned, better = done.tuned, done.tuned.improvement
+    record = {"psnr_before": tuned.before, "psnr_after": tuned.after, "improvement_db": better}
+    if done.path is None:
+        output.error(
+            f"the tuned model is no better on validation crops ({better:+.2f} dB) and was not "
+            "installed: check the pairs and shoot more, or install it with --resume --force"
+        )
+        output.result({"model": None, "status": done.status, **record}, "not installed")
+        return
+    output.result(
+        {"model": done.name, "status": done.status, "file": done.path, **record},
+        f"{done.name}: {better:+.2f} dB over {done.method.baseline} on validation crops "
+        f"({tuned.before:.2f} to {tuned.after:.2f} dB); installed as {printable(done.path)}",
+    )
+    if done.method.hint:
+        output.hint(done.method.hint.format(name=done.name))
