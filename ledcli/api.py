@@ -355,12 +355,12 @@ def evaluate(
     from ledcli.evaluation.datasets.base import DatasetOptions
     from ledcli.evaluation.evaluate import plan_evaluation
 
-    places = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
+    folders = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
     names = [str(model) for model in models]
     listed = None if list_file is None else Path(list_file)
     options = DatasetOptions(ratios, listed, cameras, gains, names)
     measurement = plan_evaluation(
-        {name: None if place is None else Path(place) for name, place in places.items()},
+        {name: None if place is None else Path(place) for name, place in folders.items()},
         options,
         engine=engine,
         report=report,

@@ -1,7 +1,7 @@
 """`led denoise`: denoise raws."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,9 +31,6 @@ from ledcli.cli.options import (
 )
 from ledcli.cli.results import show_model, show_plan, show_result
 from ledcli.cli.terminal import STOPPING, stoppable
-
-if TYPE_CHECKING:
-    pass
 
 
 def denoise(

@@ -1,7 +1,7 @@
 """`led evaluate`: measure models on frames whose truth is known."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from ledcli.cli.options import (
 )
 from ledcli.cli.results import show_frame, show_means, show_skipped, write_files
 from ledcli.cli.terminal import STOPPING, stoppable
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(

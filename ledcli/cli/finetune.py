@@ -1,7 +1,7 @@
 """`led finetune`: tune a model to a camera with a few pairs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +18,6 @@ from ledcli.cli.options import (
 )
 from ledcli.cli.results import show_finetuned
 from ledcli.cli.terminal import stoppable
-
-if TYPE_CHECKING:
-    pass
 
 
 def finetune(

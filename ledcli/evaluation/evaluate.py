@@ -238,14 +238,14 @@ def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
 
 
 def plan_evaluation(
-    places: Mapping[str, Path | None],
+    locations: Mapping[str, Path | None],
     options: DatasetOptions,
     *,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     report: Reporter = SILENT,
 ) -> Measurement:
     """Read the one dataset that is given (see `read_dataset`) and load ``options.models``."""
-    source = read_dataset(places, options)
+    source = read_dataset(locations, options)
     candidates = load_candidates(options.models, engine)
     measurement = Measurement(source, candidates)
     if makers := _picture_models(candidates):

@@ -227,9 +227,9 @@ _UNICODE = b"UNICODE\0"
 
 
 @cache
-def tags_in(*places: Place) -> dict[int, Tag]:
+def tags_in(*wanted: Place) -> dict[int, Tag]:
     """Return the rows of some directories by tag number."""
-    return {tag.number: tag for tag in TAGS if tag.place in places}
+    return {tag.number: tag for tag in TAGS if tag.place in wanted}
 
 
 def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:

@@ -15,6 +15,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli import __version__
 from ledcli.metadata.tags import Place, Rule, tags_in
 from ledcli.metadata.tiff import SUB_IFDS, Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
@@ -40,6 +41,8 @@ from ledcli.output.tags import (
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import pattern
 
+SOFTWARE = f"led {__version__}"
+"""Written to the Software tag and to the record of what was done."""
 COMPRESSIONS = ("ljpeg", "none")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?")
 _TILE_STEP = 16

@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ledcli import __version__
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.output.render import DenoisedPhoto
-
-SOFTWARE = f"led {__version__}"
 
 
 class EncodeSettings(Protocol):
@@ -69,7 +66,7 @@ def find_formats(names: Iterable[str]) -> list[Format]:
 
 
 def _encode_dng(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
-    from ledcli.output.dng import dng_bytes
+    from ledcli.output.dng import SOFTWARE, dng_bytes
 
     return dng_bytes(
         photo.photo,
@@ -83,12 +80,14 @@ def _encode_dng(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
 
 
 def _encode_png(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
+    from ledcli.output.dng import SOFTWARE
     from ledcli.output.render import png_bytes
 
     return png_bytes(photo.picture, photo=photo.photo, software=SOFTWARE, note=photo.note)
 
 
 def _encode_tiff(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
+    from ledcli.output.dng import SOFTWARE
     from ledcli.output.render import tiff_bytes
 
     return tiff_bytes(photo.picture, photo=photo.photo, software=SOFTWARE, note=photo.note)

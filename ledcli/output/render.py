@@ -16,8 +16,7 @@ from PIL import ImageCms
 from ledcli.errors import OutputError, RawError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
-from ledcli.output.dng import dng_bytes
-from ledcli.output.formats import FORMATS, SOFTWARE
+from ledcli.output.dng import SOFTWARE, dng_bytes
 from ledcli.output.pixels import postprocess
 from ledcli.output.tags import EXIF_IFD, IPTC_TAG, RGB, put_image, put_tags
 from ledcli.raw.exif import Exif
@@ -58,8 +57,7 @@ class DenoisedPhoto:
         """The denoised mosaic (H, W), white at 1; raises OutputError if there is none."""
         if self.planes is None:
             raise OutputError(
-                f"{self.photo.path}: the model makes pictures; use --format "
-                + " or ".join(each.name for each in FORMATS.values() if not each.raw)
+                f"{self.photo.path}: the model makes pictures; use a picture's --format"
             )
         return unpack(self.planes, self.photo.phase, self.photo.mosaic.shape)
 

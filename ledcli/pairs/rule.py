@@ -106,7 +106,7 @@ class RatioRule:
     @property
     def holds(self) -> bool:
         """Whether there are pairs of a low and of a high ISO."""
-        return not _missing_sides(self.isos)
+        return not _missing_isos(self.isos)
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ def rule_for(
     longs = list(dict.fromkeys([*(long for _, long in pairs), *scenes]))
     longs = [frame for frame in longs if frame.level]
     start = long or Exposure(_isos(True, frames)[0], FIRST_LONG_SECONDS)
-    to_shoot = _missing_pairs(ratio, _missing_sides(isos), longs, start, frames)
+    to_shoot = _missing_pairs(ratio, _missing_isos(isos), longs, start, frames)
     instead = _other_ratio(ratio, longs, start, frames) if to_shoot is None else None
     return RatioRule(camera, ratio, len(pairs), isos, to_shoot or (), instead, serial)
 
@@ -190,15 +190,15 @@ def first_pairs(frames: Sequence[Frame]) -> tuple[MissingPair, ...]:
     return tuple(MissingPair(short, long, None) for short in found if short is not None)
 
 
-def _missing_sides(isos: Sequence[float]) -> list[bool]:
+def _missing_isos(isos: Sequence[float]) -> list[bool]:
     """Sides of the rule without an ISO; True is the low one."""
-    sides = [] if any(iso <= LOW_ISO for iso in isos) else [True]
-    return sides if any(iso >= HIGH_ISO for iso in isos) else [*sides, False]
+    missing = [] if any(iso <= LOW_ISO for iso in isos) else [True]
+    return missing if any(iso >= HIGH_ISO for iso in isos) else [*missing, False]
 
 
 def _missing_pairs(
     ratio: float,
-    sides: Sequence[bool],
+    missing: Sequence[bool],
     longs: Sequence[Frame],
     start: Exposure,
     frames: Sequence[Frame],
@@ -213,7 +213,7 @@ def _missing_pairs(
         *((Exposure(iso, time), None) for time in by_distance),
     ]
     found = []
-    for low in sides:
+    for low in missing:
         for long, scene in choices:
             short = _best_short(ratio, _isos(low, frames), long, frames)
             if short is not None:

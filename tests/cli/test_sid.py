@@ -12,7 +12,8 @@ from ledcli.batch.settings import Settings
 from ledcli.cli.app import run
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
-from ledcli.output.formats import FORMATS, SOFTWARE
+from ledcli.output.dng import SOFTWARE
+from ledcli.output.formats import FORMATS
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw

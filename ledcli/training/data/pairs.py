@@ -244,8 +244,8 @@ def camera_pairs(
             raise PairError(f"{pair.name}: {size} pixels are too few to tune")
         corrected = pair
         if dark:
-            grid = interpolate_shading(dark, pair.iso)
-            corrected = pair._replace(short=pair.short - upsample(grid, pair.short.shape[1:]))
+            black = interpolate_shading(dark, pair.iso)
+            corrected = pair._replace(short=pair.short - upsample(black, pair.short.shape[1:]))
         fit, transfer = _measured(corrected)
         fits.setdefault(pair.iso, []).append(fit)
         transfers.setdefault(pair.iso, []).append(transfer)
