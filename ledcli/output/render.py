@@ -57,7 +57,7 @@ class DenoisedPhoto:
         """The denoised mosaic (H, W), white at 1; raises OutputError if there is none."""
         if self.planes is None:
             raise OutputError(
-                f"{self.photo.path}: the model makes pictures; use a picture's --format"
+                f"{self.photo.path}: the model makes pictures, not raw planes; use --format png"
             )
         return unpack(self.planes, self.photo.phase, self.photo.mosaic.shape)
 
