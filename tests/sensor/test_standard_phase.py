@@ -44,7 +44,7 @@ def test_the_rows_before_the_first_pixel_are_mirrored(phase):
 
 @pytest.mark.parametrize("phase", EVERY_PHASE)
 @pytest.mark.parametrize(
-    "flip", itertools.starmap(Flip, itertools.product([False, True], repeat=3))
+    "flip", list(itertools.starmap(Flip, itertools.product([False, True], repeat=3)))
 )
 def test_the_first_standard_cell_of_a_flipped_mosaic_is_found(phase, flip):
     flipped = flip.image(colour_map(phase, (15, 16)))
