@@ -76,6 +76,7 @@ class PhotoStages:
                 )
             with _timed(result, "pack"):
                 planes = decoded.photo.planes()
+            result.warnings += decoded.photo.warnings
             frame = Frame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
         return result, frame
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import math
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -21,6 +22,8 @@ _MAX_PARTS = 1000
 """Boxes, segments, blocks or chunks that are read one after the other."""
 _STRIP_SLACK_BYTES = 512
 """Some writers round the size of the last strip up."""
+_SUBFILE_TYPE = 254
+"""NewSubfileType; bit 0 marks a preview."""
 _PANASONIC_OFFSET = 2**32 - 1
 """Panasonic's StripOffsets; a tag of its own has the real one."""
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
@@ -66,27 +69,62 @@ class FileBytes:
         return found
 
 
-def truncated(data: Bytes) -> bool:
-    """Return True if a TIFF's largest image, or every directory, lies beyond the end of the file.
+def truncated(data: Bytes) -> bool | None:
+    """Return True if a part of the raw image lies beyond the end of the file.
 
-    Only the largest: a preview that points nowhere does no harm.
+    None if the kind of file does not tell how long it should be.
     """
-    if byte_order(data) is None:
-        return False
-    end = max((start + size for start, size in largest_image(data)), default=0)
-    return not Directory.first(data).entries or end > len(data) + _STRIP_SLACK_BYTES
+    try:
+        end = _end_of_image(data)
+    except struct.error:
+        return True
+    return None if end is None else end > len(data) + _STRIP_SLACK_BYTES
+
+
+def _end_of_image(data: Bytes) -> float | None:
+    """Return the byte after the raw image; struct.error if what should tell is cut off."""
+    if byte_order(data) is not None:
+        return _end_of_tiff(data)
+    if is_crw(data):
+        # A table ends the file.
+        start = sum(struct.unpack("<I", data[2:6]) + struct.unpack("<I", data[-4:]))
+        (count,) = struct.unpack("<H", data[start : start + 2])
+        return start + 2 + 10 * count if count else math.inf
+    if data[:8] == b"FUJIFILM":
+        sections = struct.unpack(">6I", data[84:108])
+        return max(map(sum, zip(sections[::2], sections[1::2], strict=True)))
+    if data[4:12] == b"ftypcrx ":
+        boxes = {kind: end for kind, _, end in _boxes(data, 0, len(data))}
+        return boxes.get(b"mdat", math.inf)
+    return None
+
+
+def _end_of_tiff(data: Bytes) -> float | None:
+    directories = list(Directory.walk(data))
+    # Only the largest image: a preview that points nowhere does no harm.
+    image, reduced = _largest_image(directories)
+    following = [each for directory in directories for each in directory.following()]
+    if not directories or (reduced and not all(each.entries for each in following)):
+        return math.inf
+    return max((start + size for start, size in image), default=None)
 
 
 def largest_image(data: Bytes) -> list[tuple[int, int]]:
     """Find the strips or tiles of a TIFF's largest image: position and bytes of each."""
+    return _largest_image(Directory.walk(data))[0]
+
+
+def _largest_image(directories: Iterable[Directory]) -> tuple[list[tuple[int, int]], bool]:
+    """Find the largest image; also return whether it is a preview, or there is none."""
     found: list[tuple[int, int]] = []
-    largest = 0
-    for directory in Directory.walk(data):
+    largest, reduced = 0, True
+    for directory in directories:
         for offsets, counts in (map(directory.integers, tags) for tags in (STRIPS, TILES)):
             if offsets and sum(counts) > largest and max(offsets) < _PANASONIC_OFFSET:
                 largest = sum(counts)
                 found = list(zip(offsets, counts, strict=False))
-    return found
+                reduced = sum(directory.integers(_SUBFILE_TYPE)) & 1 == 1
+    return found, reduced
 
 
 class Holds(Enum):
@@ -243,7 +281,7 @@ def _boxes(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
             size = end - start
         if size < header:
             return
-        yield kind, start + header, min(start + size, end)
+        yield kind, start + header, start + size
         start += size
 
 

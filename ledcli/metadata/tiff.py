@@ -168,8 +168,7 @@ class Directory:
             directory = cls._at(data, order, position)
             if directory.entries:
                 yield directory
-                waiting.extend(directory.integers(SUB_IFDS)[:_MAX_DIRECTORIES])
-                waiting.append(directory._next)
+                waiting.extend(directory._pointers())
 
     @classmethod
     def _at(cls, data: Bytes, order: str, position: int) -> "Directory":
@@ -189,6 +188,13 @@ class Directory:
         following = data[end : end + 4]
         next_one = struct.unpack(order + "I", following)[0] if len(following) == 4 else 0
         return cls(entries=entries, _source=data, order=order, _next=next_one)
+
+    def _pointers(self) -> list[int]:
+        return [*self.integers(SUB_IFDS)[:_MAX_DIRECTORIES], self._next]
+
+    def following(self) -> list["Directory"]:
+        """Read the sub-directories and the next one; empty ones where a pointer leads nowhere."""
+        return [self._at(self._source, self.order, at) for at in self._pointers() if at]
 
     def child(self, tag: int) -> "Directory":
         """Read the directory that a tag points at; empty if there is none."""

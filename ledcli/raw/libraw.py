@@ -57,10 +57,20 @@ def demosaic_algorithm(raw: rawpy.RawPy) -> rawpy.DemosaicAlgorithm:
 
 @dataclass
 class OpenedRaw:
-    """A raw file that LibRaw has decoded, and the file's size in bytes."""
+    """A raw file that LibRaw has decoded.
+
+    Attributes
+    ----------
+    raw : rawpy.RawPy
+    size : int
+        Of the file, in bytes.
+    whole : bool
+        The file is as long as its header says; False if the header does not tell.
+    """
 
     raw: rawpy.RawPy
     size: int
+    whole: bool
 
     def shot(self) -> dict[str, Any]:
         """Return what LibRaw knows of the shot, by the field names of `Exif`; 0 is "unknown"."""
@@ -114,9 +124,9 @@ def open_raw(path: Path) -> Iterator[OpenedRaw]:
                 )
         except (rawpy.LibRawError, rawpy.NotSupportedError, OSError, ValueError) as error:
             raise RawError(f"{path}: {_what_is_wrong(data, error)}") from None
-        size = len(data)
+        size, whole = len(data), truncated(data) is False
         del data
-        yield OpenedRaw(raw, size)
+        yield OpenedRaw(raw, size, whole)
     finally:
         raw.close()
 

@@ -29,21 +29,18 @@ _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 # What a decoded mosaic must look like to be an image.
 _MAX_EQUAL = 0.99
 """Share of the pixels that may have one and the same value."""
-_MIN_TAIL_ROWS = 4
-_MAX_TAIL, _MAX_BLACK_TAIL = 0.01, 0.25
-"""Share of the rows at the end that may have one value; in a camera of few bits they may be black,
-as night can look like that."""
-_FEW_BITS_WHITE = 1023
-"""DN; the largest value of a camera of few bits."""
+_MIN_TAIL_ROWS, _MAX_TAIL = 4, 0.01
+"""Rows at the end, and their share of all, that may have one value."""
 _LOWEST, _HIGHEST = -0.1, 1.25
 """Black is 0, white 1. Noise goes a little below black, sensors a little above white."""
 _MAX_OUTSIDE = 0.9
 """Share of the pixels that may lie outside these."""
-_SATURATED = 0.9
-"""Black is 0, white 1: above this, equal values are normal."""
+_SATURATED, _BURNT = 0.9, 0.5
+"""Black is 0, white 1: above the first, equal values are normal; above the second they can be:
+some sensors saturate below their white level."""
 _STEP = 13
 """Every 13th pixel is counted before all are; odd, so that every colour has its turn."""
-_COPY_AGAIN = "the file is damaged or truncated: copy it from the card again"
+_COPY_AGAIN = "the file is damaged or truncated: copy it from the card again, or use --force-read"
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,8 @@ class RawPhoto:
         Width of a pixel over its height.
     carried : Carried
         Tags that go to the result unchanged.
+    warnings : tuple of str
+        What may be wrong with the frame, for its user.
     """
 
     path: Path
@@ -90,6 +89,7 @@ class RawPhoto:
     crop: tuple[int, int, int, int] | None = None
     pixel_aspect: float = 1.0
     carried: Carried = field(default_factory=Carried)
+    warnings: tuple[str, ...] = ()
 
     @property
     def cfa(self) -> str:
@@ -115,13 +115,13 @@ class RawPhoto:
         return planes
 
 
-def read_raw(path: Path) -> RawPhoto:
-    """Read a raw file.
+def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
+    """Read a raw file; `force` warns of pixels that look damaged instead of refusing them.
 
     Raises RawError if the file cannot be read or decoded, holds no image, or its sensor is neither
     Bayer nor X-Trans.
     """
-    path = Path(path)
+    path, warnings = Path(path), []
     with open_raw(path) as opened:
         raw = opened.raw
         carried, dng, fixed = _read_header(path)
@@ -146,8 +146,11 @@ def read_raw(path: Path) -> RawPhoto:
                 f"{mosaic.size} pixels, copy it from the card again"
             )
         black, white = _levels(path, raw, indices, phase, dng, fixed)
-        if problem := _find_damage(mosaic, black, white):
-            raise RawError(f"{path}: {problem}")
+        if found := _find_damage(mosaic, black, white):
+            problem, possible = found
+            if not (force or (possible and opened.whole)):
+                raise RawError(f"{path}: {problem}, {_COPY_AGAIN}")
+            warnings.append(f"{path}: {problem}: check that nothing is missing")
         aspect = float(raw.sizes.pixel_aspect)
         return RawPhoto(
             path=path,
@@ -164,6 +167,7 @@ def read_raw(path: Path) -> RawPhoto:
             crop=_crop(raw, mosaic.shape, fixed),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
             carried=carried,
+            warnings=tuple(warnings),
         )
 
 
@@ -224,31 +228,31 @@ def _crop(
 
 def _find_damage(
     mosaic: NDArray[np.uint16], black: NDArray[np.float32], white: NDArray[np.float32]
-) -> str | None:
-    """Return why a decoded mosaic is not an image, as the end of a sentence; None if it is one.
+) -> tuple[str, bool] | None:
+    """Return why a decoded mosaic may not be an image, and whether a sound file can look like it.
 
-    Saturated areas, frames of pure noise (lens cap on) and a few bits per pixel are fine.
+    Saturated areas, frames of pure noise (lens cap on) and a few bits per pixel are fine. Black
+    borders and skies, and areas that saturate below white, look like damage but may be none.
     """
-    value = int(mosaic[0, 0])
-    if (mosaic == value).all():
-        return f"holds no image (every pixel is {value}), {_COPY_AGAIN}"
     low, high = float(black.min()), float(white.max())
     span = high - low
+    value = int(mosaic[0, 0])
+    if (mosaic == value).all():
+        return f"holds no image (every pixel is {value})", value > low + _BURNT * span
     saturated = low + _SATURATED * span
     rows, end = _constant_tail(mosaic), int(mosaic[-1, -1])
-    night = end in black and int(mosaic.max()) <= _FEW_BITS_WHITE
-    share = _MAX_BLACK_TAIL if night else _MAX_TAIL
-    if end <= saturated and rows >= max(_MIN_TAIL_ROWS, share * mosaic.shape[0]):
-        return f"lacks its last {rows} of {mosaic.shape[0]} rows, {_COPY_AGAIN}"
+    if end <= saturated and rows >= max(_MIN_TAIL_ROWS, _MAX_TAIL * mosaic.shape[0]):
+        problem = f"seems to lack its last {rows} of {mosaic.shape[0]} rows (all pixels are {end})"
+        return problem, end >= math.floor(low)
     lowest = max(0, math.ceil(low + _LOWEST * span))
     highest = math.floor(float(black.max()) + _HIGHEST * span)
     outside = (np.count_nonzero(mosaic < lowest) + np.count_nonzero(mosaic > highest)) / mosaic.size
     if outside > _MAX_OUTSIDE:
-        return f"holds no image ({outside:.0%} of it is outside black and white), {_COPY_AGAIN}"
+        return f"holds no image ({outside:.0%} of it is outside black and white)", False
     common = int(np.bincount(mosaic.ravel()[::_STEP]).argmax())
     equal = np.count_nonzero(mosaic == common) / mosaic.size
     if equal > _MAX_EQUAL and common < saturated:
-        return f"holds no image ({equal:.1%} of the pixels are {common}), {_COPY_AGAIN}"
+        return f"holds no image ({equal:.1%} of the pixels are {common})", common >= math.floor(low)
     return None
 
 

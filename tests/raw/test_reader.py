@@ -33,9 +33,9 @@ def _real(kind):
     return sorted(RAW.glob(f"{kind}/*"))
 
 
-def _refusal(path):
+def _refusal(path, **how):
     with pytest.raises(RawError) as caught:
-        read_raw(path)
+        read_raw(path, **how)
     message = str(caught.value)
     assert "\n" not in message and message.startswith(str(path))
     return message
@@ -174,24 +174,71 @@ def test_files_without_an_image_are_refused(tmp_path):
     assert "every pixel is 700" in _refusal(path)
     make_zero_tail(path, rows=4)
     assert "last 4 of 128 rows" in _refusal(path)
-    make_zero_tail(path, rows=40, value=512)
-    assert "last 40 of 128 rows" in _refusal(path)
     mosaic = np.zeros((128, 160), np.uint16)
-    mosaic[::20, ::20] = 4000
+    mosaic[7::20, ::20] = 4000
     make_raw(path, mosaic=mosaic)
     assert "damaged or truncated" in _refusal(path)
+    photo = read_raw(path, force=True)
+    assert "99.7% of the pixels are 0" in photo.warnings[0] and photo.mosaic.max() == 4000
     make_raw(path, light=np.zeros((128, 160)), black=8000, read_noise=50)
     mosaic = read_raw(path).mosaic - 6000
     make_raw(path, mosaic=mosaic, black=8000)
     assert "outside black and white" in _refusal(path)
 
 
+def _letterbox(mosaic):
+    mosaic[-24:] = 512
+
+
+def _all_sky_circle(mosaic):
+    rows, cols = np.mgrid[:128, :160]
+    mosaic[(rows - 60) ** 2 + (cols - 80) ** 2 > 55**2] = 512
+
+
+def _saturated_below_white(mosaic):
+    mosaic[-30:] = 13000
+
+
+def _all_white(mosaic):
+    mosaic[:] = 16383
+
+
+def _stars_over_clipped_black(mosaic):
+    mosaic[:] = 512
+    mosaic[7::20, ::20] = 4000
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        _letterbox,
+        _all_sky_circle,
+        _saturated_below_white,
+        _all_white,
+        _stars_over_clipped_black,
+    ],
+)
+def test_a_sound_frame_that_looks_damaged_is_read_with_a_warning(tmp_path, draw):
+    path = tmp_path / "a.ARW"
+    mosaic = make_raw(path)
+    assert read_raw(path).warnings == ()
+    draw(mosaic)
+    make_raw(path, mosaic=mosaic)
+    photo = read_raw(path)
+    np.testing.assert_array_equal(photo.mosaic, mosaic)
+    (warning,) = photo.warnings
+    assert warning.startswith(f"{path}: ") and "\n" not in warning
+    truncate(path, 0.9)
+    assert "truncated" in _refusal(path)
+
+
+@pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("keep", [0.99, 0.5, 0.05])
-def test_a_truncated_file_is_refused(tmp_path, keep):
+def test_a_truncated_file_is_refused(tmp_path, keep, force):
     path = tmp_path / "a.ARW"
     make_raw(path, shape=(400, 600))
     truncate(path, keep)
-    assert "truncated" in _refusal(path)
+    assert "truncated" in _refusal(path, force=force)
 
 
 def test_files_that_are_not_raws_are_refused(tmp_path):
@@ -294,6 +341,7 @@ def test_every_bad_file_is_refused_in_one_quiet_line(path, capfd):
         ("bad/exiftool_CanonRaw.cr2", "damaged or truncated"),
         ("bad/nikon_d7100_truncated.NEF", "damaged or truncated"),
         ("bad/sony_a55_truncated.ARW", "damaged or truncated"),
+        ("bad/trunc_sony_zve10.arw", "damaged or truncated"),
         ("bad/exiftool_DNG.dng", "damaged or truncated"),
         ("bad/exiftool_Panasonic.rw2", "damaged or truncated"),
         ("odd/canon_6d_linear.dng", "no mosaic"),
