@@ -47,7 +47,7 @@ class FileBytes:
     def __init__(self, path: Path) -> None:
         # Opening a FIFO would block until its other end is opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError(f"{path} is not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         self._file = open(path, "rb", buffering=_BUFFER_BYTES)  # noqa: SIM115
         self._size = os.fstat(self._file.fileno()).st_size
 

@@ -102,7 +102,8 @@ def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:
         (33437, exif.aperture),  # FNumber
         (37386, exif.focal_length),  # FocalLength
     ):
-        if value is not None and tag not in ifd.fields:
+        stored = ifd.fields.get(tag)
+        if value is not None and not (stored and any(stored.numbers())):
             ifd.set(tag, FieldType.RATIONAL, rational(value))
     _fill_iso(ifd, exif.iso)
     _fill_text(ifd, 36867, date(exif.datetime))  # DateTimeOriginal

@@ -1,44 +1,48 @@
 """What a raw file says about the shot: ISO, exposure time, camera, lens. Nothing is guessed."""
 
 import contextlib
-import io
-import logging
 import math
 import re
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import exifread
+from typing import Any
 
 from ledcli.errors import MetadataError, RawError, os_reason
 from ledcli.metadata.containers import FileBytes, Holds, crw_camera, parts
+from ledcli.metadata.tiff import Bytes, Directory, Field
 from ledcli.raw.libraw import OpenedRaw, open_raw
 
-# exifread logs "File format not recognized." to standard error unless there is a handler.
-logging.getLogger("exifread").addHandler(logging.NullHandler())
-
-Tags = dict[str, Any]
-"""By exifread's names: ``EXIF ExposureTime``, ``Image Model``."""
-
 ISO_ELSEWHERE = 65535
-"""EXIF 2.3, PhotographicSensitivity: the value does not fit, another tag has it."""
-_ISO_TAGS = ("RecommendedExposureIndex", "StandardOutputSensitivity", "ISOSpeed")
+"""Exif 2.3, PhotographicSensitivity: the value does not fit, another tag has it."""
+_ISO, _ISO_TYPE, _OUTPUT, _INDEX, _SPEED = 34855, 34864, 34865, 34866, 34867
+"""PhotographicSensitivity, SensitivityType, StandardOutputSensitivity, RecommendedExposureIndex,
+ISOSpeed."""
+_ISO_ORDER = {
+    1: (_OUTPUT,),
+    2: (_INDEX,),
+    3: (_SPEED,),
+    4: (_OUTPUT, _INDEX),
+    5: (_OUTPUT, _SPEED),
+    6: (_INDEX, _SPEED),
+}
+"""By SensitivityType: the tags that have the photographic sensitivity (Exif 2.3, 4.6.5)."""
+_ISO_TAGS = (_INDEX, _OUTPUT, _SPEED)
 _TAGS = {
-    "make": "Make",
-    "model": "Model",
-    "exposure_time": "ExposureTime",
-    "aperture": "FNumber",
-    "focal_length": "FocalLength",
-    "datetime": "DateTimeOriginal",
-    "lens": "LensModel",
-    "lens_make": "LensMake",
-    "serial": "BodySerialNumber",
-    "artist": "Artist",
-    "copyright": "Copyright",
+    "make": 271,
+    "model": 272,
+    "iso": _ISO,
+    "exposure_time": 33434,
+    "aperture": 33437,
+    "focal_length": 37386,
+    "datetime": 36867,  # DateTimeOriginal
+    "lens": 42036,  # LensModel
+    "lens_make": 42035,
+    "serial": 42033,  # BodySerialNumber
+    "artist": 315,
+    "copyright": 33432,
 }
 """Fields of `Exif` and their tags, in the Exif or the first directory."""
+_EXIF_IFD, _DATE_TIME, _SHUTTER_SPEED, _APERTURE, _UNIQUE_MODEL = 34665, 306, 37377, 37378, 50708
 _LIMITS = {
     "iso": (0.1, 1e8),
     "exposure_time": (1e-9, 1e6),
@@ -46,7 +50,8 @@ _LIMITS = {
     "focal_length": (0.1, 1e5),
 }
 """Numeric fields: no photo has values outside; the widest real ones are ISO 4,560,000 and hours."""
-_MAX_TEXT = 200
+_MAX_TEXT, _MAX_BYTES = 200, 1 << 16
+_MAX_APEX = 50.0
 _DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 
 
@@ -138,87 +143,82 @@ def date(value: str | None) -> str | None:
 
 
 def _from_header(path: Path) -> tuple[Exif, set[str]]:
-    """Read tags by exifread; also return the fields for which the file has no tag.
+    """Read a file's own tags; also return the fields that LibRaw may know.
 
     A tag that is zero is an answer (unknown), and LibRaw is not asked: it would turn a shutter
     speed of 0 into one second.
     """
     try:
-        with open(path, "rb") as file:
-            tags = _read_tags(file)
+        with FileBytes(path) as data:
+            tags, crw = _read_tags(data), crw_camera(data)
     except OSError as error:
         raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
-    crw = None
-    if not tags:
-        with contextlib.suppress(OSError), FileBytes(path) as data:
-            crw = crw_camera(data)
-            for part in parts(data):
-                if part.holds in (Holds.ALL, Holds.EXIF) and part.data is not data:
-                    tags.update(_read_tags(io.BytesIO(part.data[:])))
-    missing = {field for field, tag in _TAGS.items() if _find(tags, tag) is None}
     found: dict[str, Any] = {}
-    for field, tag in _TAGS.items():
-        read = _number if field in _LIMITS else _text
-        found[field] = _checked(field, read(_find(tags, tag)))
-    if not _text(_find(tags, "DateTimeOriginal")):
-        found["datetime"] = date(_text(_find(tags, "DateTime")))
-    iso = _number(_find(tags, "ISOSpeedRatings"))
-    if iso is None or not 0 < iso < ISO_ELSEWHERE:
-        others = (_number(_find(tags, name)) for name in _ISO_TAGS)
-        iso = next((value for value in others if value is not None and value > 0), None)
-        missing |= {"iso"} if iso is None else set()
+    for name, tag in _TAGS.items():
+        read = _number if name in _LIMITS else _text
+        found[name] = _checked(name, read(tags.get(tag)))
+    found["datetime"] = found["datetime"] or date(_text(tags.get(_DATE_TIME)))
+    for name, tag, stops in (("exposure_time", _SHUTTER_SPEED, -1), ("aperture", _APERTURE, 0.5)):
+        # APEX values (Exif 2.3, annex C); many files have 0 for unknown.
+        apex = _number(tags.get(tag))
+        if found[name] is None and apex and abs(apex) < _MAX_APEX:
+            found[name] = _checked(name, 2.0 ** (stops * apex))
+    if found["iso"] is None:
+        order = _ISO_ORDER.get(int(_number(tags.get(_ISO_TYPE)) or 0), ())
+        others = (_checked("iso", _number(tags.get(tag))) for tag in (*order, *_ISO_TAGS))
+        found["iso"] = next((iso for iso in others if iso), None)
+    unique = _text(tags.get(_UNIQUE_MODEL))
+    if unique and found["model"] is None:
+        # As in LibRaw and dcraw: the first word is the make.
+        make, _, model = unique.partition(" ")
+        named = found["make"] is not None or not model
+        found["make"], found["model"] = (found["make"], unique) if named else (make, model)
     if crw and found["make"] is None and found["model"] is None:
         found["make"], found["model"], found["serial"] = (_clean(value) for value in crw)
-    found["iso"] = _checked("iso", iso)
-    return Exif(**found), missing
+    missing = {name for name, tag in _TAGS.items() if name == "iso" or tag not in tags}
+    return Exif(**found), {name for name in missing if found[name] is None}
 
 
 def _completed(exif: Exif, missing: set[str], raw: OpenedRaw) -> Exif:
     """Fill the fields without a tag from what LibRaw knows."""
     new: dict[str, Any] = {
-        field: _checked(field, value)
-        for field, value in raw.shot().items()
-        if field in missing and getattr(exif, field) is None
+        name: _checked(name, value) for name, value in raw.shot().items() if name in missing
     }
     return replace(exif, **new)
 
 
-def _read_tags(file: BinaryIO) -> Tags:
-    """Read every tag that exifread finds; none if the input breaks it."""
-    try:
-        return dict(exifread.process_file(file, details=False))
-    except Exception:  # struct.error, IndexError, ...: all mean that there are no tags
-        return {}
+def _read_tags(data: Bytes) -> dict[int, Field]:
+    """Read what is wanted of a file's Exif and first directories; Exif's come first."""
+    wanted = {*_TAGS.values(), *_ISO_TAGS, _ISO_TYPE, _DATE_TIME}
+    wanted |= {_SHUTTER_SPEED, _APERTURE, _UNIQUE_MODEL}
+    found: dict[int, Field] = {}
+    for part in parts(data):
+        first = Directory.first(part.data)
+        directories = {Holds.ALL: (first.child(_EXIF_IFD), first), Holds.EXIF: (first,)}
+        for directory in directories.get(part.holds, ()):
+            for tag in wanted & (directory.entries.keys() - found.keys()):
+                if value := directory.get(tag, _MAX_BYTES):
+                    found[tag] = value
+    return found
 
 
-def _find(tags: Tags, name: str) -> object:
-    return tags.get(f"EXIF {name}", tags.get(f"Image {name}"))
+def _number(field: Field | None) -> float | None:
+    """Return the first number that is not 0; None if there is none."""
+    numbers = field.numbers() if field else []
+    return next((float(value) for value in numbers if value and math.isfinite(value)), None)
 
 
-def _number(tag: object) -> float | None:
-    """Return the first value of a tag as a number; None if it is not one."""
-    values = getattr(tag, "values", None)
-    value = values[0] if isinstance(values, list) and values else values
-    try:
-        if isinstance(value, Fraction):
-            # exifread's own fraction keeps a zero denominator instead of raising.
-            return float(Fraction(value.numerator, value.denominator))
-        if isinstance(value, int | float) and math.isfinite(value):
-            return float(value)
-    except (ZeroDivisionError, OverflowError):
-        pass
-    return None
-
-
-def _text(tag: object) -> str | None:
-    return _clean(getattr(tag, "values", None))
+def _text(field: Field | None) -> str | None:
+    return _clean(field.data) if field else None
 
 
 def _checked(field: str, value: object) -> float | str | None:
     """Return a field's value if a photo can have it, text cleaned; else None."""
     if field in _LIMITS:
         low, high = _LIMITS[field]
-        return float(value) if isinstance(value, int | float) and low <= value <= high else None
+        if not isinstance(value, int | float) or (field, value) == ("iso", ISO_ELSEWHERE):
+            return None
+        return float(value) if low <= value <= high else None
     return date(_clean(value)) if field == "datetime" else _clean(value)
 
 

@@ -37,6 +37,16 @@ def test_the_sources_own_fields_go_before_what_is_known_otherwise():
     assert fields[42033].data == b"7\0"
 
 
+def test_a_zero_or_a_list_that_begins_with_one_is_no_answer():
+    zero = Field(FieldType.RATIONAL, struct.pack("<2I", 0, 1))
+    isos = Field(FieldType.SHORT, struct.pack("<2H", 0, 3200))
+    fields = exif_directory(
+        Exif(iso=3200, exposure_time=1 / 60), Carried(exif={33434: zero, 33437: zero, 34855: isos})
+    ).fields
+    assert fields[33434].data == struct.pack("<2I", 1, 60) and fields[34855] == _short(3200)
+    assert fields[33437] == zero
+
+
 def test_a_blank_text_is_no_answer():
     blank = Field(FieldType.ASCII, b"    \0\0\0\0")
     carried = Carried(exif={42036: blank, 42033: blank}, image={315: blank})

@@ -61,6 +61,73 @@ def test_iso_beyond_16_bits_is_in_another_tag(tmp_path):
     assert read_exif(path).iso is None
 
 
+SENSITIVITIES = [(34865, LONG, 1, 409600), (34866, LONG, 1, 102400), (34867, LONG, 1, 204800)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "iso"), [(1, 409600), (2, 102400), (3, 204800), (5, 409600), (7, 102400), (9, 102400)]
+)
+def test_the_sensitivity_type_says_which_tag_has_the_iso(tmp_path, kind, iso):
+    path = tmp_path / "a.dng"
+    more = [*SENSITIVITIES, (34864, SHORT, 1, kind)]
+    make_raw(path, iso=65535, more_tags=more)
+    assert read_exif(path).iso == iso
+    make_raw(path, iso=400, more_tags=more)
+    assert read_exif(path).iso == 400
+    make_raw(path, iso=65535, more_tags=[SENSITIVITIES[0], (34864, SHORT, 1, 2)])
+    assert read_exif(path).iso == 409600
+
+
+def test_the_first_iso_of_a_list_that_is_not_zero_counts(tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path, iso=None, more_tags=[(34855, SHORT, 2, (0, 3200))])
+    assert read_exif(path).iso == 3200
+
+
+FLOAT, DOUBLE, SRATIONAL = 11, 12, 10
+
+
+@pytest.mark.parametrize(
+    ("tags", "seconds"),
+    [
+        ([(33434, FLOAT, 1, 0.25)], 0.25),
+        ([(33434, DOUBLE, 1, 1 / 60)], 1 / 60),
+        ([(33434, SRATIONAL, 1, (1, 8))], 1 / 8),
+        ([(33434, RATIONAL, 1, (0, 1)), (37377, SRATIONAL, 1, (6, 1))], 1 / 64),
+        ([(37377, SRATIONAL, 1, (-3, 1))], 8),
+        ([(33434, RATIONAL, 1, (1, 2)), (37377, SRATIONAL, 1, (6, 1))], 1 / 2),
+        ([(33434, RATIONAL, 1, (0, 1)), (37377, SRATIONAL, 1, (0, 1))], None),  # both unknown
+        ([(37377, SRATIONAL, 1, (-(2**31), 1))], None),
+    ],
+)
+def test_exposure_times_of_any_type_or_as_a_shutter_speed(tmp_path, tags, seconds):
+    path = tmp_path / "a.dng"
+    make_raw(
+        path, exposure_time=None, aperture=None, more_tags=[*tags, (37378, RATIONAL, 1, (3, 1))]
+    )
+    exif = read_exif(path)
+    assert exif.exposure_time == (seconds and pytest.approx(seconds))
+    assert exif.aperture == pytest.approx(2**1.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "unique", "named"),
+    [
+        (None, "Led Testcam Two", ("Led", "Testcam Two")),
+        (None, "Testcam", (None, "Testcam")),
+        ("Led", "Led Testcam Two", ("Led", "Led Testcam Two")),
+    ],
+)
+def test_a_camera_may_be_named_by_its_unique_model_alone(tmp_path, make, unique, named):
+    path = tmp_path / "a.dng"
+    more = [(50708, ASCII, len(unique) + 1, unique)]
+    make_raw(path, make=make, model=None, more_tags=more)
+    exif = read_exif(path)
+    assert (exif.make, exif.model) == named and exif.camera == unique
+    make_raw(path, more_tags=more)
+    assert read_exif(path).camera == "Led Testcam One"
+
+
 @pytest.mark.parametrize("pair", [(1, 0), (0, 0), (0, 5)])
 def test_an_impossible_fraction_is_a_missing_tag(tmp_path, pair):
     path = tmp_path / "a.dng"
