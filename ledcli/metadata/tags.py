@@ -118,6 +118,14 @@ TAGS = (
     Tag(50733, "BayerGreenSplit", RAW, LONG, 1, MOSAIC_ONLY),
     Tag(51009, "OpcodeList2", RAW, UNDEFINED, (4, MAX_OPCODES), MOSAIC_ONLY),
     Tag(51022, "OpcodeList3", RAW, UNDEFINED, (4, MAX_OPCODES)),
+    # Lens corrections in the raw image's directory of Sony and Nikon, as exiftool names them
+    Tag(28721, "VignettingCorrection", RAW, SSHORT),
+    Tag(28722, "VignettingCorrParams", RAW, SSHORT, (1, 256)),
+    Tag(28724, "ChromaticAberrationCorrection", RAW, SSHORT),
+    Tag(28725, "ChromaticAberrationCorrParams", RAW, SSHORT, (1, 256)),
+    Tag(28726, "DistortionCorrection", RAW, SSHORT),
+    Tag(28727, "DistortionCorrParams", RAW, SSHORT, (1, 256)),
+    Tag(51157, "NEFInfo", RAW, UNDEFINED, (1, MAX_COMMENT)),
     # Exif 2.32
     Tag(33434, "ExposureTime", EXIF, RATIONAL),
     Tag(33437, "FNumber", EXIF, RATIONAL),

@@ -299,11 +299,25 @@ def test_real_tags_are_carried_completely(name, tmp_path):
 
 
 def test_a_row_in_the_table_is_enough_to_carry_a_tag(tmp_path, monkeypatch):
-    row = tags.Tag(0x7032, "VignettingCorrParams", Place.RAW, FieldType.SSHORT, (1, 100))
+    row = tags.Tag(0x7040, "Invented", Place.RAW, FieldType.SSHORT, (1, 100))
     monkeypatch.setattr(tags, "TAGS", (*tags.TAGS, row))
     tags_in.cache_clear()
-    make_raw(tmp_path / "a.dng", more_tags=[(row.number, 8, 2, (-7, 7))])
+    assert carried_through(tmp_path, [(row.number, 8, 2, (-7, 7))])[row.number].numbers() == [-7, 7]
+    tags_in.cache_clear()
+
+
+def test_lens_corrections_beside_the_raw_image_stay(tmp_path):
+    params = {0x7032: (16, *range(16)), 0x7035: (32, *range(-16, 16)), 0x7037: (16, *range(-16, 0))}
+    switches = {0x7031: (257,), 0x7034: (1,), 0x7036: (1,)}
+    sony = [(tag, 8, len(values), values) for tag, values in (params | switches).items()]
+    raw = carried_through(tmp_path, [*sony, (0xC7D5, 7, 6, b"Nikon\0")])
+    assert {tag: tuple(raw[tag].numbers()) for tag in params} == params
+    assert raw.keys() == {*params, *switches, 0xC7D5} and raw[0xC7D5].data == b"Nikon\0"
+
+
+def carried_through(tmp_path, more_tags):
+    """Return what the result of a raw with these tags has beside its raw image."""
+    make_raw(tmp_path / "a.dng", more_tags=more_tags)
     photo = read_raw(tmp_path / "a.dng")
     (tmp_path / "b.dng").write_bytes(dng_bytes(photo, photo.normalised(), software="led"))
-    assert read_raw(tmp_path / "b.dng").carried.raw[row.number].numbers() == [-7, 7]
-    tags_in.cache_clear()
+    return read_raw(tmp_path / "b.dng").carried.raw
