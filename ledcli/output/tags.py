@@ -198,11 +198,11 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
         root.set(_MATRIX_1, FieldType.SRATIONAL, _millionths(matrix))
         root.set(_ILLUMINANT_1, FieldType.SHORT, _D65)
     root.fields.update({tag: own[tag] for tag in _OF_THE_SHOT if tag in own})
-    # A DNG has one of the two.
-    if _NEUTRAL in own:
-        root.fields.pop(_WHITE_XY, None)
-    elif _WHITE_XY not in own:
+    # A DNG has one of the two, and not every program reads the white point.
+    if _NEUTRAL not in own and (photo.as_shot_wb is not None or _WHITE_XY not in own):
         root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / shot_wb(photo)))
+    if _NEUTRAL in root.fields:
+        root.fields.pop(_WHITE_XY, None)
     stops = own[_BASELINE_EXPOSURE].numbers()[0] if _BASELINE_EXPOSURE in own else 0.0
     stops += float(np.log2(headroom))
     root.set(_BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))

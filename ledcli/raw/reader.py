@@ -14,6 +14,7 @@ from ledcli.metadata.carried import Carried, DngMosaic, is_dng, misread_mosaic, 
 from ledcli.metadata.containers import FileBytes
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.libraw import colour_matrix, find_pattern, multipliers, open_raw
+from ledcli.raw.white_point import wb_and_matrix
 from ledcli.sensor.cfa import AnyPhase, normalise, pack, pattern
 
 MIN_SIDE = 32
@@ -152,6 +153,9 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 raise RawError(f"{path}: {problem}, {_COPY_AGAIN}")
             warnings.append(f"{path}: {problem}: check that nothing is missing")
         aspect = float(raw.sizes.pixel_aspect)
+        as_shot, matrix = multipliers(raw.camera_whitebalance), colour_matrix(raw)
+        if dng and as_shot is None and (by_white := wb_and_matrix(carried.image)):
+            as_shot, matrix = by_white
         return RawPhoto(
             path=path,
             mosaic=mosaic,
@@ -159,8 +163,8 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             black=black,
             white=white,
             exif=read_exif_opened(path, opened),
-            colour_matrix=colour_matrix(raw),
-            as_shot_wb=multipliers(raw.camera_whitebalance),
+            colour_matrix=matrix,
+            as_shot_wb=as_shot,
             daylight_wb=multipliers(raw.daylight_whitebalance),
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
             bits=int(white.max()).bit_length(),

@@ -122,7 +122,9 @@ def test_forward_matrices_are_kept_for_both_illuminants_or_none(photo):
 
 def test_a_dng_has_either_a_neutral_or_a_white_point(photo):
     image = {50729: _fractions((0.3457, 0.3585), FieldType.RATIONAL)}
-    assert _tags(photo, image).keys() & {50728, 50729} == {50729}
+    assert _tags(photo, image).keys() & {50728, 50729} == {50728}
+    unknown = dataclasses.replace(photo, as_shot_wb=None)
+    assert _tags(unknown, image).keys() & {50728, 50729} == {50729}
     assert _tags(photo, TWO | image).keys() & {50728, 50729} == {50728}
     image = {50729: _fractions((0.9, 0.9), FieldType.RATIONAL)}
     assert _tags(photo, image).keys() & {50728, 50729} == {50728}
