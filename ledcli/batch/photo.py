@@ -26,6 +26,7 @@ from ledcli.output.formats import FORMATS
 from ledcli.output.maker_notes import MakerNotes
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, upright
+from ledcli.output.tags import at_its_own_brightness
 from ledcli.raw.decoder import Decoded, Decoder
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
@@ -97,6 +98,8 @@ class PhotoStages:
     def _denoise(self, frame: Frame, result: Result) -> DenoisedPhoto:
         photo, settings = frame.photo, self.settings
         ratio = result.ratio = choose_ratio(frame, settings, self.chooser.ratio_range)
+        if settings.ratio is None and settings.exposure is None:
+            photo = at_its_own_brightness(photo, ratio)
         with _timed(result, "model"):
             denoiser, result.model = choose_model(
                 frame, ratio, self.chooser, self.denoisers, result.warnings

@@ -1,6 +1,7 @@
 """The tags of an output: image, CFA pattern, camera, shot, colours, Exif, GPS and IPTC."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -171,7 +172,7 @@ _MATRIX_1, _ILLUMINANT_1, _FORWARD_1 = 50721, 50778, 50964
 _MATRIX_2, _ILLUMINANT_2, _FORWARD_2 = 50722, 50779, 50965
 _SECOND_SET = {_MATRIX_2, _ILLUMINANT_2, _FORWARD_2, 50724, 50939}
 """With CameraCalibration2 and ProfileHueSatMapData2: what belongs to the second illuminant."""
-_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE = 50728, 50729, 50730
+_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE, _EXPOSURE_OFFSET = 50728, 50729, 50730, 51109
 _OF_THE_SHOT = {_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE, 50732, 50734, 50739}
 """With BaselineSharpness, LinearResponseLimit, ShadowScale: these hold without a colour matrix."""
 _D65 = 21
@@ -206,6 +207,20 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
     stops = own[_BASELINE_EXPOSURE].numbers()[0] if _BASELINE_EXPOSURE in own else 0.0
     stops += float(np.log2(headroom))
     root.set(_BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))
+
+
+def at_its_own_brightness(photo: RawPhoto, ratio: float) -> RawPhoto:
+    """Return a photo without BaselineExposure, after its automatic ratio.
+
+    The samples times that ratio are as bright as the picture should be shown. A photo that was too
+    bright for a ratio above 1 stays darkened by its source's.
+    """
+    image = dict(photo.carried.image)
+    found = image.get(_BASELINE_EXPOSURE)
+    if found and (ratio > 1 or found.numbers()[0] > 0):
+        del image[_BASELINE_EXPOSURE]
+        image.pop(_EXPOSURE_OFFSET, None)
+    return replace(photo, carried=replace(photo.carried, image=image))
 
 
 def _trusted(image: Fields) -> dict[int, Field]:
@@ -256,7 +271,9 @@ _CHECKS: dict[int, Callable[[Values], bool]] = {
     **dict.fromkeys((_MATRIX_1, _MATRIX_2, 50723, 50724, _FORWARD_1, _FORWARD_2), _is_matrix),
     **dict.fromkeys((50727, _NEUTRAL, 50732, 50739), _is_positive),
     **dict.fromkeys((_ILLUMINANT_1, _ILLUMINANT_2), lambda v: bool(1 <= v[0] <= _MAX_ILLUMINANT)),
-    **dict.fromkeys((_BASELINE_EXPOSURE, 51109), lambda v: bool(abs(v[0]) <= _MAX_STOPS)),
+    **dict.fromkeys(
+        (_BASELINE_EXPOSURE, _EXPOSURE_OFFSET), lambda v: bool(abs(v[0]) <= _MAX_STOPS)
+    ),
     _WHITE_XY: lambda v: bool((v > 0.05).all() and v.sum() < 1),
     50734: lambda v: _is_positive(v) and v[0] <= 1,
     50940: _is_curve,

@@ -84,6 +84,24 @@ def test_without_denoising_the_dng_is_the_photo_times_the_ratio(here, tiny):
     np.testing.assert_allclose(out.normalised(), source.normalised() * 4, atol=2e-5)
 
 
+@pytest.mark.parametrize(("light", "stops"), [(0.01, (0, 0, 0)), (0.4, (0, -2, 0))])
+def test_an_automatic_ratio_replaces_the_baseline_exposure(here, tiny, light, stops):
+    """Except that a photo too bright for a ratio above 1 stays darkened."""
+    (here / "raw").mkdir()
+    flat = np.full((128, 160), light) * np.linspace(1, 1.5, 160)
+    for own in (1, -2, 2):
+        more = [(50730, 10, 1, (own, 1)), (51109, 10, 1, (1, 2))]
+        make_raw(here / "raw" / f"{abs(own)}{own}.dng", light=flat, more_tags=more)
+    results = run_all(tiny, ratio=None, strength=0.0)
+    outs = [read_raw(result.outputs[0]) for result in results]
+    assert len({result.ratio for result in results}) == 1
+    assert (results[0].ratio > 1) == (light < 0.1)
+    for out in outs:
+        np.testing.assert_array_equal(out.mosaic, outs[0].mosaic)
+    assert [out.carried.image[50730].numbers()[0] for out in outs] == list(stops)
+    assert [51109 in out.carried.image for out in outs] == [each < 0 for each in stops]
+
+
 def test_an_exposure_level_gives_each_photo_its_own_ratio(here, tiny):
     (here / "raw").mkdir()
     make_raw(here / "raw" / "a.ARW", iso=800, exposure_time=Fraction(1, 100))
