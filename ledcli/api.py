@@ -198,9 +198,10 @@ class Denoiser:
             The raw cannot be read, or the model does not fit the planes.
         """
         if isinstance(planes, str | Path):
+            from ledcli.raw.decoder import decoders
             from ledcli.raw.reader import read_raw
 
-            photo = read_raw(Path(planes))
+            photo = decoders.run(read_raw, Path(planes))
             return self._network.denoise(
                 photo.planes(),
                 ratio,

@@ -44,3 +44,8 @@ class PairError(LedError):
 def os_reason(error: OSError) -> str:
     """Return why the system refused, as the end of a message."""
     return (error.strerror or str(error)).lower()
+
+
+def memory_error(subject: object) -> LedError:
+    """Return the error for a file that needs more memory than there is."""
+    return LedError(f"{subject}: needs more memory than there is: close other programs")

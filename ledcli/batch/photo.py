@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from ledcli import __version__
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings, Stamp
-from ledcli.errors import LedError, MetadataError, ModelError, OutputError, RawError
+from ledcli.errors import (
+    LedError,
+    MetadataError,
+    ModelError,
+    OutputError,
+    RawError,
+    memory_error,
+)
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.inference.postprocess import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
@@ -27,7 +34,7 @@ from ledcli.output.maker_notes import MakerNotes
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, upright
 from ledcli.output.tags import at_its_own_brightness
-from ledcli.raw.decoder import Decoded, Decoder
+from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
 from ledcli.zoo.selection import Chooser, camera_noise, covers
@@ -58,7 +65,6 @@ class PhotoStages:
 
     settings: Settings
     chooser: Chooser
-    decoder: Decoder[Decoded]
     denoisers: DenoiserCache
     writer: "OutputWriter"
 
@@ -69,7 +75,7 @@ class PhotoStages:
             with suppress(OSError, ValueError):  # the decoder says why
                 result.source_stamp = Stamp.of(os.stat(job.source))
             with _timed(result, "decode"):
-                decoded = self.decoder.decode(job.source)
+                decoded = decoders.run(decode_file, job.source)
             if decoded.note and not self.settings.again:
                 raise RawError(
                     f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
@@ -292,7 +298,7 @@ def _errors_in(result: Result) -> Iterator[None]:
     except LedError as error:
         result.error = error
     except MemoryError:
-        result.error = LedError(f"{result.source}: not enough memory: close other programs")
+        result.error = memory_error(result.source)
     except Exception as error:  # of any library
         result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
         result.error.__cause__ = error

@@ -20,11 +20,12 @@ from ledcli.batch.plan import PlannedPhoto, plan_photos, split_results
 from ledcli.batch.settings import Engine, Job, Result, Settings, choose_formats
 from ledcli.errors import OutputError, RawError
 from ledcli.inference.backends import choose_backend
+from ledcli.raw.decoder import decoders
 from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.selection import BestModel, Chooser, NamedModel
 
 if TYPE_CHECKING:
-    from ledcli.batch.photo import PhotoStages
+    from ledcli.batch.photo import Frame, PhotoStages
 
 
 @dataclass
@@ -86,12 +87,9 @@ class DenoiseRun:
             yield from map(_not_made, self.jobs, planned)
             return
 
-        from ledcli.raw.decoder import Decoder, decode_file
-
+        # Its process imports while this one imports torch.
+        decoders.start()
         with contextlib.ExitStack() as stack:
-            # Its process imports while this one imports torch.
-            decoder = stack.enter_context(Decoder(decode_file))
-
             from ledcli.batch.photo import OutputWriter, PhotoStages
             from ledcli.inference.denoiser import DenoiserCache
 
@@ -117,7 +115,7 @@ class DenoiseRun:
                 report.info(f"{len(to_make)}{of} {photos}, {denoisers.description}")
             writer = OutputWriter(self.manifests, self.settings, report.info)
             stack.enter_context(writer)
-            stages = PhotoStages(self.settings, self.chooser, decoder, denoisers, writer)
+            stages = PhotoStages(self.settings, self.chooser, denoisers, writer)
             made = _pipeline(to_make, stages, lambda: stop() or writer.broken is not None)
             stack.enter_context(contextlib.closing(made))
             shown: set[str] = set()
@@ -201,6 +199,7 @@ def _pipeline(
     """
     reader = ThreadPoolExecutor(1, "led-read")
     writer = ThreadPoolExecutor(1, "led-write")
+    reading: Future[tuple[Result, Frame | None]] | None = None
     writing: Future[Result] | None = None
     try:
         reading = reader.submit(stages.read, jobs[0]) if jobs else None
@@ -219,8 +218,9 @@ def _pipeline(
             yield writing.result()
             writing = None
     finally:
-        stages.decoder.close()
         reader.shutdown(wait=False, cancel_futures=True)
+        if reading is not None:
+            decoders.close()  # stopped: what it decodes is not wanted
         if writing is not None:
             # The caller leaves early, with a second Ctrl-C. The write in progress is waited for:
             # nothing may be written after the folder's lock is released.

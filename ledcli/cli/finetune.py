@@ -143,5 +143,5 @@ def finetune(
     show_finetuned(output, done)
     if done.status is Status.STOPPED:
         raise typer.Exit(INTERRUPTED)
-    if done.status is Status.NOT_BETTER:
+    if done.status is Status.NOT_BETTER or done.failed:
         raise typer.Exit(FAILED)

@@ -11,7 +11,7 @@ from ledcli.cli.terminal import printable
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
-    from ledcli.raw.reader import RawPhoto
+    from ledcli.raw.decoder import Decoded
 
 
 def info(
@@ -34,29 +34,29 @@ def info(
 
         led info ./raw --json
     """
+    from ledcli.raw.decoder import decode_file, decoders
+
+    decoders.start()  # while the rest is imported
     from ledcli.batch.inputs import find_raws
-    from ledcli.raw.reader import read_raw
 
     output = Output(json=json, quiet=quiet)
     failed = 0
-    for raw in find_raws(inputs, recursive=recursive):
-        try:
-            record = _record(read_raw(raw.file))
-        except LedError as error:
-            output.error(error)
+    files = [raw.file for raw in find_raws(inputs, recursive=recursive)]
+    for file, decoded in zip(files, decoders.each(decode_file, files), strict=True):
+        if isinstance(decoded, LedError):
+            output.error(decoded)
             if output.json:
-                output.result({"file": raw.file, "status": "failed", "error": str(error)})
+                output.result({"file": file, "status": "failed", "error": str(decoded)})
             failed += 1
             continue
+        record = _record(decoded)
         output.result(record, _text(record))
     if failed:
         raise typer.Exit(FAILED)
 
 
-def _record(photo: "RawPhoto") -> dict[str, Any]:
-    from ledcli.noise.estimate import estimate_noise
-
-    noise = estimate_noise(photo.planes())
+def _record(decoded: "Decoded") -> dict[str, Any]:
+    photo, noise = decoded.photo, decoded.noise
     span = float((photo.white - photo.black).mean())
     gain, read = span * noise.gain, span * noise.read_variance**0.5
     height, width = photo.mosaic.shape

@@ -151,8 +151,6 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
 
 
 def _exposure_level(text: str) -> float:
-    from ledcli.raw.exif import read_exif, require_exposure_level
-
     try:
         level = float(text)
     except ValueError:
@@ -161,7 +159,10 @@ def _exposure_level(text: str) -> float:
             raise UsageError(
                 f"--exposure takes a number (ISO x seconds) or a raw file; '{text}' is neither"
             ) from None
-        return require_exposure_level(path, read_exif(path))
+        from ledcli.raw.decoder import decoders
+        from ledcli.raw.exif import read_exif, require_exposure_level
+
+        return require_exposure_level(path, decoders.run(read_exif, path))
     if not 0 < level < float("inf"):
         raise UsageError(f"--exposure takes a level above 0 (ISO x seconds), not {text}")
     return level

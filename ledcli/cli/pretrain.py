@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output
 from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, SeedOption
-from ledcli.errors import OutputError, UsageError
+from ledcli.errors import LedError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.loop import LogLine
@@ -161,12 +162,25 @@ def pretrain(
             f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
         )
     crops = crops or beside
+    failed = 0
+
+    def problem(error: LedError) -> None:
+        nonlocal failed
+        failed += 1
+        output.error(error)
+
     if crops.exists():
         output.info(f"using {crops}")
     else:
         output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
         pack_crops(
-            photos, crops, megabytes=crops_size, cfa=cfa.value, seed=seed, report=output.warn
+            photos,
+            crops,
+            megabytes=crops_size,
+            cfa=cfa.value,
+            seed=seed,
+            report=output.warn,
+            problem=problem,
         )
 
     def show(line: "LogLine") -> None:
@@ -187,6 +201,8 @@ def pretrain(
         licence=LICENCE,
     )
     output.result({"model": out}, f"wrote {out}")
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def _text(line: "LogLine") -> str:

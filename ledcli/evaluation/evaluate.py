@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import LedError, ModelError, PairError, UsageError
+from ledcli.errors import LedError, ModelError, PairError, UsageError, memory_error
 from ledcli.evaluation.datasets import read_dataset
 from ledcli.evaluation.datasets.base import Case, DatasetOptions, Frame, Source, free_name
 from ledcli.evaluation.metrics import (
@@ -30,7 +30,8 @@ from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import estimate_noise
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
-from ledcli.raw.reader import RawPhoto, read_raw
+from ledcli.pairs.frames import read_pair
+from ledcli.raw.reader import RawPhoto
 from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import LAYOUTS, layout_of
@@ -109,7 +110,7 @@ class Measurement:
             except LedError as error:
                 measured = MeasuredFrame(case, error=error)
             except MemoryError:
-                problem = LedError("needs more memory than there is: close other programs")
+                problem = memory_error(case.raws.short if case.raws else case.name)
                 measured = MeasuredFrame(case, error=problem)
             if measured.error is not None:
                 self._skipped.append(f"{case.name}: {measured.error}")
@@ -151,7 +152,7 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
             raise PairError(
                 "has no raw files, which are needed to measure a model that makes pictures"
             )
-        long, short = read_raw(case.raws.long), read_raw(case.raws.short)
+        short, long = read_pair(case.raws)
         truth = _developed(long, long.normalised())
         found = _measure_all(case, frame, candidates, truth, short)
     else:

@@ -47,9 +47,14 @@ class DarkShading(NamedTuple):
     """``(planes, rows, cols)``: nodes spread over the frame; one per plane is a plain offset."""
 
 
-def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading:
-    """Measure dark shading on dark frames: normalised ``(planes, h, w)`` of one ISO and size."""
+def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading | None:
+    """Measure dark shading on dark frames: normalised ``(planes, h, w)`` of one ISO and size.
+
+    None without a frame.
+    """
     grids = [_cell_means(planes) for planes in frames]
+    if not grids:
+        return None
     return DarkShading(iso, np.mean(grids, axis=0, dtype=np.float32))
 
 

@@ -18,7 +18,7 @@ from ledcli.errors import OutputError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.output.tags import put_cfa_pattern, put_colour, put_image
 from ledcli.raw.colour import shot_wb, srgb_from_camera, srgb_from_linear
-from ledcli.raw.libraw import demosaic_algorithm, quiet
+from ledcli.raw.libraw import demosaic_algorithm
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, Phase, offsets, pack, pattern
 
@@ -153,7 +153,7 @@ def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> 
 def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[np.uint16]:
     """Demosaic a DNG with LibRaw, 16 bits, at its own brightness; raises OutputError."""
     try:
-        with quiet, rawpy.imread(io.BytesIO(dng)) as raw:
+        with rawpy.imread(io.BytesIO(dng)) as raw:
             rgb: NDArray[Any] = raw.postprocess(
                 demosaic_algorithm=demosaic_algorithm(raw),
                 output_bps=16,

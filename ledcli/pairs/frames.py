@@ -1,28 +1,22 @@
 """The frames of a shoot: headers, exposure ratios, and decoded photos, read in parallel."""
 
 import math
-import os
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from ledcli.errors import LedError, MetadataError, PairError
+from ledcli.errors import LedError, MetadataError, PairError, memory_error
 from ledcli.metadata.xmp import read_note
+from ledcli.pairs.list_file import Pair
 from ledcli.pairs.similarity import Signature, frame_features, is_dark
+from ledcli.raw.decoder import decoders, in_parallel
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
 
-HEADER_THREADS = 8
-"""Reading headers waits for the disk more than for the processor."""
-DECODING_THREADS = min(4, os.cpu_count() or 1)
-"""Each holds a photo several times over: 45 megapixels take 1 GB."""
-CHECKING_THREADS = min(2, os.cpu_count() or 1)
-"""Each holds two photos and their spectra."""
 CACHE_BYTES = 512 << 20
 """Decoded mosaics kept for the checks: a shoot of four frames of any camera."""
 
@@ -37,7 +31,6 @@ MIN_LONG_RATIO = 1 / 1.05
 """Below this ratio the short and the long frame are swapped."""
 
 Input = TypeVar("Input")
-Output = TypeVar("Output")
 Key = TypeVar("Key")
 
 
@@ -109,7 +102,7 @@ class PhotoCache:
             if path in self._kept:
                 self._kept.move_to_end(path)
                 return self._kept[path]
-        photo = read_raw(path)
+        photo = decoders.run(read_raw, path)
         with self._lock:
             if path not in self._kept:
                 self._kept[path] = photo
@@ -168,47 +161,41 @@ def missing_tags(exif: Exif) -> str:
     return f"has no usable {' and no '.join(missing)} tag"
 
 
-def read_frames(files: Iterable[Path]) -> Generator[Frame | LedError]:
-    """Read the headers of raws, in their order; an error where a file is not a readable raw."""
+def read_frame(file: Path) -> Frame:
+    """Read the header of a raw; raises RawError if the file is not a readable raw."""
+    frame = Frame(file, read_exif(file))
+    if frame.exif.exposure_level is None:
+        # Decoding tells a raw without tags from a file that is not a raw.
+        read_raw(file)
+    return frame
 
-    def header(file: Path) -> Frame | LedError:
-        try:
-            frame = Frame(file, read_exif(file))
-            if frame.exif.exposure_level is None:
-                # Decoding tells a raw without tags from a file that is not a raw.
-                read_raw(file)
-        except LedError as error:
-            return error
-        return frame
 
-    yield from in_parallel(header, files, HEADER_THREADS)
+def read_pair(pair: Pair) -> tuple[RawPhoto, RawPhoto]:
+    """Decode the frames of a pair, both at once; raises LedError as `read_raw`."""
+    photos = list(decoders.each(read_raw, (pair.short, pair.long)))
+    for photo in photos:
+        if isinstance(photo, LedError):
+            raise photo
+    short, long = cast(list[RawPhoto], photos)
+    return short, long
 
 
 def summarise(frames: Iterable[Frame], photos: PhotoCache) -> Generator[FrameSummary | LedError]:
     """Decode frames and reduce each to what it shows, in their order."""
 
     def summary(frame: Frame) -> FrameSummary | LedError:
+        file = frame.file
         try:
-            photo = photos.read(frame.file)
+            photo = photos.read(file)
+            denoised = file.suffix.lower() == ".dng" and decoders.run(read_note, file) is not None
+            features = frame_features(photo)
         except LedError as error:
             return error
-        features = frame_features(photo)
-        denoised = frame.file.suffix.lower() == ".dng" and read_note(frame.file) is not None
-        dark = is_dark(features)
-        return FrameSummary(photo.mosaic.shape, features.signature, dark, denoised)
+        except MemoryError:
+            return memory_error(file)
+        return FrameSummary(photo.mosaic.shape, features.signature, is_dark(features), denoised)
 
-    yield from in_parallel(summary, frames, DECODING_THREADS)
-
-
-def in_parallel(
-    work: Callable[[Input], Output], items: Iterable[Input], threads: int
-) -> Generator[Output]:
-    """Yield the results in the items' order; closing the generator cancels what has not begun."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from in_parallel(summary, frames, decoders.most)
 
 
 def grouped(items: Sequence[Input], key: Callable[[Input], Key]) -> dict[Key, list[Input]]:

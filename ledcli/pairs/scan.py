@@ -1,5 +1,6 @@
 """`led pairs scan`: find the pairs of short and long frames in a folder of raws."""
 
+import os
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -7,25 +8,26 @@ from pathlib import Path
 from typing import TypeVar
 
 from ledcli.batch.inputs import find_raws
-from ledcli.errors import LedError
+from ledcli.errors import LedError, memory_error
 from ledcli.pairs.checks import SAME_SCENE, CheckedPair, check_pair
 from ledcli.pairs.frames import (
-    CHECKING_THREADS,
     Frame,
     FrameSummary,
     PhotoCache,
     grouped,
-    in_parallel,
     missing_tags,
     ratio_of,
-    read_frames,
+    read_frame,
     summarise,
 )
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
+from ledcli.raw.decoder import decoders, in_parallel
 from ledcli.reporting import SILENT, Reporter
 
+CHECKING_THREADS = min(2, os.cpu_count() or 1)
+"""Each holds two photos and their spectra."""
 MIN_RATIO = 1.5
 """Below, the long frame is hardly cleaner than the short one."""
 MAX_RATIO = 10_000.0
@@ -68,6 +70,8 @@ def check_listed(pairs: Sequence[Pair]) -> Generator[CheckedPair | LedError]:
             return CheckedPair(*frames, check_pair(short, long, ratio))
         except LedError as error:
             return error
+        except MemoryError:
+            return memory_error(pair.short)
 
     yield from in_parallel(check, pairs, CHECKING_THREADS)
 
@@ -125,7 +129,7 @@ class _Scanner:
 
     def _read_headers(self, files: Sequence[Path]) -> list[Frame]:
         frames = []
-        by_file, results = {file: file for file in files}, read_frames(files)
+        by_file, results = {file: file for file in files}, decoders.each(read_frame, files)
         for file, frame in self._with_progress("reading headers", "files", by_file, results):
             frames.append(frame)
             if frame.exif.exposure_level is None:
@@ -174,6 +178,8 @@ class _Scanner:
                 check = check_pair(*photos, ratio)
             except LedError as error:
                 return error
+            except MemoryError:
+                return memory_error(short.file)
             if not check.same_scene:
                 continue
             pair = CheckedPair(short, long, check)

@@ -1,8 +1,12 @@
-"""Decode raws in a child process, so that a file that crashes LibRaw costs only itself.
+"""Decode raws in child processes, so that a file that crashes LibRaw costs only itself.
 
-This is the parent's side; `decoder_process` is the child's, and the messages between them.
+Every command reads its raws through `decoders`. This is the parent's side; `decoder_process` is the
+child's, and the messages between them.
 """
 
+from __future__ import annotations
+
+import atexit
 import contextlib
 import json
 import os
@@ -11,18 +15,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
-from ledcli.errors import LedError, RawError, os_reason
-from ledcli.metadata.xmp import read_note
-from ledcli.noise.estimate import NoiseProfile, estimate_noise
-from ledcli.raw.colour import auto_ratio
-from ledcli.raw.decoder_process import Request, Setup, enlarge_pipe, receive, send
-from ledcli.raw.reader import RawPhoto, read_raw
+from ledcli.errors import LedError, RawError, memory_error, os_reason
+from ledcli.raw.decoder_process import Request, enlarge_pipe, receive, send
 
+if TYPE_CHECKING:
+    from ledcli.noise.estimate import NoiseProfile
+    from ledcli.raw.reader import RawPhoto
+
+MAX_CHILDREN = min(4, os.cpu_count() or 1)
+"""Each holds a photo several times over: 45 megapixels take 1 GB."""
 LIMIT_S = 120.0
 LIMIT_S_PER_MB = 1.0
 """A drive of 1 MB a second is slow, not broken."""
@@ -42,6 +50,7 @@ _CHILD_CODE = (
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 """Threads that wait must not take the cores from the network."""
 _ENDED = object()
+Input = TypeVar("Input")
 T = TypeVar("T")
 
 
@@ -59,6 +68,12 @@ class Decoded(NamedTuple):
 
 def decode_file(path: Path) -> Decoded:
     """Read one raw file and what a run needs to know of it; RawError as for `read_raw`."""
+    # Here, as the parent needs none of them and starts its child sooner.
+    from ledcli.metadata.xmp import read_note
+    from ledcli.noise.estimate import estimate_noise
+    from ledcli.raw.colour import auto_ratio
+    from ledcli.raw.reader import read_raw
+
     # Opening a FIFO would block; read_raw names what is not a file.
     note = read_note(path) if path.is_file() else None
     try:
@@ -71,111 +86,134 @@ def decode_file(path: Path) -> Decoded:
     return Decoded(photo, estimate_noise(planes), auto_ratio(planes), note)
 
 
-class Decoder(Generic[T]):
-    """One child process that works on one file after the other; a context manager.
+class Decoders:
+    """Child processes that work on files, each on one at a time.
 
-    The child starts at once, in the background, and is replaced after a crash or a timeout.
-    It is not a `multiprocessing` process: those run the caller's main module again, and their
-    shared memory outlives a killed run.
+    A child is started when it is needed, serves file after file, and is replaced after a crash or a
+    timeout. It is not a `multiprocessing` process: those run the caller's main module again, and
+    their shared memory outlives a killed run.
 
     Parameters
     ----------
-    work : callable
-        What the child does with a path, such as `decode_file` or `read_raw`; importable by name.
+    most : int
+        Children at once; further calls wait.
     limit_s : float
         Seconds allowed per file, plus one second for each MB.
     memory_bytes : int
-        Memory the child may take beyond what it starts with (Linux).
+        Memory a child may take beyond what it starts with (Linux).
     """
 
     def __init__(
         self,
-        work: Callable[[Path], T],
+        most: int = MAX_CHILDREN,
         *,
         limit_s: float = LIMIT_S,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self.limit_s = limit_s
-        self._setup = Setup(work, memory_bytes)
+        self.most, self.limit_s, self.memory_bytes = most, limit_s, memory_bytes
+        self._turns = threading.BoundedSemaphore(most)
         self._state = threading.Lock()
-        self._turn = threading.Lock()
-        self._closed = False
-        self._child: _Child | None = _Child(self._setup)
+        self._free: list[_Child] = []
+        self._busy: set[_Child] = set()
 
-    def __enter__(self) -> Self:
-        return self
+    def start(self) -> None:
+        """Start a child in the background, if there is none."""
+        with self._state:
+            if not self._free and not self._busy:
+                self._free.append(_Child(self.memory_bytes))
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def decode(self, path: Path) -> T:
-        """Return ``work(path)``, computed in the child.
+    def run(self, work: Callable[[Path], T], path: Path) -> T:
+        """Return ``work(path)``, computed in a child; `work` must be importable by name.
 
         Raises RawError if LibRaw crashed on the file or timed out, and whatever `work` raises;
-        LedError if the file needs too much memory, the child cannot be started or was killed, or
-        the decoder is closed.
+        LedError if the file needs too much memory, no child can be started, it was killed, or
+        `close` was called meanwhile.
         """
-        with self._turn:
-            child = self._ready()
-            limit = self.limit_s + LIMIT_S_PER_MB * _megabytes(path)
+        limit = self.limit_s + LIMIT_S_PER_MB * _megabytes(path)
+        with self._turns:
+            with self._state:
+                idle = [child for child in self._free if child.runs()]
+                child = idle.pop() if idle else _Child(self.memory_bytes)
+                self._free = idle
+                self._busy.add(child)
             try:
-                answer = child.ask(Request(path, limit), limit)
+                answer = child.ask(Request(work, path, _folder(), limit), limit)
             except BaseException as error:
                 # Ctrl-C too: a late answer must not be taken for that of another file.
-                self._drop(child)
-                if not isinstance(error, EOFError | TimeoutError):
+                child.kill()
+                with self._state:
+                    closed = child not in self._busy
+                    self._busy.discard(child)
+                if not isinstance(error, EOFError | TimeoutError | MemoryError):
                     raise
-                self._check_open()
-                if isinstance(error, TimeoutError):
-                    raise RawError(
-                        f"{path}: LibRaw timed out after {limit:.0f} s: the file is damaged, or "
-                        "its drive is too slow"
-                    ) from None
-                raise _crash_error(path, child.exit_status) from None
+                raise _failure(path, child, error, limit, closed) from None
+            with self._state:
+                if child in self._busy:
+                    self._busy.remove(child)
+                    self._free.append(child)
         if isinstance(answer, LedError):
             raise answer
         return cast(T, answer)
 
+    def each(
+        self, work: Callable[[Path], T], paths: Iterable[Path]
+    ) -> Generator[T | LedError, None, None]:
+        """Yield ``work(path)`` or its error for each path, in their order; several at once."""
+
+        def attempt(path: Path) -> T | LedError:
+            try:
+                return self.run(work, path)
+            except LedError as error:
+                return error
+
+        yield from in_parallel(attempt, paths, self.most)
+
     def close(self) -> None:
-        """Kill the child; a `decode` under way in another thread raises LedError."""
+        """Kill the children; a `run` under way in another thread raises LedError."""
         with self._state:
-            self._closed = True
-            child, self._child = self._child, None
-        if child:
+            children = [*self._free, *self._busy]
+            self._free.clear()
+            self._busy.clear()
+        for child in children:
             child.kill()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LedError("no more photos are read: the run was stopped")
 
-    def _ready(self) -> "_Child":
-        with self._state:
-            self._check_open()
-            if self._child is None:
-                self._child = _Child(self._setup)
-            child = self._child
-        try:
-            child.wait_for_start()
-        except (EOFError, TimeoutError):
-            self._drop(child)
-            self._check_open()
-            said = "the decoding process does not start: set LED_DEBUG=1 to see why"
-            raise LedError(said) from None
-        return child
+decoders = Decoders()
+"""Those of this process: started when first needed, and kept for the next files."""
+atexit.register(decoders.close)
 
-    def _drop(self, child: "_Child") -> None:
-        child.kill()
-        with self._state:
-            if self._child is child:
-                self._child = None
+
+def in_parallel(
+    work: Callable[[Input], T], items: Iterable[Input], threads: int
+) -> Generator[T, None, None]:
+    """Yield the results in the items' order; no more than there are threads wait to be taken.
+
+    Closing the generator cancels what has not begun, and ends the children of `decoders`.
+    """
+    pool = ThreadPoolExecutor(threads)
+    pending: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BaseException:
+        # A file that is being decoded may take its whole time limit.
+        pool.shutdown(wait=False, cancel_futures=True)
+        decoders.close()
+        raise
+    finally:
+        pool.shutdown()
 
 
 class _Child:
     """The parent's handle on one child; a thread reads its messages so that waits can time out."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, memory_bytes: int) -> None:
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._started = self._ended = False
+        self.started = self._ended = False
         self.exit_status: int | None = None
         try:
             self._process = subprocess.Popen(
@@ -195,24 +233,22 @@ class _Child:
         enlarge_pipe(self._from)
         threading.Thread(target=self._listen, daemon=True).start()
         with contextlib.suppress(OSError):
-            send(self._to, setup)
+            send(self._to, memory_bytes)
 
     def _listen(self) -> None:
         try:
             while True:
                 self._messages.put(receive(self._from))
-        except Exception:
+        except Exception as error:
             # The end of the pipe, or what a crash left in it.
             self._from.close()
-            self._messages.put(_ENDED)
-
-    def wait_for_start(self) -> None:
-        if not self._started:
-            self._next_message(START_LIMIT_S)
-            self._started = True
+            self._messages.put(error if isinstance(error, MemoryError) else _ENDED)
 
     def ask(self, request: Request, limit_s: float) -> object:
-        """Return the answer; raises EOFError if the child is gone, TimeoutError."""
+        """Return the answer; raises EOFError if the child is gone, TimeoutError, MemoryError."""
+        if not self.started:
+            self._next_message(START_LIMIT_S)
+            self.started = True
         try:
             send(self._to, request)
         except OSError:
@@ -227,7 +263,13 @@ class _Child:
         if message is _ENDED:
             self._ended = True
             raise EOFError
+        if isinstance(message, MemoryError):
+            raise message
         return message
+
+    def runs(self) -> bool:
+        """Return False if it was killed while it had nothing to do."""
+        return self._process.poll() is None
 
     def kill(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -244,13 +286,34 @@ class _Child:
             self._to.close()
 
 
-def _crash_error(path: Path, status: int | None) -> LedError:
-    if status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)):
+def _failure(
+    path: Path, child: _Child, error: BaseException, limit_s: float, closed: bool
+) -> LedError:
+    """Return the error for a file whose child did not answer."""
+    if closed:
+        return LedError("no more photos are read: the run was stopped")
+    if isinstance(error, MemoryError):
+        return memory_error(path)
+    if not child.started:
+        return LedError("the decoding process does not start: set LED_DEBUG=1 to see why")
+    if isinstance(error, TimeoutError):
+        return RawError(
+            f"{path}: LibRaw timed out after {limit_s:.0f} s: the file is damaged, or its drive is "
+            "too slow"
+        )
+    if child.exit_status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)):
         return LedError(
             f"{path}: the decoding process was killed: if memory is full, close other programs "
             "and try again"
         )
     return RawError(f"{path}: LibRaw crashed: the file is damaged or not supported")
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return os.sep
 
 
 def _megabytes(path: Path) -> float:

@@ -1,12 +1,13 @@
-"""The child process of `Decoder`, and the messages between parent and child. No torch.
+"""The child process of `Decoders`, and the messages between parent and child. No torch.
 
-The parent sends a `Setup`, then one `Request` after the other; the child answers each with a
-result or a LedError. A message is the sizes of its parts, a pickle, and the arrays as they lie in
+The parent sends a limit of memory, then one `Request` after the other; the child answers each with
+a result or a LedError. A message is the sizes of its parts, a pickle, and the arrays as they lie in
 memory. They go through pipes: shared memory would save one copy of the mosaic, 2 % of the time
 that reading a photo takes, but outlives processes that are killed.
 """
 
 import contextlib
+import importlib
 import os
 import pickle
 import queue
@@ -33,17 +34,12 @@ ALARM_GRACE_S = 30
 """The child ends itself this long after its parent should have killed it."""
 
 
-class Setup(NamedTuple):
-    """The first message to the child: what to do with each path, and within which memory."""
+class Request(NamedTuple):
+    """What to do with a file, in which folder (for relative paths), and the time limit for it."""
 
     work: Callable[[Path], object]
-    memory_bytes: int
-
-
-class Request(NamedTuple):
-    """A file to work on, and the time limit for it."""
-
     path: Path
+    folder: str
     limit_s: float
 
 
@@ -105,15 +101,18 @@ def serve() -> None:
         os.dup2(nothing.fileno(), 0)
         os.dup2(nothing.fileno(), 1)
     enlarge_pipe(outbox)
-    setup = cast(Setup, receive(inbox))
-    _limit_memory(setup.memory_bytes)
+    # While the parent imports what it needs; every `work` needs it.
+    importlib.import_module("ledcli.raw.reader")
+    _limit_memory(cast(int, receive(inbox)))
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(inbox, requests), daemon=True).start()
     send(outbox, None)
     while True:
         request = requests.get()
         _alarm(request.limit_s + ALARM_GRACE_S)
-        send(outbox, _answer(setup.work, request.path))
+        with contextlib.suppress(OSError):  # reading the file says what is wrong
+            os.chdir(request.folder)
+        send(outbox, _answer(request.work, request.path))
         _alarm(0)
 
 

@@ -1,12 +1,8 @@
-"""LibRaw behind one interface: open a file quietly, and explain what is wrong with it."""
+"""LibRaw behind one interface: open a file, and explain what is wrong with it."""
 
 import contextlib
 import io
 import math
-import os
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +19,6 @@ from ledcli.sensor.cfa import AnyPhase, find_phase, pattern
 from ledcli.sensor.layout import XTRANS
 
 LIBRAW_VERSION = ".".join(str(part) for part in rawpy.libraw_version)
-_CHATTER = (b"Unexpected end of file", b"data corrupted at")
 _MAGIC = (
     *(b"FUJIFILM", b"\0MRM", b"FOVb", b"IIII", b"MMMM", b"PWAD", b"qktk", b"qktn"),
     *(b"DSC-Image", b"XPDS", b"SDPX", b"RED1", b"ARRI"),
@@ -113,9 +108,8 @@ def open_raw(path: Path) -> Iterator[OpenedRaw]:
             if truncated(data):
                 # LibRaw would decode what is left, and old memory for the rest.
                 raise RawError(f"{path}: {_what_is_wrong(data, None)}")
-            with quiet:
-                raw.open_buffer(io.BytesIO(data))
-                raw.unpack()
+            raw.open_buffer(io.BytesIO(data))
+            raw.unpack()
             if not _begins_like_raw(data) and not data.startswith(_JPEG_MAGIC):
                 # LibRaw takes such a file for one of a list of phones by its size alone.
                 raise RawError(
@@ -224,56 +218,3 @@ def multipliers(values: Sequence[float]) -> NDArray[np.float64] | None:
         return None
     wb = np.array([red / green, 1.0, blue / green])
     return wb if wb.max() < _MAX_NUMBER and wb.min() > 1 / _MAX_NUMBER else None
-
-
-class _Quiet:
-    """Keep LibRaw's messages off standard error; safe from several threads at once.
-
-    LibRaw reports damage with fprintf, past sys.stderr, and rawpy cannot turn that off. The
-    exception says the same again. So file descriptor 2 is redirected while any thread is inside,
-    and what is not LibRaw's is passed on.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._saved = -1
-        self._captured: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
-                return
-            try:
-                if sys.stderr is not None:
-                    sys.stderr.flush()
-                self._captured = tempfile.TemporaryFile()
-                self._saved = os.dup(2)
-                os.dup2(self._captured.fileno(), 2)
-            except (OSError, ValueError):
-                # No standard error, or no temporary file: not worth failing for.
-                self._reset()
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside or self._saved < 0:
-                return
-            os.dup2(self._saved, 2)
-            self._captured.seek(0)
-            for line in self._captured:
-                if not any(word in line for word in _CHATTER):
-                    with contextlib.suppress(OSError):
-                        os.write(2, line)
-            self._reset()
-
-    def _reset(self) -> None:
-        if self._saved >= 0:
-            os.close(self._saved)
-        if self._captured is not None:
-            self._captured.close()
-        self._saved, self._captured = -1, None
-
-
-quiet = _Quiet()

@@ -1,13 +1,13 @@
 """Fine-tune a model on one camera's pairs: all that `led finetune` does but its terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ledcli.errors import OutputError, TrainingError, UsageError
+from ledcli.errors import LedError, OutputError, TrainingError, UsageError
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
@@ -108,7 +108,7 @@ class FinetuneResult:
 
     ``name`` is that of the model, under which it is installed at ``path`` if the status is
     ``done``. ``pairs`` are hashes, ratio and ISO of the pairs that were used. ``tuned`` is None
-    when the training was stopped or not begun.
+    when the training was stopped or not begun. ``failed`` says which files could not be read.
     """
 
     status: Status
@@ -117,6 +117,7 @@ class FinetuneResult:
     pairs: list[dict[str, Any]]
     tuned: FinetunedModel | None = None
     path: Path | None = None
+    failed: Sequence[LedError] = ()
 
 
 def finetune(
@@ -161,7 +162,15 @@ def finetune(
     device = choose_device(settings.device)
     bf16 = choose_precision(settings.precision, device) == "bf16"
 
-    headers = read_headers(read_list(pairs), ratios=settings.ratios, one_iso=settings.force)
+    failed: list[LedError] = []
+
+    def problem(error: LedError) -> None:
+        failed.append(error)
+        report.warn(f"{error}: left out")
+
+    headers = read_headers(
+        read_list(pairs), ratios=settings.ratios, one_iso=settings.force, problem=problem
+    )
     darks = read_darks(pairs)
     name = settings.name or free_name(name_of(headers[0].camera) + method.name_suffix)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
@@ -176,12 +185,13 @@ def finetune(
             one_iso=settings.force,
             step=lambda path: bar.advance(note=path.name),
             take=collector.take if collector else None,
+            problem=problem,
         )
     for warning in loaded.warnings:
         report.warn(warning)
     report.info(_summary(loaded))
     if settings.dry_run:
-        return FinetuneResult(Status.PLANNED, name, method, loaded.records)
+        return FinetuneResult(Status.PLANNED, name, method, loaded.records, failed=failed)
 
     camera_pairs, pretrained = loaded.camera_pairs, settings.pretrained
     if camera_pairs.cfa not in method.cfas:
@@ -212,17 +222,17 @@ def finetune(
     )
     tuned = _train(tuning, checkpoint, report, stoppable)
     if tuned is None:
-        return FinetuneResult(Status.STOPPED, name, method, loaded.records)
+        return FinetuneResult(Status.STOPPED, name, method, loaded.records, failed=failed)
     if tuned.proof:
         report.info(f"proof: {tuned.proof}")
     for source, steps in tuned.spec.training.get("sources", {}).items():
         report.info(f"{source}: {steps['kept']} of {steps['tried']} steps were kept")
     if tuned.improvement <= 0 and not settings.force:
-        return FinetuneResult(Status.NOT_BETTER, name, method, loaded.records, tuned)
+        return FinetuneResult(Status.NOT_BETTER, name, method, loaded.records, tuned, failed=failed)
     name = free_name(name)  # it may have been taken while this ran
     path = _install(tuned, name, settings.out, report)
     checkpoint.unlink(missing_ok=True)
-    return FinetuneResult(Status.DONE, name, method, loaded.records, tuned, path)
+    return FinetuneResult(Status.DONE, name, method, loaded.records, tuned, path, failed)
 
 
 def _sources(

@@ -24,6 +24,7 @@ from ledcli.nets.forms import form_of
 from ledcli.nets.network import Network
 from ledcli.nets.repnr import RepNRConv
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
@@ -242,7 +243,7 @@ def fold_model(
     check_output(out, overwrite=overwrite)
     frames = []
     if photo is not None:
-        planes = torch.from_numpy(read_raw(photo).planes())
+        planes = torch.from_numpy(decoders.run(read_raw, photo).planes())
         top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
         frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
     spec, net = load_model(path)

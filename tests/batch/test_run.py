@@ -222,7 +222,7 @@ def test_run_again_it_does_only_what_is_missing_or_changed(here, tiny, monkeypat
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
     assert statuses(run_all(tiny)) == ["done"] * 3
     with monkeypatch.context() as patched:
-        patched.setattr("ledcli.raw.decoder.Decoder", None)  # nothing is even opened
+        patched.setattr("ledcli.raw.decoder.Decoders.run", None)  # nothing is even opened
         again = run_all(tiny)
     assert statuses(again) == ["skipped"] * 3
     assert [r.outputs[0].name for r in again] == ["a.dng", "b.dng", "c.dng"]

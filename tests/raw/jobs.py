@@ -34,6 +34,7 @@ def modules(path):
 def chatter(path):
     print("a library greets", flush=True)
     os.write(1, b"a C library greets\n")
+    os.write(2, b"Corrupt JPEG data: 3 extraneous bytes\n")
     return path.name
 
 
@@ -81,6 +82,15 @@ def hang_at_fifo(path):
     """Open ``fifo`` beside the file, so that who reads it knows, and never end."""
     with open(path.with_name("fifo"), "wb", buffering=0):
         threading.Event().wait()
+
+
+def reads_fifo(path):
+    return path.with_name("fifo").read_text()
+
+
+def writes_fifo(path):
+    path.with_name("fifo").write_text("told by another")
+    return path.name
 
 
 def greedy(path):

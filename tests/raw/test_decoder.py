@@ -14,7 +14,7 @@ from ledcli.metadata.xmp import xmp_packet
 from ledcli.noise.estimate import estimate_noise
 from ledcli.output.dng import dng_bytes
 from ledcli.raw.colour import auto_ratio
-from ledcli.raw.decoder import Decoder, decode_file
+from ledcli.raw.decoder import Decoders, decode_file
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import pack
 from tests.raw.jobs import act
@@ -25,15 +25,32 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds me
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class One(Decoders):
+    """One child, closed in the end, and the same work for every file."""
+
+    def __init__(self, work, **limits):
+        super().__init__(1, **limits)
+        self.work = work
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def decode(self, path):
+        return self.run(self.work, path)
+
+
 @pytest.fixture(scope="module")
 def decoder():
-    with Decoder(decode_file) as decoder:
+    with One(decode_file) as decoder:
         yield decoder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def actor():
-    with Decoder(act) as actor:
+    with One(act) as actor:
         yield actor
 
 
@@ -109,6 +126,15 @@ def test_an_impossible_size_costs_only_that_file(decoder, tmp_path):
     assert decoder.decode(path).photo.mosaic.shape == (128, 160)
 
 
+def test_a_relative_path_is_one_of_the_folder_that_is_current_now(decoder, tmp_path, monkeypatch):
+    for name, phase in (("one", "GBRG"), ("two", "BGGR")):
+        (tmp_path / name).mkdir()
+        make_raw(tmp_path / name / "a.nef", phase=phase)
+        monkeypatch.chdir(tmp_path / name)
+        photo = decoder.decode(Path("a.nef")).photo
+        assert (photo.path, photo.phase.name) == (Path("a.nef"), phase)
+
+
 @linux
 @pytest.mark.parametrize("name", [b"new\nline.nef", b"not utf-8 \xff.nef", b"-rf.nef"])
 def test_unusual_file_names_are_read(decoder, tmp_path, name):
@@ -136,7 +162,7 @@ def test_a_killed_child_is_not_reported_as_a_damaged_file(actor):
 
 @pytest.mark.parametrize("hang", ["hang", "hang_in_c"])
 def test_a_timeout_costs_only_that_file(hang):
-    with Decoder(act, limit_s=0.2) as actor:
+    with One(act, limit_s=0.2) as actor:
         _, before = actor.decode(Path("name"))
         with pytest.raises(RawError, match=f"^{hang}: LibRaw timed out after 0 s"):
             actor.decode(Path(hang))
@@ -146,7 +172,7 @@ def test_a_timeout_costs_only_that_file(hang):
 
 @linux
 def test_too_much_memory_costs_only_that_file(tmp_path):
-    with Decoder(act, memory_bytes=256 << 20) as actor:
+    with One(act, memory_bytes=256 << 20) as actor:
         with pytest.raises(LedError, match=r"^greedy: takes more memory than a photo should"):
             actor.decode(Path("greedy"))
         assert actor.decode(Path("array")).shape == (2048, 1024)
@@ -155,6 +181,40 @@ def test_too_much_memory_costs_only_that_file(tmp_path):
 def test_the_same_child_serves_file_after_file(actor):
     first, second = (actor.decode(Path("name")) for _ in range(2))
     assert first == second
+
+
+def test_a_result_that_does_not_fit_into_the_parent_costs_only_that_file(monkeypatch):
+    def full(pipe):
+        raise MemoryError
+
+    with One(act) as actor:
+        with monkeypatch.context() as patched:
+            patched.setattr("ledcli.raw.decoder.receive", full)
+            with pytest.raises(LedError, match=r"^array: needs more memory than there is"):
+                actor.decode(Path("array"))
+        assert actor.decode(Path("name"))[0] == "name"
+
+
+@unix
+def test_a_child_that_was_killed_while_idle_is_replaced(actor):
+    _, before = actor.decode(Path("name"))
+    os.kill(before, signal.SIGKILL)
+    [child] = actor._free
+    child._process.wait()
+    assert actor.decode(Path("name"))[1] != before
+
+
+@unix
+def test_several_files_are_read_at_once_and_told_in_their_order(tmp_path):
+    """The first file is read to its end only when the second one's reader has opened it."""
+    os.mkfifo(tmp_path / "fifo")
+    files = [tmp_path / name for name in ("reads_fifo", "writes_fifo", "bug", "name")]
+    decoders = Decoders(2)
+    found = list(decoders.each(act, files))
+    decoders.close()
+    assert found[:2] == ["told by another", "writes_fifo"]
+    assert isinstance(found[2], LedError) and str(found[2]).startswith(f"{files[2]}: ")
+    assert found[3][0] == "name"
 
 
 def test_errors_keep_their_type_and_traceback(actor):
@@ -214,7 +274,7 @@ def test_closing_ends_a_waiting_decode(tmp_path):
         except LedError as error:
             errors.append(str(error))
 
-    actor = Decoder(act)
+    actor = One(act)
     waiting = threading.Thread(target=wait)
     waiting.start()
     with open(tmp_path / "fifo", "rb") as fifo:
@@ -222,26 +282,26 @@ def test_closing_ends_a_waiting_decode(tmp_path):
         assert fifo.read() == b""  # the process is gone
     waiting.join()
     assert errors == ["no more photos are read: the run was stopped"]
-    with pytest.raises(LedError, match="the run was stopped"):
-        actor.decode(Path("name"))
 
 
-def test_a_decoder_can_be_closed_at_once_and_twice():
-    actor = Decoder(act)
-    actor.close()
-    actor.close()
+def test_a_decoder_can_be_closed_at_once_and_twice_and_used_again():
+    with One(act) as actor:
+        actor.start()
+        actor.close()
+        actor.close()
+        assert actor.decode(Path("name"))[0] == "name"
 
 
 def test_a_child_that_cannot_start_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "executable", str(ROOT / "no such python"))
     with pytest.raises(LedError, match="cannot be started: no such file"):
-        Decoder(decode_file)
+        Decoders().start()
 
 
 def test_a_child_that_dies_at_its_start_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     with (
-        Decoder(decode_file) as decoder,
+        One(decode_file) as decoder,
         pytest.raises(LedError, match="does not start: set LED_DEBUG=1"),
     ):
         decoder.decode(Path("a.nef"))
@@ -262,9 +322,9 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path):
 _PARENT = """
 import sys
 from pathlib import Path
-from ledcli.raw.decoder import Decoder
+from ledcli.raw.decoder import decoders
 from tests.raw.jobs import act
-Decoder(act).decode(Path(sys.argv[1]))
+decoders.run(act, Path(sys.argv[1]))
 """
 
 
@@ -273,8 +333,8 @@ def test_any_program_can_be_the_parent(tmp_path, how):
     make_raw(tmp_path / "a.nef")
     text = (
         "import sys; from pathlib import Path; "
-        "from ledcli.raw.decoder import Decoder, decode_file; "
-        "photo = Decoder(decode_file).decode(Path('a.nef')).photo; "
+        "from ledcli.raw.decoder import decode_file, decoders; "
+        "photo = decoders.run(decode_file, Path('a.nef')).photo; "
         "print(photo.mosaic.shape, 'torch' in sys.modules)"
     )
     (tmp_path / "script.py").write_text(text)

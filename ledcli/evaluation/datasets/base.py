@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
-from ledcli.pairs.frames import ratio_of
+from ledcli.pairs.frames import ratio_of, read_pair
 from ledcli.pairs.list_file import Pair, read_list
 from ledcli.raw.colour import shot_wb, srgb_from_camera
+from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
-from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import AnyPhase, Phase
 
 SAME_RATIO = 1.05
@@ -232,16 +232,17 @@ def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
         # Packed frames are in CAMERA/short.
         camera = pair.short.absolute().parent.parent.name
         return Case(name, camera, pair.iso, ratio, partial(_read_packed, pair))
-    short = read_exif(pair.short)
+    short = decoders.run(read_exif, pair.short)
     ratio = pair.ratio or (named if by_name else None)
     if ratio is None:
-        ratio = ratio_of(short, read_exif(pair.long), (pair.short, pair.long))
+        long = decoders.run(read_exif, pair.long)
+        ratio = ratio_of(short, long, (pair.short, pair.long))
     iso = short.iso or pair.iso
     return Case(name, short.camera or "", iso, ratio, partial(_read_raws, pair), pair)
 
 
 def _read_raws(pair: Pair) -> Frame:
-    short, long = read_raw(pair.short), read_raw(pair.long)
+    short, long = read_pair(pair)
     if short.mosaic.shape != long.mosaic.shape or short.phase != long.phase:
         raise _mismatch(pair)
     truth = long.planes()

@@ -1,17 +1,15 @@
 """Clean photographs, made into short frames with the noise of calibrated cameras."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from ledcli.errors import RawError, UsageError
+from ledcli.errors import LedError, UsageError
 from ledcli.evaluation.datasets.base import (
     Case,
     Dataset,
@@ -25,17 +23,17 @@ from ledcli.evaluation.results import count
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.raw.colour import linear_from_srgb
+from ledcli.raw.decoder import decoders
+from ledcli.raw.rendered import RENDERED_SUFFIXES, check_rendered, read_rendered
 from ledcli.sensor.cfa import STANDARD_PHASE
 from ledcli.sensor.layout import LAYOUTS
-from ledcli.training.data.crops import RENDERED_SUFFIXES, pack_rgb
+from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import Linear
 from ledcli.zoo.model_file import read_spec
 from ledcli.zoo.store import find_model
 
 PLANE_MULTIPLE = 16
 """Photographs are cut to this multiple of cells, so that every network takes them whole."""
-MIN_SIDE = 32
-"""Pixels along a photograph's shorter side."""
 GAINS: Mapping[str, tuple[float, ...]] = {"SonyA7S2": (0.75, 3.0)}
 OTHER_GAINS = (2.5, 10.0)
 """System gain K, DN per electron: of a medium and a high ISO of each camera."""
@@ -123,11 +121,10 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
 
     Raises
     ------
-    RawError
-        It cannot be read, or is too small or grey of more than 8 bits.
+    LedError
+        As `read_rendered`.
     """
-    with _opened(path) as opened:
-        coded = np.asarray(opened.convert("RGB"))
+    coded = decoders.run(read_rendered, path)
     multiple = LAYOUTS[cfa].side * PLANE_MULTIPLE * shrink
     rows, cols = (n // multiple * multiple for n in coded.shape[:2])
     linear = linear_from_srgb(coded[:rows, :cols].astype(np.float32) / np.float32(255))
@@ -136,23 +133,6 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
         linear = blocks.mean((1, 3))
     seen: Linear = (linear / _BALANCE).astype(np.float32)
     return pack_rgb(seen, cfa)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as opened:
-            if min(opened.size) < MIN_SIDE:
-                raise RawError(f"{path}: is smaller than {MIN_SIDE} pixels: name a larger one")
-            if opened.mode[0] in "IF":
-                # Pillow would clip values above 255.
-                raise RawError(f"{path}: is grey of more than 8 bits: give it in colour")
-            yield opened
-    except UnidentifiedImageError:
-        raise RawError(f"{path}: is not a readable photograph: remove it") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise RawError(f"{path}: cannot be read as a photograph: {first}") from None
 
 
 def noise_of(camera: str, gain: float) -> NoiseParameters:
@@ -193,12 +173,11 @@ def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
     if not found:
         raise UsageError(f"{folder}: has no photograph (PNG, JPEG, TIFF, WebP): name another")
     files, skipped = [], []
-    for file in found:
-        try:
-            with _opened(file):
-                files.append(file)
-        except RawError as error:
+    for file, error in zip(found, decoders.each(check_rendered, found), strict=True):
+        if isinstance(error, LedError):
             skipped.append(str(error))
+        else:
+            files.append(file)
     return files, skipped
 
 

@@ -8,26 +8,24 @@ so that dark parts keep their steps.
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import imagecodecs
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ledcli.batch.inputs import RAW_SUFFIXES
-from ledcli.errors import LedError, TrainingError
+from ledcli.errors import LedError, TrainingError, memory_error
 from ledcli.noise.estimate import measure_blocks
 from ledcli.raw.colour import linear_from_srgb
-from ledcli.raw.reader import read_raw
+from ledcli.raw.decoder import decoders, in_parallel
+from ledcli.raw.reader import RawPhoto, read_raw
+from ledcli.raw.rendered import HDR_SUFFIX, RENDERED_SUFFIXES, read_rendered
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
 from ledcli.sensor.layout import LAYOUTS, Layout
 from ledcli.sensor.symmetry import cells_lost, even_start
 from ledcli.training.data.scenes import Linear, make_scene
 
-RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
-HDR_SUFFIX = ".hdr"
 CROP = 256
 """Side of an augmented crop, in plane pixels."""
 FULL_SCALE = 65535
@@ -52,6 +50,7 @@ def pack_crops(
     cfa: str = "bayer",
     seed: int = 0,
     report: Report = lambda _: None,
+    problem: Callable[[LedError], None] | None = None,
 ) -> int:
     """Write a crop file and return how many crops it holds.
 
@@ -73,7 +72,9 @@ def pack_crops(
     seed : int
         The same seed and folder give the same file.
     report : callable
-        Receives a message for each photograph that is skipped.
+        Receives a message for each photograph that is not suitable.
+    problem : callable, optional
+        Receives why a photograph cannot be read; by default `report` does.
 
     Raises
     ------
@@ -93,7 +94,10 @@ def pack_crops(
         temporary, mode="w+", dtype=np.uint16, shape=(total, layout.planes, side, side)
     )
     try:
-        photos = _photo_crops(folder, from_photos, kind, rng, report) if folder else iter(())
+        photos: Iterator[Planes] = iter(())
+        if folder:
+            broken = problem or (lambda error: report(str(error)))
+            photos = _photo_crops(folder, from_photos, kind, rng, report, broken)
         filled = 0
         # Photographs and scenes are mixed, so that any part of the file is like the whole.
         order = rng.permutation(total)
@@ -175,19 +179,33 @@ class _Kind(NamedTuple):
 
 
 def _photo_crops(
-    folder: Path, count: int, kind: _Kind, rng: np.random.Generator, report: Report
+    folder: Path,
+    count: int,
+    kind: _Kind,
+    rng: np.random.Generator,
+    report: Report,
+    problem: Callable[[LedError], None],
 ) -> Iterator[Planes]:
     """Yield ``count`` crops, an equal share from each photograph."""
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     given, failed = 0, 0
-    for left, path in zip(range(len(paths), 0, -1), paths, strict=True):
-        read = _raw_crops if path.suffix.lower() in RAW_SUFFIXES else _rgb_crops
+    photos = in_parallel(_read, paths, decoders.most)
+    for left, path, photo in zip(range(len(paths), 0, -1), paths, photos, strict=True):
+        share = -(-(count - given) // left)
         try:
-            crops = list(read(path, -(-(count - given) // left), kind, rng))
-        except (LedError, OSError, ValueError, RuntimeError) as error:
-            report(f"{path} skipped: {error}")
+            if isinstance(photo, LedError):
+                raise photo
+            if isinstance(photo, RawPhoto):
+                crops = list(_raw_crops(photo, share, kind, rng))
+            else:
+                crops = list(_rgb_crops(photo, share, kind, rng))
+        except (LedError, MemoryError, ValueError) as error:
             failed += 1
+            if isinstance(error, ValueError):
+                report(f"{path}: skipped: {error}")
+            else:
+                problem(error if isinstance(error, LedError) else memory_error(path))
             continue
         given += len(crops)
         yield from crops
@@ -195,13 +213,21 @@ def _photo_crops(
         raise TrainingError(f"{folder} holds no photograph that can be read: give another folder")
 
 
-def _rgb_crops(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
-    hdr = path.suffix.lower() == HDR_SUFFIX
-    if hdr:
-        rgb = np.asarray(imagecodecs.rgbe_decode(path.read_bytes()), np.float32)
-    else:
-        coded = iio.imread(path, plugin="pillow", mode="RGB")
-        rgb = linear_from_srgb(coded.astype(np.float32) / np.float32(255))
+def _read(path: Path) -> RawPhoto | NDArray[Any] | LedError:
+    try:
+        if path.suffix.lower() in RAW_SUFFIXES:
+            return decoders.run(read_raw, path)
+        return decoders.run(read_rendered, path)
+    except LedError as error:
+        return error
+
+
+def _rgb_crops(
+    rgb: NDArray[Any], count: int, kind: _Kind, rng: np.random.Generator
+) -> Iterator[Planes]:
+    hdr = rgb.dtype == np.float32
+    if not hdr:
+        rgb = linear_from_srgb(rgb.astype(np.float32) / np.float32(255))
     smallest = kind.pixels / min(rgb.shape[:2])
     if smallest > 1:
         raise ValueError(f"it is smaller than {kind.pixels} pixels")
@@ -219,8 +245,10 @@ def _rgb_crops(path: Path, count: int, kind: _Kind, rng: np.random.Generator) ->
         yield pack_rgb(_mix(crop, rng), kind.layout.name)
 
 
-def _raw_crops(path: Path, count: int, kind: _Kind, rng: np.random.Generator) -> Iterator[Planes]:
-    photo, side = read_raw(path), kind.side
+def _raw_crops(
+    photo: RawPhoto, count: int, kind: _Kind, rng: np.random.Generator
+) -> Iterator[Planes]:
+    side = kind.side
     if photo.cfa != kind.layout.name:
         raise ValueError(f"its sensor is {photo.cfa}, not {kind.layout.name}")
     planes = photo.planes()

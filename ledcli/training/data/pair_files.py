@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledcli.errors import MetadataError, PairError
+from ledcli.errors import LedError, MetadataError, PairError, memory_error
 from ledcli.pairs.checks import check_pair
-from ledcli.pairs.frames import ratio_of
+from ledcli.pairs.frames import ratio_of, read_pair
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
-from ledcli.raw.exif import read_exif
+from ledcli.raw.decoder import decoders
+from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
-from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, RawPair, camera_pairs
+from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, Planes, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
 
 SAME_RATIO = 1.05
@@ -24,6 +25,13 @@ MAX_DARK_TIME = 8.0
 
 Take = Callable[[RawPhoto, RawPhoto, float, float], None]
 """Receives the short and the long frame of a pair, their ratio and the short ISO."""
+Problem = Callable[[LedError], None]
+"""Receives why a file cannot be read; what it belongs to is left out."""
+
+
+def stop_at(error: LedError) -> None:
+    """Leave nothing out: raise the error."""
+    raise error
 
 
 class Header(NamedTuple):
@@ -55,7 +63,11 @@ class LoadedPairs:
 
 
 def read_headers(
-    pairs: Sequence[Pair], *, ratios: Sequence[float] = (), one_iso: bool = False
+    pairs: Sequence[Pair],
+    *,
+    ratios: Sequence[float] = (),
+    one_iso: bool = False,
+    problem: Problem = stop_at,
 ) -> list[Header]:
     """Read the headers, and refuse what no tuning can be made of.
 
@@ -65,11 +77,25 @@ def read_headers(
     Raises
     ------
     PairError
-        The pairs are of several cameras or of one ISO, or none has the ratio.
-    RawError, MetadataError
-        A file cannot be read, or lacks its camera, ISO or exposure time.
+        The pairs are of several cameras or of one ISO, or none has the ratio or can be read.
+    MetadataError
+        A file lacks its camera, ISO or exposure time.
+    LedError
+        Of `problem`.
     """
-    headers = [_header(pair) for pair in pairs]
+    files = dict.fromkeys(file for pair in pairs for file in (pair.short, pair.long))
+    found = dict(zip(files, decoders.each(read_exif, files), strict=True))
+    headers = []
+    for pair in pairs:
+        short, long = found[pair.short], found[pair.long]
+        if isinstance(short, LedError):
+            problem(short)
+        elif isinstance(long, LedError):
+            problem(long)
+        else:
+            headers.append(_header(pair, short, long))
+    if not headers:
+        raise PairError("no pair of the list can be read: see 'led pairs check'")
     _one_camera(headers)
     chosen = [
         header
@@ -93,6 +119,7 @@ def load_pairs(
     one_iso: bool = False,
     step: Callable[[Path], None] = lambda _: None,
     take: Take | None = None,
+    problem: Problem = stop_at,
 ) -> LoadedPairs:
     """Read the pairs of one camera, check them, and measure its noise on them.
 
@@ -104,8 +131,8 @@ def load_pairs(
     ------
     PairError
         No pair is left, or those that are left have one ISO.
-    RawError
-        A frame cannot be read.
+    LedError
+        Of `problem`.
     """
     loaded: list[Header] = []
     records: list[dict[str, Any]] = []
@@ -114,9 +141,18 @@ def load_pairs(
     def read() -> Iterator[RawPair]:
         for header in headers:
             pair = header.pair
-            short, long = read_raw(pair.short), read_raw(pair.long)
-            problems = check_pair(short, long, header.ratio).problems_if(keep_shifted=keep_shifted)
-            step(pair.short)
+            try:
+                short, long = read_pair(pair)
+                check = check_pair(short, long, header.ratio)
+            except LedError as error:
+                problem(error)
+                continue
+            except MemoryError:
+                problem(memory_error(pair.short))
+                continue
+            finally:
+                step(pair.short)
+            problems = check.problems_if(keep_shifted=keep_shifted)
             if problems:
                 warnings.append(f"{pair.short}: left out: {'; '.join(problems)}")
                 continue
@@ -128,7 +164,19 @@ def load_pairs(
             planes, name = (short.planes(), long.planes()), str(pair.short)
             yield RawPair(*planes, header.ratio, header.iso, header.long_iso, name)
         if not loaded:
-            raise PairError(f"no pair is left to tune with ({warnings[0]}): see 'led pairs check'")
+            why = f" ({warnings[0]})" if warnings else ""
+            raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")
+
+    used = 0
+
+    def planes_of(paths: Sequence[Path]) -> Iterator[Planes]:
+        nonlocal used
+        for photo in decoders.each(read_raw, paths):
+            if isinstance(photo, LedError):
+                problem(photo)
+            else:
+                used += 1
+                yield photo.planes()
 
     usable = _usable(darks, headers)
     by_iso: dict[float, list[Path]] = {}
@@ -139,18 +187,15 @@ def load_pairs(
             f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
             "exposed too long, and are not used"
         )
-    dark_planes = {
-        iso: map(lambda path: read_raw(path).planes(), paths) for iso, paths in by_iso.items()
-    }
+    dark_planes = {iso: planes_of(paths) for iso, paths in by_iso.items()}
     measured = camera_pairs(read(), dark_planes, max_pixels=MAX_PIXELS // len(headers))
     if not one_iso:
         _two_isos({header.iso for header in loaded})
     warnings += _rule_warnings(loaded)
-    return LoadedPairs(headers[0].camera, measured, records, len(usable), warnings)
+    return LoadedPairs(headers[0].camera, measured, records, used, warnings)
 
 
-def _header(pair: Pair) -> Header:
-    short, long = read_exif(pair.short), read_exif(pair.long)
+def _header(pair: Pair, short: Exif, long: Exif) -> Header:
     if short.camera is None:
         raise MetadataError(f"{pair.short}: does not say its camera, which the model is tuned to")
     for path, exif in ((pair.short, short), (pair.long, long)):

@@ -231,7 +231,8 @@ def camera_pairs(
     PairError
         There is no pair, a long frame is clipped, or the frames are too small.
     """
-    dark = [measure_dark_shading(iso, planes) for iso, planes in sorted((darks or {}).items())]
+    measured = (measure_dark_shading(iso, frames) for iso, frames in sorted((darks or {}).items()))
+    dark = [shading for shading in measured if shading is not None]
     kept: list[TrainingPair] = []
     fits: dict[float, list[ExposureFit]] = {}
     transfers: dict[float, list[Transfer]] = {}
