@@ -38,6 +38,8 @@ XYZ_FROM_SRGB = np.array(
     ]
 )
 """IEC 61966-2-1, linear sRGB to CIE XYZ, both with white D65 (the figures LibRaw uses)."""
+_STEP, _MAX_SQUARED_ERROR = 7, 3.0
+"""Every seventh pixel suffices to fit a matrix; rounding leaves a third of a DN squared."""
 _MAX_NUMBER, _MIN_DETERMINANT = 100.0, 1e-6
 """Of colour matrices; multipliers lie between 1/100 and 100."""
 
@@ -185,21 +187,41 @@ def find_pattern(
     return [int(cell[planes == plane][0]) for plane in range(len(phase.layout.colours))], phase
 
 
-def colour_matrix(raw: rawpy.RawPy) -> NDArray[np.float64] | None:
+def colour_matrix(raw: rawpy.RawPy, *, dng: bool) -> NDArray[np.float64] | None:
     """Return XYZ to camera (3, 3), from LibRaw's table of cameras, else from the file.
 
     LibRaw gives the file's matrix as camera to sRGB with white at (1, 1, 1); the daylight
-    multipliers undo that normalisation.
+    multipliers undo that normalisation. Of some old cameras it has a matrix that rawpy cannot read.
     """
     table = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
     if usable_matrix(table):
         return table
     to_srgb = np.asarray(raw.color_matrix, np.float64)[:, :3]
+    if not dng and not to_srgb.any():
+        to_srgb = _fitted_matrix(raw)
     daylight = np.asarray(raw.daylight_whitebalance[:3], np.float64)
     if not usable_matrix(to_srgb) or not np.isfinite(daylight).all() or (daylight <= 0).any():
         return None
     matrix = np.diag(1 / daylight) @ np.linalg.inv(to_srgb) @ np.linalg.inv(XYZ_FROM_SRGB)
     return matrix if usable_matrix(matrix) else None
+
+
+def _fitted_matrix(raw: rawpy.RawPy) -> NDArray[np.float64]:
+    """Return camera to sRGB (3, 3) as LibRaw's own rendering shows it; zeros if it does not."""
+    kinds = rawpy.ColorSpace.raw, rawpy.ColorSpace.sRGB
+    plain: dict[str, Any] = {"half_size": True, "output_bps": 16, "no_auto_bright": True}
+    plain |= {"gamma": (1, 1), "user_wb": [1] * 4, "adjust_maximum_thr": 0.0}
+    try:
+        camera, srgb = (
+            raw.postprocess(output_color=kind, **plain).reshape(-1, 3)[::_STEP].astype(float)
+            for kind in kinds
+        )
+    except rawpy.LibRawError:
+        return np.zeros((3, 3))
+    inside = (np.minimum(camera, srgb).min(1) > 0) & (np.maximum(camera, srgb).max(1) < 65535)
+    matrix, error, rank, _ = np.linalg.lstsq(camera[inside], srgb[inside], rcond=None)
+    exact = rank == 3 and error.sum() <= _MAX_SQUARED_ERROR * np.count_nonzero(inside)
+    return matrix.T if exact else np.zeros((3, 3))
 
 
 def usable_matrix(matrix: NDArray[np.float64]) -> bool:

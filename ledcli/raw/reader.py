@@ -153,7 +153,7 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 raise RawError(f"{path}: {problem}, {_COPY_AGAIN}")
             warnings.append(f"{path}: {problem}: check that nothing is missing")
         aspect = float(raw.sizes.pixel_aspect)
-        as_shot, matrix = multipliers(raw.camera_whitebalance), colour_matrix(raw)
+        as_shot, matrix = multipliers(raw.camera_whitebalance), colour_matrix(raw, dng=dng)
         if dng and as_shot is None and (by_white := wb_and_matrix(carried.image)):
             as_shot, matrix = by_white
         return RawPhoto(

@@ -5,11 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import rawpy
 import tifffile
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import RawError
 from ledcli.raw.decoder import decoders
+from ledcli.raw.libraw import XYZ_FROM_SRGB, colour_matrix
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, pack, pattern
 from tests.shoot import (
@@ -343,6 +345,33 @@ def test_odd_bayer_files_are_read(path):
     photo = read_raw(path)
     assert photo.phase == Phase.GRBG
     assert (photo.pixel_aspect > 1.5) == ("dc120" in path.name)
+    assert photo.colour_matrix is not None
+
+
+class OldCamera:
+    """A camera whose matrix LibRaw applies but does not tell."""
+
+    rgb_xyz_matrix, color_matrix, daylight_whitebalance = (
+        np.zeros((4, 3)),
+        np.zeros((3, 4)),
+        [1] * 4,
+    )
+
+    def __init__(self, to_srgb):
+        self.to_srgb = to_srgb
+
+    def postprocess(self, output_color, **how):
+        camera = np.random.default_rng(0).integers(0, 65536, (64, 80, 3)).astype(np.uint16)
+        srgb = np.rint(camera @ np.transpose(self.to_srgb)).clip(0, 65535).astype(np.uint16)
+        return srgb if output_color == rawpy.ColorSpace.sRGB else camera
+
+
+def test_a_matrix_that_libraw_does_not_tell_is_fitted_to_its_rendering():
+    to_srgb = np.array([[1.5, -0.3, -0.2], [-0.1, 1.3, -0.2], [0.1, -0.4, 1.3]])
+    matrix = colour_matrix(OldCamera(to_srgb), dng=False)
+    np.testing.assert_allclose(np.linalg.inv(matrix @ XYZ_FROM_SRGB), to_srgb, atol=1e-3)
+    assert colour_matrix(OldCamera(to_srgb), dng=True) is None
+    assert colour_matrix(OldCamera(np.full((3, 3), 0.3)), dng=False) is None
 
 
 @pytest.mark.parametrize("phase", list(Phase))
