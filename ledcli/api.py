@@ -62,6 +62,7 @@ def denoise(
     name: str = "{stem}{ext}",
     recursive: bool = False,
     again: bool = False,
+    force_read: bool = False,
     overwrite: bool = False,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     stop: Callable[[], bool] = lambda: False,
@@ -81,7 +82,7 @@ def denoise(
         Exposure level (ISO x seconds) to bring each photo to, instead of ``ratio``.
     strength : float
         0 leaves the noise, 1 removes all of it.
-    quality, steps, highlights, formats, compression, linear, name, again, overwrite
+    quality, steps, highlights, formats, compression, linear, name, again, force_read, overwrite
         As the options of `led denoise`.
     model : path, optional
         A model's name or file; by default the best one for each photo.
@@ -121,6 +122,7 @@ def denoise(
         again=again,
         quality=Quality(quality),
         steps=steps,
+        force_read=force_read,
     )
     from ledcli.batch.run import plan_denoise
 
@@ -237,6 +239,7 @@ def scan_pairs(
     out: PathLike | None = None,
     *,
     keep_shifted: bool = False,
+    force_read: bool = False,
     report: Reporter = SILENT,
 ) -> "Scan":
     """Find the pairs of short and long frames in a folder and its subfolders.
@@ -248,6 +251,8 @@ def scan_pairs(
         Write the list of good pairs here, and the details beside it, as `led pairs scan` does.
     keep_shifted : bool
         Accept pairs whose frames are shifted.
+    force_read : bool
+        Read frames that look damaged.
     report : Reporter
         Receives messages and progress.
 
@@ -266,7 +271,7 @@ def scan_pairs(
 
     if out is not None:
         check_replaceable(Path(out))
-    found = scan(Path(folder), keep_shifted=keep_shifted, report=report)
+    found = scan(Path(folder), keep_shifted=keep_shifted, force_read=force_read, report=report)
     if out is not None and found.pairs:
         write_scan(found, Path(out))
     return found

@@ -75,7 +75,9 @@ class PhotoStages:
             with suppress(OSError, ValueError):  # the decoder says why
                 result.source_stamp = Stamp.of(os.stat(job.source))
             with _timed(result, "decode"):
-                decoded = decoders.run(decode_file, job.source)
+                decoded = decoders.run(
+                    partial(decode_file, force=self.settings.force_read), job.source
+                )
             if decoded.note and not self.settings.again:
                 raise RawError(
                     f"{job.source}: already denoised by led {decoded.note.get('version', '')} "

@@ -92,6 +92,8 @@ class Settings:
         Denoise photos once more that led has denoised already.
     steps : int or None
         Refinement steps of an exposure-diffusion model; None is the model's default.
+    force_read : bool
+        Read frames that look damaged.
     """
 
     ratio: float | None = 1.0
@@ -103,6 +105,7 @@ class Settings:
     again: bool = False
     quality: Quality = Quality.STANDARD
     steps: int | None = None
+    force_read: bool = False
 
     def processing(self) -> dict[str, object]:
         """Return what is done to a photo, for records.

@@ -14,6 +14,7 @@ from ledcli.cli.options import (
     DeviceOption,
     DryRunOption,
     ExposureOption,
+    ForceReadOption,
     FormatOption,
     JsonOption,
     ModelOption,
@@ -63,6 +64,7 @@ def denoise(
     backend: BackendOption = "auto",
     tile: TileOption = None,
     again: AgainOption = False,
+    force_read: ForceReadOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make all results again; replace existing files.")
     ] = False,
@@ -96,7 +98,7 @@ def denoise(
     output = Output(json=json, quiet=quiet)
     factor, level = parse_brightness(ratio, exposure)
     settings = Settings(
-        factor, level, strength, highlights, compression, linear, again, quality, steps
+        factor, level, strength, highlights, compression, linear, again, quality, steps, force_read
     )
     planned = plan_denoise(
         inputs,

@@ -10,6 +10,7 @@ from ledcli.cli.console import Output
 from ledcli.cli.options import (
     DeviceOption,
     DryRunOption,
+    ForceReadOption,
     JsonOption,
     PrecisionOption,
     QuietOption,
@@ -90,6 +91,7 @@ def finetune(
         bool,
         typer.Option("--force", help="Accept pairs at one ISO, and a model no better."),
     ] = False,
+    force_read: ForceReadOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -134,6 +136,7 @@ def finetune(
         ratios=tuple(parse_numbers(ratios, "--ratios", 1, "100,300")),
         keep_shifted=keep,
         force=force,
+        force_read=force_read,
         resume=resume,
         device=device,
         precision=precision,

@@ -1,12 +1,19 @@
 """`led info`: what a raw file says and how noisy it is."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output
-from ledcli.cli.options import JsonOption, QuietOption, RawsArgument, RecursiveOption
+from ledcli.cli.options import (
+    ForceReadOption,
+    JsonOption,
+    QuietOption,
+    RawsArgument,
+    RecursiveOption,
+)
 from ledcli.cli.terminal import printable
 from ledcli.errors import LedError
 
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 def info(
     inputs: RawsArgument,
     recursive: RecursiveOption = False,
+    force_read: ForceReadOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -40,15 +48,17 @@ def info(
     from ledcli.batch.inputs import find_raws
 
     output = Output(json=json, quiet=quiet)
-    failed = 0
+    failed, decode = 0, partial(decode_file, force=force_read)
     files = [raw.file for raw in find_raws(inputs, recursive=recursive)]
-    for file, decoded in zip(files, decoders.each(decode_file, files), strict=True):
+    for file, decoded in zip(files, decoders.each(decode, files), strict=True):
         if isinstance(decoded, LedError):
             output.error(decoded)
             if output.json:
                 output.result({"file": file, "status": "failed", "error": str(decoded)})
             failed += 1
             continue
+        for warning in decoded.photo.warnings:
+            output.warn(warning)
         record = _record(decoded)
         output.result(record, _text(record))
     if failed:
@@ -63,6 +73,7 @@ def _record(decoded: "Decoded") -> dict[str, Any]:
     exif = photo.exif
     return {
         "file": photo.path,
+        "warnings": photo.warnings,
         "camera": exif.camera,
         "width": width,
         "height": height,

@@ -91,6 +91,12 @@ BackendOption = Annotated[
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Denoise photos that led already denoised.")
 ]
+ForceReadOption = Annotated[
+    bool,
+    typer.Option(
+        "--force-read", help="Read frames whose pixels look damaged; truncated files still fail."
+    ),
+]
 CamerasOption = Annotated[
     str | None,
     typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),

@@ -11,7 +11,7 @@ import typer
 
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output
-from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.options import DryRunOption, ForceReadOption, JsonOption, QuietOption
 from ledcli.cli.terminal import printable
 from ledcli.errors import LedError, PairError
 
@@ -41,6 +41,7 @@ def scan(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the shots.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="List to write.")] = LIST,
     keep: KeepOption = False,
+    force_read: ForceReadOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -70,7 +71,13 @@ def scan(
     output = Output(json=json, quiet=quiet)
     check_replaceable(out)
     replaced = " (the old list was replaced)" if out.exists() else ""
-    found = scan_pairs(folder, None if dry_run else out, keep_shifted=keep, report=output)
+    found = scan_pairs(
+        folder,
+        None if dry_run else out,
+        keep_shifted=keep,
+        force_read=force_read,
+        report=output,
+    )
     record = scan_record(found, out.parent)
     for frame in found.unpaired:
         if frame.unreadable:
@@ -101,6 +108,7 @@ def scan(
 def check(
     pairs: Annotated[Path, typer.Argument(metavar="[LIST]", help="List of pairs.")] = LIST,
     keep: KeepOption = False,
+    force_read: ForceReadOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -131,7 +139,8 @@ def check(
     listed = read_list(pairs)
     results: list[CheckedPair | LedError] = []
     with output.progress(len(listed), "checking", "pairs") as bar:
-        for pair, result in zip(listed, check_listed(listed), strict=True):
+        results_of = check_listed(listed, force_read=force_read, report=output)
+        for pair, result in zip(listed, results_of, strict=True):
             bar.advance(note=pair.short.name)
             if isinstance(result, LedError):
                 output.error(result)

@@ -6,6 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -91,19 +92,27 @@ class FrameSummary:
 class PhotoCache:
     """Decoded photos; the latest are kept as long as they fit."""
 
-    def __init__(self, limit: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, warn: Callable[[str], None], *, force: bool = False, limit: int = CACHE_BYTES
+    ) -> None:
+        self._warn, self._warned = warn, set[str]()
+        self._read = partial(read_raw, force=force)
         self._limit, self._bytes = limit, 0
         self._kept: OrderedDict[Path, RawPhoto] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> RawPhoto:
-        """Return a photo, decoding it if necessary; raises RawError as `read_raw`."""
+        """Return a photo, decoding it if necessary; raises LedError as `decoders.run`."""
         with self._lock:
             if path in self._kept:
                 self._kept.move_to_end(path)
                 return self._kept[path]
-        photo = decoders.run(read_raw, path)
+        photo = decoders.run(self._read, path)
         with self._lock:
+            for warning in photo.warnings:
+                if warning not in self._warned:
+                    self._warn(warning)
+            self._warned.update(photo.warnings)
             if path not in self._kept:
                 self._kept[path] = photo
                 self._bytes += photo.mosaic.nbytes
@@ -161,18 +170,18 @@ def missing_tags(exif: Exif) -> str:
     return f"has no usable {' and no '.join(missing)} tag"
 
 
-def read_frame(file: Path) -> Frame:
+def read_frame(file: Path, *, force: bool = False) -> Frame:
     """Read the header of a raw; raises RawError if the file is not a readable raw."""
     frame = Frame(file, read_exif(file))
     if frame.exif.exposure_level is None:
         # Decoding tells a raw without tags from a file that is not a raw.
-        read_raw(file)
+        read_raw(file, force=force)
     return frame
 
 
-def read_pair(pair: Pair) -> tuple[RawPhoto, RawPhoto]:
+def read_pair(pair: Pair, *, force: bool = False) -> tuple[RawPhoto, RawPhoto]:
     """Decode the frames of a pair, both at once; raises LedError as `read_raw`."""
-    photos = list(decoders.each(read_raw, (pair.short, pair.long)))
+    photos = list(decoders.each(partial(read_raw, force=force), (pair.short, pair.long)))
     for photo in photos:
         if isinstance(photo, LedError):
             raise photo

@@ -4,6 +4,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,19 +49,28 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def scan(folder: Path, *, keep_shifted: bool = False, report: Reporter = SILENT) -> Scan:
+def scan(
+    folder: Path,
+    *,
+    keep_shifted: bool = False,
+    force_read: bool = False,
+    report: Reporter = SILENT,
+) -> Scan:
     """Find the pairs in a folder and its subfolders, but hidden ones and those named ``denoised``.
 
-    Pairs whose frames are shifted are kept if `keep_shifted`. Raises UsageError if there is no such
+    Pairs whose frames are shifted are kept if `keep_shifted`; frames that look damaged are read if
+    `force_read`. Raises UsageError if there is no such
     folder, or no raw in it.
     """
     files = [raw.file for raw in find_raws([str(folder)], recursive=True)]
-    return _Scanner(keep_shifted, report).scan(files)
+    return _Scanner(keep_shifted, force_read, report).scan(files)
 
 
-def check_listed(pairs: Sequence[Pair]) -> Generator[CheckedPair | LedError]:
+def check_listed(
+    pairs: Sequence[Pair], *, force_read: bool = False, report: Reporter = SILENT
+) -> Generator[CheckedPair | LedError]:
     """Check the pairs of a list, in its order; an error where one cannot be read or measured."""
-    photos = PhotoCache()
+    photos = PhotoCache(report.warn, force=force_read)
 
     def check(pair: Pair) -> CheckedPair | LedError:
         try:
@@ -79,10 +89,11 @@ def check_listed(pairs: Sequence[Pair]) -> Generator[CheckedPair | LedError]:
 class _Scanner:
     """Finds the pairs among files, and collects why the others are in none."""
 
-    def __init__(self, keep_shifted: bool, report: Reporter) -> None:
+    def __init__(self, keep_shifted: bool, force_read: bool, report: Reporter) -> None:
         self._keep_shifted, self._report = keep_shifted, report
+        self._read_frame = partial(read_frame, force=force_read)
         self._unpaired: dict[Path, UnpairedFrame] = {}
-        self._photos = PhotoCache()
+        self._photos = PhotoCache(report.warn, force=force_read)
 
     def scan(self, files: Sequence[Path]) -> Scan:
         frames = self._read_headers(files)
@@ -129,7 +140,7 @@ class _Scanner:
 
     def _read_headers(self, files: Sequence[Path]) -> list[Frame]:
         frames = []
-        by_file, results = {file: file for file in files}, decoders.each(read_frame, files)
+        by_file, results = {file: file for file in files}, decoders.each(self._read_frame, files)
         for file, frame in self._with_progress("reading headers", "files", by_file, results):
             frames.append(frame)
             if frame.exif.exposure_level is None:

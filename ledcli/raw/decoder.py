@@ -66,8 +66,8 @@ class Decoded(NamedTuple):
     note: dict[str, str] | None
 
 
-def decode_file(path: Path) -> Decoded:
-    """Read one raw file and what a run needs to know of it; RawError as for `read_raw`."""
+def decode_file(path: Path, *, force: bool = False) -> Decoded:
+    """Read one raw file and what a run needs to know of it; `force` and RawError as `read_raw`."""
     # Here, as the parent needs none of them and starts its child sooner.
     from ledcli.metadata.xmp import read_note
     from ledcli.noise.estimate import estimate_noise
@@ -77,7 +77,7 @@ def decode_file(path: Path) -> Decoded:
     # Opening a FIFO would block; read_raw names what is not a file.
     note = read_note(path) if path.is_file() else None
     try:
-        photo = read_raw(path)
+        photo = read_raw(path, force=force)
     except RawError:
         if note is None:
             raise

@@ -41,7 +41,9 @@ _SATURATED, _BURNT = 0.9, 0.5
 some sensors saturate below their white level."""
 _STEP = 13
 """Every 13th pixel is counted before all are; odd, so that every colour has its turn."""
-_COPY_AGAIN = "the file is damaged or truncated: copy it from the card again, or use --force-read"
+_COPY_AGAIN = (
+    "the file is damaged or truncated: copy it from the card again, or denoise it with --force-read"
+)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class FinetuneSettings:
         Keep pairs that are shifted.
     force : bool
         Accept pairs of one ISO, and install a model that is no better.
+    force_read : bool
+        Read frames that look damaged.
     resume : bool
         Go on with a fine-tuning that was stopped.
     device, precision : str
@@ -87,6 +89,7 @@ class FinetuneSettings:
     ratios: tuple[float, ...] = ()
     keep_shifted: bool = False
     force: bool = False
+    force_read: bool = False
     resume: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -183,6 +186,7 @@ def finetune(
             darks,
             keep_shifted=settings.keep_shifted,
             one_iso=settings.force,
+            force_read=settings.force_read,
             step=lambda path: bar.advance(note=path.name),
             take=collector.take if collector else None,
             problem=problem,

@@ -1,10 +1,13 @@
 """info, demo, doctor, pretrain: each as a user runs it, on small things."""
 
 import json
+from fractions import Fraction
 
 import pytest
+import tifffile
 
 from ledcli.cli.app import run
+from tests.pairs.scenes import picture, shot, through
 from tests.shoot import make_raw, scene
 
 
@@ -73,6 +76,31 @@ def test_info_goes_on_after_a_bad_file(tmp_path, capsys):
     assert good["camera"]
     assert bad["status"] == "failed"
     assert len(err.splitlines()) == 1
+
+
+def test_a_frame_that_looks_damaged_is_read_when_forced(tmp_path, capsys):
+    """Its last rows are below black; by every command that reads a photographer's shots."""
+    shots, listed = tmp_path / "shots", tmp_path / "pairs.txt"
+    shots.mkdir()
+    light, long = through(picture(1)), shots / "long.dng"
+    shot(long, light, 100, Fraction(10))
+    for iso in (100, 3200):
+        shot(shots / f"{iso}.dng", light, iso, Fraction(10, iso))
+    damaged = shots / "3200.dng"
+    tifffile.memmap(damaged)[-4:] = 0
+    listed.write_text(f"{damaged} {long}\n")
+    for command in (
+        ["info", shots],
+        ["pairs", "scan", shots, "--dry-run"],
+        ["pairs", "check", listed],
+        ["finetune", listed, "--dry-run", "--force"],
+        ["denoise", damaged, "--strength", "0", "--out", tmp_path / "out"],
+    ):
+        for force in ([], ["--force-read"]):
+            failed = run([*map(str, command), *force])
+            said = " ".join(capsys.readouterr().err.split())
+            assert f"{damaged}: seems to lack its last 4 of 256 rows" in said, command
+            assert ("nothing is missing" in said) == (not failed) == bool(force), command
 
 
 def test_demo_plays_the_evening_and_tuning_gains(tmp_path, capsys, led_home):

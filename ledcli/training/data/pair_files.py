@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,15 +118,17 @@ def load_pairs(
     *,
     keep_shifted: bool = False,
     one_iso: bool = False,
+    force_read: bool = False,
     step: Callable[[Path], None] = lambda _: None,
     take: Take | None = None,
     problem: Problem = stop_at,
 ) -> LoadedPairs:
     """Read the pairs of one camera, check them, and measure its noise on them.
 
-    Dark frames of the camera correct its dark shading. ``keep_shifted`` and ``one_iso`` accept
-    pairs that are shifted or of one ISO. ``step`` receives the path of every pair that was read,
-    ``take`` the frames of every pair that is used.
+    Dark frames of the camera correct its dark shading. ``keep_shifted``, ``one_iso`` and
+    ``force_read`` accept pairs that are shifted, of one ISO, or have a frame that looks damaged.
+    ``step`` receives the path of every pair that was read, ``take`` the frames of every pair that
+    is used.
 
     Raises
     ------
@@ -142,7 +145,7 @@ def load_pairs(
         for header in headers:
             pair = header.pair
             try:
-                short, long = read_pair(pair)
+                short, long = read_pair(pair, force=force_read)
                 check = check_pair(short, long, header.ratio)
             except LedError as error:
                 problem(error)
@@ -156,6 +159,7 @@ def load_pairs(
             if problems:
                 warnings.append(f"{pair.short}: left out: {'; '.join(problems)}")
                 continue
+            warnings.extend([*short.warnings, *long.warnings])
             loaded.append(header)
             hashes = {"short": file_sha256(pair.short), "long": file_sha256(pair.long)}
             records.append({**hashes, "ratio": header.ratio, "iso": header.iso})
@@ -171,10 +175,11 @@ def load_pairs(
 
     def planes_of(paths: Sequence[Path]) -> Iterator[Planes]:
         nonlocal used
-        for photo in decoders.each(read_raw, paths):
+        for photo in decoders.each(partial(read_raw, force=force_read), paths):
             if isinstance(photo, LedError):
                 problem(photo)
             else:
+                warnings.extend(photo.warnings)
                 used += 1
                 yield photo.planes()
 
