@@ -187,6 +187,21 @@ def find_pattern(
     return [int(cell[planes == plane][0]) for plane in range(len(phase.layout.colours))], phase
 
 
+def maker_crop(raw: rawpy.RawPy) -> tuple[int, int, int, int]:
+    """Return what the camera's own JPEG shows of a maker's raw, undoing what LibRaw made of it.
+
+    Top, left, height and width, from the active area's first pixel; it need not fit in there.
+    """
+    sizes = raw.sizes
+    top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
+    height, width = sizes.crop_height, sizes.crop_width
+    if not (sizes.crop_top_margin or sizes.crop_left_margin):
+        # Sony's tag is a size without a place; the border is the same on all sides.
+        return (sizes.height - height) // 2, (sizes.width - width) // 2, height, width
+    # A crop that begins at an odd line loses that line; no camera makes JPEGs of odd sizes.
+    return top - height % 2, left - width % 2, height + height % 2, width + width % 2
+
+
 def colour_matrix(raw: rawpy.RawPy, *, dng: bool) -> NDArray[np.float64] | None:
     """Return XYZ to camera (3, 3), from LibRaw's table of cameras, else from the file.
 

@@ -13,7 +13,7 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, DngMosaic, is_dng, misread_mosaic, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.raw.exif import Exif, read_exif_opened
-from ledcli.raw.libraw import colour_matrix, find_pattern, multipliers, open_raw
+from ledcli.raw.libraw import colour_matrix, find_pattern, maker_crop, multipliers, open_raw
 from ledcli.raw.white_point import wb_and_matrix
 from ledcli.sensor.cfa import AnyPhase, normalise, pack, pattern
 
@@ -170,7 +170,7 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             daylight_wb=multipliers(raw.daylight_whitebalance),
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
             bits=int(white.max()).bit_length(),
-            crop=_crop(raw, mosaic.shape, fixed),
+            crop=_crop(raw, mosaic.shape, dng, fixed),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
             carried=carried,
             warnings=tuple(warnings),
@@ -218,12 +218,14 @@ def _levels(
 
 
 def _crop(
-    raw: rawpy.RawPy, shape: tuple[int, ...], fixed: DngMosaic | None
+    raw: rawpy.RawPy, shape: tuple[int, ...], dng: bool, fixed: DngMosaic | None
 ) -> tuple[int, int, int, int] | None:
     sizes = raw.sizes
     top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
     height, width = sizes.crop_height, sizes.crop_width
-    if fixed is not None:
+    if not dng:
+        top, left, height, width = maker_crop(raw)
+    elif fixed is not None:
         top, left, height, width = fixed.crop or (0, 0, *shape)
     if min(height, width) < MIN_SIDE or min(top, left) < 0:
         return None
