@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 MAKE, MODEL = "Led", "Testcam One"
 COLOUR_MATRIX = ((0.8, -0.2, -0.1), (-0.4, 1.2, 0.2), (-0.1, 0.2, 0.7))
@@ -17,6 +17,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real files, where the machine has them; tests that need them skip without."""
 
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
+BLACK_REPEAT, BLACK_LEVEL, DELTA_H, DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
+MASKED_AREAS = 50830
 _ORIGIN_OF = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
 XTRANS = ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGBRG")
 """The X-Trans pattern as it is printed everywhere, from one of its corners."""
@@ -100,12 +102,13 @@ def make_raw(
     bits : int
         White is 2**bits - 1 unless `white` says otherwise.
     black : float, four or three
-        In DN; four are for R, G1, B, G2, three for R, G, B of an X-Trans.
+        In DN, fractions too; four are for R, G1, B, G2, three for R, G, B of an X-Trans.
     gain, read_noise : float
         DN per electron, and DN; 0 and 0 make no noise but rounding.
     active_area : (top, left, bottom, right) or None
         Of the samples; the phase stays that of the first sample of all.
     more_tags : (code, type, count, value)
+        They take the place of others with the same code; a count of 0 leaves a tag out.
     byteorder : str
         ``<`` as Intel has it, ``>`` as Motorola.
     seed : int
@@ -137,10 +140,9 @@ def make_raw(
         (33421, _SHORT, 2, cell.shape),
         (33422, _BYTE, cell.size, colours.astype(np.uint8).tobytes()),
         (50706, _BYTE, 4, bytes((1, 4, 0, 0))),
-        (50713, _SHORT, 2, cell.shape),
-        (50714, _LONG, cell.size, tuple(np.rint(blacks).astype(int)[cell].ravel().tolist())),
-        (50717, _LONG, 1, white),
-        *more_tags,
+        (BLACK_REPEAT, _SHORT, 2, cell.shape),
+        numbers_tag(BLACK_LEVEL, blacks[cell]),
+        (WHITE_LEVEL, _LONG, 1, white),
     ]
     for code, text in ((271, make), (272, model), (36867, datetime)):
         if text is not None:
@@ -158,15 +160,27 @@ def make_raw(
         tags.append((50728, _RATIONAL, 3, tuple(flat)))
     if active_area:
         tags.append((50829, _LONG, 4, active_area))
+    tags.append((274, _SHORT, 1, orientation))
+    by_code = {tag[0]: tag for tag in (*tags, *more_tags)}
     tifffile.imwrite(
         path,
         mosaic,
         photometric="cfa",
         metadata=None,
         byteorder=byteorder,
-        extratags=[(*tag, True) for tag in (*tags, (274, _SHORT, 1, orientation))],
+        extratags=[(*tag, True) for tag in by_code.values() if tag[2]],
     )
     return mosaic
+
+
+def numbers_tag(code: int, values: ArrayLike) -> tuple[int, int, int, Any]:
+    """Make a tag of whole numbers, or of fractions if the values have any."""
+    numbers = np.ravel(values).tolist()
+    if all(value == int(value) >= 0 for value in numbers):
+        return code, _LONG, len(numbers), tuple(map(int, numbers))
+    flat = [part for value in numbers for part in _pair(value)]
+    signed = min(numbers) < 0 or code in (DELTA_H, DELTA_V)
+    return code, _SRATIONAL if signed else _RATIONAL, len(numbers), tuple(flat)
 
 
 def make_dark(path: Path, *, shape: tuple[int, int] = (128, 160), **how: Any) -> NDArray[np.uint16]:

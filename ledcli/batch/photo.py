@@ -46,6 +46,13 @@ FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno
 FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 """Errors of a disk that no later photo would escape."""
 
+_DARKEST, _DARK_STEP = 0.002, 4
+"""Quantile of a plane that is its darkest part, dead pixels left out; every fourth sample each way
+is counted."""
+_FOG = 0.15
+"""Share of white: where the darkest part of a result is brighter, black was not what it was taken
+for, or the ratio is too large."""
+
 
 class Frame(NamedTuple):
     """A decoded photo; its planes (planes, h, w) are normalised, not multiplied by the ratio."""
@@ -112,8 +119,8 @@ class PhotoStages:
             denoiser, result.model = choose_model(
                 frame, ratio, self.chooser, self.denoisers, result.warnings
             )
-        if warning := _warning(denoiser, photo, ratio, settings):
-            result.warnings.append(warning)
+        warnings = (_warning(denoiser, photo, ratio, settings), _black_warning(frame, ratio))
+        result.warnings += [warning for warning in warnings if warning]
         result.tile_note = denoiser.tile_note(frame.planes)
         own, phase = camera_noise(denoiser.spec, photo.exif), photo.phase
         if denoiser.spec.makes_pictures:
@@ -193,6 +200,20 @@ def _warning(denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settin
     if settings.exposure is not None and ratio == 1:
         return f"{photo.path}: already as bright as the exposure level asked for; not brightened"
     return ""
+
+
+def _black_warning(frame: Frame, ratio: float) -> str:
+    """Warn if all samples lie so far above black that the result will look foggy."""
+    samples = frame.planes[:, ::_DARK_STEP, ::_DARK_STEP]
+    dark = np.quantile(samples.reshape(len(samples), -1), _DARKEST, axis=1)
+    if ratio == 1 or dark.min() * ratio < _FOG:
+        return ""
+    photo = frame.photo
+    above = float((dark * (photo.white - photo.black)).min())
+    return (
+        f"{photo.path}: even its darkest parts are {above:.0f} DN above its black level of "
+        f"{photo.black.mean():.5g} DN, and will be bright: that level or the ratio may be wrong"
+    )
 
 
 def _note(result: Result, settings: Settings) -> dict[str, object]:

@@ -26,6 +26,7 @@ from ledcli.output.dng import dng_bytes
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import Phase, unpack
+from ledcli.sensor.levels import Levels
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import Linear, make_scene
 from ledcli.zoo.store import ChosenModel
@@ -116,8 +117,7 @@ def _take(path: Path, clean: NDArray[np.float32], iso: float, ratio: float, seed
         path=path,
         mosaic=stored.astype(np.uint16),
         phase=Phase.RGGB,
-        black=np.full(4, BLACK, np.float32),
-        white=np.full(4, WHITE, np.float32),
+        levels=Levels(np.full(4, BLACK, np.float32), np.full(4, WHITE, np.float32)),
         exif=Exif(make=MAKE, model=MODEL, iso=iso, exposure_time=time, aperture=4.0),
         colour_matrix=None,
         as_shot_wb=np.array(WHITE_BALANCE),

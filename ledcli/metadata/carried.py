@@ -1,14 +1,11 @@
-"""What a source file itself says: the tags that go to its result, and a DNG's active area."""
+"""The tags of a source file that go to its result."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ledcli.metadata.containers import Holds, is_crw, parts
+from ledcli.metadata.dng_mosaic import is_dng, mosaic_directory
 from ledcli.metadata.tags import MAP_DIMENSIONS, Place, fit, tags_in
 from ledcli.metadata.tiff import Bytes, Directory, Field
 from ledcli.metadata.xmp import BASIC, MAX_PACKET_BYTES, description, join
@@ -17,18 +14,12 @@ Fields = Mapping[int, Field]
 """By tag."""
 
 _XMP, _IPTC, _EXIF_IFD, _GPS_IFD, _MAKER_NOTES = 700, 33723, 34665, 34853, 37500
-_DNG_VERSION, _DNG_PRIVATE_DATA = 50706, 50740
+_DNG_PRIVATE_DATA = 50740
 _RATING = 18246
 """Microsoft's tag for a photo's stars; the standard has them in XMP."""
 _MAX_STARS = 5
 _IPTC_MARKER = 0x1C
 _MAX_IPTC_BYTES = 1 << 20
-_SUBFILE_TYPE, _PHOTOMETRIC, _CFA = 254, 262, 32803
-_WIDTH, _LENGTH, _ACTIVE_AREA = 256, 257, 50829
-_BLACK_REPEAT, _BLACK, _CROP_ORIGIN, _CROP_SIZE = 50713, 50714, 50719, 50720
-_PATTERN_REPEAT = 33421
-_CELL = 6
-"""Rows and columns after which every CFA repeats."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ class _Found:
         self.take(Place.EXIF, exif)
         self.take(Place.EXIF, first)
         self.take(Place.GPS, first.child(_GPS_IFD))
-        self.take(Place.RAW, _raw_directory(data))
+        self.take(Place.RAW, mosaic_directory(data))
         if is_dng(data):
             self.take(Place.CAMERA, first)
             self.take(Place.COLOUR, first)
@@ -133,75 +124,3 @@ def _drop_wrong_maps(image: dict[int, Field]) -> None:
     used = {dimensions for table, dimensions in MAP_DIMENSIONS.items() if table in image}
     for dimensions in set(MAP_DIMENSIONS.values()) - used:
         image.pop(dimensions, None)
-
-
-def is_dng(data: Bytes) -> bool:
-    """Return True if a file is a DNG."""
-    return _DNG_VERSION in Directory.first(data).entries
-
-
-def _raw_directory(data: Bytes) -> Directory:
-    """Find the directory of the full-size mosaic; empty if there is none."""
-    for directory in Directory.walk(data):
-        kind = directory.integers(_SUBFILE_TYPE) or [0]
-        if kind == [0] and directory.integers(_PHOTOMETRIC) == [_CFA]:
-            return directory
-    return Directory()
-
-
-class DngMosaic(NamedTuple):
-    """What a DNG says of its mosaic.
-
-    Attributes
-    ----------
-    shape : (H, W)
-        Of the stored samples.
-    active_area : (top, left, bottom, right)
-    black : float64 array (6, 6) or None
-        Black level in DN by row and column of the active area, modulo 6; None if the levels repeat
-        otherwise.
-    crop : (top, left, height, width) or None
-        From the active area's first pixel.
-    """
-
-    shape: tuple[int, int]
-    active_area: tuple[int, int, int, int]
-    black: NDArray[np.float64] | None
-    crop: tuple[int, int, int, int] | None
-
-
-def misread_mosaic(data: Bytes) -> DngMosaic | None:
-    """Read what LibRaw 0.22 gets wrong: odd active areas of Bayer DNGs, black of X-Trans DNGs.
-
-    LibRaw drops the first row or column of an odd Bayer area and mixes up the colours' black
-    levels; to an X-Trans it gives one black level for all colours. None for every other file.
-    """
-    if not is_dng(data):
-        return None
-    directory = _raw_directory(data)
-
-    def numbers(tag: int) -> list[float]:
-        found = directory.get(tag)
-        return found.numbers() if found else []
-
-    def integers(tag: int) -> list[int]:
-        return [round(number) for number in numbers(tag)]
-
-    size = [*integers(_LENGTH), *integers(_WIDTH)]
-    area = integers(_ACTIVE_AREA) or [0, 0, *size]
-    if len(size) != 2 or len(area) != 4:
-        return None
-    (height, width), (top, left, bottom, right) = size, area
-    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-        return None
-    if not (top | left) % 2 and integers(_PATTERN_REPEAT) != [_CELL, _CELL]:
-        return None
-    crop = None
-    origin, shown = integers(_CROP_ORIGIN), integers(_CROP_SIZE)
-    if len(origin) == len(shown) == 2:
-        crop = (origin[1], origin[0], shown[1], shown[0])
-    black, levels, repeat = None, numbers(_BLACK), integers(_BLACK_REPEAT) or [1, 1]
-    if len(repeat) == 2 and set(repeat) <= {1, 2, 3, 6} and len(levels) == math.prod(repeat):
-        rows, cols = repeat
-        black = np.tile(np.reshape(levels, (rows, cols)), (_CELL // rows, _CELL // cols))
-    return DngMosaic((height, width), (top, left, bottom, right), black, crop)

@@ -1,7 +1,6 @@
 """Read a raw file: the mosaic, and everything needed to write it back as a DNG."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,20 +9,21 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError, os_reason
-from ledcli.metadata.carried import Carried, DngMosaic, is_dng, misread_mosaic, read_carried
+from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
+from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, read_dng_mosaic
 from ledcli.raw.exif import Exif, read_exif_opened
+from ledcli.raw.levels import lower_white, read_levels
 from ledcli.raw.libraw import colour_matrix, find_pattern, maker_crop, multipliers, open_raw
 from ledcli.raw.white_point import wb_and_matrix
-from ledcli.sensor.cfa import AnyPhase, normalise, pack, pattern
+from ledcli.sensor.cfa import AnyPhase
+from ledcli.sensor.levels import Levels
 
 MIN_SIDE = 32
 """Pixels; no camera makes smaller images, and networks need some context."""
 MIN_BITS_PER_PIXEL = 0.1
 """Cameras' tightest codes take 1, a header alone under 0.01. What LibRaw decodes from nothing is
 old memory, so its pixels do not tell."""
-MAX_WHITE = 65535
-"""DN."""
 _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 """By LibRaw's flip: 1 mirrors columns, 2 mirrors rows, 4 swaps the axes."""
 
@@ -57,8 +57,8 @@ class RawPhoto:
         The active area, in DN.
     phase : Phase or XTransPhase
         CFA phase of the mosaic's first pixel.
-    black, white : float32 array (planes,)
-        Black and white level in DN, in plane order: R, G1, B, G2 for Bayer, nine for X-Trans.
+    levels : Levels
+        Black and white of every pixel; `black` and `white` are those of the planes.
     exif : Exif
     colour_matrix : float64 array (3, 3) or None
         CIE XYZ (D65) to camera RGB, as DNG's ColorMatrix.
@@ -81,8 +81,7 @@ class RawPhoto:
     path: Path
     mosaic: NDArray[np.uint16]
     phase: AnyPhase
-    black: NDArray[np.float32]
-    white: NDArray[np.float32]
+    levels: Levels
     exif: Exif
     colour_matrix: NDArray[np.float64] | None
     as_shot_wb: NDArray[np.float64] | None
@@ -104,18 +103,23 @@ class RawPhoto:
         """Colour of each plane: 0, 1, 2 for R, G, B."""
         return list(self.phase.layout.colours)
 
+    @property
+    def black(self) -> NDArray[np.float32]:
+        """Black level (planes,) in DN, the mean where it varies; R, G1, B, G2 for Bayer."""
+        return self.levels.black
+
+    @property
+    def white(self) -> NDArray[np.float32]:
+        """White level (planes,) in DN."""
+        return self.levels.white
+
     def normalised(self) -> NDArray[np.float32]:
         """Mosaic (H, W), black at 0 and white at 1, not clipped."""
-        return normalise(self.mosaic, self.phase, self.black, self.white)
+        return self.levels.normalise(self.mosaic, self.phase)
 
     def planes(self) -> NDArray[np.float32]:
         """Planes (planes, h, w), black at 0 and white at 1, not clipped."""
-        # Faster than packing `normalised`.
-        planes = pack(self.mosaic, self.phase).astype(np.float32)
-        for plane, black, white in zip(planes, self.black, self.white, strict=True):
-            plane -= black
-            plane /= np.float32(float(white) - float(black))
-        return planes
+        return self.levels.planes(self.mosaic, self.phase)
 
 
 def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
@@ -127,17 +131,19 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
     path, warnings = Path(path), []
     with open_raw(path) as opened:
         raw = opened.raw
-        carried, dng, fixed = _read_header(path)
-        if fixed and fixed.shape != (raw.sizes.raw_height, raw.sizes.raw_width):
-            fixed = None
+        sizes = raw.sizes
+        carried, dng, header = _read_header(path, (sizes.raw_height, sizes.raw_width))
+        if header and header.unreadable:
+            raise RawError(
+                f"{path}: {header.unreadable}, which is not supported: give the camera's own raw"
+            )
+        top, left = sizes.top_margin, sizes.left_margin
+        area = (top, left, top + sizes.height, left + sizes.width)
+        if header and header.active_area:
+            top, left, _, _ = area = header.active_area
         try:
-            top, left = raw.sizes.top_margin, raw.sizes.left_margin
-            mosaic = raw.raw_image_visible
-            if fixed:
-                top, left, bottom, right = fixed.active_area
-                mosaic = raw.raw_image[top:bottom, left:right]
             indices, phase = find_pattern(path, raw, top, left)
-            mosaic = np.array(mosaic, np.uint16)
+            mosaic = np.array(raw.raw_image[area[0] : area[2], area[1] : area[3]], np.uint16)
         except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
         if min(mosaic.shape) < MIN_SIDE:
@@ -148,8 +154,10 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        black, white = _levels(path, raw, indices, phase, dng, fixed)
-        if found := _find_damage(mosaic, black, white):
+        levels = read_levels(path, raw, phase, indices, area, header)
+        if not dng and (limits := raw.camera_white_level_per_channel):
+            levels = lower_white(levels, limits)
+        if found := _find_damage(mosaic, levels.black, levels.white):
             problem, possible = found
             if not (force or (possible and opened.whole)):
                 raise RawError(f"{path}: {problem}, {_COPY_AGAIN}")
@@ -162,71 +170,42 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             path=path,
             mosaic=mosaic,
             phase=phase,
-            black=black,
-            white=white,
+            levels=levels,
             exif=read_exif_opened(path, opened),
             colour_matrix=matrix,
             as_shot_wb=as_shot,
             daylight_wb=multipliers(raw.daylight_whitebalance),
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
-            bits=int(white.max()).bit_length(),
-            crop=_crop(raw, mosaic.shape, dng, fixed),
+            bits=int(levels.white.max()).bit_length(),
+            crop=_crop(raw, mosaic.shape, dng, header),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
             carried=carried,
             warnings=tuple(warnings),
         )
 
 
-def _read_header(path: Path) -> tuple[Carried, bool, DngMosaic | None]:
-    """Read without LibRaw: the carried tags, whether it is a DNG, and what LibRaw misreads."""
+def _read_header(path: Path, shape: tuple[int, int]) -> tuple[Carried, bool, DngMosaic | None]:
+    """Read without LibRaw: the carried tags, whether it is a DNG, and what one says of its mosaic.
+
+    `shape` is that of LibRaw's samples.
+    """
     try:
         with FileBytes(path) as data:
-            return read_carried(data), is_dng(data), misread_mosaic(data)
+            return read_carried(data), is_dng(data), read_dng_mosaic(data, shape)
     except OSError as error:
         raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
 
 
-def _levels(
-    path: Path,
-    raw: rawpy.RawPy,
-    indices: Sequence[int],
-    phase: AnyPhase,
-    dng: bool,
-    fixed: DngMosaic | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return black and white level (planes,) in DN; one white, so that highlights stay neutral.
-
-    The linearity limit in a maker's own file takes precedence over LibRaw's table. A DNG's white
-    level is the file's own already.
-    """
-    black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
-    if fixed is not None and fixed.black is not None:
-        for position, plane in np.ndenumerate(pattern(phase)):
-            black[plane] = fixed.black[position]
-    white = float(raw.white_level)
-    limits = raw.camera_white_level_per_channel
-    if limits and not dng:
-        limit = min(limits)
-        if white / 2 <= limit <= MAX_WHITE and limit > black.max():
-            white = float(limit)
-    if not black.max() < white <= MAX_WHITE:
-        raise RawError(
-            f"{path}: has a white level ({white:g}) that is not above its black level "
-            f"({black.max():g}): the file is damaged or its camera unknown"
-        )
-    return black, np.full(len(indices), white, np.float32)
-
-
 def _crop(
-    raw: rawpy.RawPy, shape: tuple[int, ...], dng: bool, fixed: DngMosaic | None
+    raw: rawpy.RawPy, shape: tuple[int, ...], dng: bool, header: DngMosaic | None
 ) -> tuple[int, int, int, int] | None:
     sizes = raw.sizes
     top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
     height, width = sizes.crop_height, sizes.crop_width
     if not dng:
         top, left, height, width = maker_crop(raw)
-    elif fixed is not None:
-        top, left, height, width = fixed.crop or (0, 0, *shape)
+    elif header is not None:
+        top, left, height, width = header.crop or (0, 0, *shape)
     if min(height, width) < MIN_SIDE or min(top, left) < 0:
         return None
     if top + height > shape[0] or left + width > shape[1] or (height, width) == shape:

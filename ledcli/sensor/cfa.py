@@ -1,4 +1,4 @@
-"""Phases of a mosaic, packing it by colour, and normalisation.
+"""Phases of a mosaic, and packing it by colour.
 
 The phase says where in the repeating pattern a mosaic begins. Planes are sorted by colour, so that
 a network sees the same sensor in every photo, whatever the crop.
@@ -184,24 +184,6 @@ def to_standard_phase(planes: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
     mosaic = unpack(planes, phase, (side * planes.shape[1], side * planes.shape[2]))
     margins = ((phase.row, phase.row), (phase.col, phase.col))
     return pack(np.pad(mosaic, margins, "reflect"), standard)
-
-
-def normalise(
-    mosaic: NDArray[Any], phase: AnyPhase, black: NDArray[Any], white: NDArray[Any]
-) -> NDArray[np.float32]:
-    """Subtract black and divide by the range, per plane; nothing is clipped.
-
-    Maps a mosaic (H, W) with black and white (planes,), all in DN, to float32 (H, W),
-    ``x = (mosaic - black) / (white - black)``: 0 is black, 1 is white, noise goes below 0.
-    """
-    x = np.empty(mosaic.shape, np.float32)
-    cell = pattern(phase)
-    for (row, col), plane in np.ndenumerate(cell):
-        here = np.s_[row :: len(cell), col :: len(cell)]
-        x[here] = mosaic[here]
-        x[here] -= np.float32(black[plane])
-        x[here] /= np.float32(float(white[plane]) - float(black[plane]))
-    return x
 
 
 def _first_pixel(phase: AnyPhase) -> Position:

@@ -17,6 +17,7 @@ from ledcli.raw.colour import auto_ratio
 from ledcli.raw.decoder import Decoders, decode_file
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import pack
+from ledcli.sensor.levels import Levels
 from tests.raw.jobs import act
 from tests.shoot import make_raw, truncate
 
@@ -57,6 +58,8 @@ def actor():
 def same(a, b):
     if isinstance(a, np.ndarray):
         return np.array_equal(a, b) and a.dtype == b.dtype
+    if isinstance(a, Levels):
+        return all(same(value, vars(b)[name]) for name, value in vars(a).items())
     return a == b
 
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledcli.sensor.cfa import Phase, normalise, offsets, pack, unpack
+from ledcli.sensor.cfa import Phase, offsets, pack, unpack
+from ledcli.sensor.levels import Levels
 
 phases = st.sampled_from(list(Phase))
 sides = st.integers(2, 19)
@@ -67,7 +68,7 @@ def test_an_odd_border_is_completed_with_the_nearest_sample_of_the_colour():
 def test_every_plane_is_normalised_by_its_own_levels(phase, height, width, seed):
     mosaic = _mosaic(height, width, seed) // 4
     black, white = np.array([500, 512, 520, 530.0]), np.array([16000, 16383, 15000, 16383.0])
-    x = normalise(mosaic, phase, black, white)
+    x = Levels(black, white).normalise(mosaic, phase)
     assert x.dtype == np.float32
     planes = zip(pack(mosaic, phase), black, white, strict=True)
     expected = [(plane - low) / (high - low) for plane, low, high in planes]
@@ -79,7 +80,7 @@ def test_black_is_zero_white_is_one_and_nothing_is_clipped(phase):
     black, white = np.array([10, 20, 30, 40]), np.array([110, 220, 330, 440])
     for dn, wanted in ((black, 0.0), (white, 1.0), (2 * white - black, 2.0), (black * 0, None)):
         mosaic = unpack(np.tile(dn[:, None, None], (1, 2, 2)), phase, (4, 4))
-        x = normalise(mosaic, phase, black, white)
+        x = Levels(black, white).normalise(mosaic, phase)
         if wanted is None:
             assert (x < 0).all()
         else:

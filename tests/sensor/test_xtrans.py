@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledcli.sensor.cfa import PHASES, XTransPhase, find_phase, normalise, pack, pattern, unpack
+from ledcli.sensor.cfa import PHASES, XTransPhase, find_phase, pack, pattern, unpack
 from ledcli.sensor.layout import XTRANS
+from ledcli.sensor.levels import Levels
 
 SHEET = ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGBRG")
 """The X-Trans pattern as it is printed everywhere, from one of its corners."""
@@ -98,7 +99,7 @@ def test_shifting_there_and_back_changes_nothing(phase, rows, cols):
 def test_every_plane_is_normalised_by_its_own_levels(phase, height, width, seed):
     mosaic = np.random.default_rng(seed).integers(0, 2**14, (height, width)).astype(np.uint16)
     black, white = np.linspace(500, 540, 9), np.linspace(16000, 16383, 9)
-    x = normalise(mosaic, phase, black, white)
+    x = Levels(black, white).normalise(mosaic, phase)
     assert x.dtype == np.float32
     expected = [
         (plane - low) / (high - low)

@@ -1,0 +1,140 @@
+"""What a DNG itself says of its mosaic: size, active area, crop, black and white levels."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ledcli.metadata.tiff import Bytes, Directory
+
+_DNG_VERSION, _SUBFILE_TYPE, _PHOTOMETRIC = 50706, 254, 262
+_CFA = 32803
+_WIDTH, _LENGTH, _SAMPLES, _SAMPLE_FORMAT = 256, 257, 277, 339
+_FLOAT = 3
+_CFA_LAYOUT, _ACTIVE_AREA, _MASKED_AREAS = 50711, 50829, 50830
+_BLACK_REPEAT, _BLACK, _DELTA_H, _DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 50717
+_CROP_ORIGIN, _CROP_SIZE = 50719, 50720
+_INTERLEAVED = {50975: "rows", 52547: "columns"}
+"""RowInterleaveFactor, ColumnInterleaveFactor."""
+
+Area = tuple[int, int, int, int]
+"""Top, left, bottom, right in samples."""
+
+
+def is_dng(data: Bytes) -> bool:
+    """Return True if a file is a DNG."""
+    return _DNG_VERSION in Directory.first(data).entries
+
+
+def mosaic_directory(data: Bytes, shape: tuple[int, int] | None = None) -> Directory:
+    """Find the directory of the full-size mosaic, of a shape (H, W) if given; empty if none."""
+    for directory in Directory.walk(data):
+        kind = directory.integers(_SUBFILE_TYPE) or [0]
+        if kind != [0] or directory.integers(_PHOTOMETRIC) != [_CFA]:
+            continue
+        if shape is None or _size(directory) == list(shape):
+            return directory
+    return Directory()
+
+
+@dataclass(frozen=True)
+class DngMosaic:
+    """What a DNG says of its mosaic; lists are empty where a tag is missing.
+
+    Attributes
+    ----------
+    shape : (H, W)
+        Of the stored samples.
+    active_area : Area or None
+    crop : (top, left, height, width) or None
+        From the active area's first pixel.
+    black : list of float, black_repeat : list of int
+        Values in DN, and the rows and columns after which they repeat.
+    delta_h, delta_v : list of float
+        What is added to black in each column and each row of the active area, DN.
+    white : list of float
+        DN.
+    masked : list of Area
+        Samples that no light reaches.
+    is_float : bool
+        The samples are floating point, which LibRaw scales.
+    unreadable : str
+        Why the layout cannot be honoured, as the end of a sentence; empty if it can.
+    """
+
+    shape: tuple[int, int]
+    active_area: Area | None
+    crop: Area | None
+    black: list[float]
+    black_repeat: list[int]
+    delta_h: list[float]
+    delta_v: list[float]
+    white: list[float]
+    masked: list[Area]
+    is_float: bool
+    unreadable: str
+
+
+def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
+    """Read the directory of a DNG's mosaic of a shape (H, W); None if the file has none.
+
+    LibRaw 0.22 cuts black to whole numbers, averages the deltas, knows one black for all colours of
+    an X-Trans, and drops the first row or column of an odd active area.
+    """
+    directory = mosaic_directory(data, shape)
+    if not is_dng(data) or not directory.entries:
+        return None
+
+    def numbers(tag: int) -> list[float]:
+        found = directory.get(tag)
+        return found.numbers() if found else []
+
+    def integers(tag: int) -> list[int]:
+        return [round(number) for number in numbers(tag) if math.isfinite(number)]
+
+    area = integers(_ACTIVE_AREA)
+    origin, size = integers(_CROP_ORIGIN), integers(_CROP_SIZE)
+    crop = (origin[1], origin[0], size[1], size[0]) if len(origin) == len(size) == 2 else None
+    return DngMosaic(
+        shape=shape,
+        active_area=next(_areas(area, shape), None) if len(area) == 4 else None,
+        crop=crop,
+        black=numbers(_BLACK),
+        black_repeat=integers(_BLACK_REPEAT),
+        delta_h=numbers(_DELTA_H),
+        delta_v=numbers(_DELTA_V),
+        white=numbers(_WHITE),
+        masked=list(_areas(integers(_MASKED_AREAS), shape)),
+        is_float=_FLOAT in integers(_SAMPLE_FORMAT),
+        unreadable=_unreadable(directory),
+    )
+
+
+def _unreadable(directory: Directory) -> str:
+    samples = directory.integers(_SAMPLES) or [1]
+    if samples != [1]:
+        return f"has {samples[0]} samples per pixel (Super CCD SR)"
+    if (directory.integers(_CFA_LAYOUT) or [1]) != [1]:
+        return "has a staggered CFA (CFALayout)"
+    for tag, lines in _INTERLEAVED.items():
+        if (directory.integers(tag) or [1]) != [1]:
+            return f"has interleaved {lines}"
+    for tag, name in ((_BLACK, "BlackLevel"), (_DELTA_H, "BlackLevelDeltaH"),
+                      (_DELTA_V, "BlackLevelDeltaV"), (_WHITE, "WhiteLevel")):  # fmt: skip
+        if tag in directory.entries:
+            found = directory.get(tag)
+            values = found.numbers() if found else []
+            if not values or not all(map(math.isfinite, values)):
+                return f"has a {name} that is not a number"
+    return ""
+
+
+def _areas(numbers: Sequence[int], shape: tuple[int, int]) -> Iterator[Area]:
+    """Yield the areas in a list of numbers that lie inside the samples."""
+    for at in range(0, len(numbers) - 3, 4):
+        top, left, bottom, right = numbers[at : at + 4]
+        if 0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]:
+            yield top, left, bottom, right
+
+
+def _size(directory: Directory) -> list[int]:
+    return [*directory.integers(_LENGTH), *directory.integers(_WIDTH)]

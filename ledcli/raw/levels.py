@@ -1,0 +1,210 @@
+"""Black and white levels of a raw, with the fractions that LibRaw cuts off.
+
+A DNG's levels are those of its tags, a maker's raw has LibRaw's. Masked pixels, which no light
+reaches, show what black was in this very shot.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rawpy
+from numpy.typing import NDArray
+
+from ledcli.errors import RawError
+from ledcli.metadata.dng_mosaic import Area, DngMosaic
+from ledcli.sensor.cfa import AnyPhase, Phase, colour_pattern, pattern
+from ledcli.sensor.levels import BlackPattern, Levels, Values
+
+MAX_WHITE = 65535
+"""DN."""
+_MIN_MASKED = 64
+"""Masked pixels of a plane that suffice to measure its black."""
+_OUTLIER = 6.0
+"""Standard deviations from the median: a masked pixel further away is hot or dead."""
+_STANDARD_ERRORS = 3.0
+"""What differs by less is the same black."""
+_EDGE = 2
+"""Columns that LibRaw leaves out beside the image: some light reaches them."""
+
+Samples = NDArray[np.uint16]
+
+
+def read_levels(
+    path: Path,
+    raw: rawpy.RawPy,
+    phase: AnyPhase,
+    indices: Sequence[int],
+    area: Area,
+    dng: DngMosaic | None,
+) -> Levels:
+    """Return the levels of the active area of an opened raw.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    phase : Phase or XTransPhase
+        Of the active area's first pixel.
+    indices : sequence of int
+        LibRaw's colour index of each plane.
+    area : Area
+        The active area in the stored samples.
+    dng : DngMosaic or None
+        What a DNG says of its mosaic.
+
+    Raises
+    ------
+    RawError
+        The number of a DNG's levels does not fit its layout, or white is not above black.
+    """
+    black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
+    white = np.full(len(black), raw.white_level, np.float32)
+    # LibRaw scales floating-point samples, and their levels with them.
+    if dng is not None and not dng.is_float:
+        levels = _of_dng(path, raw.raw_image, phase, area, dng, white)
+    elif dng is None and isinstance(phase, Phase):
+        levels = Levels(measured_black(raw.raw_image, phase, area, black), white)
+    else:
+        levels = Levels(black, white)
+    low, high = levels.black.max(), levels.white.min()
+    if not low < high <= MAX_WHITE:
+        raise RawError(
+            f"{path}: has a white level ({high:g}) that is not above its black level ({low:g}): "
+            "the file is damaged or its camera unknown"
+        )
+    return levels
+
+
+def lower_white(levels: Levels, limits: Iterable[float]) -> Levels:
+    """Return levels with the lowest of a camera's linearity limits as the white of all colours.
+
+    They are in a maker's own file and take precedence over LibRaw's table. There is one limit for
+    all colours, so that highlights stay neutral.
+    """
+    limit = min(limits)
+    if not levels.white[0] / 2 <= limit <= MAX_WHITE or limit <= levels.black.max():
+        return levels
+    return replace(levels, white=np.full_like(levels.white, limit))
+
+
+def measured_black(image: Samples, phase: Phase, area: Area, black: Values) -> Values:
+    """Return the black of a maker's raw with the fractions that LibRaw cut off.
+
+    LibRaw takes the mean of some makers' masked columns as black, and cuts it to a whole number.
+    If the columns beside the image have a mean that becomes LibRaw's black in all colours when it
+    is cut, it is the black; otherwise LibRaw has its black from elsewhere.
+
+    Parameters
+    ----------
+    image : uint16 array (H, W)
+        All stored samples; the image is in the `area` and has the `phase`.
+    black : float32 array (4,)
+        LibRaw's, in plane order.
+    """
+    top, left, bottom, right = area
+    width = image.shape[1]
+    columns = np.r_[0 : max(left - _EDGE, 0), min(right + _EDGE, width) : width]
+    lines = [image[top + row : bottom : 2][:, columns].mean(0) for row in range(2)]
+    cell = pattern(phase)
+    # LibRaw's list of cameras says where the masked columns begin, and is not to be had.
+    for start in range(left - 2 * _EDGE):
+        for used in ((columns >= start) & (columns < left), columns >= start):
+            means = np.empty(4)
+            for (row, col), plane in np.ndenumerate(cell):
+                means[plane] = lines[row][used & ((columns - left) % 2 == col)].mean()
+            if np.array_equal(np.floor(means + 1e-9), black):
+                bands = [(top, start, bottom, left - _EDGE)]
+                if used[-1] and right + _EDGE < width:
+                    bands.append((top, right + _EDGE, bottom, width))
+                found = _masked_means(image, phase, area, bands)
+                return black if found is None else found[0].astype(np.float32)
+    return black
+
+
+def _of_dng(
+    path: Path, image: Samples, phase: AnyPhase, area: Area, dng: DngMosaic, white: Values
+) -> Levels:
+    """Return the levels of a DNG's tags, black as its masked pixels show it; see `read_levels`."""
+    top, left, bottom, right = area
+    cell = _cell(path, "BlackLevel", dng.black or [0.0], dng.black_repeat, phase)
+    rows = _deltas(path, "BlackLevelDeltaV", dng.delta_v, bottom - top)
+    columns = _deltas(path, "BlackLevelDeltaH", dng.delta_h, right - left)
+    if dng.white:
+        whites = _cell(path, "WhiteLevel", dng.white, [], phase)
+        white = Levels.of_pattern(BlackPattern(whites, 0 * rows, 0 * columns), white, phase).black
+    levels = Levels.of_pattern(BlackPattern(cell, rows, columns), white, phase)
+    found = _masked_means(image, phase, area, dng.masked) if levels.pattern is None else None
+    if found is not None:
+        means, errors = found
+        confirmed = np.abs(means - levels.black) <= _STANDARD_ERRORS * errors
+        if not (dng.black and confirmed.all()):
+            levels = replace(levels, black=means.astype(np.float32))
+    return levels
+
+
+def _cell(
+    path: Path, name: str, values: Sequence[float], repeat: Sequence[int], phase: AnyPhase
+) -> Values:
+    """Arrange a DNG's levels (h, w) as they repeat from the active area's first pixel."""
+    found, period = np.array(values, np.float32), phase.layout.period
+    if not np.ptp(found):
+        return found[:1].reshape(1, 1)
+    if len(repeat) == 2 and min(repeat) > 0 and math.prod(repeat) == found.size:
+        return found.reshape(repeat)
+    if not repeat and found.size == period**2:
+        return found.reshape(period, period)
+    if not repeat and found.size == 3:
+        return found[colour_pattern(phase)]
+    layout = " x ".join(map(str, repeat)) or f"{phase.layout.title} colours"
+    raise _does_not_fit(path, f"{found.size} values of {name} for {layout}")
+
+
+def _deltas(path: Path, name: str, values: Sequence[float], count: int) -> Values:
+    """Return what is added to black in each of the active area's rows or columns."""
+    if not values:
+        return np.zeros(count, np.float32)
+    if len(values) != count:
+        raise _does_not_fit(path, f"{len(values)} values of {name} for {count} lines")
+    return np.array(values, np.float32)
+
+
+def _does_not_fit(path: Path, what: str) -> RawError:
+    return RawError(
+        f"{path}: has {what}, so its black is unclear: convert the camera's raw anew with Adobe "
+        "DNG Converter"
+    )
+
+
+def _masked_means(
+    image: Samples, phase: AnyPhase, area: Area, masked: Iterable[Area]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return mean and standard error (planes,) of masked pixels in DN, outliers left out.
+
+    None if there are too few of them, they are in the image, or they hold nothing.
+    """
+    cell = pattern(phase)
+    samples: list[list[Samples]] = [[] for _ in range(phase.layout.planes)]
+    for top, left, bottom, right in masked:
+        if top < area[2] and area[0] < bottom and left < area[3] and area[1] < right:
+            continue
+        part = image[top:bottom, left:right]
+        here = np.roll(cell, (area[0] - top, area[1] - left), (0, 1))
+        for (row, col), plane in np.ndenumerate(here):
+            samples[plane].append(part[row :: len(cell), col :: len(cell)].ravel())
+    found = []
+    for parts in samples:
+        dn = np.concatenate(parts) if parts else np.empty(0)
+        if dn.size < _MIN_MASKED or 2 * np.count_nonzero(dn) < dn.size:
+            return None
+        distance = np.abs(dn - np.median(dn))
+        spread = max(1.4826 * float(np.median(distance)), 0.5)
+        dn = dn[distance <= _OUTLIER * spread]
+        found.append((dn.mean(dtype=np.float64), dn.std(dtype=np.float64) / dn.size**0.5))
+    means, errors = np.array(found).T
+    if (np.abs(means - means.mean()) <= _STANDARD_ERRORS * errors).all():
+        # One black for all colours, which more pixels tell more exactly.
+        means[:] = means.mean()
+    return means, errors

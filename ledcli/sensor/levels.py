@@ -1,0 +1,98 @@
+"""Black and white levels of a mosaic, and normalisation: black becomes 0, white becomes 1."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli.sensor.cfa import AnyPhase, pack, pattern
+
+Values = NDArray[np.float32]
+
+
+class BlackPattern(NamedTuple):
+    """Black that differs between pixels of one colour: ``cell + rows + columns``, in DN.
+
+    Attributes
+    ----------
+    cell : float32 array (h, w)
+        Repeats from the mosaic's first pixel.
+    rows, columns : float32 arrays (H,), (W,)
+    """
+
+    cell: Values
+    rows: Values
+    columns: Values
+
+    def level(self) -> Values:
+        """Black of every pixel, (H, W)."""
+        shape = len(self.rows), len(self.columns)
+        repeats = [-(-size // side) for size, side in zip(shape, self.cell.shape, strict=True)]
+        black: Values = np.tile(self.cell, repeats)[: shape[0], : shape[1]]
+        return black + self.rows[:, None] + self.columns
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Black and white level of a mosaic in DN; fractions are kept.
+
+    Attributes
+    ----------
+    black, white : float32 arrays (planes,)
+        In plane order: R, G1, B, G2 for Bayer, nine for X-Trans. Where black differs between
+        pixels of one colour, its mean.
+    pattern : BlackPattern or None
+        Such differences, if there are any.
+    """
+
+    black: Values
+    white: Values
+    pattern: BlackPattern | None = None
+
+    @classmethod
+    def of_pattern(cls, black: BlackPattern, white: Values, phase: AnyPhase) -> Self:
+        """Return levels whose black is a pattern over the mosaic, which has a phase."""
+        period = phase.layout.period
+        flat = not np.ptp(black.rows) and not np.ptp(black.columns)
+        if flat and all(period % side == 0 for side in black.cell.shape):
+            # At most one level for each position of the CFA, and mostly one for each colour.
+            cell = np.tile(black.cell, [period // side for side in black.cell.shape])
+            cell = cell + black.rows[0] + black.columns[0]
+            planes = pattern(phase)
+            level = [cell[planes == plane] for plane in range(phase.layout.planes)]
+            if not any(np.ptp(each) for each in level):
+                return cls(np.array([each[0] for each in level], np.float32), white)
+        means = pack(black.level(), phase).mean((1, 2), np.float64)
+        return cls(means.astype(np.float32), white, black)
+
+    def normalise(self, mosaic: NDArray[Any], phase: AnyPhase) -> Values:
+        """Subtract black and divide by the range; nothing is clipped.
+
+        Maps a mosaic (H, W) in DN to float32 (H, W), ``x = (mosaic - black) / (white - black)``:
+        0 is black, 1 is white, noise goes below 0. The range is one per plane, as black does not
+        change what a photon adds.
+        """
+        x = np.array(mosaic, np.float32)
+        if self.pattern:
+            x -= self.pattern.level()
+        cell = pattern(phase)
+        for (row, col), plane in np.ndenumerate(cell):
+            self._scale(x[row :: len(cell), col :: len(cell)], int(plane))
+        return x
+
+    def planes(self, mosaic: NDArray[Any], phase: AnyPhase) -> Values:
+        """Pack a mosaic (H, W) in DN into normalised planes (planes, h, w)."""
+        # Faster than packing what `normalise` returns.
+        planes = pack(mosaic, phase).astype(np.float32)
+        if self.pattern:
+            planes -= pack(self.pattern.level(), phase)
+        for number, plane in enumerate(planes):
+            self._scale(plane, number)
+        return planes
+
+    def _scale(self, samples: Values, plane: int) -> None:
+        """Normalise samples of a plane in place; a pattern has been subtracted already."""
+        if not self.pattern:
+            samples -= self.black[plane]
+        samples /= np.float32(float(self.white[plane]) - float(self.black[plane]))
