@@ -70,7 +70,7 @@ class FileBytes:
 
 
 def truncated(data: Bytes) -> bool | None:
-    """Return True if a part of the raw image lies beyond the end of the file.
+    """Return True if the raw image has more bytes than the file, or a part lies beyond its end.
 
     None if the kind of file does not tell how long it should be.
     """
@@ -106,7 +106,9 @@ def _end_of_tiff(data: Bytes) -> float | None:
     following = [each for directory in directories for each in directory.following()]
     if not directories or (reduced and not all(each.entries for each in following)):
         return math.inf
-    return max((start + size for start, size in image), default=None)
+    # Tiles that are all in the same bytes would make a large image of a small file.
+    total = sum(size for _, size in image)
+    return max((total, *(start + size for start, size in image))) if image else None
 
 
 def largest_image(data: Bytes) -> list[tuple[int, int]]:

@@ -5,9 +5,9 @@ import re
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping
+from html import escape  # not xml.sax, which imports urllib
 from pathlib import Path
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 from ledcli.errors import UsageError
 from ledcli.metadata.containers import FileBytes, png_text
@@ -50,7 +50,7 @@ def xmp_packet(
             raise ValueError(f"{name!r} cannot name a property")
         # XML cannot represent control characters.
         text = "".join(c if c.isprintable() else " " for c in str(value))
-        attributes.append(f"\n   led:{name}={quoteattr(text)}")
+        attributes.append(f'\n   led:{name}="{escape(text)}"')
     ours = description(f'xmlns:led="{NAMESPACE}"{"".join(attributes)}')
     unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
     if upright:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -236,6 +237,8 @@ class _Child:
             send(self._to, memory_bytes)
 
     def _listen(self) -> None:
+        # What answers are made of: imported while the child starts.
+        importlib.import_module("ledcli.raw.reader")
         try:
             while True:
                 self._messages.put(receive(self._from))

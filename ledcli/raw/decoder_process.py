@@ -103,6 +103,8 @@ def serve() -> None:
     enlarge_pipe(outbox)
     # While the parent imports what it needs; every `work` needs it.
     importlib.import_module("ledcli.raw.reader")
+    # OpenBLAS ends the process if it cannot have its buffer later.
+    np.linalg.inv(np.eye(3))
     _limit_memory(cast(int, receive(inbox)))
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(inbox, requests), daemon=True).start()

@@ -132,7 +132,7 @@ def _what_is_wrong(data: bytes, error: Exception | None) -> str:
         return "is empty: copy it from the card again"
     if isinstance(error, rawpy.LibRawTooBigError):
         return "is larger than LibRaw allows (2 GB decoded)"
-    if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
+    if isinstance(error, rawpy.LibRawUnsufficientMemoryError | rawpy.LibRawMemPoolOverflowError):
         return "needs more memory than there is: close other programs and try again"
     if not _begins_like_raw(data):
         if data.startswith(_JPEG_MAGIC):

@@ -169,7 +169,7 @@ def finetune(
 
     def problem(error: LedError) -> None:
         failed.append(error)
-        report.warn(f"{error}: left out")
+        report.warn(f"left out: {error}")
 
     headers = read_headers(
         read_list(pairs), ratios=settings.ratios, one_iso=settings.force, problem=problem

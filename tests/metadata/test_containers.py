@@ -57,3 +57,12 @@ def test_a_directory_beyond_the_end_of_the_file_is_missing():
 def test_some_files_do_not_tell_how_long_they_should_be():
     assert truncated(b"\xff\xd8\xff\xe1" + bytes(1000)) is None
     assert truncated(b"FOVb" + bytes(1000)) is None
+
+
+def test_tiles_in_the_same_bytes_do_not_make_a_larger_image():
+    root = Directory(strips=[bytes(4000)])
+    for tag, values in ((324, [8] * 64), (325, [4000] * 64)):
+        root.set(tag, FieldType.LONG, values)
+    assert truncated(serialise(root)) is True
+    root.set(325, FieldType.LONG, [60] * 64)
+    assert truncated(serialise(root)) is False
