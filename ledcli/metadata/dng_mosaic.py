@@ -56,7 +56,7 @@ class DngMosaic:
     masked : list of Area
         Samples that no light reaches.
     is_float : bool
-        The samples are floating point, which LibRaw scales.
+        The samples are floating point.
     unreadable : str
         Why the layout cannot be honoured, as the end of a sentence; empty if it can.
     """

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory
+from ledcli.sensor.levels import Levels
 
 _BITS, _COMPRESSION, _ROWS_PER_STRIP, _PREDICTOR = 258, 259, 278, 317
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
@@ -45,19 +46,16 @@ def read_float_samples(data: Bytes, mosaic: Directory, shape: tuple[int, int]) -
     return np.nan_to_num(samples, copy=False, posinf=math.inf, neginf=-math.inf)
 
 
-def dn_scale(samples: Samples, black: float, white: float) -> tuple[float, float]:
-    """Return factor and offset that bring samples to whole numbers of 16 bits, noise included."""
+def to_whole_numbers(samples: Samples, levels: Levels) -> tuple[NDArray[np.uint16], Levels]:
+    """Scale samples to whole numbers of 16 bits, noise below black included, and their levels."""
+    black, white = float(levels.black.min()), float(levels.white.max())
     span = white - black
     low = black + span * min(max((float(samples.min()) - black) / span, -_LOWEST), 0.0)
     high = black + span * max(min((float(samples.max()) - black) / span, _HIGHEST), 1.0)
     factor = _MAX_DN / (high - low)
-    return factor, -low * factor
-
-
-def to_dn(samples: Samples, factor: float, offset: float) -> NDArray[np.uint16]:
-    """Return ``samples * factor + offset`` as whole numbers of 16 bits."""
-    dn = samples * np.float32(factor) + np.float32(offset)
-    return np.rint(np.clip(dn, 0, _MAX_DN, out=dn), out=dn).astype(np.uint16)
+    dn = samples * np.float32(factor) - np.float32(low * factor)
+    whole = np.rint(np.clip(dn, 0, _MAX_DN, out=dn), out=dn).astype(np.uint16)
+    return whole, levels.scaled(factor, -low * factor)
 
 
 def _decode(stored: bytes, mosaic: Directory, rows: int, cols: int) -> Samples:

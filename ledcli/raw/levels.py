@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rawpy
@@ -29,12 +30,13 @@ _STANDARD_ERRORS = 3.0
 _EDGE = 2
 """Columns that LibRaw leaves out beside the image: some light reaches them."""
 
-Samples = NDArray[np.uint16]
+Samples = NDArray[Any]
 
 
 def read_levels(
     path: Path,
     raw: rawpy.RawPy,
+    samples: Samples,
     phase: AnyPhase,
     indices: Sequence[int],
     area: Area,
@@ -46,6 +48,8 @@ def read_levels(
     ----------
     path : Path
         For messages.
+    samples : array (H, W)
+        All stored samples; LibRaw's, or those of a floating-point DNG.
     phase : Phase or XTransPhase
         Of the active area's first pixel.
     indices : sequence of int
@@ -61,16 +65,16 @@ def read_levels(
         The number of a DNG's levels does not fit its layout, or white is not above black.
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
-    white = np.full(len(black), raw.white_level, np.float32)
-    # LibRaw scales floating-point samples, and their levels with them.
-    if dng is not None and not dng.is_float:
-        levels = _of_dng(path, raw.raw_image, phase, area, dng, white)
-    elif dng is None and isinstance(phase, Phase):
-        levels = Levels(measured_black(raw.raw_image, phase, area, black), white)
+    is_float = dng is not None and dng.is_float
+    white = np.full(len(black), 1 if is_float else raw.white_level, np.float32)
+    if dng is not None:
+        levels = _of_dng(path, samples, phase, area, dng, white)
+    elif isinstance(phase, Phase):
+        levels = Levels(measured_black(samples, phase, area, black), white)
     else:
         levels = Levels(black, white)
     low, high = levels.black.max(), levels.white.min()
-    if not low < high <= MAX_WHITE:
+    if not low < high <= (math.inf if is_float else MAX_WHITE):
         raise RawError(
             f"{path}: has a white level ({high:g}) that is not above its black level ({low:g}): "
             "the file is damaged or its camera unknown"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import RawError, os_reason
 from ledcli.metadata.containers import truncated
+from ledcli.metadata.dng_mosaic import mosaic_directory
 from ledcli.metadata.tiff import byte_order
 from ledcli.sensor.cfa import AnyPhase, find_phase, pattern
 from ledcli.sensor.layout import XTRANS
@@ -24,6 +25,9 @@ _MAGIC = (
     *(b"DSC-Image", b"XPDS", b"SDPX", b"RED1", b"ARRI"),
 )
 """First bytes of raws that are not a TIFF."""
+_CODECS = {8: "Deflate", 9: "VC-5", 32946: "Deflate", 52546: "JPEG XL"}
+"""By TIFF's Compression: what LibRaw does not decode in a DNG, but for Deflate with floats."""
+_COMPRESSION, _SAMPLE_FORMAT, _FLOAT = 259, 339, 3
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _MIN_HEADER_BYTES = 1024
 _MIN_RAW_BYTES = 1 << 16
@@ -141,10 +145,15 @@ def _what_is_wrong(data: bytes, error: Exception | None) -> str:
     if len(data) < _MIN_HEADER_BYTES:
         return f"is not a raw file: it has {len(data)} bytes and no image"
     whole = len(data) >= _MIN_RAW_BYTES and not truncated(data)
-    if whole and isinstance(error, rawpy.LibRawFileUnsupportedError):
+    image = mosaic_directory(data)
+    codec = _CODECS.get(next(iter(image.integers(_COMPRESSION)), 0))
+    if codec == "Deflate" and image.integers(_SAMPLE_FORMAT) == [_FLOAT]:
+        codec = None
+    if whole and (codec or isinstance(error, rawpy.LibRawFileUnsupportedError)):
+        compressed = f"is compressed by {codec}, which is" if codec else "is"
         return (
-            f"is not supported by this LibRaw ({LIBRAW_VERSION}): convert it to DNG with the "
-            "maker's or Adobe's converter first"
+            f"{compressed} not supported by this LibRaw ({LIBRAW_VERSION}): convert it to DNG with "
+            "the maker's or Adobe's converter first"
         )
     return "is damaged or truncated: copy it from the card again"
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rawpy
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
-from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, read_dng_mosaic
+from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
 from ledcli.raw.exif import Exif, read_exif_opened
+from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
 from ledcli.raw.levels import lower_white, read_levels
 from ledcli.raw.libraw import colour_matrix, find_pattern, maker_crop, multipliers, open_raw
 from ledcli.raw.white_point import wb_and_matrix
@@ -143,9 +145,12 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             top, left, _, _ = area = header.active_area
         try:
             indices, phase = find_pattern(path, raw, top, left)
-            mosaic = np.array(raw.raw_image[area[0] : area[2], area[1] : area[3]], np.uint16)
+            samples: NDArray[Any] = raw.raw_image
         except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
+        if header and header.is_float:
+            samples = _read_floats(path, header.shape)
+        mosaic = samples[area[0] : area[2], area[1] : area[3]]
         if min(mosaic.shape) < MIN_SIDE:
             size = "x".join(map(str, reversed(mosaic.shape)))
             raise RawError(f"{path}: is too small ({size} pixels; minimum {MIN_SIDE}x{MIN_SIDE})")
@@ -154,7 +159,10 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        levels = read_levels(path, raw, phase, indices, area, header)
+        levels = read_levels(path, raw, samples, phase, indices, area, header)
+        if header and header.is_float:
+            mosaic, levels = to_whole_numbers(mosaic, levels)
+        mosaic = np.array(mosaic, np.uint16)
         if not dng and (limits := raw.camera_white_level_per_channel):
             levels = lower_white(levels, limits)
         if found := _find_damage(mosaic, levels.black, levels.white):
@@ -194,6 +202,15 @@ def _read_header(path: Path, shape: tuple[int, int]) -> tuple[Carried, bool, Dng
             return read_carried(data), is_dng(data), read_dng_mosaic(data, shape)
     except OSError as error:
         raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
+
+
+def _read_floats(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    try:
+        with FileBytes(path) as data:
+            return read_float_samples(data, mosaic_directory(data, shape), shape)
+    except (OSError, ValueError) as error:
+        said = os_reason(error) if isinstance(error, OSError) else error
+        raise RawError(f"{path}: cannot be read: {said}") from None
 
 
 def _crop(

@@ -1,6 +1,6 @@
 """Black and white levels of a mosaic, and normalisation: black becomes 0, white becomes 1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -65,6 +65,15 @@ class Levels:
                 return cls(np.array([each[0] for each in level], np.float32), white)
         means = pack(black.level(), phase).mean((1, 2), np.float64)
         return cls(means.astype(np.float32), white, black)
+
+    def scaled(self, factor: float, offset: float) -> Self:
+        """Return the levels of a mosaic that is multiplied by a factor, plus an offset in DN."""
+        pattern = self.pattern
+        if pattern:
+            cell = pattern.cell * np.float32(factor) + np.float32(offset)
+            pattern = BlackPattern(cell, pattern.rows * factor, pattern.columns * factor)
+        black, white = (level * factor + offset for level in (self.black, self.white))
+        return replace(self, black=black, white=white, pattern=pattern)
 
     def normalise(self, mosaic: NDArray[Any], phase: AnyPhase) -> Values:
         """Subtract black and divide by the range; nothing is clipped.

@@ -295,6 +295,16 @@ def test_suffixes_are_lower_case_with_their_dot():
     assert not {".jpg", ".png", ".tif"} & RAW_SUFFIXES
 
 
+@pytest.mark.parametrize(("code", "codec"), [(8, "Deflate"), (52546, "JPEG XL")])
+def test_a_compression_that_is_not_supported_is_named(tmp_path, code, codec):
+    path = tmp_path / "a.dng"
+    make_raw(path, shape=(256, 256))
+    entry = struct.pack("<HHI", 259, 3, 1)
+    plain, packed = (entry + struct.pack("<H", number) for number in (1, code))
+    path.write_bytes(path.read_bytes().replace(plain, packed))
+    assert f"compressed by {codec}, which is not supported" in _refusal(path)
+
+
 @needs_real_files
 @pytest.mark.parametrize("path", _real("good"), ids=lambda path: path.name)
 def test_every_good_frame_is_read(path):
