@@ -22,6 +22,7 @@ def demo(
     out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Working folder.")] = Path("demo"),
     count: Annotated[int, typer.Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
     iters: Annotated[int, typer.Option(help="Fine-tuning iterations.", min=1)] = 150,
+    crops: Annotated[int, typer.Option(help="Crops per iteration.", min=1, max=256)] = 16,
     seed: SeedOption = 4,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -64,7 +65,7 @@ def demo(
     with _home(home):
         _run(output, ["pairs", "scan", shots, "--out", pairs])
         _run(output, [*denoise, "--model", "generic", "--out", untuned])
-        _run(output, ["finetune", pairs, "--iters", str(iters)])
+        _run(output, ["finetune", pairs, "--iters", str(iters), "--crops", str(crops)])
         _run(output, [*denoise, "--out", tuned])
     _compare(output, photos, untuned, tuned)
     picture = out / "before_after.png"
