@@ -169,9 +169,12 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
             disk.largest = max(disk.largest, min(old, source * usual))
     warning = ""
     for disk in disks.values():
-        free, usual = _free(disk.folder), disk.usual + disk.largest
-        if free is None:
-            continue
+        usage = None
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(disk.folder)
+        if not usage or not usage.total:
+            continue  # unknown
+        free, usual = usage.free, disk.usual + disk.largest
         have = f"{_readable(free)} are free on the disk of {disk.folder}"
         need = f"need about {_readable(usual)}, {have}"
         if disk.minimum > free:
@@ -207,14 +210,6 @@ def _size(path: Path) -> int:
         return os.stat(path).st_size
     except (OSError, ValueError):
         return 0  # reading or writing it will report the error
-
-
-def _free(folder: Path) -> int | None:
-    """Return the free bytes of a folder's disk; None if unknown."""
-    with contextlib.suppress(OSError):
-        usage = shutil.disk_usage(folder)
-        return usage.free if usage.total else None
-    return None
 
 
 def _readable(size: float) -> str:

@@ -386,6 +386,17 @@ def test_an_output_is_not_denoised_again_unless_asked(tmp_path, capsys):
     assert denoise(result, "--out", tmp_path / "o", "--quiet", "--again") == 0
 
 
+def test_a_folder_of_results_only_says_how_to_denoise_them_again(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW")
+    assert denoise(tmp_path / "a.ARW", "--quiet") == 0
+    results = tmp_path / "denoised"
+    assert denoise(results, "--quiet") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nothing to denoise" in line and "--again" in line and "--out" in line
+    assert denoise(results, "--out", tmp_path / "o", "--quiet", "--again") == 0
+    assert (tmp_path / "o" / "a.dng").exists()
+
+
 def test_an_inferred_ratio_is_shown(tmp_path, capsys):
     make_raw(tmp_path / "a.ARW", light=np.full((128, 160), 0.004))
     assert denoise(tmp_path / "a.ARW", "--ratio", "auto") == 0
