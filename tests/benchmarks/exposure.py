@@ -22,8 +22,7 @@ from report import context, head, keep, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.nets.exposure_diffusion import AdaptiveForm, refine
-from ledcli.nets.forms import Form, form_of
+from ledcli.nets.forms import AdaptiveForm, Form, form_of, refine
 from ledcli.nets.network import build
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise

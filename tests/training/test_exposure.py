@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.nets.exposure_diffusion import AdaptiveForm
+from ledcli.nets.forms import AdaptiveForm
 from ledcli.nets.network import build
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import MethodInputs, Pretrained, transfer_weights

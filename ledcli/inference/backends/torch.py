@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded, Precision
-from ledcli.nets import resunet
 from ledcli.nets.network import Network
+from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 
@@ -122,10 +122,10 @@ class ActivatedConv(nn.Module):
 class FusedBlock(nn.Module):
     """A residual block of two plain convolutions, with activation and sum fused into them."""
 
-    def __init__(self, block: resunet.ResidualBlock) -> None:
+    def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         assert isinstance(block.first, nn.Conv2d) and isinstance(block.second, nn.Conv2d)
-        self.first = ActivatedConv(block.first, resunet.NEGATIVE_SLOPE)
+        self.first = ActivatedConv(block.first, NEGATIVE_SLOPE)
         self.second = block.second
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def fuse(net: Network) -> None:
     ):
         return
     for name, module in list(net.named_modules()):
-        if isinstance(module, resunet.ResidualBlock):
+        if isinstance(module, ResidualBlock):
             net.set_submodule(name, FusedBlock(module))
     architecture = net.architecture
     if architecture.activation_slope == 1:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.exposure_diffusion import AdaptiveForm
-from ledcli.nets.forms import SrgbForm, form_of
+from ledcli.nets.forms import AdaptiveForm, SrgbForm, form_of
 from ledcli.nets.network import Network, build
 from ledcli.nets.repnr import deploy, select
 from ledcli.sensor.layout import LAYOUTS

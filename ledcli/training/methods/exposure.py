@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.exposure_diffusion import (
+from ledcli.nets.forms import (
     AdaptiveForm,
     add_photons,
     default_steps,
