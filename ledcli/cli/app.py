@@ -17,9 +17,11 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -32,6 +34,8 @@ from ledcli.errors import LedError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
+STOPPING = "stopping after this {}; press Ctrl-C again to stop at once"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Command(NamedTuple):
@@ -192,6 +196,35 @@ def run(arguments: Sequence[str]) -> int:
     if status == INTERRUPTED:
         output.error("interrupted.")
     return status if isinstance(status, int) else DONE
+
+
+@contextmanager
+def stoppable(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one ends the process.
+
+    Calls `on_stop` when the first signal arrives; yields a function that returns whether it has.
+    """
+    requested = False
+    # A shell ignores Ctrl-C for what it runs in the background; so does led then.
+    handlers = ((number, signal.getsignal(number)) for number in STOP_SIGNALS)
+    before = {number: handler for number, handler in handlers if handler != signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        requested = True
+        restore()
+        on_stop()
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield lambda: requested
+    finally:
+        restore()
 
 
 def quieten_libraries() -> None:

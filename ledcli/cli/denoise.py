@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Settings
-from ledcli.cli.app import FAILED, INTERRUPTED
+from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
     AgainOption,
@@ -30,7 +30,6 @@ from ledcli.cli.options import (
     parse_brightness,
 )
 from ledcli.cli.results import show_model, show_plan, show_result
-from ledcli.cli.terminal import STOPPING, stoppable
 
 
 def denoise(

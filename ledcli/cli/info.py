@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, printable
 from ledcli.cli.options import JsonOption, QuietOption, RawsArgument, RecursiveOption
-from ledcli.cli.terminal import printable
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:

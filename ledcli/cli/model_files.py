@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, printable
 from ledcli.cli.options import (
     AcceptOption,
     CsaSetOption,
@@ -22,7 +22,6 @@ from ledcli.cli.options import (
     OverwriteOption,
     QuietOption,
 )
-from ledcli.cli.terminal import printable
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeGuard
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, printable
 from ledcli.cli.model_files import export, import_, pull
 from ledcli.cli.options import JsonOption
-from ledcli.cli.terminal import printable
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:

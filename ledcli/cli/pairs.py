@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, printable
 from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
-from ledcli.cli.terminal import printable
 from ledcli.errors import LedError, PairError
 
 if TYPE_CHECKING:

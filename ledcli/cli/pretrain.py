@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, time_text
 from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, SeedOption
 from ledcli.errors import OutputError, UsageError
 
@@ -190,8 +190,6 @@ def pretrain(
 
 
 def _text(line: "LogLine") -> str:
-    from ledcli.cli.terminal import time_text
-
     left = time_text(line.seconds_left) if line.seconds_left < 1e7 else "unknown"
     parts = [f"step {line.step}: {line.progress:.1%}", f"loss {line.loss:.4f}", f"{left} left"]
     for name, value in line.validation.items():

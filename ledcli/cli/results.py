@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.cli.console import Output
-from ledcli.cli.terminal import printable
+from ledcli.cli.console import Output, printable
 from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
