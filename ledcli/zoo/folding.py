@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,7 +169,7 @@ def fold(
     return folded, repnr.deploy(copy.deepcopy(net).cpu().float(), csa_set).eval()
 
 
-def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tensor]) -> Proof:
+def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Sequence[Tensor]) -> Proof:
     """Compare a network, its blocks run as they are defined, with its folded form from `fold`.
 
     `plain` is from `fold`, with the same CSA set, and the inputs ``(N, in_planes, h, w)`` are from
@@ -177,20 +178,24 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tenso
     net, plain = (copy.deepcopy(each).cpu().float().eval() for each in (net, plain))
     repnr.select(net, csa_set)
     worst = {name: Difference(0.0, 0.0) for name, _ in _named_blocks(net)}
-    network, tried = Difference(0.0, 0.0), 0
     _unfold(net, plain, worst)
+    network = compare_networks(plain, net, inputs)
+    block = max(worst, key=lambda name: worst[name].relative)
+    return Proof(len(inputs), block, worst[block], network)
+
+
+def compare_networks(net: nn.Module, reference: nn.Module, inputs: Iterable[Tensor]) -> Difference:
+    """Return the largest difference of two networks' outputs; ModelError if one cannot be run."""
+    differences = []
     for x in inputs:
         try:
             with torch.inference_mode():
-                outputs = difference_of(plain(x), net(x))
+                differences.append(difference_of(net(x), reference(x)))
         except RuntimeError as error:
             raise ModelError(
-                f"the network cannot be run on {tuple(x.shape)}: header and tensors disagree"
+                f"cannot be run on {tuple(x.shape)}: header and tensors disagree ({error})"
             ) from error
-        network = max(network, outputs, key=lambda d: d.relative)
-        tried += 1
-    block = max(worst, key=lambda name: worst[name].relative)
-    return Proof(tried, block, worst[block], network)
+    return max(differences, key=lambda d: d.relative)
 
 
 def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> None:
@@ -225,49 +230,45 @@ def fold_model(
 ) -> Proof:
     """Fold a model file, prove it, on a photo too if one is given, and write the plain model.
 
-    `half` stores 16-bit weights; `dry_run` does everything but write the file.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be read or folded, or the proof fails.
-    OutputError, UsageError
-        The new file cannot be written, exists (unless `overwrite`), or is the model itself.
+    `half` stores 16-bit weights; `dry_run` does everything but write the file. Raises ModelError
+    if the model cannot be read or folded, or the proof fails; OutputError or UsageError if the new
+    file cannot be written, exists (unless `overwrite`), or is the model itself.
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
     if out.exists() and out.samefile(path):
         raise UsageError(f"{out}: this is the model itself; choose another name with --out")
-    check_output(out, overwrite=overwrite)
-    frames = []
-    if photo is not None:
-        planes = torch.from_numpy(read_raw(photo).planes())
-        top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
-        frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
-    spec, net = load_model(path)
-    try:
+    with made_of(path, out, overwrite=overwrite):
+        frames = []
+        if photo is not None:
+            planes = torch.from_numpy(read_raw(photo).planes())
+            top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
+            frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
+        spec, net = load_model(path)
         folded, plain = fold(spec, net, csa_set, source_sha256=file_sha256(path))
         proof = prove(net, csa_set, plain, network_inputs(spec, plain, frames))
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if not proof.holds:
-        raise ModelError(f"{path}: the folded network differs, so nothing was written: {proof}")
-    if not dry_run:
-        try:
+        if not proof.holds:
+            raise ModelError(f"the folded network differs, so nothing was written: {proof}")
+        if not dry_run:
             save_model(out, folded, plain.state_dict(), half=half, overwrite=overwrite)
-        except FileExistsError:
-            raise already_exists(out) from None
     return proof
 
 
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Raise OutputError if a file exists and must not be replaced, or has no folder."""
+@contextmanager
+def made_of(path: Path, out: Path, *, overwrite: bool) -> Iterator[None]:
+    """Make a file of a model inside the block; errors name the model.
+
+    Raises OutputError if the file exists and must not be replaced, or has no folder.
+    """
+    exists = OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
     if not overwrite and (out.exists() or out.is_symlink()):
-        raise already_exists(out)
+        raise exists
     if not out.parent.is_dir():
         raise OutputError(f"{out}: the folder does not exist; create it first")
-
-
-def already_exists(out: Path) -> OutputError:
-    """Return the error for a file that must be new and is not."""
-    return OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
+    try:
+        yield
+    except FileExistsError:  # made meanwhile
+        raise exists from None
+    except ModelError as error:
+        named = str(error).startswith((f"{path}:", f"{out}:"))
+        raise (error if named else ModelError(f"{path}: {error}")) from error.__cause__

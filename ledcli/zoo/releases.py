@@ -20,7 +20,7 @@ import platformdirs
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.zoo.checkpoint_file import MAX_BYTES, parse_name
-from ledcli.zoo.spec import MAX_NAME_LENGTH, MAX_RATIO, NAME_RULE, is_name, short
+from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, is_ratio_range, is_text, short
 from ledcli.zoo.store import bundled_dir, installed_dir
 
 if TYPE_CHECKING:
@@ -159,16 +159,7 @@ def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 500
-
-
-def _is_range(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(v) in (int, float) for v in value)
-        and 0 < value[0] <= value[1] <= MAX_RATIO
-    )
+    return is_text(value, 500)
 
 
 _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -177,7 +168,10 @@ _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "licence": (_is_text, "a text"),
     "licence_url": (_is_text, "a text"),
     "source": (_is_text, "a text"),
-    "ratio_range": (_is_range, "two numbers, 0 < low <= high"),
+    "ratio_range": (
+        lambda v: type(v) is list and is_ratio_range(tuple(v)),
+        "two numbers, 0 < low <= high",
+    ),
     "camera": (_is_text, "a text"),
     "method": (_is_text, "a text"),
     "sha256": (lambda v: _is_text(v) and _SHA256.fullmatch(v), "64 digits of 0-9 and a-f"),
