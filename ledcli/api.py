@@ -1,21 +1,8 @@
 """The public Python API. The command line parses its options, calls these functions, and prints.
 
 The functions take paths and plain values, never print, and raise `LedError` with a message of one
-line. Long ones take a `Reporter`, which receives messages and progress.
-
-Examples
---------
-Denoise a folder, a hundred times brighter::
-
-    import ledcli
-
-    for photo in ledcli.denoise("raw", ratio=100):
-        print(photo.source, photo.status, photo.outputs)
-
-Denoise NumPy planes::
-
-    model = ledcli.load_model("generic")
-    clean = model.denoise(planes, ratio=100)
+line. Long ones take a `Reporter`, which receives messages and progress. Examples are in
+docs/python-api.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledcli.batch.settings import (
-    Compression,
-    Engine,
-    Highlights,
-    Quality,
-    Result,
-    Settings,
-)
+from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Result, Settings
 from ledcli.reporting import SILENT, Reporter, never_stop
 
 if TYPE_CHECKING:
@@ -99,13 +79,6 @@ def denoise(
     LedError
         Nothing could be started: bad options, no such model, an output folder that cannot be
         written to.
-
-    Examples
-    --------
-    >>> import ledcli
-    >>> [photo] = ledcli.denoise("raw/night.dng", ratio=100)  # doctest: +SKIP
-    >>> photo.outputs  # doctest: +SKIP
-    [PosixPath('raw/denoised/night.dng')]
     """
     settings = Settings(
         # Floats, as on the command line: a record of 100 would differ from one of 100.0.
@@ -288,15 +261,10 @@ def evaluate(
     from ledcli.evaluation.evaluate import plan_evaluation
 
     folders = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
-    names = [str(model) for model in models]
+    places = {name: Path(place) for name, place in folders.items() if place is not None}
     listed = None if list_file is None else Path(list_file)
-    options = DatasetOptions(ratios, listed, cameras, gains, names)
-    measurement = plan_evaluation(
-        {name: None if place is None else Path(place) for name, place in folders.items()},
-        options,
-        engine=engine,
-        report=report,
-    )
+    options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
+    measurement = plan_evaluation(places, options, engine=engine, report=report)
     with report.progress(len(measurement.source.cases), "measuring", "frames") as bar:
         for frame in measurement.run(stop):
             bar.advance(note=frame.case.name)

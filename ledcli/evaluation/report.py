@@ -189,19 +189,17 @@ def _facts(evaluation: Evaluation, when: datetime) -> dict[str, str]:
     }
 
 
-def _cell(metric: str, groups: _Groups, model: str) -> Cell:
+def _cell(
+    metric: str, groups: _Groups, model: str, *, best: bool = True, compare: bool = False
+) -> Cell:
+    """Make the cell of a model: bold if it is the best, with its difference from the input."""
     value = groups[model].metrics.get(metric) if model in groups else None
     known = {m: group.metrics.get(metric, math.nan) for m, group in groups.items()}
     known = {m: value for m, value in known.items() if math.isfinite(value)}
-    best = len(known) > 1 and model == max(known, key=lambda m: known[m])
-    return Cell(format_metric(metric, value), best)
-
-
-def _cell_with_difference(metric: str, groups: _Groups, model: str) -> Cell:
-    cell, difference = _cell(metric, groups, model), _over_noisy(groups, model, metric)
-    if difference is None:
-        return cell
-    return cell._replace(difference=_signed(metric, difference), worse=difference < 0)
+    best = best and len(known) > 1 and model == max(known, key=lambda m: known[m])
+    difference = _over_noisy(groups, model, metric) if compare else None
+    signed = "" if difference is None else _signed(metric, difference)
+    return Cell(format_metric(metric, value), best, signed, (difference or 0) < 0)
 
 
 def _means_table(evaluation: Evaluation) -> Table:
@@ -234,8 +232,8 @@ def _cell_tables(evaluation: Evaluation) -> list[Table]:
             cells = [
                 Cell(format_value(ratio)),
                 Cell(str(max(group.frames for group in groups.values()))),
-                _cell(metric, groups, NOISY)._replace(best=False),
-                *(_cell_with_difference(metric, groups, m) for m in evaluation.models[1:]),
+                _cell(metric, groups, NOISY, best=False),
+                *(_cell(metric, groups, m, compare=True) for m in evaluation.models[1:]),
             ]
             rows.append(Row(cells, heading, first=not rows or rows[-1].heading != heading))
         what = "PSNR" if metric.startswith("psnr") else "SSIM"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, OutputError, PairError, UsageError, os_reason
@@ -31,6 +31,12 @@ class DarkFrame(NamedTuple):
     exposure_time: float | None = None
     camera: str | None = None
     serial: str | None = None
+
+    @classmethod
+    def of(cls, frame: Frame) -> Self:
+        """Take it from a raw's header."""
+        exif = frame.exif
+        return cls(frame.file, frame.iso, exif.exposure_time, exif.camera, exif.serial)
 
 
 class UnpairedFrame(NamedTuple):
@@ -113,8 +119,16 @@ def listed_record(
 def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
     """Return a rule as JSON values, names relative to a folder; None leaves them as they are."""
 
+    def named(scene: Frame | None) -> str | None:
+        if scene is None:
+            return None
+        return str(scene.file) if folder is None else relative_name(scene.file, folder)
+
     def missing(pairs: Sequence[MissingPair]) -> list[dict[str, Any]]:
-        return [_missing_record(pair, folder) for pair in pairs]
+        return [
+            {"short": asdict(p.short), "long": asdict(p.long), "scene": named(p.scene)}
+            for p in pairs
+        ]
 
     instead = rule.instead
     return {
@@ -127,14 +141,6 @@ def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
         "to_shoot": missing(rule.to_shoot),
         "instead": instead and {"ratio": instead.ratio, "to_shoot": missing(instead.to_shoot)},
     }
-
-
-def _missing_record(pair: MissingPair, folder: Path | None) -> dict[str, Any]:
-    scene = None
-    if pair.scene is not None:
-        file = pair.scene.file
-        scene = str(file) if folder is None else relative_name(file, folder)
-    return {"short": asdict(pair.short), "long": asdict(pair.long), "scene": scene}
 
 
 def _rounded(value: float | None) -> float | None:
@@ -242,9 +248,8 @@ def read_darks(list_path: Path) -> list[DarkFrame]:
 
 
 def _dark_frame(entry: object, path: Path) -> DarkFrame:
-    values: list[Any] = [None] * len(DarkFrame._fields)
-    if isinstance(entry, dict):
-        values = [entry.get(key) for key in DarkFrame._fields]
+    known = entry if isinstance(entry, dict) else {}
+    values: list[Any] = [known.get(key) for key in DarkFrame._fields]
     name, iso, time, camera, serial = values
     valid = (
         isinstance(name, str)
@@ -271,9 +276,7 @@ def _damaged(path: Path) -> PairError:
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 < value < MAX_NUMBER
+    return type(value) in (int, float) and 0 < value < MAX_NUMBER  # type: ignore[operator]
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -99,7 +99,7 @@ class _Scanner:
             pairs=tuple(pairs),
             dropped=tuple(dropped),
             unpaired=tuple(unpaired),
-            darks=tuple(_dark_frame(frame) for frame, shown in summaries.items() if shown.dark),
+            darks=tuple(map(DarkFrame.of, (f for f, shown in summaries.items() if shown.dark))),
             rules=tuple(rules_of(pairs, dropped, frames)),
         )
 
@@ -247,8 +247,3 @@ def _candidates(
     by_likeness = sorted(similar, key=lambda entry: -entry[1])
     ordered = sorted(certain, key=order) if certain else by_likeness
     return [frame for frame, _ in ordered[:MAX_CANDIDATES]]
-
-
-def _dark_frame(frame: Frame) -> DarkFrame:
-    exif = frame.exif
-    return DarkFrame(frame.file, frame.iso, exif.exposure_time, exif.camera, exif.serial)

@@ -33,6 +33,8 @@ OWN = "registry.toml"
 """The user's own, in the configuration folder."""
 HISTORY = "pulled.json"
 """Accepted licences and first hashes, beside the folder of installed models."""
+LICENCES, HASHES = "accepted_licences", "sha256_of_first_download"
+"""The keys in it."""
 MAX_REGISTRY_BYTES = 1 << 20
 NOISE_MODEL = "noise model"
 KINDS = ("network", NOISE_MODEL)
@@ -193,7 +195,7 @@ class PullHistory:
     def accept(self, licence: str, url: str, *, accepted: bool) -> bool:
         """Return True if a licence is accepted now, False if it was before; raises UsageError."""
         key = f"{licence} {url}"
-        if key in self._licences:
+        if key in self._content[LICENCES]:
             return False
         if not accepted:
             terms = ", which forbids commercial use" if "-NC-" in licence else ""
@@ -201,46 +203,37 @@ class PullHistory:
                 f"the model's licence is {licence}{terms}: read it at {url}; --accept-license "
                 "accepts it, once for all models under it"
             )
-        self._read()  # another process may have written
-        self._licences[key] = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write()
+        self._add(LICENCES, key, datetime.now(UTC).isoformat(timespec="seconds"))
         return True
 
     def sha256(self, name: str) -> str | None:
         """Return the hash that an entry's file had at its first download."""
-        return self._hashes.get(name)
+        return self._content[HASHES].get(name)
 
     def pin(self, name: str, sha256: str) -> None:
         """Remember the hash of an entry's file."""
-        self._read()
-        self._hashes[name] = sha256
-        self._write()
+        self._add(HASHES, name, sha256)
+
+    def _add(self, part: str, key: str, value: str) -> None:
+        self._read()  # another process may have written
+        self._content[part][key] = value
+        make_folder(self.path.parent)
+        atomic_write(self.path, json.dumps(self._content, indent=1).encode())
 
     def _read(self) -> None:
+        damaged = ModelError(f"{self.path}: is damaged; delete it, and accept the licences again")
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             content = {}
         except (OSError, ValueError, RecursionError) as error:
-            raise self._damaged() from error
-        parts: list[Any] = [None]
-        if isinstance(content, dict):
-            parts = [content.get(key, {}) for key in _KEYS]
-        if not all(isinstance(p, dict) and all(map(_is_text, p.values())) for p in parts):
-            raise self._damaged()
-        self._licences: dict[str, str] = parts[0]
-        self._hashes: dict[str, str] = parts[1]
-
-    def _damaged(self) -> ModelError:
-        return ModelError(f"{self.path}: is damaged; delete it, and accept the licences again")
-
-    def _write(self) -> None:
-        content = dict(zip(_KEYS, (self._licences, self._hashes), strict=True))
-        make_folder(self.path.parent)
-        atomic_write(self.path, json.dumps(content, indent=1).encode())
-
-
-_KEYS = ("accepted_licences", "sha256_of_first_download")
+            raise damaged from error
+        if not isinstance(content, dict):
+            raise damaged
+        self._content = {key: content.get(key, {}) for key in (LICENCES, HASHES)}
+        for part in self._content.values():
+            if not isinstance(part, dict) or not all(map(_is_text, part.values())):
+                raise damaged
 
 
 class Pulled(NamedTuple):
