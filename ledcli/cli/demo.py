@@ -10,7 +10,6 @@ import typer
 
 from ledcli.cli.console import Output
 from ledcli.cli.options import JsonOption, QuietOption, SeedOption
-from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
     from ledcli.evaluation.simulation import Shot
@@ -48,15 +47,11 @@ def demo(
     output.info("making two pairs and some photos with a simulated camera")
 
     from ledcli.evaluation.simulation import make_pairs, make_photos
-    from ledcli.output.atomic import atomic_write
+    from ledcli.output.atomic import atomic_write, make_folder
 
     shots, raws, home = out / "shots", out / "raw", out / "home"
-    try:
-        for folder in (shots, raws, home):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = error.strerror
-        raise OutputError(f"{out}: cannot create the folder ({why}); choose another one") from error
+    for folder in (shots, raws, home):
+        make_folder(folder)
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
     pairs = out / "pairs.txt"

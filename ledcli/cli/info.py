@@ -11,6 +11,10 @@ from ledcli.errors import LedError
 
 if TYPE_CHECKING:
     from ledcli.raw.reader import RawPhoto
+TAGS = (
+    "camera", "iso", "exposure_time", "exposure_level", "aperture", "focal_length", "datetime",
+    "lens",
+)  # fmt: skip
 
 
 def info(
@@ -59,23 +63,15 @@ def _record(photo: "RawPhoto") -> dict[str, Any]:
     span = float((photo.white - photo.black).mean())
     gain, read = span * noise.gain, span * noise.read_variance**0.5
     height, width = photo.mosaic.shape
-    exif = photo.exif
     return {
         "file": photo.path,
-        "camera": exif.camera,
+        **{tag: getattr(photo.exif, tag) for tag in TAGS},
         "width": width,
         "height": height,
         "phase": str(photo.phase),
         "bits": photo.bits,
         "black": photo.black,
         "white": photo.white,
-        "iso": exif.iso,
-        "exposure_time": exif.exposure_time,
-        "exposure_level": exif.exposure_level,
-        "aperture": exif.aperture,
-        "focal_length": exif.focal_length,
-        "datetime": exif.datetime,
-        "lens": exif.lens,
         "gain": gain,
         "read_noise": read,
         "read_noise_electrons": read / gain if gain > 0 else None,

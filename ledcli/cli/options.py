@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ledcli.cli.console import Output
 from ledcli.errors import UsageError
 from ledcli.output.formats import FORMATS
 
@@ -135,6 +136,12 @@ RatiosOption = Annotated[
         show_default="all; 1,20,100,300 for --photos",
     ),
 ]
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group of commands that is called without one; its callback."""
+    if context.invoked_subcommand is None:
+        Output().result(context.get_help())
 
 
 def parse_numbers(text: str | None, option: str, minimum: float, example: str) -> list[float]:

@@ -11,7 +11,7 @@ import typer
 
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
-from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli.options import DryRunOption, JsonOption, QuietOption, show_help
 from ledcli.errors import LedError, PairError
 
 if TYPE_CHECKING:
@@ -24,15 +24,11 @@ LIST = Path("pairs.txt")
 JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "unpaired": "unpaired"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
-app = typer.Typer(help="Find and verify pairs of shots.")
+app = typer.Typer(
+    help="Find and verify pairs of shots.", callback=show_help, invoke_without_command=True
+)
 
 KeepOption = Annotated[bool, typer.Option("--keep", help="Keep pairs whose frames are shifted.")]
-
-
-@app.callback(invoke_without_command=True)
-def _pairs(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        Output().result(context.get_help())
 
 
 @app.command("scan")

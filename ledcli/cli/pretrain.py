@@ -8,7 +8,7 @@ import typer
 
 from ledcli.cli.console import Output, time_text
 from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, SeedOption
-from ledcli.errors import OutputError, UsageError
+from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.loop import LogLine
@@ -128,6 +128,7 @@ def pretrain(
 
     from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.nets.registry import architecture_of
+    from ledcli.output.atomic import make_folder
     from ledcli.training.data.crops import pack_crops
     from ledcli.training.data.sampler import PretrainRecipe
     from ledcli.training.optim import Schedule
@@ -151,10 +152,7 @@ def pretrain(
     name = out.stem.lower()
     describe(recipe, name, SOURCE, LICENCE)
     schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out.parent}: cannot create the folder ({error.strerror})") from error
+    make_folder(out.parent)
     beside = out.with_suffix(".crops.npy")
     if photos is not None and crops is None and beside.exists():
         raise UsageError(

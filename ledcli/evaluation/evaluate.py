@@ -158,25 +158,18 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
         metric = "psnr"
         truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
         found = _measure_all(case, frame, candidates, truth, None)
+    about = case.name, case.camera, case.iso, case.ratio
     results, pictures, psnr = [], {}, {}
     for name, metrics, rendered in found:
-        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, metrics))
+        results.append(FrameResult(name, *about, metrics))
         pictures[name], psnr[name] = _eight_bits(rendered[crop]), metrics[metric]
         del rendered  # before the next model needs its memory
-    true_crop = _eight_bits(truth[crop])
-    return MeasuredFrame(
-        case,
-        tuple(results),
-        Crop(case.name, case.camera, case.iso, case.ratio, pictures, true_crop, psnr),
-    )
+    shown = Crop(*about, pictures, _eight_bits(truth[crop]), psnr)
+    return MeasuredFrame(case, tuple(results), shown)
 
 
 def _measure_all(
-    case: Case,
-    frame: Frame,
-    candidates: Sequence[Candidate],
-    truth: Picture,
-    raw: RawPhoto | None,
+    case: Case, frame: Frame, candidates: Sequence[Candidate], truth: Picture, raw: RawPhoto | None
 ) -> Iterator[tuple[str, dict[str, float], Picture]]:
     """Yield name, metrics and picture of the noisy input times the ratio, then of each model.
 
