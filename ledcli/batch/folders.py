@@ -87,7 +87,6 @@ def folder_lock(
 
 
 def _remove_unused(root: Path) -> None:
-    """Remove an output folder that nothing was written to."""
     state = root / STATE_FOLDER
     with contextlib.suppress(OSError):
         if os.listdir(state) == [LOCK]:
@@ -153,7 +152,14 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
     """
     for root in {job.root: None for job in jobs}:
         make_folder(root)
-        _try_to_write(root)
+        trial = part_file_path(root)
+        try:
+            trial.write_bytes(b"led")
+            trial.unlink()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                trial.unlink()
+            raise OutputError(f"{root}: cannot be written to: {explain(error)}") from error
     disk_of = cache(_disk_of)
     disks: dict[int, _Disk] = {}
     for job in jobs:
@@ -192,17 +198,6 @@ def _disk_of(folder: Path) -> tuple[int, Path]:
     if there == folder and not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: permission denied: choose another folder with --out")
     return os.stat(there).st_dev, there
-
-
-def _try_to_write(folder: Path) -> None:
-    trial = part_file_path(folder)
-    try:
-        try:
-            trial.write_bytes(b"led")
-        finally:
-            trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to: {explain(error)}") from error
 
 
 def _size(path: Path) -> int:

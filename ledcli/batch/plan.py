@@ -194,7 +194,6 @@ class _Folders:
         }
 
     def file_keys(self, file: Path) -> list[tuple[str, str]]:
-        """Return the keys of a file, and of its target if it is a link."""
         files = [file, Path(os.path.realpath(file))] if file.is_symlink() else [file]
         return [(self._key(each.parent), alike(each.name)) for each in files]
 

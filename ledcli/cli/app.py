@@ -85,7 +85,6 @@ def _joined(text: str) -> str:
 
 
 def _load(name: str) -> Any:  # noqa: ANN401  (typer's command class is not public)
-    """Import the module of command `name` and build the command."""
     stem = next(command.module for command in COMMANDS if command.name == name) or name
     module = importlib.import_module(f"ledcli.cli.{stem}")
     app = getattr(module, "app", None)

@@ -69,7 +69,6 @@ def demo(
 
 
 def _run(output: Output, arguments: Sequence[str | Path]) -> None:
-    """Run a command as if typed by the user."""
     from ledcli.cli.app import DONE, run
 
     words = [str(argument) for argument in arguments]

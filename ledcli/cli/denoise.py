@@ -134,7 +134,6 @@ def denoise(
 
 
 def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = False) -> None:
-    """Print the totals and exit with the matching status."""
     parts = [f"{counts[each]} {each}" for each in (word, "skipped", "failed")]
     output.info(", ".join(part for part in parts if part != "0 skipped"))
     if stopped:

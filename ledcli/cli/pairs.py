@@ -158,10 +158,11 @@ def check(
 
 
 def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
-    from ledcli.pairs.result import RULE_COLUMNS, rule_advice, rule_rows
+    from ledcli.pairs.result import RULE_COLUMNS, rule_table
 
-    output.table(RULE_COLUMNS, rule_rows(rules), right=["RATIO", "PAIRS"])
-    for line in rule_advice(rules):
+    rows, advice = rule_table(rules)
+    output.table(RULE_COLUMNS, rows, right=["RATIO", "PAIRS"])
+    for line in advice:
         output.result(line, printable(line))
 
 

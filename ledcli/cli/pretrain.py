@@ -1,8 +1,7 @@
 """`led pretrain`: train a backbone over virtual cameras."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,13 +11,6 @@ from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.loop import LogLine
-
-
-class Cfa(StrEnum):
-    """Colour filter arrays."""
-
-    BAYER = "bayer"
-    XTRANS = "xtrans"
 
 
 SOURCE, LICENCE = "led pretrain", "the owner's"
@@ -39,8 +31,9 @@ def pretrain(
         float, typer.Option(help="Size of a new crop file in MB.", min=1)
     ] = 500.0,
     cfa: Annotated[
-        Cfa, typer.Option(help="Colour filter array of the model.", show_default=True)
-    ] = Cfa.BAYER,
+        Literal["bayer", "xtrans"],
+        typer.Option(help="Colour filter array of the model.", show_default=True),
+    ] = "bayer",
     form: Annotated[
         str, typer.Option(help="Input form: stabilised, or gain as in the LED paper.")
     ] = "stabilised",
@@ -138,14 +131,14 @@ def pretrain(
     recipe = PretrainRecipe(
         form=form,
         architecture=arch,
-        arguments=architecture_of(arch).arguments(cfa.value, channels),
+        arguments=architecture_of(arch).arguments(cfa, channels),
         ratio_range=(lowest, highest),
         virtual=virtual,
-        makers=cfa is Cfa.BAYER,  # none of the makers with a calibrated camera makes others
+        makers=cfa == "bayer",  # none of the makers with a calibrated camera makes others
         colour_bias=form == "gain",
         optimiser=optimiser,
         seed=seed,
-        cfa=cfa.value,
+        cfa=cfa,
         faults=faults,
         clean_crops=faults > 0,
     )
@@ -163,9 +156,7 @@ def pretrain(
         output.info(f"using {crops}")
     else:
         output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
-        pack_crops(
-            photos, crops, megabytes=crops_size, cfa=cfa.value, seed=seed, report=output.warn
-        )
+        pack_crops(photos, crops, megabytes=crops_size, cfa=cfa, seed=seed, report=output.warn)
 
     def show(line: "LogLine") -> None:
         output.result(vars(line) | line.validation, _text(line))

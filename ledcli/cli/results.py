@@ -85,7 +85,6 @@ def show_plan(output: Output, job: "Job", planned: "PlannedPhoto") -> str:
 def _show_failed(
     output: Output, source: Path | None, error: Exception, written: Sequence[Path]
 ) -> None:
-    """Print why a photo failed, and which of its outputs exist nevertheless."""
     output.error(error)
     if output.json:
         record = {"file": source, "status": "failed", "error": str(error), "outputs": written}

@@ -197,7 +197,6 @@ def _measure_all(
 def _compare_planes(
     planes: Planes, frame: Frame, truth: Picture, raw: RawPhoto | None
 ) -> tuple[dict[str, float], Picture]:
-    """Compare planes, and their picture, with the truth, before and after the correction."""
     clipped, matched = np.clip(planes, 0, 1), np.clip(corrected(planes, frame.truth), 0, 1)
     metrics = compare(clipped, frame.truth) | compare(matched, frame.truth, "_corrected")
     if raw is not None:
@@ -222,7 +221,6 @@ def _developed(photo: RawPhoto, mosaic: Planes) -> Picture:
 
 
 def _picture_models(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the names of those models that go from raw to sRGB."""
     return [name for name, denoiser in candidates if denoiser.spec.makes_pictures]
 
 

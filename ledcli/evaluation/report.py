@@ -146,7 +146,6 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
 
 
 def _over_noisy(groups: _Groups, model: str, metric: str) -> float | None:
-    """Difference from the noisy input; None if unknown."""
     if model not in groups or NOISY not in groups:
         return None
     own, noisy = (groups[m].metrics.get(metric, math.nan) for m in (model, NOISY))
@@ -203,7 +202,6 @@ def _cell(
 
 
 def _means_table(evaluation: Evaluation) -> Table:
-    """Make a row for each model and a column for each metric."""
     groups = {group.model: group for group in evaluation.means()}
     metrics = [m for m in METRICS if any(m in group.metrics for group in groups.values())]
     by_variant: dict[str, list[str]] = {}
@@ -219,7 +217,6 @@ def _means_table(evaluation: Evaluation) -> Table:
 
 
 def _cell_tables(evaluation: Evaluation) -> list[Table]:
-    """Make a table for each metric, with a row for each camera and ratio."""
     metrics = ["psnr", "ssim"]
     if any("psnr" not in frame.metrics for frame in evaluation.frames):
         metrics += ["psnr_srgb", "ssim_srgb"]  # a model that makes pictures has no planes

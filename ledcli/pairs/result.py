@@ -150,40 +150,25 @@ def _rounded(value: float | None) -> float | None:
 RULE_COLUMNS = ("CAMERA", "RATIO", "PAIRS", "ISO", "RULE")
 
 
-def rule_rows(rules: Sequence[RatioRule]) -> list[tuple[object, ...]]:
-    """Rows of the table of rules, under `RULE_COLUMNS`."""
-    return [
-        (
-            name,
-            f"{rule.ratio:g}",
-            rule.pairs,
-            ", ".join(f"{iso:g}" for iso in rule.isos) or "-",
-            "holds" if rule.holds else "does not hold: see below",
-        )
-        for name, rule in zip(_camera_names(rules), rules, strict=True)
-    ]
+def rule_table(rules: Sequence[RatioRule]) -> tuple[list[tuple[object, ...]], list[str]]:
+    """Return the rows of the table of rules, under `RULE_COLUMNS`, and what to shoot, line by line.
 
-
-def rule_advice(rules: Sequence[RatioRule]) -> list[str]:
-    """Lines below the table: what to shoot where the rule does not hold."""
-    return [
-        f"{'' if rule.instead else 'shoot for '}{name}, ratio {rule.ratio:g}: {line}"
-        for name, rule in zip(_camera_names(rules), rules, strict=True)
-        for line in rule.advice
-    ]
-
-
-def _camera_names(rules: Sequence[RatioRule]) -> list[str]:
-    """Name the camera of each rule, with the serial number where a model has several bodies."""
+    A camera is named with its serial number where the model has several bodies.
+    """
     bodies: dict[str, set[str | None]] = {}
     for rule in rules:
         bodies.setdefault(rule.camera.casefold(), set()).add(rule.serial)
-    return [
-        f"{rule.camera} (serial {rule.serial or 'unknown'})"
-        if len(bodies[rule.camera.casefold()]) > 1
-        else rule.camera
-        for rule in rules
-    ]
+    rows: list[tuple[object, ...]] = []
+    advice: list[str] = []
+    for rule in rules:
+        several = len(bodies[rule.camera.casefold()]) > 1
+        name = f"{rule.camera} (serial {rule.serial or 'unknown'})" if several else rule.camera
+        isos = ", ".join(f"{iso:g}" for iso in rule.isos) or "-"
+        holds = "holds" if rule.holds else "does not hold: see below"
+        rows.append((name, f"{rule.ratio:g}", rule.pairs, isos, holds))
+        start = f"{'' if rule.instead else 'shoot for '}{name}, ratio {rule.ratio:g}"
+        advice += [f"{start}: {line}" for line in rule.advice]
+    return rows, advice
 
 
 def record_path(list_path: Path) -> Path:

@@ -152,7 +152,6 @@ class _Scanner:
     def _check_candidates(
         self, frames: Sequence[Frame], summaries: dict[Frame, FrameSummary]
     ) -> list[CheckedPair]:
-        """Check each short frame with the long ones that may belong to it."""
         by_setting = grouped(frames, lambda frame: frame.setting)
         jobs = [(one, _candidates(one, by_setting[one.setting], summaries)) for one in frames]
         jobs = [job for job in jobs if job[1]]
@@ -212,7 +211,6 @@ def _could_be_pair(short: Frame, long: Frame) -> bool:
 
 
 def _any_pair(frames: Iterable[Frame]) -> bool:
-    """Whether the exposures of a group allow any pair."""
     levels = sorted(frame.level for frame in frames if frame.level > 0)
     for level in levels:
         longer = bisect_left(levels, level * MIN_RATIO)

@@ -125,8 +125,6 @@ def by_hand(url: str) -> str:
 
 
 class _Downloader:
-    """Downloads for pooch, within limits."""
-
     def __init__(self, limits: Limits, show: ShowProgress) -> None:
         self.limits, self.show = limits, show
 
@@ -210,8 +208,6 @@ def _check_page(response: requests.Response) -> NoReturn:
 
 
 class _Form(HTMLParser):
-    """Reads action and hidden fields of a page's download form."""
-
     def __init__(self) -> None:
         super().__init__()
         self.action = ""

@@ -136,7 +136,6 @@ def import_checkpoint(
 def _cameras(
     form: str, camera: str | None, published: PublishedName | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the cameras that the model is for, and notes about them."""
     if camera is not None:
         return (camera,), ()
     name = published.camera if published else ""

@@ -209,7 +209,6 @@ def _traced(plain: nn.Module, sample: Tensor) -> bytes:
 def _described(
     data: bytes, spec: ModelSpec, multiple: int, in_planes: int, source_sha256: str
 ) -> bytes:
-    """Add the description, for `led` and for people."""
     import onnx
 
     model = onnx.load_model_from_string(data)
