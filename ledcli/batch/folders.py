@@ -77,22 +77,16 @@ def folder_lock(
                 locked = True
         yield locked
     finally:
-        if locked:
-            _remove_unused(root)
+        with contextlib.suppress(OSError):
+            if locked and os.listdir(state) == [LOCK]:  # nothing was written to it
+                os.unlink(state / LOCK)
+                state.rmdir()
+                root.rmdir()  # unless it has other files
         with contextlib.suppress(OSError):
             lock.release()
         for folder in made:  # only empty ones; another run's is not
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _remove_unused(root: Path) -> None:
-    state = root / STATE_FOLDER
-    with contextlib.suppress(OSError):
-        if os.listdir(state) == [LOCK]:
-            os.unlink(state / LOCK)
-            state.rmdir()
-            root.rmdir()  # unless it has other files
 
 
 @contextlib.contextmanager

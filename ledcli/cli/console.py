@@ -287,12 +287,6 @@ class Output:
         """Show progress, rate and time left, of a number of steps if it is known.
 
         A bar on a terminal, a line every few seconds elsewhere, nothing with `--quiet`.
-
-        Examples
-        --------
-        >>> with Output(quiet=True).progress(2, "denoising", "photos") as bar:
-        ...     bar.advance()
-        ...     bar.advance(note="IMG_2.NEF")
         """
         bar: Progress
         if self.quiet:

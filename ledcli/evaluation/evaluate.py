@@ -116,7 +116,8 @@ class Measurement:
             self._frames += measured.results
             if measured.crop is not None:
                 self._crops.append(measured.crop)
-                self._crops.sort(key=self._improvement)
+                first = self.candidates[0].name
+                self._crops.sort(key=lambda crop: crop.psnr[first] - crop.psnr[NOISY])
                 del self._crops[MAX_CROPS:]
             yield measured
 
@@ -124,9 +125,6 @@ class Measurement:
         """Return all that was measured so far, with the worst crops."""
         models = [NOISY, *(candidate.name for candidate in self.candidates)]
         return Evaluation(self.source.name, models, self._frames, self._crops, self._skipped)
-
-    def _improvement(self, crop: Crop) -> float:
-        return crop.psnr[self.candidates[0].name] - crop.psnr[NOISY]
 
 
 def _read(case: Case) -> Frame:

@@ -52,11 +52,6 @@ _VARIANTS = {
 }
 """Headings over the metrics, by what follows ``psnr_``."""
 
-_AXES = {
-    "ratio": "Ratio, long over short exposure (log)",
-    "iso": "ISO of the short frame (log)",
-}
-
 _LOADER = PackageLoader("ledcli.evaluation")
 _ENVIRONMENT = Environment(
     loader=_LOADER,
@@ -241,7 +236,9 @@ def _cell_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
-    word = "ISO" if key == "iso" else "ratio"
+    word, axis = "ratio", "Ratio, long over short exposure (log)"
+    if key == "iso":
+        word, axis = "ISO", "ISO of the short frame (log)"
     title = f"PSNR over {word}"
     by_value = evaluation.by_value(key)
     curves = place_curves(by_value, evaluation.models)
@@ -262,7 +259,7 @@ def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
         "missing": missing,
         "note": f"Without {count(unknown, 'frame')} of unknown ISO." if unknown and curves else "",
         "table": Table(title, [word[0].upper() + word[1:]], rows, evaluation.models),
-        "x_label": _AXES[key],
+        "x_label": axis,
         "y_label": "PSNR of the planes, dB",
         "curves": curves,
     }
@@ -293,10 +290,10 @@ def encode_crops(
 
 
 def _data_address(picture: NDArray[np.uint8], quality: int | None) -> str:
-    image, data = Image.fromarray(np.ascontiguousarray(picture)), io.BytesIO()
-    if quality is None:
-        image.save(data, "PNG", optimize=True)
-    else:
-        image.save(data, "JPEG", quality=quality, subsampling=0)
-    kind = "png" if quality is None else "jpeg"
+    kind: str = "png"
+    how: dict[str, Any] = {"optimize": True}
+    if quality is not None:
+        kind, how = "jpeg", {"quality": quality, "subsampling": 0}
+    data = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(data, kind, **how)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

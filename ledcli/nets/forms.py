@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.vst import electron_scale, remove_outliers, stabilise, unstabilise
@@ -31,6 +31,10 @@ TWO_STEPS_FROM_RATIO = 200.0
 (tests/benchmarks/results/exposure.md)."""
 
 
+Net = Callable[[Tensor], Tensor]
+"""A network, or what stands for it."""
+
+
 class Form(Protocol):
     """An input form."""
 
@@ -40,7 +44,7 @@ class Form(Protocol):
     """Whether the network sees what the ratio brings past white."""
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
+        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise ``(N, planes, h, w)``; the others are ``(N,)``; return clean x times ratio."""
 
@@ -54,11 +58,10 @@ class GainForm:
         self.in_planes = planes
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
+        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise; gain and read variance are not used."""
-        out: Tensor = net((x * _column(ratio)).clamp_max(1.0))
-        return out.float()
+        return net((x * _column(ratio)).clamp_max(1.0)).float()
 
 
 class StabilisedForm:
@@ -80,7 +83,7 @@ class StabilisedForm:
         self.in_planes = 2 * planes + 1
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
+        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise through the stabilised domain; outliers are removed first."""
         gain, t0 = electron_scale(_column(gain), _column(read_variance))
@@ -88,15 +91,15 @@ class StabilisedForm:
         s = self._denoise(net, *remove_outliers(s, local_mean(s), LOCAL_MEAN), t0)
         return unstabilise(s, t0) * (gain * _column(ratio))
 
-    def denoise(self, net: nn.Module, s: Tensor, t0: Tensor) -> Tensor:
+    def denoise(self, net: Net, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
         return self._denoise(net, s, local_mean(s), t0)
 
-    def _denoise(self, net: nn.Module, s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
+    def _denoise(self, net: Net, s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
         detail = s - mean
         limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
         read = (t0.log() / 4).expand(-1, 1, *s.shape[2:])
-        out: Tensor = net(torch.cat((limited, _asinh(mean), read), 1))
+        out = net(torch.cat((limited, _asinh(mean), read), 1))
         if out.shape[1] == s.shape[1]:
             return s + out
         residual, logits = out.split(s.shape[1], 1)
@@ -144,13 +147,13 @@ class AdaptiveForm:
         self.in_planes, self.out_planes = planes, 2 * planes + 1
 
     def __call__(
-        self, net: nn.Module, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
+        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise planes ``(N, planes, h, w)``; gain and read variance are not used."""
         bright = x * _column(ratio)
         planes = x.shape[1]
-        parts: Tensor = net(bright.clamp_max(1.0))
-        image, residual, mask = parts.float().split((planes, planes, 1), 1)
+        parts = net(bright.clamp_max(1.0)).float()
+        image, residual, mask = parts.split((planes, planes, 1), 1)
         share = (mask + MASK_START).sigmoid()
         return share * _clip(image) + (1 - share) * _clip(bright + residual)
 

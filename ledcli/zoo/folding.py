@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,11 @@ def network_inputs(
     # Odd multiples, and a frame that is nearly all border.
     sizes = [(3 * multiple, 5 * multiple), (multiple, multiple), (7 * multiple, multiple)]
     inputs = [torch.randn(1, form.in_planes, *size, generator=generator) for size in sizes]
+
+    def record(x: Tensor) -> Tensor:  # in place of the network
+        inputs.append(x.clone())
+        return torch.zeros_like(x[:, : spec.planes])
+
     synthetic = _synthetic(spec.planes, 7 * multiple, 9 * multiple, generator)
     for frame in (synthetic, *frames):
         if len(frame) != spec.planes:
@@ -65,24 +71,10 @@ def network_inputs(
                 f"the network needs frames of at least {multiple} x {multiple} planes, "
                 f"not {' x '.join(map(str, frame.shape[1:]))}"
             )
-        seen: list[Tensor] = []
         line = [torch.tensor([v]) for v in (SYNTHETIC_RATIO, *SYNTHETIC_NOISE)]
         with torch.inference_mode():
-            form(_Recorder(seen, spec.planes), frame[None, :, :rows, :cols].float(), *line)
-        inputs += seen
+            form(record, frame[None, :, :rows, :cols].float(), *line)
     return inputs
-
-
-class _Recorder(nn.Module):
-    """Replaces a network to record its inputs."""
-
-    def __init__(self, seen: list[Tensor], planes: int) -> None:
-        super().__init__()
-        self.seen, self.planes = seen, planes
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x.clone())
-        return torch.zeros_like(x[:, : self.planes])
 
 
 def _synthetic(count: int, rows: int, cols: int, generator: torch.Generator) -> Tensor:
@@ -177,8 +169,19 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Sequence[Tenso
     """
     net, plain = (copy.deepcopy(each).cpu().float().eval() for each in (net, plain))
     repnr.select(net, csa_set)
-    worst = {name: Difference(0.0, 0.0) for name, _ in _named_blocks(net)}
-    _unfold(net, plain, worst)
+    worst: dict[str, Difference] = {}
+
+    def record(
+        name: str, layer: nn.Module, _: nn.Module, given: tuple[Tensor], out: Tensor
+    ) -> None:
+        own = difference_of(layer(given[0]), out)
+        worst[name] = max(worst[name], own, key=lambda d: d.relative)
+
+    for name, block in net.named_modules():
+        if isinstance(block, RepNRConv):
+            worst[name] = Difference(0.0, 0.0)
+            block.forward = block.forward_unfolded  # type: ignore[method-assign]
+            block.register_forward_hook(partial(record, name, plain.get_submodule(name)))
     network = compare_networks(plain, net, inputs)
     block = max(worst, key=lambda name: worst[name].relative)
     return Proof(len(inputs), block, worst[block], network)
@@ -196,26 +199,6 @@ def compare_networks(net: nn.Module, reference: nn.Module, inputs: Iterable[Tens
                 f"cannot be run on {tuple(x.shape)}: header and tensors disagree ({error})"
             ) from error
     return max(differences, key=lambda d: d.relative)
-
-
-def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> None:
-    """Make the blocks of `net` run unfolded and compare each with its plain layer."""
-    for name, block in _named_blocks(net):
-        layer = plain.get_submodule(name)
-
-        def compare(
-            _: nn.Module, given: tuple[Tensor], out: Tensor, name: str = name,
-            layer: nn.Module = layer,
-        ) -> None:  # fmt: skip
-            block_difference = difference_of(layer(given[0]), out)
-            worst[name] = max(worst[name], block_difference, key=lambda d: d.relative)
-
-        block.forward = block.forward_unfolded  # type: ignore[method-assign]
-        block.register_forward_hook(compare)
-
-
-def _named_blocks(net: nn.Module) -> list[tuple[str, RepNRConv]]:
-    return [(n, layer) for n, layer in net.named_modules() if isinstance(layer, RepNRConv)]
 
 
 def fold_model(

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile
@@ -49,7 +49,7 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -61,9 +61,9 @@ def is_text(value: object, most: int = 1000) -> bool:
 def _is_argument(value: object, depth: int = 3) -> bool:
     if isinstance(value, list | tuple):
         return depth > 0 and len(value) <= 256 and all(_is_argument(v, depth - 1) for v in value)
-    if isinstance(value, bool):
-        return True
-    return is_text(value) or (_is_number(value) and abs(value) <= _MAX_ARGUMENT)  # type: ignore[arg-type]
+    if _is_number(value):
+        return abs(value) <= _MAX_ARGUMENT
+    return isinstance(value, bool) or is_text(value)
 
 
 def _are_arguments(value: object) -> bool:
@@ -106,10 +106,8 @@ def _is_json_object(value: object) -> bool:
 
 def _is_noise_profile(value: object) -> bool:
     """Check the noise at the lowest and the highest ISO; between them the lines are straight."""
-    if value is None:
-        return True
     if not isinstance(value, CameraNoiseProfile):
-        return False
+        return value is None
     try:
         ends = [value.at(iso) for iso in (value.isos[0], value.isos[-1])]
     except OverflowError:
