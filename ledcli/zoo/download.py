@@ -145,9 +145,9 @@ class _Downloader:
             total, done = int(response.headers.get("Content-Length", 0)) or None, 0
             for chunk in response.iter_content(CHUNK_BYTES):
                 done += file.write(chunk)
+                self.show(done, total)
                 if done > self.limits.max_bytes:
                     raise _too_large(url, self.limits.max_bytes)
-                self.show(done, total)
         self._check_size(url, done)
 
     def _check_response(self, response: requests.Response, **_: object) -> None:
