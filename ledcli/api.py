@@ -260,11 +260,11 @@ def evaluate(
     from ledcli.evaluation.datasets.base import DatasetOptions
     from ledcli.evaluation.evaluate import plan_evaluation
 
-    folders = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
-    places = {name: Path(place) for name, place in folders.items() if place is not None}
+    given = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
+    folders = {name: Path(path) for name, path in given.items() if path is not None}
     listed = None if list_file is None else Path(list_file)
     options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
-    measurement = plan_evaluation(places, options, engine=engine, report=report)
+    measurement = plan_evaluation(folders, options, engine=engine, report=report)
     with report.progress(len(measurement.source.cases), "measuring", "frames") as bar:
         for frame in measurement.run(stop):
             bar.advance(note=frame.case.name)
