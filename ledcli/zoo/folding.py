@@ -29,7 +29,7 @@ from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
-from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.spec import ModelSpec, short
 from ledcli.zoo.store import SUFFIX
 
 SYNTHETIC_NOISE = NoiseProfile(4e-4, 2e-6)
@@ -177,11 +177,11 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Sequence[Tenso
         own = difference_of(layer(given[0]), out)
         worst[name] = max(worst[name], own, key=lambda d: d.relative)
 
-    for name, block in net.named_modules():
-        if isinstance(block, RepNRConv):
+    for name, layer in net.named_modules():
+        if isinstance(layer, RepNRConv):
             worst[name] = Difference(0.0, 0.0)
-            block.forward = block.forward_unfolded  # type: ignore[method-assign]
-            block.register_forward_hook(partial(record, name, plain.get_submodule(name)))
+            layer.forward = layer.forward_unfolded  # type: ignore[method-assign]
+            layer.register_forward_hook(partial(record, name, plain.get_submodule(name)))
     network = compare_networks(plain, net, inputs)
     block = max(worst, key=lambda name: worst[name].relative)
     return Proof(len(inputs), block, worst[block], network)
@@ -195,9 +195,8 @@ def compare_networks(net: nn.Module, reference: nn.Module, inputs: Iterable[Tens
             with torch.inference_mode():
                 differences.append(difference_of(net(x), reference(x)))
         except RuntimeError as error:
-            raise ModelError(
-                f"cannot be run on {tuple(x.shape)}: header and tensors disagree ({error})"
-            ) from error
+            why = f"header and tensors disagree ({short(str(error))})"
+            raise ModelError(f"cannot be run on {tuple(x.shape)}: {why}") from error
     return max(differences, key=lambda d: d.relative)
 
 
