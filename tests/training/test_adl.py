@@ -6,9 +6,15 @@ import torch
 
 from ledcli.nets.network import build
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
-from ledcli.training.methods.adl_sources import MadeUpSource, PairSource, SourceBatch, find_sources
-from ledcli.training.methods.base import MethodInputs, Pretrained
+from ledcli.training.methods.adl import (
+    AdlMethod,
+    AdlRecipe,
+    DynamicValidation,
+    MadeUpSource,
+    PairSource,
+    find_sources,
+)
+from ledcli.training.methods.base import MethodInputs, Pretrained, SourceBatch
 from ledcli.training.optim import Snapshot, optimisers
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec

@@ -21,7 +21,6 @@ SAME_RATIO = 1.05
 MAX_DARK_TIME = 8.0
 """A dark frame's exposure over the longest short one's: in longer ones the sensor's glow shows."""
 
-
 Take = Callable[[RawPhoto, RawPhoto, float, float], None]
 """Receives the short and the long frame of a pair, their ratio and the short ISO."""
 
@@ -53,6 +52,20 @@ class LoadedPairs:
     darks: int = 0
     warnings: list[str] = field(default_factory=list)
 
+    def record(self) -> dict[str, Any]:
+        """Return what the tuned model's file says of the pairs; JSON values."""
+        isos, ratios = list(self.camera_pairs.noise_profile.isos), self.camera_pairs.ratios
+        return {"pairs": self.records, "dark_frames": self.darks, "isos": isos, "ratios": ratios}
+
+    def summary(self) -> str:
+        """Return in a line what was loaded."""
+        count, darks = len(self.camera_pairs.pairs), self.darks
+        ratios = ", ".join(f"{ratio:g}" for ratio in self.camera_pairs.ratios)
+        isos = ", ".join(f"{iso:g}" for iso in self.camera_pairs.noise_profile.isos)
+        dark = f", {darks} dark frame{'s' if darks > 1 else ''}" if darks else ""
+        some = f"{count} pair{'s' if count > 1 else ''} of {self.camera}"
+        return f"{some}: ratios {ratios}, ISO {isos}{dark}"
+
 
 def read_headers(
     pairs: Sequence[Pair], *, ratios: Sequence[float] = (), one_iso: bool = False
@@ -70,7 +83,18 @@ def read_headers(
         A file cannot be read, or lacks its camera, ISO or exposure time.
     """
     headers = [_header(pair) for pair in pairs]
-    _one_camera(headers)
+    first = headers[0]
+    for header in headers:
+        if header.camera.casefold() != first.camera.casefold():
+            raise PairError(
+                f"{header.pair.short} is of {header.camera} and {first.pair.short} of "
+                f"{first.camera}: a model is tuned to one camera, make a list for each"
+            )
+        if header.serial and first.serial and header.serial != first.serial:
+            raise PairError(
+                f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
+                f"(serial {header.serial} and {first.serial}): make a list for each"
+            )
     chosen = [
         header
         for header in headers
@@ -113,32 +137,32 @@ def load_pairs(
 
     def read() -> Iterator[RawPair]:
         for header in headers:
-            pair = header.pair
+            pair, ratio, iso = header.pair, header.ratio, header.iso
             short, long = read_raw(pair.short), read_raw(pair.long)
-            problems = check_pair(short, long, header.ratio).problems_if(keep_shifted=keep_shifted)
+            problems = check_pair(short, long, ratio).problems_if(keep_shifted=keep_shifted)
             step(pair.short)
             if problems:
                 warnings.append(f"{pair.short}: left out: {'; '.join(problems)}")
                 continue
             loaded.append(header)
             hashes = {"short": file_sha256(pair.short), "long": file_sha256(pair.long)}
-            records.append({**hashes, "ratio": header.ratio, "iso": header.iso})
+            records.append({**hashes, "ratio": ratio, "iso": iso})
             if take is not None:
-                take(short, long, header.ratio, header.iso)
-            planes, name = (short.planes(), long.planes()), str(pair.short)
-            yield RawPair(*planes, header.ratio, header.iso, header.long_iso, name)
+                take(short, long, ratio, iso)
+            planes = short.planes(), long.planes()
+            yield RawPair(*planes, ratio, iso, header.long_iso, str(pair.short))
         if not loaded:
             raise PairError(f"no pair is left to tune with ({warnings[0]}): see 'led pairs check'")
 
     usable = _usable(darks, headers)
-    by_iso: dict[float, list[Path]] = {}
-    for dark in usable:
-        by_iso.setdefault(dark.iso, []).append(dark.file)
     if len(usable) < len(darks):
         warnings.append(
             f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
             "exposed too long, and are not used"
         )
+    by_iso: dict[float, list[Path]] = {}
+    for dark in usable:
+        by_iso.setdefault(dark.iso, []).append(dark.file)
     dark_planes = {
         iso: map(lambda path: read_raw(path).planes(), paths) for iso, paths in by_iso.items()
     }
@@ -161,30 +185,14 @@ def _header(pair: Pair) -> Header:
     return Header(pair, short.camera, ratio, short.iso, long.iso, short.exposure_time, short.serial)
 
 
-def _one_camera(headers: Sequence[Header]) -> None:
-    first = headers[0]
-    for header in headers:
-        if header.camera.casefold() != first.camera.casefold():
-            raise PairError(
-                f"{header.pair.short} is of {header.camera} and {first.pair.short} of "
-                f"{first.camera}: a model is tuned to one camera, make a list for each"
-            )
-        if header.serial and first.serial and header.serial != first.serial:
-            raise PairError(
-                f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
-                f"(serial {header.serial} and {first.serial}): make a list for each"
-            )
-
-
 def _two_isos(isos: set[float]) -> None:
-    if len(isos) != 1:
-        return
-    (iso,) = isos
-    other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
-    raise PairError(
-        f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO {other} "
-        "for each ratio, or tune for this ISO alone with --force"
-    )
+    if len(isos) == 1:
+        (iso,) = isos
+        other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
+        raise PairError(
+            f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO "
+            f"{other} for each ratio, or tune for this ISO alone with --force"
+        )
 
 
 def _usable(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:

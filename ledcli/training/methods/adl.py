@@ -8,27 +8,38 @@ Unlike in the paper, a source that does not help is drawn less often.
 """
 
 import math
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
-from ledcli.training.data.pairs import CameraPairs, TrainingPair
-from ledcli.training.data.sampler import Batch
+from ledcli.nets.network import Network
+from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
+from ledcli.pairs.list_file import read_list
+from ledcli.reporting import SILENT, Reporter
+from ledcli.training.data.crops import load_crops, pack_crops
+from ledcli.training.data.pair_files import load_pairs, read_headers
+from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
+from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames, stack_noise
 from ledcli.training.losses import form_loss
-from ledcli.training.methods.adl_sources import PairSource, SourceBatch
 from ledcli.training.methods.base import (
     FinetuneMethod,
     FinetuneRecipe,
     MethodInputs,
     Pretrained,
+    Source,
+    SourceBatch,
     Start,
     transfer_weights,
 )
@@ -39,6 +50,10 @@ FEW = 10
 """Pairs below which those that validate are chosen by how different their gains are."""
 WINDOWS = 4
 """Windows of a pair that validate."""
+NOMINAL_ISO = 400.0
+"""ISO at which a made-up camera's K is 1 DN per electron; K is proportional to ISO."""
+CROP, CROPS = 128, 192
+"""Side in plane pixels and number of the clean crops of made-up cameras: 100 MB on disk."""
 
 
 class Window(NamedTuple):
@@ -47,60 +62,6 @@ class Window(NamedTuple):
     pair: TrainingPair
     row: int
     col: int
-
-
-class DynamicValidation:
-    """Draws the target's pairs that validate a step, and decides whether the step is good enough.
-
-    A step is compared with the mean of the ``best`` results so far (M of the paper). ``side`` of a
-    window is in plane pixels; ``psnr`` gives that of a window in dB by the network before the first
-    step on a source.
-    """
-
-    def __init__(
-        self,
-        camera_pairs: CameraPairs,
-        side: int,
-        best: int,
-        psnr: Callable[[Window], float],
-        seed: int,
-    ) -> None:
-        self.camera_pairs, self.max_best = camera_pairs, best
-        self.best = [0.0]
-        rng = np.random.default_rng([seed, 2])
-        self.windows: list[list[tuple[Window, float]]] = []
-        for pair in camera_pairs.pairs:
-            rows, cols = (rng.integers(n - side + 1, size=WINDOWS).tolist() for n in pair.trained)
-            windows = [Window(pair, *start) for start in zip(rows, cols, strict=True)]
-            self.windows.append([(window, psnr(window)) for window in windows])
-
-    def draw(self, rng: np.random.Generator, way: float) -> list[int]:
-        """Draw the numbers of the pairs that validate a step.
-
-        ``way`` runs from 0 at the beginning of the sources' part to 1 at its end.
-        """
-        count = len(self.camera_pairs.pairs)
-        size = max(1, round(count * (FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * way)))
-        if count >= FEW:
-            return [int(i) for i in rng.choice(count, size, replace=False)]
-        pairs = self.camera_pairs
-        gains = [math.log(pairs.profile_at(pair.iso).gain) for pair in pairs.pairs]
-        chosen = [int(rng.integers(count))]
-        while len(chosen) < size:
-            left = [i for i in rng.permutation(count).tolist() if i not in chosen]
-            chosen.append(max(left, key=lambda i: min(abs(gains[i] - gains[j]) for j in chosen)))
-        return chosen
-
-    def accepts(
-        self, chosen: list[int], rng: np.random.Generator, psnr: Callable[[Window], float]
-    ) -> bool:
-        """Compare the network with the mean of the best (Eq. 2); remember it if it is better."""
-        drawn = [self.windows[i][rng.integers(WINDOWS)] for i in chosen]
-        value = sum(psnr(window) - at_start for window, at_start in drawn) / len(drawn)
-        if value <= sum(self.best) / len(self.best):
-            return False
-        self.best = sorted([*self.best, value])[-self.max_best :]
-        return True
 
 
 @dataclass(frozen=True)
@@ -154,37 +115,40 @@ class AdlMethod(FinetuneMethod):
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained network, plain, and add its modulation."""
-        transferred = transfer_weights(pretrained, seed=self.recipe.seed)
+        start = transfer_weights(pretrained, seed=self.recipe.seed)
+        assert isinstance(start.net, Network)
         self.form = form_of(pretrained.spec.input_form, pretrained.spec.output)
         named = [self.camera, *(sensor for each in self.sources for sensor in each.sensors)]
         sensors = tuple(dict.fromkeys(named))
-        return Start(
-            replace(transferred.spec, modulation=sensors),
-            ModulatedNet(transferred.net, sensors),
-            note=transferred.note if transferred.new else "",
-        )
+        spec, net = replace(start.spec, modulation=sensors), ModulatedNet(start.net, sensors)
+        return Start(spec, net, note=start.note if start.new else "")
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
         assert isinstance(net, ModulatedNet)
-        recipe, pairs = self.recipe, self.camera_pairs.pairs
-        rng = self.rng_of(progress)
+        recipe, rng = self.recipe, self.rng_of(progress)
         self._on_trial = None
         way = (progress - recipe.target_until) / (recipe.sources_until - recipe.target_until)
         if not 0 <= way < 1 or not self.sources:
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
         if self.validation is None:
-            self.validation = self._validation(net)
+            with torch.inference_mode():
+                at_start = partial(self._psnr_at, net)
+                self.validation = DynamicValidation(
+                    self.camera_pairs, self.side, recipe.best, at_start, recipe.seed
+                )
         source = self.sources[rng.integers(len(self.sources))]
         if rng.random() > self._success_rate(source.name):
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
         validating = self.validation.draw(rng, way)
-        rest = [pair for i, pair in enumerate(pairs) if i not in validating]
+        rest = [pair for i, pair in enumerate(self.camera_pairs.pairs) if i not in validating]
         half = max(1, recipe.batch // 2)
         foreign = source.draw(rng, half, self.side)
         self._on_trial = source.name, validating
-        own = self.target.draw(rng, half, self.side, among=rest or pairs)
-        return self._loss(net, _merged(foreign, own))
+        own = self.target.draw(rng, half, self.side, among=rest)
+        both = Batch(*(torch.cat(parts) for parts in zip(foreign.batch, own.batch, strict=True)))
+        sensors, isos = foreign.sensors + own.sensors, foreign.isos + own.isos
+        return self._loss(net, SourceBatch(both, sensors, isos))
 
     def must_validate(self, progress: float) -> bool:
         """Return whether the step that was just drawn has a source in it."""
@@ -196,7 +160,7 @@ class AdlMethod(FinetuneMethod):
         name, validating = self._on_trial
         rng = np.random.default_rng([self.recipe.seed, 1, self.tried.total()])
         self.tried[name] += 1
-        kept = self.validation.accepts(validating, rng, lambda window: self._psnr_at(net, window))
+        kept = self.validation.accepts(validating, rng, partial(self._psnr_at, net))
         self.kept[name] += kept
         return kept
 
@@ -227,16 +191,6 @@ class AdlMethod(FinetuneMethod):
         net.set_shots(drawn.sensors, drawn.isos)
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
 
-    def _validation(self, net: ModulatedNet) -> DynamicValidation:
-        with torch.inference_mode():
-            return DynamicValidation(
-                self.camera_pairs,
-                self.side,
-                self.recipe.best,
-                lambda window: self._psnr_at(net, window),
-                self.recipe.seed,
-            )
-
     def _psnr_at(self, net: ModulatedNet, window: Window) -> float:
         pair, row, col = window
         crop = pair.window(row, col, self.side)
@@ -244,7 +198,131 @@ class AdlMethod(FinetuneMethod):
         return self.batch_psnr(net, self.camera_pairs.batch_of([crop], [pair]))
 
 
-def _merged(first: SourceBatch, second: SourceBatch) -> SourceBatch:
-    parts = (torch.cat(pair) for pair in zip(first.batch, second.batch, strict=True))
-    sensors, isos = [*first.sensors, *second.sensors], [*first.isos, *second.isos]
-    return SourceBatch(Batch(*parts), sensors, isos)
+class DynamicValidation:
+    """Draws the target's pairs that validate a step, and decides whether the step is good enough.
+
+    A step is compared with the mean of the ``best`` results so far (M of the paper). ``psnr`` gives
+    that of a window of ``side`` plane pixels, in dB, before the first step on a source.
+    """
+
+    def __init__(
+        self,
+        camera_pairs: CameraPairs,
+        side: int,
+        best: int,
+        psnr: Callable[[Window], float],
+        seed: int,
+    ) -> None:
+        self.camera_pairs, self.max_best = camera_pairs, best
+        self.best = [0.0]
+        rng = np.random.default_rng([seed, 2])
+        self.windows: list[list[tuple[Window, float]]] = []
+        for pair in camera_pairs.pairs:
+            rows, cols = (rng.integers(n - side + 1, size=WINDOWS).tolist() for n in pair.trained)
+            windows = [Window(pair, *start) for start in zip(rows, cols, strict=True)]
+            self.windows.append([(window, psnr(window)) for window in windows])
+
+    def draw(self, rng: np.random.Generator, way: float) -> list[int]:
+        """Draw the numbers of the pairs that validate a step.
+
+        ``way`` runs from 0 at the beginning of the sources' part to 1 at its end.
+        """
+        count = len(self.camera_pairs.pairs)
+        size = max(1, round(count * (FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * way)))
+        if count >= FEW:
+            return [int(i) for i in rng.choice(count, size, replace=False)]
+        pairs = self.camera_pairs
+        gains = [math.log(pairs.profile_at(pair.iso).gain) for pair in pairs.pairs]
+        chosen = [int(rng.integers(count))]
+        while len(chosen) < size:
+            left = [i for i in rng.permutation(count).tolist() if i not in chosen]
+            chosen.append(max(left, key=lambda i: min(abs(gains[i] - gains[j]) for j in chosen)))
+        return chosen
+
+    def accepts(
+        self, chosen: list[int], rng: np.random.Generator, psnr: Callable[[Window], float]
+    ) -> bool:
+        """Compare the network with the mean of the best (Eq. 2); remember it if it is better."""
+        drawn = [self.windows[i][rng.integers(WINDOWS)] for i in chosen]
+        value = sum(psnr(window) - at_start for window, at_start in drawn) / len(drawn)
+        if value <= sum(self.best) / len(self.best):
+            return False
+        self.best = sorted([*self.best, value])[-self.max_best :]
+        return True
+
+
+class PairSource:
+    """The pairs of a camera."""
+
+    def __init__(self, camera: str, camera_pairs: CameraPairs) -> None:
+        self.name, self.camera_pairs = camera, camera_pairs
+        self.sensors: Sequence[str] = (camera,)
+        self.side = camera_pairs.side // MULTIPLE * MULTIPLE
+
+    def draw(
+        self, rng: np.random.Generator, count: int, side: int, among: Sequence[TrainingPair] = ()
+    ) -> SourceBatch:
+        """Draw crops of all pairs, or of those given."""
+        chosen = self.camera_pairs.choose(rng, count, among)
+        batch = self.camera_pairs.crop(rng, chosen, side)
+        return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
+
+
+class MadeUpSource:
+    """Calibrated and random cameras over crops ``(n, 4, S, S)`` as in a crop file.
+
+    Ratios are uniform in their logarithm.
+    """
+
+    def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
+        recipe = PretrainRecipe(
+            ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0
+        )
+        self.name = name
+        self.sensors: Sequence[str] = tuple(calibrated_cameras())
+        self.sampler = Sampler(recipe, crops, torch.device("cpu"))
+        self.side = crops.shape[-1] // MULTIPLE * MULTIPLE
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
+        """Draw clean crops and give them the noise of cameras, half of them calibrated ones."""
+        sampler, calibrated = self.sampler.seeded(int(rng.integers(2**31))), calibrated_cameras()
+        clean, ratio = sampler.scenes(count, side), sampler.ratios(count)
+        known: list[str | None] = []
+        for _ in range(count):
+            known.append(None if rng.random() < 0.5 else str(rng.choice(self.sensors)))
+        cameras = [calibrated[n] if n else random_camera(sampler.generator) for n in known]
+        frames = [camera.sample(1, sampler.generator, colour_bias=False) for camera in cameras]
+        batch = short_frames(clean, ratio, stack_noise(frames), sampler.generator)
+        isos = (NOMINAL_ISO * batch.gain * CALIBRATED_WHITE).tolist()
+        return SourceBatch(batch, known, isos)
+
+
+def find_sources(
+    named: Sequence[Path], ratios: Sequence[float], seed: int = 0, report: Reporter = SILENT
+) -> list[Source]:
+    """Return the sources that the user named: lists of pairs, folders of clean photographs.
+
+    Without any it is made-up cameras over procedural scenes. Raises LedError if a list or a folder
+    cannot be used.
+    """
+    span = ratios[0], ratios[-1]
+    if not named:
+        return [MadeUpSource("procedural scenes", _crops(None, seed, report), span)]
+    sources: list[Source] = []
+    for path in named:
+        if path.is_dir():
+            sources.append(MadeUpSource(path.name, _crops(path, seed, report), span))
+            continue
+        loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
+        for warning in loaded.warnings:
+            report.warn(warning)
+        sources.append(PairSource(loaded.camera, loaded.camera_pairs))
+    return sources
+
+
+def _crops(folder: Path | None, seed: int, report: Reporter) -> NDArray[np.uint16]:
+    """Pack clean crops and read them into memory."""
+    with tempfile.TemporaryDirectory(prefix="led-") as where:
+        packed, megabytes = Path(where) / "crops.npy", CROPS * 8 * CROP**2 / 1e6
+        pack_crops(folder, packed, megabytes=megabytes, side=CROP, seed=seed, report=report.warn)
+        return np.array(load_crops(packed))

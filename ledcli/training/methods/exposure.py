@@ -72,9 +72,8 @@ class ExposureMethod(FinetuneMethod):
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained weights that fit; the layer of Eq. 12 is initialised."""
-        transferred = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
-        spec = replace(transferred.spec, input_form="gain", output="adaptive")
-        return Start(spec, transferred.net, note=transferred.note)
+        start = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
+        return start._replace(spec=replace(start.spec, input_form="gain", output="adaptive"))
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops and expose them on; return the mean of the steps' losses (Algorithm 1)."""
