@@ -71,13 +71,12 @@ class LogLine:
 class Trainer:
     """A network in training: its weights, optimisers, average and place in the schedule.
 
+    The network is trained in place; parameters with ``requires_grad`` off stay as they are. A
+    method that `ValidatesSteps` also decides which steps are kept.
+
     Parameters
     ----------
-    net : nn.Module
-        Trained in place; parameters with ``requires_grad`` off stay as they are.
-    method : Method
-        The loss; one that `ValidatesSteps` also decides which steps are kept.
-    schedule, device, seed
+    net, method, schedule, device, seed
     bf16 : bool
         Autocast to bfloat16.
     groups : mapping of str to parameters, optional

@@ -29,9 +29,9 @@ from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import Trainer
-from ledcli.training.losses import form_loss
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
+from ledcli.training.methods.led import form_loss
 from ledcli.training.optim import Schedule
 
 CPU = torch.device("cpu")

@@ -53,27 +53,22 @@ def pack_crops(
     seed: int = 0,
     report: Report = lambda _: None,
 ) -> int:
-    """Write a crop file and return how many crops it holds.
+    """Write a crop file and return how many crops it holds; the same seed gives the same file.
 
     Parameters
     ----------
     folder : Path or None
         Photographs, searched with its subfolders: rendered ones (sRGB, taken back to linear),
         Radiance ``.hdr`` and raws (used as they are). None: procedural scenes only.
-    out : Path
-        The file to write; it appears when it is complete.
-    megabytes : float
-        Its size, in 10^6 bytes.
+    out, megabytes
+        The file to write, and its size in 10^6 bytes; it appears when it is complete.
     scenes : float
         Share of procedural scenes, 0 to 1, when there is a folder.
     side : int
         Side of a crop in plane pixels; X-Trans crops are larger by what augmenting cuts off.
-    cfa : str
-        Kind of sensor; raws of another kind are skipped.
-    seed : int
-        The same seed and folder give the same file.
-    report : callable
-        Receives a message for each photograph that is skipped.
+    cfa, report
+        Kind of sensor; ``report`` receives a message for each photograph that is skipped, such as
+        a raw of another kind.
 
     Raises
     ------

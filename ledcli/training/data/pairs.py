@@ -37,7 +37,8 @@ MULTIPLE = 16
 MIN_SIDE = 64
 """Cells a side below which a frame is of no use."""
 MAX_PIXELS = 1 << 28
-"""Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
+"""Pixels of all pairs that are kept in memory: of planes 4.3 GB, of mosaics and pictures 2 GB. Of
+more pairs less of each frame is kept."""
 
 Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
@@ -60,31 +61,22 @@ class RawPair(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """A pair ready for training.
-
-    Attributes
-    ----------
-    short, clean : float16 ``(planes, h, w)``
-        The short frame with its black corrected, and the truth: the long frame scaled to exactly
-        ``ratio`` times the short one's exposure; 1 where it is clipped. Half precision keeps steps
-        well under the noise.
-    ratio, iso : float
-        Of the pair, and of its short frame.
-    blind : NoiseProfile
-        What an un-tuned model estimates for the short frame.
-    validation_side : int
-        Side in plane pixels of the windows at the bottom of the frame that are never trained on.
-    uncorrected : tuple of float16 ``(planes, validation_side, validation_side)``
-        These windows of the short frame with the file's black.
-    """
+    """A pair ready for training: ``(planes, h, w)`` in half precision, finer than the noise."""
 
     short: Half
+    """The short frame with its black corrected."""
     clean: Half
+    """The truth: the long frame scaled to exactly ``ratio`` times the short one's exposure; 1 where
+    it is clipped."""
     ratio: float
     iso: float
+    """Of the short frame."""
     blind: NoiseProfile
+    """What an un-tuned model estimates for the short frame."""
     validation_side: int
+    """Side in plane pixels of the windows at the bottom of the frame that are never trained on."""
     uncorrected: tuple[Half, ...]
+    """These windows of the short frame with the file's black."""
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -226,7 +218,9 @@ def camera_pairs(
         short, long, ratio, iso, long_iso, name = pair
         planes, height, width = short.shape
         if min(height, width) < MIN_SIDE:
-            raise _too_small(name, layout_of(planes).side * width, layout_of(planes).side * height)
+            cell = layout_of(planes).side
+            size = f"{cell * width}x{cell * height}"
+            raise PairError(f"{name}: {size} pixels are too few to tune")
         if dark:
             short = short - upsample(interpolate_shading(dark, iso), (height, width))
         try:
@@ -253,10 +247,6 @@ def camera_pairs(
             for iso in sorted({shading.iso for shading in (*dark, *offsets)})
         ]
     return CameraPairs(tuple(kept), fit_camera_profile(transfers, total, (height, width)))
-
-
-def _too_small(name: object, width: int, height: int) -> PairError:
-    return PairError(f"{name}: {width}x{height} pixels are too few to tune")
 
 
 def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: int) -> TrainingPair:

@@ -32,7 +32,6 @@ from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames, stack_noise
-from ledcli.training.losses import form_loss
 from ledcli.training.methods.base import (
     FinetuneMethod,
     FinetuneRecipe,
@@ -43,6 +42,7 @@ from ledcli.training.methods.base import (
     Start,
     transfer_weights,
 )
+from ledcli.training.methods.led import form_loss
 
 FIRST_SHARE, LAST_SHARE = 0.2, 0.5
 """Of the target's pairs that validate a step, at the beginning and at the end."""
@@ -69,21 +69,15 @@ class AdlRecipe(FinetuneRecipe):
     """What decides a training by adaptive domain learning besides the pairs and the start.
 
     Half of a batch is the source's.
-
-    Attributes
-    ----------
-    target_until, sources_until : float
-        Progress at which the target's pretraining and the sources' part end.
-    best : int
-        M: with how many of the best PSNRs a step's is compared.
-    learning_rate : float
-        Peak, of Adam.
     """
 
     target_until: float = 0.3
     sources_until: float = 0.7
+    """Progress at which the target's pretraining and the sources' part end."""
     best: int = 10
+    """M: with how many of the best PSNRs a step's is compared."""
     learning_rate: float = 1e-4
+    """Peak, of Adam."""
 
 
 class AdlMethod(FinetuneMethod):

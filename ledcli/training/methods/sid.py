@@ -49,24 +49,16 @@ class SrgbPair:
     A mosaic that is mirrored, transposed and cropped anywhere has another phase: its crop starts at
     the next cell of the standard phase (sensor/cfa.py), so that every colour and every pixel of the
     picture keeps its position in the cell.
-
-    Attributes
-    ----------
-    mosaic : float16 ``(H, W)``
-        The short frame, normalised, not multiplied by the ratio.
-    phase
-        Of its first pixel.
-    picture : uint16 ``(h, W, 3)``
-        The long frame as LibRaw develops it, sRGB, from the mosaic's row ``top`` on.
-    noisy : uint16 ``(rows, W, 3)``
-        The last rows of the short frame times the ratio, developed alike; never trained on.
-    ratio : float
     """
 
     mosaic: Half
+    """The short frame ``(H, W)``, normalised, not multiplied by the ratio."""
     phase: AnyPhase
+    """Of its first pixel."""
     picture: Picture
+    """The long frame ``(h, W, 3)`` as LibRaw develops it, from the mosaic's row ``top`` on."""
     noisy: Picture
+    """The last rows of the short frame times the ratio, developed alike; never trained on."""
     ratio: float
     top: int = 0
 
@@ -221,17 +213,12 @@ def _tensor(pictures: Sequence[Picture]) -> Tensor:
 
 @dataclass(frozen=True)
 class SidRecipe(FinetuneRecipe):
-    """What decides a training by SID besides the pairs and the start.
-
-    Attributes
-    ----------
-    learning_rate : float
-        Peak, of Muon for the kernels; Adam's for the rest follows.
-    """
+    """What decides a training by SID besides the pairs and the start."""
 
     iterations: int = 2000
     batch: int = 8
     learning_rate: float = 1e-3
+    """Peak, of Muon for the kernels; Adam's for the rest follows."""
 
 
 class SidMethod(FinetuneMethod):
@@ -279,7 +266,7 @@ class SidMethod(FinetuneMethod):
         start = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
         last = architecture_of(start.spec.architecture).last_layer
         if any(name.startswith(f"{last}.") for name in start.new):
-            start_at(start.net.get_submodule(last), self.srgb_pairs.mean())
+            self._start_at_mean(start.net.get_submodule(last))
         spec = replace(
             start.spec,
             input_form="gain",
@@ -288,6 +275,19 @@ class SidMethod(FinetuneMethod):
             planes=self.camera_pairs.planes,
         )
         return start._replace(spec=spec)
+
+    def _start_at_mean(self, last: nn.Module) -> None:
+        """Let a new last layer start with the pictures' mean colour everywhere.
+
+        The colours of a picture are far from zero, and a bias moves slowly; what the layers before
+        were trained to give is on another scale.
+        """
+        assert isinstance(last, nn.Conv2d)
+        if last.bias is not None:
+            colour = self.srgb_pairs.mean()
+            nn.init.zeros_(last.weight)
+            with torch.no_grad():
+                last.bias.copy_(colour.repeat_interleave(len(last.bias) // len(colour)))
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the L1 between the network's pictures and LibRaw's."""
@@ -305,17 +305,3 @@ class SidMethod(FinetuneMethod):
     def record(self) -> dict[str, Any]:
         """Return what the pictures are."""
         return {"pictures": f"LibRaw {LIBRAW_VERSION}, camera white balance, sRGB"}
-
-
-def start_at(last: nn.Module, colour: Tensor) -> None:
-    """Let a new last layer start with a colour ``(3,)`` everywhere.
-
-    The colours of a picture are far from zero, and a bias moves slowly; what the layers before were
-    trained to give is on another scale.
-    """
-    assert isinstance(last, nn.Conv2d)
-    if last.bias is None:
-        return
-    with torch.no_grad():
-        last.weight.zero_()
-        last.bias.copy_(colour.repeat_interleave(len(last.bias) // len(colour)))
