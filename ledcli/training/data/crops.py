@@ -55,20 +55,12 @@ def pack_crops(
 ) -> int:
     """Write a crop file and return how many crops it holds; the same seed gives the same file.
 
-    Parameters
-    ----------
-    folder : Path or None
-        Photographs, searched with its subfolders: rendered ones (sRGB, taken back to linear),
-        Radiance ``.hdr`` and raws (used as they are). None: procedural scenes only.
-    out, megabytes
-        The file to write, and its size in 10^6 bytes; it appears when it is complete.
-    scenes : float
-        Share of procedural scenes, 0 to 1, when there is a folder.
-    side : int
-        Side of a crop in plane pixels; X-Trans crops are larger by what augmenting cuts off.
-    cfa, report
-        Kind of sensor; ``report`` receives a message for each photograph that is skipped, such as
-        a raw of another kind.
+    ``folder`` is searched with its subfolders for photographs: rendered ones (sRGB, taken back to
+    linear), Radiance ``.hdr`` and raws (used as they are). ``scenes`` is the share of procedural
+    scenes, 0 to 1; without a folder there is nothing else. The file has ``megabytes`` of 10^6 bytes
+    and appears when it is complete. A crop has ``side`` plane pixels a side; X-Trans crops are
+    larger by what augmenting cuts off. ``report`` receives a message for each photograph that is
+    skipped, such as a raw of another kind of sensor than ``cfa``.
 
     Raises
     ------
