@@ -5,19 +5,20 @@ The public functions of `ledcli.api` are available here: `denoise`, `scan_pairs`
 that `import ledcli` stays fast.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ledcli.api import Denoiser, denoise, evaluate, finetune, load_model, scan_pairs
+    from ledcli.api import denoise, evaluate, finetune, load_model, scan_pairs
+    from ledcli.inference.denoiser import Denoiser
 
 __all__ = ["Denoiser", "denoise", "evaluate", "finetune", "load_model", "scan_pairs"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name in __all__:
-        from ledcli import api
-
-        return getattr(api, name)
+        home = "inference.denoiser" if name == "Denoiser" else "api"
+        return getattr(import_module(f"ledcli.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

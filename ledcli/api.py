@@ -1,21 +1,8 @@
 """The public Python API. The command line parses its options, calls these functions, and prints.
 
 The functions take paths and plain values, never print, and raise `LedError` with a message of one
-line. Long ones take a `Reporter`, which receives messages and progress.
-
-Examples
---------
-Denoise a folder, a hundred times brighter::
-
-    import ledcli
-
-    for photo in ledcli.denoise("raw", ratio=100):
-        print(photo.source, photo.status, photo.outputs)
-
-Denoise NumPy planes::
-
-    model = ledcli.load_model("generic")
-    clean = model.denoise(planes, ratio=100)
+line. Long ones take a `Reporter`, which receives messages and progress. Examples are in
+docs/python-api.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,22 +10,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledcli.batch.settings import (
-    Compression,
-    Engine,
-    Highlights,
-    Quality,
-    Result,
-    Settings,
-)
+from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Result, Settings
 from ledcli.reporting import SILENT, Reporter, never_stop
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ledcli.evaluation.results import Evaluation
-    from ledcli.noise.estimate import NoiseProfile
+    from ledcli.inference.denoiser import Denoiser
     from ledcli.pairs.result import Scan
     from ledcli.training.finetune import FinetuneResult, FinetuneSettings
 
@@ -103,13 +80,6 @@ def denoise(
     LedError
         Nothing could be started: bad options, no such model, an output folder that cannot be
         written to.
-
-    Examples
-    --------
-    >>> import ledcli
-    >>> [photo] = ledcli.denoise("raw/night.dng", ratio=100)  # doctest: +SKIP
-    >>> photo.outputs  # doctest: +SKIP
-    [PosixPath('raw/denoised/night.dng')]
     """
     settings = Settings(
         # Floats, as on the command line: a record of 100 would differ from one of 100.0.
@@ -145,93 +115,27 @@ def denoise(
     return results
 
 
-class Denoiser:
-    """A loaded model. Make one with `load_model`.
-
-    Attributes
-    ----------
-    name : str
-        Name of the model.
-    """
-
-    def __init__(self, path: Path, csa_set: str, engine: Engine = Engine()) -> None:  # noqa: B008
-        from ledcli.inference.denoiser import Denoiser as Network
-
-        self._network = Network(
-            path,
-            csa_set,
-            device=engine.device,
-            precision=engine.precision,
-            tile=engine.tile,
-            backend=engine.backend,
-        )
-        self.name = self._network.name
-
-    def denoise(
-        self,
-        planes: "NDArray[np.float32] | PathLike",
-        ratio: float = 1.0,
-        *,
-        noise: "NoiseProfile | None" = None,
-        strength: float = 1.0,
-    ) -> "NDArray[np.float32]":
-        """Denoise packed planes, or the planes of a raw file.
-
-        Parameters
-        ----------
-        planes : float32 ``(4, H/2, W/2)`` or ``(9, H/3, W/3)``, or path
-            Normalised planes, (DN - black) / (white - black), not multiplied by the ratio, in the
-            order R, G1, B, G2 (see ``docs/python-api.md`` for X-Trans); or a raw file.
-        ratio : float
-            Digital gain of the result.
-        noise : NoiseProfile, optional
-            Gain and read variance of the planes (white - black = 1); estimated if not given.
-        strength : float
-            0 leaves the noise, 1 removes all of it.
-
-        Returns
-        -------
-        float32, same shape as the planes
-            Clean planes times the ratio; not clipped.
-
-        Raises
-        ------
-        LedError
-            The raw cannot be read, or the model does not fit the planes.
-        """
-        if isinstance(planes, str | Path):
-            from ledcli.raw.decoder import decoders
-            from ledcli.raw.reader import read_raw
-
-            photo = decoders.run(read_raw, Path(planes))
-            return self._network.denoise(
-                photo.planes(),
-                ratio,
-                phase=photo.phase,
-                noise=noise,
-                strength=strength,
-                exif=photo.exif,
-            )
-        return self._network.denoise(planes, ratio, noise=noise, strength=strength)
-
-
 def load_model(
     name: PathLike | None = None,
     *,
     csa_set: str | None = None,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
-) -> Denoiser:
+) -> "Denoiser":
     """Load a model by name (`led models list`) or file; the bundled default if none is given.
+
+    `Denoiser.denoise` takes packed planes or a raw file.
 
     Raises
     ------
     ModelError
         No such model, or a damaged file.
     """
+    from ledcli.inference.denoiser import Denoiser
     from ledcli.zoo.store import find_model
 
     found = find_model(name)
-    return Denoiser(found.path, found.csa_set if csa_set is None else csa_set, engine)
+    chosen = found.csa_set if csa_set is None else csa_set
+    return Denoiser(found.path, chosen, **engine._asdict())
 
 
 def scan_pairs(
@@ -361,16 +265,11 @@ def evaluate(
     from ledcli.evaluation.datasets.base import DatasetOptions
     from ledcli.evaluation.evaluate import plan_evaluation
 
-    folders = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
-    names = [str(model) for model in models]
+    given = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
+    folders = {name: Path(path) for name, path in given.items() if path is not None}
     listed = None if list_file is None else Path(list_file)
-    options = DatasetOptions(ratios, listed, cameras, gains, names)
-    measurement = plan_evaluation(
-        {name: None if place is None else Path(place) for name, place in folders.items()},
-        options,
-        engine=engine,
-        report=report,
-    )
+    options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
+    measurement = plan_evaluation(folders, options, engine=engine, report=report)
     with report.progress(len(measurement.source.cases), "measuring", "frames") as bar:
         for frame in measurement.run(stop):
             bar.advance(note=frame.case.name)

@@ -5,12 +5,12 @@ import random
 import signal
 
 # Before torch and NumPy come in, which read it once. More threads than cores make the small
-# networks of the tests slower, not faster.
-# Under pytest-xdist each worker has a core of its own.
-os.environ.setdefault(
-    "OMP_NUM_THREADS",
-    "1" if "PYTEST_XDIST_WORKER" in os.environ else str(min(2, os.cpu_count() or 1)),
-)
+# networks of the tests slower, not faster. Under pytest-xdist each worker has a core of its own,
+# whatever it inherits from the process that started it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 
 import numpy as np
 import pytest

@@ -77,23 +77,16 @@ def folder_lock(
                 locked = True
         yield locked
     finally:
-        if locked:
-            _remove_unused(root)
+        with contextlib.suppress(OSError):
+            if locked and os.listdir(state) == [LOCK]:  # nothing was written to it
+                os.unlink(state / LOCK)
+                state.rmdir()
+                root.rmdir()  # unless it has other files
         with contextlib.suppress(OSError):
             lock.release()
         for folder in made:  # only empty ones; another run's is not
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _remove_unused(root: Path) -> None:
-    """Remove an output folder that nothing was written to."""
-    state = root / STATE_FOLDER
-    with contextlib.suppress(OSError):
-        if os.listdir(state) == [LOCK]:
-            os.unlink(state / LOCK)
-            state.rmdir()
-            root.rmdir()  # unless it has other files
 
 
 @contextlib.contextmanager
@@ -153,7 +146,14 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
     """
     for root in {job.root: None for job in jobs}:
         make_folder(root)
-        _try_to_write(root)
+        trial = part_file_path(root)
+        try:
+            trial.write_bytes(b"led")
+            trial.unlink()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                trial.unlink()
+            raise OutputError(f"{root}: cannot be written to: {explain(error)}") from error
     disk_of = cache(_disk_of)
     disks: dict[int, _Disk] = {}
     for job in jobs:
@@ -169,9 +169,12 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
             disk.largest = max(disk.largest, min(old, source * usual))
     warning = ""
     for disk in disks.values():
-        free, usual = _free(disk.folder), disk.usual + disk.largest
-        if free is None:
-            continue
+        usage = None
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(disk.folder)
+        if not usage or not usage.total:
+            continue  # unknown
+        free, usual = usage.free, disk.usual + disk.largest
         have = f"{_readable(free)} are free on the disk of {disk.folder}"
         need = f"need about {_readable(usual)}, {have}"
         if disk.minimum > free:
@@ -191,30 +194,11 @@ def _disk_of(folder: Path) -> tuple[int, Path]:
     return os.stat(there).st_dev, there
 
 
-def _try_to_write(folder: Path) -> None:
-    trial = part_file_path(folder)
-    try:
-        try:
-            trial.write_bytes(b"led")
-        finally:
-            trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to: {explain(error)}") from error
-
-
 def _size(path: Path) -> int:
     try:
         return os.stat(path).st_size
     except (OSError, ValueError):
         return 0  # reading or writing it will report the error
-
-
-def _free(folder: Path) -> int | None:
-    """Return the free bytes of a folder's disk; None if unknown."""
-    with contextlib.suppress(OSError):
-        usage = shutil.disk_usage(folder)
-        return usage.free if usage.total else None
-    return None
 
 
 def _readable(size: float) -> str:

@@ -34,22 +34,15 @@ _ADVICE = dict.fromkeys(("EACCES", "EPERM"), "change its permissions, or name ot
 
 
 class FoundRaw(NamedTuple):
-    """A raw that the user named, or that lies in a folder that was named.
-
-    Attributes
-    ----------
-    subfolder : Path
-        The file's folder relative to the one that was named; kept below the output folder.
-    default_out : Path
-        The output folder without ``--out``.
-    named : bool
-        Whether the user named the file itself.
-    """
+    """A raw that the user named, or that lies in a folder that was named."""
 
     file: Path
     subfolder: Path
+    """The file's folder relative to the one that was named; kept below the output folder."""
     default_out: Path
+    """The output folder without ``--out``."""
     named: bool = False
+    """Whether the user named the file itself."""
 
 
 def find_raws(
@@ -62,27 +55,17 @@ def find_raws(
 ) -> list[FoundRaw]:
     """Return the raws that files, folders and patterns stand for; nothing is opened.
 
-    Links to files are followed, links to folders inside a folder are not. Pipes and devices, and
-    hidden files and folders are skipped.
+    A file is used whatever its name, a folder stands for the raws in it (with subfolders if
+    `recursive`), a pattern for the files that it matches (not every shell expands patterns). Links
+    to files are followed, links to folders inside a folder are not. Hidden files and folders are
+    skipped; so is `out`, the output folder if one was chosen, unless it is named.
 
-    Parameters
-    ----------
-    inputs : sequence of str
-        A file is used whatever its name, a folder stands for the raws in it (with subfolders if
-        `recursive`), a pattern for the files that it matches (not every shell expands patterns).
-    problem : callable, optional
-        Gets each input that does not exist or has no raws, and each unreadable folder, if other
-        raws were found; else these are raised.
-    note : callable, optional
-        Gets a message for each skipped pipe, device or broken link with a raw's name in a folder.
-    out : Path, optional
-        The output folder, if one was chosen: not searched unless it is named.
+    Returns them without repetition, in the order given, folders sorted by name. The default output
+    folder is ``denoised``: beside a folder that was named, in the folder of a file that was named.
 
-    Returns
-    -------
-    list of FoundRaw
-        Without repetition, in the order given, folders sorted by name. The default output folder
-        is ``denoised``: beside a folder that was named, in the folder of a file that was named.
+    `problem` gets each input that does not exist or has no raws, and each unreadable folder, as a
+    UsageError; without it, or if no raw was found, the first is raised. `note` gets a message for
+    each skipped pipe, device or broken link with a raw's name in a folder.
     """
     search = _Search(recursive, out, note or (lambda _: None))
     found: dict[str, FoundRaw] = {}  # by real path
@@ -189,10 +172,12 @@ class _Search:
                         if name != DEFAULT_FOLDER:
                             folders.append(name)
                     elif os.path.splitext(name)[1].lower() in RAW_SUFFIXES:
-                        kind = _kind(entry)
-                        if kind == "file":
+                        kind = 0
+                        with contextlib.suppress(OSError):  # broken links, or in a circle
+                            kind = stat.S_IFMT(entry.stat().st_mode)
+                        if kind == stat.S_IFREG:
                             names.append((name, entry.is_symlink()))
-                        elif not kind:
+                        elif kind != stat.S_IFDIR:
                             self.note(f"{folder / name}: not a regular file; skipped")
         except OSError as error:
             self._unreadable(folder, error)
@@ -203,11 +188,3 @@ class _Search:
         code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
         advice = _ADVICE.get(code, "check whether its drive is connected")
         self.problems.append(UsageError(f"{path}: cannot be read ({reason.lower()}): {advice}"))
-
-
-def _kind(entry: "os.DirEntry[str]") -> str:
-    """Return "file", "folder" or, for anything else, an empty text; links are followed."""
-    try:
-        return "file" if entry.is_file() else "folder" if entry.is_dir() else ""
-    except OSError:  # links in a circle
-        return ""

@@ -32,23 +32,17 @@ COMPACT_FROM = 1000
 class ManifestEntry:
     """One output as it was written; a line of the manifest.
 
-    Attributes
-    ----------
-    output, source : str
-        Paths relative to the output folder (the photo's where possible), with ``/``.
-    source_stamp : Stamp
-        Of the photo before it was read.
-    made_with : mapping
-        The settings and the model, as JSON values.
-    photo : mapping
-        What choosing the model needs to know of the photo, as JSON values.
+    The paths are relative to the output folder (the photo's where possible), with ``/``.
     """
 
     output: str
     source: str
     source_stamp: Stamp
+    """Of the photo before it was read."""
     made_with: Mapping[str, object]
+    """The settings and the model, as JSON values."""
     photo: Mapping[str, object]
+    """What choosing the model needs to know of the photo, as JSON values."""
     output_stamp: Stamp
 
     def line(self) -> str:

@@ -1,20 +1,41 @@
-"""What is left to do for each photo, by the manifest: all formats, some, or none."""
+"""What a run writes: a name for each output, and by the manifest, which of them are left to do.
+
+No two outputs have the same name, and none has that of a source.
+"""
 
 import json
 import os
+import string
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
 from ledcli.batch.settings import Job, Settings, Stamp
-from ledcli.errors import LedError, OutputError
+from ledcli.errors import LedError, OutputError, UsageError
+from ledcli.output.formats import find_formats
 from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
 
-Record = Mapping[str, Any]
-"""JSON values."""
+DEFAULT_NAME = "{stem}{ext}"
+KEYS = {
+    "stem": "the photo's name without its suffix",
+    "ext": "the output's suffix, with the dot",
+    "name": "the photo's whole name",
+    "suffix": "the photo's suffix, without the dot",
+    "folder": "the name of the photo's folder",
+}
+"""What `--name` may hold in braces."""
+MAX_FIXED_BYTES = 100
+"""Of a template without its keys: leaves room for the photo's name in a file name's 255 bytes."""
+_FORBIDDEN = set('/\\\0<>:"|?*') if os.name == "nt" else set("/\\\0")
+
+Record = Mapping[str, Any]  # JSON values
 
 UP_TO_DATE = "up to date"
 EDITED = "edited since; kept"
@@ -22,6 +43,159 @@ MISSING = "missing"
 PHOTO_CHANGED = "the photo has changed"
 SETTINGS_CHANGED = "made with other settings or another model"
 OVERWRITE = "overwriting"
+
+
+class NameTemplate:
+    """The template of output names that `--name` gives: ``{stem}-led{ext}``, with `KEYS`.
+
+    Raises UsageError for one that does not give every photo a valid name of its own.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            parts = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise self._error(f"{error} (write '{{{{' for a literal brace)") from None
+        for _, key, spec, conversion in parts:
+            if key is not None and (key not in KEYS or spec or conversion):
+                known = ", ".join(f"{{{each}}}" for each in KEYS)
+                raise self._error(f"unknown key '{{{key}}}': use {known}")
+        fixed = "".join(literal for literal, *_ in parts)
+        keys = [key for _, key, *_ in parts if key is not None]
+        if not {"stem", "name"} & set(keys):
+            raise self._error("needs {stem} or {name}, or all outputs would have the same name")
+        if keys[-1] != "ext" or parts[-1][1] != "ext" or keys.count("ext") != 1:
+            raise self._error("must end in {ext}, and have it only once")
+        if any(c in _FORBIDDEN or unicodedata.category(c) == "Cc" for c in fixed):
+            raise self._error("a file name has no separators or control characters; use --out")
+        if text.startswith("."):
+            raise self._error("a name that begins with a dot would be hidden")
+        if len(os.fsencode(fixed)) > MAX_FIXED_BYTES:
+            raise self._error(f"has more than {MAX_FIXED_BYTES} bytes besides its keys")
+
+    def base(self, raw: FoundRaw, attempt: int = 0) -> str:
+        """Return the name of a photo's outputs without the suffix.
+
+        Attempt 0 is the name as asked for, 1 has the photo's whole name instead of its stem, later
+        ones a number too.
+        """
+        name = raw.file.name
+        stem = raw.file.stem if attempt == 0 else name
+        if attempt > 1:
+            stem = name = f"{name}-{attempt}"
+        # Outputs of a hidden folder's photos are not hidden.
+        folder = os.path.basename(os.path.dirname(os.path.abspath(raw.file))).lstrip(".")
+        suffix = raw.file.suffix.removeprefix(".")
+        return self.text.format(stem=stem, name=name, suffix=suffix, folder=folder, ext="")
+
+    def _error(self, why: str) -> UsageError:
+        return UsageError(f"--name '{self.text}': {why}")
+
+
+def plan_names(
+    raws: Sequence[FoundRaw],
+    formats: Sequence[str],
+    out: Path | None = None,
+    name: str = DEFAULT_NAME,
+    *,
+    sources: Sequence[FoundRaw] | None = None,
+    manifests: Manifests | None = None,
+) -> list[Job]:
+    """Name the outputs of every photo, so that no two share a name and none replaces a source.
+
+    Names depend on which photos there are, not on their order. Two names are alike if any file
+    system takes them for the same: in upper and lower case, composed and decomposed letters.
+
+    `out` replaces each input's default output folder; `name` is a `NameTemplate`. `sources` are all
+    raws that were found, with those that `split_results` left out: an output may replace one of
+    these only if led wrote it. Raises UsageError for an unknown format or an invalid template, and
+    OutputError if an output would replace a source.
+    """
+    suffixes = {each.name: each.suffix for each in find_formats(formats)}
+    template = NameTemplate(name)
+    manifests = Manifests() if manifests is None else manifests
+    folders = _Folders(out)
+    targets = [folders.of(raw) for raw in raws]
+    bases = [template.base(raw) for raw in raws]
+    wanted = [(folder.key, alike(base)) for folder, base in zip(targets, bases, strict=True)]
+    wishes = Counter(wanted)
+    taken = folders.subfolder_names()
+
+    def names(i: int) -> set[tuple[str, str]]:
+        return {(targets[i].key, alike(bases[i] + suffix)) for suffix in suffixes.values()}
+
+    # Names that only one photo wants go first; then in the same order in every run.
+    for i in sorted(range(len(raws)), key=lambda i: (wishes[wanted[i]] > 1, str(raws[i].file))):
+        attempt = 0
+        while (attempt == 0 and wishes[wanted[i]] > 1) or not taken.isdisjoint(names(i)):
+            attempt += 1
+            bases[i] = template.base(raws[i], attempt)
+        taken |= names(i)
+    photos = {key for raw in raws for key in folders.file_keys(raw.file)}
+    left_out = {key for raw in sources or () for key in folders.file_keys(raw.file)} - photos
+    jobs = []
+    for raw, folder, base in zip(raws, targets, bases, strict=True):
+        outputs = {f: folder.path / (base + suffix) for f, suffix in suffixes.items()}
+        for path in outputs.values():
+            key = (folder.key, alike(path.name))
+            if key in photos or (
+                key in left_out and os.path.lexists(path) and not manifests[folder.root].wrote(path)
+            ):
+                raise OutputError(
+                    f"{path} is one of the photos: choose another folder with --out, or another "
+                    "name with --name"
+                )
+        jobs.append(Job(raw.file, outputs, folder.root))
+    return jobs
+
+
+def alike(name: str) -> str:
+    """Return a key that is equal for names that some file system takes for the same."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+class _Target(NamedTuple):
+    """An output folder; `key` is equal for paths that may be the same folder."""
+
+    root: Path
+    path: Path
+    key: str
+
+
+class _Folders:
+    """The folders of a run; each is resolved once."""
+
+    def __init__(self, out: Path | None) -> None:
+        self.out = out
+        self._roots: dict[str, Path] = {}
+        self._targets: dict[tuple[str, str], _Target] = {}
+        self._key = cache(lambda folder: alike(os.path.realpath(folder)))
+
+    def of(self, raw: FoundRaw) -> _Target:
+        root = self.out or raw.default_out
+        spelling = (str(root), str(raw.subfolder))
+        if spelling not in self._targets:
+            # One spelling for each root, so that its manifest is opened once.
+            root = self._roots.setdefault(os.path.realpath(root), root)
+            path = root / raw.subfolder
+            self._targets[spelling] = _Target(root, path, self._key(path))
+        return self._targets[spelling]
+
+    def subfolder_names(self) -> set[tuple[str, str]]:
+        """Return the names of folders below the roots, which no output may have."""
+        return {
+            (self._key(path.parent), alike(path.name))
+            for target in self._targets.values()
+            for path in (target.path, *target.path.parents)
+            if path.is_relative_to(target.root) and path != target.root
+        }
+
+    def file_keys(self, file: Path) -> list[tuple[str, str]]:
+        files = [file, Path(os.path.realpath(file))] if file.is_symlink() else [file]
+        return [(self._key(each.parent), alike(each.name)) for each in files]
 
 
 class PlannedPhoto(NamedTuple):
@@ -41,13 +215,9 @@ def plan_photos(
     settings: Settings,
     chooser: Chooser,
     manifests: Manifests,
-    *,
     overwrite: bool = False,
 ) -> list[PlannedPhoto]:
-    """Return what is left to do for each photo, by manifests and file times.
-
-    Raises OutputError if a manifest cannot be read.
-    """
+    """Return what is left to do for each photo; raises OutputError for an unreadable manifest."""
 
     def expected(photo: Record) -> Record:
         try:
@@ -83,16 +253,13 @@ def plan_photo(
     try:
         for name, path in job.outputs.items():
             keep, why = _plan_output(path, job.source, source, manifest, expected)
-            if keep:
-                kept.append(path)
-            else:
-                make.append(name)
-            reasons.append((keep, why))
+            kept += [path] * keep
+            make += [name] * (not keep)
+            reasons.append((keep, why == UP_TO_DATE, why))
     except LedError as error:
         return PlannedPhoto((), tuple(kept), error=error)
     # The reason for making one comes first, then that for an edited one.
-    reasons.sort(key=lambda reason: (reason[0], reason[1] == UP_TO_DATE))
-    return PlannedPhoto(tuple(make), tuple(kept), reasons[0][1] if reasons else "")
+    return PlannedPhoto(tuple(make), tuple(kept), min(reasons, key=itemgetter(0, 1))[-1])
 
 
 def _plan_output(
@@ -127,9 +294,8 @@ def _plan_output(
 
 
 def _same(entry: ManifestEntry, expected: Record) -> bool:
-    made_with = dict(entry.made_with)
-    if "set" in made_with:  # the name in earlier versions
-        made_with["csa_set"] = made_with.pop("set")
+    # Earlier versions called the CSA set "set".
+    made_with = {"csa_set" if key == "set" else key: v for key, v in entry.made_with.items()}
     # As it would be read from the file: tuples as lists.
     return bool(json.loads(json.dumps(expected)) == made_with)
 
@@ -146,19 +312,15 @@ def split_results(
     With ``--out`` as the photos' own folder both lie there, and a second run must find the same
     photos as the first. A file without a line in the manifest is a photo, and so is one that was
     put in a result's place. Results that the user did not name, but that lie in a folder, are left
-    out. `out` replaces each input's default output folder. Raises OutputError if a manifest cannot
-    be read.
+    out. Arguments and errors as for `plan_names`.
     """
     manifests = Manifests() if manifests is None else manifests
-    real: dict[Path, Path] = {}
+    real = cache(os.path.realpath)
     photos: list[FoundRaw] = []
     results: list[FoundRaw] = []
     for raw in raws:
         root = out or raw.default_out
-        for folder in (root, raw.file.parent):
-            if folder not in real:
-                real[folder] = Path(os.path.realpath(folder))
-        parent, top = real[raw.file.parent], real[root]
+        parent, top = Path(real(raw.file.parent)), Path(real(root))
         below = parent.relative_to(top) if parent.is_relative_to(top) else None
         if below is None or not manifests[root].wrote(root / below / raw.file.name):
             photos.append(raw)

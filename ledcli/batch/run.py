@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING
 from ledcli.batch.folders import check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifests
-from ledcli.batch.names import DEFAULT_NAME, plan_names
-from ledcli.batch.plan import PlannedPhoto, plan_photos, split_results
+from ledcli.batch.plan import (
+    DEFAULT_NAME,
+    PlannedPhoto,
+    plan_names,
+    plan_photos,
+    split_results,
+)
 from ledcli.batch.settings import Engine, Job, Result, Settings, choose_formats
 from ledcli.errors import OutputError, RawError
 from ledcli.inference.backends import choose_backend
@@ -30,35 +35,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class DenoiseRun:
-    """A planned run over photos: `preview` shows what it would do, `run` does it.
-
-    Attributes
-    ----------
-    jobs : list of Job
-        One per photo, with the files to write.
-    chooser : Chooser
-        Chooses the model of each photo.
-    manifests : Manifests
-        Those of the output folders.
-    rejected : list of Result
-        Inputs that cannot be denoised, with the reason.
-    """
+    """A planned run over photos: `preview` shows what it would do, `run` does it."""
 
     jobs: list[Job]
+    """One per photo, with the files to write."""
     settings: Settings
     chooser: Chooser
     engine: Engine = field(default_factory=Engine)
     manifests: Manifests = field(default_factory=Manifests)
     rejected: list[Result] = field(default_factory=list)
+    """Inputs that cannot be denoised, with the reason."""
 
     def preview(self, *, overwrite: bool = False) -> list[tuple[Job, PlannedPhoto]]:
         """Return what would be done for each photo; writes nothing and loads no network."""
         return list(zip(self.jobs, self._plan(overwrite), strict=True))
 
     def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
-        return plan_photos(
-            self.jobs, self.settings, self.chooser, self.manifests, overwrite=overwrite
-        )
+        return plan_photos(self.jobs, self.settings, self.chooser, self.manifests, overwrite)
 
     def run(
         self,
@@ -71,14 +64,9 @@ class DenoiseRun:
 
         Yields a result for each photo, in the order of the jobs. `stop` is called between photos;
         once it returns True, the photos in work are finished and no other is started. `overwrite`
-        denoises all; `report` gets messages about the run as a whole.
-
-        Raises
-        ------
-        OutputError
-            An output folder cannot be written to, or has too little space.
-        UsageError, ModelError
-            The engine or the model does not exist.
+        denoises all; `report` gets messages about the run as a whole. Raises OutputError if an
+        output folder cannot be written to, or has too little space; UsageError or ModelError if
+        the engine or the model does not exist.
         """
         planned = self._plan(overwrite)
         if not any(photo.make for photo in planned):
@@ -97,7 +85,9 @@ class DenoiseRun:
             roots = {job.root for job in self.jobs}
             if not stack.enter_context(folder_locks(roots, report.info, stop)):
                 return
-            stack.callback(self._close_manifests)
+            # For good; another run loads its own.
+            stack.callback(setattr, self, "manifests", Manifests())
+            stack.callback(self.manifests.close)
             remove_leftovers(self.jobs, locked=True)
             if self.manifests.refresh():
                 # Another run has written since.
@@ -134,11 +124,6 @@ class DenoiseRun:
                 shown.update(result.warnings)
                 yield result
 
-    def _close_manifests(self) -> None:
-        """Close those of this run for good; another run loads its own."""
-        self.manifests.close()
-        self.manifests = Manifests()
-
 
 def plan_denoise(
     paths: Sequence[str | Path],
@@ -173,6 +158,11 @@ def plan_denoise(
     )
     manifests = Manifests()
     photos, results = split_results(raws, folder, manifests)
+    if not photos and not results:
+        report.warn(
+            "nothing to denoise: led wrote every file found; to denoise them again, use --again "
+            "with another --out"
+        )
     if settings.again:
         photos, results = [*photos, *results], []
     for raw in results:

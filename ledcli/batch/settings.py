@@ -78,34 +78,25 @@ class Job:
 class Settings:
     """What is done to every photo.
 
-    Attributes
-    ----------
-    ratio : float or None
-        Digital gain, unless ``exposure`` is given; None infers it from each photo's histogram.
-    exposure : float or None
-        Exposure level (ISO x seconds) to bring every photo to.
-    strength : float
-        0 leaves the input as it is (times the ratio), 1 denoises fully.
-    linear : bool
-        A DNG is demosaiced.
-    again : bool
-        Denoise photos once more that led has denoised already.
-    steps : int or None
-        Refinement steps of an exposure-diffusion model; None is the model's default.
-    force_read : bool
-        Read frames that look damaged.
+    Highlights, compression, quality and `linear` (a demosaiced DNG) are as in `led denoise`.
     """
 
     ratio: float | None = 1.0
+    """Digital gain, unless an exposure is given; None infers it from each photo's histogram."""
     exposure: float | None = None
+    """Exposure level (ISO x seconds) to bring every photo to."""
     strength: float = 1.0
+    """0 leaves the input as it is (times the ratio), 1 denoises fully."""
     highlights: Highlights = Highlights.CLIP
     compression: Compression = Compression.LJPEG
     linear: bool = False
     again: bool = False
+    """Denoise photos once more that led has denoised already."""
     quality: Quality = Quality.STANDARD
     steps: int | None = None
+    """Refinement steps of an exposure-diffusion model; None is the model's default."""
     force_read: bool = False
+    """Read frames that look damaged."""
 
     def processing(self) -> dict[str, object]:
         """Return what is done to a photo, for records.
@@ -192,42 +183,29 @@ class Status(StrEnum):
 
 @dataclass
 class Result:
-    """What became of one photo.
-
-    Attributes
-    ----------
-    source : Path or None
-        The photo; None for an input that names no file.
-    outputs : list of Path
-        The files that exist now: written, or up to date already.
-    error, why : LedError or None, str
-        Why it failed; why it was skipped.
-    headroom : float
-        The brightest value in the DNG; white is 1.
-    noise_from : str or None
-        Source of ``noise``: ``profile`` (the model's camera noise profile), ``blind`` (estimated
-        from the photo), or ``unused`` by a model that makes pictures.
-    tile_note : str
-        What tiles change, for networks whose tiles differ from the whole frame.
-    seconds : dict of str to float
-        By part of the work.
-    source_stamp : Stamp or None
-        Of the file before it was read.
-    """
+    """What became of one photo."""
 
     source: Path | None
+    """None for an input that names no file."""
     outputs: list[Path] = field(default_factory=list)
+    """The files that exist now: written, or up to date already."""
     error: LedError | None = None
     why: str = ""
+    """Why it was skipped."""
     warnings: list[str] = field(default_factory=list)
     ratio: float | None = None
     headroom: float = 1.0
+    """The brightest value in the DNG; white is 1."""
     model: ChosenModel | None = None
     noise: NoiseProfile | None = None
     noise_from: str | None = None
+    """``profile`` (the model has the camera's), ``blind`` (estimated), ``unused`` (pictures)."""
     tile_note: str = ""
+    """What tiles change, for networks whose tiles differ from the whole frame."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """By part of the work."""
     source_stamp: Stamp | None = None
+    """Of the file before it was read."""
 
     @property
     def status(self) -> Status:

@@ -1,8 +1,8 @@
 """The command table of `led`: mounts the commands and turns every outcome into an exit status.
 
-A command is a module of this package with the command's name, and one line in `COMMANDS`. The
-module is imported when its command is called, and imports torch and NumPy inside the function
-that needs them, so that `--help` is fast. A command parses its options, calls `ledcli.api` and
+A command is a function in a module of this package, and one line in `COMMANDS`. The module is
+imported when its command is called, and imports torch and NumPy inside the function that needs
+them, so that `--help` is fast. A command parses its options, calls `ledcli.api` and
 shows the result. A group (`led models list`) has a `typer.Typer` named `app` instead of a function.
 
 Foreseeable errors are raised as `LedError`; `run` prints them and picks the exit status. A command
@@ -17,9 +17,11 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -32,13 +34,16 @@ from ledcli.errors import LedError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
+STOPPING = "stopping after this {}; press Ctrl-C again to stop at once"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Command(NamedTuple):
-    """A row of the table: the name of a command and of its module, and what it does."""
+    """A row of the table: a command, what it does, and its module if that has another name."""
 
     name: str
     summary: str
+    module: str = ""
 
 
 COMMANDS = (
@@ -46,7 +51,9 @@ COMMANDS = (
     Command("pairs", "Find and verify pairs of shots."),
     Command("finetune", "Tune a model to a camera with pairs."),
     Command("pretrain", "Train a backbone over virtual cameras."),
-    Command("reparam", "Fold a tuned model into a plain network and verify the result."),
+    Command(
+        "reparam", "Fold a tuned model into a plain network and verify the result.", "model_files"
+    ),
     Command("models", "List, describe, fetch, import, export and remove models."),
     Command("info", "Show camera, ISO, time, exposure level and noise of raws."),
     Command("evaluate", "Measure PSNR and SSIM of models on SID, ELD, pairs or calibrated noise."),
@@ -78,8 +85,8 @@ def _joined(text: str) -> str:
 
 
 def _load(name: str) -> Any:  # noqa: ANN401  (typer's command class is not public)
-    """Import the module of command `name` and build the command."""
-    module = importlib.import_module(f"ledcli.cli.{name}")
+    stem = next(command.module for command in COMMANDS if command.name == name) or name
+    module = importlib.import_module(f"ledcli.cli.{stem}")
     app = getattr(module, "app", None)
     if not isinstance(app, typer.Typer):
         app = typer.Typer()
@@ -108,7 +115,7 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (handed on to typer)
         super().__init__(**settings)
-        for name, summary in COMMANDS:
+        for name, summary, _ in COMMANDS:
             self.commands[name] = TyperCommand(name, help=summary)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401
@@ -188,6 +195,35 @@ def run(arguments: Sequence[str]) -> int:
     if status == INTERRUPTED:
         output.error("interrupted.")
     return status if isinstance(status, int) else DONE
+
+
+@contextmanager
+def stoppable(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one ends the process.
+
+    Calls `on_stop` when the first signal arrives; yields a function that returns whether it has.
+    """
+    requested = False
+    # A shell ignores Ctrl-C for what it runs in the background; so does led then.
+    handlers = ((number, signal.getsignal(number)) for number in STOP_SIGNALS)
+    before = {number: handler for number, handler in handlers if handler != signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        requested = True
+        restore()
+        on_stop()
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield lambda: requested
+    finally:
+        restore()
 
 
 def quieten_libraries() -> None:

@@ -10,7 +10,6 @@ import typer
 
 from ledcli.cli.console import Output
 from ledcli.cli.options import JsonOption, QuietOption, SeedOption
-from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
     from ledcli.evaluation.simulation import Shot
@@ -22,6 +21,7 @@ def demo(
     out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Working folder.")] = Path("demo"),
     count: Annotated[int, typer.Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
     iters: Annotated[int, typer.Option(help="Fine-tuning iterations.", min=1)] = 150,
+    crops: Annotated[int, typer.Option(help="Crops per iteration.", min=1, max=256)] = 16,
     seed: SeedOption = 4,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -47,15 +47,11 @@ def demo(
     output.info("making two pairs and some photos with a simulated camera")
 
     from ledcli.evaluation.simulation import make_pairs, make_photos
-    from ledcli.output.atomic import atomic_write
+    from ledcli.output.atomic import atomic_write, make_folder
 
     shots, raws, home = out / "shots", out / "raw", out / "home"
-    try:
-        for folder in (shots, raws, home):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = error.strerror
-        raise OutputError(f"{out}: cannot create the folder ({why}); choose another one") from error
+    for folder in (shots, raws, home):
+        make_folder(folder)
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
     pairs = out / "pairs.txt"
@@ -64,7 +60,7 @@ def demo(
     with _home(home):
         _run(output, ["pairs", "scan", shots, "--out", pairs])
         _run(output, [*denoise, "--model", "generic", "--out", untuned])
-        _run(output, ["finetune", pairs, "--iters", str(iters)])
+        _run(output, ["finetune", pairs, "--iters", str(iters), "--crops", str(crops)])
         _run(output, [*denoise, "--out", tuned])
     _compare(output, photos, untuned, tuned)
     picture = out / "before_after.png"
@@ -73,7 +69,6 @@ def demo(
 
 
 def _run(output: Output, arguments: Sequence[str | Path]) -> None:
-    """Run a command as if typed by the user."""
     from ledcli.cli.app import DONE, run
 
     words = [str(argument) for argument in arguments]

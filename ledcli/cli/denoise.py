@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Settings
-from ledcli.cli.app import FAILED, INTERRUPTED
+from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
     AgainOption,
@@ -31,7 +31,6 @@ from ledcli.cli.options import (
     parse_brightness,
 )
 from ledcli.cli.results import show_model, show_plan, show_result
-from ledcli.cli.terminal import STOPPING, stoppable
 
 
 def denoise(
@@ -137,7 +136,6 @@ def denoise(
 
 
 def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = False) -> None:
-    """Print the totals and exit with the matching status."""
     parts = [f"{counts[each]} {each}" for each in (word, "skipped", "failed")]
     output.info(", ".join(part for part in parts if part != "0 skipped"))
     if stopped:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ledcli.cli.app import FAILED, INTERRUPTED
+from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
     CamerasOption,
@@ -19,7 +19,6 @@ from ledcli.cli.options import (
     parse_numbers,
 )
 from ledcli.cli.results import show_frame, show_means, show_skipped, write_files
-from ledcli.cli.terminal import STOPPING, stoppable
 
 
 def evaluate(

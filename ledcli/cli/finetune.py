@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledcli.cli.app import FAILED, INTERRUPTED
+from ledcli.cli.app import FAILED, INTERRUPTED, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
     DeviceOption,
@@ -18,7 +18,6 @@ from ledcli.cli.options import (
     parse_numbers,
 )
 from ledcli.cli.results import show_finetuned
-from ledcli.cli.terminal import stoppable
 
 
 def finetune(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, printable
 from ledcli.cli.options import (
     ForceReadOption,
     JsonOption,
@@ -14,11 +14,14 @@ from ledcli.cli.options import (
     RawsArgument,
     RecursiveOption,
 )
-from ledcli.cli.terminal import printable
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
     from ledcli.raw.decoder import Decoded
+TAGS = (
+    "camera", "iso", "exposure_time", "exposure_level", "aperture", "focal_length", "datetime",
+    "lens",
+)  # fmt: skip
 
 
 def info(
@@ -70,24 +73,16 @@ def _record(decoded: "Decoded") -> dict[str, Any]:
     span = float((photo.white - photo.black).mean())
     gain, read = span * noise.gain, span * noise.read_variance**0.5
     height, width = photo.mosaic.shape
-    exif = photo.exif
     return {
         "file": photo.path,
         "warnings": photo.warnings,
-        "camera": exif.camera,
+        **{tag: getattr(photo.exif, tag) for tag in TAGS},
         "width": width,
         "height": height,
         "phase": str(photo.phase),
         "bits": photo.bits,
         "black": photo.black,
         "white": photo.white,
-        "iso": exif.iso,
-        "exposure_time": exif.exposure_time,
-        "exposure_level": exif.exposure_level,
-        "aperture": exif.aperture,
-        "focal_length": exif.focal_length,
-        "datetime": exif.datetime,
-        "lens": exif.lens,
         "gain": gain,
         "read_noise": read,
         "read_noise_electrons": read / gain if gain > 0 else None,

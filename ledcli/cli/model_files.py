@@ -1,4 +1,4 @@
-"""`led models import`, `pull` and `export`: models from and to other files."""
+"""`led models import`, `pull` and `export`, and `led reparam`: models from and to other files."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledcli.cli.console import Output
-from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
-from ledcli.cli.terminal import printable
+from ledcli.cli.console import Output, printable
+from ledcli.cli.options import (
+    AcceptOption,
+    CsaSetOption,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    ModelArgument,
+    OutOption,
+    OverwriteOption,
+    QuietOption,
+)
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ledcli.cli.terminal import Progress
     from ledcli.zoo.download import ShowProgress
     from ledcli.zoo.importing import Imported
     from ledcli.zoo.releases import PullHistory, Release
 
 UNKNOWN = "unknown until fetched"
-
-AcceptOption = Annotated[
-    bool,
-    typer.Option("--accept-license", help="Accept the licence of the weights; once is enough."),
-]
-ForceOption = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Accept RepNR tensors that do not fold into the file's own params_deploy."
-    ),
-]
+DESCRIBED = ("architecture", "arguments", "csa_sets", "ratio_range", "cameras", "licence")
+"""What is said of an installed model."""
 
 
 def import_(
@@ -168,22 +167,10 @@ def pull(
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
-    csa_set: Annotated[
-        str | None,
-        typer.Option(
-            "--set",
-            metavar="NAME",
-            help="CSA set to fold.",
-            show_default="that of the name, or the first",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing file.")
-    ] = False,
+    model: ModelArgument,
+    out: OutOption,
+    csa_set: CsaSetOption = None,
+    overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -202,8 +189,6 @@ def export(
 
         led denoise IMG_1.ARW --model sony.onnx
     """
-    output = Output(json=json, quiet=quiet)
-
     from ledcli.zoo.model_file import require_onnx
     from ledcli.zoo.store import find_model
 
@@ -214,19 +199,66 @@ def export(
     from ledcli.zoo.onnx import export_model
 
     exported = export_model(found.path, out, csa_set, overwrite=overwrite, dry_run=dry_run)
+    output = Output(json=json, quiet=quiet)
     output.info(f"check: {exported}")
-    output.result(
-        {
-            "model": out,
-            "csa_set": csa_set,
-            "status": "planned" if dry_run else "done",
-            "bytes": len(exported.data),
-            "inputs": exported.inputs,
-            "difference": exported.difference.largest,
-            "scale": exported.difference.scale,
-        },
-        f"{printable(found.path)}{f', set {csa_set}' if csa_set else ''} -> {printable(out)}",
+    figures = {"bytes": len(exported.data), "inputs": exported.inputs}
+    _show_made(output, found.path, out, csa_set, dry_run, **figures, **exported.difference.record())
+
+
+def reparam(
+    model: ModelArgument,
+    out: OutOption,
+    csa_set: CsaSetOption = None,
+    photo: Annotated[
+        Path | None, typer.Option(metavar="RAW", help="Verify on this photo too.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store rounded 16-bit weights: half the size.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fold a tuned model into a plain network and verify the result.
+
+    The CSA and the OMNR branch of each block are folded into one plain convolution. Both networks
+    are then compared in float32 on random and photo-like input, borders included; a model that
+    fails is not written. 'led finetune' does this automatically.
+
+    Examples
+    --------
+    A pretrained backbone with its CSA set for Sony cameras::
+
+        led reparam backbone.safetensors -o sony.safetensors --set sony
+
+    Only verify, on a photo of your own::
+
+        led reparam sony -o sony.safetensors --photo IMG_1.ARW --dry-run
+    """
+    from ledcli.zoo.folding import fold_model
+    from ledcli.zoo.store import find_model
+
+    found = find_model(model)
+    csa_set = csa_set or found.csa_set
+    proof = fold_model(
+        found.path, out, csa_set, photo=photo, half=half, overwrite=overwrite, dry_run=dry_run
     )
+    output = Output(json=json, quiet=quiet)
+    output.info(f"proof: {proof}")
+    figures = {"inputs": proof.inputs, "worst_block": proof.block, **proof.network.record()}
+    figures |= proof.worst_block.record("block_")
+    _show_made(output, found.path, out, csa_set, dry_run, **figures)
+
+
+def _show_made(
+    output: Output, source: Path, target: Path, csa_set: str, dry_run: bool, **figures: object
+) -> None:
+    """Report a file that was made of a model's CSA set, and how far the two networks differ."""
+    status = "planned" if dry_run else "done"
+    record = {"model": target, "csa_set": csa_set, "status": status, **figures}
+    named = f", set {csa_set}" if csa_set else ""
+    output.result(record, f"{printable(source)}{named} -> {printable(target)}")
 
 
 def _accept(output: Output, licence: str, url: str, *, now: bool) -> None:
@@ -251,22 +283,12 @@ def _install(
     if spec.csa_sets:
         what += f", CSA set {spec.csa_sets[0]} of {len(spec.csa_sets)}"
     path = None if dry_run else install_model(name, spec, imported.tensors)
+    made = {"model": name, "status": "planned" if dry_run else "done", "file": path}
+    made |= {key: getattr(spec, key) for key in DESCRIBED}
+    where = "" if dry_run else f"; installed as {printable(path)}"
     output.result(
-        {
-            "model": name,
-            "status": "planned" if dry_run else "done",
-            "file": path,
-            "architecture": spec.architecture,
-            "arguments": spec.arguments,
-            "form": imported.form,
-            "csa_sets": spec.csa_sets,
-            "ratio_range": spec.ratio_range,
-            "cameras": spec.cameras,
-            "licence": spec.licence,
-            "notes": imported.notes,
-            **record,
-        },
-        f"{name}: {printable(what)}" + ("" if dry_run else f"; installed as {printable(path)}"),
+        {**made, "form": imported.form, "notes": imported.notes, **record},
+        f"{name}: {printable(what)}{where}",
     )
     if not dry_run and imported.form == "pretrain":
         output.hint(f"'led finetune --pretrained {name}' tunes it to your camera")
@@ -283,12 +305,10 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
         sha256 = release.sha256 or history.sha256(release.name)
         ratios = " to ".join(f"{v:g}" for v in release.ratio_range or ()) or release.kind
         size = f"{release.size / 1e6:.1f} MB" if release.size else UNKNOWN
-        camera = release.camera or "any"
-        hashed = sha256[:16] if sha256 else UNKNOWN
+        camera, hashed = release.camera or "any", sha256[:16] if sha256 else UNKNOWN
         rows.append((release.name, camera, ratios, release.licence, size, hashed))
-        record = asdict(release) | {"bytes": release.size, "sha256": sha256}
-        del record["size"]
-        records.append(record)
+        record = asdict(release) | {"sha256": sha256}
+        records.append(record | {"bytes": record.pop("size")})
     columns = ("NAME", "CAMERA", "RATIO", "LICENCE", "SIZE", "SHA-256")
     output.table(columns, rows, records=records)
 
@@ -297,15 +317,13 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
 def _download_progress(output: Output, file: str) -> Iterator[ShowProgress]:
     """Show a download in MB; its size is known only after the server has answered."""
     with ExitStack() as stack:
-        bars: list[Progress] = []
-        shown = 0
+        bar, shown = None, 0
 
         def show(done: int, total: int | None) -> None:
-            nonlocal shown
-            if not bars:
-                size = total / 1e6 if total else None
-                bars.append(stack.enter_context(output.progress(size, f"fetching {file}", "MB")))
-            bars[0].advance((done - shown) / 1e6)
+            nonlocal bar, shown
+            size = total / 1e6 if total else None
+            bar = bar or stack.enter_context(output.progress(size, f"fetching {file}", "MB"))
+            bar.advance((done - shown) / 1e6)
             shown = done
 
         yield show

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeGuard
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, printable
 from ledcli.cli.model_files import export, import_, pull
-from ledcli.cli.options import JsonOption
-from ledcli.cli.terminal import printable
+from ledcli.cli.options import JsonOption, show_help
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,16 +23,16 @@ COLUMNS = (
     "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "PSNR", "SIZE", "FROM",
 )  # fmt: skip
 
-app = typer.Typer(help="List, describe, fetch, import, export and remove models.")
+app = typer.Typer(
+    help="List, describe, fetch, import, export and remove models.",
+    callback=show_help,
+    invoke_without_command=True,
+)
 app.command("pull")(pull)
 app.command("import")(import_)
 app.command("export")(export)
-
-
-@app.callback(invoke_without_command=True)
-def _models(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        Output().result(context.get_help())
+DESCRIBED = ("cameras", "cfa", "input_form", "output", "method", "csa_sets", "ratio_range")
+"""What `led models list --json` says of a model's description."""
 
 
 @app.command("list")
@@ -139,14 +138,8 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     record: dict[str, object] = {
         "name": model.name,
         "default": model.default,
-        "cameras": spec.cameras,
-        "cfa": spec.cfa,
-        "input_form": spec.input_form,
-        "output": spec.output,
-        "method": spec.method,
+        **{key: getattr(spec, key) for key in DESCRIBED},
         "csa_set": csa_set,
-        "csa_sets": spec.csa_sets,
-        "ratio_range": spec.ratio_range,
         "isos": (isos := _isos(spec)),
         "date": date,
         "psnr_improvement": (improvement := _improvement(spec)),

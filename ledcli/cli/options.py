@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ledcli.cli.console import Output
 from ledcli.errors import UsageError
 from ledcli.output.formats import FORMATS
 
@@ -97,6 +98,30 @@ ForceReadOption = Annotated[
         "--force-read", help="Read frames whose pixels look damaged; truncated files still fail."
     ),
 ]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
+CsaSetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--set",
+        metavar="NAME",
+        help="CSA set to fold.",
+        show_default="that of the name, or the first",
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+AcceptOption = Annotated[
+    bool,
+    typer.Option("--accept-license", help="Accept the licence of the weights; once is enough."),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Accept RepNR tensors that do not fold into the file's own params_deploy."
+    ),
+]
 CamerasOption = Annotated[
     str | None,
     typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
@@ -117,6 +142,12 @@ RatiosOption = Annotated[
         show_default="all; 1,20,100,300 for --photos",
     ),
 ]
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group of commands that is called without one; its callback."""
+    if context.invoked_subcommand is None:
+        Output().result(context.get_help())
 
 
 def parse_numbers(text: str | None, option: str, minimum: float, example: str) -> list[float]:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
-from ledcli.cli.options import DryRunOption, ForceReadOption, JsonOption, QuietOption
-from ledcli.cli.terminal import printable
+from ledcli.cli.console import Output, printable
+from ledcli.cli.options import DryRunOption, ForceReadOption, JsonOption, QuietOption, show_help
 from ledcli.errors import LedError, PairError
 
 if TYPE_CHECKING:
@@ -25,15 +24,11 @@ LIST = Path("pairs.txt")
 JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "unpaired": "unpaired"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
-app = typer.Typer(help="Find and verify pairs of shots.")
+app = typer.Typer(
+    help="Find and verify pairs of shots.", callback=show_help, invoke_without_command=True
+)
 
 KeepOption = Annotated[bool, typer.Option("--keep", help="Keep pairs whose frames are shifted.")]
-
-
-@app.callback(invoke_without_command=True)
-def _pairs(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        Output().result(context.get_help())
 
 
 @app.command("scan")
@@ -172,10 +167,11 @@ def check(
 
 
 def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
-    from ledcli.pairs.result import RULE_COLUMNS, rule_advice, rule_rows
+    from ledcli.pairs.result import RULE_COLUMNS, rule_table
 
-    output.table(RULE_COLUMNS, rule_rows(rules), right=["RATIO", "PAIRS"])
-    for line in rule_advice(rules):
+    rows, advice = rule_table(rules)
+    output.table(RULE_COLUMNS, rows, right=["RATIO", "PAIRS"])
+    for line in advice:
         output.result(line, printable(line))
 
 

@@ -1,25 +1,17 @@
 """`led pretrain`: train a backbone over virtual cameras."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
+from ledcli.cli.console import Output, time_text
 from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, SeedOption
-from ledcli.errors import LedError, OutputError, UsageError
+from ledcli.errors import LedError, UsageError
 
 if TYPE_CHECKING:
     from ledcli.training.loop import LogLine
-
-
-class Cfa(StrEnum):
-    """Colour filter arrays."""
-
-    BAYER = "bayer"
-    XTRANS = "xtrans"
 
 
 SOURCE, LICENCE = "led pretrain", "the owner's"
@@ -40,8 +32,9 @@ def pretrain(
         float, typer.Option(help="Size of a new crop file in MB.", min=1)
     ] = 500.0,
     cfa: Annotated[
-        Cfa, typer.Option(help="Colour filter array of the model.", show_default=True)
-    ] = Cfa.BAYER,
+        Literal["bayer", "xtrans"],
+        typer.Option(help="Colour filter array of the model.", show_default=True),
+    ] = "bayer",
     form: Annotated[
         str, typer.Option(help="Input form: stabilised, or gain as in the LED paper.")
     ] = "stabilised",
@@ -129,6 +122,7 @@ def pretrain(
 
     from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.nets.registry import architecture_of
+    from ledcli.output.atomic import make_folder
     from ledcli.training.data.crops import pack_crops
     from ledcli.training.data.sampler import PretrainRecipe
     from ledcli.training.optim import Schedule
@@ -138,24 +132,21 @@ def pretrain(
     recipe = PretrainRecipe(
         form=form,
         architecture=arch,
-        arguments=architecture_of(arch).arguments(cfa.value, channels),
+        arguments=architecture_of(arch).arguments(cfa, channels),
         ratio_range=(lowest, highest),
         virtual=virtual,
-        makers=cfa is Cfa.BAYER,  # none of the makers with a calibrated camera makes others
+        makers=cfa == "bayer",  # none of the makers with a calibrated camera makes others
         colour_bias=form == "gain",
         optimiser=optimiser,
         seed=seed,
-        cfa=cfa.value,
+        cfa=cfa,
         faults=faults,
         clean_crops=faults > 0,
     )
     name = out.stem.lower()
     describe(recipe, name, SOURCE, LICENCE)
     schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out.parent}: cannot create the folder ({error.strerror})") from error
+    make_folder(out.parent)
     beside = out.with_suffix(".crops.npy")
     if photos is not None and crops is None and beside.exists():
         raise UsageError(
@@ -177,7 +168,7 @@ def pretrain(
             photos,
             crops,
             megabytes=crops_size,
-            cfa=cfa.value,
+            cfa=cfa,
             seed=seed,
             report=output.warn,
             problem=problem,
@@ -206,8 +197,6 @@ def pretrain(
 
 
 def _text(line: "LogLine") -> str:
-    from ledcli.cli.terminal import time_text
-
     left = time_text(line.seconds_left) if line.seconds_left < 1e7 else "unknown"
     parts = [f"step {line.step}: {line.progress:.1%}", f"loss {line.loss:.4f}", f"{left} left"]
     for name, value in line.validation.items():

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.cli.console import Output
-from ledcli.cli.terminal import printable
+from ledcli.cli.console import Output, printable
 from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -86,7 +85,6 @@ def show_plan(output: Output, job: "Job", planned: "PlannedPhoto") -> str:
 def _show_failed(
     output: Output, source: Path | None, error: Exception, written: Sequence[Path]
 ) -> None:
-    """Print why a photo failed, and which of its outputs exist nevertheless."""
     output.error(error)
     if output.json:
         record = {"file": source, "status": "failed", "error": str(error), "outputs": written}

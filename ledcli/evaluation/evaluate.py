@@ -117,7 +117,8 @@ class Measurement:
             self._frames += measured.results
             if measured.crop is not None:
                 self._crops.append(measured.crop)
-                self._crops.sort(key=self._improvement)
+                first = self.candidates[0].name
+                self._crops.sort(key=lambda crop: crop.psnr[first] - crop.psnr[NOISY])
                 del self._crops[MAX_CROPS:]
             yield measured
 
@@ -125,9 +126,6 @@ class Measurement:
         """Return all that was measured so far, with the worst crops."""
         models = [NOISY, *(candidate.name for candidate in self.candidates)]
         return Evaluation(self.source.name, models, self._frames, self._crops, self._skipped)
-
-    def _improvement(self, crop: Crop) -> float:
-        return crop.psnr[self.candidates[0].name] - crop.psnr[NOISY]
 
 
 def _read(case: Case) -> Frame:
@@ -159,25 +157,18 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
         metric = "psnr"
         truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
         found = _measure_all(case, frame, candidates, truth, None)
+    about = case.name, case.camera, case.iso, case.ratio
     results, pictures, psnr = [], {}, {}
     for name, metrics, rendered in found:
-        results.append(FrameResult(name, case.name, case.camera, case.iso, case.ratio, metrics))
+        results.append(FrameResult(name, *about, metrics))
         pictures[name], psnr[name] = _eight_bits(rendered[crop]), metrics[metric]
         del rendered  # before the next model needs its memory
-    true_crop = _eight_bits(truth[crop])
-    return MeasuredFrame(
-        case,
-        tuple(results),
-        Crop(case.name, case.camera, case.iso, case.ratio, pictures, true_crop, psnr),
-    )
+    shown = Crop(*about, pictures, _eight_bits(truth[crop]), psnr)
+    return MeasuredFrame(case, tuple(results), shown)
 
 
 def _measure_all(
-    case: Case,
-    frame: Frame,
-    candidates: Sequence[Candidate],
-    truth: Picture,
-    raw: RawPhoto | None,
+    case: Case, frame: Frame, candidates: Sequence[Candidate], truth: Picture, raw: RawPhoto | None
 ) -> Iterator[tuple[str, dict[str, float], Picture]]:
     """Yield name, metrics and picture of the noisy input times the ratio, then of each model.
 
@@ -205,7 +196,6 @@ def _measure_all(
 def _compare_planes(
     planes: Planes, frame: Frame, truth: Picture, raw: RawPhoto | None
 ) -> tuple[dict[str, float], Picture]:
-    """Compare planes, and their picture, with the truth, before and after the correction."""
     clipped, matched = np.clip(planes, 0, 1), np.clip(corrected(planes, frame.truth), 0, 1)
     metrics = compare(clipped, frame.truth) | compare(matched, frame.truth, "_corrected")
     if raw is not None:
@@ -230,7 +220,6 @@ def _developed(photo: RawPhoto, mosaic: Planes) -> Picture:
 
 
 def _picture_models(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the names of those models that go from raw to sRGB."""
     return [name for name, denoiser in candidates if denoiser.spec.makes_pictures]
 
 

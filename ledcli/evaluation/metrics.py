@@ -40,12 +40,8 @@ def ssim(result: Floats, truth: Floats) -> float:
     """Return the mean SSIM (Wang et al. 2004, equation 13) of planes of range 1.
 
     Uniform window of 7 x 7 inside the planes only, unbiased covariance: the default of
-    scikit-image, and of most published figures of raw denoisers.
-
-    Parameters
-    ----------
-    result, truth : (C, h, w)
-        White at 1, at least 7 x 7; the result is clipped to 0..1.
+    scikit-image, and of most published figures of raw denoisers. Both are ``(C, h, w)``, white at
+    1, at least 7 x 7; the result is clipped to 0..1.
     """
     return float(np.mean([_ssim(a, b) for a, b in zip(result, truth, strict=True)]))
 
@@ -147,21 +143,11 @@ def most_detailed(
 def render_planes(
     planes: NDArray[np.float32], white_balance: ArrayLike, to_srgb: ArrayLike | None = None
 ) -> NDArray[np.float32]:
-    """Render planes without demosaicing: a pixel is a cell of the mosaic.
+    """Render planes as sRGB ``(h, w, 3)``, 0 to 1, without demosaicing: a pixel is a mosaic's cell.
 
-    Parameters
-    ----------
-    planes : float32 array (4, h, w), or (9, h, w) of an X-Trans
-        White at 1.
-    white_balance : (3,)
-        Multipliers of R, G, B; green is 1.
-    to_srgb : (3, 3), optional
-        From white-balanced camera colours to linear sRGB; default is the identity.
-
-    Returns
-    -------
-    float32 array (h, w, 3)
-        sRGB, 0 to 1; each colour is the mean of its planes.
+    The planes are ``(4, h, w)``, or ``(9, h, w)`` of an X-Trans, white at 1; each colour is the
+    mean of its planes. The white balance (3,) multiplies R, G, B; green is 1. `to_srgb` (3, 3) is
+    from white-balanced camera colours to linear sRGB, by default the identity.
     """
     balance = np.asarray(white_balance, np.float32)
     matrix = None if to_srgb is None else np.asarray(to_srgb, np.float32)

@@ -52,11 +52,6 @@ _VARIANTS = {
 }
 """Headings over the metrics, by what follows ``psnr_``."""
 
-_AXES = {
-    "ratio": "Ratio, long over short exposure (log)",
-    "iso": "ISO of the short frame (log)",
-}
-
 _LOADER = PackageLoader("ledcli.evaluation")
 _ENVIRONMENT = Environment(
     loader=_LOADER,
@@ -146,7 +141,6 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
 
 
 def _over_noisy(groups: _Groups, model: str, metric: str) -> float | None:
-    """Difference from the noisy input; None if unknown."""
     if model not in groups or NOISY not in groups:
         return None
     own, noisy = (groups[m].metrics.get(metric, math.nan) for m in (model, NOISY))
@@ -189,23 +183,20 @@ def _facts(evaluation: Evaluation, when: datetime) -> dict[str, str]:
     }
 
 
-def _cell(metric: str, groups: _Groups, model: str) -> Cell:
+def _cell(
+    metric: str, groups: _Groups, model: str, *, best: bool = True, compare: bool = False
+) -> Cell:
+    """Make the cell of a model: bold if it is the best, with its difference from the input."""
     value = groups[model].metrics.get(metric) if model in groups else None
     known = {m: group.metrics.get(metric, math.nan) for m, group in groups.items()}
     known = {m: value for m, value in known.items() if math.isfinite(value)}
-    best = len(known) > 1 and model == max(known, key=lambda m: known[m])
-    return Cell(format_metric(metric, value), best)
-
-
-def _cell_with_difference(metric: str, groups: _Groups, model: str) -> Cell:
-    cell, difference = _cell(metric, groups, model), _over_noisy(groups, model, metric)
-    if difference is None:
-        return cell
-    return cell._replace(difference=_signed(metric, difference), worse=difference < 0)
+    best = best and len(known) > 1 and model == max(known, key=lambda m: known[m])
+    difference = _over_noisy(groups, model, metric) if compare else None
+    signed = "" if difference is None else _signed(metric, difference)
+    return Cell(format_metric(metric, value), best, signed, (difference or 0) < 0)
 
 
 def _means_table(evaluation: Evaluation) -> Table:
-    """Make a row for each model and a column for each metric."""
     groups = {group.model: group for group in evaluation.means()}
     metrics = [m for m in METRICS if any(m in group.metrics for group in groups.values())]
     by_variant: dict[str, list[str]] = {}
@@ -221,7 +212,6 @@ def _means_table(evaluation: Evaluation) -> Table:
 
 
 def _cell_tables(evaluation: Evaluation) -> list[Table]:
-    """Make a table for each metric, with a row for each camera and ratio."""
     metrics = ["psnr", "ssim"]
     if any("psnr" not in frame.metrics for frame in evaluation.frames):
         metrics += ["psnr_srgb", "ssim_srgb"]  # a model that makes pictures has no planes
@@ -234,8 +224,8 @@ def _cell_tables(evaluation: Evaluation) -> list[Table]:
             cells = [
                 Cell(format_value(ratio)),
                 Cell(str(max(group.frames for group in groups.values()))),
-                _cell(metric, groups, NOISY)._replace(best=False),
-                *(_cell_with_difference(metric, groups, m) for m in evaluation.models[1:]),
+                _cell(metric, groups, NOISY, best=False),
+                *(_cell(metric, groups, m, compare=True) for m in evaluation.models[1:]),
             ]
             rows.append(Row(cells, heading, first=not rows or rows[-1].heading != heading))
         what = "PSNR" if metric.startswith("psnr") else "SSIM"
@@ -246,7 +236,9 @@ def _cell_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
-    word = "ISO" if key == "iso" else "ratio"
+    word, axis = "ratio", "Ratio, long over short exposure (log)"
+    if key == "iso":
+        word, axis = "ISO", "ISO of the short frame (log)"
     title = f"PSNR over {word}"
     by_value = evaluation.by_value(key)
     curves = place_curves(by_value, evaluation.models)
@@ -267,7 +259,7 @@ def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
         "missing": missing,
         "note": f"Without {count(unknown, 'frame')} of unknown ISO." if unknown and curves else "",
         "table": Table(title, [word[0].upper() + word[1:]], rows, evaluation.models),
-        "x_label": _AXES[key],
+        "x_label": axis,
         "y_label": "PSNR of the planes, dB",
         "curves": curves,
     }
@@ -298,10 +290,10 @@ def encode_crops(
 
 
 def _data_address(picture: NDArray[np.uint8], quality: int | None) -> str:
-    image, data = Image.fromarray(np.ascontiguousarray(picture)), io.BytesIO()
-    if quality is None:
-        image.save(data, "PNG", optimize=True)
-    else:
-        image.save(data, "JPEG", quality=quality, subsampling=0)
-    kind = "png" if quality is None else "jpeg"
+    kind: str = "png"
+    how: dict[str, Any] = {"optimize": True}
+    if quality is not None:
+        kind, how = "jpeg", {"quality": quality, "subsampling": 0}
+    data = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(data, kind, **how)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

@@ -15,11 +15,11 @@ from ledcli.inference.backends import choose_backend, load_backend
 from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remove_checkerboard
 from ledcli.inference.tiles import check_tile
-from ledcli.nets.exposure_diffusion import default_steps, refine
-from ledcli.nets.forms import subpixel
+from ledcli.nets.forms import default_steps, refine, subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
+from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import AnyPhase, Phase, to_standard_phase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import MIRRORS
@@ -49,7 +49,7 @@ class Denoiser(ReadyNetwork):
     @torch.inference_mode()
     def denoise(
         self,
-        planes: Planes,
+        planes: Planes | str | Path,
         ratio: float = 1.0,
         *,
         phase: AnyPhase = Phase.RGGB,
@@ -63,9 +63,9 @@ class Denoiser(ReadyNetwork):
 
         Parameters
         ----------
-        planes : float32 ``(planes, h, w)``
-            Normalised planes (white - black = 1) of the model's sensor type, not multiplied by the
-            ratio.
+        planes : float32 ``(4, h, w)`` or ``(9, h, w)``, or path
+            Normalised planes, (DN - black) / (white - black), of the model's sensor type, not
+            multiplied by the ratio; or a raw file, which has its own phase and EXIF.
         ratio : float
             Digital gain of the result.
         phase : Phase or XTransPhase
@@ -90,9 +90,12 @@ class Denoiser(ReadyNetwork):
         Raises
         ------
         LedError
-            The device's memory does not hold the smallest tile, the model has no refinement
-            steps or no self-ensemble, or it makes pictures.
+            The raw cannot be read, the device's memory does not hold the smallest tile, the model
+            is for other sensors, has no refinement steps or no self-ensemble, or makes pictures.
         """
+        if isinstance(planes, str | Path):
+            photo = read_raw(Path(planes))
+            planes, phase, exif = photo.planes(), photo.phase, photo.exif
         if self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes pictures, not raw planes; use another model")
         refines = self.spec.output == "adaptive"

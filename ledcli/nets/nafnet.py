@@ -87,9 +87,17 @@ class NAFNet(Network):
         channels = [width << level for level in range(len(encoder) + 1)]
         self.intro = nn.Conv2d(in_planes, width, 3, padding=1)
         self.encoders = nn.ModuleList(map(_blocks, channels[:-1], encoder))
-        self.downs = nn.ModuleList(map(_down, channels[:-1]))
+        self.downs = nn.ModuleList(
+            nn.Sequential(OrderedDict(downconv=nn.Conv2d(c, 2 * c, 2, stride=2)))
+            for c in channels[:-1]
+        )
         self.middle_blks = _blocks(channels[-1], middle)
-        self.ups = nn.ModuleList(map(_up, reversed(channels[1:])))
+        self.ups = nn.ModuleList(
+            nn.Sequential(
+                OrderedDict(upconv=nn.Conv2d(c, 2 * c, 1, bias=False), shuffle=nn.PixelShuffle(2))
+            )
+            for c in reversed(channels[1:])
+        )
         self.decoders = nn.ModuleList(map(_blocks, reversed(channels[:-1]), decoder))
         self.ending = nn.Conv2d(width, out_planes, 3, padding=1)
 
@@ -122,17 +130,6 @@ def _reach(encoder: Sequence[int], middle: int, decoder: Sequence[int]) -> int:
     pixels = sum(count << level for level, count in enumerate(counts))
     # First and last layer; the other pixels of a cell at the lowest level.
     return pixels + 2 + (1 << len(encoder)) - 1
-
-
-def _down(channels: int) -> nn.Sequential:
-    """Half the size and twice the channels."""
-    return nn.Sequential(OrderedDict(downconv=nn.Conv2d(channels, 2 * channels, 2, stride=2)))
-
-
-def _up(channels: int) -> nn.Sequential:
-    """Twice the size and half the channels."""
-    conv = nn.Conv2d(channels, 2 * channels, 1, bias=False)
-    return nn.Sequential(OrderedDict(upconv=conv, shuffle=nn.PixelShuffle(2)))
 
 
 def _gate(x: Tensor) -> Tensor:

@@ -91,8 +91,8 @@ class ChannelNorm(nn.Module):
 
 def network_class(architecture: Architecture) -> type[Network]:
     """Import the class of an architecture."""
-    module = vars(import_module(f"ledcli.nets.{architecture.name}"))
-    return cast("type[Network]", module[architecture.class_name])
+    module, name = architecture.network.split(".")
+    return cast("type[Network]", getattr(import_module(f"ledcli.nets.{module}"), name))
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> Network:

@@ -18,9 +18,9 @@ class Architecture:
     """The descriptor of an architecture, for the default arguments or for those of a network."""
 
     name: str
-    """As in model files and options; also the module in ledcli/nets that defines it."""
-    class_name: str
-    """The class in that module, a `Network`."""
+    """As in model files and options."""
+    network: str
+    """The class, a `Network`, after the module in ledcli/nets that defines it."""
     first_layer: str
     last_layer: str
     plain_layers: tuple[str, ...]
@@ -60,16 +60,6 @@ class Architecture:
         """
         return self.first_layer.partition(".")[0], self.last_layer
 
-    @property
-    def tile_note(self) -> str:
-        """What tiles change, for the user; empty if nothing."""
-        if not self.global_operations:
-            return ""
-        return (
-            f"{self.name} {self.global_operations}: with another --tile a large photo comes out "
-            "a little different; neighbouring tiles are blended"
-        )
-
     def arguments(self, cfa: str, channels: int | None = None) -> dict[str, Any]:
         """Return the arguments for a sensor, or for a number of channels at the top level."""
         return dict(self.cfa_arguments.get(cfa, {})) if channels is None else self.widened(channels)
@@ -77,7 +67,7 @@ class Architecture:
 
 UNET = Architecture(
     name="unet",
-    class_name="UNet",
+    network="unet.UNet",
     first_layer="conv1_1",
     last_layer="conv10_1",
     plain_layers=("conv10_1",),
@@ -88,7 +78,7 @@ UNET = Architecture(
 )
 RESUNET = Architecture(
     name="resunet",
-    class_name="ResUNet",
+    network="unet.ResUNet",
     first_layer="head",
     last_layer="tail",
     plain_layers=("tail", "up"),
@@ -99,7 +89,7 @@ RESUNET = Architecture(
 )
 NAFNET = Architecture(
     name="nafnet",
-    class_name="NAFNet",
+    network="nafnet.NAFNet",
     first_layer="intro",
     last_layer="ending",
     plain_layers=("ending", "dwconv2", "downconv", "upconv"),
@@ -111,7 +101,7 @@ NAFNET = Architecture(
 )
 RESTORMER = Architecture(
     name="restormer",
-    class_name="Restormer",
+    network="restormer.Restormer",
     first_layer="patch_embed.proj",
     last_layer="output",
     plain_layers=("output", "dwconv"),
@@ -137,4 +127,9 @@ def architecture_of(name: str) -> Architecture:
 
 def tile_note(name: str) -> str:
     """Return what tiles change for an architecture, in a sentence; empty if nothing, or unknown."""
-    return ARCHITECTURES[name].tile_note if name in ARCHITECTURES else ""
+    if name not in ARCHITECTURES or not (operations := ARCHITECTURES[name].global_operations):
+        return ""
+    return (
+        f"{name} {operations}: with another --tile a large photo comes out a little different; "
+        "neighbouring tiles are blended"
+    )

@@ -1,5 +1,11 @@
-"""The UNet of "Learning to See in the Dark" (SID); tensors are named as in LED's checkpoints."""
+"""Two UNets: that of "Learning to See in the Dark" (SID), and that of the bundled models.
 
+SID's has its tensors named as in LED's checkpoints; ours is of residual blocks with added skips.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -7,7 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.nets.network import Network, Shapes
-from ledcli.nets.registry import UNET
+from ledcli.nets.registry import RESUNET, UNET
+
+NEGATIVE_SLOPE = 0.1
+"""Slope of the leaky ReLU inside a block."""
+START_SCALE = 0.3
+"""Scale of a block's last kernel at the start: a block starts near the identity."""
 
 
 class UNet(Network):
@@ -62,3 +73,88 @@ class UNet(Network):
     def _convolve(self, name: str, h: Tensor) -> Tensor:
         activated: Tensor = self.activation(self.get_submodule(name)(h))
         return activated
+
+
+class ResidualBlock(nn.Module):
+    """``x + second(leaky_relu(first(x)))`` with two 3x3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight *= START_SCALE
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape."""
+        return x + self.second(F.leaky_relu(self.first(x), NEGATIVE_SLOPE, inplace=True))
+
+
+class ResizeConv(nn.Conv2d):
+    """A 1x1 convolution, then bilinear interpolation to twice the size.
+
+    Unlike a transposed convolution it treats all pixels alike and leaves no pattern of period two
+    on smooth areas (Odena et al. 2016, "Deconvolution and checkerboard artifacts"). It needs a
+    quarter of the multiplications.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C_in, H, W)`` to ``(N, C_out, 2H, 2W)``."""
+        return F.interpolate(super().forward(x), scale_factor=2, mode="bilinear")
+
+
+class ResUNet(Network):
+    """Levels of residual blocks; 2x2 convolutions down, one of two ways up, skips added.
+
+    Few channels at the top, where a convolution is bound by memory, and many below, where it is
+    bound by the matrix units (models/EXPERIMENTS.md).
+
+    `channels` has those of each level, the top first; `encoder` and `decoder` have the number of
+    blocks of each level on the way down and (one level less) up. The way `up` is ``transposed``
+    (2x2 transposed convolutions) or ``bilinear`` (`ResizeConv`).
+    """
+
+    architecture = RESUNET
+
+    def __init__(
+        self,
+        in_planes: int = 4,
+        out_planes: int = 4,
+        channels: Sequence[int] = (16, 64, 128, 256),
+        encoder: Sequence[int] = (1, 2, 2, 4),
+        decoder: Sequence[int] = (1, 2, 2),
+        up: str = "transposed",
+    ) -> None:
+        super().__init__()
+        if up not in ("transposed", "bilinear"):
+            raise TypeError("up must be transposed or bilinear")
+        if not len(channels) == len(encoder) == len(decoder) + 1:
+            raise TypeError("encoder needs a number for every level, decoder one less")
+        self.architecture = replace(RESUNET, size_multiple=2 ** len(decoder))
+        steps = list(pairwise(channels))
+        self.head = nn.Conv2d(in_planes, channels[0], 3, padding=1)
+        self.encoder = nn.ModuleList(map(_blocks, channels, encoder))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
+        self.up: nn.ModuleList = nn.ModuleList(
+            ResizeConv(b, a) if up == "bilinear" else nn.ConvTranspose2d(b, a, 2, stride=2)
+            for a, b in steps
+        )
+        self.decoder = nn.ModuleList(map(_blocks, channels[:-1], decoder))
+        self.tail = nn.Conv2d(channels[0], out_planes, 3, padding=1)
+
+    def _inner(self, h: Tensor) -> Tensor:
+        h = self.encoder[0](h)
+        skips = []
+        for down, blocks in zip(self.down, self.encoder[1:], strict=True):
+            skips.append(h)
+            h = blocks(down(h))
+        for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
+            h = blocks(up(h) + skips.pop())
+        return h
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))

@@ -231,7 +231,6 @@ def _is_match(found: Shift | None) -> bool:
 
 
 def _mismatch(short: RawPhoto, long: RawPhoto) -> str | None:
-    """Say why two frames cannot be compared at all."""
     cameras = [photo.exif.camera or "" for photo in (short, long)]
     if cameras[0].casefold() != cameras[1].casefold():
         return f"is of another camera ({cameras[0] or 'unknown'}, {cameras[1] or 'unknown'})"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, OutputError, PairError, UsageError, os_reason
@@ -31,6 +31,12 @@ class DarkFrame(NamedTuple):
     exposure_time: float | None = None
     camera: str | None = None
     serial: str | None = None
+
+    @classmethod
+    def of(cls, frame: Frame) -> Self:
+        """Take it from a raw's header."""
+        exif = frame.exif
+        return cls(frame.file, frame.iso, exif.exposure_time, exif.camera, exif.serial)
 
 
 class UnpairedFrame(NamedTuple):
@@ -113,8 +119,16 @@ def listed_record(
 def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
     """Return a rule as JSON values, names relative to a folder; None leaves them as they are."""
 
+    def named(scene: Frame | None) -> str | None:
+        if scene is None:
+            return None
+        return str(scene.file) if folder is None else relative_name(scene.file, folder)
+
     def missing(pairs: Sequence[MissingPair]) -> list[dict[str, Any]]:
-        return [_missing_record(pair, folder) for pair in pairs]
+        return [
+            {"short": asdict(p.short), "long": asdict(p.long), "scene": named(p.scene)}
+            for p in pairs
+        ]
 
     instead = rule.instead
     return {
@@ -129,14 +143,6 @@ def rule_record(rule: RatioRule, folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _missing_record(pair: MissingPair, folder: Path | None) -> dict[str, Any]:
-    scene = None
-    if pair.scene is not None:
-        file = pair.scene.file
-        scene = str(file) if folder is None else relative_name(file, folder)
-    return {"short": asdict(pair.short), "long": asdict(pair.long), "scene": scene}
-
-
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
@@ -144,40 +150,25 @@ def _rounded(value: float | None) -> float | None:
 RULE_COLUMNS = ("CAMERA", "RATIO", "PAIRS", "ISO", "RULE")
 
 
-def rule_rows(rules: Sequence[RatioRule]) -> list[tuple[object, ...]]:
-    """Rows of the table of rules, under `RULE_COLUMNS`."""
-    return [
-        (
-            name,
-            f"{rule.ratio:g}",
-            rule.pairs,
-            ", ".join(f"{iso:g}" for iso in rule.isos) or "-",
-            "holds" if rule.holds else "does not hold: see below",
-        )
-        for name, rule in zip(_camera_names(rules), rules, strict=True)
-    ]
+def rule_table(rules: Sequence[RatioRule]) -> tuple[list[tuple[object, ...]], list[str]]:
+    """Return the rows of the table of rules, under `RULE_COLUMNS`, and what to shoot, line by line.
 
-
-def rule_advice(rules: Sequence[RatioRule]) -> list[str]:
-    """Lines below the table: what to shoot where the rule does not hold."""
-    return [
-        f"{'' if rule.instead else 'shoot for '}{name}, ratio {rule.ratio:g}: {line}"
-        for name, rule in zip(_camera_names(rules), rules, strict=True)
-        for line in rule.advice
-    ]
-
-
-def _camera_names(rules: Sequence[RatioRule]) -> list[str]:
-    """Name the camera of each rule, with the serial number where a model has several bodies."""
+    A camera is named with its serial number where the model has several bodies.
+    """
     bodies: dict[str, set[str | None]] = {}
     for rule in rules:
         bodies.setdefault(rule.camera.casefold(), set()).add(rule.serial)
-    return [
-        f"{rule.camera} (serial {rule.serial or 'unknown'})"
-        if len(bodies[rule.camera.casefold()]) > 1
-        else rule.camera
-        for rule in rules
-    ]
+    rows: list[tuple[object, ...]] = []
+    advice: list[str] = []
+    for rule in rules:
+        several = len(bodies[rule.camera.casefold()]) > 1
+        name = f"{rule.camera} (serial {rule.serial or 'unknown'})" if several else rule.camera
+        isos = ", ".join(f"{iso:g}" for iso in rule.isos) or "-"
+        holds = "holds" if rule.holds else "does not hold: see below"
+        rows.append((name, f"{rule.ratio:g}", rule.pairs, isos, holds))
+        start = f"{'' if rule.instead else 'shoot for '}{name}, ratio {rule.ratio:g}"
+        advice += [f"{start}: {line}" for line in rule.advice]
+    return rows, advice
 
 
 def record_path(list_path: Path) -> Path:
@@ -242,9 +233,8 @@ def read_darks(list_path: Path) -> list[DarkFrame]:
 
 
 def _dark_frame(entry: object, path: Path) -> DarkFrame:
-    values: list[Any] = [None] * len(DarkFrame._fields)
-    if isinstance(entry, dict):
-        values = [entry.get(key) for key in DarkFrame._fields]
+    known = entry if isinstance(entry, dict) else {}
+    values: list[Any] = [known.get(key) for key in DarkFrame._fields]
     name, iso, time, camera, serial = values
     valid = (
         isinstance(name, str)
@@ -271,9 +261,7 @@ def _damaged(path: Path) -> PairError:
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 < value < MAX_NUMBER
+    return type(value) in (int, float) and 0 < value < MAX_NUMBER  # type: ignore[operator]
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -227,7 +227,6 @@ def _missing_pairs(
 def _other_ratio(
     ratio: float, longs: Sequence[Frame], start: Exposure, frames: Sequence[Frame]
 ) -> OtherRatio:
-    """Find the nearest ratio that a camera's exposures make on both sides of the rule."""
     others = (value for value in OTHER_RATIOS if value != ratio)
     for other in sorted(others, key=lambda value: abs(math.log(value / ratio))):
         pairs = _missing_pairs(other, (True, False), longs, start, frames)
@@ -281,7 +280,6 @@ def _isos(low: bool, frames: Sequence[Frame]) -> list[float]:
 
 
 def _new_long(pair: CheckedPair) -> Exposure:
-    """Exposure of the frame to shoot instead of a pair's long one."""
     clipped = (pair.check.clipped or 0.0) > MAX_CLIPPED
     time = pair.long.seconds / LESS_EXPOSED if clipped else pair.long.seconds
     return Exposure(pair.long.iso, time)

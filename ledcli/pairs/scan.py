@@ -114,7 +114,7 @@ class _Scanner:
             pairs=tuple(pairs),
             dropped=tuple(dropped),
             unpaired=tuple(unpaired),
-            darks=tuple(_dark_frame(frame) for frame, shown in summaries.items() if shown.dark),
+            darks=tuple(map(DarkFrame.of, (f for f, shown in summaries.items() if shown.dark))),
             rules=tuple(rules_of(pairs, dropped, frames)),
         )
 
@@ -167,7 +167,6 @@ class _Scanner:
     def _check_candidates(
         self, frames: Sequence[Frame], summaries: dict[Frame, FrameSummary]
     ) -> list[CheckedPair]:
-        """Check each short frame with the long ones that may belong to it."""
         by_setting = grouped(frames, lambda frame: frame.setting)
         jobs = [(one, _candidates(one, by_setting[one.setting], summaries)) for one in frames]
         jobs = [job for job in jobs if job[1]]
@@ -229,7 +228,6 @@ def _could_be_pair(short: Frame, long: Frame) -> bool:
 
 
 def _any_pair(frames: Iterable[Frame]) -> bool:
-    """Whether the exposures of a group allow any pair."""
     levels = sorted(frame.level for frame in frames if frame.level > 0)
     for level in levels:
         longer = bisect_left(levels, level * MIN_RATIO)
@@ -264,8 +262,3 @@ def _candidates(
     by_likeness = sorted(similar, key=lambda entry: -entry[1])
     ordered = sorted(certain, key=order) if certain else by_likeness
     return [frame for frame, _ in ordered[:MAX_CANDIDATES]]
-
-
-def _dark_frame(frame: Frame) -> DarkFrame:
-    exif = frame.exif
-    return DarkFrame(frame.file, frame.iso, exif.exposure_time, exif.camera, exif.serial)

@@ -217,7 +217,6 @@ def _centred(light: NDArray[Any]) -> NDArray[Any]:
 
 
 def _local_mean(light: NDArray[Any]) -> NDArray[Any]:
-    """Mean of each bin and its eight neighbours."""
     padded = np.pad(light, ((0, 0), (1, 1), (1, 1)), mode="edge")
     return sliding_window_view(padded, (3, 3), axis=(1, 2)).mean((3, 4))
 

@@ -1,36 +1,46 @@
-"""Fine-tune a model on one camera's pairs: all that `led finetune` does but its terminal."""
+"""Fine-tune a model on one camera's pairs: all that `led finetune` does but its terminal.
 
+The second half of LED: a network that was trained over many virtual cameras (training/pretrain.py)
+learns a real one from a few pairs. `finetune` reads from top to bottom; what it trains in which
+order is the method's: LED's has the target CSA set and the OMNR branch (training/methods/led.py).
+"""
+
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
+from ledcli import __version__
 from ledcli.errors import LedError, OutputError, TrainingError, UsageError
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.sensor.layout import LAYOUTS
-from ledcli.training.data.pair_files import LoadedPairs, load_pairs, read_headers
-from ledcli.training.data.pairs import CameraPairs
-from ledcli.training.data.srgb_pairs import SrgbCollector
-from ledcli.training.loop import LogLine
+from ledcli.training.data.pair_files import load_pairs, read_headers
+from ledcli.training.loop import Trainer
 from ledcli.training.methods import find_method, recipe_of
-from ledcli.training.methods.adl_sources import Source, find_sources
-from ledcli.training.methods.base import FinetuneMethod, MethodInputs
-from ledcli.training.optim import worker_count
-from ledcli.training.run import (
+from ledcli.training.methods.adl import find_sources
+from ledcli.training.methods.base import (
     NO_MODEL,
-    FinetunedModel,
-    Finetuning,
-    name_of,
+    FinetuneMethod,
+    MethodInputs,
     no_model,
     pretrained_model,
 )
+from ledcli.training.optim import worker_count
+from ledcli.zoo.folding import Proof
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.selection import default_name
+from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import (
     CHECKPOINT,
     SUFFIX,
@@ -42,58 +52,47 @@ from ledcli.zoo.store import (
     make_installed_dir,
 )
 
-Stoppable = Callable[[], AbstractContextManager[Callable[[], bool]]]
+LOG_EVERY = 10
+"""Iterations between two log lines."""
+CHECKPOINT_EVERY = 30.0
+"""Seconds between two checkpoints; the validation crops are measured then too."""
+ALREADY_THERE = "{}: already exists: choose another name with --out"
+Stop = Callable[[], bool]
+Stoppable = Callable[[], AbstractContextManager[Stop]]
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What to fine-tune, and how.
-
-    Attributes
-    ----------
-    pretrained : str, optional
-        Name or file of the model to start from, or ``none``; by default the bundled one for the
-        camera's kind of sensor.
-    method : str
-        A name in `ledcli.training.methods.METHODS`.
-    options : mapping of str to value
-        The method's options, by the fields of its recipe: iterations, batch, seed and so on.
-    sources : sequence of Path
-        ADL: other cameras' pair lists, or folders of clean photos.
-    name : str, optional
-        Of the tuned model; by default the camera's.
-    out : Path, optional
-        Also write the model here, not folded.
-    ratios : sequence of float
-        Use the pairs of these ratios only; empty uses all.
-    keep_shifted : bool
-        Keep pairs that are shifted.
-    force : bool
-        Accept pairs of one ISO, and install a model that is no better.
-    force_read : bool
-        Read frames that look damaged.
-    resume : bool
-        Go on with a fine-tuning that was stopped.
-    device, precision : str
-        As ``--device`` and ``--precision``.
-    dry_run : bool
-        Read and check the pairs only.
-    """
+    """What to fine-tune, and how."""
 
     pretrained: str | None = None
+    """Name or file of the model to start from, or ``none``; by default the bundled one for the
+    camera's kind of sensor."""
     method: str = "led"
+    """A name in `ledcli.training.methods.METHODS`."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The method's options, by the fields of its recipe: iterations, batch, seed and so on."""
     sources: tuple[Path, ...] = ()
+    """ADL: other cameras' pair lists, or folders of clean photos."""
     name: str | None = None
+    """Of the tuned model; by default the camera's."""
     out: Path | None = None
+    """Also write the model here, not folded."""
     ratios: tuple[float, ...] = ()
+    """Use the pairs of these ratios only; empty uses all."""
     keep_shifted: bool = False
+    """Keep pairs that are shifted."""
     force: bool = False
+    """Accept pairs of one ISO, and install a model that is no better."""
     force_read: bool = False
+    """Read frames that look damaged."""
     resume: bool = False
+    """Go on with a fine-tuning that was stopped."""
     device: str = "auto"
     precision: str = "auto"
+    """As ``--device`` and ``--precision``."""
     dry_run: bool = False
+    """Read and check the pairs only."""
 
 
 class Status(StrEnum):
@@ -106,12 +105,36 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class FinetunedModel:
+    """What a training made.
+
+    ``spec`` and ``net`` are the model as it was trained: LED's has RepNR blocks with the target set
+    and OMNR branch. ``folded`` and ``plain`` are the same as a plain network, which is installed;
+    ``proof`` is that folding changed nothing, if there was something to fold. ``before`` and
+    ``after`` are the PSNR of the validation crops in dB without and with the tuning.
+    """
+
+    spec: ModelSpec
+    net: nn.Module
+    folded: ModelSpec
+    plain: nn.Module
+    proof: Proof | None
+    before: float
+    after: float
+
+    @property
+    def improvement(self) -> float:
+        """PSNR after tuning less that before, in dB."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
 class FinetuneResult:
     """What a fine-tuning came to.
 
-    ``name`` is that of the model, under which it is installed at ``path`` if the status is
-    ``done``. ``pairs`` are hashes, ratio and ISO of the pairs that were used. ``tuned`` is None
-    when the training was stopped or not begun. ``failed`` says which files could not be read.
+    ``name`` is that of the model, which is installed at ``path`` if the status is ``done``.
+    ``pairs`` are hashes, ratio and ISO of the pairs that were used. ``tuned`` is None when the
+    training was stopped or not begun. ``failed`` says which files could not be read.
     """
 
     status: Status
@@ -132,36 +155,19 @@ def finetune(
 ) -> FinetuneResult:
     """Tune a model to the camera of a list of pairs and install it, if it is better.
 
-    Reads and checks the pairs, measures the camera's noise on them, measures the model on their
-    validation crops before and after, and folds the tuned model into a plain network.
-
-    Parameters
-    ----------
-    pairs : Path
-        A list of pairs, as ``led pairs scan`` writes it.
-    settings : FinetuneSettings
-    report : Reporter
-        Receives messages and progress.
-    stoppable : callable
-        Makes the context in which the training runs; its value is asked after every iteration
-        whether to stop. A stopped training leaves a checkpoint to resume from.
+    ``pairs`` is a list as ``led pairs scan`` writes it. ``report`` receives messages and progress.
+    ``stoppable`` makes the context in which the training runs; its value is asked after every
+    iteration whether to stop. A stopped training leaves a checkpoint to resume from.
 
     Raises
     ------
     LedError
         The settings, the pairs or the pretrained model cannot be used, or the training failed.
     """
-    method = find_method(settings.method)
-    if settings.out is not None:
-        _check_out(settings.out)
-    if settings.name is not None:
-        check_name(settings.name)
-    recipe = recipe_of(method, settings.options)
-    if settings.pretrained == NO_MODEL and method.needs_pretrained:
-        raise UsageError(f"--method {method.name} needs a model to start from: name one")
-    if settings.sources and not method.takes_sources:
-        raise UsageError("--source is for --method adl: leave it out")
-    start = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
+    # What cannot be done is refused before anything is read.
+    method_type = _method_of(settings)
+    recipe = recipe_of(method_type, settings.options)
+    chosen = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
     device = choose_device(settings.device)
     bf16 = choose_precision(settings.precision, device) == "bf16"
 
@@ -175,11 +181,16 @@ def finetune(
         read_list(pairs), ratios=settings.ratios, one_iso=settings.force, problem=problem
     )
     darks = read_darks(pairs)
-    name = settings.name or free_name(name_of(headers[0].camera) + method.name_suffix)
+    name = settings.name or free_name(_name_of(headers[0].camera) + method_type.name_suffix)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
-    _check_checkpoint(checkpoint, resume=settings.resume)
-    wants_srgb = method.trains_on_srgb and not settings.dry_run
-    collector = SrgbCollector(len(headers)) if wants_srgb else None
+    if settings.resume and not checkpoint.is_file():
+        raise TrainingError(f"{name}: there is no stopped tuning of this name: leave out --resume")
+    if checkpoint.is_file() and not settings.resume:
+        raise TrainingError(
+            f"a tuning of '{name}' was stopped: go on with --resume, or drop it with "
+            f"'led models rm {name}'"
+        )
+    collector = None if settings.dry_run else method_type.collector(len(headers))
     with report.progress(len(headers), "reading", "pairs") as bar:
         loaded = load_pairs(
             headers,
@@ -193,125 +204,137 @@ def finetune(
         )
     for warning in loaded.warnings:
         report.warn(warning)
-    report.info(_summary(loaded))
+    report.info(loaded.summary())
+    result = FinetuneResult(Status.PLANNED, name, method_type, loaded.records, failed=failed)
     if settings.dry_run:
-        return FinetuneResult(Status.PLANNED, name, method, loaded.records, failed=failed)
+        return result
 
-    camera_pairs, pretrained = loaded.camera_pairs, settings.pretrained
-    if camera_pairs.cfa not in method.cfas:
-        known = " or ".join(LAYOUTS[cfa].title for cfa in method.cfas)
-        raise UsageError(f"--method {method.name} is for {known} sensors only: leave it out")
+    # The pretrained model, and what the method trains it on.
+    cfa, pretrained = loaded.camera_pairs.cfa, settings.pretrained
+    if cfa not in method_type.cfas:
+        known = " or ".join(LAYOUTS[each].title for each in method_type.cfas)
+        raise UsageError(f"--method {method_type.name} is for {known} sensors only: leave it out")
     if pretrained is None:
-        pretrained = default_name(camera_pairs.cfa, "--pretrained")
-        start = find_model(pretrained)
-    origin = pretrained_model(start, camera_pairs.cfa) if start else no_model()
+        pretrained = default_name(cfa, "--pretrained")
+        chosen = find_model(pretrained)
+    origin = pretrained_model(chosen, cfa) if chosen else no_model()
+    takes_sources, ratios = method_type.takes_sources, loaded.camera_pairs.ratios
+    sources = find_sources(settings.sources, ratios, recipe.seed, report) if takes_sources else ()
     inputs = MethodInputs(
-        camera_pairs,
+        loaded.camera_pairs,
         device,
         camera=loaded.camera,
         input_form=origin.spec.input_form,
-        sources=_sources(method, settings, camera_pairs, report),
-        srgb_pairs=collector.pairs(camera_pairs.noise_profile) if collector else None,
+        sources=sources,
+        collector=collector,
         workers=worker_count(device),
     )
-    tuning = Finetuning(loaded, origin, method(recipe, inputs), bf16=bf16)
-    if tuning.note:
-        report.info(tuning.note)
+
+    # Measured before training, so that a failure comes at once.
+    method = method_type(recipe, inputs)
+    before = method.before(origin, bf16=bf16)
+    start = method.begin(origin)
+    trainer = method.trainer(start, bf16=bf16)
+    # Only a checkpoint with the same text is resumed.
+    parts: list[Any] = [method.name, asdict(recipe), trainer.schedule.as_json(), bf16]
+    parts += [origin.record(), loaded.records, loaded.camera_pairs.noise_profile.to_json()]
+    identity = json.dumps([*parts, __version__], sort_keys=True)
+    if start.note:
+        report.info(start.note)
     make_installed_dir()
     if settings.resume:
-        tuning.resume(checkpoint)
+        trainer.resume(checkpoint, identity)
     report.info(
         f"tuning {pretrained} to {loaded.camera}, {recipe.iterations} iterations on {device}; "
-        f"{method.baseline} has {tuning.before:.2f} dB on validation crops"
+        f"{method.baseline} has {before:.2f} dB on validation crops"
     )
-    tuned = _train(tuning, checkpoint, report, stoppable)
-    if tuned is None:
-        return FinetuneResult(Status.STOPPED, name, method, loaded.records, failed=failed)
+    with stoppable() as stop:
+        _train(trainer, checkpoint, identity, before, stop, report)
+    if trainer.step < recipe.iterations:
+        return replace(result, status=Status.STOPPED)
+
+    # The averaged weights: measure, describe, fold and install them.
+    trainer.swap_average()
+    with torch.inference_mode(), trainer.autocast():
+        after = method.psnr(trainer.net)
+    training = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": method.name,
+        **asdict(recipe),
+        **method.record(),
+        "seconds": round(trainer.seconds),
+        "device": device.type,
+        "precision": "bf16" if bf16 else "float32",
+        "pretrained": origin.record(),
+        **loaded.record(),
+        "psnr_before": round(before, 3),
+        "psnr_after": round(after, 3),
+        "version": __version__,
+    }
+    spec = replace(
+        start.spec,
+        name=_name_of(loaded.camera),
+        ratio_range=(ratios[0], ratios[-1]),
+        cameras=(loaded.camera,),
+        method=method.name,
+        source="led finetune",
+        training=training,
+        noise_profile=loaded.camera_pairs.noise_profile,
+    )
+    tuned = FinetunedModel(spec, trainer.net, *method.finish(spec, trainer.net), before, after)
     if tuned.proof:
         report.info(f"proof: {tuned.proof}")
-    for source, steps in tuned.spec.training.get("sources", {}).items():
+    for source, steps in spec.training.get("sources", {}).items():
         report.info(f"{source}: {steps['kept']} of {steps['tried']} steps were kept")
     if tuned.improvement <= 0 and not settings.force:
-        return FinetuneResult(Status.NOT_BETTER, name, method, loaded.records, tuned, failed=failed)
+        return replace(result, status=Status.NOT_BETTER, tuned=tuned)
     name = free_name(name)  # it may have been taken while this ran
-    path = _install(tuned, name, settings.out, report)
+    path = install_model(name, tuned.folded, tuned.plain.state_dict())
+    if settings.out is not None:
+        try:
+            save_model(settings.out, spec, tuned.net.state_dict(), overwrite=False)
+        except FileExistsError:
+            raise OutputError(ALREADY_THERE.format(settings.out)) from None
+        report.info(f"wrote {settings.out}")
     checkpoint.unlink(missing_ok=True)
-    return FinetuneResult(Status.DONE, name, method, loaded.records, tuned, path, failed)
+    return replace(result, status=Status.DONE, name=name, tuned=tuned, path=path)
 
 
-def _sources(
-    method: type[FinetuneMethod],
-    settings: FinetuneSettings,
-    camera_pairs: CameraPairs,
-    report: Reporter,
-) -> list[Source]:
-    if not method.takes_sources:
-        return []
-    ratios, seed = camera_pairs.ratios, settings.options.get("seed") or 0
-    return find_sources(settings.sources, (ratios[0], ratios[-1]), seed=seed, report=report.warn)
+def _method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
+    """Return the method; raise LedError if the other settings do not go with it."""
+    method, out = find_method(settings.method), settings.out
+    if out is not None:
+        if out.suffix != SUFFIX:
+            raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
+        if not out.parent.is_dir():
+            raise OutputError(f"{out}: its folder does not exist: make it first")
+        if out.exists() or out.is_symlink():
+            raise OutputError(ALREADY_THERE.format(out))
+    if settings.name is not None:
+        check_name(settings.name)
+    if settings.pretrained == NO_MODEL and method.needs_pretrained:
+        raise UsageError(f"--method {method.name} needs a model to start from: name one")
+    if settings.sources and not method.takes_sources:
+        raise UsageError("--source is for --method adl: leave it out")
+    return method
+
+
+def _name_of(camera: str) -> str:
+    """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
+    return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"
 
 
 def _train(
-    tuning: Finetuning, checkpoint: Path, report: Reporter, stoppable: Stoppable
-) -> FinetunedModel | None:
-    done, change = tuning.trainer.step, ""
-    left = tuning.method.recipe.iterations - done
-    with stoppable() as stop, report.progress(left, "tuning", "iterations") as bar:
-
-        def show(line: LogLine) -> None:
-            nonlocal done, change
+    trainer: Trainer, checkpoint: Path, identity: str, before: float, stop: Stop, report: Reporter
+) -> None:
+    """Train to the end or until ``stop`` returns True; report the PSNR over that of before."""
+    if not trainer.step:
+        # Whatever keeps it from being written is better known now.
+        trainer.save(checkpoint, identity)
+    done, change = trainer.step, ""
+    with report.progress(trainer.schedule.iterations - done, "tuning", "iterations") as bar:
+        for line in trainer.run(checkpoint, identity, LOG_EVERY, CHECKPOINT_EVERY, stop):
             if "psnr" in line.validation:
-                change = f", validation {line.validation['psnr'] - tuning.before:+.2f} dB"
+                change = f", validation {line.validation['psnr'] - before:+.2f} dB"
             bar.advance(line.step - done, f"loss {line.loss:.4f}{change}")
             done = line.step
-
-        return tuning.run(checkpoint, stop=stop, show=show)
-
-
-def _install(tuned: FinetunedModel, name: str, out: Path | None, report: Reporter) -> Path:
-    path = install_model(name, tuned.folded, tuned.plain.state_dict())
-    if out is not None:
-        try:
-            save_model(out, tuned.spec, tuned.net.state_dict(), overwrite=False)
-        except FileExistsError:
-            raise _already_there(out) from None
-        report.info(f"wrote {out}")
-    return path
-
-
-def _summary(loaded: LoadedPairs) -> str:
-    pairs, darks = loaded.camera_pairs, loaded.darks
-    ratios = ", ".join(f"{ratio:g}" for ratio in pairs.ratios)
-    isos = ", ".join(f"{iso:g}" for iso in pairs.noise_profile.isos)
-    dark = f", {darks} dark frame{'s' if darks > 1 else ''}" if darks else ""
-    count = len(pairs.pairs)
-    return (
-        f"{count} pair{'s' if count > 1 else ''} of {loaded.camera}: ratios {ratios}, "
-        f"ISO {isos}{dark}"
-    )
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix != SUFFIX:
-        raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: its folder does not exist: make it first")
-    if out.exists() or out.is_symlink():
-        raise _already_there(out)
-
-
-def _already_there(out: Path) -> OutputError:
-    return OutputError(f"{out}: already exists: choose another name with --out")
-
-
-def _check_checkpoint(checkpoint: Path, *, resume: bool) -> None:
-    """Refuse to resume what is not there, and to start over what was stopped."""
-    if resume and not checkpoint.is_file():
-        raise TrainingError(
-            f"{checkpoint.stem}: there is no stopped tuning of this name: leave out --resume"
-        )
-    if checkpoint.is_file() and not resume:
-        raise TrainingError(
-            f"a tuning of '{checkpoint.stem}' was stopped: go on with --resume, or drop it with "
-            f"'led models rm {checkpoint.stem}'"
-        )

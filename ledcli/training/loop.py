@@ -71,23 +71,12 @@ class LogLine:
 class Trainer:
     """A network in training: its weights, optimisers, average and place in the schedule.
 
-    Parameters
-    ----------
-    net : nn.Module
-        Trained in place; parameters with ``requires_grad`` off stay as they are.
-    method : Method
-        The loss; one that `ValidatesSteps` also decides which steps are kept.
-    schedule, device, seed
-    bf16 : bool
-        Autocast to bfloat16.
-    groups : mapping of str to parameters, optional
-        The groups that the schedule's phases name; by default all are one group.
-    workers : int
-        Parts of a step that are computed in parallel; the loss is called once for each.
-    muon : bool
-        Train the convolutions' kernels by Muon instead of Adam.
-    clock : callable
-        Seconds that count as training time; `time.process_time` on a machine with other work.
+    The network is trained in place; parameters with ``requires_grad`` off stay as they are.
+    ``groups`` of parameters are those that the schedule's phases name; by default all are one
+    group. The loss is called once for each of the ``workers``, which compute a step in parallel;
+    ``bf16`` autocasts it to bfloat16. ``muon`` trains the kernels by Muon instead of Adam.
+    ``clock`` gives the seconds that count as training time: `time.process_time` on a machine with
+    other work. A method that `ValidatesSteps` also decides which steps are kept.
     """
 
     def __init__(

@@ -42,7 +42,6 @@ MIN_MUON_SIDE = 24
 MAX_WORKERS = 8
 """Of one training: a part of a batch should hold more than one crop."""
 
-
 Map = Callable[[Callable[[Any], None], Sequence[Any]], Iterable[None]]
 """Applies a function to each item of a list: ``map``, or `Workers.map` on several cores."""
 Gradients = Sequence[Tensor | None]
@@ -57,40 +56,27 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
-
-    Attributes
-    ----------
-    iterations : int
-        Steps in all, unless ``minutes`` is over first.
-    minutes : float or None
-        Time budget: progress is then whichever of the two is further.
-    learning_rate : float
-        Peak rate; it falls to a hundredth of it.
-    warm_up : int
-        Steps over which the rate rises to its peak.
-    clip : float
-        Largest gradient norm.
-    ema : float
-        Decay of the average per step; lower at the start, where there is little to average.
-    phases : tuple of Phase
-        Parts with groups and rates of their own, each with its own fall; they replace
-        `learning_rate`.
-    decay : float or None
-        None: a cosine over the whole training. Otherwise the rate stays at its peak and falls over
-        this last share of the training (warm-up, stable, decay; Hu et al. 2024, "MiniCPM"). Such a
-        training can be lengthened while the rate is stable, and ended at any time: resumed with
-        ``minutes`` set to those it has had over ``1 - decay``, it decays from there.
-    """
+    """How long and how fast."""
 
     iterations: int
+    """Steps in all, unless ``minutes`` is over first."""
     minutes: float | None = None
+    """Time budget: progress is then whichever of the two is further."""
     learning_rate: float = 4e-4
+    """Peak rate; it falls to a hundredth of it."""
     warm_up: int = 200
+    """Steps over which the rate rises to its peak."""
     clip: float = 1.0
+    """Largest gradient norm."""
     ema: float = 0.999
+    """Decay of the average per step; lower at the start, where there is little to average."""
     phases: tuple[Phase, ...] = ()
+    """Parts with groups, rates and a fall of their own; they replace `learning_rate`."""
     decay: float | None = None
+    """None: a cosine over the whole training. Otherwise the rate stays at its peak and falls over
+    this last share of the training (warm-up, stable, decay; Hu et al. 2024, "MiniCPM"). Such a
+    training can be lengthened while the rate is stable, and ended at any time: resumed with
+    ``minutes`` set to those it has had over ``1 - decay``, it decays from there."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the schedule as JSON values, for the record."""
@@ -244,10 +230,7 @@ def worker_count(device: torch.device) -> int:
 
 
 class Workers:
-    """Threads that share the parameters of a network.
-
-    Each worker has modules of its own, and so can select its own CSA set.
-    """
+    """Threads that share a network's parameters; each has modules, and so a CSA set, of its own."""
 
     def __init__(self, net: nn.Module, count: int) -> None:
         shared = {id(p): p for p in net.parameters()}
@@ -258,10 +241,9 @@ class Workers:
     def gradients(
         self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
     ) -> tuple[Tensor, Gradients]:
-        """Return the mean loss of the workers and its gradients by the weights.
+        """Return the mean loss of the workers and its gradients; None for a weight not used.
 
-        ``loss`` takes a worker's network and number. A weight that no worker used has the gradient
-        None.
+        ``loss`` takes a worker's network and number.
         """
 
         def worker(number: int) -> tuple[Tensor, Gradients]:

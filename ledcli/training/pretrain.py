@@ -25,7 +25,7 @@ from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import LogLine, Trainer
-from ledcli.training.losses import form_loss
+from ledcli.training.methods.led import form_loss
 from ledcli.training.optim import Schedule, worker_count
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec

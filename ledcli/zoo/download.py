@@ -125,24 +125,30 @@ def by_hand(url: str) -> str:
 
 
 class _Downloader:
-    """Downloads for pooch, within limits."""
-
     def __init__(self, limits: Limits, show: ShowProgress) -> None:
         self.limits, self.show = limits, show
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
-        download = pooch.HTTPDownloader(
-            progressbar=_Progress(url, self.limits.max_bytes, self.show),
-            chunk_size=CHUNK_BYTES,
-            timeout=TIMEOUT_S,
-            headers={"User-Agent": f"led/{ledcli.__version__}", "Accept-Encoding": "identity"},
-            hooks={"response": self._check_response},
-            auth=lambda request: request,  # no password from ~/.netrc
-            # A proxy is not on the way to this machine.
-            proxies={"http": None} if _is_local(url) else None,
-        )
-        download(url, output_file, None)
-        self._check_size(url, Path(output_file).stat().st_size)
+        with (
+            requests.get(
+                url,
+                stream=True,
+                timeout=TIMEOUT_S,
+                headers={"User-Agent": f"led/{ledcli.__version__}", "Accept-Encoding": "identity"},
+                hooks={"response": self._check_response},
+                auth=lambda request: request,  # no password from ~/.netrc
+                # A proxy is not on the way to this machine.
+                proxies={"http": None} if _is_local(url) else None,  # type: ignore[dict-item]
+            ) as response,
+            open(output_file, "wb") as file,
+        ):
+            total, done = int(response.headers.get("Content-Length", 0)) or None, 0
+            for chunk in response.iter_content(CHUNK_BYTES):
+                done += file.write(chunk)
+                self.show(done, total)
+                if done > self.limits.max_bytes:
+                    raise _too_large(url, self.limits.max_bytes)
+        self._check_size(url, done)
 
     def _check_response(self, response: requests.Response, **_: object) -> None:
         if response.is_redirect:
@@ -166,27 +172,6 @@ class _Downloader:
             raise DownloadError(
                 f"{url}: has {size:,} bytes, not the {self.limits.size:,} of its registry"
             )
-
-
-class _Progress:
-    """What pooch takes for a progress bar; stops a file that grows too large."""
-
-    def __init__(self, url: str, max_bytes: int, show: ShowProgress) -> None:
-        self.url, self.max_bytes, self.show = url, max_bytes, show
-        self.total = self.done = 0
-
-    def update(self, count: int) -> None:
-        self.done += count
-        if self.done > self.max_bytes + CHUNK_BYTES:  # the last chunk counts in full
-            raise _too_large(self.url, self.max_bytes)
-        if count:
-            self.show(min(self.done, self.total or self.done), self.total or None)
-
-    def reset(self) -> None:
-        self.done = 0
-
-    def close(self) -> None:
-        pass
 
 
 def check_url(url: str, redirected_from: str | None = None) -> None:
@@ -223,8 +208,6 @@ def _check_page(response: requests.Response) -> NoReturn:
 
 
 class _Form(HTMLParser):
-    """Reads action and hidden fields of a page's download form."""
-
     def __init__(self) -> None:
         super().__init__()
         self.action = ""

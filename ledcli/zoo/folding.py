@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
-from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.spec import ModelSpec, short
 from ledcli.zoo.store import SUFFIX
 
 SYNTHETIC_NOISE = NoiseProfile(4e-4, 2e-6)
@@ -55,6 +57,11 @@ def network_inputs(
     # Odd multiples, and a frame that is nearly all border.
     sizes = [(3 * multiple, 5 * multiple), (multiple, multiple), (7 * multiple, multiple)]
     inputs = [torch.randn(1, form.in_planes, *size, generator=generator) for size in sizes]
+
+    def record(x: Tensor) -> Tensor:  # in place of the network
+        inputs.append(x.clone())
+        return torch.zeros_like(x[:, : spec.planes])
+
     synthetic = _synthetic(spec.planes, 7 * multiple, 9 * multiple, generator)
     for frame in (synthetic, *frames):
         if len(frame) != spec.planes:
@@ -65,24 +72,10 @@ def network_inputs(
                 f"the network needs frames of at least {multiple} x {multiple} planes, "
                 f"not {' x '.join(map(str, frame.shape[1:]))}"
             )
-        seen: list[Tensor] = []
         line = [torch.tensor([v]) for v in (SYNTHETIC_RATIO, *SYNTHETIC_NOISE)]
         with torch.inference_mode():
-            form(_Recorder(seen, spec.planes), frame[None, :, :rows, :cols].float(), *line)
-        inputs += seen
+            form(record, frame[None, :, :rows, :cols].float(), *line)
     return inputs
-
-
-class _Recorder(nn.Module):
-    """Replaces a network to record its inputs."""
-
-    def __init__(self, seen: list[Tensor], planes: int) -> None:
-        super().__init__()
-        self.seen, self.planes = seen, planes
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x.clone())
-        return torch.zeros_like(x[:, : self.planes])
 
 
 def _synthetic(count: int, rows: int, cols: int, generator: torch.Generator) -> Tensor:
@@ -103,13 +96,13 @@ class Difference(NamedTuple):
 
     @property
     def relative(self) -> float:
-        """The difference over the scale where that is above 1; compare it with a tolerance."""
-        return self.largest / max(self.scale, 1.0)
+        """The difference over the scale where that is above 1; infinite if one is not a number."""
+        relative = self.largest / max(self.scale, 1.0)
+        return math.inf if math.isnan(relative) else relative
 
-    @property
-    def order(self) -> float:
-        """For sorting: the relative difference; NaN is the worst of all."""
-        return math.inf if math.isnan(self.relative) else self.relative
+    def record(self, start: str = "") -> dict[str, float]:
+        """Return both as `--json` names them, after a start."""
+        return {f"{start}difference": self.largest, f"{start}scale": self.scale}
 
 
 def difference_of(actual: Tensor, expected: Tensor) -> Difference:
@@ -131,7 +124,6 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether folded and unfolded are the same function to `TOLERANCE`."""
-        # False for NaN.
         return self.worst_block.relative <= TOLERANCE and self.network.relative <= TOLERANCE
 
     def __str__(self) -> str:
@@ -170,7 +162,7 @@ def fold(
     return folded, repnr.deploy(copy.deepcopy(net).cpu().float(), csa_set).eval()
 
 
-def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tensor]) -> Proof:
+def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Sequence[Tensor]) -> Proof:
     """Compare a network, its blocks run as they are defined, with its folded form from `fold`.
 
     `plain` is from `fold`, with the same CSA set, and the inputs ``(N, in_planes, h, w)`` are from
@@ -178,41 +170,35 @@ def prove(net: nn.Module, csa_set: str, plain: nn.Module, inputs: Iterable[Tenso
     """
     net, plain = (copy.deepcopy(each).cpu().float().eval() for each in (net, plain))
     repnr.select(net, csa_set)
-    worst = {name: Difference(0.0, 0.0) for name, _ in _named_blocks(net)}
-    network, tried = Difference(0.0, 0.0), 0
-    _unfold(net, plain, worst)
+    worst: dict[str, Difference] = {}
+
+    def record(
+        name: str, layer: nn.Module, _: nn.Module, given: tuple[Tensor], out: Tensor
+    ) -> None:
+        own = difference_of(layer(given[0]), out)
+        worst[name] = max(worst[name], own, key=lambda d: d.relative)
+
+    for name, layer in net.named_modules():
+        if isinstance(layer, RepNRConv):
+            worst[name] = Difference(0.0, 0.0)
+            layer.forward = layer.forward_unfolded  # type: ignore[method-assign]
+            layer.register_forward_hook(partial(record, name, plain.get_submodule(name)))
+    network = compare_networks(plain, net, inputs)
+    block = max(worst, key=lambda name: worst[name].relative)
+    return Proof(len(inputs), block, worst[block], network)
+
+
+def compare_networks(net: nn.Module, reference: nn.Module, inputs: Iterable[Tensor]) -> Difference:
+    """Return the largest difference of two networks' outputs; ModelError if one cannot be run."""
+    differences = []
     for x in inputs:
         try:
             with torch.inference_mode():
-                outputs = difference_of(plain(x), net(x))
+                differences.append(difference_of(net(x), reference(x)))
         except RuntimeError as error:
-            raise ModelError(
-                f"the network cannot be run on {tuple(x.shape)}: header and tensors disagree"
-            ) from error
-        network = max(network, outputs, key=lambda d: d.order)
-        tried += 1
-    block = max(worst, key=lambda name: worst[name].order)
-    return Proof(tried, block, worst[block], network)
-
-
-def _unfold(net: nn.Module, plain: nn.Module, worst: dict[str, Difference]) -> None:
-    """Make the blocks of `net` run unfolded and compare each with its plain layer."""
-    for name, block in _named_blocks(net):
-        layer = plain.get_submodule(name)
-
-        def compare(
-            _: nn.Module, given: tuple[Tensor], out: Tensor, name: str = name,
-            layer: nn.Module = layer,
-        ) -> None:  # fmt: skip
-            block_difference = difference_of(layer(given[0]), out)
-            worst[name] = max(worst[name], block_difference, key=lambda d: d.order)
-
-        block.forward = block.forward_unfolded  # type: ignore[method-assign]
-        block.register_forward_hook(compare)
-
-
-def _named_blocks(net: nn.Module) -> list[tuple[str, RepNRConv]]:
-    return [(n, layer) for n, layer in net.named_modules() if isinstance(layer, RepNRConv)]
+            why = f"header and tensors disagree ({short(str(error))})"
+            raise ModelError(f"cannot be run on {tuple(x.shape)}: {why}") from error
+    return max(differences, key=lambda d: d.relative)
 
 
 def fold_model(
@@ -227,49 +213,45 @@ def fold_model(
 ) -> Proof:
     """Fold a model file, prove it, on a photo too if one is given, and write the plain model.
 
-    `half` stores 16-bit weights; `dry_run` does everything but write the file.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be read or folded, or the proof fails.
-    OutputError, UsageError
-        The new file cannot be written, exists (unless `overwrite`), or is the model itself.
+    `half` stores 16-bit weights; `dry_run` does everything but write the file. Raises ModelError
+    if the model cannot be read or folded, or the proof fails; OutputError or UsageError if the new
+    file cannot be written, exists (unless `overwrite`), or is the model itself.
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
     if out.exists() and out.samefile(path):
         raise UsageError(f"{out}: this is the model itself; choose another name with --out")
-    check_output(out, overwrite=overwrite)
-    frames = []
-    if photo is not None:
-        planes = torch.from_numpy(decoders.run(read_raw, photo).planes())
-        top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
-        frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
-    spec, net = load_model(path)
-    try:
+    with made_of(path, out, overwrite=overwrite):
+        frames = []
+        if photo is not None:
+            planes = torch.from_numpy(decoders.run(read_raw, photo).planes())
+            top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
+            frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
+        spec, net = load_model(path)
         folded, plain = fold(spec, net, csa_set, source_sha256=file_sha256(path))
         proof = prove(net, csa_set, plain, network_inputs(spec, plain, frames))
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if not proof.holds:
-        raise ModelError(f"{path}: the folded network differs, so nothing was written: {proof}")
-    if not dry_run:
-        try:
+        if not proof.holds:
+            raise ModelError(f"the folded network differs, so nothing was written: {proof}")
+        if not dry_run:
             save_model(out, folded, plain.state_dict(), half=half, overwrite=overwrite)
-        except FileExistsError:
-            raise already_exists(out) from None
     return proof
 
 
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Raise OutputError if a file exists and must not be replaced, or has no folder."""
+@contextmanager
+def made_of(path: Path, out: Path, *, overwrite: bool) -> Iterator[None]:
+    """Make a file of a model inside the block; errors name the model.
+
+    Raises OutputError if the file exists and must not be replaced, or has no folder.
+    """
+    exists = OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
     if not overwrite and (out.exists() or out.is_symlink()):
-        raise already_exists(out)
+        raise exists
     if not out.parent.is_dir():
         raise OutputError(f"{out}: the folder does not exist; create it first")
-
-
-def already_exists(out: Path) -> OutputError:
-    """Return the error for a file that must be new and is not."""
-    return OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
+    try:
+        yield
+    except FileExistsError:  # made meanwhile
+        raise exists from None
+    except ModelError as error:
+        named = str(error).startswith((f"{path}:", f"{out}:"))
+        raise (error if named else ModelError(f"{path}: {error}")) from error.__cause__

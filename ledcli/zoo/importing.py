@@ -107,9 +107,9 @@ def import_checkpoint(
         form, tensors = net.converted()
         if "params_deploy" in sections and key != "params_deploy":
             if form == TUNED:
-                agreement = compare_deployed(net, tensors, sections["params_deploy"])
-                record["deploy_difference"] = agreement.largest
-                notes.append(agreement.checked(force=force))
+                largest, note = check_deployed(net, tensors, sections["params_deploy"], force=force)
+                record["deploy_difference"] = largest
+                notes.append(note)
             else:
                 notes.append(f"params_deploy is ignored: the {form} form has several folds")
     except ModelError as error:
@@ -136,7 +136,6 @@ def import_checkpoint(
 def _cameras(
     form: str, camera: str | None, published: PublishedName | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the cameras that the model is for, and notes about them."""
     if camera is not None:
         return (camera,), ()
     name = published.camera if published else ""
@@ -264,43 +263,15 @@ def _shapes(network: PlainNetwork, sets: tuple[str, ...] = (), omnr: bool = Fals
     return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
-class Agreement(NamedTuple):
-    """How far a fold differs from the deployed network that came with it.
-
-    That is the largest difference between two values, and the tensor that it is in; the number of
-    convolutions without a bias that dropped the shift of their alignment, and the largest shift.
-    """
-
-    largest: float
-    tensor: str
-    shifts: int
-    dropped: float
-
-    def checked(self, *, force: bool) -> str:
-        """Return a line about it; raises ModelError if they disagree, unless `force`."""
-        dropped = ""
-        if self.shifts:
-            dropped = (
-                f"; params_deploy lacks the bias of {self.shifts} folded convolutions (up to "
-                f"{self.dropped:.1e}), which the fold keeps"
-            )
-        if self.largest <= TOLERANCE:
-            return f"its fold equals params_deploy to {self.largest:.1e}{dropped}"
-        text = (
-            f"its RepNR form folds into another network than its params_deploy: they differ by "
-            f"{self.largest:.1e} in '{self.tensor}'"
-        )
-        if not force:
-            raise ModelError(f"{text}. --force takes the RepNR form anyway")
-        return f"{text}; taking the RepNR form{dropped}"
-
-
-def compare_deployed(published: PublishedNet, tensors: Tensors, deployed: Tensors) -> Agreement:
+def check_deployed(
+    published: PublishedNet, tensors: Tensors, deployed: Tensors, *, force: bool
+) -> tuple[float, str]:
     """Compare the fold of a RepNR network (`tensors`, renamed) with the file's deployed network.
 
     LED's fold drops the shift of an alignment where the convolution has no bias to put it in (all
-    of Restormer's): such a bias is counted, not compared. Raises ModelError without the file's
-    name if the two do not belong to the same network.
+    of Restormer's): such a bias is counted, not compared. Returns the largest difference of two
+    values, and a line about it. Raises ModelError without the file's name if the two do not belong
+    to the same network, or differ, unless `force`.
     """
     deployed = without_module(deployed)
     net = table.build(*published.network)
@@ -325,4 +296,18 @@ def compare_deployed(published: PublishedNet, tensors: Tensors, deployed: Tensor
             worst, where = difference, name
     if extra := [name for name in deployed if name not in folded]:
         raise ModelError(f"its params_deploy has a tensor '{extra[0][:80]}' too many")
-    return Agreement(worst, where, shifts, dropped)
+    lacks = ""
+    if shifts:
+        lacks = (
+            f"; params_deploy lacks the bias of {shifts} folded convolutions (up to "
+            f"{dropped:.1e}), which the fold keeps"
+        )
+    if worst <= TOLERANCE:
+        return worst, f"its fold equals params_deploy to {worst:.1e}{lacks}"
+    text = (
+        f"its RepNR form folds into another network than its params_deploy: they differ by "
+        f"{worst:.1e} in '{where}'"
+    )
+    if not force:
+        raise ModelError(f"{text}. --force takes the RepNR form anyway")
+    return worst, f"{text}; taking the RepNR form{lacks}"

@@ -211,20 +211,10 @@ def save_model(
 ) -> None:
     """Write a model file in one step; a failure leaves nothing half-written.
 
-    Parameters
-    ----------
-    tensors
-        The state dict of the network that `spec` describes, RepNR blocks unfolded.
-    half
-        Store the weights as float16, half the size. They are loaded as float32 either way.
-
-    Raises
-    ------
-    ModelError
-        When a tensor is missing, superfluous, of the wrong shape, not finite or, with `half`,
-        too large for float16; when the description is too long.
-    FileExistsError, OutputError
-        As `atomic_write`.
+    The tensors are the state dict of the network that `spec` describes, RepNR blocks unfolded.
+    `half` stores them as float16, half the size; they are loaded as float32 either way. Raises
+    ModelError for a tensor that is missing, superfluous, of the wrong shape, not finite or, with
+    `half`, too large, and for a description that is too long; else as `atomic_write`.
     """
     import torch
     from safetensors.torch import save

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +23,9 @@ from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
 from ledcli.zoo.folding import (
     Difference,
-    already_exists,
-    check_output,
-    difference_of,
+    compare_networks,
     fold,
+    made_of,
     network_inputs,
 )
 from ledcli.zoo.model_file import (
@@ -152,8 +150,8 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
     inputs.append(torch.cat((inputs[0], inputs[0].flip(3))))  # more than one in a batch
     data = _described(_traced(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256)
     net = OnnxNet(data)
-    exported = Exported(data, net, _largest(plain, net, inputs), len(inputs))
-    if not exported.difference.relative <= TOLERANCE:  # also for NaN
+    exported = Exported(data, net, compare_networks(net, plain, inputs), len(inputs))
+    if exported.difference.relative > TOLERANCE:
         raise ModelError(f"differs as ONNX: {exported}")
     return exported
 
@@ -163,38 +161,25 @@ def export_model(
 ) -> Exported:
     """Fold a model file, write it as an ONNX file and return it.
 
-    The CSA set is empty for a plain network. `dry_run` does everything but write the file.
-
-    Raises
-    ------
-    ModelError
-        When the model cannot be read or exported; the message names it.
-    OutputError
-        When the ONNX file exists, without `overwrite`, or cannot be written.
-    UsageError
-        When its name has another suffix.
+    The CSA set is empty for a plain network. `dry_run` does everything but write the file. Raises
+    ModelError if the model cannot be read or exported; OutputError if the ONNX file exists, without
+    `overwrite`, or cannot be written; UsageError if its name has another suffix.
     """
     if not is_onnx(out):
         raise UsageError(f"{out}: an ONNX file ends in {ONNX_SUFFIX}; change --out")
-    check_output(out, overwrite=overwrite)
-    spec, net = load_model(path)
-    if isinstance(net, ModulatedNet):
-        raise ModelError(
-            f"{path}: its network differs by camera and ISO, and an ONNX file holds one network: "
-            "use the model with 'led denoise --backend onnx'"
-        )
-    sha256 = file_sha256(path)
-    try:
+    with made_of(path, out, overwrite=overwrite):
+        spec, net = load_model(path)
+        if isinstance(net, ModulatedNet):
+            raise ModelError(
+                "its network differs by camera and ISO, and an ONNX file holds one network: use "
+                "the model with 'led denoise --backend onnx'"
+            )
+        sha256 = file_sha256(path)
         if csa_set:
             spec, net = fold(spec, net, csa_set, source_sha256=sha256)
         exported = to_onnx(spec, net, source_sha256=sha256)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if not dry_run:
-        try:
+        if not dry_run:
             atomic_write(out, exported.data, overwrite=overwrite)
-        except FileExistsError:
-            raise already_exists(out) from None
     return exported
 
 
@@ -224,7 +209,6 @@ def _traced(plain: nn.Module, sample: Tensor) -> bytes:
 def _described(
     data: bytes, spec: ModelSpec, multiple: int, in_planes: int, source_sha256: str
 ) -> bytes:
-    """Add the description, for `led` and for people."""
     import onnx
 
     model = onnx.load_model_from_string(data)
@@ -242,14 +226,3 @@ def _described(
         f"multiples of {multiple}. Licence: {spec.licence}. Source: {spec.source}."
     )
     return model.SerializeToString()
-
-
-def _largest(plain: nn.Module, net: OnnxNet, inputs: Iterable[Tensor]) -> Difference:
-    differences = []
-    for x in inputs:
-        try:
-            with torch.inference_mode():
-                differences.append(difference_of(net(x), plain(x)))
-        except RuntimeError as error:
-            raise ModelError(f"cannot be run on {tuple(x.shape)} as ONNX: {error}") from error
-    return max(differences, key=lambda d: d.order)

@@ -20,7 +20,7 @@ import platformdirs
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.zoo.checkpoint_file import MAX_BYTES, parse_name
-from ledcli.zoo.spec import MAX_NAME_LENGTH, MAX_RATIO, NAME_RULE, is_name, short
+from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, is_ratio_range, is_text, short
 from ledcli.zoo.store import bundled_dir, installed_dir
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ OWN = "registry.toml"
 """The user's own, in the configuration folder."""
 HISTORY = "pulled.json"
 """Accepted licences and first hashes, beside the folder of installed models."""
+LICENCES, HASHES = "accepted_licences", "sha256_of_first_download"
+"""The keys in it."""
 MAX_REGISTRY_BYTES = 1 << 20
 NOISE_MODEL = "noise model"
 KINDS = ("network", NOISE_MODEL)
@@ -159,16 +161,7 @@ def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 500
-
-
-def _is_range(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(v) in (int, float) for v in value)
-        and 0 < value[0] <= value[1] <= MAX_RATIO
-    )
+    return is_text(value, 500)
 
 
 _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -177,7 +170,10 @@ _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "licence": (_is_text, "a text"),
     "licence_url": (_is_text, "a text"),
     "source": (_is_text, "a text"),
-    "ratio_range": (_is_range, "two numbers, 0 < low <= high"),
+    "ratio_range": (
+        lambda v: type(v) is list and is_ratio_range(tuple(v)),
+        "two numbers, 0 < low <= high",
+    ),
     "camera": (_is_text, "a text"),
     "method": (_is_text, "a text"),
     "sha256": (lambda v: _is_text(v) and _SHA256.fullmatch(v), "64 digits of 0-9 and a-f"),
@@ -199,7 +195,7 @@ class PullHistory:
     def accept(self, licence: str, url: str, *, accepted: bool) -> bool:
         """Return True if a licence is accepted now, False if it was before; raises UsageError."""
         key = f"{licence} {url}"
-        if key in self._licences:
+        if key in self._content[LICENCES]:
             return False
         if not accepted:
             terms = ", which forbids commercial use" if "-NC-" in licence else ""
@@ -207,46 +203,37 @@ class PullHistory:
                 f"the model's licence is {licence}{terms}: read it at {url}; --accept-license "
                 "accepts it, once for all models under it"
             )
-        self._read()  # another process may have written
-        self._licences[key] = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write()
+        self._add(LICENCES, key, datetime.now(UTC).isoformat(timespec="seconds"))
         return True
 
     def sha256(self, name: str) -> str | None:
         """Return the hash that an entry's file had at its first download."""
-        return self._hashes.get(name)
+        return self._content[HASHES].get(name)
 
     def pin(self, name: str, sha256: str) -> None:
         """Remember the hash of an entry's file."""
-        self._read()
-        self._hashes[name] = sha256
-        self._write()
+        self._add(HASHES, name, sha256)
+
+    def _add(self, part: str, key: str, value: str) -> None:
+        self._read()  # another process may have written
+        self._content[part][key] = value
+        make_folder(self.path.parent)
+        atomic_write(self.path, json.dumps(self._content, indent=1).encode())
 
     def _read(self) -> None:
+        damaged = ModelError(f"{self.path}: is damaged; delete it, and accept the licences again")
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             content = {}
         except (OSError, ValueError, RecursionError) as error:
-            raise self._damaged() from error
-        parts: list[Any] = [None]
-        if isinstance(content, dict):
-            parts = [content.get(key, {}) for key in _KEYS]
-        if not all(isinstance(p, dict) and all(map(_is_text, p.values())) for p in parts):
-            raise self._damaged()
-        self._licences: dict[str, str] = parts[0]
-        self._hashes: dict[str, str] = parts[1]
-
-    def _damaged(self) -> ModelError:
-        return ModelError(f"{self.path}: is damaged; delete it, and accept the licences again")
-
-    def _write(self) -> None:
-        content = dict(zip(_KEYS, (self._licences, self._hashes), strict=True))
-        make_folder(self.path.parent)
-        atomic_write(self.path, json.dumps(content, indent=1).encode())
-
-
-_KEYS = ("accepted_licences", "sha256_of_first_download")
+            raise damaged from error
+        if not isinstance(content, dict):
+            raise damaged
+        self._content = {key: content.get(key, {}) for key in (LICENCES, HASHES)}
+        for part in self._content.values():
+            if not isinstance(part, dict) or not all(map(_is_text, part.values())):
+                raise damaged
 
 
 class Pulled(NamedTuple):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from ledcli.errors import ModelError
-from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
+from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.zoo.model_file import file_sha256, read_spec
@@ -71,7 +72,7 @@ class BestModel:
         # A missing bundled model is one error, not one per photo.
         self.ratio_range = read_spec(find_bundled().path).ratio_range
         self._damaged: set[Path] = set()
-        self._hashes: dict[Path, str] = {}
+        self._sha256 = cache(file_sha256)
         self._chosen: dict[tuple[object, ...], ChosenModel] = {}
 
     def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
@@ -98,11 +99,6 @@ class BestModel:
         self._damaged.add(path)
         self._chosen.clear()
         return _skipped(error)
-
-    def _sha256(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = file_sha256(path)
-        return self._hashes[path]
 
 
 Chooser = NamedModel | BestModel
@@ -204,23 +200,16 @@ def covers(ratio_range: tuple[float, float], ratio: float) -> bool:
     return lowest / RATIO_MARGIN <= ratio <= highest * RATIO_MARGIN
 
 
-def covers_iso(profile: CameraNoiseProfile | None, iso: float | None) -> bool:
-    """Return True if an ISO lies in a model's range or near enough to it.
-
-    A model without a noise profile covers every ISO, and an unknown ISO may be any.
-    """
-    if profile is None or iso is None:
-        return True
-    return profile.isos[0] / ISO_BELOW <= iso <= profile.isos[-1] * ISO_ABOVE
-
-
 def misses(spec: ModelSpec, ratio: float, iso: float | None) -> tuple[str, ...]:
     """Return the ranges of a model that a photo is outside of, such as "ISO 400 to 6400"."""
     missed = []
     if not covers(spec.ratio_range, ratio):
         missed.append(_range_text("ratio", "ratios", spec.ratio_range))
-    if spec.noise_profile is not None and not covers_iso(spec.noise_profile, iso):
-        missed.append(_range_text("ISO", "ISO", spec.noise_profile.isos))
+    # A model without a noise profile covers every ISO, and an unknown ISO may be any.
+    if spec.noise_profile is not None and iso is not None:
+        isos = spec.noise_profile.isos
+        if not isos[0] / ISO_BELOW <= iso <= isos[-1] * ISO_ABOVE:
+            missed.append(_range_text("ISO", "ISO", isos))
     return tuple(missed)
 
 

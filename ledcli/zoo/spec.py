@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ledcli.errors import ModelError
 from ledcli.noise.profile import CameraNoiseProfile
@@ -49,24 +49,21 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_text(value: object, most: int = 1000) -> bool:
+def is_text(value: object, most: int = 1000) -> bool:
+    """Return True for a text that is not empty and not too long."""
     return isinstance(value, str) and 0 < len(value) <= most
 
 
 def _is_argument(value: object, depth: int = 3) -> bool:
     if isinstance(value, list | tuple):
         return depth > 0 and len(value) <= 256 and all(_is_argument(v, depth - 1) for v in value)
-    if isinstance(value, bool):
-        return True
-    return _is_text(value) or (_is_number(value) and abs(value) <= _MAX_ARGUMENT)  # type: ignore[arg-type]
+    if _is_number(value):
+        return abs(value) <= _MAX_ARGUMENT
+    return isinstance(value, bool) or is_text(value)
 
 
 def _are_arguments(value: object) -> bool:
@@ -76,7 +73,7 @@ def _are_arguments(value: object) -> bool:
 
 
 def _are_texts(value: object) -> bool:
-    return isinstance(value, tuple) and all(_is_text(v) for v in value)
+    return isinstance(value, tuple) and all(is_text(v) for v in value)
 
 
 def _are_csa_sets(value: object) -> bool:
@@ -87,7 +84,8 @@ def _are_csa_sets(value: object) -> bool:
     )
 
 
-def _is_ratio_range(value: object) -> bool:
+def is_ratio_range(value: object) -> bool:
+    """Return True for the lowest and the highest ratio of a model, as a tuple."""
     return (
         isinstance(value, tuple)
         and len(value) == 2
@@ -108,10 +106,8 @@ def _is_json_object(value: object) -> bool:
 
 def _is_noise_profile(value: object) -> bool:
     """Check the noise at the lowest and the highest ISO; between them the lines are straight."""
-    if value is None:
-        return True
     if not isinstance(value, CameraNoiseProfile):
-        return False
+        return value is None
     try:
         ends = [value.at(iso) for iso in (value.isos[0], value.isos[-1])]
     except OverflowError:
@@ -121,20 +117,20 @@ def _is_noise_profile(value: object) -> bool:
 
 RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "name": (lambda v: isinstance(v, str) and is_name(v), f"a name of {NAME_RULE}"),
-    "architecture": (_is_text, "a name"),
+    "architecture": (is_text, "a name"),
     "arguments": (
         _are_arguments,
         f"an object of numbers up to {_MAX_ARGUMENT}, texts, truth values and lists of these",
     ),
     "cfa": (lambda v: isinstance(v, str) and v in LAYOUTS, " or ".join(LAYOUTS)),
-    "planes": (_is_int, "a whole number"),
+    "planes": (lambda v: type(v) is int, "a whole number"),
     "input_form": (lambda v: v in INPUT_FORMS, " or ".join(INPUT_FORMS)),
     "output": (lambda v: v in OUTPUTS, " or ".join(OUTPUTS)),
     "csa_sets": (_are_csa_sets, "a list of different names without dots"),
-    "ratio_range": (_is_ratio_range, f"two numbers, 0 < low <= high <= {MAX_RATIO:g}"),
-    "method": (_is_text, "a name"),
-    "licence": (_is_text, "a text"),
-    "source": (_is_text, "a text"),
+    "ratio_range": (is_ratio_range, f"two numbers, 0 < low <= high <= {MAX_RATIO:g}"),
+    "method": (is_text, "a name"),
+    "licence": (is_text, "a text"),
+    "source": (is_text, "a text"),
     "modulation": (_are_texts, "a list of names of sensors"),
     "omnr": (lambda v: isinstance(v, bool), "true or false"),
     "cameras": (_are_texts, "a list of camera names"),
@@ -230,7 +226,10 @@ class ModelSpec:
                 f"it has format {version}; this version of led reads up to {FORMAT}: update led"
             )
         if version == 1:
-            header = _from_format_1(header)
+            if new := sorted(set(header) & set(RENAMED.values())):
+                raise ModelError(f"unknown key {short(new[0])} in a description of format 1")
+            renamed = {RENAMED.get(key, key): value for key, value in header.items()}
+            header = renamed | {"format": FORMAT}
         known = [f.name for f in dataclasses.fields(cls)]
         unknown = sorted(set(header) - set(known))
         if unknown:
@@ -242,22 +241,10 @@ class ModelSpec:
         for key in ("csa_sets", "cameras", "modulation", "ratio_range"):  # JSON has no tuples
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
-        if values.get("noise_profile") is not None:
-            values["noise_profile"] = _noise_profile(values["noise_profile"])
+        if (profile := values.get("noise_profile")) is not None:
+            try:
+                values["noise_profile"] = CameraNoiseProfile.from_json(profile)
+            except (ValueError, OverflowError) as error:
+                text = f"noise_profile must be lines over ISO, not {short(profile)}: {error}"
+                raise ModelError(text) from error
         return cls(**values)
-
-
-def _from_format_1(header: dict[str, Any]) -> dict[str, Any]:
-    new = sorted(set(header) & set(RENAMED.values()))
-    if new:
-        raise ModelError(f"unknown key {short(new[0])} in a description of format 1")
-    renamed = {RENAMED.get(key, key): value for key, value in header.items()}
-    return renamed | {"format": FORMAT}
-
-
-def _noise_profile(value: object) -> CameraNoiseProfile:
-    try:
-        return CameraNoiseProfile.from_json(value)
-    except (ValueError, OverflowError) as error:
-        text = f"noise_profile must be lines over ISO, not {short(value)}: {error}"
-        raise ModelError(text) from error

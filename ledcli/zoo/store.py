@@ -141,7 +141,9 @@ def find_model(name_or_path: str | Path | None = None) -> ChosenModel:
     if is_file or isinstance(name_or_path, Path):
         path = Path(text).expanduser()
         csa_set = _first_set(path)
-        return ChosenModel(path, csa_set, _listed_name(path, csa_set))
+        same = (model for model in list_models() if model.path.resolve() == path.resolve())
+        listed = (model.name for model in same if model.csa_set in ("", csa_set))
+        return ChosenModel(path, csa_set, next(listed, path.name))
     for name, path in installed_models():
         if name.lower() == text.lower():
             return ChosenModel(path, _first_set(path), name)
@@ -156,14 +158,6 @@ def find_model(name_or_path: str | Path | None = None) -> ChosenModel:
 
 def _first_set(path: Path) -> str:
     return next(iter(read_spec(path).csa_sets), "")
-
-
-def _listed_name(path: Path, csa_set: str) -> str:
-    file = path.resolve()
-    for model in list_models():
-        if model.path.resolve() == file and model.csa_set in ("", csa_set):
-            return model.name
-    return path.name
 
 
 def list_models() -> list[ListedModel]:

@@ -7,7 +7,7 @@ import pytest
 from ledcli.batch import folders as module
 from ledcli.batch.folders import check_space
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.names import plan_names
+from ledcli.batch.plan import plan_names
 from ledcli.batch.settings import Compression, Settings
 from ledcli.errors import OutputError
 

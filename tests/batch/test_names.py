@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.batch.inputs import FoundRaw, find_raws
-from ledcli.batch.names import KEYS, alike, plan_names
+from ledcli.batch.plan import KEYS, alike, plan_names
 from ledcli.errors import OutputError, UsageError
 from ledcli.output.formats import FORMATS
 

@@ -7,8 +7,7 @@ import pytest
 from ledcli.batch import plan as module
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifest
-from ledcli.batch.names import plan_names
-from ledcli.batch.plan import plan_photo, split_results
+from ledcli.batch.plan import plan_names, plan_photo, split_results
 from ledcli.batch.settings import Quality, Settings, Stamp
 from ledcli.errors import LedError, ModelError, OutputError
 from ledcli.output.atomic import atomic_write

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.names import plan_names
+from ledcli.batch.plan import plan_names
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError

@@ -22,17 +22,16 @@ from report import context, head, keep, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.nets.exposure_diffusion import AdaptiveForm, refine
-from ledcli.nets.forms import Form, form_of
+from ledcli.nets.forms import AdaptiveForm, Form, form_of, refine
 from ledcli.nets.network import build
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import Trainer
-from ledcli.training.losses import form_loss
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
+from ledcli.training.methods.led import form_loss
 from ledcli.training.optim import Schedule
 
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ of the long frame. A whole run writes results/sid.json and sid.md; any other onl
 """
 
 import argparse
+import os
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,16 @@ import torch
 from checkout import RESULTS
 from report import context, head, keep, table
 
+from ledcli.cli.console import Output
 from ledcli.evaluation.datasets.base import source_of_pairs
 from ledcli.evaluation.evaluate import Measurement, load_candidates
 from ledcli.evaluation.results import NOISY, Evaluation
 from ledcli.evaluation.simulation import PAIR_ISOS, make_pairs
-from ledcli.inference.backends.torch import choose_device, choose_precision
-from ledcli.pairs.list_file import Pair
-from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.srgb_pairs import SrgbCollector
-from ledcli.training.methods.base import MethodInputs
-from ledcli.training.methods.sid import SidMethod, SidRecipe
-from ledcli.training.optim import worker_count
-from ledcli.training.run import NO_MODEL, FinetunedModel, Finetuning, no_model, pretrained_model
+from ledcli.pairs.list_file import Pair, write_list
+from ledcli.training.finetune import FinetunedModel, FinetuneSettings, finetune
+from ledcli.training.methods.base import NO_MODEL
+from ledcli.training.methods.sid import SidRecipe
 from ledcli.zoo.model_file import save_model
-from ledcli.zoo.store import find_model
 
 FIRST_HELD = 1000
 """Seed of the first scene that is not trained on."""
@@ -97,12 +93,12 @@ def _run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     trained = _shoot(folder, range(options.scenes), options)
     held = _shoot(folder, range(FIRST_HELD, FIRST_HELD + options.held), options)
-    tuned, seconds = _trained(folder, trained, options)
+    tuned = _trained(folder, trained, options)
     model = folder / "sid.safetensors"
     save_model(model, tuned.folded, tuned.plain.state_dict())
     evaluation = _measured(held, model)
     return {
-        "minutes": round(seconds / 60, 2),
+        "minutes": round(tuned.spec.training["seconds"] / 60, 2),
         "training": {k: v for k, v in tuned.spec.training.items() if k != "pairs"},
         "held_strips": {"noisy": tuned.before, "sid": tuned.after},
         "held_scenes": _by_iso(evaluation),
@@ -124,34 +120,21 @@ def _shoot(folder: Path, seeds: range, options: argparse.Namespace) -> list[tupl
 
 def _trained(
     folder: Path, pairs: list[tuple[str, Pair]], options: argparse.Namespace
-) -> tuple[FinetunedModel, float]:
-    """Train as `led finetune --method sid` does; return what it took in seconds, too."""
-    device = choose_device(options.device)
-    headers = read_headers([pair for _, pair in pairs])
-    collector = SrgbCollector(len(headers))
-    loaded = load_pairs(headers, take=collector.take)
-    for warning in loaded.warnings:
-        print(warning, file=sys.stderr)
-    origin = no_model()
-    if options.pretrained != NO_MODEL:
-        origin = pretrained_model(find_model(options.pretrained))
-    inputs = MethodInputs(
-        loaded.camera_pairs,
-        device,
-        camera=loaded.camera,
-        srgb_pairs=collector.pairs(loaded.camera_pairs.noise_profile),
-        workers=worker_count(device),
+) -> FinetunedModel:
+    """Train as `led finetune --method sid` does."""
+    os.environ["LED_HOME"] = str(folder / "home")
+    pair_list = folder / "pairs.txt"
+    write_list(pair_list, [pair for _, pair in pairs])
+    settings = FinetuneSettings(
+        pretrained=options.pretrained,
+        method="sid",
+        options={"iterations": options.iterations, "batch": options.batch},
+        force=True,
+        device=options.device,
     )
-    method = SidMethod(SidRecipe(iterations=options.iterations, batch=options.batch), inputs)
-    tuning = Finetuning(loaded, origin, method, bf16=choose_precision("auto", device) == "bf16")
-    print(f"held strips, noisy: {tuning.before:.2f} dB; {tuning.note}", file=sys.stderr)
-    begun = time.monotonic()
-    tuned = tuning.run(
-        folder / "checkpoint",
-        show=lambda line: print(line.as_json(), file=sys.stderr, flush=True),
-    )
+    tuned = finetune(pair_list, settings, report=Output()).tuned
     assert tuned is not None
-    return tuned, time.monotonic() - begun
+    return tuned
 
 
 def _measured(pairs: list[tuple[str, Pair]], model: Path) -> Evaluation:

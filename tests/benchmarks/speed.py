@@ -24,7 +24,7 @@ from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_secon
 from report import context, head, keep, table
 
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.names import plan_names
+from ledcli.batch.plan import plan_names
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings
 from ledcli.inference.backends.torch import choose_device

@@ -9,8 +9,7 @@ import typer
 
 from ledcli import __version__
 from ledcli.cli import app as cli
-from ledcli.cli.console import Output
-from ledcli.cli.terminal import PlainProgress, printable, rate_text, time_text
+from ledcli.cli.console import Output, PlainProgress, printable, rate_text, time_text
 from ledcli.errors import RawError, UsageError
 
 

@@ -103,9 +103,10 @@ def test_a_frame_that_looks_damaged_is_read_when_forced(tmp_path, capsys):
             assert ("nothing is missing" in said) == (not failed) == bool(force), command
 
 
-def test_demo_plays_the_evening_and_tuning_gains(tmp_path, capsys, led_home):
+def test_demo_runs_every_step_and_tuning_gains(tmp_path, capsys, led_home):
     out = tmp_path / "d"
-    assert run(["demo", str(out), "--count", "1", "--iters", "40", "--json", "--quiet"]) == 0
+    small = ["--count", "1", "--iters", "8", "--crops", "4"]
+    assert run(["demo", str(out), *small, "--json", "--quiet"]) == 0
     records = json_lines(capsys)
     *photos, mean = [r for r in records if "psnr_noisy" in r]
     assert len(photos) == 1

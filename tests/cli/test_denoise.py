@@ -325,7 +325,7 @@ def test_a_damaged_installed_model_is_a_warning_and_the_work_goes_on(tmp_path, l
     folder.mkdir()
     for name in ("1.ARW", "2.ARW"):
         make_raw(folder / name)
-    assert denoise(folder, "--ratio", 100, "--quiet") == 0
+    assert denoise(folder, "--quiet") == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("led: warning: an installed model was skipped") and str(path) in line
 
@@ -384,6 +384,17 @@ def test_an_output_is_not_denoised_again_unless_asked(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "already denoised by led" in line and "generic" in line and "--again" in line
     assert denoise(result, "--out", tmp_path / "o", "--quiet", "--again") == 0
+
+
+def test_a_folder_of_results_only_says_how_to_denoise_them_again(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW")
+    assert denoise(tmp_path / "a.ARW", "--quiet") == 0
+    results = tmp_path / "denoised"
+    assert denoise(results, "--quiet") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nothing to denoise" in line and "--again" in line and "--out" in line
+    assert denoise(results, "--out", tmp_path / "o", "--quiet", "--again") == 0
+    assert (tmp_path / "o" / "a.dng").exists()
 
 
 def test_an_inferred_ratio_is_shown(tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_the_unfolded_model_can_be_written_and_folded_again(listed, tiny, home, 
 
 
 def test_a_model_that_is_no_better_is_not_installed(listed, tiny, home, capsys, monkeypatch):
-    monkeypatch.setattr("ledcli.training.methods.base.psnr_before", lambda *a, **k: 30.0)
+    monkeypatch.setattr("ledcli.training.methods.base.FinetuneMethod.before", lambda *a, **k: 30.0)
     monkeypatch.setattr("ledcli.training.methods.base.FinetuneMethod.psnr", lambda *a: 30.0)
     assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "-q"]) == 1
     assert "no better" in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(listed, tiny, home, tmp_path, 
 def child(tiny, name, *options):
     """Start a tuning that writes a checkpoint at every iteration."""
     code = (
-        "import sys, torch, ledcli.training.run as tune; torch.set_num_threads(1); "
+        "import sys, torch, ledcli.training.finetune as tune; torch.set_num_threads(1); "
         "tune.CHECKPOINT_EVERY = 0.0; from ledcli.cli.app import run; sys.exit(run(sys.argv[1:]))"
     )
     words = ["finetune", "--pretrained", str(tiny), "--iters", "40", "--name", name, "--force"]

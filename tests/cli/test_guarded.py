@@ -41,7 +41,7 @@ def greedy(tmp_path, listed, monkeypatch):
         ["pairs", "check"],
         ["finetune", "--pretrained", "tiny.safetensors", "--iters", "1", "--crops", "1", "--force"],
         ["evaluate", "tiny.safetensors", "--pairs", "pairs.txt"],
-        ["denoise", ".", "--model", "tiny.safetensors", "--ratio", "20"],
+        ["denoise", ".", "--model", "tiny.safetensors"],
     ],
     ids=" ".join,
 )

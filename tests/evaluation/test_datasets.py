@@ -11,9 +11,8 @@ from ledcli.cli.evaluate import evaluate
 from ledcli.errors import PairError, RawError, UsageError
 from ledcli.evaluation.datasets import DATASETS, read_dataset
 from ledcli.evaluation.datasets.base import DatasetOptions, listed, named_ratio, unique_names
-from ledcli.evaluation.datasets.eld import eld
+from ledcli.evaluation.datasets.folders import eld, sid
 from ledcli.evaluation.datasets.photographs import photographs
-from ledcli.evaluation.datasets.sid import sid
 from ledcli.sensor.cfa import Phase
 from tests.shoot import make_raw, scene
 

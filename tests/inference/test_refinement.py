@@ -5,7 +5,7 @@ import torch
 
 from ledcli.errors import ModelError
 from ledcli.inference.denoiser import Denoiser
-from ledcli.nets.exposure_diffusion import refine
+from ledcli.nets.forms import refine
 from ledcli.nets.network import build
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.zoo.model_file import save_model

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ledcli.nets.exposure_diffusion import MASK_START, AdaptiveForm, add_photons, exposure_schedule
+from ledcli.nets.forms import MASK_START, AdaptiveForm, add_photons, exposure_schedule
 
 LINE = torch.tensor([1e-4]), torch.tensor([1e-6])
 

@@ -8,7 +8,7 @@ from ledcli.errors import ModelError
 from ledcli.inference.backends.torch import FusedBlock, fuse
 from ledcli.nets.network import build
 from ledcli.nets.repnr import RepNRConv, blocks, convert, deploy
-from ledcli.nets.resunet import ResUNet
+from ledcli.nets.unet import ResUNet
 
 TINY = {"channels": (4, 8, 12), "encoder": (1, 0, 2), "decoder": (1, 1)}
 

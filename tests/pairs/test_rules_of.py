@@ -2,7 +2,7 @@ from pathlib import Path
 
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
-from ledcli.pairs.result import rule_advice, rule_rows
+from ledcli.pairs.result import rule_table
 from ledcli.pairs.rule import rules_of
 from ledcli.raw.exif import Exif
 
@@ -47,14 +47,14 @@ def test_two_bodies_of_a_model_are_two_cameras():
     one, two = rules([pair(100, serial="1"), pair(3200, serial="2")])
     assert (one.serial, one.isos, one.holds) == ("1", (100,), False)
     assert (two.serial, two.isos, two.holds) == ("2", (3200,), False)
-    assert [row[0] for row in rule_rows([one, two])] == ["Cam (serial 1)", "Cam (serial 2)"]
-    assert rule_advice([one, two])[1].startswith("shoot for Cam (serial 2), ratio 100: ")
+    assert [row[0] for row in rule_table([one, two])[0]] == ["Cam (serial 1)", "Cam (serial 2)"]
+    assert rule_table([one, two])[1][1].startswith("shoot for Cam (serial 2), ratio 100: ")
 
 
 def test_frames_without_serial_number_are_of_the_only_body():
     [rule] = rules([pair(100, serial="1"), pair(3200)])
     assert (rule.serial, rule.holds) == ("1", True)
-    assert rule_rows([rule]) == [("Cam", "100", 2, "100, 3200", "holds")]
+    assert rule_table([rule])[0] == [("Cam", "100", 2, "100, 3200", "holds")]
 
 
 def test_a_ratio_that_a_list_states_is_the_nominal_one():
@@ -64,8 +64,8 @@ def test_a_ratio_that_a_list_states_is_the_nominal_one():
 
 def test_a_rule_that_does_not_hold_has_a_line_below_the_table():
     found = rules([pair(100, 73.2), pair(800, 100)], [pair(100, 9000, check=CLIPPED)])
-    assert [row[-1] for row in rule_rows(found)] == ["does not hold: see below"] * 3
-    lines = rule_advice(found)
+    assert [row[-1] for row in rule_table(found)[0]] == ["does not hold: see below"] * 3
+    lines = rule_table(found)[1]
     assert lines[0].startswith("Cam, ratio 73.2: no usual ISO and shutter speed")
     assert all(line.startswith("shoot for Cam, ratio 100: a short") for line in lines[1:3])
     assert lines[3].startswith("Cam, ratio 9000: no usual ISO and shutter speed")

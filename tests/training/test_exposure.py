@@ -4,17 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.nets.exposure_diffusion import AdaptiveForm
+from ledcli.nets.forms import AdaptiveForm
 from ledcli.nets.network import build
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs, Pretrained, transfer_weights
+from ledcli.training.methods.base import (
+    MethodInputs,
+    Pretrained,
+    no_model,
+    transfer_weights,
+)
 from ledcli.training.methods.exposure import (
     ExposureMethod,
     ExposureRecipe,
     darkness_of,
     divergence,
 )
-from ledcli.training.run import no_model
 from ledcli.zoo.spec import ModelSpec
 from tests.training.cameras import shots
 

@@ -8,7 +8,7 @@ from ledcli.errors import ModelError, UsageError
 from ledcli.nets.network import build
 from ledcli.nets.repnr import blocks, convert, select
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs
+from ledcli.training.methods.base import MethodInputs, pretrained_model
 from ledcli.training.methods.led import (
     CSA,
     OMNR,
@@ -19,7 +19,6 @@ from ledcli.training.methods.led import (
     groups,
     prepare,
 )
-from ledcli.training.run import pretrained_model
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model

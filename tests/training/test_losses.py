@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ledcli.noise.vst import stabilise
-from ledcli.training.losses import (
+from ledcli.training.methods.led import (
     LINEAR_FLOOR,
     PAST_WHITE,
     STABLE_FLOOR,

@@ -8,12 +8,10 @@ from ledcli.errors import ModelError
 from ledcli.nets.forms import subpixel
 from ledcli.nets.network import build
 from ledcli.training.data.pairs import RawPair, camera_pairs
-from ledcli.training.data.srgb_pairs import SrgbCollector
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs, Pretrained
+from ledcli.training.methods.base import MethodInputs, Pretrained, no_model
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
-from ledcli.training.methods.sid import SidMethod, SidRecipe
-from ledcli.training.run import no_model
+from ledcli.training.methods.sid import SidMethod, SidRecipe, SrgbCollector
 from ledcli.zoo.spec import ModelSpec
 from tests.training.shoots import photos_of, shoot_pair
 from tests.training.test_exposure import TINY, spec
@@ -28,8 +26,7 @@ def loaded(folder, **how):
         short, long = photos_of(shoot_pair(folder, f"p{iso}", iso, 20, seed, **how))
         collector.take(short, long, 20.0, float(iso))
         raws.append(RawPair(short.planes(), long.planes(), 20.0, float(iso), 100.0, "shot"))
-    shots = camera_pairs(raws)
-    return shots, collector.pairs(shots.noise_profile)
+    return camera_pairs(raws), collector
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +35,8 @@ def pairs(tmp_path_factory):
 
 
 def inputs(pairs):
-    shots, srgb_pairs = pairs
-    return MethodInputs(shots, CPU, srgb_pairs=srgb_pairs)
+    shots, collector = pairs
+    return MethodInputs(shots, CPU, collector=collector)
 
 
 def method(pairs, **how):
@@ -47,9 +44,9 @@ def method(pairs, **how):
 
 
 def test_it_is_compared_with_librawes_picture_of_the_noisy_frame(pairs):
-    _, pictures = pairs
+    shots, collector = pairs
     expected = []
-    for pair in pictures.pairs:
+    for pair in collector.pairs(shots.noise_profile).pairs:
         errors = [
             np.square(noisy / 65535 - picture / 65535).mean()
             for _, picture, noisy in pair.validation_windows()

@@ -9,7 +9,7 @@ from ledcli.output.render import develop_mosaic
 from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pattern, unpack
 from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import VALIDATION_PER_PAIR
-from ledcli.training.data.srgb_pairs import SrgbCollector, SrgbPair, SrgbPairs
+from ledcli.training.methods.sid import SrgbCollector, SrgbPair, SrgbPairs
 from tests.training.shoots import photos_of, shoot_pair
 
 SOME_PHASES = [*Phase, *PHASES["xtrans"][::4]]
@@ -96,7 +96,7 @@ def test_a_pair_as_it_is_read(tmp_path, phase):
 
 
 def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("ledcli.training.data.srgb_pairs.MAX_PIXELS", 2 * 151 * 320)
+    monkeypatch.setattr("ledcli.training.methods.sid.MAX_PIXELS", 2 * 151 * 320)
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
     collector = SrgbCollector(2)
     collector.take(short, long, 20.0, 400.0)

@@ -1,7 +1,7 @@
 """The data sets that models can be measured on.
 
-A new layout is a file beside this one that defines a `Dataset`, a line in `DATASETS`, and an
-option of its name in cli/evaluate.py.
+A new layout is a `Dataset` in a file beside this one, a line in `DATASETS`, and an option of its
+name in cli/evaluate.py.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ledcli.errors import UsageError
 from ledcli.evaluation.datasets.base import PAIR_LIST, Dataset, DatasetOptions, Source
-from ledcli.evaluation.datasets.eld import ELD
+from ledcli.evaluation.datasets.folders import ELD, SID
 from ledcli.evaluation.datasets.photographs import PHOTOGRAPHS
-from ledcli.evaluation.datasets.sid import SID
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset for dataset in (SID, ELD, PAIR_LIST, PHOTOGRAPHS)

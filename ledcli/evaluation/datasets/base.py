@@ -211,11 +211,9 @@ def frame_name(file: Path) -> str:
 
 def named_ratio(short: Path, long: Path) -> float | None:
     """Return the ratio of the exposure times in the names, at most 300; None without them."""
-    found = [_SECONDS.search(path.name) for path in (short, long)]
-    if found[0] is None or found[1] is None:
-        return None
+    found = (_SECONDS.search(path.name) for path in (short, long))
     seconds = [float(match[1]) for match in found if match]
-    if not min(seconds) > 0 or seconds[1] < seconds[0]:
+    if len(seconds) < 2 or not 0 < seconds[0] <= seconds[1]:
         return None
     return float(f"{min(seconds[1] / seconds[0], MAX_NAMED_RATIO):.6g}")
 

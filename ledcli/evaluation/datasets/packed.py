@@ -42,7 +42,13 @@ def read_packed(path: Path) -> Packed:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return Packed(_normalised(path, loaded))
+            planes = _finite(path, _four(path, loaded))
+            if loaded.dtype.kind == "f" and planes.max() <= MAX_NORMALISED:
+                return Packed(planes)
+            raise RawError(
+                f"{path}: is in DN, and an .npy has no black and white level: divide it to 0..1, "
+                "or pack it as .npz with im, black_level and white_level"
+            )
         with loaded:
             return _with_levels(path, dict(loaded))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -56,7 +62,11 @@ def _with_levels(path: Path, parts: dict[str, NDArray[Any]]) -> Packed:
             f"{path}: has no '{missing[0]}': a packed frame holds im, black_level and white_level"
         )
     image = _four(path, parts["im"])
-    black, white = (_of_planes(path, name, parts[name]) for name in _LEVELS)
+    for name in _LEVELS:
+        if parts[name].size not in (1, 4) or parts[name].dtype.kind not in "uif":
+            raise RawError(f"{path}: its '{name}' is not one number, nor one for each of 4 planes")
+    levels = (np.broadcast_to(parts[name].ravel(), 4).astype(np.float32) for name in _LEVELS)
+    black, white = levels
     if not (black < white).all():
         raise RawError(f"{path}: has a white level that is not above its black level: pack it anew")
     planes = (image.astype(np.float32) - black[:, None, None]) / (white - black)[:, None, None]
@@ -66,16 +76,6 @@ def _with_levels(path: Path, parts: dict[str, NDArray[Any]]) -> Packed:
         None if balance is None else _balance(balance),
         None if matrix is None or matrix.shape != (3, 3) else matrix.astype(np.float64),
     )
-
-
-def _normalised(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
-    planes = _finite(path, _four(path, array))
-    if array.dtype.kind != "f" or planes.max() > MAX_NORMALISED:
-        raise RawError(
-            f"{path}: is in DN, and an .npy has no black and white level: divide it to 0..1, or "
-            "pack it as .npz with im, black_level and white_level"
-        )
-    return planes
 
 
 def _four(path: Path, array: NDArray[Any]) -> NDArray[Any]:
@@ -95,12 +95,6 @@ def _finite(path: Path, planes: NDArray[Any]) -> NDArray[np.float32]:
     if not np.isfinite(planes).all():
         raise RawError(f"{path}: holds values that are not numbers: pack it anew")
     return np.ascontiguousarray(planes, np.float32)
-
-
-def _of_planes(path: Path, name: str, level: NDArray[Any]) -> NDArray[np.float32]:
-    if level.size not in (1, 4) or level.dtype.kind not in "uif":
-        raise RawError(f"{path}: its '{name}' is not one number, nor one for each of the 4 planes")
-    return np.broadcast_to(level.ravel(), 4).astype(np.float32)
 
 
 def _balance(values: NDArray[Any]) -> NDArray[np.float64] | None:

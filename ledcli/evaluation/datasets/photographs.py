@@ -28,7 +28,6 @@ from ledcli.raw.rendered import RENDERED_SUFFIXES, check_rendered, read_rendered
 from ledcli.sensor.cfa import STANDARD_PHASE
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.crops import pack_rgb
-from ledcli.training.data.scenes import Linear
 from ledcli.zoo.model_file import read_spec
 from ledcli.zoo.store import find_model
 
@@ -112,17 +111,9 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
     """Read a rendered photograph as the sensor data it would have come from.
 
     The photograph is sRGB; more than 8 bits are reduced to 8. Blocks of `shrink` pixels a side are
-    averaged in linear light, to remove its grain.
-
-    Returns
-    -------
-    float32 array (4, h, w), or (9, h, w) of an X-Trans
-        Planes of a mosaic (RGGB), linear, 0 to 1; h and w are multiples of 16.
-
-    Raises
-    ------
-    LedError
-        As `read_rendered`.
+    averaged in linear light, to remove its grain. Returns planes ``(4, h, w)`` of a mosaic (RGGB),
+    or ``(9, h, w)`` of an X-Trans, linear, 0 to 1; h and w are multiples of 16. Raises
+    LedError as `read_rendered`.
     """
     coded = decoders.run(read_rendered, path)
     multiple = LAYOUTS[cfa].side * PLANE_MULTIPLE * shrink
@@ -131,8 +122,7 @@ def clean_planes(path: Path, shrink: int = 1, cfa: str = "bayer") -> Planes:
     if shrink > 1:
         blocks = linear.reshape(rows // shrink, shrink, cols // shrink, shrink, 3)
         linear = blocks.mean((1, 3))
-    seen: Linear = (linear / _BALANCE).astype(np.float32)
-    return pack_rgb(seen, cfa)
+    return pack_rgb((linear / _BALANCE).astype(np.float32), cfa)
 
 
 def noise_of(camera: str, gain: float) -> NoiseParameters:

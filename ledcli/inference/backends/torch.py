@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded, Precision
-from ledcli.nets import resunet
 from ledcli.nets.network import Network
+from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 
@@ -82,10 +82,14 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 
 def fast_in_bf16(device: torch.device) -> bool:
-    """Return True if a device multiplies bfloat16 matrices in hardware."""
+    """Return True if a device runs a network faster in bfloat16 than in float32.
+
+    A CPU of Intel or AMD needs AMX for it: with AVX512-BF16 alone the bundled network took 1.6
+    times as long as in float32 (``tests/benchmarks/speed.py --quick``).
+    """
     if device.type == "cpu":
         if platform.machine().lower() in ("x86_64", "amd64"):
-            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            return torch.cpu._is_amx_tile_supported()
         supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         return bool(supported and supported())
     if device.type == "cuda":
@@ -118,10 +122,10 @@ class ActivatedConv(nn.Module):
 class FusedBlock(nn.Module):
     """A residual block of two plain convolutions, with activation and sum fused into them."""
 
-    def __init__(self, block: resunet.ResidualBlock) -> None:
+    def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         assert isinstance(block.first, nn.Conv2d) and isinstance(block.second, nn.Conv2d)
-        self.first = ActivatedConv(block.first, resunet.NEGATIVE_SLOPE)
+        self.first = ActivatedConv(block.first, NEGATIVE_SLOPE)
         self.second = block.second
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +146,7 @@ def fuse(net: Network) -> None:
     ):
         return
     for name, module in list(net.named_modules()):
-        if isinstance(module, resunet.ResidualBlock):
+        if isinstance(module, ResidualBlock):
             net.set_submodule(name, FusedBlock(module))
     architecture = net.architecture
     if architecture.activation_slope == 1:

@@ -52,29 +52,15 @@ def pack_crops(
     report: Report = lambda _: None,
     problem: Callable[[LedError], None] | None = None,
 ) -> int:
-    """Write a crop file and return how many crops it holds.
+    """Write a crop file and return how many crops it holds; the same seed gives the same file.
 
-    Parameters
-    ----------
-    folder : Path or None
-        Photographs, searched with its subfolders: rendered ones (sRGB, taken back to linear),
-        Radiance ``.hdr`` and raws (used as they are). None: procedural scenes only.
-    out : Path
-        The file to write; it appears when it is complete.
-    megabytes : float
-        Its size, in 10^6 bytes.
-    scenes : float
-        Share of procedural scenes, 0 to 1, when there is a folder.
-    side : int
-        Side of a crop in plane pixels; X-Trans crops are larger by what augmenting cuts off.
-    cfa : str
-        Kind of sensor; raws of another kind are skipped.
-    seed : int
-        The same seed and folder give the same file.
-    report : callable
-        Receives a message for each photograph that is not suitable.
-    problem : callable, optional
-        Receives why a photograph cannot be read; by default `report` does.
+    ``folder`` is searched with its subfolders for photographs: rendered ones (sRGB, taken back to
+    linear), Radiance ``.hdr`` and raws (used as they are). ``scenes`` is the share of procedural
+    scenes, 0 to 1; without a folder there is nothing else. The file has ``megabytes`` of 10^6 bytes
+    and appears when it is complete. A crop has ``side`` plane pixels a side; X-Trans crops are
+    larger by what augmenting cuts off. ``report`` receives a message for each photograph that is
+    skipped, such as a raw of another kind of sensor than ``cfa``, and ``problem`` why one cannot be
+    read; by default `report` does.
 
     Raises
     ------

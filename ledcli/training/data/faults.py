@@ -60,19 +60,13 @@ class _PerFrame:
 
 @dataclass(frozen=True)
 class Defects(_PerFrame):
-    """The out-of-model noise of ``N`` frames.
-
-    Attributes
-    ----------
-    columns : Tensor ``(N,)``
-        Standard deviation of a column's value over that of the read noise.
-    density, hot : Tensor ``(N,)``
-        Share of hot pixels, and their mean excess over the read noise's deviation.
-    """
+    """The out-of-model noise of ``N`` frames, each ``(N,)``."""
 
     columns: Tensor
+    """Standard deviation of a column's value over that of the read noise."""
     density: Tensor
     hot: Tensor
+    """Share of hot pixels, and their mean excess over the read noise's deviation."""
 
     def sample(self, like: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
         """Draw what is added to frames ``(N, planes, h, w)`` with read noise of deviation ``read``.
@@ -101,43 +95,29 @@ def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defect
 
 @dataclass(frozen=True)
 class Faults(_PerFrame):
-    """The faults of ``N`` frames; zero means none, except for `clip`.
-
-    Attributes
-    ----------
-    rows, columns : Tensor ``(N,)``
-        Standard deviation of a row's or column's value over that of the read noise.
-    vignetting, slope_down, slope_right : Tensor ``(N,)``
-        Logarithm of the vignetting correction in the middle of the frame, and its slopes.
-    smoothing : Tensor ``(N,)``
-        Weight of each of the eight neighbours over the middle's.
-    defective : Tensor ``(N,)``
-        Share of defective pixels.
-    pedestal : Tensor ``(N,)``
-        How far below black a dead pixel is stored, DN; 0 if it keeps a part of its light.
-    black : Tensor ``(N, planes)``
-        Error of the black level, DN.
-    clip : Tensor ``(N,)``
-        Standard deviations of read noise below black at which the frame is clipped; infinite if it
-        is not.
-    step : Tensor ``(N,)``
-        Quantisation step in standard deviations of read noise.
-    known : Tensor ``(N,)``
-        How much of vignetting and smoothing the noise profile takes into account, 0 to 1.
-    """
+    """The faults of ``N`` frames, each ``(N,)``; zero means none, except for `clip`."""
 
     rows: Tensor
     columns: Tensor
+    """Standard deviation of a row's or column's value over that of the read noise."""
     vignetting: Tensor
     slope_down: Tensor
     slope_right: Tensor
+    """Logarithm of the vignetting correction in the middle of the frame, and its slopes."""
     smoothing: Tensor
+    """Weight of each of the eight neighbours over the middle's."""
     defective: Tensor
+    """Share of defective pixels."""
     pedestal: Tensor
+    """How far below black a dead pixel is stored, DN; 0 if it keeps a part of its light."""
     black: Tensor
+    """Error of the black level ``(N, planes)``, DN."""
     clip: Tensor
+    """Standard deviations of read noise below black at which it is clipped; infinite if not."""
     step: Tensor
+    """Quantisation step in standard deviations of read noise."""
     known: Tensor
+    """How much of vignetting and smoothing the noise profile takes into account, 0 to 1."""
 
     def correction(self, like: Tensor) -> Tensor:
         """Return the factors ``(N, 1, h, w)`` of the vignetting correction, at least 1."""
@@ -160,15 +140,9 @@ class Faults(_PerFrame):
     def apply(self, dn: Tensor, read: Tensor, white: float, generator: torch.Generator) -> Tensor:
         """Return frames as the camera saves them.
 
-        Parameters
-        ----------
-        dn : Tensor ``(N, planes, h, w)``
-            Noisy frames of the signal over `correction`, DN above black.
-        read : Tensor ``(N,)``
-            Standard deviation of the read noise, DN.
-        white : float
-            DN above black at which the sensor is full.
-        generator : torch.Generator
+        ``dn`` ``(N, planes, h, w)`` are noisy frames of the signal over `correction`, DN above
+        black; ``read`` ``(N,)`` is the standard deviation of their read noise, DN; ``white`` is the
+        DN above black at which the sensor is full.
         """
         for axis, scale in ((0, self.rows), (1, self.columns)):
             if scale.any():

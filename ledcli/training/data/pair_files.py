@@ -23,7 +23,6 @@ SAME_RATIO = 1.05
 MAX_DARK_TIME = 8.0
 """A dark frame's exposure over the longest short one's: in longer ones the sensor's glow shows."""
 
-
 Take = Callable[[RawPhoto, RawPhoto, float, float], None]
 """Receives the short and the long frame of a pair, their ratio and the short ISO."""
 Problem = Callable[[LedError], None]
@@ -62,6 +61,20 @@ class LoadedPairs:
     darks: int = 0
     warnings: list[str] = field(default_factory=list)
 
+    def record(self) -> dict[str, Any]:
+        """Return what the tuned model's file says of the pairs; JSON values."""
+        isos, ratios = list(self.camera_pairs.noise_profile.isos), self.camera_pairs.ratios
+        return {"pairs": self.records, "dark_frames": self.darks, "isos": isos, "ratios": ratios}
+
+    def summary(self) -> str:
+        """Return in a line what was loaded."""
+        count, darks = len(self.camera_pairs.pairs), self.darks
+        ratios = ", ".join(f"{ratio:g}" for ratio in self.camera_pairs.ratios)
+        isos = ", ".join(f"{iso:g}" for iso in self.camera_pairs.noise_profile.isos)
+        dark = f", {darks} dark frame{'s' if darks > 1 else ''}" if darks else ""
+        some = f"{count} pair{'s' if count > 1 else ''} of {self.camera}"
+        return f"{some}: ratios {ratios}, ISO {isos}{dark}"
+
 
 def read_headers(
     pairs: Sequence[Pair],
@@ -97,7 +110,18 @@ def read_headers(
             headers.append(_header(pair, short, long))
     if not headers:
         raise PairError("no pair of the list can be read: see 'led pairs check'")
-    _one_camera(headers)
+    first = headers[0]
+    for header in headers:
+        if header.camera.casefold() != first.camera.casefold():
+            raise PairError(
+                f"{header.pair.short} is of {header.camera} and {first.pair.short} of "
+                f"{first.camera}: a model is tuned to one camera, make a list for each"
+            )
+        if header.serial and first.serial and header.serial != first.serial:
+            raise PairError(
+                f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
+                f"(serial {header.serial} and {first.serial}): make a list for each"
+            )
     chosen = [
         header
         for header in headers
@@ -143,10 +167,10 @@ def load_pairs(
 
     def read() -> Iterator[RawPair]:
         for header in headers:
-            pair = header.pair
+            pair, ratio, iso = header.pair, header.ratio, header.iso
             try:
                 short, long = read_pair(pair, force=force_read)
-                check = check_pair(short, long, header.ratio)
+                check = check_pair(short, long, ratio)
             except LedError as error:
                 problem(error)
                 continue
@@ -162,11 +186,11 @@ def load_pairs(
             warnings.extend([*short.warnings, *long.warnings])
             loaded.append(header)
             hashes = {"short": file_sha256(pair.short), "long": file_sha256(pair.long)}
-            records.append({**hashes, "ratio": header.ratio, "iso": header.iso})
+            records.append({**hashes, "ratio": ratio, "iso": iso})
             if take is not None:
-                take(short, long, header.ratio, header.iso)
-            planes, name = (short.planes(), long.planes()), str(pair.short)
-            yield RawPair(*planes, header.ratio, header.iso, header.long_iso, name)
+                take(short, long, ratio, iso)
+            planes = short.planes(), long.planes()
+            yield RawPair(*planes, ratio, iso, header.long_iso, str(pair.short))
         if not loaded:
             why = f" ({warnings[0]})" if warnings else ""
             raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")
@@ -184,14 +208,14 @@ def load_pairs(
                 yield photo.planes()
 
     usable = _usable(darks, headers)
-    by_iso: dict[float, list[Path]] = {}
-    for dark in usable:
-        by_iso.setdefault(dark.iso, []).append(dark.file)
     if len(usable) < len(darks):
         warnings.append(
             f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
             "exposed too long, and are not used"
         )
+    by_iso: dict[float, list[Path]] = {}
+    for dark in usable:
+        by_iso.setdefault(dark.iso, []).append(dark.file)
     dark_planes = {iso: planes_of(paths) for iso, paths in by_iso.items()}
     measured = camera_pairs(read(), dark_planes, max_pixels=MAX_PIXELS // len(headers))
     if not one_iso:
@@ -211,30 +235,14 @@ def _header(pair: Pair, short: Exif, long: Exif) -> Header:
     return Header(pair, short.camera, ratio, short.iso, long.iso, short.exposure_time, short.serial)
 
 
-def _one_camera(headers: Sequence[Header]) -> None:
-    first = headers[0]
-    for header in headers:
-        if header.camera.casefold() != first.camera.casefold():
-            raise PairError(
-                f"{header.pair.short} is of {header.camera} and {first.pair.short} of "
-                f"{first.camera}: a model is tuned to one camera, make a list for each"
-            )
-        if header.serial and first.serial and header.serial != first.serial:
-            raise PairError(
-                f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
-                f"(serial {header.serial} and {first.serial}): make a list for each"
-            )
-
-
 def _two_isos(isos: set[float]) -> None:
-    if len(isos) != 1:
-        return
-    (iso,) = isos
-    other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
-    raise PairError(
-        f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO {other} "
-        "for each ratio, or tune for this ISO alone with --force"
-    )
+    if len(isos) == 1:
+        (iso,) = isos
+        other = f"at most {LOW_ISO:g}" if iso > LOW_ISO else f"{HIGH_ISO:g} or more"
+        raise PairError(
+            f"all pairs have ISO {iso:g}, and noise over ISO needs two: shoot a pair at ISO "
+            f"{other} for each ratio, or tune for this ISO alone with --force"
+        )
 
 
 def _usable(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:

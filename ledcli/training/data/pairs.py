@@ -35,9 +35,10 @@ VALIDATION_SIDE, VALIDATION_PER_PAIR = 128, 3
 MULTIPLE = 16
 """Sides of crops are multiples of it: networks halve them up to four times."""
 MIN_SIDE = 64
-"""Plane pixels a side below which a frame is of no use."""
+"""Cells a side below which a frame is of no use."""
 MAX_PIXELS = 1 << 28
-"""Plane pixels of all pairs that are kept in memory, 4.3 GB; of more pairs less of each frame."""
+"""Pixels of all pairs that are kept in memory: of planes 4.3 GB, of mosaics and pictures 2 GB. Of
+more pairs less of each frame is kept."""
 
 Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
@@ -60,31 +61,22 @@ class RawPair(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """A pair ready for training.
-
-    Attributes
-    ----------
-    short, clean : float16 ``(planes, h, w)``
-        The short frame with its black corrected, and the truth: the long frame scaled to exactly
-        ``ratio`` times the short one's exposure; 1 where it is clipped. Half precision keeps steps
-        well under the noise.
-    ratio, iso : float
-        Of the pair, and of its short frame.
-    blind : NoiseProfile
-        What an un-tuned model estimates for the short frame.
-    validation_side : int
-        Side in plane pixels of the windows at the bottom of the frame that are never trained on.
-    uncorrected : tuple of float16 ``(planes, validation_side, validation_side)``
-        These windows of the short frame with the file's black.
-    """
+    """A pair ready for training: ``(planes, h, w)`` in half precision, finer than the noise."""
 
     short: Half
+    """The short frame with its black corrected."""
     clean: Half
+    """The truth: the long frame scaled to exactly ``ratio`` times the short one's exposure; 1 where
+    it is clipped."""
     ratio: float
     iso: float
+    """Of the short frame."""
     blind: NoiseProfile
+    """What an un-tuned model estimates for the short frame."""
     validation_side: int
+    """Side in plane pixels of the windows at the bottom of the frame that are never trained on."""
     uncorrected: tuple[Half, ...]
+    """These windows of the short frame with the file's black."""
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -158,19 +150,33 @@ class CameraPairs:
         return self.crop(rng, self.choose(rng, count), side)
 
     def choose(
-        self, rng: np.random.Generator, count: int, among: Sequence[TrainingPair] | None = None
+        self, rng: np.random.Generator, count: int, among: Sequence[TrainingPair] = ()
     ) -> list[TrainingPair]:
         """Draw pairs, of all or of those given."""
-        pairs = self.pairs if among is None else among
+        pairs = among or self.pairs
         return [pairs[i] for i in rng.integers(len(pairs), size=count)]
 
     def crop(self, rng: np.random.Generator, pairs: Sequence[TrainingPair], side: int) -> Batch:
         """Draw a crop of each pair."""
         return self.batch_of([pair.draw(rng, side) for pair in pairs], pairs)
 
-    def batch_of(self, crops: Sequence[tuple[Half, Half]], pairs: Sequence[TrainingPair]) -> Batch:
+    def batch_of(
+        self,
+        crops: Sequence[tuple[Half, Half]],
+        pairs: Sequence[TrainingPair],
+        *,
+        blind: bool = False,
+    ) -> Batch:
         """Stack windows, each of the pair at the same position."""
-        return _batch(crops, pairs, [self.profile_at(pair.iso) for pair in pairs])
+        short, clean = (torch.from_numpy(np.stack(p)).float() for p in zip(*crops, strict=True))
+        profiles = [pair.blind if blind else self.profile_at(pair.iso) for pair in pairs]
+        return Batch(
+            clean=clean,
+            x=short,
+            ratio=torch.tensor([pair.ratio for pair in pairs]),
+            gain=torch.tensor([profile.gain for profile in profiles]),
+            variance=torch.tensor([profile.read_variance for profile in profiles]),
+        )
 
     def validation_batches(self, *, blind: bool = False) -> list[Batch]:
         """Return the validation crops, one batch per pair.
@@ -181,36 +187,8 @@ class CameraPairs:
         batches = []
         for pair in self.pairs:
             windows = pair.validation_windows(uncorrected=blind)
-            profile = pair.blind if blind else self.profile_at(pair.iso)
-            batches.append(_batch(windows, [pair] * len(windows), [profile] * len(windows)))
+            batches.append(self.batch_of(windows, [pair] * len(windows), blind=blind))
         return batches
-
-
-def validation_columns(shape: Sequence[int], side: int) -> list[int]:
-    """Return the left columns of the validation windows in a frame ``(planes, h, w)``."""
-    planes, height, width = shape
-    return [even_start(planes, height - side, col)[1] for col in spread(width, side, width - side)]
-
-
-def spread(width: int, side: int, free: int) -> list[int]:
-    """Return where to cut validation windows of a side: spread over the columns that are free."""
-    count = max(1, min(VALIDATION_PER_PAIR, width // side))
-    return [round((number + 0.5) * free / count) for number in range(count)]
-
-
-def _batch(
-    crops: Sequence[tuple[Half, Half]],
-    pairs: Sequence[TrainingPair],
-    profiles: Sequence[NoiseProfile],
-) -> Batch:
-    short, clean = (torch.from_numpy(np.stack(part)).float() for part in zip(*crops, strict=True))
-    return Batch(
-        clean=clean,
-        x=short,
-        ratio=torch.tensor([pair.ratio for pair in pairs]),
-        gain=torch.tensor([profile.gain for profile in profiles]),
-        variance=torch.tensor([profile.read_variance for profile in profiles]),
-    )
 
 
 def camera_pairs(
@@ -236,21 +214,24 @@ def camera_pairs(
     kept: list[TrainingPair] = []
     fits: dict[float, list[ExposureFit]] = {}
     transfers: dict[float, list[Transfer]] = {}
-    frame: tuple[int, ...] = (0, 0)
+    height = width = 0
     for pair in pairs:
-        frame = pair.short.shape[1:]
-        if min(frame) < MIN_SIDE:
-            cell = layout_of(len(pair.short)).side
-            size = f"{cell * frame[1]}x{cell * frame[0]}"
-            raise PairError(f"{pair.name}: {size} pixels are too few to tune")
-        corrected = pair
+        short, long, ratio, iso, long_iso, name = pair
+        planes, height, width = short.shape
+        if min(height, width) < MIN_SIDE:
+            cell = layout_of(planes).side
+            size = f"{cell * width}x{cell * height}"
+            raise PairError(f"{name}: {size} pixels are too few to tune")
         if dark:
-            black = interpolate_shading(dark, pair.iso)
-            corrected = pair._replace(short=pair.short - upsample(black, pair.short.shape[1:]))
-        fit, transfer = _measured(corrected)
-        fits.setdefault(pair.iso, []).append(fit)
-        transfers.setdefault(pair.iso, []).append(transfer)
-        kept.append(_training_pair(pair, corrected, fit, max_pixels))
+            short = short - upsample(interpolate_shading(dark, iso), (height, width))
+        try:
+            fit = measure_exposure(short, long, ratio)
+            transfer = measure_transfer(short, long, ratio, fit, long_iso / iso)
+        except PairError as error:
+            raise PairError(f"{name}: {error}: shoot this pair again") from error
+        fits.setdefault(iso, []).append(fit)
+        transfers.setdefault(iso, []).append(transfer)
+        kept.append(_training_pair(pair, short, fit.scale, max_pixels))
     if not kept:
         raise PairError("no pair is left to tune with: shoot two for each ratio")
     offsets = [
@@ -259,53 +240,49 @@ def camera_pairs(
     ]
     for each in kept:
         each.short[:] -= interpolate_shading(offsets, each.iso).astype(np.float16)
-    profile = fit_camera_profile(transfers, _total_shading(dark, offsets), (frame[0], frame[1]))
-    return CameraPairs(tuple(kept), profile)
+    total = offsets
+    if dark:
+        # At every ISO of either: the dark frames' shading and, on top, the pairs' offsets.
+        total = [
+            DarkShading(iso, interpolate_shading(dark, iso) + interpolate_shading(offsets, iso))
+            for iso in sorted({shading.iso for shading in (*dark, *offsets)})
+        ]
+    return CameraPairs(tuple(kept), fit_camera_profile(transfers, total, (height, width)))
 
 
-def _total_shading(
-    dark: Sequence[DarkShading], offsets: Sequence[DarkShading]
-) -> list[DarkShading]:
-    """Add the pairs' offsets to the dark frames' shading, at every ISO of either."""
-    if not dark:
-        return list(offsets)
-    isos = sorted({shading.iso for shading in (*dark, *offsets)})
-    return [
-        DarkShading(iso, interpolate_shading(dark, iso) + interpolate_shading(offsets, iso))
-        for iso in isos
-    ]
-
-
-def _measured(pair: RawPair) -> tuple[ExposureFit, Transfer]:
-    try:
-        fit = measure_exposure(pair.short, pair.long, pair.ratio)
-        own = pair.long_iso / pair.iso
-        return fit, measure_transfer(pair.short, pair.long, pair.ratio, fit, own)
-    except PairError as error:
-        raise PairError(f"{pair.name}: {error}: shoot this pair again") from error
-
-
-def _training_pair(
-    raw: RawPair, corrected: RawPair, fit: ExposureFit, max_pixels: int
-) -> TrainingPair:
-    _, height, width = raw.short.shape
+def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: int) -> TrainingPair:
+    planes, height, width = raw.short.shape
     rows = min(height, max(MIN_SIDE, max_pixels // width))
-    top, _ = even_start(len(raw.short), (height - rows) // 2, 0)
-    middle = slice(top, top + rows)
-    side = min(VALIDATION_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
+    top, _ = even_start(planes, (height - rows) // 2, 0)
+    side = validation_side(rows, width)
     # Scaled first, what is clipped would pass for a grey that is known.
     clipped = raw.long >= clipping_level(raw.long)
-    clean = np.where(clipped, 1, (raw.long * np.float32(fit.scale)).clip(None, 1))
-    bottom = np.s_[:, middle.stop - side : middle.stop]
+    clean = np.where(clipped, 1, (raw.long * np.float32(scale)).clip(None, 1))
+    strip = raw.short[:, top + rows - side : top + rows]
+    columns = validation_columns((planes, rows, width), side)
     return TrainingPair(
-        short=corrected.short[:, middle].astype(np.float16),
-        clean=clean[:, middle].astype(np.float16),
+        short=corrected[:, top : top + rows].astype(np.float16),
+        clean=clean[:, top : top + rows].astype(np.float16),
         ratio=raw.ratio,
         iso=raw.iso,
         blind=estimate_noise(raw.short),
         validation_side=side,
-        uncorrected=tuple(
-            raw.short[bottom][..., col : col + side].astype(np.float16)
-            for col in validation_columns((len(raw.short), rows, width), side)
-        ),
+        uncorrected=tuple(strip[..., c : c + side].astype(np.float16) for c in columns),
     )
+
+
+def validation_side(rows: int, cols: int) -> int:
+    """Return the side of the validation windows of a frame, all in cells."""
+    return min(VALIDATION_SIDE, rows // 4, cols // 4) // MULTIPLE * MULTIPLE
+
+
+def validation_columns(shape: Sequence[int], side: int) -> list[int]:
+    """Return the left columns of the validation windows in a frame ``(planes, h, w)``."""
+    planes, height, width = shape
+    return [even_start(planes, height - side, col)[1] for col in spread(width, side, width - side)]
+
+
+def spread(width: int, side: int, free: int) -> list[int]:
+    """Return where to cut validation windows of a side: spread over the columns that are free."""
+    count = max(1, min(VALIDATION_PER_PAIR, width // side))
+    return [round((number + 0.5) * free / count) for number in range(count)]

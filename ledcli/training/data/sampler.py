@@ -45,62 +45,44 @@ MID_SIGNAL = 0.1
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """What decides a pretraining besides its length; written into the model file.
-
-    Attributes
-    ----------
-    form : str
-        Input form, ``stabilised`` or ``gain``.
-    architecture, arguments
-        The network, as in nets/registry.py, without its planes.
-    ratio_range : (float, float)
-        Ratios, uniform in their logarithm.
-    at_one : float
-        Share of frames at ratio 1 exactly, when the range begins there.
-    virtual : int
-        Virtual cameras by coverage, one CSA set each.
-    makers : bool
-        A CSA set for each maker with a calibrated camera.
-    generic : float
-        Share of iterations for the generic set, which mixes calibrated and random cameras.
-    colour_bias : bool
-        Frames with a wrong black level: a tuned model learns its camera's, a blind one cannot.
-    optimiser : str
-        ``muon`` for the kernels and Adam for the rest, or ``adam`` for all.
-    stages : sequence of (until, batch, side)
-        Batches and crop sides over the progress: small crops first, large ones last.
-    cfa : str
-        Kind of sensor, of `ledcli.sensor.layout.LAYOUTS`.
-    faults : float
-        Scales how many of the generic set's frames have camera faults (training/data/faults.py) and
-        stars: 1 is usual, 0 none.
-    clean_crops : bool
-        Take crops for frames of little noise from those that have less noise of their own.
-    pattern_weight : float
-        Weight in the loss of patterns that the network leaves (`losses.pattern_error`).
-    """
+    """What decides a pretraining besides its length; written into the model file."""
 
     form: str = "stabilised"
+    """Input form, ``stabilised`` or ``gain``."""
     architecture: str = "resunet"
     arguments: dict[str, Any] = field(default_factory=dict)
+    """Of the network, as in nets/registry.py, without its planes."""
     ratio_range: tuple[float, float] = (1.0, 300.0)
+    """Ratios, uniform in their logarithm."""
     at_one: float = 0.1
+    """Share of frames at ratio 1 exactly, when the range begins there."""
     virtual: int = 5
+    """Virtual cameras by coverage, one CSA set each."""
     makers: bool = True
+    """A CSA set for each maker with a calibrated camera."""
     generic: float = 0.5
+    """Share of iterations for the generic set, which mixes calibrated and random cameras."""
     colour_bias: bool = False
+    """Frames with a wrong black level: a tuned model learns its camera's, a blind one cannot."""
     optimiser: str = "muon"
+    """``muon`` for the kernels and Adam for the rest, or ``adam`` for all."""
     stages: Sequence[tuple[float, int, int]] = (
         (0.5, 16, 64),
         (0.8, 8, 128),
         (0.95, 4, 192),
         (1.0, 2, 256),
     )
+    """(until, batch, side) over the progress: small crops first, large ones last."""
     seed: int = 0
     cfa: str = "bayer"
+    """Kind of sensor, of `ledcli.sensor.layout.LAYOUTS`."""
     faults: float = 0.0
+    """Scales how many of the generic set's frames have camera faults (training/data/faults.py) and
+    stars: 1 is usual, 0 none."""
     clean_crops: bool = False
+    """Take crops for frames of little noise from those that have less noise of their own."""
     pattern_weight: float = 0.0
+    """Weight in the loss of patterns that the network leaves (`led.pattern_error`)."""
 
     @property
     def planes(self) -> int:
@@ -121,23 +103,16 @@ class PretrainRecipe:
 
 
 class Batch(NamedTuple):
-    """Short frames and their truth.
-
-    Attributes
-    ----------
-    clean : Tensor ``(N, planes, h, w)``
-        The truth times the ratio, 0 to 1.
-    x : Tensor ``(N, planes, h, w)``
-        Normalised short frames, not multiplied by the ratio.
-    ratio, gain, variance : Tensor ``(N,)``
-        Their ratios and true noise profiles (white - black = 1).
-    """
+    """Short frames and their truth."""
 
     clean: Tensor
+    """The truth times the ratio ``(N, planes, h, w)``, 0 to 1."""
     x: Tensor
+    """Normalised short frames ``(N, planes, h, w)``, not multiplied by the ratio."""
     ratio: Tensor
     gain: Tensor
     variance: Tensor
+    """Their ratios and true noise profiles ``(N,)`` (white - black = 1)."""
 
     def to(self, device: torch.device) -> Self:
         """Return the same on a device."""
@@ -202,13 +177,6 @@ class Sampler:
         share = 1.0 if name == GENERIC else 0.0
         return sample_defects(batch, share, self.rng).to(self.device)
 
-    def faults(self, name: str, batch: int) -> Faults | None:
-        """Draw the faults of the generic set's frames; None if the recipe has none."""
-        if not self.recipe.faults:
-            return None
-        share = self.recipe.faults if name == GENERIC else 0.0
-        return sample_faults(batch, self.recipe.planes, share, self.rng).to(self.device)
-
     def ratios(self, batch: int) -> Tensor:
         """Draw ratios ``(batch,)``."""
         low, high = self.recipe.ratio_range
@@ -260,15 +228,18 @@ class Sampler:
     def batch(self, name: str, count: int, side: int, generator: torch.Generator) -> Batch:
         """Draw short frames of a CSA set; their noise is made with ``generator``."""
         recipe = self.recipe
+        share = recipe.faults if name == GENERIC else 0.0
         if recipe.clean_crops or recipe.faults:
             ratio, noise = self.ratios(count), self.noise(name, count)
-            stars = STAR_SHARE * recipe.faults if name == GENERIC else 0.0
-            clean = self.scenes(count, side, _root_noise(noise, ratio), stars)
+            clean = self.scenes(count, side, _root_noise(noise, ratio), STAR_SHARE * share)
             defects = self.defects(name, count)
         else:  # in the order of earlier versions, so that a seed gives the same training
             clean, ratio = self.scenes(count, side), self.ratios(count)
             defects, noise = self.defects(name, count), self.noise(name, count)
-        return short_frames(clean, ratio, noise, generator, defects, self.faults(name, count))
+        faults = None
+        if recipe.faults:
+            faults = sample_faults(count, recipe.planes, share, self.rng).to(self.device)
+        return short_frames(clean, ratio, noise, generator, defects, faults)
 
     def augment(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""

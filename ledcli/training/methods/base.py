@@ -4,25 +4,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.exposure_diffusion import AdaptiveForm
-from ledcli.nets.forms import SrgbForm, form_of
-from ledcli.nets.network import Network, build
+from ledcli.nets.forms import AdaptiveForm, SrgbForm, form_of
+from ledcli.nets.network import build
 from ledcli.nets.repnr import deploy, select
+from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
-from ledcli.training.data.sampler import Batch
-from ledcli.training.data.srgb_pairs import SrgbPairs
-from ledcli.training.methods.adl_sources import Source
+from ledcli.training.data.sampler import Batch, PretrainRecipe
+from ledcli.training.loop import Trainer
 from ledcli.training.optim import Schedule
 from ledcli.zoo.folding import Proof
+from ledcli.zoo.model_file import file_sha256, load_model
 from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.store import ChosenModel
+
+NO_MODEL = "none"
+"""``--pretrained none``: every weight is initialised."""
 
 
 class Pretrained(NamedTuple):
@@ -37,18 +41,51 @@ class Pretrained(NamedTuple):
     csa_set: str = ""
     sha256: str = ""
 
+    def record(self) -> dict[str, str]:
+        """Return what the tuned model's file says of it."""
+        return {"name": self.spec.name, "csa_set": self.csa_set, "sha256": self.sha256}
+
+
+def pretrained_model(start: ChosenModel, cfa: str = "bayer") -> Pretrained:
+    """Load the model to start from for a kind of sensor; raises ModelError."""
+    spec, net = load_model(start.path)
+    if spec.cfa != cfa:
+        raise ModelError(
+            f"{start.path}: is for {LAYOUTS[spec.cfa].title} sensors and the pairs are "
+            f"{LAYOUTS[cfa].title}: name another with --pretrained"
+        )
+    return Pretrained(spec, net, start.csa_set, file_sha256(start.path))
+
+
+def no_model() -> Pretrained:
+    """Return what stands for ``--pretrained none``: led's own architecture without weights."""
+    recipe = PretrainRecipe()
+    spec = ModelSpec(
+        name=NO_MODEL,
+        architecture=recipe.architecture,
+        arguments=dict(recipe.arguments),
+        input_form="gain",
+        csa_sets=(),
+        ratio_range=(1.0, 1.0),
+        method=NO_MODEL,
+        licence="its owner's",
+        source="led finetune",
+    )
+    return Pretrained(spec, None)
+
 
 class Start(NamedTuple):
     """A network ready for training.
 
     ``groups`` of parameters are named by the schedule's phases; None trains all. ``note`` says what
-    became of the pretrained weights, for people; it may be empty.
+    became of the pretrained weights, for people; ``new`` names the tensors that are initialised.
     """
 
     spec: ModelSpec
     net: nn.Module
     groups: Mapping[str, list[nn.Parameter]] | None = None
     note: str = ""
+    new: tuple[str, ...] = ()
 
 
 class Finished(NamedTuple):
@@ -63,9 +100,8 @@ class Finished(NamedTuple):
 class FinetuneRecipe:
     """What decides a fine-tuning besides the pairs and the pretrained model.
 
-    A method adds fields for its own options. The recipe is written into the model file.
-
-    ``batch`` crops per iteration have ``side`` plane pixels a side.
+    ``batch`` crops per iteration have ``side`` plane pixels a side. A method adds fields for its
+    own options. The recipe is written into the model file.
     """
 
     iterations: int = 1500
@@ -74,40 +110,56 @@ class FinetuneRecipe:
     seed: int = 0
 
 
+class SourceBatch(NamedTuple):
+    """A batch, with each crop's sensor and ISO; None is a sensor that nothing is known of."""
+
+    batch: Batch
+    sensors: list[str | None]
+    isos: list[float]
+
+
+class Source(Protocol):
+    """A source domain of adaptive domain learning: batches of other cameras' shots."""
+
+    name: str
+    sensors: Sequence[str]
+    """Names of the cameras that it has shots of."""
+    side: int
+    """The largest crop that it has, in plane pixels."""
+
+    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
+        """Draw crops ``(count, 4, side, side)``."""
+
+
+class Collector(Protocol):
+    """Takes from the photos of the pairs what a method needs besides their planes."""
+
+    def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
+        """Receive the frames of a pair, their ratio and the short ISO."""
+
+
 @dataclass(frozen=True)
 class MethodInputs:
-    """What a method trains on.
-
-    Attributes
-    ----------
-    camera_pairs : CameraPairs
-    device : torch.device
-    camera : str
-        Its name.
-    input_form : str
-        Of the pretrained model.
-    sources : sequence of Source
-        Other cameras' shots, for a method with `takes_sources`.
-    srgb_pairs : SrgbPairs, optional
-        The same pairs with developed long frames, for a method with `trains_on_srgb`.
-    workers : int
-        Parts of a batch that are computed in parallel, by a method with `parallel`.
-    """
+    """What a method trains on."""
 
     camera_pairs: CameraPairs
     device: torch.device
     camera: str = ""
+    """Its name."""
     input_form: str = "stabilised"
+    """Of the pretrained model."""
     sources: Sequence[Source] = ()
-    srgb_pairs: SrgbPairs | None = None
+    """Other cameras' shots, for a method with `takes_sources`."""
+    collector: Collector | None = None
+    """What received the photos of the pairs, for a method that has one."""
     workers: int = 1
+    """Parts of a batch that are computed in parallel, by a method with `parallel`."""
 
 
 class FinetuneMethod(ABC):
-    """A method of fine-tuning. The loop asks it for losses, `Finetuning` for the rest.
+    """A method of fine-tuning. The loop asks it for losses, `finetune` for the rest.
 
-    A subclass states what is special about it in class attributes, and its options as the fields
-    of its recipe.
+    Class attributes state what is special about it; the fields of its recipe are its options.
     """
 
     name: ClassVar[str]
@@ -120,8 +172,6 @@ class FinetuneMethod(ABC):
     """Whether it cannot start from ``--pretrained none``."""
     takes_sources: ClassVar[bool] = False
     """Whether it trains on other cameras' shots too (``--source``)."""
-    trains_on_srgb: ClassVar[bool] = False
-    """Whether it needs the long frames developed to sRGB."""
     baseline: ClassVar[str] = "the un-tuned model"
     """What the tuned model is compared with, for messages."""
     name_suffix: ClassVar[str] = ""
@@ -133,7 +183,7 @@ class FinetuneMethod(ABC):
     warm_up: ClassVar[int] = 20
     """Iterations over which the learning rate rises."""
     parallel: ClassVar[bool] = False
-    """Whether a batch is computed in parts, by several workers."""
+    """Whether several workers compute a batch in parts."""
 
     recipe: Any
     form: Any
@@ -145,6 +195,11 @@ class FinetuneMethod(ABC):
         self.workers = min(inputs.workers, recipe.batch) if self.parallel else 1
         self.side = min(recipe.side, self.max_side()) // MULTIPLE * MULTIPLE
 
+    @classmethod
+    def collector(cls, count: int) -> Collector | None:
+        """Return what receives the photos of so many pairs while they are read, if it needs any."""
+        return None
+
     def max_side(self) -> int:
         """Return the largest side in plane pixels that a crop may have."""
         return self.camera_pairs.side
@@ -152,9 +207,24 @@ class FinetuneMethod(ABC):
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
-        Called before `begin`; ``bf16`` is whether to compute in bfloat16.
+        Of the pretrained model, blind; without one, of the input times the ratio. Called before
+        `begin`; ``bf16`` is whether to compute in bfloat16.
         """
-        return psnr_before(pretrained, self.camera_pairs, self.device, bf16=bf16)
+        spec, net, csa_set, _ = pretrained
+        if spec.output == "srgb":
+            raise ModelError(
+                f"{spec.name} makes pictures, not planes: name another with --pretrained, or tune "
+                "it with --method sid"
+            )
+        crops = self.camera_pairs.validation_batches(blind=True)
+        batches = [batch.to(self.device) for batch in crops]
+        if net is None:
+            return fmean(psnr_of(b.x * b.ratio.reshape(-1, 1, 1, 1), b.clean) for b in batches)
+        if spec.csa_sets:
+            select(net, csa_set)
+        form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(self.device)
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            return fmean(psnr_of(form(net, *batch[1:]), batch.clean) for batch in batches)
 
     @abstractmethod
     def begin(self, pretrained: Pretrained) -> Start:
@@ -162,12 +232,21 @@ class FinetuneMethod(ABC):
 
     def schedule(self) -> Schedule:
         """Return how long and how fast to train."""
-        recipe = self.recipe
-        return Schedule(
-            recipe.iterations,
-            learning_rate=recipe.learning_rate,
-            warm_up=self.warm_up,
-            ema=0.99,
+        rate, iterations = self.recipe.learning_rate, self.recipe.iterations
+        return Schedule(iterations, learning_rate=rate, warm_up=self.warm_up, ema=0.99)
+
+    def trainer(self, start: Start, *, bf16: bool) -> Trainer:
+        """Return the loop that trains the network."""
+        return Trainer(
+            start.net,
+            self,
+            self.schedule(),
+            self.device,
+            bf16=bf16,
+            seed=self.recipe.seed,
+            groups=start.groups,
+            workers=self.workers,
+            muon=self.muon,
         )
 
     @abstractmethod
@@ -215,21 +294,9 @@ class FinetuneMethod(ABC):
         return np.random.default_rng(seed), max(1, self.recipe.batch // self.workers), self.side
 
 
-class Transferred(NamedTuple):
-    """A plain network with its description, and where its weights come from.
-
-    ``new`` names the tensors that are initialised; ``note`` says it in a line.
-    """
-
-    spec: ModelSpec
-    net: Network
-    new: tuple[str, ...]
-    note: str
-
-
 def transfer_weights(
     pretrained: Pretrained, *, seed: int = 0, form: AdaptiveForm | SrgbForm | None = None
-) -> Transferred:
+) -> Start:
     """Build the plain network of a model, for another form, and transfer the weights that fit.
 
     The CSA set is folded first. What does not fit, or all without a network, is initialised by the
@@ -248,35 +315,12 @@ def transfer_weights(
     new.load_state_dict({**own, **fitting})
     initialised = tuple(name for name in own if name not in fitting)
     if not fitting:
-        return Transferred(changed, new, initialised, "every weight is initialised")
+        return Start(changed, new, note="every weight is initialised", new=initialised)
     note = f"{len(fitting)} of {len(own)} tensors are transferred"
     if initialised:
         layers = dict.fromkeys(name.rpartition(".")[0] for name in initialised)
         note += f"; {', '.join(layers)} are initialised"
-    return Transferred(changed, new, initialised, note)
-
-
-def psnr_before(
-    pretrained: Pretrained, camera_pairs: CameraPairs, device: torch.device, *, bf16: bool
-) -> float:
-    """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
-
-    Of the pretrained model, blind; without one, of the input times the ratio.
-    """
-    spec, net, csa_set, _ = pretrained
-    if spec.output == "srgb":
-        raise ModelError(
-            f"{spec.name} makes pictures, not planes: name another with --pretrained, or tune it "
-            "with --method sid"
-        )
-    batches = [batch.to(device) for batch in camera_pairs.validation_batches(blind=True)]
-    if net is None:
-        return fmean(psnr_of(b.x * b.ratio.reshape(-1, 1, 1, 1), b.clean) for b in batches)
-    if spec.csa_sets:
-        select(net, csa_set)
-    form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return fmean(psnr_of(form(net, *batch[1:]), batch.clean) for batch in batches)
+    return Start(changed, new, note=note, new=initialised)
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.exposure_diffusion import (
+from ledcli.nets.forms import (
     AdaptiveForm,
     add_photons,
     default_steps,
@@ -19,7 +19,6 @@ from ledcli.nets.exposure_diffusion import (
 )
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.training.data.sampler import Batch
-from ledcli.training.losses import known, mean_known
 from ledcli.training.methods.base import (
     FinetuneMethod,
     FinetuneRecipe,
@@ -28,6 +27,7 @@ from ledcli.training.methods.base import (
     Start,
     transfer_weights,
 )
+from ledcli.training.methods.led import known, mean_known
 
 DARKEST = 1e-3
 """Of white: added to both sides of the divergence, on top of the read noise's light."""
@@ -35,23 +35,16 @@ DARKEST = 1e-3
 
 @dataclass(frozen=True)
 class ExposureRecipe(FinetuneRecipe):
-    """What decides a training by exposure diffusion besides the pairs and the start.
-
-    Attributes
-    ----------
-    steps : int
-        T: the network sees every crop T + 1 times, at exposures from the short frame's to the
-        reference's.
-    l1 : float
-        Weight of the mean absolute error beside the divergence.
-    learning_rate : float
-        Peak, of Muon for the kernels; Adam's for the rest follows.
-    """
+    """What decides a training by exposure diffusion besides the pairs and the start."""
 
     batch: int = 8
     steps: int = 2
+    """T: the network sees every crop T + 1 times, at exposures from the short frame's to the
+    reference's."""
     l1: float = 1.0
+    """Weight of the mean absolute error beside the divergence."""
     learning_rate: float = 1e-3
+    """Peak, of Muon for the kernels; Adam's for the rest follows."""
 
 
 class ExposureMethod(FinetuneMethod):
@@ -72,9 +65,8 @@ class ExposureMethod(FinetuneMethod):
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained weights that fit; the layer of Eq. 12 is initialised."""
-        transferred = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
-        spec = replace(transferred.spec, input_form="gain", output="adaptive")
-        return Start(spec, transferred.net, note=transferred.note)
+        start = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
+        return start._replace(spec=replace(start.spec, input_form="gain", output="adaptive"))
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops and expose them on; return the mean of the steps' losses (Algorithm 1)."""

@@ -1,10 +1,11 @@
-"""LED's fine-tuning (LED, section 3.3): a pretrained network to one camera by a few pairs.
+"""LED: its loss, and its fine-tuning of a pretrained network to one camera by a few pairs.
 
 The chosen CSA set becomes the camera's own, ``target``; an OMNR branch is added at zero; the main
-convolutions stay frozen. Afterwards everything folds into the plain network.
+convolutions stay frozen (section 3.3). Afterwards everything folds into the plain network.
 
-The loss is taken where the input form puts the noise (training/losses.py), so that pairs of all
-ratios and ISOs have the same weight; multiplied by the ratio, the darkest would dominate.
+The loss is taken where the input form puts the noise: in the stabilised domain, where it has unit
+variance, or times the ratio in linear light. Stabilised, pairs of all ratios and ISOs have the same
+weight; multiplied by the ratio, the darkest would dominate.
 """
 
 from dataclasses import dataclass, replace
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import form_of
+from ledcli.nets.forms import Form, StabilisedForm, form_of
 from ledcli.nets.repnr import blocks, convert
+from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
-from ledcli.training.losses import form_loss
 from ledcli.training.methods.base import (
     FinetuneMethod,
     FinetuneRecipe,
@@ -37,6 +38,15 @@ CSA, OMNR = "csa", "omnr"
 PROFILE_ERROR = (0.05, 0.07)
 """Spread of the gain and of the read variance in training, in logarithms: what a noise profile
 measured on two pairs may be off by."""
+STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
+"""Mean square errors below which a frame counts as clean: a hundredth of the noise's standard
+deviation; 70 dB."""
+PAST_WHITE = 0.05
+"""Weight of an error above white: highlights are clipped there, but keep a slope."""
+PERIODS = (2, 4, 8)
+"""Periods, in plane pixels, of the patterns that transposed convolutions leave."""
+CLIPPED = 0.98
+"""Of white: where the truth is brighter the long frame may be clipped."""
 
 SCHEDULES: dict[str, tuple[Phase, ...]] = {
     "joint": (Phase(1.0, {CSA: 5e-4, OMNR: 2e-4}),),
@@ -83,19 +93,13 @@ def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 @dataclass(frozen=True)
 class LedRecipe(FinetuneRecipe):
-    """What decides a fine-tuning by LED besides the pairs and the pretrained model.
-
-    Attributes
-    ----------
-    schedule : str
-        A name in `SCHEDULES`.
-    shot_noise : float
-        Share of crops that get more light with its photon noise (PMN, section 3.2); 0 because it
-        does not help a stabilised network, which knows the noise of every brightness.
-    """
+    """What decides a fine-tuning by LED besides the pairs and the pretrained model."""
 
     schedule: str = "joint"
+    """A name in `SCHEDULES`."""
     shot_noise: float = 0.0
+    """Share of crops that get more light with its photon noise (PMN, section 3.2); 0 because it
+    does not help a stabilised network, which knows the noise of every brightness."""
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -171,3 +175,109 @@ def jitter_noise_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor
     off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in PROFILE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
     return batch.gain * factors[0], batch.variance * factors[1]
+
+
+def known(clean: Tensor) -> Tensor:
+    """Return 1 where a shot truth is known, 0 where the long frame may be clipped."""
+    return (clean < CLIPPED).float()
+
+
+def mean_known(values: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean of the values that count."""
+    return (values * counts).sum() / counts.sum().clamp_min(1)
+
+
+def form_loss(
+    form: Form,
+    net: nn.Module,
+    batch: Batch,
+    gain: Tensor,
+    variance: Tensor,
+    *,
+    shot: bool = True,
+    pattern_weight: float = 0.0,
+) -> Tensor:
+    """Return the loss where the input form puts the noise.
+
+    ``gain``: L1 between the planes times the ratio, as published. ``stabilised``: every frame by
+    the logarithm of its error, so that all ratios have the same weight.
+
+    ``gain`` and ``variance`` ``(N,)`` are the noise profiles that the network is given. If the
+    truth was ``shot``, its clipped pixels do not count. ``pattern_weight`` is that of `frame_loss`,
+    for ``stabilised``.
+    """
+    counts = known(batch.clean) if shot else None
+    if not isinstance(form, StabilisedForm):
+        error = (form(net, batch.x, batch.ratio, gain, variance) - batch.clean).abs()
+        return error.mean() if counts is None else mean_known(error, counts)
+    gain, t0 = electron_scale(gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1))
+    denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
+    level = gain * batch.ratio.reshape(-1, 1, 1, 1)
+    return frame_loss(denoised, batch.clean, level, t0, counts, pattern_weight)
+
+
+def frame_loss(
+    denoised: Tensor,
+    clean: Tensor,
+    level: Tensor,
+    t0: Tensor,
+    counts: Tensor | None = None,
+    pattern_weight: float = 0.0,
+) -> Tensor:
+    """Return what the stabilised form trains on: every frame by the logarithm of its error.
+
+    Half of it in standard deviations of noise, where dark and bright weigh alike, half in linear
+    light, where PSNR is measured.
+
+    ``denoised`` are the network's stabilised planes, ``clean`` the truth times the ratio, clipped
+    at 1, ``counts`` 1 where it is known and 0 elsewhere, all ``(N, 4, h, w)``; what is denoised
+    above 1 counts little. ``level`` and ``t0`` ``(N, 1, 1, 1)`` are the gain times the ratio, and
+    the transform's offset (noise/vst.py). ``pattern_weight`` is that of the part of the error that
+    repeats: a checkerboard hardly counts in a mean square error, but is seen.
+    """
+    stable = denoised - stabilise(clean / level, t0)
+    linear = under_white(unstabilise(denoised, t0) * level) - clean
+    pattern = pattern_weight * pattern_error(stable) if pattern_weight else 0.0
+    in_noise = log_error(stable, STABLE_FLOOR, counts, pattern)
+    return (in_noise + log_error(linear, LINEAR_FLOOR, counts)) / 2
+
+
+def pattern_error(error: Tensor) -> Tensor:
+    """Return ``(N,)``, how much of the error ``(N, planes, h, w)`` repeats.
+
+    For each period, the variance of the mean error over the period's phases, times the samples of
+    a phase; then the mean over the periods. Without a pattern that is about the mean square error.
+    """
+    total = torch.zeros(len(error), device=error.device)
+    for period in PERIODS:
+        rows, cols = (n // period for n in error.shape[2:])
+        if rows * cols < 2:
+            continue
+        cut = error[:, :, : rows * period, : cols * period]
+        phases = cut.unflatten(3, (cols, period)).unflatten(2, (rows, period)).mean((2, 4))
+        total = total + rows * cols * phases.var((2, 3), correction=0).mean(1)
+    return total / len(PERIODS)
+
+
+def log_error(
+    error: Tensor, floor: float, counts: Tensor | None = None, added: Tensor | float = 0.0
+) -> Tensor:
+    """Return the mean over frames of the logarithm of the root mean square error, in nepers.
+
+    That is PSNR divided by -8.7. A frame of deep noise, whose error is a tenth of the noise's
+    deviation, so has the same weight as a clean one, where half of the noise must stay.
+
+    ``counts`` are weights of the mean of ``error``, both ``(N, planes, h, w)``. To the mean square
+    errors are added ``added`` ``(N,)``, and ``floor``, below which an error does not matter.
+    """
+    if counts is None:
+        mean = error.square().mean((1, 2, 3))
+    else:
+        total = (error.square() * counts).sum((1, 2, 3))
+        mean = total / counts.sum((1, 2, 3)).clamp_min(1)
+    return (mean + added + floor).log().mean() / 2
+
+
+def under_white(x: Tensor) -> Tensor:
+    """Compress what lies above white (1), where PSNR clips."""
+    return torch.where(x > 1, 1 + PAST_WHITE * (x - 1), x)

@@ -1,7 +1,11 @@
-"""SID's layout: ``Sony/short``, ``Sony/long`` and a list of pairs."""
+"""Folders of raws laid out as in SID (``Sony/short``, ``Sony/long`` and a list) and in ELD.
+
+ELD's have ``CAMERA/scene-1/IMG_0001.ARW``: long and short frames by their numbers.
+"""
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ledcli.errors import PairError, UsageError
@@ -20,6 +24,8 @@ TEST_SCENE, FIRST_SHOT = "1", "00"
 frame of a scene at an exposure, the one that published figures are of."""
 LISTS = ("{}_test_list.txt", "{}_list.txt")
 """SID's own, and that of ELD's frames in SID's layout."""
+REFERENCES = (1, 6, 11, 16)
+"""Numbers of a scene's long frames; each other frame belongs to the nearest."""
 
 
 def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = ()) -> Source:
@@ -33,7 +39,9 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
     root = _camera(folder)
     title = f"SID layout, {root.resolve().name}"
     if list_file is None:
-        list_file = next((path for path in _lists(root) if os.path.isfile(path)), None)
+        names = [name.format(root.resolve().name) for name in LISTS]
+        lists = (path / name for name in names for path in (root, root.parent))
+        list_file = next((path for path in lists if os.path.isfile(path)), None)
     skipped: list[str] = []
     if list_file is None:
         pairs = _tests(root, skipped)
@@ -52,12 +60,6 @@ SID = Dataset(
     lambda path, options: sid(path, options.list_file, options.ratios),
     options=("list_file",),
 )
-
-
-def _lists(root: Path) -> Iterator[Path]:
-    for name in LISTS:
-        for path in (root, root.parent):
-            yield path / name.format(root.resolve().name)
 
 
 def _camera(folder: Path) -> Path:
@@ -98,9 +100,9 @@ def _files(root: Path, beside_list: Path) -> Find:
 
 def _tests(root: Path, skipped: list[str]) -> list[Pair]:
     """Pair the test scenes by their numbers, as SID's own test code does."""
-    longs: dict[str, Path] = {}
-    for file in frames_in(root / "long"):
-        longs.setdefault(_scene(file), file)
+    # Of several, the first.
+    files = reversed(frames_in(root / "long"))
+    longs = {file.name.partition("_")[0]: file for file in files}
     pairs = []
     for file in frames_in(root / "short"):
         scene, _, rest = file.name.partition("_")
@@ -117,5 +119,40 @@ def _tests(root: Path, skipped: list[str]) -> list[Pair]:
     return pairs
 
 
-def _scene(file: Path) -> str:
-    return file.name.partition("_")[0]
+def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
+    """Read a folder in ELD's layout: ``SonyA7S2/scene-1/IMG_0001.ARW`` and so on.
+
+    Images 1, 6, 11 and 16 of a scene are its long frames; every other one is a short frame and
+    belongs to the long frame with the nearest number. The tags give the ratio; only the ratios
+    given are taken, or all (ELD's figures are of 100 and 200). The folder is of all cameras, or of
+    one. Raises UsageError if it is not in ELD's layout.
+    """
+    cameras = [folder] if _scenes(folder) else folders_in(folder)
+    pairs: dict[str, Pair] = {}
+    skipped: list[str] = []
+    for camera in cameras:
+        for scene in _scenes(camera):
+            numbered = ((re.fullmatch(r"IMG_(\d+)", f.stem), f) for f in frames_in(scene))
+            images = {int(match[1]): file for match, file in numbered if match}
+            for number in sorted(set(images) - set(REFERENCES)):
+                nearest = min(REFERENCES, key=lambda one: abs(one - number))
+                name = f"{camera.resolve().name}/{scene.name}/{images[number].stem}"
+                if nearest in images:
+                    pairs[name] = Pair(images[number], images[nearest])
+                else:
+                    skipped.append(f"{images[number]}: its long frame, image {nearest}, is missing")
+    if not pairs and not skipped:
+        raise UsageError(
+            f"{folder}: is not in ELD's layout: name the folder that holds CAMERA/scene-1/IMG_0001"
+        )
+    title = f"ELD layout, {folder.resolve().name}"
+    return source_of_pairs(
+        title, list(pairs.values()), names=list(pairs), ratios=ratios, skipped=skipped
+    )
+
+
+ELD = Dataset("eld", lambda path, options: eld(path, options.ratios))
+
+
+def _scenes(camera: Path) -> list[Path]:
+    return [path for path in folders_in(camera) if re.fullmatch(r"scene-\d+", path.name)]
