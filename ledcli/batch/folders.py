@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ledcli.batch.manifest import STATE_FOLDER
+from ledcli.batch.manifest import STATE_FOLDER, check_no_link
 from ledcli.batch.settings import Job, Settings
 from ledcli.errors import OutputError
 from ledcli.output.atomic import (
@@ -46,6 +46,8 @@ def folder_lock(
     True. Raises OutputError if the folder cannot be made or written to.
     """
     state = root / STATE_FOLDER
+    for path in (state, state / LOCK):
+        check_no_link(path)
     made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
     make_folder(state)
     # A lock by a file's existence alone would outlive a killed run.

@@ -24,6 +24,9 @@ LINE_START = '{"v":1,"output":'
 """The start of a line of version 1, the only one."""
 MAX_BYTES = 1 << 30
 """100,000 photos in three formats, written five times each, take half of it."""
+MAX_LINE_BYTES = 1 << 20
+"""A line has about 1 kB; a longer one is damage."""
+_decode = json.JSONDecoder().raw_decode
 COMPACT_FROM = 1000
 """Lines; shorter manifests are not compacted."""
 
@@ -108,6 +111,7 @@ class Manifest:
         self.root = root
         self.path = root / STATE_FOLDER / FILE_NAME
         self._real = os.path.realpath(root)
+        check_no_link(self.path.parent)
         self._file: int | None = None
         self._closed = False
         self._ends_whole = True
@@ -199,7 +203,7 @@ class Manifest:
         """Load the file again if it has changed; return whether it had."""
         before, now = self._loaded, None
         with contextlib.suppress(OSError):
-            now = Stamp.of(os.stat(self.path))
+            now = Stamp.of(os.lstat(self.path))
         if now != before:
             self._load()
         return now != before
@@ -214,7 +218,7 @@ class Manifest:
             make_folder(self.path.parent)
             self._compact()
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._file = os.open(self.path, flags, 0o666)
+            self._file = _open_no_link(self.path, flags)
         data = (line if self._ends_whole else "\n" + line).encode("ascii") + b"\n"
         self._ends_whole = False
         written = os.write(self._file, data)
@@ -239,25 +243,29 @@ class Manifest:
         self._ends_whole = True
         self._loaded: Stamp | None = None
         try:
-            state = os.stat(self.path)
+            state = os.lstat(self.path)
             if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:
                 raise OutputError(f"{self.path}: not a manifest of led; remove it")
             self._loaded = Stamp.of(state)
-            text = self.path.read_bytes().decode("utf-8", "replace")
+            with open(self.path, "rb", opener=_open_no_link) as file:
+                for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+                    whole = self._ends_whole  # else it is the rest of a line that is too long
+                    self._ends_whole = data.endswith(b"\n")
+                    if whole and (self._ends_whole or len(data) < MAX_LINE_BYTES):
+                        self._add_line(data.decode("utf-8", "replace").rstrip("\n"))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be read: {explain(error)}") from error
-        lines = text.split("\n")
-        self._ends_whole = lines[-1] == ""
-        decode = json.JSONDecoder().raw_decode
-        for line in filter(None, lines):
-            if not line.startswith(LINE_START + '"') or not line.endswith("}"):
+
+    def _add_line(self, line: str) -> None:
+        if not line.startswith(LINE_START + '"') or not line.endswith("}"):
+            if line:
                 self._other_lines.append(line)
-                continue
-            with contextlib.suppress(ValueError):
-                name: str = decode(line, len(LINE_START))[0]
-                self._lines.setdefault(name, []).append(line)
+            return
+        with contextlib.suppress(ValueError, RecursionError):
+            name: str = _decode(line, len(LINE_START))[0]
+            self._lines.setdefault(name, []).append(line)
 
     def _compact(self) -> None:
         """Rewrite a manifest if more than half of its lines are out of date; under the lock."""
@@ -276,6 +284,16 @@ class Manifest:
         text = "\n".join([*self._other_lines, *every, ""])
         atomic_write(self.path, text.encode("utf-8", "replace"))
         self._ends_whole = True
+
+
+def check_no_link(path: Path) -> None:
+    """Raise OutputError for a symbolic link: led would write where somebody else wants."""
+    if path.is_symlink():
+        raise OutputError(f"{path}: is a symbolic link, which is not followed: remove it")
+
+
+def _open_no_link(path: str | Path, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 class Manifests(dict[Path, Manifest]):

@@ -19,6 +19,8 @@ from ledcli.output.atomic import atomic_write
 MAX_LIST_BYTES = 16 << 20
 """More than a list of 100,000 pairs; keeps led from reading a whole raw given for a list."""
 
+MAX_LINE = 1 << 15
+"""Characters; two paths of 4,096 bytes have fewer. shlex takes time by the square of a word."""
 _SHOT_COLUMN = re.compile(r"ISO(\d+)|F(\d+(\.\d+)?|N/A)", re.IGNORECASE)
 """SID: ``ISO200 F8``; ELD and LED: ``ISO800 ISO100``, of the short and of the long frame."""
 _BYTE_ORDER_MARK = "\ufeff"
@@ -160,6 +162,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _words(line: str, where: str) -> list[str]:
+    if len(line) > MAX_LINE:
+        raise PairError(f"{where}: has {len(line)} characters: a line is SHORT LONG")
     words = shlex.shlex(line, posix=True, punctuation_chars=False)
     words.whitespace, words.whitespace_split = " \t\r", True
     words.escape, words.commenters = "", ""

@@ -14,7 +14,7 @@ import pickletools
 import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledcli.errors import ModelError
 from ledcli.zoo.spec import MAX_RATIO, short
@@ -26,18 +26,24 @@ MAX_BYTES = 1 << 30
 """Largest checkpoint that is read or downloaded; published ones have 30 to 120 MB."""
 MAX_PICKLE_BYTES = 16 << 20
 """Largest pickle, without the values of the tensors; Restormer's has 1 MB."""
+MAX_OPCODES = 500_000
+"""Steps of a pickle, looked at in about a second; published ones have under 100,000."""
 MAX_TENSORS = 100_000
 
 _DTYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+"""What a NumPy number is made by, such as a PSNR that a training kept; such values are ignored."""
 ALLOWED = frozenset(
     {
+        *NUMPY_SCALARS,
+        "_codecs.encode",
         "collections.OrderedDict",
         "torch._utils._rebuild_tensor_v2",
         "torch._utils._rebuild_parameter",
         *(f"torch.{dtype}Storage" for dtype in _DTYPES),
     }
 )
-"""What a pickle may name: dictionaries, tensors, parameters and their storages."""
+"""What a pickle may name: dictionaries, tensors, parameters, their storages and NumPy numbers."""
 
 Tensors = dict[str, "Tensor"]
 
@@ -77,6 +83,16 @@ def parse_name(stem: str) -> PublishedName | None:
     return PublishedName(match["method"], camera, ends)
 
 
+class _Number:
+    """In place of a NumPy number and its type."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
 def read_sections(path: Path) -> dict[str, Tensors]:
     """Read the tensors of a checkpoint that torch 1.6 or later saved.
 
@@ -88,8 +104,11 @@ def read_sections(path: Path) -> dict[str, Tensors]:
     _check_zip(path)
     import torch
 
+    # NumPy itself is not called.
+    numbers: list[Any] = [(_Number, name) for name in NUMPY_SCALARS]
     try:
-        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals(numbers):
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch fails in many ways on damaged files
         first = " ".join(str(error).split())
         raise ModelError(f"{path}: torch cannot read it ({short(first)}). {_AGAIN}.") from error
@@ -226,7 +245,9 @@ def _find_forbidden(file: io.BytesIO) -> str | None:
     texts: list[str] = []
     memo: dict[int, str] = {}
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if count > MAX_OPCODES:
+                raise ValueError("too many opcodes")
             name = ""
             if opcode.name in ("GLOBAL", "INST"):
                 name = str(argument).replace(" ", ".")

@@ -166,7 +166,7 @@ class PublishedNet(NamedTuple):
     @classmethod
     def from_section(cls, section: Tensors) -> PublishedNet:
         """Recognise a network; raises ModelError without the file's name."""
-        tensors, shapes, counts = without_module(section), {}, set()
+        tensors, shapes, counts = without_wrappers(section), {}, set()
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or tensor.layout != torch.strided:
                 raise ModelError(f"its tensor '{name[:80]}' does not hold floating-point numbers")
@@ -245,10 +245,12 @@ class PublishedNet(NamedTuple):
         return {f"{layer}.{GENERIC}": torch.stack(ts).mean(0) for layer, ts in layers.items()}
 
 
-def without_module(section: Tensors) -> Tensors:
-    """Remove the `module.` of `DataParallel` from the tensor names."""
-    if all(name.startswith("module.") for name in section):
-        return {name.removeprefix("module."): tensor for name, tensor in section.items()}
+def without_wrappers(section: Tensors) -> Tensors:
+    """Remove what `DataParallel` and `torch.compile` put before the tensor names."""
+    for _ in range(2):
+        for prefix in ("module.", "_orig_mod."):
+            if all(name.startswith(prefix) for name in section):
+                section = {name.removeprefix(prefix): t for name, t in section.items()}
     return dict(section)
 
 
@@ -273,7 +275,7 @@ def check_deployed(
     values, and a line about it. Raises ModelError without the file's name if the two do not belong
     to the same network, or differ, unless `force`.
     """
-    deployed = without_module(deployed)
+    deployed = without_wrappers(deployed)
     net = table.build(*published.network)
     without_bias = {n for n, m in net.named_modules() if getattr(m, "bias", ()) is None}
     repnr.convert(net, published.csa_sets(TUNED), published.omnr)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledcli.errors import ModelError, UsageError
 from ledcli.output.atomic import atomic_write
+from ledcli.zoo.onnx_graph import foreign_part
 from ledcli.zoo.spec import ModelSpec, short
 
 if TYPE_CHECKING:
@@ -132,11 +133,9 @@ def read_onnx(path: Path) -> OnnxFile:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if len(metadata) != len(model.metadata_props):
         raise damaged(path, "has duplicate keys in its metadata")
-    weights = list(model.graph.initializer)
-    constants = [attribute.t for node in model.graph.node for attribute in node.attribute]
-    if any(t.external_data or t.data_location for t in (*weights, *constants)):
-        # The ONNX file would decide which file that is.
-        raise damaged(path, "keeps its weights in another file")
+    if foreign := foreign_part(model):
+        raise damaged(path, foreign)
+    weights = model.graph.initializer
     floats = [tensor for tensor in weights if tensor.data_type == onnx.TensorProto.FLOAT]
     shapes = {tensor.name: tuple(tensor.dims) for tensor in floats}
     header = Header(_description(path, metadata), shapes)

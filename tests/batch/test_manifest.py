@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.batch import manifest as module
+from ledcli.batch.folders import folder_lock
 from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
 from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
@@ -326,3 +328,34 @@ def test_a_manifest_is_loaded_again_only_when_its_file_has_changed(root):
     assert manifests.refresh()
     assert manifests[root].file_state(path) is FileState.CURRENT
     assert not manifests.refresh()
+
+
+def test_a_line_without_end_is_not_read_into_memory(root):
+    with closing(Manifest(root)) as manifest:
+        path = write(manifest, "a.dng")
+    good = manifest.path.read_bytes()
+    with open(manifest.path, "ab") as file:
+        file.truncate(200 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + good)
+    tracemalloc.start()
+    again = Manifest(root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
+    assert again.entry(path) is not None
+    assert len(again._lines["a.dng"]) == 2
+
+
+@pytest.mark.parametrize("link", [".led", ".led/manifest.jsonl", ".led/lock"])
+def test_a_symbolic_link_among_the_state_is_refused(root, tmp_path_factory, link):
+    target = tmp_path_factory.mktemp("elsewhere")
+    if link != ".led":
+        (root / ".led").mkdir()
+        target = target / "file"
+        target.write_text("mine")
+    (root / link).symlink_to(target)
+    with pytest.raises(OutputError, match=r"remove it$"), folder_lock(root, print, lambda: False):
+        Manifest(root)
+    assert target.is_dir() or target.read_text() == "mine"
+    assert not target.is_dir() or not any(target.iterdir())

@@ -156,3 +156,8 @@ def test_no_list_and_a_folder_for_a_list(shoot):
         read_list(shoot / "pairs.txt")
     with pytest.raises(PairError, match="is a folder"):
         read_list(shoot)
+
+
+def test_a_word_without_end_is_refused_at_once(shoot):
+    with pytest.raises(PairError, match="line 2: has 10000000 characters: a line is SHORT LONG"):
+        read(shoot, "a.ARW b.ARW\n" + "x" * 10_000_000)

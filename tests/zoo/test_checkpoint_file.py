@@ -2,13 +2,16 @@
 
 import collections
 import io
+import itertools
 import os
 import pickle
+import pickletools
 import re
 import struct
 import warnings
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +63,23 @@ def test_dictionaries_of_tensors_are_read(path):
     assert set(sections) == {"", "params"}
     torch.testing.assert_close(sections["params"], TENSORS)
     assert list(sections[""]) == ["x"]
+
+
+def test_numpy_numbers_beside_the_tensors_are_ignored(path):
+    numbers = {"psnr": np.float64(38.5), "iter": np.int64(3), "half": np.float16(1)}
+    torch.save({"params": TENSORS, "best": numbers, **numbers}, path)
+    assert set(read_sections(path)) == {"params"}
+
+
+def test_a_pickle_of_too_many_steps_is_refused_before_it_is_looked_through(path, monkeypatch):
+    def steps(file):
+        yield from itertools.repeat(mark, checkpoint_file.MAX_OPCODES + 2)
+        raise AssertionError("looked through to its end")
+
+    torch.save({"params": TENSORS}, path)
+    mark = next(pickletools.genops(b"(."))
+    monkeypatch.setattr(checkpoint_file.pickletools, "genops", steps)
+    assert "a damaged pickle" in refused(path)
 
 
 @pytest.mark.parametrize("protocol", [2, 4])

@@ -26,8 +26,12 @@ def network(imported, tmp_path):
     return load_model(path)
 
 
-def prefixed(tensors):
-    return {f"module.{name}": tensor for name, tensor in tensors.items()}
+def prefixed(tensors, prefix="module."):
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def compiled(tensors):
+    return prefixed(prefixed(tensors), "_orig_mod.")
 
 
 @pytest.mark.parametrize(
@@ -131,8 +135,10 @@ def test_the_fold_is_the_published_network_pad_align_convolve(
         torch.testing.assert_close(plain(x), unfolded, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("wrap", [lambda t: t, prefixed])
-@pytest.mark.parametrize("key", ["params", "params_ema", ""])
+@pytest.mark.parametrize(
+    ("key", "wrap"),
+    [("params", lambda t: t), ("params", prefixed), ("params_ema", compiled), ("", compiled)],
+)
 def test_wherever_the_tensors_stand(wrap, key, tmp_path):
     tensors = checkpoints.repnr(PLAIN["unet"], "unet", tuned=True)
     content = {key: wrap(tensors), "iter": 1500} if key else wrap(tensors)

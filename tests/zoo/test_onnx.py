@@ -14,6 +14,7 @@ from ledcli.zoo import onnx as exported_onnx
 from ledcli.zoo.folding import fold
 from ledcli.zoo.model_file import load_model, read_header, read_onnx, read_spec, require_onnx
 from ledcli.zoo.onnx import OnnxNet, load_onnx, to_onnx
+from ledcli.zoo.onnx_graph import foreign_part
 from ledcli.zoo.spec import ModelSpec
 from tests.inference.models import noise_profile
 
@@ -77,6 +78,7 @@ def test_the_folded_network_is_the_same_function_at_every_size_and_batch(archite
     spec, net = made(architecture, omnr=True)
     exported = to_onnx(*fold(spec, net, "b"))
     assert exported.difference.relative <= 1e-4
+    assert foreign_part(onnx.load_model_from_string(exported.data)) is None
     select(net, "b")
     multiple = net.architecture.size_multiple
     for batch, rows, cols in ((1, 2, 3), (3, 6, 1), (2, 1, 1)):
@@ -194,6 +196,25 @@ def external_constant(model):
     tensor.external_data.add(key="location", value="../secret")
 
 
+def external_list(model):
+    attribute = model.graph.node.add(op_type="Constant").attribute.add(name="value")
+    attribute.tensors.add().external_data.add(key="location", value="../secret")
+
+
+def external_in_a_graph(model):
+    graph = model.graph.node.add(op_type="Identity").attribute.add(name="body").g
+    graph.initializer.add().external_data.add(key="location", value="../secret")
+
+
+def external_sparse(model):
+    sparse = model.graph.sparse_initializer.add()
+    sparse.values.external_data.add(key="location", value="../secret")
+
+
+def function(model):
+    model.functions.add(name="Conv").node.add(op_type="Loop")
+
+
 def twice(model):
     model.metadata_props.add(key="led", value="{}")
 
@@ -211,6 +232,12 @@ def unfolded(model):
         (twice, "duplicate keys"),
         (external, "another file"),
         (external_constant, "another file"),
+        (external_list, "another file"),
+        (external_in_a_graph, "a graph or a sparse tensor inside 'Identity'"),
+        (external_sparse, "functions, training steps or sparse weights"),
+        (function, "functions, training steps or sparse weights"),
+        (lambda m: m.graph.node.add(op_type="Loop"), "the operator 'Loop'"),
+        (lambda m: m.graph.node.add(op_type="Conv", domain="com.mine"), "the operator 'Conv'"),
         (unfolded, "not folded"),
     ],
 )
