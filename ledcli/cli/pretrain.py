@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from ledcli.training.loop import LogLine
 
 
-SOURCE, LICENCE = "led pretrain", "the owner's"
-"""Written to the model file: the weights belong to whoever trained them."""
-
-
 def pretrain(
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.safetensors"),
     photos: Annotated[
@@ -143,7 +139,7 @@ def pretrain(
         clean_crops=faults > 0,
     )
     name = out.stem.lower()
-    describe(recipe, name, SOURCE, LICENCE)
+    describe(recipe, name)
     schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
     make_folder(out.parent)
     beside = out.with_suffix(".crops.npy")
@@ -172,8 +168,6 @@ def pretrain(
         start=start,
         show=show,
         name=name,
-        source=SOURCE,
-        licence=LICENCE,
     )
     output.result({"model": out}, f"wrote {out}")
 
