@@ -136,7 +136,7 @@ def test_the_package_stays_small():
     lines = {path: len(path.read_text("utf-8").splitlines()) for path in MODULES.values()}
     # The goal is 125 files and 23,500 lines: lower these when code goes, never raise them.
     assert len(lines) <= 125
-    assert sum(lines.values()) <= 23_620
+    assert sum(lines.values()) <= 23_500
     small = [path.name for path, n in lines.items() if n < 25 and path.name != "__init__.py"]
     assert small == ["__main__.py"]
     median = sorted(lines.values())[len(lines) // 2]
