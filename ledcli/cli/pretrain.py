@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def pretrain(
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.safetensors"),
     photos: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photographs; without it, only procedural scenes."),
+        Path | None, typer.Option(help="Folder of photographs; without it, only procedural scenes.")
     ] = None,
     crops: Annotated[
         Path | None,
@@ -55,8 +54,7 @@ def pretrain(
     ] = None,
     optimiser: Annotated[str, typer.Option(help="muon, or adam as in the LED paper.")] = "muon",
     learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4"),
+        float | None, typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4")
     ] = None,
     start: Annotated[
         Path | None,

@@ -129,7 +129,7 @@ def subpixel(planes: Tensor) -> Tensor:
     return F.pixel_shuffle(planes, side)
 
 
-class AdaptiveForm:
+class AdaptiveForm(GainForm):
     """The `gain` form with the adaptive residual layer (Eq. 12).
 
     The network outputs an image, a residual and one mask plane, ``2 planes + 1`` in all. With
@@ -141,10 +141,9 @@ class AdaptiveForm:
     that a further refinement step does not lose detail.
     """
 
-    unclipped_input = False
-
     def __init__(self, planes: int = 4) -> None:
-        self.in_planes, self.out_planes = planes, 2 * planes + 1
+        super().__init__(planes)
+        self.out_planes = 2 * planes + 1
 
     def __call__(
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor

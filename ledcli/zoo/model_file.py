@@ -191,7 +191,9 @@ def reading(path: Path | str, what: str = "file") -> Iterator[None]:
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such {what}. Check the path.") from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}). Check it.") from error
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror}). Check path and permissions."
+        ) from error
 
 
 def file_sha256(path: Path | str) -> str:

@@ -191,9 +191,7 @@ def sample_faults(count: int, planes: int, share: float, rng: np.random.Generato
         pedestal=_for_some(rng, STORED_ZERO_SHARE, rng.choice(PEDESTALS, count)),
         black=some(BLACK_SHARE, black),
         clip=some(
-            CLIP_SHARE,
-            rng.uniform(0, MAX_CLIP_BELOW, count) * rng.integers(0, 2, count),
-            np.inf,
+            CLIP_SHARE, rng.uniform(0, MAX_CLIP_BELOW, count) * rng.integers(0, 2, count), np.inf
         ),
         step=some(COARSE_SHARE, scale(COARSE_STEP)),
         known=torch.from_numpy(rng.random(count)).float(),
