@@ -231,10 +231,7 @@ def plan_photos(
 
 
 def plan_photo(
-    job: Job,
-    manifest: Manifest,
-    expected: Callable[[Record], Record],
-    overwrite: bool = False,
+    job: Job, manifest: Manifest, expected: Callable[[Record], Record], overwrite: bool = False
 ) -> PlannedPhoto:
     """Decide from the manifest and the files' sizes and times; nothing is read.
 

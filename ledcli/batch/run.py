@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING
 from ledcli.batch.folders import check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifests
-from ledcli.batch.plan import (
-    DEFAULT_NAME,
-    PlannedPhoto,
-    plan_names,
-    plan_photos,
-    split_results,
-)
+from ledcli.batch.plan import DEFAULT_NAME, PlannedPhoto, plan_names, plan_photos, split_results
 from ledcli.batch.settings import Engine, Job, Result, Settings, choose_formats
 from ledcli.errors import OutputError, RawError
 from ledcli.inference.backends import choose_backend

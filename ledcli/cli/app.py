@@ -30,6 +30,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ledcli import __version__
 from ledcli.cli.console import Output, debugging
+from ledcli.cli.options import show_help
 from ledcli.errors import LedError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -150,8 +151,7 @@ def _root(
 
     led denoise ./raw --ratio 100 writes a clean DNG for every raw in ./raw.
     """
-    if context.invoked_subcommand is None:
-        Output().result(context.get_help())
+    show_help(context)
 
 
 def _usage_line(problem: typer.TyperException) -> str:

@@ -87,8 +87,7 @@ def finetune(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep pairs that are shifted.")] = False,
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Accept pairs at one ISO, and a model no better."),
+        bool, typer.Option("--force", help="Accept pairs at one ISO, and a model no better.")
     ] = False,
     force_read: ForceReadOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,

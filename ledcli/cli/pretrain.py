@@ -14,15 +14,10 @@ if TYPE_CHECKING:
     from ledcli.training.loop import LogLine
 
 
-SOURCE, LICENCE = "led pretrain", "the owner's"
-"""Written to the model file: the weights belong to whoever trained them."""
-
-
 def pretrain(
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.safetensors"),
     photos: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photographs; without it, only procedural scenes."),
+        Path | None, typer.Option(help="Folder of photographs; without it, only procedural scenes.")
     ] = None,
     crops: Annotated[
         Path | None,
@@ -60,8 +55,7 @@ def pretrain(
     ] = None,
     optimiser: Annotated[str, typer.Option(help="muon, or adam as in the LED paper.")] = "muon",
     learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4"),
+        float | None, typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4")
     ] = None,
     start: Annotated[
         Path | None,
@@ -144,7 +138,7 @@ def pretrain(
         clean_crops=faults > 0,
     )
     name = out.stem.lower()
-    describe(recipe, name, SOURCE, LICENCE)
+    describe(recipe, name)
     schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
     make_folder(out.parent)
     beside = out.with_suffix(".crops.npy")
@@ -188,8 +182,6 @@ def pretrain(
         start=start,
         show=show,
         name=name,
-        source=SOURCE,
-        licence=LICENCE,
     )
     output.result({"model": out}, f"wrote {out}")
     if failed:

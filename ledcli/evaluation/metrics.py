@@ -118,13 +118,11 @@ def corrected(result: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArra
     return np.clip(result, 0, 1) * np.float32(illuminance_scale(result, truth))
 
 
-def most_detailed(
-    planes: NDArray[np.float32], side: int = CROP_SIDE, step: int = CROP_STEP
-) -> tuple[slice, slice]:
+def most_detailed(planes: NDArray[np.float32], side: int = CROP_SIDE) -> tuple[slice, slice]:
     """Find the square with the most detail: the largest sum of squared differences of the green.
 
-    Returns rows and columns of planes ``(4, h, w)``, or ``(9, h, w)`` of an X-Trans. `side` and
-    `step` are in plane pixels; a smaller frame is taken whole.
+    Returns rows and columns of planes ``(4, h, w)``, or ``(9, h, w)`` of an X-Trans. `side` is
+    in plane pixels; a smaller frame is taken whole.
     """
     layout = layout_of(len(planes))
     green = planes[[n for n in layout.regular if layout.colours[n] == 1]].mean(0)
@@ -133,10 +131,10 @@ def most_detailed(
     energy[:, 1:] += np.diff(green, axis=1) ** 2
     rows, cols = (min(side, n) for n in green.shape)
     total = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    below, above = total[rows::step], total[:-rows:step]
-    sums = below[:, cols::step] - above[:, cols::step]
-    sums -= below[:, :-cols:step] - above[:, :-cols:step]
-    row, col = (step * int(n) for n in np.unravel_index(sums.argmax(), sums.shape))
+    below, above = total[rows::CROP_STEP], total[:-rows:CROP_STEP]
+    sums = below[:, cols::CROP_STEP] - above[:, cols::CROP_STEP]
+    sums -= below[:, :-cols:CROP_STEP] - above[:, :-cols:CROP_STEP]
+    row, col = (CROP_STEP * int(n) for n in np.unravel_index(sums.argmax(), sums.shape))
     return slice(row, row + rows), slice(col, col + cols)
 
 

@@ -54,11 +54,7 @@ _VARIANTS = {
 
 _LOADER = PackageLoader("ledcli.evaluation")
 _ENVIRONMENT = Environment(
-    loader=_LOADER,
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=StrictUndefined,
+    loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
 )
 _Groups = Mapping[str, Group]
 """By model."""

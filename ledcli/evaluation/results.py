@@ -104,7 +104,7 @@ class Evaluation:
     skipped: Sequence[str]
     """A line for each frame that could not be measured: which, and why."""
 
-    def groups(self, key: Key) -> list[Group]:
+    def by_value(self, key: Key) -> list[tuple[Value, dict[str, Group]]]:
         """Return mean metrics by value of `key`, ascending, unknown last, and in it by model."""
         found: dict[Value, list[FrameResult]] = defaultdict(list)
         for frame in self.frames:
@@ -116,17 +116,13 @@ class Evaluation:
             return value is None, value or 0, ""
 
         return [
-            group
+            (value, {g.model: g for g in replace(self, frames=found[value]).means(value)})
             for value in sorted(found, key=order)
-            for group in replace(self, frames=found[value]).means(value)
         ]
 
-    def by_value(self, key: Key) -> list[tuple[Value, dict[str, Group]]]:
-        """Return the groups of each value of `key` by model, in the order of `groups`."""
-        found: dict[Value, dict[str, Group]] = defaultdict(dict)
-        for group in self.groups(key):
-            found[group.value][group.model] = group
-        return list(found.items())
+    def groups(self, key: Key) -> list[Group]:
+        """Return the groups of `by_value` in one list."""
+        return [group for _, groups in self.by_value(key) for group in groups.values()]
 
     def by_camera_and_ratio(self) -> list[tuple[str, float, dict[str, Group]]]:
         """Return the groups of each camera and ratio by model, ascending."""

@@ -61,7 +61,7 @@ class GainForm:
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise; gain and read variance are not used."""
-        return net((x * _column(ratio)).clamp_max(1.0)).float()
+        return net((x * column(ratio)).clamp_max(1.0)).float()
 
 
 class StabilisedForm:
@@ -86,10 +86,10 @@ class StabilisedForm:
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise through the stabilised domain; outliers are removed first."""
-        gain, t0 = electron_scale(_column(gain), _column(read_variance))
+        gain, t0 = electron_scale(column(gain), column(read_variance))
         s = stabilise(x / gain, t0)
         s = self._denoise(net, *remove_outliers(s, local_mean(s), LOCAL_MEAN), t0)
-        return unstabilise(s, t0) * (gain * _column(ratio))
+        return unstabilise(s, t0) * (gain * column(ratio))
 
     def denoise(self, net: Net, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
@@ -129,7 +129,7 @@ def subpixel(planes: Tensor) -> Tensor:
     return F.pixel_shuffle(planes, side)
 
 
-class AdaptiveForm:
+class AdaptiveForm(GainForm):
     """The `gain` form with the adaptive residual layer (Eq. 12).
 
     The network outputs an image, a residual and one mask plane, ``2 planes + 1`` in all. With
@@ -141,16 +141,15 @@ class AdaptiveForm:
     that a further refinement step does not lose detail.
     """
 
-    unclipped_input = False
-
     def __init__(self, planes: int = 4) -> None:
-        self.in_planes, self.out_planes = planes, 2 * planes + 1
+        super().__init__(planes)
+        self.out_planes = 2 * planes + 1
 
     def __call__(
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise planes ``(N, planes, h, w)``; gain and read variance are not used."""
-        bright = x * _column(ratio)
+        bright = x * column(ratio)
         planes = x.shape[1]
         parts = net(bright.clamp_max(1.0)).float()
         image, residual, mask = parts.split((planes, planes, 1), 1)
@@ -197,8 +196,8 @@ def add_photons(
     the reference's exposure, and the exposures ``(N,)`` are over it. The gain ``(N,)`` is K over
     white - black: the size of one electron.
     """
-    k = _column(gain)
-    missing = _column(target - exposure) * clean.clamp_min(0)
+    k = column(gain)
+    missing = column(target - exposure) * clean.clamp_min(0)
     return x + k * torch.poisson(missing / k, generator)
 
 
@@ -246,7 +245,8 @@ def _asinh(x: Tensor) -> Tensor:
     return torch.log1p(size + square / (1 + (1 + square).sqrt())).copysign(x)
 
 
-def _column(per_photo: Tensor) -> Tensor:
+def column(per_photo: Tensor) -> Tensor:
+    """Return figures ``(N,)`` of photos as ``(N, 1, 1, 1)``, to multiply their planes by."""
     return per_photo.reshape(-1, 1, 1, 1)
 
 

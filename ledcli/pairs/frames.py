@@ -28,6 +28,8 @@ THIRD_STOP_RATIOS = (1.25, 1.6, 3.2, 6.4)
 NOMINAL_TOLERANCE = 0.045
 """Error of nominal shutter speeds, as a share: 1/125 s is 1/128 s, and a ratio of 300 at ISO 100
 (10 s, 1/30 s) is 312.5 at ISO 3200 (10 s at ISO 100, 1/1000 s)."""
+SAME_RATIO = 1.05
+"""Factor within which two ratios count as the same."""
 MIN_LONG_RATIO = 1 / 1.05
 """Below this ratio the short and the long frame are swapped."""
 
@@ -161,6 +163,11 @@ def ratio_of(short: Exif, long: Exif, paths: tuple[Path, Path]) -> float:
             f"{paths[1]}: is exposed less than {paths[0]}: a pair is SHORT LONG, in that order"
         )
     return nominal_ratio(ratio)
+
+
+def is_wanted(ratio: float, ratios: Sequence[float]) -> bool:
+    """Return True if a ratio is one of those that were asked for, or none was."""
+    return not ratios or any(max(ratio / r, r / ratio) <= SAME_RATIO for r in ratios)
 
 
 def missing_tags(exif: Exif) -> str:

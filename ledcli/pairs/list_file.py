@@ -44,10 +44,7 @@ Find = Callable[[str, str], Path | None]
 
 
 def read_list(
-    path: Path,
-    *,
-    find: Find | None = None,
-    missing: Callable[[PairError], None] | None = None,
+    path: Path, *, find: Find | None = None, missing: Callable[[PairError], None] | None = None
 ) -> list[Pair]:
     """Read a list of pairs, in its order: ours, or one of SID, ELD or LED.
 

@@ -199,10 +199,7 @@ class _Scanner:
         return first
 
     def _explain(
-        self,
-        frames: Sequence[Frame],
-        checked: Iterable[CheckedPair],
-        pairs: Iterable[CheckedPair],
+        self, frames: Sequence[Frame], checked: Iterable[CheckedPair], pairs: Iterable[CheckedPair]
     ) -> None:
         """Add a reason for every frame that is in no pair and has none yet."""
         paired = {frame for pair in pairs for frame in pair[:2]}

@@ -178,7 +178,7 @@ def _arguments(recipe: PretrainRecipe) -> dict[str, Any]:
     return planes | recipe.arguments
 
 
-def describe(recipe: PretrainRecipe, name: str, source: str, licence: str) -> ModelSpec:
+def describe(recipe: PretrainRecipe, name: str) -> ModelSpec:
     """Describe the model that a recipe makes; raises TrainingError before hours are spent."""
     _form(recipe)
     if recipe.optimiser not in LEARNING_RATES:
@@ -195,8 +195,8 @@ def describe(recipe: PretrainRecipe, name: str, source: str, licence: str) -> Mo
         csa_sets=tuple(recipe.sets()),
         ratio_range=recipe.ratio_range,
         method="led pretraining",
-        licence=licence,
-        source=source,
+        licence="the owner's",
+        source="led pretrain",
     )
 
 
@@ -213,22 +213,20 @@ def pretrain(
     checkpoint_every: float = 180,
     show: Callable[[LogLine], None] = lambda _: None,
     name: str = "pretrained",
-    source: str = "led pretrain",
-    licence: str = "unknown",
 ) -> ModelSpec:
     """Train a backbone on a crop file (training/data/crops.py) and write its model file.
 
     Beside ``out`` appear ``.checkpoint``, which ``resume`` goes on from, and ``.log.jsonl`` of the
     same stem. The weights start from those of the model file ``start``, else at random. Every
     ``checkpoint_every`` seconds the training is validated and saved. ``show`` receives every log
-    line; name, source and licence go into the model file's header.
+    line; ``name`` goes into the model file's header.
 
     Raises
     ------
     TrainingError
         No crops, a checkpoint or model that does not fit, or a loss that is not a number.
     """
-    spec = describe(recipe, name, source, licence)
+    spec = describe(recipe, name)
     workers = worker_count(device)
     method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device, workers)
     net = method.network()

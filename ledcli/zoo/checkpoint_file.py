@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import pickletools
 import re
 import zipfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledcli.errors import ModelError
+from ledcli.zoo.model_file import reading
 from ledcli.zoo.spec import MAX_RATIO, short
 
 if TYPE_CHECKING:
@@ -157,21 +159,17 @@ def _check_tensors(path: Path, sections: dict[str, Tensors]) -> None:
 def _check_zip(path: Path) -> None:
     """Refuse a file that `torch.save` cannot have written, before torch reads it."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelError(
-                f"{path}: has {size / 1e9:.1f} GB; a checkpoint has at most {MAX_BYTES / 1e9:.1f}. "
-                "Name another file"
-            )
-        with open(path, "rb") as file:
+        with reading(path), open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise ModelError(
+                    f"{path}: has {size / 1e9:.1f} GB; a checkpoint has at most "
+                    f"{MAX_BYTES / 1e9:.1f}. Name another file"
+                )
             if file.read(2) == b"\x80\x02" or not zipfile.is_zipfile(file):
                 raise _not_a_zip(path, size)
-        with zipfile.ZipFile(path) as archive:
-            text = _pickle_of(path, archive, size)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such file. Check the path.") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}). Check it.") from error
+            with zipfile.ZipFile(file) as archive:
+                text = _pickle_of(path, archive, size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path}: is damaged ({short(str(error))}). {_AGAIN}.") from error
     try:

@@ -10,7 +10,8 @@ import hashlib
 import importlib.util
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,13 +146,8 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def _read_bytes(path: Path, count: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(count)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such model file. Check the path.") from None
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with reading(path, "model file"), open(path, "rb") as file:
+        return file.read(count)
 
 
 def _parse_json(path: Path, text: str | bytes, what: str) -> Any:  # noqa: ANN401
@@ -186,18 +182,23 @@ def damaged(path: Path, what: str) -> ModelError:
     return ModelError(f"{path}: {what}. Get the file again.")
 
 
-def unreadable(path: Path | str, error: OSError) -> ModelError:
-    """Return the error for a file that the system does not let us read."""
-    return ModelError(f"{path}: cannot be read ({error.strerror}). Check its permissions.")
+@contextmanager
+def reading(path: Path | str, what: str = "file") -> Iterator[None]:
+    """Raise ModelError where the block meets a file that is missing or cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such {what}. Check the path.") from None
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror}). Check path and permissions."
+        ) from error
 
 
 def file_sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits; raises ModelError."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with reading(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_model(

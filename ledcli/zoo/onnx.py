@@ -21,13 +21,7 @@ from ledcli.errors import ModelError, UsageError
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
-from ledcli.zoo.folding import (
-    Difference,
-    compare_networks,
-    fold,
-    made_of,
-    network_inputs,
-)
+from ledcli.zoo.folding import Difference, compare_networks, fold, made_of, network_inputs
 from ledcli.zoo.model_file import (
     METADATA_KEY,
     ONNX_SUFFIX,

@@ -20,6 +20,7 @@ import platformdirs
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.zoo.checkpoint_file import MAX_BYTES, parse_name
+from ledcli.zoo.model_file import reading
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, is_ratio_range, is_text, short
 from ledcli.zoo.store import bundled_dir, installed_dir
 
@@ -109,13 +110,8 @@ def read_releases(extra: Path | None = None) -> dict[str, Release]:
 
 
 def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_REGISTRY_BYTES + 1)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such registry. Check the path.") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}). Check it.") from error
+    with reading(path, "registry"), open(path, "rb") as file:
+        data = file.read(MAX_REGISTRY_BYTES + 1)
     if len(data) > MAX_REGISTRY_BYTES:
         raise ModelError(f"{path}: is too large for a registry. Name another file.")
     try:

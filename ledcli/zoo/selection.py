@@ -14,13 +14,7 @@ from ledcli.raw.exif import Exif
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.zoo.model_file import file_sha256, read_spec
 from ledcli.zoo.spec import ModelSpec
-from ledcli.zoo.store import (
-    ChosenModel,
-    find_bundled,
-    find_model,
-    installed_models,
-    read_registry,
-)
+from ledcli.zoo.store import ChosenModel, find_bundled, find_model, installed_models, read_registry
 
 RATIO_MARGIN = 2 ** (1 / 3)
 """A ratio range is extended by a third of a stop at both ends, one step of a camera's dials."""

@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
-from ledcli.pairs.frames import ratio_of, read_pair
+from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair, read_list
 from ledcli.raw.colour import shot_wb, srgb_from_camera
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.sensor.cfa import AnyPhase, Phase
 
-SAME_RATIO = 1.05
-"""Factor within which two ratios count as the same."""
 MAX_NAMED_RATIO = 300.0
 """SID caps the ratio of its names: 0.033 s and 10 s count as 300."""
 _SECONDS = re.compile(r"_(\d+(?:\.\d+)?)s(?=\.|$)")
@@ -132,7 +130,7 @@ def source_of_pairs(
         except LedError as error:
             failed.append(str(error))
             continue
-        if not ratios or any(max(case.ratio / r, r / case.ratio) <= SAME_RATIO for r in ratios):
+        if is_wanted(case.ratio, ratios):
             cases.append(case)
     return Source(name, cases, failed)
 

@@ -9,13 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ledcli.errors import PairError, UsageError
-from ledcli.evaluation.datasets.base import (
-    Dataset,
-    Source,
-    folders_in,
-    frames_in,
-    source_of_pairs,
-)
+from ledcli.evaluation.datasets.base import Dataset, Source, folders_in, frames_in, source_of_pairs
 from ledcli.evaluation.datasets.packed import SUFFIXES
 from ledcli.pairs.list_file import Find, Pair, read_list
 

@@ -228,7 +228,10 @@ def _rgb_crops(
         if hdr:
             white = float(np.quantile(crop, rng.uniform(0.9, 0.999)))
             crop = np.clip(crop / max(white, 1e-6), 0, 1)
-        yield pack_rgb(_mix(crop, rng), kind.layout.name)
+        # Desaturated a little, towards camera colours: they are less saturated than sRGB's.
+        share = np.float32(rng.uniform(0, 0.35))
+        mixed = (1 - share) * crop + share * crop.mean(-1, keepdims=True)
+        yield pack_rgb(mixed, kind.layout.name)
 
 
 def _raw_crops(
@@ -258,9 +261,3 @@ def _shrunk_crop(rgb: Linear, scale: float, side: int, rng: np.random.Generator)
         for c in range(3)
     ]
     return np.stack(bands, -1)
-
-
-def _mix(rgb: Linear, rng: np.random.Generator) -> Linear:
-    """Desaturate a little, towards camera colours: they are less saturated than sRGB's."""
-    share = np.float32(rng.uniform(0, 0.35))
-    return (1 - share) * rgb + share * rgb.mean(-1, keepdims=True)

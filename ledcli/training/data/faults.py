@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ledcli.nets.forms import column
 from ledcli.noise.physics import on_sensor_lines
 from ledcli.training.data.scenes import log_uniform
 
@@ -75,12 +76,12 @@ class Defects(_PerFrame):
         """
         added = torch.zeros_like(like)
         if self.columns.any():
-            added += on_sensor_lines(like, 1, generator) * _column(self.columns * read)
+            added += on_sensor_lines(like, 1, generator) * column(self.columns * read)
         if self.density.any():
             chance = torch.rand(like.shape, generator=generator, device=like.device)
-            share = chance / _column(self.density).clamp_min(1e-9)
+            share = chance / column(self.density).clamp_min(1e-9)
             # Of the pixels that are hot the share is even in 0..1: its logarithm is exponential.
-            excess = -share.clamp(1e-6, 1.0).log() * _column(self.hot * read)
+            excess = -share.clamp(1e-6, 1.0).log() * column(self.hot * read)
             added += torch.where(share < 1, excess, 0.0)
         return added
 
@@ -122,9 +123,9 @@ class Faults(_PerFrame):
     def correction(self, like: Tensor) -> Tensor:
         """Return the factors ``(N, 1, h, w)`` of the vignetting correction, at least 1."""
         down, right = (torch.linspace(-1, 1, n, device=like.device) for n in like.shape[2:])
-        slope = _column(self.slope_down) * down[:, None] + _column(self.slope_right) * right
-        corrected = _column((self.vignetting > 0).float())
-        return ((_column(self.vignetting) + slope) * corrected).clamp_min(0).exp()
+        slope = column(self.slope_down) * down[:, None] + column(self.slope_right) * right
+        corrected = column((self.vignetting > 0).float())
+        return ((column(self.vignetting) + slope) * corrected).clamp_min(0).exp()
 
     def smooth(self, planes: Tensor) -> Tensor:
         """Smooth planes ``(N, planes, h, w)`` as the camera does."""
@@ -146,7 +147,7 @@ class Faults(_PerFrame):
         """
         for axis, scale in ((0, self.rows), (1, self.columns)):
             if scale.any():
-                dn = dn + on_sensor_lines(dn, axis, generator) * _column(scale * read)
+                dn = dn + on_sensor_lines(dn, axis, generator) * column(scale * read)
         dn = add_defective_pixels(dn, self, read, white, generator).clamp_max(white)
         dn = self.smooth((dn + self.black[:, :, None, None]) * self.correction(dn))
         return quantise_and_clip(dn, self, read, generator)
@@ -190,9 +191,7 @@ def sample_faults(count: int, planes: int, share: float, rng: np.random.Generato
         pedestal=_for_some(rng, STORED_ZERO_SHARE, rng.choice(PEDESTALS, count)),
         black=some(BLACK_SHARE, black),
         clip=some(
-            CLIP_SHARE,
-            rng.uniform(0, MAX_CLIP_BELOW, count) * rng.integers(0, 2, count),
-            np.inf,
+            CLIP_SHARE, rng.uniform(0, MAX_CLIP_BELOW, count) * rng.integers(0, 2, count), np.inf
         ),
         step=some(COARSE_SHARE, scale(COARSE_STEP)),
         known=torch.from_numpy(rng.random(count)).float(),
@@ -209,12 +208,12 @@ def add_defective_pixels(
     def chance() -> Tensor:
         return torch.rand(dn.shape, generator=generator, device=dn.device)
 
-    defective = chance() < _column(faults.defective)
+    defective = chance() < column(faults.defective)
     dead = chance() < DEAD_SHARE
-    pedestal = _column(faults.pedestal)
+    pedestal = column(faults.pedestal)
     # A dead pixel keeps up to two thirds of its light; a bright one lies anywhere up to white.
     too_dark = torch.where(pedestal > 0, -pedestal.expand_as(dn), dn * chance() * 2 / 3)
-    floor = _column(5 * read).clamp_max(white)
+    floor = column(5 * read).clamp_max(white)
     too_bright = torch.maximum(dn, floor * (white / floor) ** chance())
     return torch.where(defective, torch.where(dead, too_dark, too_bright), dn)
 
@@ -225,13 +224,13 @@ def quantise_and_clip(
     """Quantise frames coarsely and clip them at black, if their faults say so."""
     coarse = faults.step > 0
     if coarse.any():
-        step = _column(torch.where(coarse, faults.step * read, torch.ones_like(read)))
+        step = column(torch.where(coarse, faults.step * read, torch.ones_like(read)))
         # Black lies anywhere between two steps.
         phase = torch.rand(step.shape, generator=generator, device=dn.device)
         rounded = ((dn / step + phase).round() - phase) * step
-        dn = torch.where(_column(coarse), rounded, dn)
+        dn = torch.where(column(coarse), rounded, dn)
     lowest = torch.where(faults.clip.isfinite(), -faults.clip * read, -torch.inf)
-    return torch.maximum(dn, _column(lowest))
+    return torch.maximum(dn, column(lowest))
 
 
 def _for_some(
@@ -255,7 +254,3 @@ def _smoothed_variance(kernel: Tensor) -> tuple[float, float]:
     mask = torch.outer(line, line)[None, None]
     seen = F.conv2d(F.pad(kernel, (2, 2, 2, 2))[None, None], mask).square().sum()
     return float(kernel.square().sum()), float(seen / mask.square().sum())
-
-
-def _column(per_frame: Tensor) -> Tensor:
-    return per_frame.reshape(-1, 1, 1, 1)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ledcli.errors import LedError, MetadataError, PairError, memory_error
 from ledcli.pairs.checks import check_pair
-from ledcli.pairs.frames import ratio_of, read_pair
+from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
@@ -18,8 +18,6 @@ from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, Planes, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
 
-SAME_RATIO = 1.05
-"""Factor within which two ratios are the same."""
 MAX_DARK_TIME = 8.0
 """A dark frame's exposure over the longest short one's: in longer ones the sensor's glow shows."""
 
@@ -122,11 +120,7 @@ def read_headers(
                 f"{header.pair.short} and {first.pair.short} are of two bodies of {first.camera} "
                 f"(serial {header.serial} and {first.serial}): make a list for each"
             )
-    chosen = [
-        header
-        for header in headers
-        if not ratios or any(1 / SAME_RATIO <= header.ratio / r <= SAME_RATIO for r in ratios)
-    ]
+    chosen = [header for header in headers if is_wanted(header.ratio, ratios)]
     if not chosen:
         there = ", ".join(f"{r:g}" for r in sorted({h.ratio for h in headers}))
         wanted = ", ".join(f"{r:g}" for r in ratios)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ledcli.nets.forms import column
 from ledcli.noise.cameras import (
     CALIBRATED_WHITE,
     MAKERS,
@@ -265,7 +266,7 @@ def short_frames(
     The truth of a frame that the camera smoothed is smoothed too. The noise profile of such a
     frame, and of one with corrected vignetting, is that of `Faults.noise_profile`.
     """
-    dn = clean * CALIBRATED_WHITE / ratio.reshape(-1, 1, 1, 1)
+    dn = clean * CALIBRATED_WHITE / column(ratio)
     if faults is not None:
         dn = dn / faults.correction(dn)
     dn = add_noise(dn, noise, generator)

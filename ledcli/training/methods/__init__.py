@@ -1,7 +1,6 @@
 """The methods of fine-tuning, by name. A new method is a new file here and one line below."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from ledcli.errors import UsageError
@@ -30,13 +29,9 @@ def recipe_of(method: type[FinetuneMethod], options: Mapping[str, Any]) -> Finet
     """
     given = {name: value for name, value in options.items() if value is not None}
     for option in given:
-        owners = [n for n, m in METHODS.items() if option in _option_names(m)]
+        owners = [n for n, m in METHODS.items() if option in m.recipe_type.__dataclass_fields__]
         if method.name not in owners:
             raise UsageError(
                 f"--{option.replace('_', '-')} is for --method {' or '.join(owners)}: leave it out"
             )
     return method.recipe_type(**given)
-
-
-def _option_names(method: type[FinetuneMethod]) -> set[str]:
-    return {field.name for field in fields(method.recipe_type)}

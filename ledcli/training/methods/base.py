@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.forms import AdaptiveForm, SrgbForm, form_of
+from ledcli.nets.forms import AdaptiveForm, SrgbForm, column, form_of
 from ledcli.nets.network import build
 from ledcli.nets.repnr import deploy, select
 from ledcli.raw.reader import RawPhoto
@@ -219,7 +219,7 @@ class FinetuneMethod(ABC):
         crops = self.camera_pairs.validation_batches(blind=True)
         batches = [batch.to(self.device) for batch in crops]
         if net is None:
-            return fmean(psnr_of(b.x * b.ratio.reshape(-1, 1, 1, 1), b.clean) for b in batches)
+            return fmean(psnr_of(b.x * column(b.ratio), b.clean) for b in batches)
         if spec.csa_sets:
             select(net, csa_set)
         form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(self.device)

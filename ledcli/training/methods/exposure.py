@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ledcli.nets.forms import (
     AdaptiveForm,
     add_photons,
+    column,
     default_steps,
     exposure_schedule,
     refine,
@@ -110,7 +111,7 @@ def darkness_of(batch: Batch) -> Tensor:
     neither is what the divergence divides by.
     """
     light = batch.variance / batch.gain * batch.ratio
-    return (light + DARKEST).reshape(-1, 1, 1, 1)
+    return column(light + DARKEST)
 
 
 def divergence(clean: Tensor, truth: Tensor, darkness: Tensor, counts: Tensor) -> Tensor:

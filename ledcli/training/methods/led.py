@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import Form, StabilisedForm, form_of
+from ledcli.nets.forms import Form, StabilisedForm, column, form_of
 from ledcli.nets.repnr import blocks, convert
 from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
@@ -161,13 +161,11 @@ def add_light(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
     count, planes = batch.x.shape[:2]
     chosen = rng.random((count, 1, 1, 1)) < share
     most = 0.2 * rng.random((count, planes, 1, 1)) * chosen
-    light = torch.from_numpy(most.astype(np.float32)) / batch.ratio.reshape(-1, 1, 1, 1)
-    gain = batch.gain.reshape(-1, 1, 1, 1)
+    light = torch.from_numpy(most.astype(np.float32)) / column(batch.ratio)
+    gain = column(batch.gain)
     electrons = rng.poisson((light / gain).expand_as(batch.x).numpy()).astype(np.float32)
-    clean = batch.clean + light * batch.ratio.reshape(-1, 1, 1, 1)
-    return batch._replace(
-        clean=clean.clamp_max(1.0), x=batch.x + gain * torch.from_numpy(electrons)
-    )
+    clean = (batch.clean + light * column(batch.ratio)).clamp_max(1.0)
+    return batch._replace(clean=clean, x=batch.x + gain * torch.from_numpy(electrons))
 
 
 def jitter_noise_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -210,9 +208,9 @@ def form_loss(
     if not isinstance(form, StabilisedForm):
         error = (form(net, batch.x, batch.ratio, gain, variance) - batch.clean).abs()
         return error.mean() if counts is None else mean_known(error, counts)
-    gain, t0 = electron_scale(gain.reshape(-1, 1, 1, 1), variance.reshape(-1, 1, 1, 1))
+    gain, t0 = electron_scale(column(gain), column(variance))
     denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
-    level = gain * batch.ratio.reshape(-1, 1, 1, 1)
+    level = gain * column(batch.ratio)
     return frame_loss(denoised, batch.clean, level, t0, counts, pattern_weight)
 
 
