@@ -11,7 +11,7 @@ from ledcli.metadata.carried import Carried, Fields
 from ledcli.metadata.tags import Place, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.colour import shot_wb
-from ledcli.raw.exif import ISO_ELSEWHERE, Exif, date
+from ledcli.raw.exif import ISO_ELSEWHERE, UNKNOWN_CAMERA, Exif, date
 from ledcli.raw.libraw import XYZ_FROM_SRGB, usable_matrix
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, colour_pattern
@@ -73,7 +73,7 @@ def put_shot(root: Directory, photo: RawPhoto) -> None:
     """
     put_tags(root, photo.exif, photo.carried)
     _copy(root, photo.carried.image, tags_in(Place.CAMERA))
-    _fill_text(root, 50708, photo.exif.camera or "Unknown camera")  # UniqueCameraModel
+    _fill_text(root, 50708, photo.exif.camera or UNKNOWN_CAMERA)  # UniqueCameraModel
     _fill_text(root, 50735, photo.exif.serial)  # CameraSerialNumber
 
 
