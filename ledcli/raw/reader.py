@@ -13,6 +13,7 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
+from ledcli.metadata.nikon import nikon_black
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
 from ledcli.raw.levels import lower_white, read_levels
@@ -134,7 +135,7 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
     with open_raw(path) as opened:
         raw = opened.raw
         sizes = raw.sizes
-        carried, dng, header = _read_header(path, (sizes.raw_height, sizes.raw_width))
+        carried, dng, header, black = _read_header(path, (sizes.raw_height, sizes.raw_width))
         if header and header.unreadable:
             raise RawError(
                 f"{path}: {header.unreadable}, which is not supported: give the camera's own raw"
@@ -159,7 +160,7 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        levels = read_levels(path, raw, samples, phase, indices, area, header)
+        levels = read_levels(path, raw, samples, phase, indices, area, header, black)
         if header and header.is_float:
             mosaic, levels = to_whole_numbers(mosaic, levels)
         mosaic = np.array(mosaic, np.uint16)
@@ -192,14 +193,17 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
         )
 
 
-def _read_header(path: Path, shape: tuple[int, int]) -> tuple[Carried, bool, DngMosaic | None]:
-    """Read without LibRaw: the carried tags, whether it is a DNG, and what one says of its mosaic.
+def _read_header(
+    path: Path, shape: tuple[int, int]
+) -> tuple[Carried, bool, DngMosaic | None, list[float]]:
+    """Read without LibRaw: the carried tags, whether it is a DNG, what one says, and Nikon's black.
 
     `shape` is that of LibRaw's samples.
     """
     try:
         with FileBytes(path) as data:
-            return read_carried(data), is_dng(data), read_dng_mosaic(data, shape)
+            dng = read_dng_mosaic(data, shape)
+            return read_carried(data), is_dng(data), dng, nikon_black(data)
     except OSError as error:
         raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
 
