@@ -12,7 +12,14 @@ _BLACK, _BLACK_BITS = 0x3D, 14
 
 
 def nikon_black(data: Bytes) -> list[float]:
-    """Return the black levels of R, G1, G2, B in DN; empty for other files and older cameras."""
+    """Read the black level that a NEF's maker notes state (tag BlackLevel).
+
+    Returns
+    -------
+    list of float
+        Of R, G1, G2, B, in DN of the file's own bits; empty for other files and for older cameras,
+        whose black is 0.
+    """
     notes = Directory.first(data).child(_EXIF_IFD).stored(_MAKER_NOTES) or b""
     bits = mosaic_directory(data).integers(_BITS)
     if not notes.startswith(_NAME) or len(bits) != 1 or bits[0] > _BLACK_BITS:
