@@ -166,7 +166,7 @@ def unpack(planes: NDArray[Any], phase: AnyPhase, shape: tuple[int, int]) -> NDA
     whole = np.empty((layout.side * rows, layout.side * cols), planes.dtype)
     for plane, samples in _views(planes, whole, layout, *_positions(phase)):
         samples[...] = plane
-    top, left = _first_pixel(phase)
+    top, left = first_pixel(phase)
     return np.ascontiguousarray(whole[top : top + shape[0], left : left + shape[1]])
 
 
@@ -186,7 +186,7 @@ def to_standard_phase(planes: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
     return pack(np.pad(mosaic, margins, "reflect"), standard)
 
 
-def _first_pixel(phase: AnyPhase) -> Position:
+def first_pixel(phase: AnyPhase) -> Position:
     """Position of the mosaic's first pixel in its first cell."""
     return (phase.row, phase.col) if phase.layout.fixed_cells else (0, 0)
 
@@ -200,7 +200,7 @@ def _positions(phase: AnyPhase) -> tuple[tuple[Position, ...], tuple[Position, .
 
 def _cells(phase: AnyPhase, shape: tuple[int, int]) -> tuple[int, int]:
     """Count the rows and columns of cells that a mosaic touches."""
-    top, left = _first_pixel(phase)
+    top, left = first_pixel(phase)
     side = phase.layout.side
     return -(-(top + shape[0]) // side), -(-(left + shape[1]) // side)
 
@@ -209,7 +209,7 @@ def _completed(mosaic: NDArray[Any], phase: AnyPhase, size: tuple[int, int]) -> 
     """Extend a mosaic to whole cells."""
     if mosaic.shape == size:
         return mosaic
-    (top, left), (height, width) = _first_pixel(phase), mosaic.shape
+    (top, left), (height, width) = first_pixel(phase), mosaic.shape
     bottom, right, period = top + height, left + width, phase.layout.period
     whole = np.empty(size, mosaic.dtype)
     inner = whole[:, left:right]

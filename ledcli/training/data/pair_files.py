@@ -165,8 +165,8 @@ def load_pairs(
             records.append({**hashes, "ratio": header.ratio, "iso": header.iso})
             if take is not None:
                 take(short, long, header.ratio, header.iso)
-            planes, name = (short.planes(), long.planes()), str(pair.short)
-            yield RawPair(*planes, header.ratio, header.iso, header.long_iso, name)
+            planes, about = (short.planes(), long.planes()), (str(pair.short), short.phase)
+            yield RawPair(*planes, header.ratio, header.iso, header.long_iso, *about)
         if not loaded:
             why = f" ({warnings[0]})" if warnings else ""
             raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import PairError
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photon_transfer import (
     ExposureFit,
     Transfer,
@@ -26,6 +27,7 @@ from ledcli.noise.profile import (
     upsample,
 )
 from ledcli.pairs.similarity import clipping_level
+from ledcli.sensor.cfa import AnyPhase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.sampler import Batch
@@ -47,7 +49,8 @@ class RawPair(NamedTuple):
     """A pair as it was shot.
 
     The frames are float32 ``(planes, h, w)``, normalised, not multiplied by the ratio, which is the
-    nominal one. ``iso`` is the short frame's, ``name`` is for messages.
+    nominal one. ``iso`` is the short frame's, ``name`` is for messages, ``phase``
+    is that of both mosaics.
     """
 
     short: Planes
@@ -56,6 +59,7 @@ class RawPair(NamedTuple):
     iso: float
     long_iso: float
     name: str
+    phase: AnyPhase
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class TrainingPair:
     ----------
     short, clean : float16 ``(planes, h, w)``
         The short frame with its black corrected, and the truth: the long frame scaled to exactly
-        ``ratio`` times the short one's exposure; 1 where it is clipped. Half precision keeps steps
-        well under the noise.
+        ``ratio`` times the short one's exposure; 1 where it is clipped. Both without outliers. Half
+        precision keeps steps well under the noise.
     ratio, iso : float
         Of the pair, and of its short frame.
     blind : NoiseProfile
@@ -75,7 +79,7 @@ class TrainingPair:
     validation_side : int
         Side in plane pixels of the windows at the bottom of the frame that are never trained on.
     uncorrected : tuple of float16 ``(planes, validation_side, validation_side)``
-        These windows of the short frame with the file's black.
+        These windows of the short frame with the file's black, without outliers.
     """
 
     short: Half
@@ -295,17 +299,20 @@ def _training_pair(
     side = min(VALIDATION_SIDE, rows // 4, width // 4) // MULTIPLE * MULTIPLE
     # Scaled first, what is clipped would pass for a grey that is known.
     clipped = raw.long >= clipping_level(raw.long)
-    clean = np.where(clipped, 1, (raw.long * np.float32(fit.scale)).clip(None, 1))
+    long = remove_outliers(raw.long, estimate_noise(raw.long), raw.phase)
+    clean = np.where(clipped, 1, (long * np.float32(fit.scale)).clip(None, 1))
+    blind = estimate_noise(raw.short)
+    given, short = (remove_outliers(p.short, blind, raw.phase) for p in (raw, corrected))
     bottom = np.s_[:, middle.stop - side : middle.stop]
     return TrainingPair(
-        short=corrected.short[:, middle].astype(np.float16),
+        short=short[:, middle].astype(np.float16),
         clean=clean[:, middle].astype(np.float16),
         ratio=raw.ratio,
         iso=raw.iso,
-        blind=estimate_noise(raw.short),
+        blind=blind,
         validation_side=side,
         uncorrected=tuple(
-            raw.short[bottom][..., col : col + side].astype(np.float16)
+            given[bottom][..., col : col + side].astype(np.float16)
             for col in validation_columns((len(raw.short), rows, width), side)
         ),
     )

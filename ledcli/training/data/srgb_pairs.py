@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.errors import PairError
+from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.profile import CameraNoiseProfile
 from ledcli.output.render import develop_mosaic
 from ledcli.raw.reader import RawPhoto
@@ -176,11 +177,11 @@ class _Taken(NamedTuple):
     iso: float
 
     def corrected(self, profile: CameraNoiseProfile) -> SrgbPair:
-        """Correct black, which the profile knows for the frame as a whole."""
+        """Correct black, which the profile knows for the frame as a whole, and remove outliers."""
         planes = pack(self.mosaic, self.phase).astype(np.float32)
         noise = profile.at(self.iso)
         if noise is not None:
-            planes = noise.correct_black(planes)
+            planes = remove_outliers(noise.correct_black(planes), noise.profile, self.phase)
         shape = (self.mosaic.shape[0], self.mosaic.shape[1])
         mosaic = unpack(planes.astype(np.float16), self.phase, shape)
         rows = slice(self.top, self.top + len(self.picture))
