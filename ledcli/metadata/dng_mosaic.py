@@ -15,6 +15,8 @@ _BLACK_REPEAT, _BLACK, _DELTA_H, _DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 
 _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
 _INTERLEAVED = {50975: "rows", 52547: "columns"}
 """RowInterleaveFactor, ColumnInterleaveFactor."""
+_LINEARISATION, _OPCODES = 50712, 51008
+"""LinearizationTable, OpcodeList1."""
 
 Area = tuple[int, int, int, int]
 """Top, left, bottom, right in samples."""
@@ -57,6 +59,10 @@ class DngMosaic:
         Samples that no light reaches.
     is_float : bool
         The samples are floating point.
+    linearisation : list of int
+        DN by stored value.
+    opcodes : bytes
+        The corrections of the stored samples.
     unreadable : str
         Why the layout cannot be honoured, as the end of a sentence; empty if it can.
     """
@@ -71,6 +77,8 @@ class DngMosaic:
     white: list[float]
     masked: list[Area]
     is_float: bool
+    linearisation: list[int]
+    opcodes: bytes
     unreadable: str
 
 
@@ -105,6 +113,8 @@ def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
         white=numbers(_WHITE),
         masked=list(_areas(integers(_MASKED_AREAS), shape)),
         is_float=_FLOAT in integers(_SAMPLE_FORMAT),
+        linearisation=integers(_LINEARISATION),
+        opcodes=directory.stored(_OPCODES) or b"",
         unreadable=_unreadable(directory),
     )
 

@@ -14,6 +14,7 @@ from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
 from ledcli.metadata.nikon import nikon_black
+from ledcli.raw.bad_pixels import find_bad_pixels, replace_bad_pixels
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
 from ledcli.raw.levels import lower_white, read_levels
@@ -160,10 +161,16 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
+        bad = None
+        if header and header.opcodes:
+            bad, problem = find_bad_pixels(samples, area, header)
+            warnings += [f"{path}: {problem}"] if problem else []
         levels = read_levels(path, raw, samples, phase, indices, area, header, black)
         if header and header.is_float:
             mosaic, levels = to_whole_numbers(mosaic, levels)
         mosaic = np.array(mosaic, np.uint16)
+        if bad is not None:
+            mosaic = replace_bad_pixels(mosaic, phase, bad)
         if not dng and (limits := raw.camera_white_level_per_channel):
             levels = lower_white(levels, limits)
         if found := _find_damage(mosaic, levels.black, levels.white):
