@@ -19,6 +19,7 @@ from ledcli import __version__
 from ledcli.metadata.tags import Place, Rule, tags_in
 from ledcli.metadata.tiff import SUB_IFDS, Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
+from ledcli.output.gain_maps import MOSAIC_LIST, apply_gain_maps
 from ledcli.output.pixels import (
     WHITE,
     black_levels,
@@ -77,7 +78,8 @@ def dng_bytes(
     compression : str
         ``ljpeg`` (lossless JPEG) or ``none``.
     linear : bool
-        Demosaiced: three colours per pixel (LinearRaw) instead of the mosaic.
+        Demosaiced: three colours per pixel (LinearRaw) instead of the mosaic. Gain maps of the
+        mosaic are applied.
     headroom : float
         The value of `x` that becomes 65,535 DN; programs that honour BaselineExposure show 1 as
         white.
@@ -92,7 +94,8 @@ def dng_bytes(
     if compression not in COMPRESSIONS:
         raise ValueError(f"{compression!r} is not one of {', '.join(COMPRESSIONS)}")
     if linear:
-        samples = demosaic(photo, x, headroom)
+        corrected = apply_gain_maps(x, photo.phase, photo.carried, (MOSAIC_LIST,))
+        samples = demosaic(photo, corrected, headroom)
         raw = _linear_raw(photo, samples)
     else:
         black = black_levels(photo, x, headroom)
@@ -101,7 +104,7 @@ def dng_bytes(
     _put_geometry(raw, photo)
     if compression == "ljpeg":
         put_tiles(raw, samples)
-    preview = preview_rgb(photo, x)
+    preview = preview_rgb(photo, apply_gain_maps(x, photo.phase, photo.carried))
     root = _first_directory(photo, thumbnail(preview), software)
     put_colour(root, photo, headroom)
     if note or photo.carried.xmp:
