@@ -93,11 +93,12 @@ def read_levels(
 def lower_white(levels: Levels, limits: Iterable[float]) -> Levels:
     """Return levels with the lowest of a camera's linearity limits as the white of all colours.
 
-    They are in a maker's own file and take precedence over LibRaw's table. There is one limit for
-    all colours, so that highlights stay neutral.
+    They are in a maker's own file, and LibRaw's table is where samples end. Older Canons state the
+    largest number of 14 bits, which no sample reaches; then the table's white stays. There is one
+    limit for all colours, so that highlights stay neutral.
     """
-    limit = min(limits)
-    if not levels.white[0] / 2 <= limit <= MAX_WHITE or limit <= levels.black.max():
+    limit, white = min(limits), levels.white[0]
+    if not white / 2 <= limit < white or limit <= levels.black.max():
         return levels
     return replace(levels, white=np.full_like(levels.white, limit))
 

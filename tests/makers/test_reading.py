@@ -8,6 +8,7 @@ import pytest
 from ledcli.errors import RawError
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase
+from tests.makers import canon
 from tests.makers.cameras import AREA, BALANCE, CAMERAS, MASKED
 from tests.shoot import scene
 
@@ -40,6 +41,15 @@ def test_a_canon_s_masked_columns_say_what_black_is_and_sensor_info_the_crop(tmp
     assert photo.crop == MASKED.crop == (5, 8, 1440, 2160)
     np.testing.assert_array_equal(photo.mosaic, decoded[6:, 48:][:1448])
     np.testing.assert_allclose(photo.black, MASKED.black, atol=0.05)
+
+
+def test_a_stated_limit_does_not_raise_white(tmp_path):
+    """Burnt areas would turn pink if white were above what the sensor gives."""
+    mosaic = np.random.default_rng(0).integers(1000, 15280, (256, 320)).astype(np.uint16)
+    how = {"borders": (0, 0, 319, 255), "balance": (2000, 1000, 1000, 1500)}
+    for stated, expected in ((14000, 14000), (16383, 15280)):
+        (tmp_path / "a.CR2").write_bytes(canon.cr2(mosaic, white=stated, **how))
+        np.testing.assert_allclose(read_raw(tmp_path / "a.CR2").white, expected, atol=100)
 
 
 @each
