@@ -126,6 +126,11 @@ class PhotoStages:
         if denoiser.spec.makes_pictures:
             settings.check_for_pictures(denoiser.name)
             check_square(photo)
+            if photo.monochrome:
+                raise ModelError(
+                    f"{photo.path}: is monochrome, and {denoiser.name} makes colour pictures: use "
+                    "another model"
+                )
             result.noise_from = "unused"
             height, width = photo.mosaic.shape
             with _timed(result, "network"):

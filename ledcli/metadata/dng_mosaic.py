@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ledcli.metadata.tiff import Bytes, Directory
 
 _DNG_VERSION, _SUBFILE_TYPE, _PHOTOMETRIC = 50706, 254, 262
-_CFA = 32803
+_CFA, _LINEAR_RAW = 32803, 34892
 _WIDTH, _LENGTH, _SAMPLES, _SAMPLE_FORMAT = 256, 257, 277, 339
 _FLOAT = 3
 _CFA_LAYOUT, _ACTIVE_AREA, _MASKED_AREAS = 50711, 50829, 50830
@@ -28,10 +28,15 @@ def is_dng(data: Bytes) -> bool:
 
 
 def mosaic_directory(data: Bytes, shape: tuple[int, int] | None = None) -> Directory:
-    """Find the directory of the full-size mosaic, of a shape (H, W) if given; empty if none."""
+    """Find the directory of the full-size mosaic, of a shape (H, W) if given; empty if none.
+
+    A monochrome sensor's image counts as one: LinearRaw with one sample per pixel.
+    """
     for directory in Directory.walk(data):
         kind = directory.integers(_SUBFILE_TYPE) or [0]
-        if kind != [0] or directory.integers(_PHOTOMETRIC) != [_CFA]:
+        linear = directory.integers(_PHOTOMETRIC) == [_LINEAR_RAW]
+        mono = linear and directory.integers(_SAMPLES) in ([], [1])
+        if kind != [0] or not (mono or directory.integers(_PHOTOMETRIC) == [_CFA]):
             continue
         if shape is None or _size(directory) == list(shape):
             return directory

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.sensor.layout import BAYER, XTRANS, Layout, Position
+from ledcli.sensor.layout import BAYER, MONO, XTRANS, Layout, Position
 
 
 class Phase(StrEnum):
@@ -66,11 +66,37 @@ class XTransPhase(NamedTuple):
         return f"X-Trans {self.row},{self.col}"
 
 
-AnyPhase = Phase | XTransPhase
+class MonoPhase(StrEnum):
+    """The phase of a monochrome sensor, which has no CFA: the same everywhere."""
+
+    MONO = "monochrome"
+
+    @property
+    def layout(self) -> Layout:
+        """Always monochrome."""
+        return MONO
+
+    @property
+    def row(self) -> int:
+        """Always the pattern's first."""
+        return 0
+
+    @property
+    def col(self) -> int:
+        """Always the pattern's first."""
+        return 0
+
+    def shifted(self, rows: int, cols: int) -> "MonoPhase":
+        """Phase of a crop: the same."""
+        return self
+
+
+AnyPhase = Phase | XTransPhase | MonoPhase
 
 PHASES: dict[str, tuple[AnyPhase, ...]] = {
     BAYER.name: tuple(Phase),
     XTRANS.name: tuple(XTransPhase(row, col) for row in range(3) for col in range(6)),
+    MONO.name: (MonoPhase.MONO,),
 }
 """All phases of each layout, the standard phase first."""
 STANDARD_PHASE = {name: phases[0] for name, phases in PHASES.items()}
