@@ -1,5 +1,6 @@
 """Small raws of a made-up camera, written with tifffile and not with ledcli's own writer."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
 BLACK_REPEAT, BLACK_LEVEL, DELTA_H, DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
 MASKED_AREAS = 50830
 _ORIGIN_OF = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+MONO = "monochrome"
 XTRANS = ("GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB", "RBGBRG")
 """The X-Trans pattern as it is printed everywhere, from one of its corners."""
 
@@ -49,6 +51,8 @@ def colours_of(phase: str | tuple[int, int]) -> NDArray[np.int64]:
     int array (2, 2) or (6, 6)
         0 to 3 for R, G1, B, G2; of an X-Trans 0 to 2 for R, G, B.
     """
+    if phase == MONO:
+        return np.zeros((1, 1), int)
     if isinstance(phase, str):
         row, col = _ORIGIN_OF[phase]
         return np.roll([[0, 1], [3, 2]], (row, col), (0, 1))
@@ -92,7 +96,8 @@ def make_raw(
     shape : (H, W)
         Of the mosaic that is made when neither `light` nor `mosaic` says otherwise.
     phase : str or (row, column)
-        Of the first pixel: RGGB, BGGR, GRBG or GBRG, or where in `XTRANS` it lies.
+        Of the first pixel: RGGB, BGGR, GRBG or GBRG, or where in `XTRANS` it lies; MONO for a
+        sensor without colours, whose black is one number.
     light : array (H, W) or None
         What falls on the sensor, 0 black, 1 white, noise free; noise is added.
     mosaic : uint16 array (H, W) or None
@@ -152,6 +157,9 @@ def make_raw(
             tags.append((code, _RATIONAL, 1, _pair(value)))
     if iso is not None:
         tags.append((34855, _SHORT, 1, iso))
+    if phase == MONO:
+        neutral = colour_matrix = None
+        tags = [tag for tag in tags if tag[0] not in (33421, 33422)]
     if colour_matrix is not None:
         flat = [part for line in colour_matrix for value in line for part in _pair(value)]
         tags += [(50721, _SRATIONAL, 9, tuple(flat)), (50778, _SHORT, 1, 21)]
@@ -165,11 +173,15 @@ def make_raw(
     tifffile.imwrite(
         path,
         mosaic,
-        photometric="cfa",
+        photometric="minisblack" if phase == MONO else "cfa",
         metadata=None,
         byteorder=byteorder,
         extratags=[(*tag, True) for tag in by_code.values() if tag[2]],
     )
+    if phase == MONO:
+        # Tifffile writes LinearRaw only with three samples per pixel.
+        grey, linear = (struct.pack(byteorder + "HHIH", 262, 3, 1, code) for code in (1, 34892))
+        path.write_bytes(path.read_bytes().replace(grey, linear, 1))
     return mosaic
 
 

@@ -32,7 +32,7 @@ from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.output.formats import FORMATS
 from ledcli.output.maker_notes import MakerNotes
 from ledcli.output.pixels import WHITE
-from ledcli.output.render import DenoisedPhoto, check_square, upright
+from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
 from ledcli.output.tags import at_its_own_brightness
 from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import require_exposure_level
@@ -126,6 +126,11 @@ class PhotoStages:
         if denoiser.spec.makes_pictures:
             settings.check_for_pictures(denoiser.name)
             check_square(photo)
+            if photo.monochrome:
+                raise ModelError(
+                    f"{photo.path}: is monochrome, and {denoiser.name} makes colour pictures: use "
+                    "another model"
+                )
             result.noise_from = "unused"
             height, width = photo.mosaic.shape
             with _timed(result, "network"):
@@ -133,7 +138,7 @@ class PhotoStages:
                     frame.planes, ratio, phase=phase, shape=(height, width), noise=own
                 )
             picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
-            developed = upright(picture16, photo.orientation)
+            developed = upright(cropped(picture16, photo), photo.orientation)
             return DenoisedPhoto(photo, _note(result, settings), developed=developed)
         result.noise = own.profile if own else frame.noise
         result.noise_from = "profile" if own else "blind"

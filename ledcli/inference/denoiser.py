@@ -17,6 +17,7 @@ from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remov
 from ledcli.inference.tiles import check_tile
 from ledcli.nets.forms import default_steps, refine, subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
@@ -111,10 +112,11 @@ class Denoiser(ReadyNetwork):
         if isinstance(noise, NoiseAtIso):
             planes, noise = noise.correct_black(planes), noise.profile
         profile = noise or estimate_noise(planes)
-        frame = _tensor(planes)
+        # Bias is corrected by the photo as it is: the tails that are removed are not symmetrical.
+        frame, repaired = _tensor(planes), _tensor(remove_outliers(planes, profile, phase))
         one_pass = partial(self.run, noise=profile)
         evaluate = partial(self_ensemble, one_pass) if ensemble else one_pass
-        clean = refine(evaluate, frame, ratio, profile, steps)
+        clean = refine(evaluate, repaired, ratio, profile, steps)
         if self.spec.input_form == "stabilised":
             clean = correct_bias(frame, clean, ratio, profile)
             clean = equilibrate_greens(clean, ratio, profile, phase)
@@ -135,7 +137,7 @@ class Denoiser(ReadyNetwork):
     ) -> NDArray[np.float32]:
         """Make a picture of a photo with SID's network, from raw straight to sRGB.
 
-        `shape` is the mosaic's; `noise` the camera's own, for its black; the rest as for `denoise`.
+        `shape` is the mosaic's; `noise` the camera's own; the rest as for `denoise`.
         Returns float32 ``(H, W, 3)``, 0 to 1, in the sensor's orientation. Raises LedError if the
         device's memory does not hold the smallest tile, or the model makes raw planes.
         """
@@ -143,8 +145,9 @@ class Denoiser(ReadyNetwork):
             raise ModelError(f"{self.name} makes raw planes, not pictures; use another model")
         if noise is not None:
             planes = noise.correct_black(planes)
-        unused = NoiseProfile(0.0, 0.0)
-        picture = subpixel(self.run(_tensor(to_standard_phase(planes, phase)), ratio, unused))
+        profile = noise.profile if noise else estimate_noise(planes)
+        planes = to_standard_phase(remove_outliers(planes, profile, phase), phase)
+        picture = subpixel(self.run(_tensor(planes), ratio, profile))
         shown = picture[:, phase.row :, phase.col :][:, : shape[0], : shape[1]].clamp_(0, 1)
         return shown.permute(1, 2, 0).contiguous().numpy()
 

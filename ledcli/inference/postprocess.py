@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.sensor.cfa import AnyPhase, Phase, offsets
+from ledcli.sensor.cfa import AnyPhase, MonoPhase, Phase, offsets
 from ledcli.sensor.layout import layout_of
 
 Planes = NDArray[np.float32]
@@ -115,38 +115,60 @@ GREEN_MAX_DIFFERENCE = 1.0
 """Standard deviations of the photo's noise; a larger difference is detail."""
 GREEN_BAND = 256
 """Plane rows processed at a time."""
-G1, G2 = 1, 3
+R, G1, B, G2 = range(4)
 
 
 def equilibrate_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: AnyPhase) -> Tensor:
-    """Remove the difference between the two green planes of a Bayer photo in smooth areas.
+    """Remove the difference between planes that see the same light in smooth areas.
 
-    Both planes see the same light. Denoised, each keeps a little low-frequency noise of its own,
-    and demosaicing shows the difference as a maze. A green pixel is compared with the mean of its
-    four diagonal neighbours of the other green, so that slopes cancel. Half of what remains after
-    averaging is taken from each plane. Other planes are left as they are. The `phase` of the
+    These are the two greens of a Bayer photo. Denoised, each keeps a little low-frequency noise of
+    its own, and demosaicing shows the difference as a maze. A green pixel is compared with the mean
+    of its four diagonal neighbours of the other green, so that slopes cancel. Half of what remains
+    after averaging is taken from each plane. Other planes are left as they are. The `phase` of the
     mosaic tells where the greens lie.
+
+    All planes of a monochrome sensor see the same light: the other diagonal is treated alike, and
+    then the means of the two diagonals, which have the same centre.
     """
-    if not isinstance(phase, Phase):
+    if not isinstance(phase, Phase | MonoPhase):
         return clean
-    halves = torch.empty_like(clean[G1])
+    positions = offsets(phase if isinstance(phase, Phase) else Phase.RGGB)
+    steps: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((G1,), (G2,))]
+    if isinstance(phase, MonoPhase):
+        steps += [((R,), (B,)), ((R, B), (G1, G2))]
     rows, reach = clean.shape[1], GREEN_WINDOW
-    for top in range(0, rows, GREEN_BAND):
-        # The windows of a band reach into its neighbours.
-        first, end = max(top - reach, 0), min(top + GREEN_BAND, rows)
-        part = _green_difference(clean[:, first : end + reach], ratio, noise, phase) / 2
-        halves[top:end] = part[top - first : end - first]
-    clean[G1] -= halves
-    clean[G2] += halves
+    for first, second in steps:
+        shift = None
+        if len(first) == 1:
+            near, far = positions[first[0]], positions[second[0]]
+            shift = (int(far[0] > near[0]), int(far[1] > near[1]))
+        halves = torch.empty_like(clean[0])
+        for top in range(0, rows, GREEN_BAND):
+            # The windows of a band reach into its neighbours.
+            start, end = max(top - reach, 0), min(top + GREEN_BAND, rows)
+            band = clean[:, start : end + reach]
+            one, other = (band[list(planes)].mean(0) for planes in (first, second))
+            part = _smooth_difference(one, other, shift, ratio, noise) / 2
+            halves[top:end] = part[top - start : end - start]
+        clean[list(first)] -= halves
+        clean[list(second)] += halves
     return clean
 
 
-def _green_difference(clean: Tensor, ratio: float, noise: NoiseProfile, phase: Phase) -> Tensor:
-    _, first, _, second = offsets(phase)
-    above, left = (int(b > a) for a, b in zip(first, second, strict=True))
-    padded = F.pad(clean[G2][None], (left, 1 - left, above, 1 - above), mode="replicate")
-    difference = clean[G1] - F.avg_pool2d(padded, 2, 1)[0]
-    level = (clean[G1] + clean[G2]).div_(2 * ratio)
+def _smooth_difference(
+    one: Tensor, other: Tensor, shift: tuple[int, int] | None, ratio: float, noise: NoiseProfile
+) -> Tensor:
+    """Average the difference of two planes (h, w) where it is no detail.
+
+    The other plane is first averaged around the pixels of the one if a shift, (rows, columns), says
+    on which side its first sample lies.
+    """
+    level = (one + other).div_(2 * ratio)
+    if shift is not None:
+        above, left = shift
+        padded = F.pad(other[None], (left, 1 - left, above, 1 - above), mode="replicate")
+        other = F.avg_pool2d(padded, 2, 1)[0]
+    difference = one - other
     limit = _deviation(level, noise).mul_(GREEN_MAX_DIFFERENCE * ratio)
     # Detail counts as no difference: where little is smooth, little is known and little is done.
     mean = difference.mul_(difference.abs() <= limit)[None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ledcli.metadata.tiff import Bytes, Directory
 
 _DNG_VERSION, _SUBFILE_TYPE, _PHOTOMETRIC = 50706, 254, 262
-_CFA = 32803
+_CFA, _LINEAR_RAW = 32803, 34892
 _WIDTH, _LENGTH, _SAMPLES, _SAMPLE_FORMAT = 256, 257, 277, 339
 _FLOAT = 3
 _CFA_LAYOUT, _ACTIVE_AREA, _MASKED_AREAS = 50711, 50829, 50830
@@ -15,6 +15,8 @@ _BLACK_REPEAT, _BLACK, _DELTA_H, _DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 
 _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
 _INTERLEAVED = {50975: "rows", 52547: "columns"}
 """RowInterleaveFactor, ColumnInterleaveFactor."""
+_LINEARISATION, _OPCODES = 50712, 51008
+"""LinearizationTable, OpcodeList1."""
 
 Area = tuple[int, int, int, int]
 """Top, left, bottom, right in samples."""
@@ -26,10 +28,15 @@ def is_dng(data: Bytes) -> bool:
 
 
 def mosaic_directory(data: Bytes, shape: tuple[int, int] | None = None) -> Directory:
-    """Find the directory of the full-size mosaic, of a shape (H, W) if given; empty if none."""
+    """Find the directory of the full-size mosaic, of a shape (H, W) if given; empty if none.
+
+    A monochrome sensor's image counts as one: LinearRaw with one sample per pixel.
+    """
     for directory in Directory.walk(data):
         kind = directory.integers(_SUBFILE_TYPE) or [0]
-        if kind != [0] or directory.integers(_PHOTOMETRIC) != [_CFA]:
+        linear = directory.integers(_PHOTOMETRIC) == [_LINEAR_RAW]
+        mono = linear and directory.integers(_SAMPLES) in ([], [1])
+        if kind != [0] or not (mono or directory.integers(_PHOTOMETRIC) == [_CFA]):
             continue
         if shape is None or _size(directory) == list(shape):
             return directory
@@ -57,6 +64,10 @@ class DngMosaic:
         Samples that no light reaches.
     is_float : bool
         The samples are floating point.
+    linearisation : list of int
+        DN by stored value.
+    opcodes : bytes
+        The corrections of the stored samples.
     unreadable : str
         Why the layout cannot be honoured, as the end of a sentence; empty if it can.
     """
@@ -71,6 +82,8 @@ class DngMosaic:
     white: list[float]
     masked: list[Area]
     is_float: bool
+    linearisation: list[int]
+    opcodes: bytes
     unreadable: str
 
 
@@ -105,6 +118,8 @@ def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
         white=numbers(_WHITE),
         masked=list(_areas(integers(_MASKED_AREAS), shape)),
         is_float=_FLOAT in integers(_SAMPLE_FORMAT),
+        linearisation=integers(_LINEARISATION),
+        opcodes=directory.stored(_OPCODES) or b"",
         unreadable=_unreadable(directory),
     )
 

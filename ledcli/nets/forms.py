@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.vst import electron_scale, remove_outliers, stabilise, unstabilise
+from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
 """Side of the local mean's window, plane pixels; the mean carries the stabilised signal's size."""
@@ -85,17 +85,14 @@ class StabilisedForm:
     def __call__(
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
-        """Denoise through the stabilised domain; outliers are removed first."""
+        """Denoise through the stabilised domain."""
         gain, t0 = electron_scale(column(gain), column(read_variance))
-        s = stabilise(x / gain, t0)
-        s = self._denoise(net, *remove_outliers(s, local_mean(s), LOCAL_MEAN), t0)
+        s = self.denoise(net, stabilise(x / gain, t0), t0)
         return unstabilise(s, t0) * (gain * column(ratio))
 
     def denoise(self, net: Net, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
-        return self._denoise(net, s, local_mean(s), t0)
-
-    def _denoise(self, net: Net, s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
+        mean = local_mean(s)
         detail = s - mean
         limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
         read = (t0.log() / 4).expand(-1, 1, *s.shape[2:])

@@ -19,6 +19,7 @@ from ledcli import __version__
 from ledcli.metadata.tags import Place, Rule, tags_in
 from ledcli.metadata.tiff import SUB_IFDS, Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
+from ledcli.output.gain_maps import MOSAIC_LIST, apply_gain_maps
 from ledcli.output.pixels import (
     WHITE,
     black_levels,
@@ -77,7 +78,8 @@ def dng_bytes(
     compression : str
         ``ljpeg`` (lossless JPEG) or ``none``.
     linear : bool
-        Demosaiced: three colours per pixel (LinearRaw) instead of the mosaic.
+        Demosaiced: three colours per pixel (LinearRaw) instead of the mosaic. Gain maps of the
+        mosaic are applied. A monochrome image is LinearRaw with one sample per pixel in any case.
     headroom : float
         The value of `x` that becomes 65,535 DN; programs that honour BaselineExposure show 1 as
         white.
@@ -91,8 +93,9 @@ def dng_bytes(
         raise ValueError(f"an image of {x.shape} for a mosaic of {photo.mosaic.shape}")
     if compression not in COMPRESSIONS:
         raise ValueError(f"{compression!r} is not one of {', '.join(COMPRESSIONS)}")
-    if linear:
-        samples = demosaic(photo, x, headroom)
+    if linear and not photo.monochrome:
+        corrected = apply_gain_maps(x, photo.phase, photo.carried, (MOSAIC_LIST,))
+        samples = demosaic(photo, corrected, headroom)
         raw = _linear_raw(photo, samples)
     else:
         black = black_levels(photo, x, headroom)
@@ -100,8 +103,8 @@ def dng_bytes(
         raw = _mosaic(photo, samples, black)
     _put_geometry(raw, photo)
     if compression == "ljpeg":
-        put_tiles(raw, samples)
-    preview = preview_rgb(photo, x)
+        put_tiles(raw, samples, components=1 if photo.monochrome else 2)
+    preview = preview_rgb(photo, apply_gain_maps(x, photo.phase, photo.carried))
     root = _first_directory(photo, thumbnail(preview), software)
     put_colour(root, photo, headroom)
     if note or photo.carried.xmp:
@@ -128,11 +131,15 @@ def _first_directory(photo: RawPhoto, picture: NDArray[np.uint8], software: str)
 def _mosaic(photo: RawPhoto, samples: NDArray[np.uint16], black: NDArray[np.int64]) -> Directory:
     """Make the directory of the mosaic: CFA pattern, levels, uncompressed samples."""
     ifd = Directory(strips=[samples.astype("<u2", copy=False).data])
-    put_image(ifd, samples.shape, bits=16)
-    put_cfa_pattern(ifd, photo.phase)
-    ifd.set(50710, FieldType.BYTE, (0, 1, 2))  # CFAPlaneColor
-    ifd.set(50711, FieldType.SHORT, 1)  # CFALayout: rectangular
     levels = black[pattern(photo.phase)]
+    if photo.monochrome:
+        put_image(ifd, samples.shape, bits=16, photometric=LINEAR_RAW)
+        levels = levels if np.ptp(levels) else levels[:1, :1]
+    else:
+        put_image(ifd, samples.shape, bits=16)
+        put_cfa_pattern(ifd, photo.phase)
+        ifd.set(50710, FieldType.BYTE, (0, 1, 2))  # CFAPlaneColor
+        ifd.set(50711, FieldType.SHORT, 1)  # CFALayout: rectangular
     ifd.set(50713, FieldType.SHORT, levels.shape)  # BlackLevelRepeatDim
     ifd.set(50714, FieldType.LONG, levels.ravel().tolist())  # BlackLevel
     ifd.set(50717, FieldType.LONG, WHITE)  # WhiteLevel
@@ -182,18 +189,18 @@ def _preview(picture: NDArray[np.uint8], software: str, note: Mapping[str, objec
     return ifd
 
 
-def put_tiles(ifd: Directory, samples: NDArray[np.uint16]) -> None:
+def put_tiles(ifd: Directory, samples: NDArray[np.uint16], components: int = 2) -> None:
     """Compress an image (H, W) or (H, W, 3) to tiles of lossless JPEG (ITU-T T.81, process 14).
 
     As in Adobe's converter, two neighbours in a row of the mosaic are the components of a JPEG
     pixel, so that predictor 1 predicts a sample from the nearest one of its colour on its left.
-    rawspeed, darktable's reader, supports no other predictor.
+    rawspeed, darktable's reader, supports no other predictor. A monochrome image has one component.
     """
     height, width = samples.shape[:2]
     depth = samples.shape[2] if samples.ndim == 3 else 1
     tile_width = _tile_side(width, _TILE_WIDTH // depth)
     tile_height = _tile_side(height, max(_TILE_STEP, _TILE_SAMPLES // (tile_width * depth)))
-    components = depth if depth > 1 else 2
+    components = depth if depth > 1 else components
 
     def encode(corner: tuple[int, int]) -> bytes:
         top, left = corner

@@ -164,7 +164,8 @@ def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[
             )
     except rawpy.LibRawError as error:
         raise OutputError(f"LibRaw cannot develop the result ({error}): {advice}") from None
-    return rgb.astype(np.uint16, copy=False)
+    # Of a monochrome image there is one colour.
+    return np.broadcast_to(rgb, (*rgb.shape[:2], 3)).astype(np.uint16, copy=rgb.shape[2] == 1)
 
 
 def _bare_dng(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
@@ -227,6 +228,8 @@ def _binned(
     if not isinstance(phase, Phase):
         shown = np.minimum(x[top : top + height, left : left + width], 1)
         colours = _binned_cells(shown, phase, photo.colours, long_side)
+        if photo.monochrome:
+            colours[1:] = colours[0]
         high, wide = height / phase.layout.side, width / phase.layout.side
         return colours, _fit(wide * max(1, aspect), high * max(1, 1 / aspect), long_side)
     rows, cols = height // 2, width // 2

@@ -17,6 +17,7 @@ from ledcli.errors import OutputError, RawError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import SOFTWARE, dng_bytes
+from ledcli.output.gain_maps import apply_gain_maps
 from ledcli.output.pixels import postprocess
 from ledcli.output.tags import EXIF_IFD, IPTC_TAG, RGB, put_image, put_tags
 from ledcli.raw.exif import Exif
@@ -63,12 +64,17 @@ class DenoisedPhoto:
 
     @cached_property
     def picture(self) -> NDArray[np.uint16]:
-        """The picture (h, w, 3): sRGB, upright; developed by LibRaw if the network made none."""
+        """The picture (h, w, 3): sRGB, the maker's crop, upright.
+
+        Developed by LibRaw, with the source's gain maps, if the network made none.
+        """
         if self.developed is not None:
             return self.developed
-        return develop_dng(
-            dng_bytes(self.photo, self.mosaic, software=SOFTWARE, compression="none")
-        )
+        photo = self.photo
+        x = apply_gain_maps(self.mosaic, photo.phase, photo.carried)
+        plain = replace(photo, orientation=1, carried=replace(photo.carried, raw={}))
+        whole = develop_dng(dng_bytes(plain, x, software=SOFTWARE, compression="none"))
+        return upright(cropped(whole, photo), photo.orientation)
 
 
 def develop_mosaic(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -89,6 +95,18 @@ def check_square(photo: RawPhoto) -> None:
             f"{photo.path}: its pixels are not square, so no picture can be made of it: leave it "
             "out, or use a model that writes DNGs"
         )
+
+
+def cropped(picture: NDArray[np.uint16], photo: RawPhoto) -> NDArray[np.uint16]:
+    """Return the maker's crop of a picture (H, W, 3) of the whole mosaic, in its orientation.
+
+    The picture may be stretched where pixels are not square.
+    """
+    if photo.crop is None:
+        return picture
+    scale = np.divide(picture.shape[:2], photo.mosaic.shape)
+    top, left, height, width = np.rint(photo.crop * np.tile(scale, 2)).astype(int)
+    return picture[top : top + height, left : left + width]
 
 
 def upright(picture: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:

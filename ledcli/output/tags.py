@@ -11,7 +11,7 @@ from ledcli.metadata.carried import Carried, Fields
 from ledcli.metadata.tags import Place, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.colour import shot_wb
-from ledcli.raw.exif import ISO_ELSEWHERE, Exif, date
+from ledcli.raw.exif import ISO_ELSEWHERE, UNKNOWN_CAMERA, Exif, date
 from ledcli.raw.libraw import XYZ_FROM_SRGB, usable_matrix
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, colour_pattern
@@ -73,7 +73,7 @@ def put_shot(root: Directory, photo: RawPhoto) -> None:
     """
     put_tags(root, photo.exif, photo.carried)
     _copy(root, photo.carried.image, tags_in(Place.CAMERA))
-    _fill_text(root, 50708, photo.exif.camera or "Unknown camera")  # UniqueCameraModel
+    _fill_text(root, 50708, photo.exif.camera or UNKNOWN_CAMERA)  # UniqueCameraModel
     _fill_text(root, 50735, photo.exif.serial)  # CameraSerialNumber
 
 
@@ -187,10 +187,21 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
 
     The source's own tags come first, then LibRaw's matrix and white balance. Without any, the
     camera's colours are taken for sRGB and the light for D65, as some programs refuse a DNG
-    without a matrix and a neutral. BaselineExposure makes up for the
-    headroom, the file's white over the wanted white.
+    without a matrix and a neutral; a monochrome image has neither. BaselineExposure makes up for
+    the headroom, the file's white over the wanted white.
     """
     own = _trusted(photo.carried.image)
+    if photo.monochrome:
+        shot = _OF_THE_SHOT - {_NEUTRAL, _WHITE_XY}
+        root.fields.update({tag: own[tag] for tag in shot if tag in own})
+    else:
+        _put_colours(root, photo, own)
+    stops = own[_BASELINE_EXPOSURE].numbers()[0] if _BASELINE_EXPOSURE in own else 0.0
+    stops += float(np.log2(headroom))
+    root.set(_BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))
+
+
+def _put_colours(root: Directory, photo: RawPhoto, own: dict[int, Field]) -> None:
     profile = _profile({tag: field for tag, field in own.items() if tag not in _OF_THE_SHOT})
     root.fields.update(profile)
     if not profile:
@@ -204,9 +215,6 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
         root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / shot_wb(photo)))
     if _NEUTRAL in root.fields:
         root.fields.pop(_WHITE_XY, None)
-    stops = own[_BASELINE_EXPOSURE].numbers()[0] if _BASELINE_EXPOSURE in own else 0.0
-    stops += float(np.log2(headroom))
-    root.set(_BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))
 
 
 def at_its_own_brightness(photo: RawPhoto, ratio: float) -> RawPhoto:

@@ -14,6 +14,8 @@ from ledcli.raw.libraw import OpenedRaw, open_raw
 
 ISO_ELSEWHERE = 65535
 """Exif 2.3, PhotographicSensitivity: the value does not fit, another tag has it."""
+UNKNOWN_CAMERA = "Unknown camera"
+"""UniqueCameraModel, which a DNG must have, in results of photos that do not name theirs."""
 _ISO, _ISO_TYPE, _OUTPUT, _INDEX, _SPEED = 34855, 34864, 34865, 34866, 34867
 """PhotographicSensitivity, SensitivityType, StandardOutputSensitivity, RecommendedExposureIndex,
 ISOSpeed."""
@@ -168,7 +170,7 @@ def _from_header(path: Path) -> tuple[Exif, set[str]]:
         others = (_checked("iso", _number(tags.get(tag))) for tag in (*order, *_ISO_TAGS))
         found["iso"] = next((iso for iso in others if iso), None)
     unique = _text(tags.get(_UNIQUE_MODEL))
-    if unique and found["model"] is None:
+    if found["model"] is None and unique not in (None, UNKNOWN_CAMERA):
         # As in LibRaw and dcraw: the first word is the make.
         make, _, model = unique.partition(" ")
         named = found["make"] is not None or not model

@@ -27,6 +27,8 @@ _OUTLIER = 6.0
 """Standard deviations from the median: a masked pixel further away is hot or dead."""
 _STANDARD_ERRORS = 3.0
 """What differs by less is the same black."""
+_CUT_OFF = 2.0
+"""DN; LibRaw's black is less than this from what it is in maker notes."""
 _EDGE = 2
 """Columns that LibRaw leaves out beside the image: some light reaches them."""
 
@@ -41,6 +43,7 @@ def read_levels(
     indices: Sequence[int],
     area: Area,
     dng: DngMosaic | None,
+    stated: Sequence[float] = (),
 ) -> Levels:
     """Return the levels of the active area of an opened raw.
 
@@ -58,6 +61,8 @@ def read_levels(
         The active area in the stored samples.
     dng : DngMosaic or None
         What a DNG says of its mosaic.
+    stated : sequence of float
+        Black of R, G1, G2, B in DN, where a maker's notes have it more exactly than LibRaw.
 
     Raises
     ------
@@ -69,6 +74,9 @@ def read_levels(
     white = np.full(len(black), 1 if is_float else raw.white_level, np.float32)
     if dng is not None:
         levels = _of_dng(path, samples, phase, area, dng, white)
+    elif isinstance(phase, Phase) and len(stated) == len(black):
+        exact = np.array(stated, np.float32)[[0, 1, 3, 2]]
+        levels = Levels(exact if np.abs(exact - black).max() < _CUT_OFF else black, white)
     elif isinstance(phase, Phase):
         levels = Levels(measured_black(samples, phase, area, black), white)
     else:
@@ -85,11 +93,12 @@ def read_levels(
 def lower_white(levels: Levels, limits: Iterable[float]) -> Levels:
     """Return levels with the lowest of a camera's linearity limits as the white of all colours.
 
-    They are in a maker's own file and take precedence over LibRaw's table. There is one limit for
-    all colours, so that highlights stay neutral.
+    They are in a maker's own file, and LibRaw's table is where samples end. Older Canons state the
+    largest number of 14 bits, which no sample reaches; then the table's white stays. There is one
+    limit for all colours, so that highlights stay neutral.
     """
-    limit = min(limits)
-    if not levels.white[0] / 2 <= limit <= MAX_WHITE or limit <= levels.black.max():
+    limit, white = min(limits), levels.white[0]
+    if not white / 2 <= limit < white or limit <= levels.black.max():
         return levels
     return replace(levels, white=np.full_like(levels.white, limit))
 

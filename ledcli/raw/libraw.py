@@ -16,8 +16,8 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.containers import truncated
 from ledcli.metadata.dng_mosaic import mosaic_directory
 from ledcli.metadata.tiff import byte_order
-from ledcli.sensor.cfa import AnyPhase, find_phase, pattern
-from ledcli.sensor.layout import XTRANS
+from ledcli.sensor.cfa import AnyPhase, MonoPhase, find_phase, pattern
+from ledcli.sensor.layout import MONO, XTRANS
 
 LIBRAW_VERSION = ".".join(str(part) for part in rawpy.libraw_version)
 _MAGIC = (
@@ -169,17 +169,17 @@ def find_pattern(
     """Return LibRaw's colour index of each plane, and the active area's CFA phase.
 
     `top` and `left` are the first row and column of the active area. Raises RawError if the file
-    has no mosaic, or its CFA is neither Bayer nor X-Trans.
+    has no mosaic, or its CFA is neither Bayer nor X-Trans. A monochrome sensor has no CFA.
     """
     names = raw.color_desc.decode("ascii", "replace")
     repeats = raw.raw_pattern
     if raw.raw_type != rawpy.RawType.Flat or repeats is None:
         raise RawError(
-            f"{path}: has no mosaic (linear DNG, sRAW, ProRAW or a three-layer sensor): "
-            "give the camera's full-size raw"
+            f"{path}: has no mosaic: each pixel has all colours already (linear DNG, sRAW, ProRAW "
+            "or a three-layer sensor), and their noise is mixed: give the camera's full-size raw"
         )
-    if repeats.shape == (1, 1) or raw.num_colors == 1:
-        raise RawError(f"{path}: is from a monochrome sensor, which is not supported")
+    if repeats.shape == (1, 1) and raw.num_colors == 1:
+        return [0] * MONO.planes, MonoPhase.MONO
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
         raise RawError(f"{path}: is from a four-colour sensor ({names}), which is not supported")
     # rawpy's pattern begins at the sensor's first pixel, not at the active area's.

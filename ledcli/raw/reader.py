@@ -13,12 +13,14 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
+from ledcli.metadata.nikon import nikon_black
+from ledcli.raw.bad_pixels import find_bad_pixels, replace_bad_pixels
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
 from ledcli.raw.levels import lower_white, read_levels
 from ledcli.raw.libraw import colour_matrix, find_pattern, maker_crop, multipliers, open_raw
 from ledcli.raw.white_point import wb_and_matrix
-from ledcli.sensor.cfa import AnyPhase
+from ledcli.sensor.cfa import AnyPhase, MonoPhase
 from ledcli.sensor.levels import Levels
 
 MIN_SIDE = 32
@@ -50,14 +52,14 @@ _COPY_AGAIN = (
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A raw file in memory, from a Bayer or an X-Trans sensor.
+    """A raw file in memory, from a Bayer, an X-Trans or a monochrome sensor.
 
     Attributes
     ----------
     path : Path
     mosaic : uint16 array (H, W)
         The active area, in DN.
-    phase : Phase or XTransPhase
+    phase : Phase, XTransPhase or MonoPhase
         CFA phase of the mosaic's first pixel.
     levels : Levels
         Black and white of every pixel; `black` and `white` are those of the planes.
@@ -65,7 +67,7 @@ class RawPhoto:
     colour_matrix : float64 array (3, 3) or None
         CIE XYZ (D65) to camera RGB, as DNG's ColorMatrix.
     as_shot_wb, daylight_wb : float64 array (3,) or None
-        White balance multipliers for R, G, B; green is 1.
+        White balance multipliers for R, G, B; green is 1. A monochrome sensor has no colours.
     orientation : int
         TIFF orientation, 1 to 8; the mosaic itself is not rotated.
     bits : int
@@ -97,8 +99,13 @@ class RawPhoto:
 
     @property
     def cfa(self) -> str:
-        """Kind of sensor: ``bayer`` or ``xtrans``."""
-        return self.phase.layout.name
+        """Kind of networks for the sensor: ``xtrans`` or ``bayer``, also if monochrome."""
+        return self.phase.layout.network
+
+    @property
+    def monochrome(self) -> bool:
+        """Whether the sensor has no CFA."""
+        return self.phase == MonoPhase.MONO
 
     @property
     def colours(self) -> list[int]:
@@ -128,13 +135,13 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
     """Read a raw file; `force` warns of pixels that look damaged instead of refusing them.
 
     Raises RawError if the file cannot be read or decoded, holds no image, or its sensor is neither
-    Bayer nor X-Trans.
+    Bayer nor X-Trans nor monochrome.
     """
     path, warnings = Path(path), []
     with open_raw(path) as opened:
         raw = opened.raw
         sizes = raw.sizes
-        carried, dng, header = _read_header(path, (sizes.raw_height, sizes.raw_width))
+        carried, dng, header, black = _read_header(path, (sizes.raw_height, sizes.raw_width))
         if header and header.unreadable:
             raise RawError(
                 f"{path}: {header.unreadable}, which is not supported: give the camera's own raw"
@@ -159,10 +166,16 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 f"{path}: is damaged or truncated: {opened.size} bytes cannot hold its "
                 f"{mosaic.size} pixels, copy it from the card again"
             )
-        levels = read_levels(path, raw, samples, phase, indices, area, header)
+        bad = None
+        if header and header.opcodes:
+            bad, problem = find_bad_pixels(samples, area, header)
+            warnings += [f"{path}: {problem}"] if problem else []
+        levels = read_levels(path, raw, samples, phase, indices, area, header, black)
         if header and header.is_float:
             mosaic, levels = to_whole_numbers(mosaic, levels)
         mosaic = np.array(mosaic, np.uint16)
+        if bad is not None:
+            mosaic = replace_bad_pixels(mosaic, phase, bad)
         if not dng and (limits := raw.camera_white_level_per_channel):
             levels = lower_white(levels, limits)
         if found := _find_damage(mosaic, levels.black, levels.white):
@@ -171,9 +184,12 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
                 raise RawError(f"{path}: {problem}, {_COPY_AGAIN}")
             warnings.append(f"{path}: {problem}: check that nothing is missing")
         aspect = float(raw.sizes.pixel_aspect)
-        as_shot, matrix = multipliers(raw.camera_whitebalance), colour_matrix(raw, dng=dng)
-        if dng and as_shot is None and (by_white := wb_and_matrix(carried.image)):
-            as_shot, matrix = by_white
+        as_shot = daylight = matrix = None
+        if phase != MonoPhase.MONO:
+            as_shot, matrix = multipliers(raw.camera_whitebalance), colour_matrix(raw, dng=dng)
+            daylight = multipliers(raw.daylight_whitebalance)
+            if dng and as_shot is None and (by_white := wb_and_matrix(carried.image)):
+                as_shot, matrix = by_white
         return RawPhoto(
             path=path,
             mosaic=mosaic,
@@ -182,7 +198,7 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             exif=read_exif_opened(path, opened),
             colour_matrix=matrix,
             as_shot_wb=as_shot,
-            daylight_wb=multipliers(raw.daylight_whitebalance),
+            daylight_wb=daylight,
             orientation=_TIFF_ORIENTATION[raw.sizes.flip & 7],
             bits=int(levels.white.max()).bit_length(),
             crop=_crop(raw, mosaic.shape, dng, header),
@@ -192,14 +208,17 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
         )
 
 
-def _read_header(path: Path, shape: tuple[int, int]) -> tuple[Carried, bool, DngMosaic | None]:
-    """Read without LibRaw: the carried tags, whether it is a DNG, and what one says of its mosaic.
+def _read_header(
+    path: Path, shape: tuple[int, int]
+) -> tuple[Carried, bool, DngMosaic | None, list[float]]:
+    """Read without LibRaw: the carried tags, whether it is a DNG, what one says, and Nikon's black.
 
     `shape` is that of LibRaw's samples.
     """
     try:
         with FileBytes(path) as data:
-            return read_carried(data), is_dng(data), read_dng_mosaic(data, shape)
+            dng = read_dng_mosaic(data, shape)
+            return read_carried(data), is_dng(data), dng, nikon_black(data)
     except OSError as error:
         raise RawError(f"{path}: cannot be read: {os_reason(error)}") from None
 

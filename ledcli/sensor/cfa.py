@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.sensor.layout import BAYER, XTRANS, Layout, Position
+from ledcli.sensor.layout import BAYER, MONO, XTRANS, Layout, Position
 
 
 class Phase(StrEnum):
@@ -66,11 +66,37 @@ class XTransPhase(NamedTuple):
         return f"X-Trans {self.row},{self.col}"
 
 
-AnyPhase = Phase | XTransPhase
+class MonoPhase(StrEnum):
+    """The phase of a monochrome sensor, which has no CFA: the same everywhere."""
+
+    MONO = "monochrome"
+
+    @property
+    def layout(self) -> Layout:
+        """Always monochrome."""
+        return MONO
+
+    @property
+    def row(self) -> int:
+        """Always the pattern's first."""
+        return 0
+
+    @property
+    def col(self) -> int:
+        """Always the pattern's first."""
+        return 0
+
+    def shifted(self, rows: int, cols: int) -> "MonoPhase":
+        """Phase of a crop: the same."""
+        return self
+
+
+AnyPhase = Phase | XTransPhase | MonoPhase
 
 PHASES: dict[str, tuple[AnyPhase, ...]] = {
     BAYER.name: tuple(Phase),
     XTRANS.name: tuple(XTransPhase(row, col) for row in range(3) for col in range(6)),
+    MONO.name: (MonoPhase.MONO,),
 }
 """All phases of each layout, the standard phase first."""
 STANDARD_PHASE = {name: phases[0] for name, phases in PHASES.items()}
@@ -166,7 +192,7 @@ def unpack(planes: NDArray[Any], phase: AnyPhase, shape: tuple[int, int]) -> NDA
     whole = np.empty((layout.side * rows, layout.side * cols), planes.dtype)
     for plane, samples in _views(planes, whole, layout, *_positions(phase)):
         samples[...] = plane
-    top, left = _first_pixel(phase)
+    top, left = first_pixel(phase)
     return np.ascontiguousarray(whole[top : top + shape[0], left : left + shape[1]])
 
 
@@ -186,7 +212,7 @@ def to_standard_phase(planes: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
     return pack(np.pad(mosaic, margins, "reflect"), standard)
 
 
-def _first_pixel(phase: AnyPhase) -> Position:
+def first_pixel(phase: AnyPhase) -> Position:
     """Position of the mosaic's first pixel in its first cell."""
     return (phase.row, phase.col) if phase.layout.fixed_cells else (0, 0)
 
@@ -200,7 +226,7 @@ def _positions(phase: AnyPhase) -> tuple[tuple[Position, ...], tuple[Position, .
 
 def _cells(phase: AnyPhase, shape: tuple[int, int]) -> tuple[int, int]:
     """Count the rows and columns of cells that a mosaic touches."""
-    top, left = _first_pixel(phase)
+    top, left = first_pixel(phase)
     side = phase.layout.side
     return -(-(top + shape[0]) // side), -(-(left + shape[1]) // side)
 
@@ -209,7 +235,7 @@ def _completed(mosaic: NDArray[Any], phase: AnyPhase, size: tuple[int, int]) -> 
     """Extend a mosaic to whole cells."""
     if mosaic.shape == size:
         return mosaic
-    (top, left), (height, width) = _first_pixel(phase), mosaic.shape
+    (top, left), (height, width) = first_pixel(phase), mosaic.shape
     bottom, right, period = top + height, left + width, phase.layout.period
     whole = np.empty(size, mosaic.dtype)
     inner = whole[:, left:right]

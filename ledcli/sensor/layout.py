@@ -31,6 +31,11 @@ class Layout(NamedTuple):
     they start at the mosaic's first pixel, and the positions depend on its phase."""
 
     @property
+    def network(self) -> str:
+        """Name of the layout whose networks take these planes: Bayer's for a monochrome sensor."""
+        return layout_of(self.planes).name
+
+    @property
     def planes(self) -> int:
         """Number of planes."""
         return len(self.colours)
@@ -64,7 +69,10 @@ XTRANS = Layout(
     fixed_cells=True,
 )
 """R, G, B of a cell's first row, R and B of its last column, four greens."""
+MONO = Layout("mono", "monochrome", 2, (0, 0, 0, 0), even=_RGGB, odd=_RGGB, fixed_cells=True)
+"""2x2 pixels of one colour, where a Bayer sensor has R, G1, B, G2."""
 LAYOUTS = {layout.name: layout for layout in (BAYER, XTRANS)}
+"""Those that networks are trained for."""
 
 
 def layout_of(planes: int) -> Layout:

@@ -18,7 +18,7 @@ from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.selection import BestModel, NamedModel
 from tests.inference.models import noise_profile, write_model
-from tests.shoot import make_raw
+from tests.shoot import BLACK_LEVEL, make_raw, numbers_tag
 
 ENGINE = Engine("cpu", "float32")
 
@@ -82,6 +82,17 @@ def test_without_denoising_the_dng_is_the_photo_times_the_ratio(here, tiny):
     (result,) = run_all(tiny, ratio=4.0, strength=0.0)
     source, out = read_raw(here / "raw" / "a.ARW"), read_raw(result.outputs[0])
     np.testing.assert_allclose(out.normalised(), source.normalised() * 4, atol=2e-5)
+
+
+def test_a_black_level_that_is_far_too_low_gets_a_warning(here, tiny):
+    (here / "raw").mkdir()
+    light = np.linspace(0, 0.03, 160)[None, :].repeat(128, 0)
+    make_raw(here / "raw" / "a.dng", light=light)
+    make_raw(here / "raw" / "b.dng", light=light, more_tags=[numbers_tag(BLACK_LEVEL, [0] * 4)])
+    sound, foggy = run_all(tiny, ratio=20.0, strength=0.0)
+    assert sound.warnings == []
+    (warning,) = foggy.warnings
+    assert "b.dng" in warning and "DN above its black level of 0 DN" in warning
 
 
 @pytest.mark.parametrize(("light", "stops"), [(0.01, (0, 0, 0)), (0.4, (0, -2, 0))])

@@ -31,6 +31,7 @@ from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import build
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.physics import add_noise
+from ledcli.sensor.cfa import Phase
 from ledcli.training.data.crops import encode, pack_rgb
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
@@ -232,7 +233,9 @@ def _shoot(clean: np.ndarray, iso: float, ratio: float, seed: int) -> np.ndarray
 def _pair(number: int) -> RawPair:
     clean, iso = _clean(number, SIDE), ISOS[number % len(ISOS)]
     short = _shoot(clean, iso, RATIO, number)
-    return RawPair(short, _shoot(clean, 100, 1, 5000 + number), RATIO, iso, 100.0, str(number))
+    return RawPair(
+        short, _shoot(clean, 100, 1, 5000 + number), RATIO, iso, 100.0, str(number), Phase.RGGB
+    )
 
 
 def _frame(seed: int) -> Frame:

@@ -43,6 +43,7 @@ from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import add_noise
 from ledcli.noise.profile import CameraNoiseProfile, upsample
+from ledcli.sensor.cfa import Phase
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.loop import Trainer
@@ -314,7 +315,7 @@ def _shots(camera: OddCamera, isos: Sequence[float], scenes: list[Path]) -> list
             clean = wall(scenes, np.random.default_rng(seed))
             short = camera.frame(clean, iso, ratio, seed)
             long = camera.frame(clean, LONG_ISO, 1.0, seed + 1)
-            shots.append(RawPair(short, long, ratio, iso, LONG_ISO, name))
+            shots.append(RawPair(short, long, ratio, iso, LONG_ISO, name, Phase.RGGB))
     return shots
 
 

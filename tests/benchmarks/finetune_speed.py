@@ -16,6 +16,7 @@ from checkout import RESULTS
 from report import context, head, keep, table
 
 from ledcli.inference.backends.torch import choose_device, choose_precision
+from ledcli.sensor.cfa import Phase
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.scenes import make_scene
@@ -82,7 +83,7 @@ def _shots() -> CameraPairs:
         clean = pack_rgb(make_scene(SIDE, rng))
         short = rng.poisson(clean * 100).astype(np.float32) / 10_000
         short += rng.normal(0, 1e-3, short.shape).astype(np.float32)
-        shots.append(RawPair(short, clean, 100.0, iso, 100.0, f"ISO {iso:g}"))
+        shots.append(RawPair(short, clean, 100.0, iso, 100.0, f"ISO {iso:g}", Phase.RGGB))
     return camera_pairs(shots)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from ledcli.inference.postprocess import equilibrate_greens
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.sensor.cfa import Phase, XTransPhase, pack
+from ledcli.sensor.cfa import MonoPhase, Phase, XTransPhase, pack
 
 NOISE = NoiseProfile(gain=0.0, read_variance=0.01**2)
 
@@ -21,7 +21,14 @@ def test_two_greens_of_one_grey_become_one(ratio):
     assert (result[2] == planes[2]).all()
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("ratio", [1.0, 50.0])
+def test_the_four_planes_of_a_monochrome_sensor_become_one(ratio):
+    planes = torch.full((4, 40, 48), 0.3) + torch.tensor([2, -3, 4, 1])[:, None, None] / 1000
+    result = equilibrate_greens(planes * ratio, ratio, NOISE, MonoPhase.MONO) / ratio
+    torch.testing.assert_close(result, torch.full((4, 40, 48), 0.301))
+
+
+@pytest.mark.parametrize("phase", [*Phase, MonoPhase.MONO])
 def test_a_slope_is_no_difference(phase):
     rows, cols = np.mgrid[:128, :160].astype(np.float32)
     mosaic = (0.1 + 0.002 * rows + 0.001 * cols).astype(np.float32)

@@ -159,7 +159,7 @@ CAMERAS = (
         (0, 0, 368), bits=12, white=3700, components=4,
     ),
     _nikon("lossless14.NEF", "NIKON D7100", "F0", 14, black=(400, 402, 401, 403)),
-    _nikon("lossless12.NEF", "NIKON D7200", "F0", 12, black=(400, 408, 404, 412)),
+    _nikon("lossless12.NEF", "NIKON D7200", "F0", 12, black=(400, 402, 401, 403)),
     _nikon("lossy12.NEF", "NIKON D70", "D\x10", 12),
     _nikon("split14.NEF", "NIKON D300", "D\x20", 14, split=100),
     _nikon("split12.NEF", "NIKON D90", "D\x20", 12, split=101),

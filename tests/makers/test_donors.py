@@ -25,7 +25,7 @@ def test_a_completed_file_is_read_as_its_header_says(donor, tmp_path):
     photo = read_raw(path)
     (height, width), (top, left) = photo.mosaic.shape, (donor.lit or (0, 0))[:2]
     np.testing.assert_array_equal(photo.mosaic, decoded[top:, left:][:height, :width])
-    np.testing.assert_allclose(photo.black, donor.black, atol=1)
+    np.testing.assert_allclose(photo.black, donor.black, atol=0.05)
     assert donor.white[0] <= photo.white.min() <= photo.white.max() <= donor.white[1]
     np.testing.assert_allclose(photo.as_shot_wb, [donor.balance[0], 1, donor.balance[1]], rtol=1e-5)
     crop = donor.crop and (donor.crop[0] - top, donor.crop[1] - left, *donor.crop[2:])

@@ -8,6 +8,7 @@ import pytest
 from ledcli.errors import RawError
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase
+from tests.makers import canon
 from tests.makers.cameras import AREA, BALANCE, CAMERAS, MASKED
 from tests.shoot import scene
 
@@ -23,7 +24,7 @@ def test_samples_levels_and_tags_are_the_files(camera, tmp_path):
     assert AREA[0] - 1 <= height <= AREA[0] and AREA[1] - 42 <= width <= AREA[1]
     np.testing.assert_array_equal(photo.mosaic, decoded[top:, left:][:height, :width])
     assert photo.phase == Phase.RGGB
-    np.testing.assert_array_equal(photo.black, camera.black)
+    np.testing.assert_allclose(photo.black, camera.black, atol=0.15 if left else 0)
     assert camera.white[0] <= photo.white.min() == photo.white.max() <= camera.white[1]
     np.testing.assert_allclose(photo.as_shot_wb, BALANCE, rtol=1e-5)
     assert photo.crop == camera.crop
@@ -33,13 +34,22 @@ def test_samples_levels_and_tags_are_the_files(camera, tmp_path):
     assert photo.colour_matrix is not None and photo.warnings == ()
 
 
-def test_a_canon_shows_what_sensor_info_says(tmp_path):
-    """LibRaw drops the first row of a crop that begins at an odd one."""
+def test_a_canon_s_masked_columns_say_what_black_is_and_sensor_info_the_crop(tmp_path):
+    """LibRaw cuts black to whole numbers, and drops the first row of a crop at an odd one."""
     path, decoded = MASKED.shoot(tmp_path, np.full((1450, 2176), 0.1))
     photo = read_raw(path)
     assert photo.crop == MASKED.crop == (5, 8, 1440, 2160)
     np.testing.assert_array_equal(photo.mosaic, decoded[6:, 48:][:1448])
-    np.testing.assert_allclose(photo.black, MASKED.black, atol=1)
+    np.testing.assert_allclose(photo.black, MASKED.black, atol=0.05)
+
+
+def test_a_stated_limit_does_not_raise_white(tmp_path):
+    """Burnt areas would turn pink if white were above what the sensor gives."""
+    mosaic = np.random.default_rng(0).integers(1000, 15280, (256, 320)).astype(np.uint16)
+    how = {"borders": (0, 0, 319, 255), "balance": (2000, 1000, 1000, 1500)}
+    for stated, expected in ((14000, 14000), (16383, 15280)):
+        (tmp_path / "a.CR2").write_bytes(canon.cr2(mosaic, white=stated, **how))
+        np.testing.assert_allclose(read_raw(tmp_path / "a.CR2").white, expected, atol=100)
 
 
 @each

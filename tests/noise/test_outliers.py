@@ -1,55 +1,102 @@
-"""Specks: what is taken for one, and what is not."""
+"""Outliers: what is taken for one, by what it is replaced, and what is kept."""
 
-import torch
+import math
 
-from ledcli.nets.forms import LOCAL_MEAN, local_mean
-from ledcli.noise.vst import remove_outliers
+import numpy as np
+import pytest
 
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.outliers import remove_outliers
+from ledcli.sensor.cfa import Phase, XTransPhase, pack, pattern, unpack
 
-def cleaned(s):
-    result, mean = remove_outliers(s, local_mean(s), LOCAL_MEAN)
-    assert torch.allclose(mean, local_mean(result), atol=1e-4)
-    return result
-
-
-def dark(side=24):
-    return torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
-
-
-def test_a_lone_bright_sample_in_the_dark_is_replaced_by_the_mean_around_it():
-    for row, col in ((12, 12), (0, 0), (0, 11), (23, 22)):
-        s = dark()
-        s[0, 1, row, col] = 20.0
-        rows, cols = (slice(max(n - 2, 0), n + 3) for n in (row, col))
-        window = s[0, 1, rows, cols]
-        expected = (window.sum() - 20) / (window.numel() - 1)
-        result = cleaned(s)
-        assert torch.allclose(result[0, 1, row, col], expected, atol=1e-4)
-        result[0, 1, row, col] = 20.0
-        assert torch.equal(result, s)
+SHAPE = (60, 66)
+PHASES = [Phase.RGGB, Phase.GBRG, XTransPhase(1, 2)]
+NOISE = NoiseProfile(gain=2e-4, read_variance=1e-7)
+DARK = 0.0
+LIGHT = 0.2
 
 
-def test_a_lone_dark_sample_is_replaced_too():
-    s = dark()
-    s[0, 2, 5, 5] = -15.0
-    assert cleaned(s)[0, 2, 5, 5].abs() < 2
+def frame(level, seed=0):
+    """A flat mosaic with the noise of the profile, less than three standard deviations of it."""
+    normal = np.random.default_rng(seed).standard_normal(SHAPE).clip(-2.5, 2.5)
+    deviation = math.sqrt(NOISE.gain * level + NOISE.read_variance)
+    return (level + deviation * normal).astype(np.float32), deviation
 
 
-def test_a_star_that_reaches_its_neighbours_is_kept():
-    for plane, row, col in ((1, 12, 13), (3, 12, 12), (0, 11, 11)):
-        s = dark()
-        s[0, 1, 12, 12] = 20.0
-        s[0, plane, row, col] = 8.0
-        if (plane, row, col) != (1, 12, 12):
-            assert torch.equal(cleaned(s), s)
+def repaired(mosaic, phase):
+    return unpack(remove_outliers(pack(mosaic, phase), NOISE, phase), phase, mosaic.shape)
 
 
-def test_in_the_light_it_is_kept_as_texture():
-    s = dark() + 10
-    s[0, 1, 12, 12] = 30.0
-    assert torch.equal(cleaned(s), s)
+def star(mosaic, at, height, fwhm, colours=(1.0, 1.0, 1.0), phase=Phase.RGGB):
+    """Add a star whose brightest sample is so high, white at (1, 1, 1)."""
+    sigma = fwhm / 2.355
+    edges = [np.arange(size + 1) - place - 0.5 for size, place in zip(SHAPE, at, strict=True)]
+    share = [np.diff([math.erf(e / sigma / math.sqrt(2)) for e in each]) for each in edges]
+    light = np.outer(*share) / np.outer(*share).max() * height
+    planes = np.array(colours)[list(phase.layout.colours)][pattern(phase)]
+    rows, cols = (-(-size // len(planes)) for size in SHAPE)
+    light *= np.tile(planes, (rows, cols))[: SHAPE[0], : SHAPE[1]]
+    return (mosaic + light).astype(np.float32)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("level", [DARK, LIGHT])
+def test_hot_and_dead_pixels_are_replaced_at_any_brightness(level, phase):
+    clean, deviation = frame(level)
+    defects = {(30, 31): level + 0.4, (0, 0): level + 0.4, (59, 20): -0.03, (12, 65): -0.03}
+    defects |= {(40, 41): -0.03, (40, 43): -0.03}  # two beside each other in a plane
+    mosaic = clean.copy()
+    for at, value in defects.items():
+        mosaic[at] = value
+    result = repaired(mosaic, phase)
+    for at in defects:
+        assert abs(result[at] - level) < 2 * deviation
+        result[at] = clean[at]
+    assert np.array_equal(result, clean)
+
+
+def test_a_dead_pixel_of_a_camera_without_a_pedestal_is_replaced_in_the_light():
+    clean, deviation = frame(LIGHT)
+    clean[30, 30] = 0
+    assert abs(repaired(clean, Phase.RGGB)[30, 30] - LIGHT) < 2 * deviation
+
+
+def test_a_dead_pixel_on_an_edge_becomes_like_its_own_side():
+    clean, _ = frame(DARK)
+    clean[:, 30:] += LIGHT
+    clean[30, 30] = -0.03
+    assert repaired(clean, Phase.RGGB)[30, 30] > LIGHT / 2
+
+
+@pytest.mark.parametrize("colours", [(1.0, 1.0, 1.0), (0.35, 1.0, 0.45)])
+@pytest.mark.parametrize("fwhm", [1.0, 1.5])
+def test_stars_are_kept(fwhm, colours):
+    for number, height in enumerate(np.geomspace(6, 200, 30)):
+        mosaic, deviation = frame(DARK, seed=number)
+        for at in ((30, 31), (30, 30), (41, 40)):
+            shot = star(mosaic, at, height * deviation, fwhm, colours)
+            assert np.array_equal(repaired(shot, Phase.RGGB), shot)
+
+
+def test_lines_and_fine_texture_are_kept():
+    clean, _ = frame(LIGHT)
+    clean[20] *= 0.05
+    clean[:, 40] *= 4
+    clean[:15, :30:2] *= 0.25
+    texture = np.random.default_rng(1).standard_normal((20, 20)).clip(-3, 3)
+    clean[40:, :20] *= 1 + 0.2 * texture.astype(np.float32)
+    assert np.array_equal(repaired(clean, Phase.RGGB), clean)
 
 
 def test_plain_noise_is_kept():
-    s = torch.randn(1, 4, 200, 200, generator=torch.Generator().manual_seed(1))
-    assert (cleaned(s) != s).float().mean() < 1e-5
+    mosaic = np.random.default_rng(2).standard_normal((400, 400)).astype(np.float32)
+    planes = pack(mosaic * np.float32(math.sqrt(NOISE.read_variance)), Phase.RGGB)
+    result = remove_outliers(planes, NOISE, Phase.RGGB)
+    assert (result != planes).mean() < 5e-4
+
+
+def test_a_black_level_that_is_wrong_makes_no_outliers():
+    mosaic, deviation = frame(DARK)
+    mosaic -= np.float32(20 * deviation)
+    planes = pack(mosaic, Phase.RGGB)
+    assert remove_outliers(planes, NOISE, Phase.RGGB) is planes

@@ -5,6 +5,7 @@ import torch
 
 from ledcli.noise.cameras import Camera, LogLinear
 from ledcli.noise.physics import add_noise
+from ledcli.sensor.cfa import STANDARD_PHASE
 from ledcli.sensor.layout import layout_of
 from ledcli.training.data.pairs import RawPair, camera_pairs
 
@@ -41,9 +42,8 @@ def shoot(clean, iso, ratio, seed):
 def shot(iso, ratio, seed=0, planes=4):
     """A pair of one scene."""
     clean = scene(seed=seed, planes=planes)
-    return RawPair(
-        shoot(clean, iso, ratio, seed), shoot(clean, 100, 1, seed + 50), ratio, iso, 100.0, "shot"
-    )
+    frames = shoot(clean, iso, ratio, seed), shoot(clean, 100, 1, seed + 50)
+    return RawPair(*frames, ratio, iso, 100.0, "shot", STANDARD_PHASE[layout_of(planes).name])
 
 
 def shots(ratios=(100.0, 300.0), isos=(400.0, 6400.0), planes=4):

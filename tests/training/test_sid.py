@@ -25,7 +25,8 @@ def loaded(folder, **how):
     for seed, iso in enumerate((400, 6400)):
         short, long = photos_of(shoot_pair(folder, f"p{iso}", iso, 20, seed, **how))
         collector.take(short, long, 20.0, float(iso))
-        raws.append(RawPair(short.planes(), long.planes(), 20.0, float(iso), 100.0, "shot"))
+        about = (20.0, float(iso), 100.0, "shot", short.phase)
+        raws.append(RawPair(short.planes(), long.planes(), *about))
     return camera_pairs(raws), collector
 
 

@@ -183,8 +183,8 @@ def load_pairs(
             records.append({**hashes, "ratio": ratio, "iso": iso})
             if take is not None:
                 take(short, long, ratio, iso)
-            planes = short.planes(), long.planes()
-            yield RawPair(*planes, ratio, iso, header.long_iso, str(pair.short))
+            planes, about = (short.planes(), long.planes()), (str(pair.short), short.phase)
+            yield RawPair(*planes, ratio, iso, header.long_iso, *about)
         if not loaded:
             why = f" ({warnings[0]})" if warnings else ""
             raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import PairError
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photon_transfer import (
     ExposureFit,
     Transfer,
@@ -26,6 +27,7 @@ from ledcli.noise.profile import (
     upsample,
 )
 from ledcli.pairs.similarity import clipping_level
+from ledcli.sensor.cfa import AnyPhase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.sampler import Batch
@@ -48,7 +50,8 @@ class RawPair(NamedTuple):
     """A pair as it was shot.
 
     The frames are float32 ``(planes, h, w)``, normalised, not multiplied by the ratio, which is the
-    nominal one. ``iso`` is the short frame's, ``name`` is for messages.
+    nominal one. ``iso`` is the short frame's, ``name`` is for messages, ``phase``
+    is that of both mosaics.
     """
 
     short: Planes
@@ -57,6 +60,7 @@ class RawPair(NamedTuple):
     iso: float
     long_iso: float
     name: str
+    phase: AnyPhase
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,10 @@ class TrainingPair:
     """A pair ready for training: ``(planes, h, w)`` in half precision, finer than the noise."""
 
     short: Half
-    """The short frame with its black corrected."""
+    """The short frame with its black corrected, without outliers."""
     clean: Half
     """The truth: the long frame scaled to exactly ``ratio`` times the short one's exposure; 1 where
-    it is clipped."""
+    it is clipped. Without outliers."""
     ratio: float
     iso: float
     """Of the short frame."""
@@ -76,7 +80,7 @@ class TrainingPair:
     validation_side: int
     """Side in plane pixels of the windows at the bottom of the frame that are never trained on."""
     uncorrected: tuple[Half, ...]
-    """These windows of the short frame with the file's black."""
+    """These windows of the short frame with the file's black, without outliers."""
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -216,7 +220,7 @@ def camera_pairs(
     transfers: dict[float, list[Transfer]] = {}
     height = width = 0
     for pair in pairs:
-        short, long, ratio, iso, long_iso, name = pair
+        short, long, ratio, iso, long_iso, name, _ = pair
         planes, height, width = short.shape
         if min(height, width) < MIN_SIDE:
             cell = layout_of(planes).side
@@ -257,15 +261,18 @@ def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: in
     side = validation_side(rows, width)
     # Scaled first, what is clipped would pass for a grey that is known.
     clipped = raw.long >= clipping_level(raw.long)
-    clean = np.where(clipped, 1, (raw.long * np.float32(scale)).clip(None, 1))
-    strip = raw.short[:, top + rows - side : top + rows]
+    long = remove_outliers(raw.long, estimate_noise(raw.long), raw.phase)
+    clean = np.where(clipped, 1, (long * np.float32(scale)).clip(None, 1))
+    blind = estimate_noise(raw.short)
+    given, short = (remove_outliers(p, blind, raw.phase) for p in (raw.short, corrected))
+    strip = given[:, top + rows - side : top + rows]
     columns = validation_columns((planes, rows, width), side)
     return TrainingPair(
-        short=corrected[:, top : top + rows].astype(np.float16),
+        short=short[:, top : top + rows].astype(np.float16),
         clean=clean[:, top : top + rows].astype(np.float16),
         ratio=raw.ratio,
         iso=raw.iso,
-        blind=estimate_noise(raw.short),
+        blind=blind,
         validation_side=side,
         uncorrected=tuple(strip[..., c : c + side].astype(np.float16) for c in columns),
     )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ledcli.errors import PairError
 from ledcli.nets.forms import SrgbForm, subpixel
 from ledcli.nets.registry import architecture_of
+from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.output.render import develop_mosaic
 from ledcli.raw.libraw import LIBRAW_VERSION
@@ -84,11 +85,11 @@ class SrgbPair:
         return (min(height - len(self.noisy), width) - self.slack) // self.cell
 
     def corrected(self, noise: NoiseAtIso | None) -> "SrgbPair":
-        """Correct black, which is known for the frame as a whole; keep the picture's rows only."""
+        """Correct black and remove outliers, both of the whole frame; keep the picture's rows."""
         height, width = self.mosaic.shape
         planes = pack(self.mosaic, self.phase).astype(np.float32)
         if noise is not None:
-            planes = noise.correct_black(planes)
+            planes = remove_outliers(noise.correct_black(planes), noise.profile, self.phase)
         mosaic = unpack(planes.astype(np.float16), self.phase, (height, width))
         kept = mosaic[self.top : self.top + len(self.picture)].copy()
         return replace(self, mosaic=kept, phase=self.phase.shifted(self.top, 0), top=0)

@@ -1,0 +1,129 @@
+"""Gain maps of a DNG: the lens shading that a phone leaves to its raw developer.
+
+Its reader multiplies the samples of the mosaic (OpcodeList2) or of the demosaiced image
+(OpcodeList3) by a smooth map for each colour. Smooth as it is, either can be applied to the mosaic.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ledcli.metadata.carried import Carried
+from ledcli.metadata.opcodes import read_opcodes
+from ledcli.sensor.cfa import AnyPhase, colour_pattern
+
+MOSAIC_LIST, IMAGE_LIST = 51009, 51022
+"""OpcodeList2, OpcodeList3."""
+_GAIN_MAP = 9
+_HEADER = struct.Struct(">10I4dI")
+MAX_GAIN, MAX_POINTS, MAX_PLANES = 1000.0, 1024, 4
+"""Of a map: its gains, its points on a side and its colours; real maps have a few dozen points."""
+_BAND = 256
+"""Rows multiplied at a time."""
+
+Mosaic = NDArray[np.float32]
+
+
+class GainMap(NamedTuple):
+    """One GainMap opcode.
+
+    Attributes
+    ----------
+    area : (top, left, bottom, right)
+        The samples that it applies to, in every `pitch` rows and columns.
+    planes : (first, end)
+        The colours that it applies to.
+    spacing, origin : (vertical, horizontal)
+        Of the points, as shares of the image's height and width.
+    points : float32 array (rows, columns, planes)
+        Gains; the last plane is that of all further colours too.
+    """
+
+    area: tuple[int, int, int, int]
+    planes: tuple[int, int]
+    pitch: tuple[int, int]
+    spacing: tuple[float, float]
+    origin: tuple[float, float]
+    points: NDArray[np.float32]
+
+
+def apply_gain_maps(
+    x: Mosaic,
+    phase: AnyPhase,
+    carried: Carried,
+    lists: tuple[int, ...] = (MOSAIC_LIST, IMAGE_LIST),
+) -> Mosaic:
+    """Return the mosaic (H, W) multiplied by the gain maps of some opcode lists, in their order.
+
+    A new array, or `x` itself if there are none. Other opcodes are left to raw developers.
+    """
+    result = x
+    for tag in lists:
+        for gain_map in read_gain_maps(carried.raw[tag].data if tag in carried.raw else b""):
+            result = x.copy() if result is x else result
+            _multiply(result, gain_map, None if tag == MOSAIC_LIST else colour_pattern(phase))
+    return result
+
+
+def read_gain_maps(data: bytes) -> Iterator[GainMap]:
+    """Yield the gain maps of an opcode list; a damaged one is left out."""
+    for number, _, body in read_opcodes(data):
+        if number != _GAIN_MAP or len(body) < _HEADER.size:
+            continue
+        top, left, bottom, right, plane, planes, *rest = _HEADER.unpack_from(body)
+        row_pitch, col_pitch, rows, cols, *place, depth = rest
+        count = rows * cols * depth
+        sized = 0 < rows <= MAX_POINTS and 0 < cols <= MAX_POINTS and 0 < depth <= MAX_PLANES
+        if not sized or len(body) < _HEADER.size + 4 * count or not row_pitch or not col_pitch:
+            continue
+        points = np.frombuffer(body, ">f4", count, _HEADER.size).astype(np.float32)
+        known = np.isfinite(points).all() and points.min() >= 0 and points.max() <= MAX_GAIN
+        if not known or not np.isfinite(place).all() or min(place[:2]) <= 0:
+            continue
+        yield GainMap(
+            (top, left, bottom, right),
+            (plane, plane + planes),
+            (row_pitch, col_pitch),
+            (place[0], place[1]),
+            (place[2], place[3]),
+            points.reshape(rows, cols, depth),
+        )
+
+
+def _multiply(x: Mosaic, gain_map: GainMap, colours: NDArray[np.intp] | None) -> None:
+    """Multiply a mosaic in place; `colours` of its first period, or None if it is one plane."""
+    top, left, bottom, right = gain_map.area
+    rows = np.arange(top, min(bottom, x.shape[0]), gain_map.pitch[0])
+    cols = np.arange(left, min(right, x.shape[1]), gain_map.pitch[1])
+    first, end = gain_map.planes
+    for start in range(0, len(rows), _BAND) if len(cols) else ():
+        band = rows[start : start + _BAND]
+        gains = _interpolated(gain_map, band, cols, x.shape)
+        if colours is None:
+            gain = gains[..., 0] if first == 0 < end else np.float32(1)
+        else:
+            colour = colours[band % len(colours)][:, cols % len(colours)]
+            plane = np.clip(colour - first, 0, gains.shape[2] - 1)
+            gain = np.take_along_axis(gains, plane[..., None], 2)[..., 0]
+            gain = np.where((colour >= first) & (colour < end), gain, np.float32(1))
+        here = slice(band[0], band[-1] + 1, gain_map.pitch[0])
+        x[here, left : cols[-1] + 1 : gain_map.pitch[1]] *= gain
+
+
+def _interpolated(
+    gain_map: GainMap, rows: NDArray[np.intp], cols: NDArray[np.intp], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Interpolate linearly at the middles of pixels: (rows, columns, planes)."""
+    gains = gain_map.points
+    for axis, at in enumerate((rows, cols)):
+        last = gains.shape[axis] - 1
+        share = (at + 0.5) / shape[axis]
+        position = ((share - gain_map.origin[axis]) / gain_map.spacing[axis]).clip(0, last)
+        below = np.minimum(position.astype(np.int64), max(last - 1, 0))
+        above = np.minimum(below + 1, last)
+        weight = (position - below).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+        gains = gains.take(below, axis) * (1 - weight) + gains.take(above, axis) * weight
+    return gains

@@ -1,0 +1,125 @@
+"""Gain maps and the maker's crop where led itself demosaics: PNG, TIFF, --linear, the preview."""
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+from ledcli.metadata.carried import Carried
+from ledcli.metadata.tiff import Field, FieldType
+from ledcli.output.dng import dng_bytes
+from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, apply_gain_maps, read_gain_maps
+from ledcli.output.render import DenoisedPhoto
+from ledcli.raw.reader import read_raw
+from ledcli.sensor.cfa import Phase, XTransPhase, colour_map, pack
+from tests.shoot import make_raw
+
+SHAPE = (96, 132)
+CORNERS = np.array([[4.0, 2.5, 4.0], [2.5, 1.0, 2.5], [4.0, 2.5, 4.0]])
+GREY = np.full(SHAPE, 0.1, np.float32)
+
+
+def shading():
+    """Gains at the middles of pixels, of a map whose points lie on the image's edges."""
+    across, down = (np.abs((np.arange(n) + 0.5) / n * 2 - 1) for n in SHAPE[::-1])
+    return 1 + 1.5 * (down[:, None] + across)
+
+
+def opcode(points=CORNERS, area=(0, 0, *SHAPE), planes=(0, 1), pitch=(1, 1)):
+    points = np.asarray(points, ">f4")
+    points = points.reshape(*points.shape[:2], -1)
+    rows, cols, depth = points.shape
+    body = struct.pack(">10I", *area, *planes, *pitch, rows, cols)
+    body += struct.pack(">4dI", 1 / max(rows - 1, 1), 1 / max(cols - 1, 1), 0, 0, depth)
+    body += points.tobytes()
+    return struct.pack(">4I", 9, 0x1030000, 1, len(body)) + body
+
+
+def listed(*opcodes):
+    return struct.pack(">I", len(opcodes)) + b"".join(opcodes)
+
+
+def applied(data, phase=Phase.RGGB, tag=MOSAIC_LIST):
+    carried = Carried(raw={tag: Field(FieldType.UNDEFINED, data)})
+    return apply_gain_maps(GREY, phase, carried) / GREY
+
+
+def photo_of(folder, *tags, crop=None, **how):
+    if crop:
+        top, left, height, width = crop
+        tags = (*tags, (50719, 4, 2, (left, top)), (50720, 4, 2, (width, height)))
+    make_raw(folder / "a.dng", shape=SHAPE, more_tags=tags, **how)
+    return read_raw(folder / "a.dng")
+
+
+def test_a_map_is_interpolated_over_the_image():
+    np.testing.assert_allclose(applied(listed(opcode())), shading(), rtol=1e-5)
+
+
+def test_maps_of_four_colours_each_take_their_own_samples():
+    maps = [
+        opcode([[gain]], area=(row, col, *SHAPE), pitch=(2, 2))
+        for gain, (row, col) in zip((2, 3, 4, 5), np.ndindex(2, 2), strict=True)
+    ]
+    gains = applied(listed(*maps))
+    assert [np.unique(gains[r::2, c::2]).round(5).tolist() for r, c in np.ndindex(2, 2)] == [
+        [2.0], [3.0], [4.0], [5.0]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", [Phase.GBRG, XTransPhase(1, 2)])
+def test_a_map_of_the_image_multiplies_each_colour(phase):
+    gains = applied(listed(opcode([[[2, 3, 4]]], planes=(0, 3))), phase, IMAGE_LIST)
+    np.testing.assert_allclose(gains, colour_map(phase, SHAPE) + 2, rtol=1e-5)
+    one = applied(listed(opcode([[5]], planes=(1, 1), area=(10, 0, 50, 30))), phase, IMAGE_LIST)
+    assert set(np.unique(one).round(4)) == {1.0, 5.0} and (one[:10] == 1).all()
+    assert ((one > 1)[10:50, :30] == (colour_map(phase, SHAPE) == 1)[10:50, :30]).all()
+
+
+@pytest.mark.parametrize("phase", ["RGGB", (1, 2)])
+def test_where_led_demosaics_the_maps_are_applied_once(tmp_path, phase):
+    data = listed(opcode())
+    photo = photo_of(tmp_path, (MOSAIC_LIST, 7, len(data), data), phase=phase)
+    bare = replace(photo, carried=Carried())
+    balanced = (GREY / np.max(photo.as_shot_wb)).astype(np.float32)
+    shaded = (balanced * shading()).astype(np.float32)
+    planes, wanted = (pack(x, photo.phase) for x in (balanced, shaded))
+    picture, expected = DenoisedPhoto(photo, {}, planes), DenoisedPhoto(bare, {}, wanted)
+    assert np.abs(picture.picture.astype(int) - expected.picture).max() <= 2
+    (tmp_path / "linear.dng").write_bytes(dng_bytes(photo, balanced, software="t", linear=True))
+    with tifffile.TiffFile(tmp_path / "linear.dng") as file:
+        page = next(p for p in file.pages[0].pages if p.photometric == 34892)
+        assert MOSAIC_LIST not in page.tags
+        samples = page.asarray()[8:-8, 8:-8, 1] / 65535
+    np.testing.assert_allclose(samples, shaded[8:-8, 8:-8], rtol=0.05)
+
+
+def test_a_mosaic_keeps_its_list_and_its_samples(tmp_path):
+    data = listed(opcode())
+    photo = photo_of(tmp_path, (MOSAIC_LIST, 7, len(data), data))
+    (tmp_path / "cfa.dng").write_bytes(dng_bytes(photo, photo.normalised(), software="t"))
+    again = read_raw(tmp_path / "cfa.dng")
+    np.testing.assert_allclose(again.normalised(), photo.normalised(), atol=1e-4)
+    assert again.carried.raw[MOSAIC_LIST].data == data
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pictures_have_the_makers_crop(tmp_path, orientation):
+    photo = photo_of(tmp_path, crop=(6, 10, 80, 100), orientation=orientation)
+    planes = pack(photo.normalised(), photo.phase)
+    whole = DenoisedPhoto(replace(photo, crop=None, orientation=1), {}, planes).picture
+    shown = DenoisedPhoto(photo, {}, planes).picture
+    wanted = whole[6:86, 10:110]
+    np.testing.assert_array_equal(shown, wanted if orientation == 1 else np.rot90(wanted, -1))
+
+
+def test_damaged_maps_are_left_out():
+    good = opcode()
+    bad = [good[:cut] for cut in (0, 10, 40, len(good) - 1)]
+    bad += [opcode([[np.nan]]), opcode([[-1.0]]), opcode(pitch=(0, 1)), opcode(planes=(0, 0))]
+    for data in bad:
+        assert (applied(listed(data)) == 1).all()
+    huge = struct.pack(">10I4dI", 0, 0, 9, 9, 0, 1, 1, 1, 2**31, 2**31, 1, 1, 0, 0, 4)
+    assert not list(read_gain_maps(listed(struct.pack(">4I", 9, 0, 0, len(huge)) + huge)))
