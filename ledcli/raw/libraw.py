@@ -84,7 +84,8 @@ class OpenedRaw:
                 "exposure_time": other.shutter_speed,
                 "aperture": other.aperture,
                 "focal_length": other.focal_length,
-                "artist": other.artist,
+                # Canons come with "unknown" for their owner's name.
+                "artist": "" if other.artist == "unknown" else other.artist,
             }
             if other.timestamp.timestamp() > 0:
                 known["datetime"] = other.timestamp.strftime("%Y:%m:%d %H:%M:%S")

@@ -188,8 +188,8 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
         if phase != MonoPhase.MONO:
             as_shot, matrix = multipliers(raw.camera_whitebalance), colour_matrix(raw, dng=dng)
             daylight = multipliers(raw.daylight_whitebalance)
-            if dng and as_shot is None and (by_white := wb_and_matrix(carried.image)):
-                as_shot, matrix = by_white
+            if dng and (by_white := wb_and_matrix(carried.image)):
+                as_shot, matrix = by_white[0] if as_shot is None else as_shot, by_white[1]
         return RawPhoto(
             path=path,
             mosaic=mosaic,

@@ -23,6 +23,8 @@ from tests.makers.tiff import STRIP_BYTES, STRIP_OFFSET, Nested, placed, shot, t
 
 _CODE = Huffman((0, 1, 4, 2, 3, 1, 1, 1, 1, 1), (6, 4, 8, 5, 7, 3, 9, 2, 10, 0, 1, 11, 12, 13, 14))
 """Any code will do: the file has it."""
+_OWNER = 9
+"""OwnerName; the camera comes with "unknown"."""
 _AS_SHOT, _BLACKS, _WHITES, _WORDS = 0x3F, 0x2B4, 0x2B8, 1250
 """ColorData version 4 (EOS-1Ds Mark III): places and length, in words."""
 
@@ -98,7 +100,7 @@ def cr2(
     colours[_AS_SHOT : _AS_SHOT + 4] = balance
     colours[_BLACKS : _BLACKS + 4] = blacks
     colours[_WHITES : _WHITES + 2] = white
-    notes = {0xE0: ("H", sensor), 0x4001: ("H", colours.tolist())}
+    notes = {_OWNER: ("s", "unknown"), 0xE0: ("H", sensor), 0x4001: ("H", colours.tolist())}
     camera, exif = shot("Canon", model, iso=iso, time=time, notes=Nested(notes, notes=True))
     data = stream(mosaic, slices, bits=bits, components=components)
 

@@ -95,7 +95,8 @@ def test_black_levels_that_disagree(tmp_path):
     result = check_pair(lifted, long, 100)
     assert result.problems == ("black levels disagree by 40 DN",)
     assert result.black_offset == pytest.approx(40, abs=1)
-    other_black = replace(short, black=short.black + 100, mosaic=short.mosaic + np.uint16(100))
+    levels = replace(short.levels, black=short.black + 100)
+    other_black = replace(short, levels=levels, mosaic=short.mosaic + np.uint16(100))
     assert check_pair(other_black, long, 100).problems == ("black levels differ (612 and 512 DN)",)
 
 

@@ -33,7 +33,9 @@ def test_the_white_point_gives_the_white_balance(tmp_path, xy):
     np.testing.assert_allclose(read_raw(path).as_shot_wb, _white(balanced, xy), rtol=1e-3)
     # The camera's neutral goes before its white point.
     make_raw(path, more_tags=[(50729, RATIONAL, 2, _fractions(xy))])
-    np.testing.assert_allclose(read_raw(path).as_shot_wb, [2, 1, 1.6], rtol=1e-3)
+    photo = read_raw(path)
+    np.testing.assert_allclose(photo.as_shot_wb, [2, 1, 1.6], rtol=1e-3)
+    np.testing.assert_allclose(photo.colour_matrix, COLOUR_MATRIX, atol=1e-3)
 
 
 def test_two_matrices_are_mixed_by_the_temperature_of_the_white(tmp_path):
