@@ -73,7 +73,7 @@ def read_levels(
     is_float = dng is not None and dng.is_float
     white = np.full(len(black), 1 if is_float else raw.white_level, np.float32)
     if dng is not None:
-        levels = _of_dng(path, samples, phase, area, dng, white)
+        levels = _of_dng(path, samples, phase, area, dng, Levels(black, white))
     elif isinstance(phase, Phase) and len(stated) == len(black):
         exact = np.array(stated, np.float32)[[0, 1, 3, 2]]
         levels = Levels(exact if np.abs(exact - black).max() < _CUT_OFF else black, white)
@@ -138,13 +138,20 @@ def measured_black(image: Samples, phase: Phase, area: Area, black: Values) -> V
 
 
 def _of_dng(
-    path: Path, image: Samples, phase: AnyPhase, area: Area, dng: DngMosaic, white: Values
+    path: Path, image: Samples, phase: AnyPhase, area: Area, dng: DngMosaic, libraw: Levels
 ) -> Levels:
-    """Return the levels of a DNG's tags, black as its masked pixels show it; see `read_levels`."""
+    """Return the levels of a DNG's tags, black as its masked pixels show it; see `read_levels`.
+
+    `libraw` are LibRaw's, which also looks for them in the other directories.
+    """
     top, left, bottom, right = area
-    cell = _cell(path, "BlackLevel", dng.black or [0.0], dng.black_repeat, phase)
+    stated = dng.black or ([0.0] if dng.delta_v or dng.delta_h else [])
+    cell = libraw.black[pattern(phase)]
+    if stated:
+        cell = _cell(path, "BlackLevel", stated, dng.black_repeat, phase)
     rows = _deltas(path, "BlackLevelDeltaV", dng.delta_v, bottom - top)
     columns = _deltas(path, "BlackLevelDeltaH", dng.delta_h, right - left)
+    white = libraw.white
     if dng.white:
         whites = _cell(path, "WhiteLevel", dng.white, [], phase)
         white = Levels.of_pattern(BlackPattern(whites, 0 * rows, 0 * columns), white, phase).black

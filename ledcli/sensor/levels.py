@@ -27,10 +27,12 @@ class BlackPattern(NamedTuple):
 
     def level(self) -> Values:
         """Black of every pixel, (H, W)."""
-        shape = len(self.rows), len(self.columns)
-        repeats = [-(-size // side) for size, side in zip(shape, self.cell.shape, strict=True)]
-        black: Values = np.tile(self.cell, repeats)[: shape[0], : shape[1]]
-        return black + self.rows[:, None] + self.columns
+        height, width = len(self.rows), len(self.columns)
+        black = np.empty((height, width), np.float32)
+        for row, line in enumerate(self.cell[:height]):
+            black[row :: len(self.cell)] = np.resize(line, width) + self.columns
+        black += self.rows[:, None]
+        return black
 
 
 @dataclass(frozen=True)

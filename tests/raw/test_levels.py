@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 
 from ledcli.errors import RawError
 from ledcli.output.dng import dng_bytes
@@ -100,6 +101,27 @@ def test_white_may_differ_between_colours(tmp_path):
     ):
         make_raw(tmp_path / "a.dng", more_tags=[numbers_tag(WHITE_LEVEL, values)])
         np.testing.assert_array_equal(read_raw(tmp_path / "a.dng").white, expected)
+
+
+def test_levels_may_be_in_the_first_directory(tmp_path):
+    mosaic = np.random.default_rng(0).normal(600, 5, (128, 160)).astype(np.uint16)
+    version, model = (50706, 1, 4, bytes((1, 4, 0, 0))), (50708, 2, 4, "Cam")
+    first = [version, model, numbers_tag(BLACK_LEVEL, [500]), numbers_tag(WHITE_LEVEL, [15000])]
+    cfa = [(33421, 3, 2, (2, 2)), (33422, 1, 4, bytes((0, 1, 1, 2)))]
+    with tifffile.TiffWriter(tmp_path / "a.dng") as tiff:
+        tiff.write(
+            np.zeros((16, 16, 3), np.uint8),
+            photometric="rgb",
+            subifds=1,
+            subfiletype=1,
+            metadata=None,
+            extratags=[(*tag, True) for tag in first],
+        )
+        tags = [(*tag, True) for tag in cfa]
+        tiff.write(mosaic, photometric="cfa", metadata=None, subfiletype=0, extratags=tags)
+    photo = read_raw(tmp_path / "a.dng")
+    np.testing.assert_array_equal(photo.black, [500] * 4)
+    np.testing.assert_array_equal(photo.white, [15000] * 4)
 
 
 def masked_raw(path, black, level, **how):
