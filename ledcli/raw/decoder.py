@@ -237,9 +237,9 @@ class _Child:
             send(self._to, memory_bytes)
 
     def _listen(self) -> None:
-        # What answers are made of: imported while the child starts.
-        importlib.import_module("ledcli.raw.reader")
         try:
+            # What answers are made of: imported while the child starts.
+            importlib.import_module("ledcli.raw.reader")
             while True:
                 self._messages.put(receive(self._from))
         except Exception as error:
