@@ -165,7 +165,8 @@ def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[
     except rawpy.LibRawError as error:
         raise OutputError(f"LibRaw cannot develop the result ({error}): {advice}") from None
     # Of a monochrome image there is one colour.
-    return np.broadcast_to(rgb, (*rgb.shape[:2], 3)).astype(np.uint16, copy=rgb.shape[2] == 1)
+    colours = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
+    return colours.astype(np.uint16, copy=False)
 
 
 def _bare_dng(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
