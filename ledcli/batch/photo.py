@@ -47,11 +47,9 @@ FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 """Errors of a disk that no later photo would escape."""
 
 _DARKEST, _DARK_STEP = 0.002, 4
-"""Quantile of a plane that is its darkest part, dead pixels left out; every fourth sample each way
-is counted."""
+"""A plane's quantile that is its darkest part, without dead pixels; of every fourth sample."""
 _FOG = 0.15
-"""Share of white: where the darkest part of a result is brighter, black was not what it was taken
-for, or the ratio is too large."""
+"""Share of white: a result whose darkest part is brighter is foggy."""
 
 
 class Frame(NamedTuple):
