@@ -58,8 +58,7 @@ StepsOption = Annotated[
     ),
 ]
 OutFolderOption = Annotated[
-    Path | None,
-    typer.Option("--out", help="Output folder.", show_default="'denoised' beside it"),
+    Path | None, typer.Option("--out", help="Output folder.", show_default="'denoised' beside it")
 ]
 NameOption = Annotated[
     str,
