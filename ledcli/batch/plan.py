@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledcli.batch.inputs import FoundRaw
-from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
+from ledcli.batch.manifest import FileState, Manifest, Manifests
 from ledcli.batch.settings import Job, Settings, Stamp
 from ledcli.errors import LedError, OutputError, UsageError
 from ledcli.output.formats import find_formats
@@ -278,7 +278,10 @@ def _plan_output(
     if not (unchanged and same_name) and entry.source != manifest.relative_path(source):
         raise _refused(path, f"already exists, made from another photo ({entry.source})")
     stale = "" if unchanged else PHOTO_CHANGED
-    if unchanged and not _same(entry, expected(entry.photo)):
+    # Earlier versions called the CSA set "set".
+    made_with = {"csa_set" if key == "set" else key: v for key, v in entry.made_with.items()}
+    # As it would be read from the file: tuples as lists.
+    if unchanged and json.loads(json.dumps(expected(entry.photo))) != made_with:
         stale = SETTINGS_CHANGED
     if state is FileState.EDITED:
         if stale:
@@ -288,13 +291,6 @@ def _plan_output(
     if state is FileState.OLDER:
         return False, stale or MISSING
     return not stale, stale or UP_TO_DATE
-
-
-def _same(entry: ManifestEntry, expected: Record) -> bool:
-    # Earlier versions called the CSA set "set".
-    made_with = {"csa_set" if key == "set" else key: v for key, v in entry.made_with.items()}
-    # As it would be read from the file: tuples as lists.
-    return bool(json.loads(json.dumps(expected)) == made_with)
 
 
 def _refused(path: Path, why: str) -> OutputError:

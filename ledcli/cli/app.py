@@ -30,7 +30,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from ledcli import __version__
 from ledcli.cli.console import Output, debugging
-from ledcli.cli.options import show_help
 from ledcli.errors import LedError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -151,7 +150,8 @@ def _root(
 
     led denoise ./raw --ratio 100 writes a clean DNG for every raw in ./raw.
     """
-    show_help(context)
+    if context.invoked_subcommand is None:
+        Output().result(context.get_help())
 
 
 def _usage_line(problem: typer.TyperException) -> str:

@@ -1,87 +1,55 @@
 """`led denoise`: denoise raws."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ledcli.batch.settings import MAX_RATIO, Compression, Engine, Highlights, Quality, Settings
+from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Settings
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
+    AgainOption,
+    BackendOption,
     DeviceOption,
     DryRunOption,
+    ExposureOption,
     ForceReadOption,
+    FormatOption,
     JsonOption,
+    ModelOption,
+    NameOption,
+    OutFolderOption,
     PrecisionOption,
     QuietOption,
+    RatioOption,
     RawsArgument,
     RecursiveOption,
+    StepsOption,
+    StrengthOption,
     TileOption,
+    parse_brightness,
 )
 from ledcli.cli.results import show_model, show_plan, show_result
-from ledcli.errors import UsageError
-from ledcli.output.formats import FORMATS
 
 
 def denoise(
     inputs: RawsArgument,
-    ratio: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FACTOR|auto",
-            help="Digital gain: brighten by this factor, or as each photo's histogram asks for.",
-            show_default="1, brightness unchanged",
-        ),
-    ] = None,
-    exposure: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEVEL|LONGFILE",
-            help="Brighten each photo to this exposure level (ISO x seconds), or that of a raw.",
-        ),
-    ] = None,
-    strength: Annotated[
-        float, typer.Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
-    ] = 1.0,
+    ratio: RatioOption = None,
+    exposure: ExposureOption = None,
+    strength: StrengthOption = 1.0,
     quality: Annotated[
         Quality,
         typer.Option(help="best averages four mirrored passes (self-ensemble): 4 times slower."),
     ] = Quality.STANDARD,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Refinement steps (exposure-diffusion models only).",
-            show_default="2 from ratio 200, else 1",
-            min=1,
-            max=20,
-        ),
-    ] = None,
+    steps: StepsOption = None,
     highlights: Annotated[
         Highlights,
         typer.Option(help="Highlights pushed above white: clip them, or keep them in the DNG."),
     ] = Highlights.CLIP,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Output folder.", show_default="'denoised' beside it"),
-    ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="Output names from the photo's {stem}, {ext}, {name}, {suffix}, {folder}.",
-        ),
-    ] = "{stem}{ext}",
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            help=f"Any of {', '.join(FORMATS)}, comma-separated.",
-            show_default="dng; png for models that make pictures",
-        ),
-    ] = None,
+    out: OutFolderOption = None,
+    name: NameOption = "{stem}{ext}",
+    formats: FormatOption = None,
     compression: Annotated[
         Compression, typer.Option(help="Compression of the DNG: lossless JPEG, or none.")
     ] = Compression.LJPEG,
@@ -89,25 +57,12 @@ def denoise(
         bool, typer.Option("--linear", help="Write a demosaiced DNG, for programs that prefer it.")
     ] = False,
     recursive: RecursiveOption = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model name ('led models list') or file (.safetensors, .onnx).",
-            show_default="the best for each photo",
-        ),
-    ] = None,
+    model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    backend: Annotated[
-        str,
-        typer.Option(
-            help="Engine for the network: auto, torch, or onnx (CPU, float32; needs ledcli[onnx])."
-        ),
-    ] = "auto",
+    backend: BackendOption = "auto",
     tile: TileOption = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Denoise photos that led already denoised.")
-    ] = False,
+    again: AgainOption = False,
     force_read: ForceReadOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make all results again; replace existing files.")
@@ -140,7 +95,7 @@ def denoise(
     from ledcli.batch.run import plan_denoise
 
     output = Output(json=json, quiet=quiet)
-    factor, level = _parse_brightness(ratio, exposure)
+    factor, level = parse_brightness(ratio, exposure)
     settings = Settings(
         factor, level, strength, highlights, compression, linear, again, quality, steps, force_read
     )
@@ -187,41 +142,3 @@ def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = 
         raise typer.Exit(INTERRUPTED)
     if counts["failed"]:
         raise typer.Exit(FAILED)
-
-
-def _parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | None, float | None]:
-    """Read ``--ratio`` and ``--exposure``, as in `batch.settings.Settings`.
-
-    Raises UsageError if both are given or a value is out of range, and MetadataError if the raw
-    file given for ``--exposure`` has no exposure level. A ratio of None means ``auto``.
-    """
-    if ratio is not None and exposure is not None:
-        raise UsageError("--ratio and --exposure exclude each other: use one of them")
-    if exposure is not None:
-        return 1.0, _exposure_level(exposure)
-    if ratio == "auto":
-        return None, None
-    try:
-        factor = 1.0 if ratio is None else float(ratio)
-    except ValueError:
-        factor = 0.0
-    if not 1 <= factor <= MAX_RATIO:
-        raise UsageError(f"--ratio takes a factor from 1 to {MAX_RATIO:g}, or auto, not {ratio}")
-    return factor, None
-
-
-def _exposure_level(text: str) -> float:
-    from ledcli.raw.exif import read_exif, require_exposure_level
-
-    try:
-        level = float(text)
-    except ValueError:
-        path = Path(text)
-        if not path.is_file():
-            raise UsageError(
-                f"--exposure takes a number (ISO x seconds) or a raw file; '{text}' is neither"
-            ) from None
-        return require_exposure_level(path, read_exif(path))
-    if not 0 < level < float("inf"):
-        raise UsageError(f"--exposure takes a level above 0 (ISO x seconds), not {text}")
-    return level

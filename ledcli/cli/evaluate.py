@@ -8,10 +8,13 @@ import typer
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
+    CamerasOption,
     DeviceOption,
+    GainsOption,
     JsonOption,
     PrecisionOption,
     QuietOption,
+    RatiosOption,
     TileOption,
     parse_numbers,
 )
@@ -50,26 +53,9 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Clean photographs; calibrated noise is added."),
     ] = None,
-    cameras: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
-    ] = None,
-    gains: Annotated[
-        str | None,
-        typer.Option(
-            metavar="K,...",
-            help="System gains for --photos, DN per electron.",
-            show_default="two per camera",
-        ),
-    ] = None,
-    ratios: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RATIO,...",
-            help="Only these ratios: 100,300.",
-            show_default="all; 1,20,100,300 for --photos",
-        ),
-    ] = None,
+    cameras: CamerasOption = None,
+    gains: GainsOption = None,
+    ratios: RatiosOption = None,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write one row per frame and model."),

@@ -7,6 +7,7 @@ import typer
 
 from ledcli.cli.console import Output
 from ledcli.errors import UsageError
+from ledcli.output.formats import FORMATS
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per result on standard output.")
@@ -34,6 +35,68 @@ ForceReadOption = Annotated[
         "--force-read", help="Read frames whose pixels look damaged; truncated files still fail."
     ),
 ]
+RatioOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FACTOR|auto",
+        help="Digital gain: brighten by this factor, or as each photo's histogram asks for.",
+        show_default="1, brightness unchanged",
+    ),
+]
+ExposureOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL|LONGFILE",
+        help="Brighten each photo to this exposure level (ISO x seconds), or that of a raw.",
+    ),
+]
+StrengthOption = Annotated[
+    float, typer.Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Refinement steps (exposure-diffusion models only).",
+        show_default="2 from ratio 200, else 1",
+        min=1,
+        max=20,
+    ),
+]
+OutFolderOption = Annotated[
+    Path | None, typer.Option("--out", help="Output folder.", show_default="'denoised' beside it")
+]
+NameOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TEMPLATE",
+        help="Output names from the photo's {stem}, {ext}, {name}, {suffix}, {folder}.",
+    ),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help=f"Any of {', '.join(FORMATS)}, comma-separated.",
+        show_default="dng; png for models that make pictures",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Model name ('led models list') or file (.safetensors, .onnx).",
+        show_default="the best for each photo",
+    ),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="Engine for the network: auto, torch, or onnx (CPU, float32; needs ledcli[onnx])."
+    ),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Denoise photos that led already denoised.")
+]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
 ]
@@ -58,6 +121,26 @@ ForceOption = Annotated[
         "--force", help="Accept RepNR tensors that do not fold into the file's own params_deploy."
     ),
 ]
+CamerasOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
+]
+GainsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K,...",
+        help="System gains for --photos, DN per electron.",
+        show_default="two per camera",
+    ),
+]
+RatiosOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATIO,...",
+        help="Only these ratios: 100,300.",
+        show_default="all; 1,20,100,300 for --photos",
+    ),
+]
 
 
 def show_help(context: typer.Context) -> None:
@@ -78,3 +161,44 @@ def parse_numbers(text: str | None, option: str, minimum: float, example: str) -
             f"{option} takes comma-separated numbers {limit}, such as {example}, not {text}"
         )
     return numbers
+
+
+def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | None, float | None]:
+    """Read ``--ratio`` and ``--exposure``, as in `batch.settings.Settings`.
+
+    Raises UsageError if both are given or a value is out of range, and MetadataError if the raw
+    file given for ``--exposure`` has no exposure level. A ratio of None means ``auto``.
+    """
+    from ledcli.batch.settings import MAX_RATIO
+
+    if ratio is not None and exposure is not None:
+        raise UsageError("--ratio and --exposure exclude each other: use one of them")
+    if exposure is not None:
+        return 1.0, _exposure_level(exposure)
+    if ratio == "auto":
+        return None, None
+    try:
+        factor = 1.0 if ratio is None else float(ratio)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor <= MAX_RATIO:
+        raise UsageError(f"--ratio takes a factor from 1 to {MAX_RATIO:g}, or auto, not {ratio}")
+    return factor, None
+
+
+def _exposure_level(text: str) -> float:
+    try:
+        level = float(text)
+    except ValueError:
+        path = Path(text)
+        if not path.is_file():
+            raise UsageError(
+                f"--exposure takes a number (ISO x seconds) or a raw file; '{text}' is neither"
+            ) from None
+        from ledcli.raw.decoder import decoders
+        from ledcli.raw.exif import read_exif, require_exposure_level
+
+        return require_exposure_level(path, decoders.run(read_exif, path))
+    if not 0 < level < float("inf"):
+        raise UsageError(f"--exposure takes a level above 0 (ISO x seconds), not {text}")
+    return level

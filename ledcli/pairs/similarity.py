@@ -193,7 +193,8 @@ def _signature(bins: Bins) -> Signature:
     from being all of it.
     """
     light = bins.halves.mean(1)
-    fine = _centred(light - _local_mean(light))
+    padded = np.pad(light, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    fine = _centred(light - sliding_window_view(padded, (3, 3), axis=(1, 2)).mean((3, 4)))
     both = fine.mean(0)
     scale = 3 * STD_PER_MAD * float(np.median(np.abs(both)))
     if both.size < MIN_BINS or not scale > 0:
@@ -214,11 +215,6 @@ def _signature(bins: Bins) -> Signature:
 def _centred(light: NDArray[Any]) -> NDArray[Any]:
     rows, cols = light.mean(-1, keepdims=True), light.mean(-2, keepdims=True)
     return light - rows - cols + light.mean((-2, -1), keepdims=True)
-
-
-def _local_mean(light: NDArray[Any]) -> NDArray[Any]:
-    padded = np.pad(light, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    return sliding_window_view(padded, (3, 3), axis=(1, 2)).mean((3, 4))
 
 
 def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | None:
