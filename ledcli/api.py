@@ -29,6 +29,7 @@ def denoise(
     ratio: float | None = 1.0,
     exposure: float | None = None,
     strength: float = 1.0,
+    noise: tuple[float, float] | None = None,
     quality: str = "standard",
     steps: int | None = None,
     highlights: str = "clip",
@@ -59,6 +60,9 @@ def denoise(
         Exposure level (ISO x seconds) to bring each photo to, instead of ``ratio``.
     strength : float
         0 leaves the noise, 1 removes all of it.
+    noise : (float, float), optional
+        Gain (DN per electron) and read noise (DN) of the photos; by default they are estimated from
+        each photo, or as measured by the tuned model.
     quality, steps, highlights, formats, compression, linear, name, again, force_read, overwrite
         As the options of `led denoise`.
     model : path, optional
@@ -86,6 +90,7 @@ def denoise(
         ratio=None if ratio is None else float(ratio),
         exposure=None if exposure is None else float(exposure),
         strength=float(strength),
+        noise=None if noise is None else (float(noise[0]), float(noise[1])),
         highlights=Highlights(highlights),
         compression=Compression(compression),
         linear=linear,

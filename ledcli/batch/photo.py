@@ -28,6 +28,8 @@ from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.inference.postprocess import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.photo_noise import PhotoNoise
+from ledcli.noise.profile import NoiseAtIso
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.output.formats import FORMATS
 from ledcli.output.maker_notes import MakerNotes
@@ -57,7 +59,7 @@ class Frame(NamedTuple):
 
     photo: RawPhoto
     planes: Planes
-    noise: NoiseProfile
+    noise: PhotoNoise
     auto_ratio: float
 
 
@@ -138,14 +140,13 @@ class PhotoStages:
             picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
             developed = upright(cropped(picture16, photo), photo.orientation)
             return DenoisedPhoto(photo, _note(result, settings), developed=developed)
-        result.noise = own.profile if own else frame.noise
-        result.noise_from = "profile" if own else "blind"
+        noise = choose_noise(frame, own, settings, result)
         with _timed(result, "network"):
             planes = denoiser.denoise(
                 frame.planes,
                 ratio,
                 phase=phase,
-                noise=own or frame.noise,
+                noise=noise,
                 strength=settings.strength,
                 steps=settings.steps,
                 ensemble=settings.quality == Quality.BEST,
@@ -177,6 +178,28 @@ def choose_ratio(frame: Frame, settings: Settings, bounds: tuple[float, float]) 
         # A histogram is not more accurate than two digits, which are easier to read in a record.
         return min(max(float(f"{frame.auto_ratio:.2g}"), lowest, 1.0), highest)
     return settings.ratio
+
+
+def choose_noise(
+    frame: Frame, own: NoiseAtIso | None, settings: Settings, result: Result
+) -> NoiseProfile | NoiseAtIso | PhotoNoise:
+    """Return a photo's noise: as given, the camera's own or the estimate; `result` says which."""
+    if settings.noise is not None:
+        gain, read = (value / frame.photo.span for value in settings.noise)
+        given = result.noise = NoiseProfile(gain, read**2)
+        result.noise_from = "given"
+        return own._replace(profile=given) if own else given
+    if own is not None:
+        result.noise, result.noise_from = own.profile, "profile"
+        return own
+    result.noise, result.noise_from = frame.noise.profile, "blind"
+    result.noise_note = frame.noise.describe()
+    if frame.noise.correlated:
+        result.warnings.append(
+            f"{frame.photo.path}: neighbouring pixels share noise, as if smoothed in the camera: "
+            "some may remain; try --noise with a larger gain and read noise"
+        )
+    return frame.noise
 
 
 def choose_model(
@@ -223,6 +246,7 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
     return {
         **(result.model.record() if result.model else {}),
         "noise": result.noise_from,
+        **({"noise_note": result.noise_note} if result.noise_note else {}),
         "ratio": result.ratio,
         **settings.processing(),
         "headroom": result.headroom,

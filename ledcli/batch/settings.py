@@ -97,11 +97,13 @@ class Settings:
     """Refinement steps of an exposure-diffusion model; None is the model's default."""
     force_read: bool = False
     """Read frames that look damaged."""
+    noise: tuple[float, float] | None = None
+    """Gain in DN per electron and read noise in DN of every photo; None estimates them."""
 
     def processing(self) -> dict[str, object]:
         """Return what is done to a photo, for records.
 
-        Quality and steps are left out at their defaults: files written before these settings
+        Quality, steps and noise are left out at their defaults: files written before these settings
         existed have no such entries, and are still up to date.
         """
         ratio_from = "auto" if self.ratio is None else "given"
@@ -113,6 +115,8 @@ class Settings:
             record["quality"] = self.quality
         if self.steps is not None:
             record["steps"] = self.steps
+        if self.noise is not None:
+            record["given_noise"] = "{:g},{:g}".format(*self.noise)
         return record
 
     def made_with(self, format_name: str, model: ChosenModel | None) -> dict[str, object]:
@@ -133,6 +137,7 @@ class Settings:
             "--strength is for raw planes": self.strength < 1,
             "--quality best is for raw planes": self.quality == Quality.BEST,
             "--steps is for exposure diffusion": (self.steps or 1) > 1,
+            "--noise is for raw planes": self.noise is not None,
         }
         for what, given in unused.items():
             if given:
@@ -199,7 +204,9 @@ class Result:
     model: ChosenModel | None = None
     noise: NoiseProfile | None = None
     noise_from: str | None = None
-    """``profile`` (the model has the camera's), ``blind`` (estimated), ``unused`` (pictures)."""
+    """``given``, ``profile`` (the model has the camera's), ``blind`` (estimated), ``unused``."""
+    noise_note: str = ""
+    """What the camera did to the photo's noise."""
     tile_note: str = ""
     """What tiles change, for networks whose tiles differ from the whole frame."""
     seconds: dict[str, float] = field(default_factory=dict)

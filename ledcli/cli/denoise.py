@@ -19,6 +19,7 @@ from ledcli.cli.options import (
     JsonOption,
     ModelOption,
     NameOption,
+    NoiseOption,
     OutFolderOption,
     PrecisionOption,
     QuietOption,
@@ -29,6 +30,7 @@ from ledcli.cli.options import (
     StrengthOption,
     TileOption,
     parse_brightness,
+    parse_noise,
 )
 from ledcli.cli.results import show_model, show_plan, show_result
 
@@ -42,6 +44,7 @@ def denoise(
         Quality,
         typer.Option(help="best averages four mirrored passes (self-ensemble): 4 times slower."),
     ] = Quality.STANDARD,
+    noise: NoiseOption = "auto",
     steps: StepsOption = None,
     highlights: Annotated[
         Highlights,
@@ -87,6 +90,10 @@ def denoise(
 
         led denoise IMG_1.CR2 IMG_2.NEF --format dng,png
 
+    A camera whose noise led cannot tell from its raws::
+
+        led denoise ./raw --ratio 100 --noise 4.2,8
+
     Every photo as bright as a long exposure, or as its own histogram asks for::
 
         led denoise ./raw --exposure long.ARW
@@ -97,7 +104,17 @@ def denoise(
     output = Output(json=json, quiet=quiet)
     factor, level = parse_brightness(ratio, exposure)
     settings = Settings(
-        factor, level, strength, highlights, compression, linear, again, quality, steps, force_read
+        factor,
+        level,
+        strength,
+        highlights,
+        compression,
+        linear,
+        again,
+        quality,
+        steps,
+        force_read,
+        parse_noise(noise),
     )
     planned = plan_denoise(
         inputs,

@@ -24,6 +24,9 @@ TAGS = (
 )  # fmt: skip
 
 
+UNKNOWN = "cannot be told from this photo"
+
+
 def info(
     inputs: RawsArgument,
     recursive: RecursiveOption = False,
@@ -70,9 +73,10 @@ def info(
 
 def _record(decoded: "Decoded") -> dict[str, Any]:
     photo, noise = decoded.photo, decoded.noise
-    span = float((photo.white - photo.black).mean())
-    gain, read = span * noise.gain, span * noise.read_variance**0.5
+    gain = photo.span * noise.profile.gain if noise.gain_known else None
+    read = photo.span * noise.profile.read_variance**0.5 if noise.read_known else None
     height, width = photo.mosaic.shape
+    stated = photo.stated_noise
     return {
         "file": photo.path,
         "warnings": photo.warnings,
@@ -85,7 +89,10 @@ def _record(decoded: "Decoded") -> dict[str, Any]:
         "white": photo.white,
         "gain": gain,
         "read_noise": read,
-        "read_noise_electrons": read / gain if gain > 0 else None,
+        "read_noise_electrons": read / gain if read and gain else None,
+        "noise_note": noise.describe(),
+        "stated_gain": stated and photo.span * stated.gain,
+        "stated_read_noise": stated and photo.span * stated.read_variance**0.5,
     }
 
 
@@ -99,9 +106,14 @@ def _text(record: dict[str, Any]) -> str:
         "time": _seconds(record["exposure_time"]),
         "exposure level": _number(record["exposure_level"], " (ISO x seconds)"),
         "taken": record["datetime"],
-        "gain": _number(record["gain"], " DN per electron (estimated)"),
-        "read noise": _number(record["read_noise"], " DN (estimated)"),
+        "gain": _number(record["gain"], " DN per electron (estimated)") or UNKNOWN,
+        "read noise": _number(record["read_noise"], " DN (estimated)") or UNKNOWN,
     }
+    if record["stated_gain"] is not None:
+        gain, read = (_number(record[f"stated_{of}"]) for of in ("gain", "read_noise"))
+        rows["NoiseProfile"] = f"gain {gain} DN per electron, read noise {read} DN"
+    if record["noise_note"]:
+        rows["noise"] = record["noise_note"]
     lines = [f"  {name:15} {printable(text or 'not in the file')}" for name, text in rows.items()]
     return "\n".join([printable(record["file"]), *lines])
 

@@ -53,6 +53,14 @@ ExposureOption = Annotated[
 StrengthOption = Annotated[
     float, typer.Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
 ]
+NoiseOption = Annotated[
+    str,
+    typer.Option(
+        metavar="GAIN,READ|auto",
+        help="Noise of the photos: gain in DN per electron and read noise in DN.",
+        show_default="auto, estimated from each photo or measured by the tuned model",
+    ),
+]
 StepsOption = Annotated[
     int | None,
     typer.Option(
@@ -142,6 +150,9 @@ RatiosOption = Annotated[
     ),
 ]
 
+MAX_DN = 65535.0
+"""No sample is larger."""
+
 
 def show_help(context: typer.Context) -> None:
     """Print the help of a group of commands that is called without one; its callback."""
@@ -184,6 +195,22 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
     if not 1 <= factor <= MAX_RATIO:
         raise UsageError(f"--ratio takes a factor from 1 to {MAX_RATIO:g}, or auto, not {ratio}")
     return factor, None
+
+
+def parse_noise(text: str) -> tuple[float, float] | None:
+    """Read ``--noise``, as in `batch.settings.Settings`; None means ``auto``. Raises UsageError."""
+    if text == "auto":
+        return None
+    try:
+        gain, read = (float(part) for part in text.split(","))
+    except ValueError:
+        gain = read = -1.0
+    if not (0 <= gain <= MAX_DN and 0 <= read <= MAX_DN and gain + read > 0):
+        raise UsageError(
+            "--noise takes gain (DN per electron) and read noise (DN), such as 4.2,8, or auto, "
+            f"not {text}"
+        )
+    return gain, read
 
 
 def _exposure_level(text: str) -> float:

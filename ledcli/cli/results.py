@@ -25,6 +25,7 @@ def show_model(output: Output, result: "Result", shown: str | None) -> str | Non
     if model is None or result.noise_from is None:
         return shown
     noise = {
+        "given": "noise as given",
         "profile": "noise profile of the camera",
         "blind": "noise estimated from the photo",
         "unused": "straight to sRGB",
@@ -57,15 +58,18 @@ def show_result(output: Output, result: "Result") -> None:
         "noise": result.noise_from,
         "gain": noise.gain if noise else None,
         "read_variance": noise.read_variance if noise else None,
+        "noise_note": result.noise_note,
         "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
     }
-    brightness = []
+    notes = []
     if result.ratio is not None and result.ratio != 1:
-        brightness.append(f"x {result.ratio:g}")
+        notes.append(f"x {result.ratio:g}")
     if result.headroom > 1:
         stops = math.log2(result.headroom)
-        brightness.append(f"highlights kept: {stops:.1f} stops above white")
-    text = f" ({', '.join(brightness)})" if brightness else ""
+        notes.append(f"highlights kept: {stops:.1f} stops above white")
+    if result.noise_note:
+        notes.append(result.noise_note)
+    text = f" ({', '.join(notes)})" if notes else ""
     output.result(record, _line(result.source, result.outputs) + text)
 
 

@@ -27,7 +27,7 @@ from ledcli.evaluation.metrics import (
 )
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.denoiser import Denoiser
-from ledcli.noise.estimate import estimate_noise
+from ledcli.noise.photo_noise import estimate_photo_noise
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.frames import read_pair
@@ -174,7 +174,7 @@ def _measure_all(
 
     Planes are developed by LibRaw as those of `raw`, the short frame, if it is given.
     """
-    estimate = estimate_noise(frame.short)
+    estimate = estimate_photo_noise(frame.short)
     yield NOISY, *_compare_planes(frame.short * np.float32(case.ratio), frame, truth, raw)
     for name, denoiser in candidates:
         # As in `led denoise`: the model's own noise profile of the camera, else the estimate.

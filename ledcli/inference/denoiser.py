@@ -18,7 +18,9 @@ from ledcli.inference.tiles import check_tile
 from ledcli.nets.forms import default_steps, refine, subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
+from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.profile import NoiseAtIso
+from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import AnyPhase, Phase, to_standard_phase
@@ -54,7 +56,7 @@ class Denoiser(ReadyNetwork):
         ratio: float = 1.0,
         *,
         phase: AnyPhase = Phase.RGGB,
-        noise: NoiseProfile | NoiseAtIso | None = None,
+        noise: NoiseProfile | NoiseAtIso | PhotoNoise | None = None,
         strength: float = 1.0,
         steps: int | None = None,
         ensemble: bool = False,
@@ -71,9 +73,10 @@ class Denoiser(ReadyNetwork):
             Digital gain of the result.
         phase : Phase or XTransPhase
             Of the mosaic that the planes are packed from.
-        noise : NoiseProfile or NoiseAtIso, optional
-            The photo's noise, or the camera's own at its ISO, black included. The default is the
-            blind estimate.
+        noise : NoiseProfile, NoiseAtIso or PhotoNoise, optional
+            The photo's noise; the camera's own at its ISO, black included; or an estimate with what
+            the camera did to the photo, which models of the stabilised form are spared. The default
+            is the blind estimate.
         strength : float
             0 gives the input times the ratio, 1 the denoised planes; linear between them.
         steps : int, optional
@@ -95,8 +98,9 @@ class Denoiser(ReadyNetwork):
             is for other sensors, has no refinement steps or no self-ensemble, or makes pictures.
         """
         if isinstance(planes, str | Path):
-            photo = read_raw(Path(planes))
+            photo = decoders.run(read_raw, Path(planes))
             planes, phase, exif = photo.planes(), photo.phase, photo.exif
+            noise = photo.estimate_noise(planes) if noise is None else noise
         if self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes pictures, not raw planes; use another model")
         refines = self.spec.output == "adaptive"
@@ -108,19 +112,25 @@ class Denoiser(ReadyNetwork):
                 "'led finetune --method exposure'"
             )
         self.set_shot(exif)
-        given = planes
+        given, stabilised = planes, self.spec.input_form == "stabilised"
+        noise = estimate_photo_noise(planes) if noise is None else noise
+        profile = noise if isinstance(noise, NoiseProfile) else noise.profile
+        done_to_it = noise if isinstance(noise, PhotoNoise) and stabilised else None
         if isinstance(noise, NoiseAtIso):
-            planes, noise = noise.correct_black(planes), noise.profile
-        profile = noise or estimate_noise(planes)
+            planes = noise.correct_black(planes)
+        elif done_to_it is not None:
+            planes = done_to_it.undo(planes)
         # Bias is corrected by the photo as it is: the tails that are removed are not symmetrical.
         frame, repaired = _tensor(planes), _tensor(remove_outliers(planes, profile, phase))
         one_pass = partial(self.run, noise=profile)
         evaluate = partial(self_ensemble, one_pass) if ensemble else one_pass
         clean = refine(evaluate, repaired, ratio, profile, steps)
-        if self.spec.input_form == "stabilised":
+        if stabilised:
             clean = correct_bias(frame, clean, ratio, profile)
             clean = equilibrate_greens(clean, ratio, profile, phase)
             clean = remove_checkerboard(clean, ratio, profile)
+        if done_to_it is not None:
+            clean = _tensor(done_to_it.redo(clean.numpy(), ratio))
         if strength < 1:
             clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()

@@ -13,6 +13,7 @@ _FLOAT = 3
 _CFA_LAYOUT, _ACTIVE_AREA, _MASKED_AREAS = 50711, 50829, 50830
 _BLACK_REPEAT, _BLACK, _DELTA_H, _DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 50717
 _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
+_NOISE_PROFILE = 51041
 _INTERLEAVED = {50975: "rows", 52547: "columns"}
 """RowInterleaveFactor, ColumnInterleaveFactor."""
 _LINEARISATION, _OPCODES = 50712, 51008
@@ -68,6 +69,8 @@ class DngMosaic:
         DN by stored value.
     opcodes : bytes
         The corrections of the stored samples.
+    noise : (float, float) or None
+        Gain and read variance of NoiseProfile, for white - black = 1; the mean of the colours.
     unreadable : str
         Why the layout cannot be honoured, as the end of a sentence; empty if it can.
     """
@@ -84,6 +87,7 @@ class DngMosaic:
     is_float: bool
     linearisation: list[int]
     opcodes: bytes
+    noise: tuple[float, float] | None
     unreadable: str
 
 
@@ -120,8 +124,19 @@ def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
         is_float=_FLOAT in integers(_SAMPLE_FORMAT),
         linearisation=integers(_LINEARISATION),
         opcodes=directory.stored(_OPCODES) or b"",
+        noise=_noise(directory) or _noise(Directory.first(data)),
         unreadable=_unreadable(directory),
     )
+
+
+def _noise(directory: Directory) -> tuple[float, float] | None:
+    found = directory.get(_NOISE_PROFILE)
+    values = found.numbers() if found else []
+    if len(values) not in (2, 6, 8) or not all(0 <= value < 1 for value in values):
+        return None
+    gains, variances = values[::2], values[1::2]
+    noise = sum(gains) / len(gains), sum(variances) / len(variances)
+    return noise if any(noise) else None
 
 
 def _unreadable(directory: Directory) -> str:

@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.estimate import (
-    MIN_VARIANCE,
-    SATURATED,
-    fit_nonnegative_line,
-    in_blocks,
-    second_difference,
-)
+from ledcli.noise.blocks import MIN_VARIANCE, SATURATED, in_blocks, second_difference
+from ledcli.noise.estimate import fit_nonnegative_line
 from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 
 MAX_BINS = 40

@@ -27,7 +27,7 @@ from ledcli.errors import LedError, RawError, memory_error, os_reason
 from ledcli.raw.decoder_process import Request, enlarge_pipe, receive, send
 
 if TYPE_CHECKING:
-    from ledcli.noise.estimate import NoiseProfile
+    from ledcli.noise.photo_noise import PhotoNoise
     from ledcli.raw.reader import RawPhoto
 
 MAX_CHILDREN = min(4, os.cpu_count() or 1)
@@ -62,7 +62,7 @@ class Decoded(NamedTuple):
     """
 
     photo: RawPhoto
-    noise: NoiseProfile
+    noise: PhotoNoise
     auto_ratio: float
     note: dict[str, str] | None
 
@@ -71,7 +71,6 @@ def decode_file(path: Path, *, force: bool = False) -> Decoded:
     """Read one raw file and what a run needs to know of it; `force` and RawError as `read_raw`."""
     # Here, as the parent needs none of them and starts its child sooner.
     from ledcli.metadata.xmp import read_note
-    from ledcli.noise.estimate import estimate_noise
     from ledcli.raw.colour import auto_ratio
     from ledcli.raw.reader import read_raw
 
@@ -84,7 +83,7 @@ def decode_file(path: Path, *, force: bool = False) -> Decoded:
             raise
         raise RawError(f"{path}: already written by led: give the camera's raw") from None
     planes = photo.planes()
-    return Decoded(photo, estimate_noise(planes), auto_ratio(planes), note)
+    return Decoded(photo, photo.estimate_noise(planes), auto_ratio(planes), note)
 
 
 class Decoders:

@@ -14,6 +14,8 @@ from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
 from ledcli.metadata.nikon import nikon_black
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.raw.bad_pixels import find_bad_pixels, replace_bad_pixels
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
@@ -78,6 +80,8 @@ class RawPhoto:
         Width of a pixel over its height.
     carried : Carried
         Tags that go to the result unchanged.
+    stated_noise : NoiseProfile or None
+        What a DNG says of its noise.
     warnings : tuple of str
         What may be wrong with the frame, for its user.
     """
@@ -95,6 +99,7 @@ class RawPhoto:
     crop: tuple[int, int, int, int] | None = None
     pixel_aspect: float = 1.0
     carried: Carried = field(default_factory=Carried)
+    stated_noise: NoiseProfile | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -129,6 +134,15 @@ class RawPhoto:
     def planes(self) -> NDArray[np.float32]:
         """Planes (planes, h, w), black at 0 and white at 1, not clipped."""
         return self.levels.planes(self.mosaic, self.phase)
+
+    @property
+    def span(self) -> float:
+        """White - black in DN, the mean of the planes."""
+        return float((self.white - self.black).mean())
+
+    def estimate_noise(self, planes: NDArray[np.float32]) -> PhotoNoise:
+        """Estimate the noise of its `planes`."""
+        return estimate_photo_noise(planes, 1 / self.span, self.stated_noise)
 
 
 def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
@@ -204,6 +218,7 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             crop=_crop(raw, mosaic.shape, dng, header),
             pixel_aspect=aspect if math.isfinite(aspect) and 0.1 < aspect < 10 else 1.0,
             carried=carried,
+            stated_noise=NoiseProfile(*header.noise) if header and header.noise else None,
             warnings=tuple(warnings),
         )
 

@@ -268,7 +268,7 @@ def test_a_result_of_an_earlier_version_is_up_to_date(here):
     assert decide(job, {"model": "ab", "csa_set": "sony"}).why == module.UP_TO_DATE
 
 
-def test_default_quality_and_steps_are_not_recorded_as_before_they_existed():
+def test_default_quality_steps_and_noise_are_not_recorded_as_before_they_existed():
     """So that results of earlier versions, whose default was called "fast", are up to date."""
-    assert not {"quality", "steps"} & set(Settings().made_with("dng", None))
+    assert not {"quality", "steps", "given_noise"} & set(Settings().made_with("dng", None))
     assert Settings(quality=Quality.BEST, steps=2).made_with("png", None)["quality"] == "best"

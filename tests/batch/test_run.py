@@ -185,6 +185,18 @@ def test_the_camera_noise_profile_is_used_before_the_blind_estimate(here, led_ho
     assert lost[0] - lost[1] == pytest.approx(0.03, abs=0.003)
 
 
+def test_the_noise_that_is_given_goes_before_all_and_is_recorded(here, led_home):
+    tune(led_home, noise_profile=noise_profile(0.01))
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW", iso=800, light=np.full((128, 160), 0.1))
+    (own,), (given,) = (run_per_photo(ratio=3.0, noise=n) for n in (None, (4.0, 8.0)))
+    span = 16383 - 512
+    assert (own.noise_from, given.noise_from) == ("profile", "given")
+    assert given.noise == pytest.approx((4 / span, (8 / span) ** 2))
+    note = read_note(given.outputs[0])
+    assert (note["noise"], note["given_noise"]) == ("given", "4,8")
+
+
 def test_a_ratio_a_little_beyond_the_model_s_is_no_warning(here, led_home):
     tune(led_home)
     (here / "raw").mkdir()
@@ -244,7 +256,14 @@ def test_run_again_it_does_only_what_is_missing_or_changed(here, tiny, monkeypat
 
 
 @pytest.mark.parametrize(
-    "changed", [{"ratio": 3.0}, {"strength": 0.5}, {"compression": "none"}, {"linear": True}]
+    "changed",
+    [
+        {"ratio": 3.0},
+        {"strength": 0.5},
+        {"compression": "none"},
+        {"linear": True},
+        {"noise": (4.0, 8.0)},
+    ],
 )
 def test_other_settings_make_the_photo_again(here, tiny, changed):
     shoot(here, "a.ARW")

@@ -11,7 +11,7 @@ from protocol import Photo, Planes
 
 from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
 from ledcli.evaluation.metrics import psnr, render_planes, ssim
-from ledcli.noise.estimate import second_difference
+from ledcli.noise.blocks import second_difference
 
 BLOCK = 16
 """Side of a block of texture, plane pixels."""

@@ -23,7 +23,8 @@ from report import context, keep
 
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
-from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.photo_noise import estimate_photo_noise
 from ledcli.zoo.store import find_model
 
 
@@ -122,7 +123,7 @@ def _measure(
         }
         truth = _true_line(shot)
         # As `led denoise` does it: the noise from the planes, then the model.
-        blind = estimate_noise(shot.short)
+        blind = estimate_photo_noise(shot.short, 1 / CALIBRATED_WHITE)
         for name, denoiser in models.items():
             ways = [("blind", blind, False)]
             ways += [("oracle", truth, False)] if options.oracle else []
@@ -132,8 +133,8 @@ def _measure(
                 of_shot[f"{name}, {how}"] = figures(denoised, picture).as_json()
         for method, value in of_shot.items():
             found.setdefault(method, []).append(value)
-        gains.append(blind.gain / truth.gain)
-        variances.append(blind.read_variance / truth.read_variance)
+        gains.append(blind.profile.gain / truth.gain)
+        variances.append(blind.profile.read_variance / truth.read_variance)
     return {
         "cell": cell.name,
         "camera": cell.camera,

@@ -8,7 +8,7 @@ import tifffile
 
 from ledcli.cli.app import run
 from tests.pairs.scenes import picture, shot, through
-from tests.shoot import make_raw, scene
+from tests.shoot import make_dark, make_raw, scene
 
 
 def json_lines(capsys):
@@ -65,6 +65,18 @@ def test_info_says_what_is_not_in_the_file(tmp_path, capsys):
     make_raw(tmp_path / "a.ARW", iso=None)
     assert run(["info", str(tmp_path / "a.ARW")]) == 0
     assert "not in the file" in capsys.readouterr().out
+
+
+def test_info_says_what_cannot_be_told_of_the_noise_and_what_the_file_states(tmp_path, capsys):
+    profile = (51041, 12, 2, (4 / 15871, (8 / 15871) ** 2))
+    make_dark(tmp_path / "a.dng", shape=(256, 256), read_noise=0.25, more_tags=[profile])
+    assert run(["info", str(tmp_path / "a.dng")]) == 0
+    text = capsys.readouterr().out
+    assert text.count("cannot be told from this photo") == 2
+    assert "gain 4 DN per electron, read noise 8 DN" in text
+    assert run(["info", str(tmp_path / "a.dng"), "--json"]) == 0
+    (record,) = json_lines(capsys)
+    assert record["gain"] is None and record["read_noise"] is None
 
 
 def test_info_goes_on_after_a_bad_file(tmp_path, capsys):

@@ -132,6 +132,10 @@ def test_exposure_without_the_tag_names_file_and_tag(tmp_path, capsys):
         ("--precision", "int3"),
         ("--exposure", "long.NEF"),
         ("--tile", "7"),
+        ("--noise", "4"),
+        ("--noise", "-1,8"),
+        ("--noise", "0,0"),
+        ("--noise", "nan,8"),
     ],
 )
 def test_options_that_do_not_fit_are_bad_usage(tmp_path, capsys, options):

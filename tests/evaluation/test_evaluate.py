@@ -11,6 +11,7 @@ from ledcli.evaluation.datasets.base import Case, Frame, Source
 from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, Measurement, load_candidates
 from ledcli.evaluation.results import METRICS, NOISY, Evaluation, FrameResult
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.sensor.cfa import Phase
 from tests.inference.models import write_model
@@ -75,7 +76,7 @@ def test_models_get_the_same_arguments_as_in_denoise():
     run([case()], model)
     ((ratio, how),) = model.asked
     assert ratio == 10 and how["phase"] == Phase.GRBG
-    assert isinstance(how["noise"], NoiseProfile)
+    assert isinstance(how["noise"], PhotoNoise)
 
 
 def test_a_tuned_model_uses_its_own_noise_profile():

@@ -6,9 +6,12 @@ from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import MIN_TILE
 from ledcli.nets.repnr import select
-from ledcli.noise.estimate import NoiseProfile, estimate_noise
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.gain_map import GainMap
 from ledcli.noise.outliers import remove_outliers
+from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.profile import NoiseAtIso
+from ledcli.noise.smoothing import Smoothing
 from ledcli.sensor.cfa import Phase
 from ledcli.zoo.model_file import file_sha256, load_model
 from tests.inference.models import scene, shoot, write_model
@@ -24,6 +27,13 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def photo():
     return shoot(scene(96, 120), 20)
+
+
+IN_CAMERA = {
+    "gain": PhotoNoise(LINE, gain_map=GainMap(1.5, 0.5)),
+    "smoothing": PhotoNoise(LINE, smoothing=Smoothing(0.1, 0.08, 0.02)),
+    "black": PhotoNoise(LINE, black=0.01),
+}
 
 
 def denoiser(model, csa_set="a", **how):
@@ -46,6 +56,27 @@ def test_strength_0_is_the_input_times_the_ratio(model, photo):
         np.testing.assert_allclose(out, photo * np.float32(ratio), rtol=1e-6)
 
 
+@pytest.mark.parametrize("done", IN_CAMERA)
+def test_what_the_camera_did_is_undone_for_the_network_and_done_again(model, done):
+    planes, noise = shoot(scene(160, 200), 20), IN_CAMERA[done]
+    engine = denoiser(model)
+    out = engine.denoise(planes, 20, noise=noise)
+    expected = noise.redo(engine.denoise(noise.undo(planes), 20, noise=LINE), 20)
+    assert np.array_equal(out, expected)
+    assert np.abs(out - engine.denoise(planes, 20, noise=LINE)).max() > 0.01
+    # By position in the frame, not in the tile.
+    tiled = denoiser(model, tile=64, halo=96).denoise(planes, 20, noise=noise)
+    np.testing.assert_allclose(tiled, out, atol=1e-4)
+    none = engine.denoise(planes, 20, noise=noise, strength=0)
+    np.testing.assert_allclose(none, planes * np.float32(20), rtol=1e-6)
+
+
+def test_a_model_of_the_gain_form_sees_the_photo_as_it_is(tmp_path, photo):
+    engine = denoiser(write_model(tmp_path / "gain.safetensors", form="gain"))
+    plain = engine.denoise(photo, 20, noise=LINE)
+    assert np.array_equal(plain, engine.denoise(photo, 20, noise=IN_CAMERA["gain"]))
+
+
 def test_strength_blends_linearly(model, photo):
     engine = denoiser(model)
     none, half, full = (engine.denoise(photo, 20, strength=s) for s in (0, 0.5, 1))
@@ -55,7 +86,7 @@ def test_strength_blends_linearly(model, photo):
 
 def test_the_default_noise_profile_is_the_blind_estimate(model, photo):
     engine = denoiser(model)
-    blind, told = engine.denoise(photo), engine.denoise(photo, noise=estimate_noise(photo))
+    blind, told = engine.denoise(photo), engine.denoise(photo, noise=estimate_photo_noise(photo))
     assert np.array_equal(blind, told)
     assert not np.array_equal(blind, engine.denoise(photo, noise=NoiseProfile(1e-3, 1e-5)))
 

@@ -11,7 +11,6 @@ import tifffile
 
 from ledcli.errors import LedError, MetadataError, RawError
 from ledcli.metadata.xmp import xmp_packet
-from ledcli.noise.estimate import estimate_noise
 from ledcli.output.dng import dng_bytes
 from ledcli.raw.colour import auto_ratio
 from ledcli.raw.decoder import Decoders, decode_file
@@ -70,7 +69,7 @@ def test_the_child_reads_the_same_as_the_parent(decoder, tmp_path):
     for field in vars(expected):
         assert same(getattr(found.photo, field), getattr(expected, field)), field
     planes = pack(expected.normalised(), expected.phase)
-    assert found.noise == estimate_noise(planes)
+    assert found.noise == expected.estimate_noise(planes)
     assert found.auto_ratio == auto_ratio(planes)
     assert found.note is None
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError, memory_error
-from ledcli.noise.estimate import measure_blocks
+from ledcli.noise.blocks import measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders, in_parallel
 from ledcli.raw.reader import RawPhoto, read_raw
