@@ -27,6 +27,8 @@ gives up to 0.2 and leaves a tenth or more."""
 CORRELATED, MIN_SMOOTH = 0.3, 0.3
 """How badly white noise fits if neighbouring samples clearly share noise, and the share of blocks
 among the quietest from which that is no texture."""
+MIN_EXCESS = 1.5
+"""Variance of long waves over that between neighbours from which it matters."""
 MIN_RESPONSE = 0.1
 """What the camera weakened further is not restored in full: quantisation would be amplified."""
 EDGE = 16
@@ -92,7 +94,8 @@ def find_smoothing(
         return Smoothing(*kernels[best].tolist()), 1.0
     # Texture makes most blocks louder than the quietest; smoothed noise is alike in nearly all.
     smooth = len(quiet) > MIN_SMOOTH * blocks.usable.sum()
-    return None, max(longest(spectrum), 1.0) if smooth and white > CORRELATED else 1.0
+    correlated = smooth and white > CORRELATED and longest(spectrum) > MIN_EXCESS
+    return None, longest(spectrum) if correlated else 1.0
 
 
 @cache
