@@ -79,6 +79,9 @@ def scan(
             output.error(f"{frame.file}: {frame.reason}")
         else:
             output.info(f"not paired: {frame.file}: {frame.reason}")
+    for pair in found.pairs:
+        for note in pair.check.notes:
+            output.info(f"{pair.short.file}: {note}")
     by_iso = Counter(dark.iso for dark in found.darks)
     if by_iso:
         listed = ", ".join(f"{count} at ISO {iso:g}" for iso, count in sorted(by_iso.items()))
@@ -111,7 +114,8 @@ def check(
 
     Both frames of a pair must show the same scene, aligned to a fifth of a pixel; the long frame
     must be neither clipped nor noisy; black must be equal in both; and the brightness must differ
-    by the ratio of their exposures. Lists of SID, ELD and LED can be read too.
+    by the ratio of their exposures. Where something moved, the area is left out of training. Lists
+    of SID, ELD and LED can be read too.
 
     The table below shows whether the good pairs are sufficient for fine-tuning.
 
@@ -223,5 +227,5 @@ def _cells(result: CheckedPair | LedError, keep: bool) -> tuple[str, str, str, s
         f"{check.ratio:g}",
         "-" if check.measured_ratio is None else f"{check.measured_ratio:.3g}",
         "-" if size is None else f"{size:.2f}",
-        "; ".join(check.problems_if(keep_shifted=keep)) or "good",
+        "; ".join(check.problems_if(keep_shifted=keep) or ("good", *check.notes)),
     )

@@ -1,13 +1,14 @@
 """Whether a short and a long frame are a pair that a denoiser can be tuned with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.noise.estimate import estimate_noise
+from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.pairs.frames import Frame
+from ledcli.pairs.motion import Motion, find_motion
 from ledcli.pairs.similarity import STD_PER_MAD, Bins, Shift, frame_features, register
 from ledcli.raw.reader import RawPhoto
 
@@ -36,6 +37,9 @@ NEAR_SHIFT = 8.0
 """Cells; a lower peak is valid if it is this near to no shift, where chance seldom puts one."""
 MAX_CLIPPED = 0.1
 """Share of the long frame. Clipped parts teach nothing, and do no harm: both frames are white."""
+MAX_MOVED, MAX_UNLIKE = 0.25, 0.05
+"""Share of the frame in which something may have moved: it is left out of training; and in which
+frames may differ that have no detail to tell whether they show one scene."""
 MAX_LONG_NOISE = 0.5
 """Noise of the long frame over that of the short one times the ratio."""
 RATIO_TOLERANCE = 0.15
@@ -85,6 +89,10 @@ class PairCheck:
     """Share of the long frame's pixels that are clipped."""
     long_noise: float | None = None
     """Noise of the long frame over that of the short one times the ratio, at median brightness."""
+    motion: Motion | None = field(default=None, compare=False)
+    """Where something moved; None if nothing did, or it could not be told."""
+    notes: tuple[str, ...] = ()
+    """What is left out of training of a pair that is good otherwise."""
 
     @property
     def same_scene(self) -> bool:
@@ -116,7 +124,8 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
     similarity = ours.signature.similarity(other.signature)
     side = short.phase.layout.side
     found = _measure_shift(ours.cells * np.float32(ratio), other.cells, side)
-    if similarity < SAME_SCENE and not _is_match(found):
+    alike = similarity >= SAME_SCENE or (found is not None and found.peak >= SAFE_PEAK)
+    if not alike and not _is_match(found):
         structure = min(ours.signature.reliability, other.signature.reliability)
         if structure >= MIN_RELIABILITY:
             return PairCheck(ratio, ("shows another scene",), similarity=similarity)
@@ -132,12 +141,26 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
     clipped = float(other.bins.clipped.mean())
     if clipped > MAX_CLIPPED:
         problems.append(f"{clipped:.0%} of the long frame is clipped")
-    long_noise, read_noise = _relative_noise(ours.planes, other.planes, ratio)
+    noise = estimate_noise(ours.planes), estimate_noise(other.planes)
+    read_noise = noise[0].read_variance ** 0.5
+    long_noise = _relative_noise(*noise, float(np.median(other.planes)), ratio)
     if long_noise > MAX_LONG_NOISE:
         problems.append(f"the long frame is noisy ({long_noise:.0%} of the short one's noise)")
     fit = fit_brightness(ours.bins, other.bins)
     problems += _black_problems(short, long, fit, read_noise)
     problems += _ratio_problems(fit, ratio)
+    motion: Motion | None = None
+    notes: tuple[str, ...] = ()
+    if fit is not None and not problems:
+        apart = 0.0 if found is None else float(np.hypot(found.rows, found.cols))
+        exposure = 1 / fit.ratio, fit.offsets
+        motion = find_motion(ours.planes, other.planes, exposure, noise, apart, sure=alike)
+        if motion and motion.share > (MAX_MOVED if alike else MAX_UNLIKE):
+            what = "differs in" if alike else "shows another scene: differs in"
+            problems.append(f"{what} {motion.share:.0%} of the frame")
+        elif motion:
+            moved = f"something moved {motion.place(side)}"
+            notes = (f"{moved}: {motion.share:.1%} of the frame is left out of training",)
     span = float((short.white - short.black).mean())
     return PairCheck(
         ratio=ratio,
@@ -150,6 +173,8 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         black_offset=None if fit is None else span * float(max(fit.offsets, key=abs)),
         clipped=clipped,
         long_noise=long_noise,
+        motion=motion,
+        notes=notes,
     )
 
 
@@ -253,15 +278,12 @@ def _bin_correlation(short: Bins, long: Bins) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _relative_noise(
-    short: NDArray[np.float32], long: NDArray[np.float32], ratio: float
-) -> tuple[float, float]:
-    """Noise of the long frame over the short one's times the ratio; the short one's read noise."""
-    of_long, of_short = estimate_noise(long), estimate_noise(short)
-    middle = max(float(np.median(long)), 0.0)
-    long_variance = of_long.gain * middle + of_long.read_variance
-    short_variance = ratio * of_short.gain * middle + ratio**2 * of_short.read_variance
-    return float((long_variance / short_variance) ** 0.5), float(of_short.read_variance**0.5)
+def _relative_noise(short: NoiseProfile, long: NoiseProfile, light: float, ratio: float) -> float:
+    """Noise of the long frame over the short one's times the ratio, at a light of the long one."""
+    light = max(light, 0.0)
+    long_variance = long.gain * light + long.read_variance
+    short_variance = ratio * short.gain * light + ratio**2 * short.read_variance
+    return float((long_variance / short_variance) ** 0.5)
 
 
 def _black_problems(

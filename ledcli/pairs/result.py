@@ -95,6 +95,8 @@ def _pair_record(pair: CheckedPair, folder: Path) -> dict[str, Any]:
 def _check_record(check: PairCheck) -> dict[str, Any]:
     return {
         "problems": list(check.problems),
+        "notes": list(check.notes),
+        "moved": check.motion and _rounded(check.motion.share),
         "shift": check.shift and [_rounded(part) for part in check.shift],
         "shift_error": _rounded(check.shift_error),
         "similarity": _rounded(check.similarity),

@@ -7,6 +7,8 @@ import torch
 from ledcli.errors import PairError
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.training.data.pairs import camera_pairs
+from ledcli.training.methods.base import psnr_of
+from ledcli.training.methods.led import known
 from tests.training.cameras import shoot, shot, shots
 
 
@@ -147,3 +149,21 @@ def test_crops_of_an_x_trans_begin_with_an_even_cell_however_they_are_mirrored()
     assert ways == {1.0, -1.0}
     assert shot_pairs.side <= shot_pairs.pairs[0].trained[1] - 2
     assert shot_pairs.noise_profile.planes == shot_pairs.planes == 9
+
+
+def test_what_moved_counts_neither_in_measurements_nor_in_losses_nor_in_validation():
+    still = shot(400.0, 100.0)
+    moved = np.zeros(still.short.shape[1:], np.bool_)
+    moved[40:70, 30:60] = moved[130:, 20:40] = True
+    long = np.where(moved, np.float32(0.7), still.long)
+    masked = camera_pairs([still._replace(long=long, moved=moved)])
+    right = camera_pairs([still])
+    [pair], [truth] = masked.pairs, right.pairs
+    counts = known(torch.from_numpy(pair.clean).float()).numpy()
+    assert (counts[:, moved] == 0).all()
+    assert np.abs(pair.clean - truth.clean)[:, ~moved].max() < 2e-3
+    measured, true = masked.profile_at(400.0), right.profile_at(400.0)
+    assert measured.gain == pytest.approx(true.gain, rel=0.05)
+    assert measured.read_variance == pytest.approx(true.read_variance, rel=0.05)
+    [batch], [whole] = masked.validation_batches(), right.validation_batches()
+    assert psnr_of(whole.clean, batch.clean) > 50

@@ -174,17 +174,21 @@ def load_pairs(
             finally:
                 step(pair.short)
             problems = check.problems_if(keep_shifted=keep_shifted)
+            if take is not None and not problems and check.motion:
+                problems = ("something moved in it, and this method takes whole frames only",)
             if problems:
                 warnings.append(f"{pair.short}: left out: {'; '.join(problems)}")
                 continue
             warnings.extend([*short.warnings, *long.warnings])
+            warnings.extend(f"{pair.short}: {note}" for note in check.notes)
             loaded.append(header)
             hashes = {"short": file_sha256(pair.short), "long": file_sha256(pair.long)}
             records.append({**hashes, "ratio": ratio, "iso": iso})
             if take is not None:
                 take(short, long, ratio, iso)
             planes, about = (short.planes(), long.planes()), (str(pair.short), short.phase)
-            yield RawPair(*planes, ratio, iso, header.long_iso, *about)
+            moved = check.motion and check.motion.mask(planes[0].shape[1:])
+            yield RawPair(*planes, ratio, iso, header.long_iso, *about, moved)
         if not loaded:
             why = f" ({warnings[0]})" if warnings else ""
             raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")

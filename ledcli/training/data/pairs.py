@@ -30,7 +30,7 @@ from ledcli.pairs.similarity import clipping_level
 from ledcli.sensor.cfa import AnyPhase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
-from ledcli.training.data.sampler import Batch
+from ledcli.training.data.sampler import UNKNOWN, Batch
 
 VALIDATION_SIDE, VALIDATION_PER_PAIR = 128, 3
 """Side of a validation crop in plane pixels, less in small frames; and crops per pair."""
@@ -51,7 +51,7 @@ class RawPair(NamedTuple):
 
     The frames are float32 ``(planes, h, w)``, normalised, not multiplied by the ratio, which is the
     nominal one. ``iso`` is the short frame's, ``name`` is for messages, ``phase``
-    is that of both mosaics.
+    is that of both mosaics. ``moved`` ``(h, w)`` is True where the frames show different things.
     """
 
     short: Planes
@@ -61,6 +61,7 @@ class RawPair(NamedTuple):
     long_iso: float
     name: str
     phase: AnyPhase
+    moved: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class TrainingPair:
     """The short frame with its black corrected, without outliers."""
     clean: Half
     """The truth: the long frame scaled to exactly ``ratio`` times the short one's exposure; 1 where
-    it is clipped. Without outliers."""
+    it is clipped, `UNKNOWN` where something moved. Without outliers."""
     ratio: float
     iso: float
     """Of the short frame."""
@@ -220,7 +221,7 @@ def camera_pairs(
     transfers: dict[float, list[Transfer]] = {}
     height = width = 0
     for pair in pairs:
-        short, long, ratio, iso, long_iso, name, _ = pair
+        short, long, ratio, iso, long_iso, name, _, moved = pair
         planes, height, width = short.shape
         if min(height, width) < MIN_SIDE:
             cell = layout_of(planes).side
@@ -228,6 +229,8 @@ def camera_pairs(
             raise PairError(f"{name}: {size} pixels are too few to tune")
         if dark:
             short = short - upsample(interpolate_shading(dark, iso), (height, width))
+        if moved is not None:  # clipped parts are not measured
+            long = np.where(moved, np.float32(1), long)
         try:
             fit = measure_exposure(short, long, ratio)
             transfer = measure_transfer(short, long, ratio, fit, long_iso / iso)
@@ -263,6 +266,8 @@ def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: in
     clipped = raw.long >= clipping_level(raw.long)
     long = remove_outliers(raw.long, estimate_noise(raw.long), raw.phase)
     clean = np.where(clipped, 1, (long * np.float32(scale)).clip(None, 1))
+    if raw.moved is not None:
+        clean[:, raw.moved] = UNKNOWN
     blind = estimate_noise(raw.short)
     given, short = (remove_outliers(p, blind, raw.phase) for p in (raw.short, corrected))
     strip = given[:, top + rows - side : top + rows]

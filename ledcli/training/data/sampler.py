@@ -40,6 +40,8 @@ STAR_SHARE = 0.06
 CLEAN_NOISE, MIN_CLEAN_SHARE = 0.35, 0.1
 """Largest noise of a crop of its own over that of the frame; share of the cleanest crops that may
 be drawn in any case."""
+UNKNOWN = 2.0
+"""Truth of a pixel that is not known: it counts neither in losses nor in validation."""
 MID_SIGNAL = 0.1
 """Signal at which the noise of a frame is compared with that of the crops."""
 
@@ -107,7 +109,7 @@ class Batch(NamedTuple):
     """Short frames and their truth."""
 
     clean: Tensor
-    """The truth times the ratio ``(N, planes, h, w)``, 0 to 1."""
+    """The truth times the ratio ``(N, planes, h, w)``, 0 to 1; `UNKNOWN` where there is none."""
     x: Tensor
     """Normalised short frames ``(N, planes, h, w)``, not multiplied by the ratio."""
     ratio: Tensor

@@ -324,6 +324,8 @@ def transfer_weights(
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:
-    """Return the PSNR in dB of a result that is clipped to 0..1."""
-    error = (result.detach().clamp(0, 1) - truth).square().mean()
+    """Return the PSNR in dB of a result that is clipped to 0..1, where the truth is known."""
+    error = (result.detach().clamp(0, 1) - truth).square()
+    unknown = truth > 1
+    error = error[~unknown].mean() if unknown.any() and not unknown.all() else error.mean()
     return float(-10 * error.clamp_min(1e-12).log10())
