@@ -72,7 +72,8 @@ class DenoiseRun:
         # Its process imports while this one imports torch.
         decoders.start()
         with contextlib.ExitStack() as stack:
-            from ledcli.batch.photo import OutputWriter, PhotoStages
+            from ledcli.batch.output_writer import OutputWriter
+            from ledcli.batch.photo import PhotoStages
             from ledcli.inference.denoiser import DenoiserCache
 
             denoisers = DenoiserCache(*self.engine)

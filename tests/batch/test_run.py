@@ -433,7 +433,7 @@ def test_the_second_ctrl_c_ends_the_write_before_the_lock_is_released(here, tiny
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
     monkeypatch.setattr("ledcli.batch.photo.MakerNotes", SlowExiftool)
     monkeypatch.setattr(
-        "ledcli.batch.photo.OutputWriter._copy_maker_notes",
+        "ledcli.batch.output_writer.OutputWriter._copy_maker_notes",
         lambda writer, photo, result: lambda dng: _notes_of(writer).copy(photo.path, dng),
     )
     asked = []

@@ -1,0 +1,95 @@
+"""Writes denoised photos in all their formats, and records them in the manifests."""
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from ledcli.batch.manifest import Manifests
+from ledcli.batch.settings import Job, Result, Settings, Stamp
+from ledcli.errors import OutputError
+from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.output.formats import FORMATS
+from ledcli.output.maker_notes import MakerNotes
+from ledcli.output.render import DenoisedPhoto
+from ledcli.raw.reader import RawPhoto
+
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
+FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
+"""Errors of a disk that no later photo would escape."""
+
+
+class OutputWriter:
+    """Encodes and writes photos, and records the files in the manifests.
+
+    Used by one thread, except for `abort`.
+    """
+
+    def __init__(
+        self, manifests: Manifests, settings: Settings, on_message: Callable[[str], None]
+    ) -> None:
+        self.manifests, self.settings, self.on_message = manifests, settings, on_message
+        self.broken: str | None = None  # why no later photo can be written
+        self._maker_notes: MakerNotes | None = None
+        self._searched = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._maker_notes is not None:
+            self._maker_notes.close()
+
+    def abort(self) -> None:
+        """Make a `write` in another thread end soon."""
+        if self._maker_notes is not None:
+            self._maker_notes.abort()
+
+    def write(self, job: Job, denoised: DenoisedPhoto, result: Result) -> None:
+        """Write all formats of a photo; raises OutputError."""
+        for name, path in job.outputs.items():
+            data = FORMATS[name].encode(denoised, self.settings)
+            finish = None
+            if FORMATS[name].maker_notes:
+                finish = self._copy_maker_notes(denoised.photo, result)
+            record = partial(self._record, job, name, denoised.photo, result)
+            try:
+                make_folder(path.parent)
+                atomic_write(path, data, finish=finish, before_rename=record)
+            except OutputError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno in FATAL:
+                    self.broken = f"not started, as nothing can be written ({cause.strerror})"
+                raise
+            result.outputs.append(path)
+
+    def _record(
+        self, job: Job, name: str, photo: RawPhoto, result: Result, written: os.stat_result
+    ) -> None:
+        exif, path = photo.exif, job.outputs[name]
+        about = {"make": exif.make, "model": exif.model, "iso": exif.iso, "cfa": photo.cfa}
+        about |= {"ratio": result.ratio, "format": name}
+        made_with = self.settings.made_with(name, result.model)
+        manifest, stamp = self.manifests[job.root], result.source_stamp or Stamp(0, 0)
+        entry = manifest.new_entry(path, job.source, stamp, made_with, about, written)
+        manifest.record(entry)
+
+    def _copy_maker_notes(self, photo: RawPhoto, result: Result) -> Callable[[Path], None] | None:
+        """Return what copies the maker notes to a written file; None if there are none to copy."""
+        if not photo.carried.maker_notes:
+            return None
+        if not self._searched:
+            self._searched, self._maker_notes = True, MakerNotes.find()
+            if self._maker_notes is None:
+                self.on_message("exiftool is not on the PATH: maker notes are not copied to DNGs")
+        maker_notes = self._maker_notes
+        if maker_notes is None:
+            return None
+
+        def copy(dng: Path) -> None:
+            if warning := maker_notes.copy(photo.path, dng):
+                result.warnings.append(warning)
+
+        return copy
