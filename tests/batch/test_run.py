@@ -406,7 +406,7 @@ def test_an_unexpected_error_is_one_failed_photo(here, tiny, monkeypatch):
         return b"file"
 
     dng = replace(FORMATS["dng"], encode=broken)
-    monkeypatch.setattr("ledcli.batch.photo.FORMATS", {"dng": dng})
+    monkeypatch.setattr("ledcli.batch.output_writer.FORMATS", {"dng": dng})
     first, second = run_all(tiny)
     assert isinstance(first.error, LedError) and "RuntimeError: out of luck" in str(first.error)
     assert second.status == Status.DONE
@@ -431,7 +431,7 @@ class SlowExiftool:
 
 def test_the_second_ctrl_c_ends_the_write_before_the_lock_is_released(here, tiny, monkeypatch):
     shoot(here, "a.ARW", "b.ARW", "c.ARW")
-    monkeypatch.setattr("ledcli.batch.photo.MakerNotes", SlowExiftool)
+    monkeypatch.setattr("ledcli.batch.output_writer.MakerNotes", SlowExiftool)
     monkeypatch.setattr(
         "ledcli.batch.output_writer.OutputWriter._copy_maker_notes",
         lambda writer, photo, result: lambda dng: _notes_of(writer).copy(photo.path, dng),
