@@ -5,10 +5,14 @@ import pytest
 import torch
 
 from ledcli.errors import PairError
+from ledcli.pairs.list_file import Pair
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
+from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import camera_pairs
 from ledcli.training.methods.base import psnr_of
 from ledcli.training.methods.led import known
+from tests.pairs.scenes import picture, through
+from tests.pairs.scenes import shot as shot_raw
 from tests.training.cameras import shoot, shot, shots
 
 
@@ -167,3 +171,19 @@ def test_what_moved_counts_neither_in_measurements_nor_in_losses_nor_in_validati
     assert measured.read_variance == pytest.approx(true.read_variance, rel=0.05)
     [batch], [whole] = masked.validation_batches(), right.validation_batches()
     assert psnr_of(whole.clean, batch.clean) > 50
+
+
+def test_a_moved_object_in_a_pair_of_files_is_left_out_and_named(tmp_path):
+    light = np.minimum(through(picture(1)), 0.4)
+    moved = light.copy()
+    moved[96:128, 200:232] *= 2
+    long = shot_raw(tmp_path / "l.ARW", light, 100, 10)
+    pairs = [Pair(shot_raw(tmp_path / "s.ARW", moved, 400, 1 / 40), long)]
+    headers = read_headers(pairs, one_iso=True)
+    loaded = load_pairs(headers, one_iso=True)
+    assert any("something moved" in warning for warning in loaded.warnings)
+    [pair] = loaded.camera_pairs.pairs
+    assert (pair.clean[:, 52:60, 104:112] > 1).all()
+    assert (pair.clean > 1).mean() < 0.05
+    with pytest.raises(PairError, match="moved"):
+        load_pairs(headers, one_iso=True, take=lambda *_: None)
