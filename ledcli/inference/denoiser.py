@@ -13,7 +13,12 @@ from torch import Tensor
 from ledcli.errors import ModelError
 from ledcli.inference.backends import choose_backend, load_backend
 from ledcli.inference.network import ReadyNetwork
-from ledcli.inference.postprocess import correct_bias, equilibrate_greens, remove_checkerboard
+from ledcli.inference.postprocess import (
+    BIAS_SATURATED,
+    correct_bias,
+    equilibrate_greens,
+    remove_checkerboard,
+)
 from ledcli.inference.tiles import check_tile
 from ledcli.nets.forms import default_steps, refine, subpixel
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
@@ -115,18 +120,22 @@ class Denoiser(ReadyNetwork):
         given, stabilised = planes, self.spec.input_form == "stabilised"
         noise = estimate_photo_noise(planes) if noise is None else noise
         profile = noise if isinstance(noise, NoiseProfile) else noise.profile
+        saturated = None
         done_to_it = noise if isinstance(noise, PhotoNoise) and stabilised else None
         if isinstance(noise, NoiseAtIso):
             planes = noise.correct_black(planes)
         elif done_to_it is not None:
             planes = done_to_it.undo(planes)
+            white = np.full((1, *planes.shape[1:]), BIAS_SATURATED, np.float32)
+            # Smoothing leaves an even plane as it is.
+            saturated = _tensor(done_to_it._replace(smoothing=None).undo(white))
         # Bias is corrected by the photo as it is: the tails that are removed are not symmetrical.
         frame, repaired = _tensor(planes), _tensor(remove_outliers(planes, profile, phase))
         one_pass = partial(self.run, noise=profile)
         evaluate = partial(self_ensemble, one_pass) if ensemble else one_pass
         clean = refine(evaluate, repaired, ratio, profile, steps)
         if stabilised:
-            clean = correct_bias(frame, clean, ratio, profile)
+            clean = correct_bias(frame, clean, ratio, profile, saturated)
             clean = equilibrate_greens(clean, ratio, profile, phase)
             clean = remove_checkerboard(clean, ratio, profile)
         if done_to_it is not None:

@@ -48,7 +48,13 @@ BIAS_SATURATED = 0.9
 denoised level, since a choice by the noisy one would itself favour low noise."""
 
 
-def correct_bias(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
+def correct_bias(
+    noisy: Tensor,
+    clean: Tensor,
+    ratio: float,
+    noise: NoiseProfile,
+    saturated: Tensor | None = None,
+) -> Tensor:
     """Give the denoised planes the local means of the noisy ones.
 
     A network in the stabilised domain estimates a mean of roots, whose square is less than the
@@ -56,10 +62,16 @@ def correct_bias(noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseProfile
     tint where the planes differ. The noise has mean 0, so the mean of a wide area of the noisy
     photo is accurate. The difference is added back as far as it exceeds the noise of such a mean.
 
-    `noisy` are the normalised planes ``(planes, h, w)``, not multiplied by the ratio.
+    `noisy` are the normalised planes ``(planes, h, w)``, not multiplied by the ratio. `saturated`
+    is `BIAS_SATURATED` in what was done to these planes, ``(1, h, w)``; by default nothing was.
     """
+    if saturated is None:
+        saturated = torch.tensor(BIAS_SATURATED).expand(1, *noisy.shape[1:])
     bands = [slice(top, top + BIAS_BAND) for top in range(0, noisy.shape[1], BIAS_BAND)]
-    sums = [_bias_sums(noisy[:, band], clean[:, band] / ratio, noise) for band in bands]
+    sums = [
+        _bias_sums(noisy[:, band], clean[:, band] / ratio, noise, saturated[:, band])
+        for band in bands
+    ]
     blocks = _BiasSums(*(torch.cat(parts, 1) for parts in zip(*sums, strict=True)))
     mean = blocks.bias.sum((1, 2)) / blocks.weight.sum((1, 2)).clamp_min(1)
     local = blocks._replace(bias=blocks.bias - blocks.weight * mean[:, None, None])
@@ -77,9 +89,9 @@ class _BiasSums(NamedTuple):
     variance: Tensor
 
 
-def _bias_sums(noisy: Tensor, level: Tensor, noise: NoiseProfile) -> _BiasSums:
+def _bias_sums(noisy: Tensor, level: Tensor, noise: NoiseProfile, saturated: Tensor) -> _BiasSums:
     deviation = _deviation(level, noise)
-    usable = (level < BIAS_SATURATED).float()
+    usable = (level < saturated).float()
     limited = (noisy - level).div_(deviation).clamp_(-BIAS_OUTLIER, BIAS_OUTLIER)
     return _BiasSums(
         weight=_block_sums(usable, BLOCK),

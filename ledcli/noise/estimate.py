@@ -61,6 +61,10 @@ class NoiseProfile(NamedTuple):
         variance: Floats = self.gain * signal.clip(min=0) + self.read_variance
         return np.maximum(variance, MIN_VARIANCE)
 
+    def agrees(self, signal: Floats, variance: float) -> bool:
+        """Return whether a variance measured at a signal is near this profile's."""
+        return bool(abs(np.log(self.variance(signal) / variance)) < MAX_CONTRADICTION)
+
 
 def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
     """Estimate the noise profile of one photo.
@@ -100,7 +104,7 @@ def fit_profile(blocks: Blocks, stated: NoiseProfile | None = None) -> NoiseProf
         profile = fit_from_below(*measured.T)
         if stated is not None:
             mean, variance, _ = np.median(measured, 0)
-            if abs(np.log(stated.variance(mean) / variance)) < MAX_CONTRADICTION:
+            if stated.agrees(mean, variance):
                 levels = np.array([0, mean, measured[:, 0].max()])
                 at = stated.variance(levels)
                 more = np.stack([levels, at, STATED_ERROR * at], 1)

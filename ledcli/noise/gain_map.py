@@ -85,6 +85,8 @@ def find_gain_map(planes: Planes, blocks: Blocks, profile: NoiseProfile) -> Gain
 
     `planes` are those that the blocks and the profile were measured on.
     """
+    if not blocks.mean.size:
+        return None
     cells, members = _measure_cells(planes.shape[1:], blocks, profile)
     gain_map = _fit_if_clear(cells)
     if gain_map is None:

@@ -21,6 +21,7 @@ from ledcli.noise.blocks import (
 from ledcli.noise.estimate import NoiseProfile, fit_from_below, fit_profile, quiet_points
 from ledcli.noise.gain_map import GainMap, find_gain_map
 from ledcli.noise.smoothing import Smoothing, find_smoothing
+from ledcli.sensor.layout import layout_of
 
 MODEL_ERROR = 0.05
 """Relative error of a measured variance that more blocks do not lessen."""
@@ -105,10 +106,18 @@ def estimate_photo_noise(
     if too_few(blocks, chosen):
         read_variance = variance_clipped_at_black(chosen)
         if read_variance is not None:
-            profile = stated or NoiseProfile(0.0, max(read_variance, floor))
-            return PhotoNoise(profile, gain_known=False, read_known=read_variance > floor)
+            read_known = read_variance > floor
+            profile = NoiseProfile(0.0, read_variance)
+            if stated is not None and (
+                not read_known or stated.agrees(np.zeros(()), read_variance)
+            ):
+                profile = stated
+            profile = profile._replace(read_variance=max(profile.read_variance, floor))
+            return PhotoNoise(profile, gain_known=False, read_known=read_known)
     profile = fit_profile(blocks)
-    smoothing, excess = find_smoothing(chosen, blocks, profile)
+    smoothing, excess = find_smoothing(
+        chosen, blocks, profile, can_be_undone=len(layout_of(len(planes)).regular) == len(planes)
+    )
     if smoothing is not None:
         chosen, blocks = measure(smoothing.undo(planes))
         profile = fit_profile(blocks)

@@ -72,13 +72,14 @@ class Smoothing(NamedTuple):
 
 
 def find_smoothing(
-    planes: Planes, blocks: Blocks, profile: NoiseProfile
+    planes: Planes, blocks: Blocks, profile: NoiseProfile, *, can_be_undone: bool = True
 ) -> tuple[Smoothing | None, float]:
     """Find how a photo was smoothed; None unless that is clear.
 
     `planes` are those that the blocks and the profile were measured on. The second result is the
     variance of long waves over the profile's, if the noise is clearly not white but no kernel
-    explains it; otherwise 1.
+    explains it, or it cannot be undone: on an X-Trans, a kernel of the regular planes says nothing
+    of the others. Otherwise 1.
     """
     chosen = [quiet for _, quiet in quiet_points(blocks, profile)]
     quiet = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
@@ -90,6 +91,8 @@ def find_smoothing(
         return None, 1.0
     kernels, expected = _kernels()
     if misfit_of(spectrum, expected).min() <= MAX_MISFIT * white + 1 / len(quiet):
+        if not can_be_undone:
+            return None, longest(spectrum)
         best = int(misfit_of(spectrum, expected, without_diagonal=True).argmin())
         return Smoothing(*kernels[best].tolist()), 1.0
     # Texture makes most blocks louder than the quietest; smoothed noise is alike in nearly all.

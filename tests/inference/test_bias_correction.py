@@ -50,6 +50,14 @@ def test_clipped_light_does_not_darken():
     assert result.min() == 1.0
 
 
+def test_light_that_was_clipped_before_a_gain_was_undone_does_not_darken():
+    gain = torch.full((1, 256, 320), 4.0)
+    noisy = (4 * noisy_grey(0.25)).clamp_max(1.0) / gain
+    clean = torch.full_like(noisy, 0.25)
+    assert correct_bias(noisy, clean.clone(), 1.0, NOISE).mean() < 0.249
+    assert correct_bias(noisy, clean, 1.0, NOISE, 0.9 / gain).min() == 0.25
+
+
 def test_any_size_keeps_its_size():
     for shape in ((4, 1, 1), (4, 17, 65), (4, 64, 16)):
         noisy = noisy_grey(0.05, shape)

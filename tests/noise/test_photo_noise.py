@@ -98,6 +98,17 @@ def test_smoothing_in_the_camera_is_found_and_undone(camera, beside, diagonal):
     assert np.std(again - smoothed) < 0.25 * before
 
 
+def test_smoothing_of_an_xtrans_photo_is_called_correlated(camera):
+    light = np.linspace(0.02, 0.9, 1152, dtype=np.float32) / 50 * np.ones((768, 1), np.float32)
+    clean = pack_rgb(light[..., None] * np.float32((0.5, 1, 0.6)), "xtrans")
+    short = shoot(clean, camera)
+    assert not estimate_photo_noise(short, DN).correlated
+    found = estimate_photo_noise(smooth(short, 0.1), DN)
+    assert found.correlated and found.smoothing is None
+    light = np.array(0.01)
+    assert found.profile.variance(light) > 2 * estimate_noise(smooth(short, 0.1)).variance(light)
+
+
 def test_noise_smoothed_beyond_repair_is_called_correlated(camera):
     smoothed = shoot(frame("flat") / 20, camera)
     for _ in range(6):
@@ -160,6 +171,25 @@ def test_what_a_file_states_counts_where_the_photo_does_not_tell(camera):
     wrong = NoiseProfile(true.gain * 20, true.read_variance * 20)
     assert estimate_photo_noise(short, DN, wrong).profile == alone.profile
     assert estimate_photo_noise(np.ones((4, 64, 64), np.float32), DN, true).profile == true
+
+
+def test_what_a_file_states_of_a_dark_frame_has_a_floor_and_can_be_contradicted():
+    clipped = quantised(dark(8.0)).clip(min=0)
+    near = NoiseProfile(1e-4, (9 * DN) ** 2)
+    assert estimate_photo_noise(clipped, DN, near).profile == near
+    alone = estimate_photo_noise(clipped, DN).profile
+    for times in (0.1, 10):
+        wrong = NoiseProfile(1e-4, (8 * times * DN) ** 2)
+        assert estimate_photo_noise(clipped, DN, wrong).profile == alone
+    crushed = quantised(dark(8.0) - np.float32(25 * DN)).clip(min=0)
+    found = estimate_photo_noise(crushed, DN, NoiseProfile(1e-4, 0.0)).profile
+    assert found == pytest.approx((1e-4, DN**2 / 12))
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (9, 8, 8), (4, 9, 40)])
+def test_a_frame_without_a_whole_block_tells_nothing(shape):
+    found = estimate_photo_noise(np.linspace(0, 1, np.prod(shape)).reshape(shape), DN)
+    assert (found.gain_known, found.read_known, found.describe()) == (False, False, "")
 
 
 @pytest.mark.parametrize("colours", [1, 3])
