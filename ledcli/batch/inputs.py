@@ -57,7 +57,8 @@ def find_raws(
 
     A file is used whatever its name, a folder stands for the raws in it (with subfolders if
     `recursive`), a pattern for the files that it matches (not every shell expands patterns). Links
-    to files are followed, links to folders inside a folder are not. Hidden files and folders are
+    to files are followed unless the folder has the file too; links to folders inside a folder are
+    not. Hidden files and folders are
     skipped; so is `out`, the output folder if one was chosen, unless it is named.
 
     Returns them without repetition, in the order given, folders sorted by name. The default output
@@ -140,7 +141,7 @@ class _Search:
         # The parent of "..", as text, would be ".".
         parent = real_folder.parent if folder.name == ".." else folder.parent
         default_out = (folder if real_folder == self.cwd else parent) / DEFAULT_FOLDER
-        found: list[tuple[tuple[str, ...], FoundRaw, str]] = []
+        found: list[tuple[tuple[str, ...], FoundRaw, str, bool]] = []
         subfolders: list[tuple[str, ...]] = [()]
         while subfolders:
             parts = subfolders.pop()
@@ -150,13 +151,14 @@ class _Search:
             for name, is_link in names:
                 raw = FoundRaw(inside / name, Path(*parts), default_out)
                 real_file = os.path.realpath(raw.file) if is_link else os.path.join(real, name)
-                found.append(((*parts, name), raw, real_file))
+                found.append(((*parts, name), raw, real_file, is_link))
             if self.recursive:
                 subfolders += [
                     (*parts, name) for name in folders if os.path.join(real, name) != self.out
                 ]
         found.sort(key=lambda each: each[0])
-        return [(raw, real_file) for _, raw, real_file in found]
+        files = {real_file for *_, real_file, is_link in found if not is_link}
+        return [(raw, real) for _, raw, real, is_link in found if not (is_link and real in files)]
 
     def _entries(self, folder: Path) -> tuple[list[tuple[str, bool]], list[str]]:
         """Return the raws in a folder, with whether they are links, and the folders to search."""

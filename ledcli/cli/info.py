@@ -1,6 +1,7 @@
 """`led info`: what a raw file says and how noisy it is."""
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -54,13 +55,15 @@ def info(
     from ledcli.batch.inputs import find_raws
 
     output = Output(json=json, quiet=quiet)
-    failed, decode = 0, partial(decode_file, force=force_read)
-    files = [raw.file for raw in find_raws(inputs, recursive=recursive)]
+    problems: list[LedError] = []
+    raws = find_raws(inputs, recursive=recursive, problem=problems.append, note=output.warn)
+    for problem in problems:
+        _fail(output, None, problem)
+    failed, decode = len(problems), partial(decode_file, force=force_read)
+    files = [raw.file for raw in raws]
     for file, decoded in zip(files, decoders.each(decode, files), strict=True):
         if isinstance(decoded, LedError):
-            output.error(decoded)
-            if output.json:
-                output.result({"file": file, "status": "failed", "error": str(decoded)})
+            _fail(output, file, decoded)
             failed += 1
             continue
         for warning in decoded.photo.warnings:
@@ -69,6 +72,12 @@ def info(
         output.result(record, _text(record))
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _fail(output: Output, file: Path | None, problem: LedError) -> None:
+    output.error(problem)
+    if output.json:
+        output.result({"file": file, "status": "failed", "error": str(problem)})
 
 
 def _record(decoded: "Decoded") -> dict[str, Any]:

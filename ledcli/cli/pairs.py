@@ -74,6 +74,8 @@ def scan(
         report=output,
     )
     record = scan_record(found, out.parent)
+    for problem in found.problems:
+        output.error(problem)
     for frame in found.unpaired:
         if frame.unreadable:
             output.error(f"{frame.file}: {frame.reason}")
@@ -98,7 +100,7 @@ def scan(
     count = f"{len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''}"
     details = f"written to {out}{replaced}; details in {record_path(out)}"
     output.info(f"{count} {f'would be written to {out}' if dry_run else details}")
-    if any(frame.unreadable for frame in found.unpaired):
+    if found.problems or any(frame.unreadable for frame in found.unpaired):
         raise typer.Exit(FAILED)
 
 

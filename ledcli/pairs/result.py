@@ -61,6 +61,8 @@ class Scan:
     darks: tuple[DarkFrame, ...]
     rules: tuple[RatioRule, ...]
     """One for each body and ratio, including those without a good pair."""
+    problems: tuple[LedError, ...] = ()
+    """Subfolders that could not be read."""
 
 
 def scan_record(scan: Scan, folder: Path) -> dict[str, Any]:

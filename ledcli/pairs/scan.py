@@ -4,6 +4,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -62,8 +63,10 @@ def scan(
     `force_read`. Raises UsageError if there is no such
     folder, or no raw in it.
     """
-    files = [raw.file for raw in find_raws([str(folder)], recursive=True)]
-    return _Scanner(keep_shifted, force_read, report).scan(files)
+    problems: list[LedError] = []
+    found = find_raws([str(folder)], recursive=True, problem=problems.append, note=report.warn)
+    pairs = _Scanner(keep_shifted, force_read, report).scan([raw.file for raw in found])
+    return replace(pairs, problems=tuple(problems))
 
 
 def check_listed(

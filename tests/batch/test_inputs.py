@@ -68,6 +68,15 @@ def test_no_raw_is_taken_twice(here):
     assert len(found("raw", str(here / "raw"), "way")) == 2
 
 
+def test_a_file_s_own_name_is_kept_not_that_of_a_link_beside_it(here):
+    touch("raw/real.CR2", "raw/sub/other.CR2")
+    os.symlink("real.CR2", "raw/link.CR2")
+    os.symlink("sub/other.CR2", "raw/a.CR2")
+    assert found("raw", recursive=True) == ["raw/real.CR2", "raw/sub/other.CR2"]
+    assert found("raw") == ["raw/a.CR2", "raw/real.CR2"]
+    assert found("raw/link.CR2", "raw") == ["raw/link.CR2", "raw/a.CR2"]
+
+
 def test_hidden_folders_and_output_folders_are_not_searched(here):
     touch("raw/a.CR2", "raw/denoised/a.dng", "raw/.led/a.dng", "raw/.trash/a.CR2", "denoised/a.dng")
     assert found(".", recursive=True) == ["raw/a.CR2"]

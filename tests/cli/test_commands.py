@@ -90,6 +90,16 @@ def test_info_goes_on_after_a_bad_file(tmp_path, capsys):
     assert len(err.splitlines()) == 1
 
 
+def test_info_goes_on_after_an_input_that_cannot_be_read(tmp_path, capsys):
+    make_raw(tmp_path / "a.ARW")
+    gone = str(tmp_path / "b.ARW")
+    assert run(["info", gone, str(tmp_path / "a.ARW"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    bad, good = map(json.loads, out.splitlines())
+    assert bad["status"] == "failed" and bad["error"].startswith(f"{gone}: no such file")
+    assert good["camera"] and len(err.splitlines()) == 1
+
+
 def test_a_frame_that_looks_damaged_is_read_when_forced(tmp_path, capsys):
     """Its last rows are below black; by every command that reads a photographer's shots."""
     shots, listed = tmp_path / "shots", tmp_path / "pairs.txt"

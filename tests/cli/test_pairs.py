@@ -1,10 +1,14 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from ledcli.batch import inputs
 from ledcli.cli.app import run
 from ledcli.pairs.list_file import read_list
 from tests.pairs.scenes import CAMERA, SHAPE, picture, shot, through
@@ -83,6 +87,22 @@ def test_an_unreadable_frame_is_one_line_and_the_rest_is_done(shoot, capsys):
     [line] = capsys.readouterr().err.splitlines()
     assert "c.ARW" in line
     assert "truncated" in line
+
+
+def test_an_unreadable_subfolder_is_one_line_and_the_rest_is_done(shoot, capsys, monkeypatch):
+    (shoot / "locked").mkdir()
+    look = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return look(folder)
+
+    monkeypatch.setattr(inputs.os, "scandir", scandir)
+    assert run(["pairs", "scan", "shots", "--quiet"]) == 1
+    assert len(read_list(shoot.parent / "pairs.txt")) == 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert "shots/locked: cannot be read (permission denied)" in line
 
 
 def test_no_pair_at_all_says_what_to_shoot_and_writes_nothing(shoot, capsys):
