@@ -157,9 +157,10 @@ def load_pairs(
     """
     loaded: list[Header] = []
     records: list[dict[str, Any]] = []
-    warnings: list[str] = []
+    warnings: dict[str, None] = {}  # in order; a long frame may be in many pairs
 
     def read() -> Iterator[RawPair]:
+        left_out = ""
         for header in headers:
             pair, ratio, iso = header.pair, header.ratio, header.iso
             try:
@@ -173,14 +174,15 @@ def load_pairs(
                 continue
             finally:
                 step(pair.short)
+            warnings.update(dict.fromkeys([*short.warnings, *long.warnings]))
             problems = check.problems_if(keep_shifted=keep_shifted)
             if take is not None and not problems and check.motion:
                 problems = ("something moved in it, and this method takes whole frames only",)
             if problems:
-                warnings.append(f"{pair.short}: left out: {'; '.join(problems)}")
+                left_out = f"{pair.short}: left out: {'; '.join(problems)}"
+                warnings[left_out] = None
                 continue
-            warnings.extend([*short.warnings, *long.warnings])
-            warnings.extend(f"{pair.short}: {note}" for note in check.notes)
+            warnings.update((f"{pair.short}: {note}", None) for note in check.notes)
             loaded.append(header)
             hashes = {"short": file_sha256(pair.short), "long": file_sha256(pair.long)}
             records.append({**hashes, "ratio": ratio, "iso": iso})
@@ -188,9 +190,10 @@ def load_pairs(
                 take(short, long, ratio, iso)
             planes, about = (short.planes(), long.planes()), (str(pair.short), short.phase)
             moved = check.motion and check.motion.mask(planes[0].shape[1:])
-            yield RawPair(*planes, ratio, iso, header.long_iso, *about, moved)
+            noise = short.estimate_noise(planes[0])
+            yield RawPair(*planes, ratio, iso, header.long_iso, *about, moved, noise)
         if not loaded:
-            why = f" ({warnings[0]})" if warnings else ""
+            why = f" ({left_out})" if left_out else ""
             raise PairError(f"no pair is left to tune with{why}: see 'led pairs check'")
 
     used = 0
@@ -201,16 +204,14 @@ def load_pairs(
             if isinstance(photo, LedError):
                 problem(photo)
             else:
-                warnings.extend(photo.warnings)
+                warnings.update(dict.fromkeys(photo.warnings))
                 used += 1
                 yield photo.planes()
 
     usable = _usable(darks, headers)
     if len(usable) < len(darks):
-        warnings.append(
-            f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or "
-            "exposed too long, and are not used"
-        )
+        unused = f"{len(darks) - len(usable)} of {len(darks)} dark frames are of another camera or"
+        warnings[f"{unused} exposed too long, and are not used"] = None
     by_iso: dict[float, list[Path]] = {}
     for dark in usable:
         by_iso.setdefault(dark.iso, []).append(dark.file)
@@ -218,8 +219,8 @@ def load_pairs(
     measured = camera_pairs(read(), dark_planes, max_pixels=MAX_PIXELS // len(headers))
     if not one_iso:
         _two_isos({header.iso for header in loaded})
-    warnings += _rule_warnings(loaded)
-    return LoadedPairs(headers[0].camera, measured, records, used, warnings)
+    found = [*warnings, *_rule_warnings(loaded)]
+    return LoadedPairs(headers[0].camera, measured, records, used, found)
 
 
 def _header(pair: Pair, short: Exif, long: Exif) -> Header:
