@@ -74,10 +74,13 @@ class PhotoNoise(NamedTuple):
             planes = planes / self.gain_map.over(planes.shape[1:])
         return planes
 
-    def redo(self, clean: Planes, ratio: float) -> Planes:
-        """Do to denoised planes ``(planes, h, w)`` times the ratio what the camera did."""
+    def redo(self, clean: Planes, ratio: float, gain: Planes | None = None) -> Planes:
+        """Do to denoised planes ``(planes, h, w)`` times the ratio what the camera did.
+
+        For a part of a frame, ``gain`` ``(h, w)`` is the part of its gain map.
+        """
         if self.gain_map is not None:
-            clean = clean * self.gain_map.over(clean.shape[1:])
+            clean = clean * (self.gain_map.over(clean.shape[1:]) if gain is None else gain)
         if self.black:
             clean = clean + np.float32(self.black * ratio)
         if self.smoothing is not None:

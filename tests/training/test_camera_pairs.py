@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from ledcli.errors import PairError
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.gain_map import GainMap
+from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.pairs.list_file import Pair
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import camera_pairs
-from ledcli.training.methods.base import psnr_of
+from ledcli.training.methods.base import mean_psnr, psnr_of
 from ledcli.training.methods.led import known
 from tests.pairs.scenes import picture, through
 from tests.pairs.scenes import shot as shot_raw
@@ -180,10 +183,35 @@ def test_a_moved_object_in_a_pair_of_files_is_left_out_and_named(tmp_path):
     long = shot_raw(tmp_path / "l.ARW", light, 100, 10)
     pairs = [Pair(shot_raw(tmp_path / "s.ARW", moved, 400, 1 / 40), long)]
     headers = read_headers(pairs, one_iso=True)
-    loaded = load_pairs(headers, one_iso=True)
+    loaded = load_pairs([*headers, *headers], one_iso=True)
+    assert len(loaded.warnings) == len(set(loaded.warnings))
     assert any("something moved" in warning for warning in loaded.warnings)
-    [pair] = loaded.camera_pairs.pairs
+    pair, _ = loaded.camera_pairs.pairs
     assert (pair.clean[:, 52:60, 104:112] > 1).all()
     assert (pair.clean > 1).mean() < 0.05
     with pytest.raises(PairError, match="moved"):
         load_pairs(headers, one_iso=True, take=lambda *_: None)
+
+
+def test_windows_are_given_back_what_the_camera_did():
+    raw = shot(400.0, 100.0)
+    noise = PhotoNoise(NoiseProfile(1e-3, 1e-6), black=2e-3, gain_map=GainMap(1.0, 0.5))
+    [pair] = camera_pairs([raw._replace(noise=noise)]).pairs
+    assert len(pair.undone) == len(pair.gains) > 1
+    assert max(gain.max() for gain in pair.gains) > 2
+    again = pair.redo(torch.from_numpy(np.stack(pair.undone)) * 100).numpy() / 100
+    off = np.abs(again - np.stack(pair.uncorrected))
+    assert np.quantile(off, 0.99) < 1e-5
+    assert np.mean(pair.undone) < 0.7 * np.mean(pair.uncorrected)
+
+
+def test_windows_without_a_known_truth_are_not_measured():
+    still = shot(400.0, 100.0)
+    moved = np.zeros(still.short.shape[1:], np.bool_)
+    moved[120:] = True
+    pairs = camera_pairs([still._replace(moved=moved), shot(400.0, 100.0, 1)])
+    found = [psnr_of(b.x * 100, b.clean) for b in pairs.validation_batches()]
+    assert np.isnan(found[0])
+    assert mean_psnr(found) == found[1] > 5
+    with pytest.raises(PairError, match="bottom of every pair"):
+        camera_pairs([still._replace(moved=moved)])

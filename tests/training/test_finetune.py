@@ -7,8 +7,11 @@ import torch
 from ledcli.errors import ModelError, UsageError
 from ledcli.nets.network import build
 from ledcli.nets.repnr import blocks, convert, select
+from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.photo_noise import PhotoNoise
+from ledcli.training.data.pairs import camera_pairs
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs, pretrained_model
+from ledcli.training.methods.base import MethodInputs, Pretrained, pretrained_model
 from ledcli.training.methods.led import (
     CSA,
     OMNR,
@@ -23,7 +26,7 @@ from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model
 from tests.inference.models import write_model
-from tests.training.cameras import shots
+from tests.training.cameras import shot, shots
 
 CPU = torch.device("cpu")
 TINY = {"in_planes": 9, "channels": 4}
@@ -239,3 +242,18 @@ def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     assert np.isfinite(method.psnr(began.net))
     with pytest.raises(ModelError, match="is for X-Trans sensors and the pairs are Bayer"):
         pretrained_model(ChosenModel(path, "generic"))
+
+
+@pytest.mark.parametrize("form", ["stabilised", "gain"])
+def test_the_untuned_model_is_measured_on_what_denoise_gives_it(form):
+    """What the camera did is undone for models of the stabilised form, and for no others."""
+    noise = PhotoNoise(NoiseProfile(1e-3, 1e-6))
+    right = shot(400.0, 4.0)._replace(noise=noise)
+    off = right._replace(short=right.short + np.float32(0.01), noise=noise._replace(black=0.01))
+    seen = []
+    for pair in (right, off):
+        net = build("unet", {**TINY, "in_planes": 9 if form == "stabilised" else 4})
+        net.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        pretrained = Pretrained(spec(input_form=form, csa_sets=()), net)
+        led(LedRecipe(side=32), camera_pairs([pair])).before(pretrained, bf16=False)
+    assert torch.allclose(*seen, atol=1e-3) == (form == "stabilised")

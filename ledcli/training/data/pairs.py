@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ledcli.errors import PairError
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
+from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.photon_transfer import (
     ExposureFit,
     Transfer,
@@ -44,6 +46,7 @@ more pairs less of each frame is kept."""
 
 Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
+AnyPlanes = Planes | Half
 
 
 class RawPair(NamedTuple):
@@ -52,6 +55,7 @@ class RawPair(NamedTuple):
     The frames are float32 ``(planes, h, w)``, normalised, not multiplied by the ratio, which is the
     nominal one. ``iso`` is the short frame's, ``name`` is for messages, ``phase``
     is that of both mosaics. ``moved`` ``(h, w)`` is True where the frames show different things.
+    ``noise`` is the short frame's estimate; it is made without the file if there is none.
     """
 
     short: Planes
@@ -62,6 +66,7 @@ class RawPair(NamedTuple):
     name: str
     phase: AnyPhase
     moved: NDArray[np.bool_] | None = None
+    noise: PhotoNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,16 @@ class TrainingPair:
     ratio: float
     iso: float
     """Of the short frame."""
-    blind: NoiseProfile
-    """What an un-tuned model estimates for the short frame."""
+    blind: PhotoNoise
+    """What `led denoise` estimates for the short frame, for an un-tuned model."""
     validation_side: int
     """Side in plane pixels of the windows at the bottom of the frame that are never trained on."""
-    uncorrected: tuple[Half, ...]
+    uncorrected: tuple[Planes, ...]
     """These windows of the short frame with the file's black, without outliers."""
+    undone: tuple[Planes, ...]
+    """The same of the short frame as the sensor gave it."""
+    gains: tuple[Planes, ...]
+    """The gain ``(side, side)`` that was undone in them; empty if none was."""
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -106,14 +115,20 @@ class TrainingPair:
         flip = Flip(rng.random() < 0.5, rng.random() < 0.5)
         return flip_planes(short, flip), flip_planes(clean, flip)
 
-    def validation_windows(self, *, uncorrected: bool = False) -> list[tuple[Half, Half]]:
-        """Return the windows that are never trained on."""
+    def redo(self, clean: Tensor) -> Tensor:
+        """Do to the denoised `undone` windows, times the ratio, what the camera did."""
+        windows = clean.float().cpu().numpy()
+        parts = zip(windows, self.gains or [None] * len(windows), strict=True)
+        redone = [self.blind.redo(window, self.ratio, gain) for window, gain in parts]
+        return torch.from_numpy(np.stack(redone)).to(clean.device)
+
+    def validation_windows(self, short: Sequence[Planes] = ()) -> list[tuple[AnyPlanes, Half]]:
+        """Return the windows that are never trained on, with `short` or the corrected frame's."""
         columns = validation_columns(self.short.shape, self.validation_side)
         windows = [self.window(self.trained[0], col, self.validation_side) for col in columns]
-        if not uncorrected:
-            return windows
-        pairs = zip(self.uncorrected, windows, strict=True)
-        return [(short, clean) for short, (_, clean) in pairs]
+        if not short:
+            return list(windows)
+        return [(given, clean) for given, (_, clean) in zip(short, windows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -167,14 +182,14 @@ class CameraPairs:
 
     def batch_of(
         self,
-        crops: Sequence[tuple[Half, Half]],
+        crops: Sequence[tuple[AnyPlanes, Half]],
         pairs: Sequence[TrainingPair],
         *,
         blind: bool = False,
     ) -> Batch:
         """Stack windows, each of the pair at the same position."""
         short, clean = (torch.from_numpy(np.stack(p)).float() for p in zip(*crops, strict=True))
-        profiles = [pair.blind if blind else self.profile_at(pair.iso) for pair in pairs]
+        profiles = [pair.blind.profile if blind else self.profile_at(pair.iso) for pair in pairs]
         return Batch(
             clean=clean,
             x=short,
@@ -183,15 +198,17 @@ class CameraPairs:
             variance=torch.tensor([profile.read_variance for profile in profiles]),
         )
 
-    def validation_batches(self, *, blind: bool = False) -> list[Batch]:
+    def validation_batches(self, *, blind: bool = False, undone: bool = False) -> list[Batch]:
         """Return the validation crops, one batch per pair.
 
-        ``blind`` gives what an un-tuned model sees: black as the file has it, the noise estimated.
-        Otherwise black and noise are as measured for the camera.
+        ``blind`` gives what an un-tuned model sees: black as the file has it, the noise estimated;
+        with ``undone``, as the sensor gave it (`TrainingPair.redo` is for the result). Otherwise
+        black and noise are as measured for the camera.
         """
         batches = []
         for pair in self.pairs:
-            windows = pair.validation_windows(uncorrected=blind)
+            short = (pair.undone if undone else pair.uncorrected) if blind else ()
+            windows = pair.validation_windows(short)
             batches.append(self.batch_of(windows, [pair] * len(windows), blind=blind))
         return batches
 
@@ -221,7 +238,7 @@ def camera_pairs(
     transfers: dict[float, list[Transfer]] = {}
     height = width = 0
     for pair in pairs:
-        short, long, ratio, iso, long_iso, name, _, moved = pair
+        short, long, ratio, iso, long_iso, name, _, moved, _ = pair
         planes, height, width = short.shape
         if min(height, width) < MIN_SIDE:
             cell = layout_of(planes).side
@@ -241,6 +258,11 @@ def camera_pairs(
         kept.append(_training_pair(pair, short, fit.scale, max_pixels))
     if not kept:
         raise PairError("no pair is left to tune with: shoot two for each ratio")
+    if all((clean > 1).all() for pair in kept for _, clean in pair.validation_windows()):
+        raise PairError(
+            "something moved at the bottom of every pair, which the model is judged by: shoot one "
+            "where nothing moves there"
+        )
     offsets = [
         shading_from_pairs(iso, [(fit.offset, fit.error) for fit in found])
         for iso, found in sorted(fits.items())
@@ -268,10 +290,17 @@ def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: in
     clean = np.where(clipped, 1, (long * np.float32(scale)).clip(None, 1))
     if raw.moved is not None:
         clean[:, raw.moved] = UNKNOWN
-    blind = estimate_noise(raw.short)
-    given, short = (remove_outliers(p, blind, raw.phase) for p in (raw.short, corrected))
-    strip = given[:, top + rows - side : top + rows]
+    short = remove_outliers(corrected, estimate_noise(raw.short), raw.phase)
     columns = validation_columns((planes, rows, width), side)
+
+    def windows(frame: Planes) -> tuple[Planes, ...]:
+        strip = frame[..., top + rows - side : top + rows, :]
+        return tuple(strip[..., col : col + side].copy() for col in columns)
+
+    blind = estimate_photo_noise(raw.short) if raw.noise is None else raw.noise
+    undone = blind.undo(raw.short)
+    frames = [raw.short] if undone is raw.short else [raw.short, undone]
+    given = [windows(remove_outliers(frame, blind.profile, raw.phase)) for frame in frames]
     return TrainingPair(
         short=short[:, top : top + rows].astype(np.float16),
         clean=clean[:, top : top + rows].astype(np.float16),
@@ -279,7 +308,9 @@ def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: in
         iso=raw.iso,
         blind=blind,
         validation_side=side,
-        uncorrected=tuple(strip[..., c : c + side].astype(np.float16) for c in columns),
+        uncorrected=given[0],
+        undone=given[-1],
+        gains=windows(blind.gain_map.over((height, width))) if blind.gain_map else (),
     )
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +39,7 @@ from ledcli.training.methods.base import (
     Source,
     SourceBatch,
     Start,
+    mean_psnr,
     transfer_weights,
 )
 from ledcli.training.methods.led import form_loss
@@ -165,7 +165,7 @@ class AdlMethod(FinetuneMethod):
         for pair, batch in zip(self.camera_pairs.pairs, self.validation_batches(), strict=True):
             net.set_shots([self.camera] * len(batch.x), [pair.iso] * len(batch.x))
             found.append(self.batch_psnr(net, batch))
-        return fmean(found)
+        return mean_psnr(found)
 
     def record(self) -> dict[str, Any]:
         """Return how many steps were tried and kept, by source."""
@@ -214,7 +214,8 @@ class DynamicValidation:
         for pair in camera_pairs.pairs:
             rows, cols = (rng.integers(n - side + 1, size=WINDOWS).tolist() for n in pair.trained)
             windows = [Window(pair, *start) for start in zip(rows, cols, strict=True)]
-            self.windows.append([(window, psnr(window)) for window in windows])
+            measured = [(window, psnr(window)) for window in windows]
+            self.windows.append([each for each in measured if not math.isnan(each[1])])
 
     def draw(self, rng: np.random.Generator, way: float) -> list[int]:
         """Draw the numbers of the pairs that validate a step.
@@ -237,7 +238,10 @@ class DynamicValidation:
         self, chosen: list[int], rng: np.random.Generator, psnr: Callable[[Window], float]
     ) -> bool:
         """Compare the network with the mean of the best (Eq. 2); remember it if it is better."""
-        drawn = [self.windows[i][rng.integers(WINDOWS)] for i in chosen]
+        known = [self.windows[i] for i in chosen if self.windows[i]]
+        if not known:
+            return False
+        drawn = [windows[rng.integers(len(windows))] for windows in known]
         value = sum(psnr(window) - at_start for window, at_start in drawn) / len(drawn)
         if value <= sum(self.best) / len(self.best):
             return False

@@ -1,7 +1,8 @@
 """What a method of fine-tuning is: one class each, listed in `ledcli.training.methods`."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -207,7 +208,8 @@ class FinetuneMethod(ABC):
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
-        Of the pretrained model, blind; without one, of the input times the ratio. Called before
+        Of the pretrained model, blind, as `led denoise` runs it: what the camera did is undone and
+        redone. Without one, of the input times the ratio. Called before
         `begin`; ``bf16`` is whether to compute in bfloat16.
         """
         spec, net, csa_set, _ = pretrained
@@ -216,15 +218,20 @@ class FinetuneMethod(ABC):
                 f"{spec.name} makes pictures, not planes: name another with --pretrained, or tune "
                 "it with --method sid"
             )
-        crops = self.camera_pairs.validation_batches(blind=True)
+        undone = net is not None and spec.input_form == "stabilised"
+        crops = self.camera_pairs.validation_batches(blind=True, undone=undone)
         batches = [batch.to(self.device) for batch in crops]
         if net is None:
-            return fmean(psnr_of(b.x * column(b.ratio), b.clean) for b in batches)
+            return mean_psnr(psnr_of(b.x * column(b.ratio), b.clean) for b in batches)
         if spec.csa_sets:
             select(net, csa_set)
         form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            return fmean(psnr_of(form(net, *batch[1:]), batch.clean) for batch in batches)
+            results = [form(net, *batch[1:]) for batch in batches]
+        if undone:
+            pairs = zip(self.camera_pairs.pairs, results, strict=True)
+            results = [pair.redo(result) for pair, result in pairs]
+        return mean_psnr(psnr_of(r, b.clean) for r, b in zip(results, batches, strict=True))
 
     @abstractmethod
     def begin(self, pretrained: Pretrained) -> Start:
@@ -259,7 +266,7 @@ class FinetuneMethod(ABC):
 
     def psnr(self, net: nn.Module) -> float:
         """Return the mean PSNR of the validation crops over the pairs, in dB."""
-        return fmean(self.batch_psnr(net, batch) for batch in self.validation_batches())
+        return mean_psnr(self.batch_psnr(net, batch) for batch in self.validation_batches())
 
     def batch_psnr(self, net: nn.Module, batch: Batch) -> float:
         """Return the PSNR of a batch in dB."""
@@ -324,8 +331,15 @@ def transfer_weights(
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:
-    """Return the PSNR in dB of a result that is clipped to 0..1, where the truth is known."""
-    error = (result.detach().clamp(0, 1) - truth).square()
-    unknown = truth > 1
-    error = error[~unknown].mean() if unknown.any() and not unknown.all() else error.mean()
+    """Return the PSNR in dB of a result that is clipped to 0..1, where the truth is known.
+
+    NaN where none of it is.
+    """
+    known = truth <= 1
+    error = (result.detach().clamp(0, 1) - truth).square()[known].mean()
     return float(-10 * error.clamp_min(1e-12).log10())
+
+
+def mean_psnr(values: Iterable[float]) -> float:
+    """Return the mean of values in dB, without those of crops whose truth is unknown."""
+    return fmean(value for value in values if not math.isnan(value))
