@@ -12,6 +12,7 @@ from ledcli.batch.settings import Job, Result, Settings, Stamp
 from ledcli.errors import OutputError
 from ledcli.output.atomic import atomic_write, make_folder
 from ledcli.output.formats import FORMATS
+from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, other_corrections
 from ledcli.output.maker_notes import MakerNotes
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import RawPhoto
@@ -50,6 +51,7 @@ class OutputWriter:
     def write(self, job: Job, denoised: DenoisedPhoto, result: Result) -> None:
         """Write all formats of a photo; raises OutputError."""
         for name, path in job.outputs.items():
+            self._check_corrections(name, denoised.photo, result)
             data = FORMATS[name].encode(denoised, self.settings)
             finish = None
             if FORMATS[name].maker_notes:
@@ -64,6 +66,19 @@ class OutputWriter:
                     self.broken = f"not started, as nothing can be written ({cause.strerror})"
                 raise
             result.outputs.append(path)
+
+    def _check_corrections(self, name: str, photo: RawPhoto, result: Result) -> None:
+        """Warn of corrections that a format neither has made nor leaves to a raw developer."""
+        lists: tuple[int, ...] = ()
+        if not FORMATS[name].raw:
+            lists = (MOSAIC_LIST, IMAGE_LIST)
+        elif self.settings.linear and not photo.monochrome:
+            lists = (MOSAIC_LIST,)
+        if numbers := other_corrections(photo.carried, lists):
+            result.warnings.append(
+                f"{photo.path}: asks for corrections that led does not make (opcodes {numbers}), "
+                f"and the {name.upper()} lacks them: only a DNG without --linear keeps them"
+            )
 
     def _record(
         self, job: Job, name: str, photo: RawPhoto, result: Result, written: os.stat_result

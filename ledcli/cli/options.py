@@ -57,7 +57,8 @@ NoiseOption = Annotated[
     str,
     typer.Option(
         metavar="GAIN,READ|auto",
-        help="Noise of the photos: gain in DN per electron and read noise in DN.",
+        help="Noise of the photos: gain in DN per electron and read noise in DN. Turns the search "
+        "for smoothing, vignetting and black in the photo off.",
         show_default="auto, estimated from each photo or measured by the tuned model",
     ),
 ]

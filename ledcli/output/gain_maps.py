@@ -6,6 +6,7 @@ Its reader multiplies the samples of the mosaic (OpcodeList2) or of the demosaic
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ _GAIN_MAP = 9
 _HEADER = struct.Struct(">10I4dI")
 MAX_GAIN, MAX_POINTS, MAX_PLANES = 1000.0, 1024, 4
 """Of a map: its gains, its points on a side and its colours; real maps have a few dozen points."""
+MAX_MAPS = 32
+"""Of a list: more are not applied; real lists have one for each colour."""
 _BAND = 256
 """Rows multiplied at a time."""
 
@@ -62,10 +65,19 @@ def apply_gain_maps(
     """
     result = x
     for tag in lists:
-        for gain_map in read_gain_maps(carried.raw[tag].data if tag in carried.raw else b""):
+        data = carried.raw[tag].data if tag in carried.raw else b""
+        for gain_map in islice(read_gain_maps(data), MAX_MAPS):
             result = x.copy() if result is x else result
             _multiply(result, gain_map, None if tag == MOSAIC_LIST else colour_pattern(phase))
     return result
+
+
+def other_corrections(carried: Carried, lists: tuple[int, ...]) -> str:
+    """Return the numbers of the opcodes that are no gain maps; optional ones are left out."""
+    fields = [carried.raw[tag] for tag in lists if tag in carried.raw]
+    asked = [opcode for field in fields for opcode in read_opcodes(field.data)]
+    numbers = [each.number for each in asked if each.number != _GAIN_MAP and not each.optional]
+    return ", ".join(map(str, dict.fromkeys(numbers)))
 
 
 def read_gain_maps(data: bytes) -> Iterator[GainMap]:

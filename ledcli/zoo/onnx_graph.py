@@ -1,7 +1,7 @@
 """What the graph of an ONNX file may hold: plain operators, and weights inside the file.
 
-onnxruntime has operators that run other graphs, loop, or allocate what a number says. Our exports
-need none of these.
+onnxruntime has operators that run other graphs or loop. Our exports need none of these. A hostile
+file can still ask for more memory than there is, such as with Pad or Resize.
 """
 
 from __future__ import annotations

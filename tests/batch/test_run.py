@@ -1,4 +1,5 @@
 import hashlib
+import struct
 import threading
 from dataclasses import replace
 from fractions import Fraction
@@ -123,6 +124,19 @@ def test_an_exposure_level_gives_each_photo_its_own_ratio(here, tiny):
     assert isinstance(untagged.error, MetadataError)
     assert "c.ARW" in str(untagged.error) and "ISO" in str(untagged.error)
     assert not (here / "denoised" / "c.dng").exists()
+
+
+@pytest.mark.parametrize("tag,warned", [(51009, ["DNG", "PNG"]), (51022, ["PNG"])])
+def test_corrections_that_a_result_lacks_get_a_warning(here, tiny, tag, warned):
+    data = struct.pack(">5I", 1, 3, 0, 0, 0)
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.dng", more_tags=[(tag, 7, len(data), data)])
+    (result,) = run_all(tiny, ("dng", "png"), linear=True, strength=0.0)
+    told = [text for text in result.warnings if "corrections" in text]
+    for name, text in zip(warned, told, strict=True):
+        assert f"(opcodes 3), and the {name} lacks them" in text
+    (result,) = run_all(tiny, overwrite=True, strength=0.0)
+    assert not [text for text in result.warnings if "corrections" in text]
 
 
 def test_every_format_is_written(here, tiny):

@@ -10,7 +10,14 @@ import tifffile
 from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Field, FieldType
 from ledcli.output.dng import dng_bytes
-from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, apply_gain_maps, read_gain_maps
+from ledcli.output.gain_maps import (
+    IMAGE_LIST,
+    MAX_MAPS,
+    MOSAIC_LIST,
+    apply_gain_maps,
+    other_corrections,
+    read_gain_maps,
+)
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, XTransPhase, colour_map, pack
@@ -113,6 +120,18 @@ def test_pictures_have_the_makers_crop(tmp_path, orientation):
     shown = DenoisedPhoto(photo, {}, planes).picture
     wanted = whole[6:86, 10:110]
     np.testing.assert_array_equal(shown, wanted if orientation == 1 else np.rot90(wanted, -1))
+
+
+def test_a_list_of_maps_without_end_is_cut_off():
+    assert applied(listed(*[opcode([[2.0]])] * 99)).max() == 2.0**MAX_MAPS
+
+
+def test_corrections_that_must_be_made_are_named_and_gain_maps_are_not():
+    asked = [struct.pack(">4I", number, 0, flags, 0) for number, flags in ((1, 0), (3, 0), (7, 1))]
+    data = listed(opcode(), *asked, asked[0])
+    carried = Carried(raw={IMAGE_LIST: Field(FieldType.UNDEFINED, data)})
+    assert other_corrections(carried, (MOSAIC_LIST, IMAGE_LIST)) == "1, 3"
+    assert other_corrections(carried, (MOSAIC_LIST,)) == other_corrections(carried, ()) == ""
 
 
 def test_damaged_maps_are_left_out():
