@@ -179,21 +179,22 @@ def _cell(
     if not repeat and found.size == 3:
         return found[colour_pattern(phase)]
     layout = " x ".join(map(str, repeat)) or f"{phase.layout.title} colours"
-    raise _does_not_fit(path, f"{found.size} values of {name} for {layout}")
+    level = "white" if name == "WhiteLevel" else "black"
+    raise _does_not_fit(path, f"{found.size} values of {name} for {layout}", level)
 
 
 def _deltas(path: Path, name: str, values: Sequence[float], count: int) -> Values:
     """Return what is added to black in each of the active area's rows or columns."""
-    if not values:
+    if not any(values):
         return np.zeros(count, np.float32)
     if len(values) != count:
         raise _does_not_fit(path, f"{len(values)} values of {name} for {count} lines")
     return np.array(values, np.float32)
 
 
-def _does_not_fit(path: Path, what: str) -> RawError:
+def _does_not_fit(path: Path, what: str, level: str = "black") -> RawError:
     return RawError(
-        f"{path}: has {what}, so its black is unclear: convert the camera's raw anew with Adobe "
+        f"{path}: has {what}, so its {level} is unclear: convert the camera's raw anew with Adobe "
         "DNG Converter"
     )
 

@@ -194,6 +194,7 @@ def test_a_real_crw_has_its_masked_columns_mean():
         ([numbers_tag(DELTA_H, [1, 2, 3])], "3 values of BlackLevelDeltaH for 160 lines"),
         ([numbers_tag(BLACK_LEVEL, [1, 2, 3, 4, 5])], "5 values of BlackLevel for 2 x 2"),
         ([NO_REPEAT, numbers_tag(BLACK_LEVEL, [1, 2])], "2 values of BlackLevel for Bayer"),
+        ([numbers_tag(WHITE_LEVEL, [9e3, 1e4])], "2 values of WhiteLevel .* its white is unclear"),
         ([(BLACK_LEVEL, 5, 1, (1, 0))], "BlackLevel that is not a number"),
         ([(DELTA_V, 11, 128, (float("nan"),) * 128)], "BlackLevelDeltaV that is not a number"),
         ([numbers_tag(BLACK_LEVEL, [16383] * 4)], "not above its black level"),
@@ -205,6 +206,11 @@ def test_levels_and_layouts_that_cannot_be_honoured_are_refused(tmp_path, tags, 
     make_raw(tmp_path / "a.dng", more_tags=tags)
     with pytest.raises(RawError, match=words):
         read_raw(tmp_path / "a.dng")
+
+
+def test_deltas_of_nothing_may_be_of_any_number(tmp_path):
+    make_raw(tmp_path / "a.dng", black=500, more_tags=[numbers_tag(DELTA_V, [0, 0, 0])])
+    np.testing.assert_array_equal(read_raw(tmp_path / "a.dng").black, [500] * 4)
 
 
 def test_two_samples_per_pixel_are_refused(tmp_path):
