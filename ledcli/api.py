@@ -10,7 +10,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Result, Settings
+from ledcli.batch.settings import (
+    Compression,
+    Engine,
+    Highlights,
+    Quality,
+    Result,
+    Settings,
+    checked_noise,
+)
 from ledcli.reporting import SILENT, Reporter, never_stop
 
 if TYPE_CHECKING:
@@ -90,7 +98,7 @@ def denoise(
         ratio=None if ratio is None else float(ratio),
         exposure=None if exposure is None else float(exposure),
         strength=float(strength),
-        noise=None if noise is None else (float(noise[0]), float(noise[1])),
+        noise=None if noise is None else checked_noise(float(noise[0]), float(noise[1]), noise),
         highlights=Highlights(highlights),
         compression=Compression(compression),
         linear=linear,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_RATIO = 10_000.0
 """13 stops: a larger ratio is more likely a typing error than a photo."""
+MAX_DN = 65535.0
+"""No sample is larger."""
 _TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 """Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
 
@@ -144,6 +146,16 @@ class Settings:
                 raise UsageError(
                     f"{what}, but {model} makes pictures straight from the raw; leave it out"
                 )
+
+
+def checked_noise(gain: float, read: float, given: object) -> tuple[float, float]:
+    """Return `Settings.noise`; raises UsageError, which names what was `given`, if it is none."""
+    if not (0 <= gain <= MAX_DN and 0 <= read <= MAX_DN and gain + read > 0):
+        raise UsageError(
+            "--noise takes gain (DN per electron) and read noise (DN), such as 4.2,8, or auto, "
+            f"not {given}"
+        )
+    return gain, read
 
 
 def choose_formats(

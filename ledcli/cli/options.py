@@ -151,9 +151,6 @@ RatiosOption = Annotated[
     ),
 ]
 
-MAX_DN = 65535.0
-"""No sample is larger."""
-
 
 def show_help(context: typer.Context) -> None:
     """Print the help of a group of commands that is called without one; its callback."""
@@ -200,18 +197,15 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
 
 def parse_noise(text: str) -> tuple[float, float] | None:
     """Read ``--noise``, as in `batch.settings.Settings`; None means ``auto``. Raises UsageError."""
+    from ledcli.batch.settings import checked_noise
+
     if text == "auto":
         return None
     try:
         gain, read = (float(part) for part in text.split(","))
     except ValueError:
         gain = read = -1.0
-    if not (0 <= gain <= MAX_DN and 0 <= read <= MAX_DN and gain + read > 0):
-        raise UsageError(
-            "--noise takes gain (DN per electron) and read noise (DN), such as 4.2,8, or auto, "
-            f"not {text}"
-        )
-    return gain, read
+    return checked_noise(gain, read, text)
 
 
 def _exposure_level(text: str) -> float:

@@ -161,7 +161,6 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         elif motion:
             moved = f"something moved {motion.place(side)}"
             notes = (f"{moved}: {motion.share:.1%} of the frame is left out of training",)
-    span = float((short.white - short.black).mean())
     return PairCheck(
         ratio=ratio,
         problems=tuple(problems),
@@ -170,7 +169,7 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
         shift_error=None if found is None else side * found.error,
         similarity=similarity,
         measured_ratio=None if fit is None else fit.ratio,
-        black_offset=None if fit is None else span * float(max(fit.offsets, key=abs)),
+        black_offset=None if fit is None else short.span * float(max(fit.offsets, key=abs)),
         clipped=clipped,
         long_noise=long_noise,
         motion=motion,
@@ -289,15 +288,14 @@ def _relative_noise(short: NoiseProfile, long: NoiseProfile, light: float, ratio
 def _black_problems(
     short: RawPhoto, long: RawPhoto, fit: BrightnessFit | None, read_noise: float
 ) -> list[str]:
-    span = float((short.white - short.black).mean())
-    if float(np.abs(short.black - long.black).max()) > MAX_BLACK_DIFFERENCE * span:
+    if float(np.abs(short.black - long.black).max()) > MAX_BLACK_DIFFERENCE * short.span:
         levels = (f"{float(photo.black.mean()):g}" for photo in (short, long))
         return [f"black levels differ ({' and '.join(levels)} DN)"]
     if fit is None:
         return []
     offset = abs(float(max(fit.offsets, key=abs)))
     if offset - CONFIDENCE * fit.offset_error > max(MAX_OFFSET, OFFSET_IN_NOISE * read_noise):
-        return [f"black levels disagree by {offset * span:.0f} DN"]
+        return [f"black levels disagree by {offset * short.span:.0f} DN"]
     return []
 
 

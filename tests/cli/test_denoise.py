@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from ledcli import api
 from ledcli.cli.app import run
+from ledcli.errors import UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase
@@ -143,6 +145,11 @@ def test_options_that_do_not_fit_are_bad_usage(tmp_path, capsys, options):
     assert denoise(tmp_path / "a.dng", *options) == 2
     assert not (tmp_path / "denoised").exists()
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_api_refuses_an_impossible_noise(tmp_path):
+    with pytest.raises(UsageError, match=r"not \(-1, 8\)"):
+        api.denoise(tmp_path, noise=(-1, 8))
 
 
 def test_an_empty_folder_says_how_to_look_deeper(tmp_path, capsys):
