@@ -19,7 +19,7 @@ from ledcli.batch.plan import DEFAULT_NAME, PlannedPhoto, plan_names, plan_photo
 from ledcli.batch.settings import Engine, Job, Result, Settings, choose_formats
 from ledcli.errors import OutputError, RawError
 from ledcli.inference.backends import choose_backend
-from ledcli.raw.decoder import decoders
+from ledcli.raw.decoder import ReaderThreads, decoders
 from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.selection import BestModel, Chooser, NamedModel
 
@@ -182,7 +182,7 @@ def _pipeline(
     While one photo is in the network, the next is decoded in a process of its own and the previous
     one is written in a thread. No more than these are in memory.
     """
-    reader = ThreadPoolExecutor(1, "led-read")
+    reader = ReaderThreads(decoders, 1)
     writer = ThreadPoolExecutor(1, "led-write")
     reading: Future[tuple[Result, Frame | None]] | None = None
     writing: Future[Result] | None = None
@@ -203,9 +203,7 @@ def _pipeline(
             yield writing.result()
             writing = None
     finally:
-        reader.shutdown(wait=False, cancel_futures=True)
-        if reading is not None:
-            decoders.close()  # stopped: what it decodes is not wanted
+        reader.stop()  # what it still decodes is not wanted
         if writing is not None:
             # The caller leaves early, with a second Ctrl-C. The write in progress is waited for:
             # nothing may be written after the folder's lock is released.

@@ -97,12 +97,14 @@ def _compare(output: Output, photos: "Sequence[Shot]", untuned: Path, tuned: Pat
     import numpy as np
 
     from ledcli.evaluation.metrics import psnr
+    from ledcli.raw.decoder import decoders
     from ledcli.raw.reader import read_raw
 
     names = ("psnr_noisy", "psnr_untuned", "psnr_tuned")
     figures = []
     for shot in photos:
-        results = [read_raw(folder / shot.path.name).normalised() for folder in (untuned, tuned)]
+        files = [folder / shot.path.name for folder in (untuned, tuned)]
+        results = [decoders.run(read_raw, file).normalised() for file in files]
         images = (shot.short * np.float32(RATIO), *results)
         figures.append([psnr(image, shot.truth) for image in images])
     mean = np.mean(figures, axis=0).tolist()

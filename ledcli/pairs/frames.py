@@ -14,7 +14,7 @@ from ledcli.errors import LedError, MetadataError, PairError, memory_error
 from ledcli.metadata.xmp import read_note
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.similarity import Signature, frame_features, is_dark
-from ledcli.raw.decoder import decoders, in_parallel
+from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
 
@@ -211,7 +211,7 @@ def summarise(frames: Iterable[Frame], photos: PhotoCache) -> Generator[FrameSum
             return memory_error(file)
         return FrameSummary(photo.mosaic.shape, features.signature, is_dark(features), denoised)
 
-    yield from in_parallel(summary, frames, decoders.most)
+    yield from decoders.in_parallel(summary, frames)
 
 
 def grouped(items: Sequence[Input], key: Callable[[Input], Key]) -> dict[Key, list[Input]]:

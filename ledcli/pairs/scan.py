@@ -25,7 +25,7 @@ from ledcli.pairs.frames import (
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
-from ledcli.raw.decoder import decoders, in_parallel
+from ledcli.raw.decoder import decoders
 from ledcli.reporting import SILENT, Reporter
 
 CHECKING_THREADS = min(2, os.cpu_count() or 1)
@@ -60,8 +60,7 @@ def scan(
     """Find the pairs in a folder and its subfolders, but hidden ones and those named ``denoised``.
 
     Pairs whose frames are shifted are kept if `keep_shifted`; frames that look damaged are read if
-    `force_read`. Raises UsageError if there is no such
-    folder, or no raw in it.
+    `force_read`. Raises UsageError if there is no such folder, or no raw in it.
     """
     problems: list[LedError] = []
     found = find_raws([str(folder)], recursive=True, problem=problems.append, note=report.warn)
@@ -86,7 +85,7 @@ def check_listed(
         except MemoryError:
             return memory_error(pair.short)
 
-    yield from in_parallel(check, pairs, CHECKING_THREADS)
+    yield from decoders.in_parallel(check, pairs, CHECKING_THREADS)
 
 
 class _Scanner:
@@ -175,7 +174,7 @@ class _Scanner:
         jobs = [job for job in jobs if job[1]]
         # The shorts of one long frame follow each other, so that it is decoded once.
         jobs.sort(key=lambda job: (str(job[1][0].file), str(job[0].file)))
-        results = in_parallel(lambda job: self._best_pair(*job), jobs, CHECKING_THREADS)
+        results = decoders.in_parallel(lambda job: self._best_pair(*job), jobs, CHECKING_THREADS)
         by_short = {short.file: short for short, _ in jobs}
         found = self._with_progress("checking pairs", "pairs", by_short, results)
         checked = [pair for _, pair in found if pair is not None]

@@ -44,7 +44,10 @@ class Request(NamedTuple):
 
 
 def send(pipe: FileIO, message: object) -> None:
-    """Write a message; its arrays are not copied on the way."""
+    """Write a message; its arrays are not copied on the way.
+
+    Raises MemoryError before anything is written.
+    """
     arrays: list[pickle.PickleBuffer] = []
     body = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
     parts = [memoryview(body), *(array.raw() for array in arrays)]
@@ -114,7 +117,10 @@ def serve() -> None:
         _alarm(request.limit_s + ALARM_GRACE_S)
         with contextlib.suppress(OSError):  # reading the file says what is wrong
             os.chdir(request.folder)
-        send(outbox, _answer(request.work, request.path))
+        try:
+            send(outbox, _answer(request.work, request.path))
+        except MemoryError as error:
+            send(outbox, _too_large(request.path, error))
         _alarm(0)
 
 
@@ -133,11 +139,15 @@ def _answer(work: Callable[[Path], object], path: Path) -> object:
     except LedError as error:
         return _with_trace(error)
     except MemoryError as error:
-        said = f"{path}: takes more memory than a photo should: the file is damaged or too large"
-        return _with_trace(LedError(said), error)
+        return _too_large(path, error)
     except Exception as error:  # of any library: it costs only this file
         said = f"{path}: cannot be read: {type(error).__name__}: {error}"
         return _with_trace(LedError(said), error)
+
+
+def _too_large(path: Path, error: MemoryError) -> LedError:
+    said = f"{path}: takes more memory than a photo should: the file is damaged or too large"
+    return _with_trace(LedError(said), error)
 
 
 def _with_trace(error: LedError, cause: BaseException | None = None) -> LedError:

@@ -97,6 +97,11 @@ def greedy(path):
     return np.ones(1 << 30, np.uint8)
 
 
+def unsendable(path):
+    """An array without memory of its own, which a message has to write out in full."""
+    return np.broadcast_to(np.uint8(7), 1 << 30)
+
+
 def bug(path):
     return {}["no such key"]
 

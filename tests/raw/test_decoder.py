@@ -13,7 +13,7 @@ from ledcli.errors import LedError, MetadataError, RawError
 from ledcli.metadata.xmp import xmp_packet
 from ledcli.output.dng import dng_bytes
 from ledcli.raw.colour import auto_ratio
-from ledcli.raw.decoder import Decoders, decode_file
+from ledcli.raw.decoder import Decoders, ReaderThreads, decode_file
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import pack
 from ledcli.sensor.levels import Levels
@@ -175,8 +175,9 @@ def test_a_timeout_costs_only_that_file(hang):
 @linux
 def test_too_much_memory_costs_only_that_file(tmp_path):
     with One(act, memory_bytes=256 << 20) as actor:
-        with pytest.raises(LedError, match=r"^greedy: takes more memory than a photo should"):
-            actor.decode(Path("greedy"))
+        for name in ("greedy", "unsendable"):
+            with pytest.raises(LedError, match=f"^{name}: takes more memory than a photo should"):
+                actor.decode(Path(name))
         assert actor.decode(Path("array")).shape == (2048, 1024)
 
 
@@ -191,7 +192,7 @@ def test_a_result_that_does_not_fit_into_the_parent_costs_only_that_file(monkeyp
 
     with One(act) as actor:
         with monkeypatch.context() as patched:
-            patched.setattr("ledcli.raw.decoder.receive", full)
+            patched.setattr("ledcli.raw.decoder_child.receive", full)
             with pytest.raises(LedError, match=r"^array: needs more memory than there is"):
                 actor.decode(Path("array"))
         assert actor.decode(Path("name"))[0] == "name"
@@ -284,6 +285,47 @@ def test_closing_ends_a_waiting_decode(tmp_path):
         assert fifo.read() == b""  # the process is gone
     waiting.join()
     assert errors == ["no more photos are read: the run was stopped"]
+
+
+@unix
+def test_who_stops_early_does_not_stop_the_others(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    decoders, found = Decoders(2), []
+    stops = decoders.each(act, [Path("name"), Path("hang")])
+    assert next(stops)[0] == "name"
+    other = threading.Thread(
+        target=lambda: found.extend(decoders.each(act, [tmp_path / "reads_fifo"]))
+    )
+    other.start()
+    with open(tmp_path / "fifo", "w") as fifo:  # the other is reading
+        stops.close()
+        fifo.write("whole")
+    other.join()
+    decoders.close()
+    assert found == ["whole"]
+
+
+def test_after_a_stop_no_thread_of_it_reads_another_file(actor, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def late():
+        begun.set()
+        go.wait()
+        return actor.decode(Path("name"))
+
+    threads = ReaderThreads(actor, 1)
+    found = threads.submit(late)
+    begun.wait()
+    threads.stop()
+    go.set()
+    with pytest.raises(LedError, match="the run was stopped"):
+        found.result()
+    assert actor.decode(Path("name"))[0] == "name"
+    # Nor does a call that had begun when all was closed.
+    with monkeypatch.context() as patched:
+        patched.setattr("ledcli.raw.decoder._megabytes", lambda path: actor.close() or 0.0)
+        with pytest.raises(LedError, match="the run was stopped"):
+            actor.decode(Path("name"))
 
 
 def test_a_decoder_can_be_closed_at_once_and_twice_and_used_again():

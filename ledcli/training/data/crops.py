@@ -18,7 +18,7 @@ from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError, memory_error
 from ledcli.noise.blocks import measure_blocks
 from ledcli.raw.colour import linear_from_srgb
-from ledcli.raw.decoder import decoders, in_parallel
+from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.raw.rendered import HDR_SUFFIX, RENDERED_SUFFIXES, read_rendered
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
@@ -176,7 +176,7 @@ def _photo_crops(
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     given, failed = 0, 0
-    photos = in_parallel(_read, paths, decoders.most)
+    photos = decoders.in_parallel(_read, paths)
     for left, path, photo in zip(range(len(paths), 0, -1), paths, photos, strict=True):
         share = -(-(count - given) // left)
         try:
