@@ -10,6 +10,7 @@ from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pat
 from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import VALIDATION_PER_PAIR
 from ledcli.training.methods.sid import SrgbCollector, SrgbPair, SrgbPairs
+from tests.shoot import MONO
 from tests.training.shoots import photos_of, shoot_pair
 
 SOME_PHASES = [*Phase, *PHASES["xtrans"][::4]]
@@ -111,6 +112,12 @@ def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
 def test_frames_that_are_too_small_are_refused(tmp_path):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, shape=(100, 200)))
     with pytest.raises(PairError, match="too few"):
+        SrgbCollector(1).take(short, long, 20.0, 400.0)
+
+
+def test_monochrome_frames_are_refused(tmp_path):
+    short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, phase=MONO))
+    with pytest.raises(PairError, match="monochrome"):
         SrgbCollector(1).take(short, long, 20.0, 400.0)
 
 

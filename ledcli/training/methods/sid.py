@@ -179,8 +179,14 @@ class SrgbCollector:
     def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
         """Develop a pair and keep what is trained on: the middle rows of a large frame.
 
-        Raises PairError if the frames are too small, and what `develop_mosaic` raises.
+        Raises PairError if the frames are too small or monochrome, and what `develop_mosaic`
+        raises.
         """
+        if short.monochrome:
+            raise PairError(
+                f"{short.path}: is monochrome, and --method sid makes colour pictures: use another "
+                "method"
+            )
         x = short.normalised()
         cell, slack = short.phase.layout.side, short.phase.layout.period - 1
         height, width = x.shape
