@@ -241,10 +241,9 @@ def reparam(
 
     found = find_model(model)
     csa_set = csa_set or found.csa_set
-    proof = fold_model(
-        found.path, out, csa_set, photo=photo, half=half, overwrite=overwrite, dry_run=dry_run
-    )
     output = Output(json=json, quiet=quiet)
+    how = {"half": half, "overwrite": overwrite, "dry_run": dry_run}
+    proof = fold_model(found.path, out, csa_set, photo=photo, report=output, **how)
     output.info(f"proof: {proof}")
     figures = {"inputs": proof.inputs, "worst_block": proof.block, **proof.network.record()}
     figures |= proof.worst_block.record("block_")

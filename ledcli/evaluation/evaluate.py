@@ -88,14 +88,16 @@ class Measurement:
     Raises UsageError if a model makes pictures, and the source has no raw files to measure it on.
     """
 
-    def __init__(self, source: Source, candidates: Sequence[Candidate]) -> None:
+    def __init__(
+        self, source: Source, candidates: Sequence[Candidate], report: Reporter = SILENT
+    ) -> None:
         names = _picture_models(candidates)
         if names and source.cases and all(case.raws is None for case in source.cases):
             raise UsageError(
                 f"{names[0]} makes pictures, which are measured against LibRaw's of raw files: "
                 f"{source.name} has none, so name a list of raws with --pairs"
             )
-        self.source, self.candidates = source, candidates
+        self.source, self.candidates, self.report = source, candidates, report
         self._frames: list[FrameResult] = []
         self._crops: list[Crop] = []
         self._skipped = list(source.skipped)
@@ -106,7 +108,7 @@ class Measurement:
             if stop():
                 return
             try:
-                measured = _measure(case, _read(case), self.candidates)
+                measured = _measure(case, _read(case, self.report), self.candidates)
             except LedError as error:
                 measured = MeasuredFrame(case, error=error)
             except MemoryError:
@@ -128,14 +130,17 @@ class Measurement:
         return Evaluation(self.source.name, models, self._frames, self._crops, self._skipped)
 
 
-def _read(case: Case) -> Frame:
+def _read(case: Case, report: Reporter) -> Frame:
     try:
-        return case.read()
+        frame = case.read()
     except (LedError, MemoryError):
         raise
     except Exception as error:  # of any library: one frame must not end a long run
         first = (str(error).splitlines() or [""])[0]
         raise LedError(f"cannot be read: {type(error).__name__}: {first}") from error
+    for warning in frame.warnings:
+        report.warn(warning)
+    return frame
 
 
 def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> MeasuredFrame:
@@ -151,6 +156,10 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
                 "has no raw files, which are needed to measure a model that makes pictures"
             )
         short, long = read_pair(case.raws)
+        if short.monochrome:
+            raise ModelError(
+                "is monochrome, and a model that makes colour pictures was named: leave it out"
+            )
         truth = _developed(long, long.normalised())
         found = _measure_all(case, frame, candidates, truth, short)
     else:
@@ -174,7 +183,7 @@ def _measure_all(
 
     Planes are developed by LibRaw as those of `raw`, the short frame, if it is given.
     """
-    estimate = estimate_photo_noise(frame.short)
+    estimate = frame.noise or estimate_photo_noise(frame.short)
     yield NOISY, *_compare_planes(frame.short * np.float32(case.ratio), frame, truth, raw)
     for name, denoiser in candidates:
         # As in `led denoise`: the model's own noise profile of the camera, else the estimate.
@@ -237,7 +246,7 @@ def plan_evaluation(
     """Read the one dataset that is given (see `read_dataset`) and load ``options.models``."""
     source = read_dataset(locations, options)
     candidates = load_candidates(options.models, engine)
-    measurement = Measurement(source, candidates)
+    measurement = Measurement(source, candidates, report)
     if makers := _picture_models(candidates):
         report.info(
             f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "

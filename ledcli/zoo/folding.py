@@ -28,6 +28,7 @@ from ledcli.nets.repnr import RepNRConv
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import read_raw
+from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.spec import ModelSpec, short
@@ -210,10 +211,12 @@ def fold_model(
     half: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    report: Reporter = SILENT,
 ) -> Proof:
     """Fold a model file, prove it, on a photo too if one is given, and write the plain model.
 
-    `half` stores 16-bit weights; `dry_run` does everything but write the file. Raises ModelError
+    `half` stores 16-bit weights; `dry_run` does everything but write the file; `report` receives
+    what may be wrong with the photo. Raises ModelError
     if the model cannot be read or folded, or the proof fails; OutputError or UsageError if the new
     file cannot be written, exists (unless `overwrite`), or is the model itself.
     """
@@ -224,7 +227,10 @@ def fold_model(
     with made_of(path, out, overwrite=overwrite):
         frames = []
         if photo is not None:
-            planes = torch.from_numpy(decoders.run(read_raw, photo).planes())
+            raw = decoders.run(read_raw, photo)
+            for warning in raw.warnings:
+                report.warn(warning)
+            planes = torch.from_numpy(raw.planes())
             top, left = (max(n - MAX_PROOF_SIDE, 0) // 2 for n in planes.shape[1:])
             frames.append(planes[:, top : top + MAX_PROOF_SIDE, left : left + MAX_PROOF_SIDE])
         spec, net = load_model(path)

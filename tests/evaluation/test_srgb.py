@@ -1,5 +1,7 @@
 """Models that make pictures are measured by pictures, as large as the raw, against LibRaw's."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from ledcli.output.render import develop_mosaic
 from ledcli.pairs.list_file import Pair
 from ledcli.raw.reader import read_raw
 from tests.inference.models import write_model, write_pictures
+from tests.shoot import MONO, make_raw
 from tests.training.shoots import shoot_pair
 
 
@@ -22,6 +25,11 @@ def source(tmp_path, request):
 
 def cfa(source):
     return read_raw(source.cases[0].raws.short).cfa
+
+
+def make_raw_file(path, **about):
+    make_raw(path, **about)
+    return path
 
 
 def measured(source, models):
@@ -96,3 +104,30 @@ def test_a_frame_without_raws_does_not_stop_the_others(source, tmp_path):
 def test_a_crop_of_planes_in_pixels_of_a_picture():
     assert in_picture((slice(8, 168), slice(0, 20)), 4) == (slice(16, 336), slice(0, 40))
     assert in_picture((slice(8, 168), slice(0, 20)), 9) == (slice(24, 504), slice(0, 60))
+
+
+def test_monochrome_raws_have_no_colour_pictures(tmp_path):
+    pair = shoot_pair(tmp_path, "a", 1600, 20, 1, shape=(131, 164), phase=MONO)
+    models = load_candidates([str(write_pictures(tmp_path / "p.safetensors"))])
+    evaluation = measured(source_of_pairs("a shoot", [Pair(*pair)], names=["a"]), models)
+    assert not evaluation.frames and "monochrome" in evaluation.skipped[0]
+
+
+def test_a_raw_s_own_noise_and_its_warnings_are_used(tmp_path):
+    light = np.full((180, 240), 0.3)
+    light[:, ::7], light[170:] = 0.5, 0
+    about = {"light": light, "gain": 0, "read_noise": 0}
+    short = make_raw_file(tmp_path / "s.dng", iso=800, exposure_time=0.1, **about)
+    long = make_raw_file(tmp_path / "l.dng", iso=800, exposure_time=1, **about)
+    given, told = [], []
+    spec = SimpleNamespace(
+        noise_profile=None, cameras=(), cfa="bayer", planes=4, makes_pictures=False
+    )
+    spy = SimpleNamespace(spec=spec, denoise=lambda x, *_, noise, **__: given.append(noise) or x)
+    source = source_of_pairs("a shoot", [Pair(short, long)])
+    report = SimpleNamespace(warn=told.append)
+    list(Measurement(source, [Candidate("spy", spy)], report).run())
+    photo = read_raw(short)
+    assert given == [photo.estimate_noise(photo.planes())]
+    assert given[0].profile.read_variance >= 1 / photo.span**2 / 12
+    assert ["s.dng: seems" in told[0], "l.dng: seems" in told[1]] == [True, True]

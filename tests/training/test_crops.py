@@ -16,7 +16,7 @@ from ledcli.training.data.crops import (
     pack_crops,
     pack_rgb,
 )
-from tests.shoot import make_raw
+from tests.shoot import MONO, make_raw
 
 SIDE = 32
 CROP_BYTES = 8 * SIDE * SIDE
@@ -295,6 +295,21 @@ def test_raws_of_the_kind_are_cut_at_even_cells_and_others_are_left_out(tmp_path
         ]
     # The other half are made-up scenes, in place of the raw that was left out.
     assert len(found) >= 10 and not any(found)
+
+
+def test_monochrome_raws_are_left_out_and_what_may_be_wrong_with_others_is_told(tmp_path):
+    (tmp_path / "in").mkdir()
+    light = np.full((180, 240), 0.3)
+    light[:, ::7] = 0.5
+    make_raw(tmp_path / "in" / "a.dng", phase=MONO, light=light)
+    light[170:] = 0
+    make_raw(tmp_path / "in" / "b.dng", light=light, gain=0, read_noise=0)
+    told = []
+    pack_crops(
+        tmp_path / "in", tmp_path / "c", megabytes=0.1, scenes=0, side=SIDE, report=told.append
+    )
+    assert len(told) == 2
+    assert "a.dng: skipped: its sensor is monochrome" in told[0] and "b.dng: seems to" in told[1]
 
 
 def test_a_crop_s_noise_is_that_of_the_square_root():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
+from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair, read_list
 from ledcli.raw.colour import shot_wb, srgb_from_camera
@@ -47,6 +48,10 @@ class Frame:
     """From white-balanced camera colours to linear sRGB (3, 3)."""
     exif: Exif = field(default_factory=Exif)
     """Of the short frame."""
+    noise: PhotoNoise | None = None
+    """A raw's own estimate, of the short frame."""
+    warnings: tuple[str, ...] = ()
+    """What may be wrong with the files."""
 
 
 class Case(NamedTuple):
@@ -241,10 +246,11 @@ def _read_raws(pair: Pair) -> Frame:
     short, long = read_pair(pair)
     if short.mosaic.shape != long.mosaic.shape or short.phase != long.phase:
         raise _mismatch(pair)
-    truth = long.planes()
+    planes, truth = short.planes(), long.planes()
     np.clip(truth, 0, 1, out=truth)
     colours = (shot_wb(long), srgb_from_camera(long))
-    return Frame(short.planes(), truth, short.phase, *colours, short.exif)
+    noise, warnings = short.estimate_noise(planes), short.warnings + long.warnings
+    return Frame(planes, truth, short.phase, *colours, short.exif, noise, warnings)
 
 
 def _read_packed(pair: Pair) -> Frame:

@@ -59,8 +59,8 @@ def pack_crops(
     scenes, 0 to 1; without a folder there is nothing else. The file has ``megabytes`` of 10^6 bytes
     and appears when it is complete. A crop has ``side`` plane pixels a side; X-Trans crops are
     larger by what augmenting cuts off. ``report`` receives a message for each photograph that is
-    skipped, such as a raw of another kind of sensor than ``cfa``, and ``problem`` why one cannot be
-    read; by default `report` does.
+    skipped, such as a raw of another kind of sensor than ``cfa``, and what may be wrong with the
+    others; ``problem`` receives why one cannot be read; by default `report` does.
 
     Raises
     ------
@@ -184,6 +184,8 @@ def _photo_crops(
                 raise photo
             if isinstance(photo, RawPhoto):
                 crops = list(_raw_crops(photo, share, kind, rng))
+                for warning in photo.warnings:
+                    report(warning)
             else:
                 crops = list(_rgb_crops(photo, share, kind, rng))
         except (LedError, MemoryError, ValueError) as error:
@@ -238,8 +240,9 @@ def _raw_crops(
     photo: RawPhoto, count: int, kind: _Kind, rng: np.random.Generator
 ) -> Iterator[Planes]:
     side = kind.side
-    if photo.cfa != kind.layout.name:
-        raise ValueError(f"its sensor is {photo.cfa}, not {kind.layout.name}")
+    sensor = "monochrome" if photo.monochrome else photo.cfa
+    if sensor != kind.layout.name:
+        raise ValueError(f"its sensor is {sensor}, not {kind.layout.name}")
     planes = photo.planes()
     _, rows, cols = planes.shape
     if min(rows, cols) < side:
