@@ -61,8 +61,8 @@ class DngMosaic:
         What is added to black in each column and each row of the active area, DN.
     white : list of float
         DN.
-    masked : list of Area
-        Samples that no light reaches.
+    masked : list of Area or None
+        Samples that no light reaches; None if the tag is missing.
     is_float : bool
         The samples are floating point.
     linearisation : list of int
@@ -83,7 +83,7 @@ class DngMosaic:
     delta_h: list[float]
     delta_v: list[float]
     white: list[float]
-    masked: list[Area]
+    masked: list[Area] | None
     is_float: bool
     linearisation: list[int]
     opcodes: bytes
@@ -101,8 +101,13 @@ def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
     if not is_dng(data) or not directory.entries:
         return None
 
+    has_masks = _MASKED_AREAS in directory.entries
+    # LibRaw, which finds levels in the first directory, would put black by the masked areas.
+    elsewhere = has_masks and _BLACK not in directory.entries
+
     def numbers(tag: int) -> list[float]:
-        found = directory.get(tag)
+        level = elsewhere and tag in (_BLACK, _BLACK_REPEAT)
+        found = (Directory.first(data) if level else directory).get(tag)
         return found.numbers() if found else []
 
     def integers(tag: int) -> list[int]:
@@ -120,7 +125,7 @@ def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
         delta_h=numbers(_DELTA_H),
         delta_v=numbers(_DELTA_V),
         white=numbers(_WHITE),
-        masked=list(_areas(integers(_MASKED_AREAS), shape)),
+        masked=list(_areas(integers(_MASKED_AREAS), shape)) if has_masks else None,
         is_float=_FLOAT in integers(_SAMPLE_FORMAT),
         linearisation=integers(_LINEARISATION),
         opcodes=directory.stored(_OPCODES) or b"",

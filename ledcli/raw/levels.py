@@ -29,6 +29,9 @@ _STANDARD_ERRORS = 3.0
 """What differs by less is the same black."""
 _CUT_OFF = 2.0
 """DN; LibRaw's black is less than this from what it is in maker notes."""
+_FEW, _MANY = 1 / 4096, 1 / 128
+"""Shares of white - black that masked pixels may move a stated black, without and with halves that
+agree. More, or halves that do not, is light on them."""
 _EDGE = 2
 """Columns that LibRaw leaves out beside the image: some light reaches them."""
 
@@ -44,8 +47,8 @@ def read_levels(
     area: Area,
     dng: DngMosaic | None,
     stated: Sequence[float] = (),
-) -> Levels:
-    """Return the levels of the active area of an opened raw.
+) -> tuple[Levels, str]:
+    """Return the levels of the active area of an opened raw, and a doubt about them or "".
 
     Parameters
     ----------
@@ -70,10 +73,10 @@ def read_levels(
         The number of a DNG's levels does not fit its layout, or white is not above black.
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
-    is_float = dng is not None and dng.is_float
+    is_float, doubt = dng is not None and dng.is_float, ""
     white = np.full(len(black), 1 if is_float else raw.white_level, np.float32)
     if dng is not None:
-        levels = _of_dng(path, samples, phase, area, dng, Levels(black, white))
+        levels, doubt = _of_dng(path, samples, phase, area, dng, Levels(black, white))
     elif isinstance(phase, Phase) and len(stated) == len(black):
         exact = np.array(stated, np.float32)[[0, 1, 3, 2]]
         levels = Levels(exact if np.abs(exact - black).max() < _CUT_OFF else black, white)
@@ -87,7 +90,7 @@ def read_levels(
             f"{path}: has a white level ({high:g}) that is not above its black level ({low:g}): "
             "the file is damaged or its camera unknown"
         )
-    return levels
+    return levels, doubt
 
 
 def lower_white(levels: Levels, limits: Iterable[float]) -> Levels:
@@ -139,13 +142,14 @@ def measured_black(image: Samples, phase: Phase, area: Area, black: Values) -> V
 
 def _of_dng(
     path: Path, image: Samples, phase: AnyPhase, area: Area, dng: DngMosaic, libraw: Levels
-) -> Levels:
+) -> tuple[Levels, str]:
     """Return the levels of a DNG's tags, black as its masked pixels show it; see `read_levels`.
 
     `libraw` are LibRaw's, which also looks for them in the other directories.
     """
     top, left, bottom, right = area
-    stated = dng.black or ([0.0] if dng.delta_v or dng.delta_h else [])
+    missing = dng.delta_v or dng.delta_h or dng.masked is not None
+    stated = dng.black or ([0.0] if missing else [])
     cell = libraw.black[pattern(phase)]
     if stated:
         cell = _cell(path, "BlackLevel", stated, dng.black_repeat, phase)
@@ -156,13 +160,37 @@ def _of_dng(
         whites = _cell(path, "WhiteLevel", dng.white, [], phase)
         white = Levels.of_pattern(BlackPattern(whites, 0 * rows, 0 * columns), white, phase).black
     levels = Levels.of_pattern(BlackPattern(cell, rows, columns), white, phase)
-    found = _masked_means(image, phase, area, dng.masked) if levels.pattern is None else None
-    if found is not None:
-        means, errors = found
-        confirmed = np.abs(means - levels.black) <= _STANDARD_ERRORS * errors
-        if not (dng.black and confirmed.all()):
-            levels = replace(levels, black=means.astype(np.float32))
-    return levels
+    masked = dng.masked or []
+    found = _masked_means(image, phase, area, masked) if levels.pattern is None else None
+    if found is None:
+        return levels, ""
+    means, errors = found
+    moved = replace(levels, black=means.astype(np.float32))
+    change, span = np.abs(means - levels.black), float((levels.white - levels.black).min())
+    if not dng.black:
+        return moved, ""
+    if (change <= _STANDARD_ERRORS * errors).all():
+        return levels, ""
+    if change.max() <= _FEW * span:
+        return moved, ""
+    halves = [_masked_means(image, phase, area, _halves(masked, way)) for way in range(4)]
+    changes = [np.abs(half[0] - means).max() for half in halves if half is not None]
+    if change.max() <= _MANY * span and max(changes, default=0.0) <= change.max() / 4:
+        return moved, ""
+    low, high = (f"{level.mean():.5g}" for level in (levels.black, means))
+    return levels, f"masked pixels put black at {high} DN, the file at {low}: {low} is used"
+
+
+def _halves(masked: Iterable[Area], way: int) -> list[Area]:
+    """Return the upper, lower, left or right half of each area."""
+    halves = []
+    for top, left, bottom, right in masked:
+        row, column = (top + bottom) // 2, (left + right) // 2
+        upper, lower = (top, left, row, right), (row, left, bottom, right)
+        halves.append(
+            [upper, lower, (top, left, bottom, column), (top, column, bottom, right)][way]
+        )
+    return halves
 
 
 def _cell(

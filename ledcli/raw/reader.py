@@ -184,7 +184,8 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
         if header and header.opcodes:
             bad, problem = find_bad_pixels(samples, area, header)
             warnings += [f"{path}: {problem}"] if problem else []
-        levels = read_levels(path, raw, samples, phase, indices, area, header, black)
+        levels, doubt = read_levels(path, raw, samples, phase, indices, area, header, black)
+        warnings += [f"{path}: {doubt}"] if doubt else []
         if header and header.is_float:
             mosaic, levels = to_whole_numbers(mosaic, levels)
         mosaic = np.array(mosaic, np.uint16)

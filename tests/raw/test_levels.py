@@ -164,6 +164,26 @@ def test_masked_pixels_of_nothing_are_ignored(tmp_path):
         np.testing.assert_array_equal(read_raw(tmp_path / "a.dng").black, [500] * 4)
 
 
+def test_light_on_masked_pixels_does_not_move_black(tmp_path):
+    path, area = tmp_path / "a.dng", (0, 32, 128, 160)
+    mosaic = make_raw(path, active_area=area)
+    tags = [numbers_tag(MASKED_AREAS, [0, 0, 128, 32])]
+    for light in (np.linspace(60, 0, 32), 11500):
+        mosaic[:, :32] = np.rint(np.random.default_rng(4).normal(512 + light, 4, (128, 32)))
+        make_raw(path, mosaic=mosaic, active_area=area, more_tags=tags)
+        photo = read_raw(path)
+        np.testing.assert_array_equal(photo.black, [512] * 4)
+        assert "the file at 512: 512 is used" in photo.warnings[0]
+
+
+def test_masked_areas_in_the_image_say_nothing_of_black(tmp_path):
+    none = [(BLACK_LEVEL, 4, 0, ()), NO_REPEAT]
+    for masked in ([0, 0, 2, 2] * 500, [0, 0, 999, 16]):
+        tags = [*none, numbers_tag(MASKED_AREAS, masked)]
+        make_raw(tmp_path / "a.dng", active_area=(0, 0, 128, 160), more_tags=tags)
+        np.testing.assert_array_equal(read_raw(tmp_path / "a.dng").black, [0] * 4)
+
+
 @pytest.mark.parametrize("right", [0, 12])
 def test_a_maker_s_masked_columns_keep_their_fractions(right):
     """As LibRaw, whose mean is cut to whole numbers; in their first columns there is light."""
