@@ -3,13 +3,15 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from ledcli.metadata.tiff import Bytes, Directory
+from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory
 
 _DNG_VERSION, _SUBFILE_TYPE, _PHOTOMETRIC = 50706, 254, 262
 _CFA, _LINEAR_RAW = 32803, 34892
 _WIDTH, _LENGTH, _SAMPLES, _SAMPLE_FORMAT = 256, 257, 277, 339
 _FLOAT = 3
+_COMPRESSION, _JPEG, _JPEG_MAGIC = 259, 7, b"\xff\xd8"
 _CFA_LAYOUT, _ACTIVE_AREA, _MASKED_AREAS = 50711, 50829, 50830
 _BLACK_REPEAT, _BLACK, _DELTA_H, _DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 50717
 _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
@@ -39,7 +41,7 @@ def mosaic_directory(data: Bytes, shape: tuple[int, int] | None = None) -> Direc
         mono = linear and directory.integers(_SAMPLES) in ([], [1])
         if kind != [0] or not (mono or directory.integers(_PHOTOMETRIC) == [_CFA]):
             continue
-        if shape is None or _size(directory) == list(shape):
+        if shape is None or stored_size(directory) == list(shape):
             return directory
     return Directory()
 
@@ -73,6 +75,8 @@ class DngMosaic:
         Gain and read variance of NoiseProfile, for white - black = 1; the mean of the colours.
     unreadable : str
         Why the layout cannot be honoured, as the end of a sentence; empty if it can.
+    lost : str
+        What is missing of the samples, as the end of a sentence; empty if all seem there.
     """
 
     shape: tuple[int, int]
@@ -89,6 +93,7 @@ class DngMosaic:
     opcodes: bytes
     noise: tuple[float, float] | None
     unreadable: str
+    lost: str
 
 
 def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
@@ -131,6 +136,7 @@ def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
         opcodes=directory.stored(_OPCODES) or b"",
         noise=_noise(directory) or _noise(Directory.first(data)),
         unreadable=_unreadable(directory),
+        lost=_lost(data, directory),
     )
 
 
@@ -163,6 +169,34 @@ def _unreadable(directory: Directory) -> str:
     return ""
 
 
+def _lost(data: Bytes, directory: Directory) -> str:
+    """Say which parts of lossless JPEG do not begin like one: LibRaw leaves old memory there."""
+    if directory.integers(_COMPRESSION) != [_JPEG]:
+        return ""
+    for name, (offsets, _) in (("tiles", TILES), ("strips", STRIPS)):
+        starts = directory.integers(offsets)
+        lost = sum(data[start : start + 2] != _JPEG_MAGIC for start in starts)
+        if lost:
+            return f"has lost {lost} of its {len(starts)} {name}"
+    return ""
+
+
+def wrong_layout(data: Bytes) -> str:
+    """Say why a DNG's mosaic cannot be laid out, as the end of a sentence; empty if it can."""
+    directory = mosaic_directory(data)
+    shape, area = stored_size(directory), directory.integers(_ACTIVE_AREA)
+    if len(shape) == 2 and len(area) == 4 and not list(_areas(area, (shape[0], shape[1]))):
+        return (
+            f"has an ActiveArea (rows {area[0]} to {area[2]}, columns {area[1]} to {area[3]}) that "
+            f"is not inside its {shape[0]} rows and {shape[1]} columns"
+        )
+    for offsets, counts in map(directory.integers, STRIPS), map(directory.integers, TILES):
+        parts = sorted(zip(offsets, counts, strict=False))
+        if any(start + size > after for (start, size), (after, _) in pairwise(parts)):
+            return "has strips or tiles that share bytes"
+    return ""
+
+
 def _areas(numbers: Sequence[int], shape: tuple[int, int]) -> Iterator[Area]:
     """Yield the areas in a list of numbers that lie inside the samples."""
     for at in range(0, len(numbers) - 3, 4):
@@ -171,5 +205,6 @@ def _areas(numbers: Sequence[int], shape: tuple[int, int]) -> Iterator[Area]:
             yield top, left, bottom, right
 
 
-def _size(directory: Directory) -> list[int]:
+def stored_size(directory: Directory) -> list[int]:
+    """Return the rows and columns of a directory's image; empty if it says none."""
     return [*directory.integers(_LENGTH), *directory.integers(_WIDTH)]

@@ -28,6 +28,8 @@ MIN_LIGHT, BLACK_ERROR = 5e-4, 1.5e-4
 MIN_CONTRAST = 8.0
 """Difference of bright and dark blocks, in standard deviations of their noise, that shows that
 there is an image. Noise alone makes 4.7."""
+LOST = -0.01
+"""Below what a wrong black level explains: lost parts of a file."""
 QUANTILE_99 = 2.326
 """Of the normal distribution, in standard deviations."""
 MIN_RATIO = 1.25
@@ -94,6 +96,7 @@ def auto_ratio(planes: NDArray[np.float32]) -> float:
         (lens cap).
     """
     levels, sigma = _block_levels(planes)
+    levels = levels[:, levels.min(0, initial=0) > LOST]
     if not levels.size:
         return 1.0
     low, median, high = np.quantile(levels, [1 - BRIGHT, 0.5, BRIGHT], axis=1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import RawError, os_reason
 from ledcli.metadata.containers import truncated
-from ledcli.metadata.dng_mosaic import mosaic_directory
+from ledcli.metadata.dng_mosaic import mosaic_directory, stored_size, wrong_layout
 from ledcli.metadata.tiff import byte_order
 from ledcli.sensor.cfa import AnyPhase, MonoPhase, find_phase, pattern
 from ledcli.sensor.layout import MONO, XTRANS
@@ -30,6 +30,8 @@ _CODECS = {8: "Deflate", 9: "VC-5", 32946: "Deflate", 52546: "JPEG XL"}
 _COMPRESSION, _SAMPLE_FORMAT, _FLOAT = 259, 339, 3
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _MIN_HEADER_BYTES = 1024
+MIN_SIDE = 32
+"""Pixels; no camera makes smaller images, and networks need some context."""
 _MIN_RAW_BYTES = 1 << 16
 """A smaller file that begins like a raw has lost its image."""
 _MIN_MARKESTEIJN_SIDE = 512
@@ -145,8 +147,13 @@ def _what_is_wrong(data: bytes, error: Exception | None) -> str:
         return "is not a raw file"
     if len(data) < _MIN_HEADER_BYTES:
         return f"is not a raw file: it has {len(data)} bytes and no image"
-    whole = len(data) >= _MIN_RAW_BYTES and not truncated(data)
     image = mosaic_directory(data)
+    if (shape := stored_size(image)) and min(shape) < MIN_SIDE:
+        size = "x".join(map(str, reversed(shape)))
+        return f"is too small ({size} pixels; minimum {MIN_SIDE}x{MIN_SIDE})"
+    if wrong := wrong_layout(data):
+        return f"{wrong}: convert the camera's raw anew"
+    whole = len(data) >= _MIN_RAW_BYTES and not truncated(data)
     codec = _CODECS.get(next(iter(image.integers(_COMPRESSION)), 0))
     if codec == "Deflate" and image.integers(_SAMPLE_FORMAT) == [_FLOAT]:
         codec = None
@@ -182,7 +189,7 @@ def find_pattern(
     if repeats.shape == (1, 1) and raw.num_colors == 1:
         return [0] * MONO.planes, MonoPhase.MONO
     if raw.num_colors != 3 or sorted(names) != sorted("RGBG"):
-        raise RawError(f"{path}: is from a four-colour sensor ({names}), which is not supported")
+        raise RawError(f"{path}: is from a four-colour sensor, which is not supported")
     # rawpy's pattern begins at the sensor's first pixel, not at the active area's.
     cell = np.roll(repeats, (-top, -left), axis=(0, 1))
     if repeats.shape == (XTRANS.period, XTRANS.period):

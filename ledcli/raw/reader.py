@@ -20,13 +20,18 @@ from ledcli.raw.bad_pixels import find_bad_pixels, replace_bad_pixels
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
 from ledcli.raw.levels import lower_white, read_levels
-from ledcli.raw.libraw import colour_matrix, find_pattern, maker_crop, multipliers, open_raw
+from ledcli.raw.libraw import (
+    MIN_SIDE,
+    colour_matrix,
+    find_pattern,
+    maker_crop,
+    multipliers,
+    open_raw,
+)
 from ledcli.raw.white_point import wb_and_matrix
 from ledcli.sensor.cfa import AnyPhase, MonoPhase
 from ledcli.sensor.levels import Levels
 
-MIN_SIDE = 32
-"""Pixels; no camera makes smaller images, and networks need some context."""
 MIN_BITS_PER_PIXEL = 0.1
 """Cameras' tightest codes take 1, a header alone under 0.01. What LibRaw decodes from nothing is
 old memory, so its pixels do not tell."""
@@ -45,6 +50,8 @@ _MAX_OUTSIDE = 0.9
 _SATURATED, _BURNT = 0.9, 0.5
 """Black is 0, white 1: above the first, equal values are normal; above the second they can be:
 some sensors saturate below their white level."""
+_BLOCK = 8
+"""Pixels; a square of them at one value below half of black is no picture."""
 _STEP = 13
 """Every 13th pixel is counted before all are; odd, so that every colour has its turn."""
 _COPY_AGAIN = (
@@ -169,6 +176,10 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             samples: NDArray[Any] = raw.raw_image
         except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
+        if header and header.lost:
+            if not force:
+                raise RawError(f"{path}: {header.lost}, {_COPY_AGAIN}")
+            warnings.append(f"{path}: {header.lost}")
         if header and header.is_float:
             samples = _read_floats(path, header.shape)
         mosaic = samples[area[0] : area[2], area[1] : area[3]]
@@ -198,6 +209,11 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
             if not (force or (possible and opened.whole)):
                 raise RawError(f"{path}: {problem}, {_COPY_AGAIN}")
             warnings.append(f"{path}: {problem}: check that nothing is missing")
+        elif lost := _lost_share(mosaic, float(levels.black.min())):
+            warnings.append(
+                f"{path}: {lost:.1%} of the frame is constant far below black: part of the file "
+                "seems lost, copy it from the card again"
+            )
         aspect = float(raw.sizes.pixel_aspect)
         as_shot = daylight = matrix = None
         if phase != MonoPhase.MONO:
@@ -293,6 +309,16 @@ def _find_damage(
     if equal > _MAX_EQUAL and common < saturated:
         return f"holds no image ({equal:.1%} of the pixels are {common})", common >= math.floor(low)
     return None
+
+
+def _lost_share(mosaic: NDArray[np.uint16], black: float) -> float:
+    """Return the share of blocks that have one value far below black."""
+    if mosaic[::_BLOCK, ::_BLOCK].min() >= black / 2:
+        return 0.0
+    rows, columns = (n // _BLOCK for n in mosaic.shape)
+    blocks = mosaic[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    high = blocks.max((1, 3))
+    return float(((high < black / 2) & (blocks.min((1, 3)) == high)).mean())
 
 
 def _constant_tail(mosaic: NDArray[np.uint16]) -> int:

@@ -76,6 +76,13 @@ def test_a_few_lamps_do_not_keep_the_night_dark():
     assert auto_ratio(night) > 10
 
 
+def test_lost_parts_do_not_change_the_ratio():
+    lost = scene(2, light=0.05)
+    whole = auto_ratio(lost)
+    lost[:, :, :200] = -0.032
+    assert auto_ratio(lost) == pytest.approx(whole, rel=0.3)
+
+
 def test_a_dark_photo_with_many_lamps_is_brightened_moderately():
     street = scene(0, light=0.01)
     street[:, :16] = 1  # a twentieth of the photo

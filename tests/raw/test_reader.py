@@ -10,6 +10,9 @@ import tifffile
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import RawError
+from ledcli.metadata.dng_mosaic import mosaic_directory, wrong_layout
+from ledcli.metadata.tiff import STRIPS, TILES, Directory, FieldType, serialise
+from ledcli.output.dng import dng_bytes
 from ledcli.raw.decoder import decoders
 from ledcli.raw.libraw import XYZ_FROM_SRGB, colour_matrix
 from ledcli.raw.reader import read_raw
@@ -232,6 +235,54 @@ def test_a_sound_frame_that_looks_damaged_is_read_with_a_warning(tmp_path, draw)
     assert warning.startswith(f"{path}: ") and "\n" not in warning
     truncate(path, 0.9)
     assert "truncated" in _refusal(path)
+
+
+def test_zeros_inside_a_frame_are_warned_of(tmp_path):
+    path, whole = tmp_path / "a.dng", make_raw(tmp_path / "a.dng", shape=(160, 160))
+    for part in (np.s_[:80, :80], np.s_[60:124], np.s_[:, 4:68]):
+        mosaic = whole.copy()
+        mosaic[part] = 0
+        make_raw(path, mosaic=mosaic)
+        (warning,) = read_raw(path).warnings
+        share = float(warning.split("% of the frame is constant")[0].split()[-1])
+        assert share == pytest.approx(100 * (mosaic == 0).mean(), abs=6)
+
+
+def test_a_part_that_is_no_lossless_jpeg_is_refused(tmp_path):
+    path = tmp_path / "a.dng"
+    make_raw(path)
+    photo = read_raw(path)
+    data = bytearray(dng_bytes(photo, photo.normalised(), software="led"))
+    path.write_bytes(data)
+    assert read_raw(path).warnings == ()
+    image = mosaic_directory(bytes(data))
+    (start, *_), tiles = image.integers(TILES[0]), len(image.integers(TILES[0]))
+    data[start : start + 8] = bytes(8)
+    path.write_bytes(data)
+    assert f"has lost 1 of its {tiles} tiles, the file is damaged" in _refusal(path)
+    assert "has lost 1 of" in read_raw(path, force=True).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"shape": (16, 16)}, "too small (16x16 pixels"),
+        ({"active_area": (0, 0, 900, 900)}, "not inside its 400 rows and 600 columns"),
+        ({"active_area": (90, 90, 10, 10)}, "not inside its 400 rows and 600 columns"),
+    ],
+)
+def test_a_layout_that_libraw_refuses_is_named(tmp_path, how, words):
+    make_raw(tmp_path / "a.dng", **{"shape": (400, 600)} | how)
+    assert words in _refusal(tmp_path / "a.dng")
+
+
+def test_strips_in_the_same_bytes_are_named():
+    root = Directory()
+    root.set(254, FieldType.LONG, 0)
+    root.set(262, FieldType.SHORT, 32803)
+    for tag, value in zip(STRIPS, ([8, 100], [200, 200]), strict=True):
+        root.set(tag, FieldType.LONG, value)
+    assert "share bytes" in wrong_layout(serialise(root) + bytes(400))
 
 
 @pytest.mark.parametrize("force", [False, True])
