@@ -183,7 +183,7 @@ def choose_noise(
         result.noise, result.noise_from = own.profile, "profile"
         return own
     result.noise, result.noise_from = frame.noise.profile, "blind"
-    result.noise_note = frame.noise.describe()
+    result.noise_note = frame.noise.describe(frame.photo.span)
     if frame.noise.correlated:
         result.warnings.append(
             f"{frame.photo.path}: neighbouring pixels share noise, as if smoothed in the camera: "

@@ -24,8 +24,8 @@ TAGS = (
     "lens",
 )  # fmt: skip
 
-
 UNKNOWN = "cannot be told from this photo"
+"""Shown for a gain or read noise that the estimate does not tell."""
 
 
 def info(
@@ -99,7 +99,7 @@ def _record(decoded: "Decoded") -> dict[str, Any]:
         "gain": gain,
         "read_noise": read,
         "read_noise_electrons": read / gain if read and gain else None,
-        "noise_note": noise.describe(),
+        "noise_note": noise.describe(photo.span),
         "stated_gain": stated and photo.span * stated.gain,
         "stated_read_noise": stated and photo.span * stated.read_variance**0.5,
     }

@@ -121,14 +121,14 @@ class Denoiser(ReadyNetwork):
         noise = estimate_photo_noise(planes) if noise is None else noise
         profile = noise if isinstance(noise, NoiseProfile) else noise.profile
         saturated = None
-        done_to_it = noise if isinstance(noise, PhotoNoise) and stabilised else None
+        in_camera = noise if isinstance(noise, PhotoNoise) and stabilised else None
         if isinstance(noise, NoiseAtIso):
             planes = noise.correct_black(planes)
-        elif done_to_it is not None:
-            planes = done_to_it.undo(planes)
+        elif in_camera is not None:
+            planes = in_camera.undo(planes)
             white = np.full((1, *planes.shape[1:]), BIAS_SATURATED, np.float32)
             # Smoothing leaves an even plane as it is.
-            saturated = _tensor(done_to_it._replace(smoothing=None).undo(white))
+            saturated = _tensor(in_camera._replace(smoothing=None).undo(white))
         # Bias is corrected by the photo as it is: the tails that are removed are not symmetrical.
         frame, repaired = _tensor(planes), _tensor(remove_outliers(planes, profile, phase))
         one_pass = partial(self.run, noise=profile)
@@ -138,8 +138,8 @@ class Denoiser(ReadyNetwork):
             clean = correct_bias(frame, clean, ratio, profile, saturated)
             clean = equilibrate_greens(clean, ratio, profile, phase)
             clean = remove_checkerboard(clean, ratio, profile)
-        if done_to_it is not None:
-            clean = _tensor(done_to_it.redo(clean.numpy(), ratio))
+        if in_camera is not None:
+            clean = _tensor(in_camera.redo(clean.numpy(), ratio))
         if strength < 1:
             clean = (_tensor(given) * ratio).lerp_(clean, strength)
         return clean.numpy()

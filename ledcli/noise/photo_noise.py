@@ -19,16 +19,12 @@ from ledcli.noise.blocks import (
     variance_clipped_at_black,
 )
 from ledcli.noise.estimate import NoiseProfile, fit_from_below, fit_profile, quiet_points
-from ledcli.noise.gain_map import GainMap, find_gain_map
 from ledcli.noise.smoothing import Smoothing, find_smoothing
+from ledcli.noise.vignetting import MAX_OFF, MODEL_ERROR, VignettingMap, find_vignetting
 from ledcli.sensor.layout import layout_of
 
-MODEL_ERROR = 0.05
-"""Relative error of a measured variance that more blocks do not lessen."""
 MIN_POINTS, BLACKS = 12, 20
 """Brightnesses at which noise must be measured to tell black, and black levels that are tried."""
-MAX_OFF = 9.0
-"""Squared standard errors that a point counts at most in a misfit."""
 MIN_MISFIT, MAX_MISFIT, MAX_REMAINING = 2.0, 2.5, 0.4
 """Misfit of the black level in the file from which others are tried; misfit that the best of them
 leaves at most, and its share of the first. With noise added to photographs, a right black level is
@@ -46,22 +42,25 @@ class PhotoNoise(NamedTuple):
     smoothing: Smoothing | None = None
     black: float = 0.0
     """How far black lies above the black level in the file, for white - black = 1."""
-    gain_map: GainMap | None = None
+    vignetting: VignettingMap | None = None
     gain_known: bool = True
     read_known: bool = True
     """Whether the photo tells the gain, and the read noise."""
     correlated: bool = False
     """Whether neighbouring samples share noise in a way that cannot be undone."""
 
-    def describe(self) -> str:
-        """Return what the camera did to the photo, for people; empty if nothing was found."""
+    def describe(self, span: float) -> str:
+        """Return what the camera did to the photo, for people; empty if nothing was found.
+
+        `span` is white - black in DN.
+        """
         done = []
         if self.smoothing is not None:
             done.append("noise smoothed in the camera")
-        if self.gain_map is not None:
-            done.append(f"{self.gain_map.corners:.1f} times the gain in the corners")
+        if self.vignetting is not None:
+            done.append(f"{self.vignetting.corners:.1f} times the gain in the corners")
         if self.black:
-            done.append("black level off")
+            done.append(f"black level corrected by {self.black * span:.0f} DN")
         return ", ".join(done)
 
     def undo(self, planes: Planes) -> Planes:
@@ -70,17 +69,17 @@ class PhotoNoise(NamedTuple):
             planes = self.smoothing.undo(planes)
         if self.black:
             planes = planes - np.float32(self.black)
-        if self.gain_map is not None:
-            planes = planes / self.gain_map.over(planes.shape[1:])
+        if self.vignetting is not None:
+            planes = planes / self.vignetting.over(planes.shape[1:])
         return planes
 
     def redo(self, clean: Planes, ratio: float, gain: Planes | None = None) -> Planes:
         """Do to denoised planes ``(planes, h, w)`` times the ratio what the camera did.
 
-        For a part of a frame, ``gain`` ``(h, w)`` is the part of its gain map.
+        For a part of a frame, ``gain`` ``(h, w)`` is the part of the vignetting map.
         """
-        if self.gain_map is not None:
-            clean = clean * (self.gain_map.over(clean.shape[1:]) if gain is None else gain)
+        if self.vignetting is not None:
+            clean = clean * (self.vignetting.over(clean.shape[1:]) if gain is None else gain)
         if self.black:
             clean = clean + np.float32(self.black * ratio)
         if self.smoothing is not None:
@@ -124,12 +123,12 @@ def estimate_photo_noise(
     if smoothing is not None:
         chosen, blocks = measure(smoothing.undo(planes))
         profile = fit_profile(blocks)
-    gain_map, black = find_gain_map(chosen, blocks, profile), 0.0
-    if gain_map is not None:
-        blocks = gain_map.without(blocks, chosen.shape[1:])
+    vignetting, black = find_vignetting(chosen, blocks, profile), 0.0
+    if vignetting is not None:
+        blocks = vignetting.without(blocks, chosen.shape[1:])
     elif black := _find_black(blocks, profile):
         blocks = blocks._replace(mean=blocks.mean - black, neighbours=blocks.neighbours - black)
-    if gain_map is not None or black:
+    if vignetting is not None or black:
         profile = fit_profile(blocks)
     elif stated is not None and smoothing is None:
         profile = fit_profile(blocks, stated)
@@ -137,7 +136,7 @@ def estimate_photo_noise(
     if smoothing is not None:
         excess = 1 / smoothing.measured_after_undo()
     profile = NoiseProfile(profile.gain * excess, max(profile.read_variance * excess, floor))
-    return PhotoNoise(profile, smoothing, black, gain_map, *known, correlated)
+    return PhotoNoise(profile, smoothing, black, vignetting, *known, correlated)
 
 
 def _find_black(blocks: Blocks, profile: NoiseProfile) -> float:

@@ -20,7 +20,7 @@ STEP, MAX_BESIDE, MAX_DIAGONAL = 0.01, 0.24, 0.12
 """Weights that are tried: every hundredth, up to those of the neighbours beside and diagonal."""
 MIN_BLOCKS = 800
 """Blocks that a spectrum needs; with fewer, chance looks like smoothing."""
-MIN_MISFIT, MAX_MISFIT = 0.01, 0.06
+MIN_MISFIT, MAX_REMAINING = 0.01, 0.06
 """How badly white noise fits at least, and the share of that which a kernel leaves at most, apart
 from chance. A neighbour's weight of 0.05 gives 0.016 and leaves 0.0002. The texture of photos
 gives up to 0.2 and leaves a tenth or more."""
@@ -90,7 +90,7 @@ def find_smoothing(
     if white < MIN_MISFIT:
         return None, 1.0
     kernels, expected = _kernels()
-    if misfit_of(spectrum, expected).min() <= MAX_MISFIT * white + 1 / len(quiet):
+    if misfit_of(spectrum, expected).min() <= MAX_REMAINING * white + 1 / len(quiet):
         if not can_be_undone:
             return None, longest(spectrum)
         best = int(misfit_of(spectrum, expected, without_diagonal=True).argmin())

@@ -7,11 +7,11 @@ from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import MIN_TILE
 from ledcli.nets.repnr import select
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.gain_map import GainMap
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.noise.smoothing import Smoothing
+from ledcli.noise.vignetting import VignettingMap
 from ledcli.sensor.cfa import Phase
 from ledcli.zoo.model_file import file_sha256, load_model
 from tests.inference.models import scene, shoot, write_model
@@ -30,7 +30,7 @@ def photo():
 
 
 IN_CAMERA = {
-    "gain": PhotoNoise(LINE, gain_map=GainMap(1.5, 0.5)),
+    "gain": PhotoNoise(LINE, vignetting=VignettingMap(1.5, 0.5)),
     "smoothing": PhotoNoise(LINE, smoothing=Smoothing(0.1, 0.08, 0.02)),
     "black": PhotoNoise(LINE, black=0.01),
 }

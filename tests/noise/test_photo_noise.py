@@ -44,7 +44,7 @@ def test_a_photo_as_the_sensor_gave_it_has_the_simple_profile(camera, kind, rati
     clean = (foliage(0.3) if kind == "foliage" else frame(kind)) / ratio
     short = quantised(shoot(clean, camera))
     found = estimate_photo_noise(short, DN)
-    assert found.describe() == "" and not found.correlated
+    assert found.describe(1 / DN) == "" and not found.correlated
     plain = estimate_noise(short)
     assert found.profile == plain._replace(read_variance=max(plain.read_variance, DN**2 / 12))
     assert found.undo(short) is short and found.redo(short, ratio) is short
@@ -60,8 +60,8 @@ def test_corrected_vignetting_is_found_and_undone(camera, corners, sensor):
     gain = 1 + (corners - 1) * radius_squared(*clean.shape[1:])
     short = shoot(clean / gain, camera) * gain
     found, true = estimate_photo_noise(short, DN), true_line(camera)
-    assert found.gain_map is not None and found.smoothing is None
-    np.testing.assert_allclose(found.gain_map.over(gain.shape), gain, rtol=0.12)
+    assert found.vignetting is not None and found.smoothing is None
+    np.testing.assert_allclose(found.vignetting.over(gain.shape), gain, rtol=0.12)
     assert found.profile.gain == pytest.approx(true.gain, rel=0.1)
     assert found.profile.read_variance == pytest.approx(true.read_variance, rel=0.25)
     np.testing.assert_allclose(found.undo(short), short / gain, rtol=0.13, atol=1e-6)
@@ -81,7 +81,7 @@ def test_texture_outside_is_not_taken_for_a_gain(camera, where):
     light = (0.3 * (1 + texture)).clip(0.01).astype(np.float32)
     clean = np.stack([light[i::2, j::2] for i, j in ((0, 0), (0, 1), (1, 1), (1, 0))])
     for ratio in (1, 20):
-        assert estimate_photo_noise(shoot(clean / ratio, camera), DN).gain_map is None
+        assert estimate_photo_noise(shoot(clean / ratio, camera), DN).vignetting is None
 
 
 @pytest.mark.parametrize("beside,diagonal", [(0.05, 0.0), (0.1, 0.0), (0.2, 0.0), (0.1, 0.05)])
@@ -89,7 +89,7 @@ def test_smoothing_in_the_camera_is_found_and_undone(camera, beside, diagonal):
     short = shoot(frame("gradient") / 50, camera)
     smoothed = quantised(smooth(short, beside, diagonal))
     found, true = estimate_photo_noise(smoothed, DN), true_line(camera)
-    assert found.gain_map is None and found.black == 0
+    assert found.vignetting is None and found.black == 0
     assert found.smoothing == pytest.approx((beside, beside, diagonal), abs=0.011)
     assert found.profile.gain == pytest.approx(true.gain, rel=0.15)
     before = np.std(smoothed - short)
@@ -130,6 +130,7 @@ def test_a_wrong_black_level_does_not_spoil_the_noise(camera, off):
     # Without the offset, the line through 0 at the wrong black misses the dark and bright ends.
     assert found.profile.gain == pytest.approx(true.gain, rel=0.15)
     assert found.black == pytest.approx(off * DN, abs=12 * DN)
+    assert found.describe(1 / DN) == f"black level corrected by {found.black / DN:.0f} DN"
     np.testing.assert_allclose(found.redo(found.undo(short), 1.0), short, atol=1e-6)
 
 
@@ -189,7 +190,7 @@ def test_what_a_file_states_of_a_dark_frame_has_a_floor_and_can_be_contradicted(
 @pytest.mark.parametrize("shape", [(4, 8, 8), (9, 8, 8), (4, 9, 40)])
 def test_a_frame_without_a_whole_block_tells_nothing(shape):
     found = estimate_photo_noise(np.linspace(0, 1, np.prod(shape)).reshape(shape), DN)
-    assert (found.gain_known, found.read_known, found.describe()) == (False, False, "")
+    assert (found.gain_known, found.read_known, found.describe(1 / DN)) == (False, False, "")
 
 
 @pytest.mark.parametrize("colours", [1, 3])

@@ -6,8 +6,8 @@ import torch
 
 from ledcli.errors import PairError
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.gain_map import GainMap
 from ledcli.noise.photo_noise import PhotoNoise
+from ledcli.noise.vignetting import VignettingMap
 from ledcli.pairs.list_file import Pair
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.training.data.pair_files import load_pairs, read_headers
@@ -195,7 +195,7 @@ def test_a_moved_object_in_a_pair_of_files_is_left_out_and_named(tmp_path):
 
 def test_windows_are_given_back_what_the_camera_did():
     raw = shot(400.0, 100.0)
-    noise = PhotoNoise(NoiseProfile(1e-3, 1e-6), black=2e-3, gain_map=GainMap(1.0, 0.5))
+    noise = PhotoNoise(NoiseProfile(1e-3, 1e-6), black=2e-3, vignetting=VignettingMap(1.0, 0.5))
     [pair] = camera_pairs([raw._replace(noise=noise)]).pairs
     assert len(pair.undone) == len(pair.gains) > 1
     assert max(gain.max() for gain in pair.gains) > 2

@@ -310,7 +310,7 @@ def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: in
         validation_side=side,
         uncorrected=given[0],
         undone=given[-1],
-        gains=windows(blind.gain_map.over((height, width))) if blind.gain_map else (),
+        gains=windows(blind.vignetting.over((height, width))) if blind.vignetting else (),
     )
 
 

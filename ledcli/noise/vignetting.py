@@ -39,9 +39,9 @@ hides texture outside, and texture taken for a gain shows there."""
 EDGE_RINGS = 2
 """Inner and outer rings that are compared."""
 MODEL_ERROR = 0.05
-"""Relative error of a cell's variance that more blocks do not lessen."""
-MAX_MISFIT = 9.0
-"""Squared standard errors that a cell counts at most."""
+"""Relative error of a measured variance that more blocks do not lessen."""
+MAX_OFF = 9.0
+"""Squared standard errors that a measurement counts at most in a misfit."""
 MAX_REMAINING = 0.7
 """Share of the misfit of one gain that a map leaves at most. On 28 photos with noise added, of 0.5
 to 1.5 megapixels, one gain is right with 0.74 or more; a gain of 2 in the corners leaves 0.4 from
@@ -53,7 +53,7 @@ MIN_AGREEMENT, MIN_QUARTERS = 0.5, 3
 FIT_ROUNDS, TRUST_ROUNDS = 12, 10
 
 
-class GainMap(NamedTuple):
+class VignettingMap(NamedTuple):
     """Gain over the frame, relative to its middle: ``1 + square r^2 + fourth r^4``."""
 
     square: float
@@ -80,7 +80,7 @@ class GainMap(NamedTuple):
         return Blocks(mean / gain, neighbours / gain, noise / gain**2, structure / gain**2, usable)
 
 
-def find_gain_map(planes: Planes, blocks: Blocks, profile: NoiseProfile) -> GainMap | None:
+def find_vignetting(planes: Planes, blocks: Blocks, profile: NoiseProfile) -> VignettingMap | None:
     """Find a gain that differs over the frame; None unless that is clear.
 
     `planes` are those that the blocks and the profile were measured on.
@@ -88,8 +88,8 @@ def find_gain_map(planes: Planes, blocks: Blocks, profile: NoiseProfile) -> Gain
     if not blocks.mean.size:
         return None
     cells, members = _measure_cells(planes.shape[1:], blocks, profile)
-    gain_map = _fit_if_clear(cells)
-    if gain_map is None:
+    vignetting = _fit_if_clear(cells)
+    if vignetting is None:
         return None
     inner, outer = (
         np.concatenate([chosen for chosen, there in zip(members, where, strict=True) if there])
@@ -99,7 +99,7 @@ def find_gain_map(planes: Planes, blocks: Blocks, profile: NoiseProfile) -> Gain
         long_waves(mean_spectrum(planes, chosen, profile.variance(blocks.mean.take(chosen))))
         for chosen in (inner, outer)
     )
-    return gain_map if next(waves) + MAX_MORE_WAVES > next(waves) else None
+    return vignetting if next(waves) + MAX_MORE_WAVES > next(waves) else None
 
 
 class _Cells(NamedTuple):
@@ -146,28 +146,28 @@ def _measure_cells(
     return _Cells(*columns[:4], *columns[4:].astype(np.int64)), members
 
 
-def _fit_if_clear(cells: _Cells) -> GainMap | None:
+def _fit_if_clear(cells: _Cells) -> VignettingMap | None:
     """Fit a map; None unless it explains the cells far better than one gain, all round."""
     if len(cells.mean) < MIN_CELLS:
         return None
-    one_gain, profile = _misfit(cells, GainMap(0.0, 0.0))
-    gain_map, remaining = GainMap(0.0, 0.0), one_gain
+    one_gain, profile = _misfit(cells, VignettingMap(0.0, 0.0))
+    vignetting, remaining = VignettingMap(0.0, 0.0), one_gain
     for _ in range(FIT_ROUNDS):
-        gain_map = _fit(cells, profile, gain_map)
-        if not 0 < gain_map.at(np.linspace(0, 1, 9)).min() < MAX_GAIN:
+        vignetting = _fit(cells, profile, vignetting)
+        if not 0 < vignetting.at(np.linspace(0, 1, 9)).min() < MAX_GAIN:
             return None
-        remaining, profile = _misfit(cells, gain_map)
-    if remaining > MAX_REMAINING * one_gain or not MIN_GAIN < gain_map.corners < MAX_GAIN:
+        remaining, profile = _misfit(cells, vignetting)
+    if remaining > MAX_REMAINING * one_gain or not MIN_GAIN < vignetting.corners < MAX_GAIN:
         return None
-    shown = (_gains(cells, profile) - 1) / (gain_map.at(cells.radius_squared) - 1)
+    shown = (_gains(cells, profile) - 1) / (vignetting.at(cells.radius_squared) - 1)
     outside = cells.ring >= RINGS - EDGE_RINGS
     quarters = [outside & (cells.sector * 4 // SECTORS == quarter) for quarter in range(4)]
     # By the lower ones of a quarter: texture raises the others.
     shares = [np.quantile(shown[quarter], 0.3) for quarter in quarters if quarter.sum() >= 2]
-    return gain_map if len(shares) >= MIN_QUARTERS and min(shares) > MIN_AGREEMENT else None
+    return vignetting if len(shares) >= MIN_QUARTERS and min(shares) > MIN_AGREEMENT else None
 
 
-def _fit(cells: _Cells, profile: NoiseProfile, before: GainMap) -> GainMap:
+def _fit(cells: _Cells, profile: NoiseProfile, before: VignettingMap) -> VignettingMap:
     """Fit a map to the gain of each cell by a profile; cells far above it count little."""
     expected = before.at(cells.radius_squared)
     photons = profile.gain * cells.mean.clip(0) / expected
@@ -183,7 +183,7 @@ def _fit(cells: _Cells, profile: NoiseProfile, before: GainMap) -> GainMap:
         excess = (measured - powers @ fit) / error
         trust = 1 / (1 + ((excess - 1).clip(min=0) / 2) ** 2)
     middle, square, fourth = fit
-    return GainMap(float(square / middle), float(fourth / middle))
+    return VignettingMap(float(square / middle), float(fourth / middle))
 
 
 def _gains(cells: _Cells, profile: NoiseProfile) -> Floats:
@@ -194,13 +194,13 @@ def _gains(cells: _Cells, profile: NoiseProfile) -> Floats:
     return gains
 
 
-def _misfit(cells: _Cells, gain_map: GainMap) -> tuple[float, NoiseProfile]:
+def _misfit(cells: _Cells, vignetting: VignettingMap) -> tuple[float, NoiseProfile]:
     """Return how badly a map with the best profile explains the cells; with that profile."""
-    gain = gain_map.at(cells.radius_squared)
+    gain = vignetting.at(cells.radius_squared)
     mean, variance = cells.mean / gain, cells.variance / gain**2
     profile = fit_from_below(mean, variance, cells.error * variance)
     off = (variance / profile.variance(mean) - 1) / cells.error
-    return float(np.minimum(off**2, MAX_MISFIT).mean()), profile
+    return float(np.minimum(off**2, MAX_OFF).mean()), profile
 
 
 def _centres(length: int, step: int) -> Floats:
