@@ -18,7 +18,7 @@ from ledcli.errors import OutputError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.output.tags import put_cfa_pattern, put_colour, put_image
 from ledcli.raw.colour import shot_wb, srgb_from_camera, srgb_from_linear
-from ledcli.raw.libraw import demosaic_algorithm
+from ledcli.raw.libraw import demosaic_algorithm, is_xtrans
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, Phase, offsets, pack, pattern
 
@@ -154,6 +154,7 @@ def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[
     """Demosaic a DNG with LibRaw, 16 bits, at its own brightness; raises OutputError."""
     try:
         with rawpy.imread(io.BytesIO(dng)) as raw:
+            xtrans = is_xtrans(raw)
             rgb: NDArray[Any] = raw.postprocess(
                 demosaic_algorithm=demosaic_algorithm(raw),
                 output_bps=16,
@@ -166,6 +167,9 @@ def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[
         raise OutputError(f"LibRaw cannot develop the result ({error}): {advice}") from None
     # Of a monochrome image there is one colour.
     colours = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
+    if xtrans:
+        # At a corner LibRaw averages 2x2 pixels, which may all be green; one pixel inside, 3x3.
+        colours[np.ix_((0, -1), (0, -1))] = colours[np.ix_((1, -2), (1, -2))]
     return colours.astype(np.uint16, copy=False)
 
 

@@ -52,10 +52,14 @@ _MAX_NUMBER, _MIN_DETERMINANT = 100.0, 1e-6
 
 def demosaic_algorithm(raw: rawpy.RawPy) -> rawpy.DemosaicAlgorithm:
     """Return how to demosaic: AHD, which for X-Trans is Markesteijn's method."""
-    repeats = raw.raw_pattern
     small = min(raw.sizes.height, raw.sizes.width) < _MIN_MARKESTEIJN_SIDE
-    is_xtrans = repeats is not None and repeats.shape == (6, 6)
-    return rawpy.DemosaicAlgorithm.VNG if small and is_xtrans else rawpy.DemosaicAlgorithm.AHD
+    return rawpy.DemosaicAlgorithm.VNG if small and is_xtrans(raw) else rawpy.DemosaicAlgorithm.AHD
+
+
+def is_xtrans(raw: rawpy.RawPy) -> bool:
+    """Return True if a mosaic's pattern repeats after 6x6 pixels."""
+    repeats = raw.raw_pattern
+    return repeats is not None and repeats.shape == (XTRANS.period, XTRANS.period)
 
 
 @dataclass

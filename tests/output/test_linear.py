@@ -101,3 +101,12 @@ def test_both_compressions_hold_the_same(tmp_path):
         with tifffile.TiffFile(path) as tif:
             picture = tif.pages[0].pages[0].asarray()
         np.testing.assert_array_equal(picture, demosaic(photo, x))
+
+
+@pytest.mark.parametrize("side", [48, 516])
+def test_an_x_trans_has_all_colours_to_its_corners(tmp_path, side):
+    """Some corners of 2x2 pixels are all green; LibRaw takes small frames another way."""
+    for row, col in ((0, 0), (1, 4), (3, 2)):
+        photo = _photo(tmp_path, shape=(side, side + 3), phase=(row, col))
+        rgb = demosaic(photo, np.full(photo.mosaic.shape, 0.5, np.float32))
+        assert np.abs(rgb.astype(int) - 32768).max() < 200
