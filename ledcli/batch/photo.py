@@ -30,6 +30,7 @@ from ledcli.noise.profile import NoiseAtIso
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
 from ledcli.output.tags import at_its_own_brightness
+from ledcli.raw.colour import wb_note
 from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
@@ -109,7 +110,12 @@ class PhotoStages:
             denoiser, result.model = choose_model(
                 frame, ratio, self.chooser, self.denoisers, result.warnings
             )
-        warnings = (_warning(denoiser, photo, ratio, settings), _black_warning(frame, ratio))
+        balance = wb_note(photo)
+        warnings = (
+            _warning(denoiser, photo, ratio, settings),
+            _black_warning(frame, ratio),
+            balance and f"{photo.path}: {balance}",
+        )
         result.warnings += [warning for warning in warnings if warning]
         result.tile_note = denoiser.tile_note(frame.planes)
         own, phase = camera_noise(denoiser.spec, photo.exif), photo.phase

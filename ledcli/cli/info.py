@@ -81,6 +81,8 @@ def _fail(output: Output, file: Path | None, problem: LedError) -> None:
 
 
 def _record(decoded: "Decoded") -> dict[str, Any]:
+    from ledcli.raw.colour import wb_note
+
     photo, noise = decoded.photo, decoded.noise
     gain = photo.span * noise.profile.gain if noise.gain_known else None
     read = photo.span * noise.profile.read_variance**0.5 if noise.read_known else None
@@ -94,6 +96,7 @@ def _record(decoded: "Decoded") -> dict[str, Any]:
         "height": height,
         "phase": str(photo.phase),
         "bits": photo.bits,
+        "white_balance_note": wb_note(photo),
         "black": photo.black,
         "white": photo.white,
         "gain": gain,
@@ -121,6 +124,8 @@ def _text(record: dict[str, Any]) -> str:
     if record["stated_gain"] is not None:
         gain, read = (_number(record[f"stated_{of}"]) for of in ("gain", "read_noise"))
         rows["NoiseProfile"] = f"gain {gain} DN per electron, read noise {read} DN"
+    if record["white_balance_note"]:
+        rows["white balance"] = record["white_balance_note"]
     if record["noise_note"]:
         rows["noise"] = record["noise_note"]
     lines = [f"  {name:15} {printable(text or 'not in the file')}" for name, text in rows.items()]

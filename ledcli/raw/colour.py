@@ -58,6 +58,14 @@ def shot_wb(photo: RawPhoto) -> NDArray[np.float64]:
     return np.ones(3)
 
 
+def wb_note(photo: RawPhoto) -> str | None:
+    """Return which white balance `shot_wb` takes where the file has none; else None."""
+    if photo.monochrome or photo.as_shot_wb is not None:
+        return None
+    used = "none" if photo.daylight_wb is None else "daylight"
+    return f"no white balance in the file: {used} used"
+
+
 def srgb_from_camera(photo: RawPhoto) -> NDArray[np.float64]:
     """Return the matrix (3, 3) from white-balanced camera colours to linear sRGB, as in LibRaw.
 

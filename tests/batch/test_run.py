@@ -85,13 +85,16 @@ def test_without_denoising_the_dng_is_the_photo_times_the_ratio(here, tiny):
     np.testing.assert_allclose(out.normalised(), source.normalised() * 4, atol=2e-5)
 
 
-def test_a_black_level_that_is_far_too_low_gets_a_warning(here, tiny):
+def test_a_black_level_far_too_low_and_a_missing_white_balance_get_a_warning(here, tiny):
     (here / "raw").mkdir()
     light = np.linspace(0, 0.03, 160)[None, :].repeat(128, 0)
     make_raw(here / "raw" / "a.dng", light=light)
     make_raw(here / "raw" / "b.dng", light=light, more_tags=[numbers_tag(BLACK_LEVEL, [0] * 4)])
-    sound, foggy = run_all(tiny, ratio=20.0, strength=0.0)
+    make_raw(here / "raw" / "c.dng", light=light, neutral=None)
+    sound, foggy, unbalanced = run_all(tiny, ratio=20.0, strength=0.0)
     assert sound.warnings == []
+    (warning,) = unbalanced.warnings
+    assert warning.endswith("c.dng: no white balance in the file: daylight used")
     (warning,) = foggy.warnings
     assert "b.dng" in warning and "DN above its black level of 0 DN" in warning
 

@@ -62,9 +62,11 @@ def test_info_tells_what_the_camera_wrote_and_the_noise(tmp_path, capsys):
 
 
 def test_info_says_what_is_not_in_the_file(tmp_path, capsys):
-    make_raw(tmp_path / "a.ARW", iso=None)
+    make_raw(tmp_path / "a.ARW", iso=None, neutral=None)
     assert run(["info", str(tmp_path / "a.ARW")]) == 0
-    assert "not in the file" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not in the file" in said
+    assert "white balance   no white balance in the file: daylight used" in said
 
 
 def test_info_says_what_cannot_be_told_of_the_noise_and_what_the_file_states(tmp_path, capsys):

@@ -9,9 +9,11 @@ from ledcli.raw.colour import (
     shot_wb,
     srgb_from_camera,
     srgb_from_linear,
+    wb_note,
 )
 from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import read_raw
+from ledcli.sensor.cfa import MonoPhase
 from tests.shoot import make_raw
 
 
@@ -35,9 +37,14 @@ def test_white_balance_is_as_shot_else_daylight_else_none(photo):
     daylight = np.array([1.9, 1.0, 1.4])
     other = dataclasses.replace(photo, daylight_wb=daylight)
     np.testing.assert_array_equal(shot_wb(other), photo.as_shot_wb)
+    assert wb_note(other) is None
     other = dataclasses.replace(other, as_shot_wb=None)
     np.testing.assert_array_equal(shot_wb(other), daylight)
-    np.testing.assert_array_equal(shot_wb(dataclasses.replace(other, daylight_wb=None)), np.ones(3))
+    assert wb_note(other) == "no white balance in the file: daylight used"
+    other = dataclasses.replace(other, daylight_wb=None)
+    np.testing.assert_array_equal(shot_wb(other), np.ones(3))
+    assert wb_note(other) == "no white balance in the file: none used"
+    assert wb_note(dataclasses.replace(other, phase=MonoPhase.MONO)) is None
 
 
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
