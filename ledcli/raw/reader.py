@@ -177,9 +177,10 @@ def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
         except (rawpy.LibRawError, NotImplementedError) as error:  # rawpy's, for layered sensors
             raise RawError(f"{path}: is not supported by LibRaw ({error})") from None
         if header and header.lost:
-            if not force:
-                raise RawError(f"{path}: {header.lost}, {_COPY_AGAIN}")
-            warnings.append(f"{path}: {header.lost}")
+            # LibRaw leaves whatever its memory held in their place: there is nothing to force.
+            raise RawError(
+                f"{path}: {header.lost}, the file is damaged: copy it from the card again"
+            )
         if header and header.is_float:
             samples = _read_floats(path, header.shape)
         mosaic = samples[area[0] : area[2], area[1] : area[3]]

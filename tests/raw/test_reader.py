@@ -260,7 +260,8 @@ def test_a_part_that_is_no_lossless_jpeg_is_refused(tmp_path):
     data[start : start + 8] = bytes(8)
     path.write_bytes(data)
     assert f"has lost 1 of its {tiles} tiles, the file is damaged" in _refusal(path)
-    assert "has lost 1 of" in read_raw(path, force=True).warnings[0]
+    with pytest.raises(RawError, match="has lost 1 of"):
+        read_raw(path, force=True)
 
 
 @pytest.mark.parametrize(
