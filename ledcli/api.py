@@ -176,7 +176,8 @@ def scan_pairs(
     Returns
     -------
     Scan
-        The pairs, dark frames, frames that are not used and why, and what is missing.
+        The pairs, dark frames, frames that are not used and why, what is missing, and subfolders
+        that cannot be read (`problems`).
 
     Raises
     ------
