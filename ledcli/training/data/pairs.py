@@ -126,9 +126,8 @@ class TrainingPair:
         """Return the windows that are never trained on, with `short` or the corrected frame's."""
         columns = validation_columns(self.short.shape, self.validation_side)
         windows = [self.window(self.trained[0], col, self.validation_side) for col in columns]
-        if not short:
-            return list(windows)
-        return [(given, clean) for given, (_, clean) in zip(short, windows, strict=True)]
+        given: Sequence[AnyPlanes] = short or [own for own, _ in windows]
+        return [(x, clean) for x, (_, clean) in zip(given, windows, strict=True)]
 
 
 @dataclass(frozen=True)
