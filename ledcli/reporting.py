@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+OnProgress = Callable[[float], None]
+"""Receives the share of a piece of work that is done, 0 to 1; never less than before."""
+
 
 class ProgressBar(Protocol):
     """The progress of a piece of work."""

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
+from ledcli.reporting import OnProgress
 from ledcli.sensor.cfa import AnyPhase, Phase, to_standard_phase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import MIRRORS
@@ -66,6 +68,7 @@ class Denoiser(ReadyNetwork):
         steps: int | None = None,
         ensemble: bool = False,
         exif: Exif | None = None,
+        progress: OnProgress | None = None,
     ) -> Planes:
         """Denoise one photo.
 
@@ -90,6 +93,8 @@ class Denoiser(ReadyNetwork):
             Average four mirrored passes (self-ensemble); four times slower.
         exif : Exif, optional
             Camera and ISO, for models with modulation (ADL).
+        progress : callable, optional
+            Receives the share of the network's work that is done, of all passes together.
 
         Returns
         -------
@@ -131,7 +136,14 @@ class Denoiser(ReadyNetwork):
             saturated = _tensor(in_camera._replace(smoothing=None).undo(white))
         # Bias is corrected by the photo as it is: the tails that are removed are not symmetrical.
         frame, repaired = _tensor(planes), _tensor(remove_outliers(planes, profile, phase))
-        one_pass = partial(self.run, noise=profile)
+        passes = (steps if ratio > 1 else 1) * (len(MIRRORS) if ensemble else 1)
+        earlier = count()
+
+        def one_pass(frame: Tensor, ratio: float) -> Tensor:
+            before = next(earlier)
+            part = progress and (lambda share: progress((before + share) / passes))
+            return self.run(frame, ratio, profile, part)
+
         evaluate = partial(self_ensemble, one_pass) if ensemble else one_pass
         clean = refine(evaluate, repaired, ratio, profile, steps)
         if stabilised:
@@ -153,6 +165,7 @@ class Denoiser(ReadyNetwork):
         phase: AnyPhase,
         shape: tuple[int, int],
         noise: NoiseAtIso | None = None,
+        progress: OnProgress | None = None,
     ) -> NDArray[np.float32]:
         """Make a picture of a photo with SID's network, from raw straight to sRGB.
 
@@ -166,7 +179,7 @@ class Denoiser(ReadyNetwork):
             planes = noise.correct_black(planes)
         profile = noise.profile if noise else estimate_noise(planes)
         planes = to_standard_phase(remove_outliers(planes, profile, phase), phase)
-        picture = subpixel(self.run(_tensor(planes), ratio, profile))
+        picture = subpixel(self.run(_tensor(planes), ratio, profile, progress))
         shown = picture[:, phase.row :, phase.col :][:, : shape[0], : shape[1]].clamp_(0, 1)
         return shown.permute(1, 2, 0).contiguous().numpy()
 

@@ -18,6 +18,7 @@ from ledcli.nets.registry import tile_note
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
+from ledcli.reporting import OnProgress
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.selection import is_camera
 
@@ -105,17 +106,31 @@ class ReadyNetwork:
         whole = not self.tile or max(planes.shape[1:]) <= self.tile
         return "" if whole else tile_note(self.spec.architecture)
 
-    def run(self, frame: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
+    def run(
+        self,
+        frame: Tensor,
+        ratio: float,
+        noise: NoiseProfile,
+        progress: OnProgress | None = None,
+    ) -> Tensor:
         """Run a frame through the network in tiles, smaller ones if the memory is full.
 
         `frame` is ``(planes, h, w)``, normalised, not multiplied by the ratio; the result is
-        ``(output planes, h, w)`` as the input form gives it. Raises LedError if the device's
-        memory does not hold the smallest tile.
+        ``(output planes, h, w)`` as the input form gives it. `progress` is called after each tile.
+        Raises LedError if the device's memory does not hold the smallest tile.
         """
+        furthest = 0.0
+
+        def further(share: float) -> None:
+            nonlocal furthest
+            furthest = max(furthest, share)  # smaller tiles begin again
+            if progress is not None:
+                progress(furthest)
+
         tile = self.tile or max(frame.shape) + self.multiple
         while True:
             try:
-                return self._run_in_tiles(frame, ratio, noise, tile)
+                return self._run_in_tiles(frame, ratio, noise, tile, further)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -127,7 +142,9 @@ class ReadyNetwork:
             tile //= 2
             self.tile = tile  # for the next photos too
 
-    def _run_in_tiles(self, frame: Tensor, ratio: float, noise: NoiseProfile, tile: int) -> Tensor:
+    def _run_in_tiles(
+        self, frame: Tensor, ratio: float, noise: NoiseProfile, tile: int, progress: OnProgress
+    ) -> Tensor:
         arguments = [torch.tensor([v], device=self.device) for v in (ratio, *noise)]
 
         def denoise(window: Tensor) -> Tensor:
@@ -136,5 +153,11 @@ class ReadyNetwork:
         # TF32 would round the layers that are float32 for a reason to ten bits.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return tiled(
-                denoise, frame, tile=tile, halo=self.halo, multiple=self.multiple, fade=self.fade
+                denoise,
+                frame,
+                tile=tile,
+                halo=self.halo,
+                multiple=self.multiple,
+                fade=self.fade,
+                progress=progress,
             )

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.errors import UsageError
+from ledcli.reporting import OnProgress
 
 MIN_TILE = 64
 FADE = 16
@@ -61,6 +62,7 @@ def tiled(
     halo: int,
     multiple: int,
     fade: int = 0,
+    progress: OnProgress | None = None,
 ) -> Tensor:
     """Apply a function of windows to a whole frame ``(C, H, W)``.
 
@@ -69,11 +71,13 @@ def tiled(
     The frame may have any size; it is mirrored to a multiple at the bottom and the right.
 
     ``fade`` is the number of pixels on either side of a border over which two tiles are blended;
-    the halo begins behind them. With 0 every pixel belongs to one tile.
+    the halo begins behind them. With 0 every pixel belongs to one tile. ``progress`` is called
+    after each tile.
     """
     _, rows, cols = frame.shape
     padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))
     result: Tensor | None = None
+    done = 0
     for window in windows(padded.shape[1], padded.shape[2], tile, halo + fade, multiple):
         y0, y1, x0, x1 = window.read
         out = function(padded[None, :, y0:y1, x0:x1])[0]
@@ -86,6 +90,9 @@ def tiled(
         if result is None:
             result = padded.new_zeros(len(out), *padded.shape[1:])
         result[:, top:bottom, left:right] += kept
+        done += (window.keep[1] - window.keep[0]) * (window.keep[3] - window.keep[2])
+        if progress is not None:
+            progress(done / padded[0].numel())
     assert result is not None, "a frame has at least one window"
     return result[:, :rows, :cols]
 

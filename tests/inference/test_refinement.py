@@ -83,3 +83,17 @@ def test_another_network_is_refused(tmp_path):
     planes = torch.rand(4, 48, 48).numpy() / 100
     with pytest.raises(ModelError, match="leave out --steps"):
         denoiser.denoise(planes, 100.0, noise=NOISE, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "how"), [(100.0, {}), (100.0, {"steps": 2, "ensemble": True}), (1.0, {"steps": 2})]
+)
+def test_progress_rises_to_one_over_tiles_passes_and_steps(tmp_path, ratio, how):
+    denoiser = model(tmp_path / "m.safetensors", "adaptive")
+    denoiser.tile, shares = 64, []
+    planes = torch.rand(4, 128, 96).numpy() / 100
+    denoiser.denoise(planes, ratio, noise=NOISE, progress=shares.append, **how)
+    each = 1 / 8 if ratio > 1 and how else 1
+    tiles = [1 / 4, 1 / 2, 3 / 4, 1]
+    expected = [(done + tile) * each for done in range(round(1 / each)) for tile in tiles]
+    assert shares == pytest.approx(expected)
