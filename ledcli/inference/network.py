@@ -150,8 +150,9 @@ class ReadyNetwork:
         def denoise(window: Tensor) -> Tensor:
             return self.form(self.net, window.to(self.device), *arguments)
 
-        # TF32 would round the layers that are float32 for a reason to ten bits.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        # TF32 would round the layers that are float32 for a reason to ten bits. By default these
+        # flags turn cuDNN off.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return tiled(
                 denoise,
                 frame,

@@ -174,6 +174,7 @@ def test_tile_0_runs_the_whole_frame_at_once(model, photo, monkeypatch, rows, co
 
 OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
 )
 
@@ -185,11 +186,11 @@ def test_when_the_memory_is_full_the_tile_is_halved_and_the_work_goes_on(model, 
     engine = denoiser(model, tile=256, halo=96)
     tried, work = [], engine._run_in_tiles
 
-    def small_memory(frame, ratio, noise, tile):
+    def small_memory(frame, ratio, noise, tile, progress):
         tried.append(tile)
         if tile > 64:
             raise error
-        return work(frame, ratio, noise, tile)
+        return work(frame, ratio, noise, tile, progress)
 
     monkeypatch.setattr(engine, "_run_in_tiles", small_memory)
     out = engine.denoise(planes, 20, noise=LINE)
@@ -207,6 +208,15 @@ def test_when_no_tile_fits_the_error_says_what_to_do(model, photo, monkeypatch):
     with pytest.raises(LedError, match="does not hold a tile of 64 pixels") as caught:
         engine.denoise(photo, noise=LINE)
     assert "\n" not in str(caught.value)
+
+
+def test_the_network_runs_with_cudnn_and_without_tf32(model, photo):
+    # Flags that are not named go to torch's defaults inside the block, and cuDNN's is "off".
+    engine, seen = denoiser(model), set()
+    flags = torch.backends.cudnn
+    engine.net.register_forward_pre_hook(lambda *_: seen.add((flags.enabled, flags.allow_tf32)))
+    engine.denoise(photo, 100, noise=LINE)
+    assert seen == {(True, False)}
 
 
 def test_another_error_of_torch_is_not_taken_for_full_memory(model, photo, monkeypatch):

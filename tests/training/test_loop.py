@@ -111,6 +111,17 @@ def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_checkp
     assert all(w.isfinite().all() for w in weights(good))
 
 
+def test_a_step_that_the_memory_does_not_hold_ends_the_training_in_one_line(monkeypatch):
+    full = trainer()
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    monkeypatch.setattr(full, "one_step", lambda _: (_ for _ in ()).throw(error))
+    with pytest.raises(TrainingError, match=r"the memory of cpu .* fewer crops"):
+        list(full.run())
+    monkeypatch.setattr(full, "one_step", lambda _: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        list(full.run())
+
+
 def test_the_rate_rises_then_falls_as_a_cosine_to_a_hundredth():
     schedule = Schedule(iterations=1000, learning_rate=1e-3, warm_up=100)
     assert schedule.rate(0, 0.0) == pytest.approx(1e-5)

@@ -100,7 +100,8 @@ def fast_in_bf16(device: torch.device) -> bool:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return True if an error of torch means that the device's memory is full."""
     return isinstance(error, torch.OutOfMemoryError) or any(
-        t in str(error) for t in ("allocate memory", "out of memory", "not enough memory")
+        t in str(error)
+        for t in ("allocate memory", "out of memory", "not enough memory", "STATUS_ALLOC_FAILED")
     )
 
 

@@ -71,11 +71,12 @@ class ExposureMethod(FinetuneMethod):
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops and expose them on; return the mean of the steps' losses (Algorithm 1)."""
-        batch = self.camera_pairs.batch(*self.workers_share(generator)).to(self.device)
+        drawn = self.camera_pairs.batch(*self.workers_share(generator))
         # Every crop has a schedule of its own: from its ratio to 1.
         count = self.recipe.steps + 1
-        schedules = zip(*(exposure_schedule(float(r), count) for r in batch.ratio), strict=True)
+        schedules = zip(*(exposure_schedule(r, count) for r in drawn.ratio.tolist()), strict=True)
         ratios = [torch.tensor(ratio, device=self.device) for ratio in schedules]
+        batch = drawn.to(self.device)
         counts = known(batch.clean)
         darkness = darkness_of(batch)
         x, total = batch.x, torch.zeros((), device=self.device)
