@@ -132,10 +132,12 @@ def load_model(
     name: PathLike | None = None,
     *,
     csa_set: str | None = None,
+    quality: str = "standard",
     engine: Engine = Engine(),  # noqa: B008  (immutable)
 ) -> "Denoiser":
-    """Load a model by name (`led models list`) or file; the bundled default if none is given.
+    """Load a model by name (`led models list`) or file.
 
+    If none is given, it is the bundled default, or the bundled fast model for the quality ``fast``.
     `Denoiser.denoise` takes packed planes or a raw file.
 
     Raises
@@ -144,8 +146,11 @@ def load_model(
         No such model, or a damaged file.
     """
     from ledcli.inference.denoiser import Denoiser
+    from ledcli.zoo.selection import default_name
     from ledcli.zoo.store import find_model
 
+    if name is None and Quality(quality) == Quality.FAST:
+        name = default_name("bayer", fast=True)
     found = find_model(name)
     chosen = found.csa_set if csa_set is None else csa_set
     return Denoiser(found.path, chosen, **engine._asdict())
@@ -247,6 +252,7 @@ def evaluate(
     cameras: Sequence[str] = (),
     gains: Sequence[float] = (),
     ratios: Sequence[float] = (),
+    quality: str = "standard",
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     stop: Callable[[], bool] = lambda: False,
     report: Reporter = SILENT,
@@ -266,6 +272,8 @@ def evaluate(
         Photographs: names of calibrated cameras, and system gains in DN per electron.
     ratios : sequence of float
         Only these ratios; all if empty.
+    quality : str
+        ``fast`` measures the fast model, ``best`` each model with self-ensemble.
     engine : Engine
         Device, precision and tile size.
     stop, report
@@ -283,7 +291,9 @@ def evaluate(
     folders = {name: Path(path) for name, path in given.items() if path is not None}
     listed = None if list_file is None else Path(list_file)
     options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
-    measurement = plan_evaluation(folders, options, engine=engine, report=report)
+    measurement = plan_evaluation(
+        folders, options, quality=Quality(quality), engine=engine, report=report
+    )
     with report.progress(len(measurement.source.cases), "measuring", "frames") as bar:
         for frame in measurement.run(stop):
             bar.advance(note=frame.case.name)

@@ -39,8 +39,9 @@ class Highlights(StrEnum):
 
 
 class Quality(StrEnum):
-    """One pass of the network, or the self-ensemble of four mirrored passes."""
+    """The small network, the standard one, or its self-ensemble of four mirrored passes."""
 
+    FAST = "fast"
     STANDARD = "standard"
     BEST = "best"
 

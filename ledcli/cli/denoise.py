@@ -22,6 +22,7 @@ from ledcli.cli.options import (
     NoiseOption,
     OutFolderOption,
     PrecisionOption,
+    QualityOption,
     QuietOption,
     RatioOption,
     RawsArgument,
@@ -40,10 +41,7 @@ def denoise(
     ratio: RatioOption = None,
     exposure: ExposureOption = None,
     strength: StrengthOption = 1.0,
-    quality: Annotated[
-        Quality,
-        typer.Option(help="best averages four mirrored passes (self-ensemble): 4 times slower."),
-    ] = Quality.STANDARD,
+    quality: QualityOption = Quality.STANDARD,
     noise: NoiseOption = "auto",
     steps: StepsOption = None,
     highlights: Annotated[
@@ -143,6 +141,8 @@ def denoise(
         for result in planned.run(overwrite=overwrite, stop=stop, report=output):
             shown = show_model(output, result, shown)
             show_result(output, result)
+            if not json and (faster := planned.suggestion(result)):
+                output.hint(faster)
             counts[result.status] += 1
             bar.advance(note=str(result.source))
         stopped = stop()

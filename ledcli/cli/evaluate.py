@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ledcli.batch.settings import Quality
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
@@ -13,6 +14,7 @@ from ledcli.cli.options import (
     GainsOption,
     JsonOption,
     PrecisionOption,
+    QualityOption,
     QuietOption,
     RatiosOption,
     TileOption,
@@ -66,6 +68,7 @@ def evaluate(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    quality: QualityOption = Quality.STANDARD,
     tile: TileOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -112,6 +115,7 @@ def evaluate(
     measurement = plan_evaluation(
         {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
         options,
+        quality=quality,
         engine=Engine(device, precision, tile),
         report=output,
     )

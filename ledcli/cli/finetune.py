@@ -1,7 +1,7 @@
 """`led finetune`: tune a model to a camera with a few pairs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,10 @@ def finetune(
             show_default="generic, or xtrans for X-Trans pairs",
         ),
     ] = None,
+    quality: Annotated[
+        Literal["fast", "standard"],
+        typer.Option(help="fast tunes the fast model, for 'led denoise --quality fast'."),
+    ] = "standard",
     method: Annotated[
         str,
         typer.Option(
@@ -126,6 +130,7 @@ def finetune(
     options: dict[str, Any] = {"iterations": iters, "batch": crops, "seed": seed}
     settings = FinetuneSettings(
         pretrained=pretrained,
+        quality=quality,
         method=method,
         options=options | {"schedule": schedule, "shot_noise": shot_noise, "l1": l1},
         sources=tuple(source or ()),

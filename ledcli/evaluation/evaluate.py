@@ -6,14 +6,14 @@ run are comparable.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.batch.settings import Engine
+from ledcli.batch.settings import Engine, Quality
 from ledcli.errors import LedError, ModelError, PairError, UsageError, memory_error
 from ledcli.evaluation.datasets import read_dataset
 from ledcli.evaluation.datasets.base import Case, DatasetOptions, Frame, Source, free_name
@@ -35,7 +35,7 @@ from ledcli.raw.reader import RawPhoto
 from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import LAYOUTS, layout_of
-from ledcli.zoo.selection import camera_noise
+from ledcli.zoo.selection import FAST_CHOOSES, camera_noise, default_name
 from ledcli.zoo.store import find_model
 
 MAX_CROPS = 12
@@ -89,7 +89,12 @@ class Measurement:
     """
 
     def __init__(
-        self, source: Source, candidates: Sequence[Candidate], report: Reporter = SILENT
+        self,
+        source: Source,
+        candidates: Sequence[Candidate],
+        report: Reporter = SILENT,
+        *,
+        ensemble: bool = False,
     ) -> None:
         names = _picture_models(candidates)
         if names and source.cases and all(case.raws is None for case in source.cases):
@@ -98,6 +103,7 @@ class Measurement:
                 f"{source.name} has none, so name a list of raws with --pairs"
             )
         self.source, self.candidates, self.report = source, candidates, report
+        self.ensemble = ensemble
         self._frames: list[FrameResult] = []
         self._crops: list[Crop] = []
         self._skipped = list(source.skipped)
@@ -108,7 +114,7 @@ class Measurement:
             if stop():
                 return
             try:
-                measured = _measure(case, _read(case, self.report), self.candidates)
+                measured = _measure(case, _read(case, self.report), self.candidates, self.ensemble)
             except LedError as error:
                 measured = MeasuredFrame(case, error=error)
             except MemoryError:
@@ -143,7 +149,9 @@ def _read(case: Case, report: Reporter) -> Frame:
     return frame
 
 
-def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> MeasuredFrame:
+def _measure(
+    case: Case, frame: Frame, candidates: Sequence[Candidate], ensemble: bool
+) -> MeasuredFrame:
     for name, denoiser in candidates:
         if denoiser.spec.planes != len(frame.short):
             kind = LAYOUTS[denoiser.spec.cfa].title
@@ -161,11 +169,11 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
                 "is monochrome, and a model that makes colour pictures was named: leave it out"
             )
         truth = _developed(long, long.normalised())
-        found = _measure_all(case, frame, candidates, truth, short)
+        found = _measure_all(case, frame, candidates, truth, short, ensemble)
     else:
         metric = "psnr"
         truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
-        found = _measure_all(case, frame, candidates, truth, None)
+        found = _measure_all(case, frame, candidates, truth, None, ensemble)
     about = case.name, case.camera, case.iso, case.ratio
     results, pictures, psnr = [], {}, {}
     for name, metrics, rendered in found:
@@ -177,7 +185,12 @@ def _measure(case: Case, frame: Frame, candidates: Sequence[Candidate]) -> Measu
 
 
 def _measure_all(
-    case: Case, frame: Frame, candidates: Sequence[Candidate], truth: Picture, raw: RawPhoto | None
+    case: Case,
+    frame: Frame,
+    candidates: Sequence[Candidate],
+    truth: Picture,
+    raw: RawPhoto | None,
+    ensemble: bool,
 ) -> Iterator[tuple[str, dict[str, float], Picture]]:
     """Yield name, metrics and picture of the noisy input times the ratio, then of each model.
 
@@ -196,7 +209,12 @@ def _measure_all(
             yield name, compare_pictures(picture, truth), picture
             continue
         planes = denoiser.denoise(
-            frame.short, case.ratio, phase=frame.phase, noise=noise or estimate, exif=frame.exif
+            frame.short,
+            case.ratio,
+            phase=frame.phase,
+            noise=noise or estimate,
+            ensemble=ensemble,
+            exif=frame.exif,
         )
         yield name, *_compare_planes(planes, frame, truth, raw)
         del planes
@@ -240,13 +258,21 @@ def plan_evaluation(
     locations: Mapping[str, Path | None],
     options: DatasetOptions,
     *,
+    quality: Quality = Quality.STANDARD,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     report: Reporter = SILENT,
 ) -> Measurement:
-    """Read the one dataset that is given (see `read_dataset`) and load ``options.models``."""
+    """Read the one dataset that is given (see `read_dataset`) and load ``options.models``.
+
+    Raises UsageError for models beside the quality ``fast``, which is a model of its own.
+    """
+    if quality == Quality.FAST:
+        if options.models:
+            raise UsageError(FAST_CHOOSES.format("the models"))
+        options = replace(options, models=[default_name("bayer", fast=True)])
     source = read_dataset(locations, options)
     candidates = load_candidates(options.models, engine)
-    measurement = Measurement(source, candidates, report)
+    measurement = Measurement(source, candidates, report, ensemble=quality == Quality.BEST)
     if makers := _picture_models(candidates):
         report.info(
             f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "

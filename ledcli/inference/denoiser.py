@@ -209,6 +209,7 @@ class DenoiserCache:
         resolved = chosen.resolve(device, precision)
         # What "auto" means may differ for a model's file, so this is for messages only.
         self.description = f"{resolved[0]}, {resolved[1]}{chosen.label}"
+        self.slow = resolved[0].type == "cpu" and resolved[1] == "float32"
         self._load = partial(
             Denoiser, device=device, precision=precision, tile=tile, backend=backend
         )

@@ -39,10 +39,11 @@ from ledcli.training.methods.base import (
 from ledcli.training.optim import worker_count
 from ledcli.zoo.folding import Proof
 from ledcli.zoo.model_file import save_model
-from ledcli.zoo.selection import default_name
+from ledcli.zoo.selection import FAST_CHOOSES, default_name, is_fast
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import (
     CHECKPOINT,
+    FAST,
     SUFFIX,
     check_name,
     find_model,
@@ -68,6 +69,9 @@ class FinetuneSettings:
     pretrained: str | None = None
     """Name or file of the model to start from, or ``none``; by default the bundled one for the
     camera's kind of sensor."""
+    quality: str = "standard"
+    """``fast`` starts from the bundled fast model: what is tuned serves ``denoise --quality
+    fast``."""
     method: str = "led"
     """A name in `ledcli.training.methods.METHODS`."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -167,6 +171,7 @@ def finetune(
     # What cannot be done is refused before anything is read.
     method_type = _method_of(settings)
     recipe = recipe_of(method_type, settings.options)
+    fast = settings.quality == FAST
     chosen = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
     device = choose_device(settings.device)
     bf16 = choose_precision(settings.precision, device) == "bf16"
@@ -181,7 +186,8 @@ def finetune(
         read_list(pairs), ratios=settings.ratios, one_iso=settings.force, problem=problem
     )
     darks = read_darks(pairs)
-    name = settings.name or free_name(_name_of(headers[0].camera) + method_type.name_suffix)
+    suffix = method_type.name_suffix + (f"-{FAST}" if fast else "")
+    name = settings.name or free_name(_name_of(headers[0].camera) + suffix)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
     if settings.resume and not checkpoint.is_file():
         raise TrainingError(f"{name}: there is no stopped tuning of this name: leave out --resume")
@@ -215,7 +221,7 @@ def finetune(
         known = " or ".join(LAYOUTS[each].title for each in method_type.cfas)
         raise UsageError(f"--method {method_type.name} is for {known} sensors only: leave it out")
     if pretrained is None:
-        pretrained = default_name(cfa, "--pretrained")
+        pretrained = default_name(cfa, "--pretrained", fast=fast)
         chosen = find_model(pretrained)
     origin = pretrained_model(chosen, cfa) if chosen else no_model()
     takes_sources, ratios = method_type.takes_sources, loaded.camera_pairs.ratios
@@ -259,6 +265,7 @@ def finetune(
         after = method.psnr(trainer.net)
     training = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"quality": FAST} if is_fast(origin.spec) else {}),
         "method": method.name,
         **asdict(recipe),
         **method.record(),
@@ -316,6 +323,10 @@ def _method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
         raise UsageError(f"--method {method.name} needs a model to start from: name one")
     if settings.sources and not method.takes_sources:
         raise UsageError("--source is for --method adl: leave it out")
+    if settings.quality not in (FAST, "standard"):
+        raise UsageError(f"--quality takes fast or standard, not {settings.quality}")
+    if settings.quality == FAST and settings.pretrained is not None:
+        raise UsageError(FAST_CHOOSES.format("--pretrained"))
     return method
 
 

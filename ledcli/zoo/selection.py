@@ -14,7 +14,14 @@ from ledcli.raw.exif import Exif
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.zoo.model_file import file_sha256, read_spec
 from ledcli.zoo.spec import ModelSpec
-from ledcli.zoo.store import ChosenModel, find_bundled, find_model, installed_models, read_registry
+from ledcli.zoo.store import (
+    FAST,
+    ChosenModel,
+    find_bundled,
+    find_model,
+    installed_models,
+    read_registry,
+)
 
 RATIO_MARGIN = 2 ** (1 / 3)
 """A ratio range is extended by a third of a stop at both ends, one step of a camera's dials."""
@@ -24,6 +31,8 @@ Measured at ratio 100 on an unusual camera tuned at ISO 400 to 6400: one stop be
 against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 alone, it loses
 2.5 dB at ISO 400.
 """
+FAST_CHOOSES = "--quality fast chooses the model: leave it out, or leave out {}"
+"""Error message for a named model beside it; with what names the model."""
 
 
 class NamedModel:
@@ -55,6 +64,10 @@ class NamedModel:
         """Raise the error: there is no other model."""
         raise error
 
+    def has_faster(self, chosen: ChosenModel | None) -> bool:
+        """Return False: the user wants this one."""
+        return False
+
 
 class BestModel:
     """Choose the best model at hand for each photo, by `best_model`; raises ModelError.
@@ -62,7 +75,8 @@ class BestModel:
     Its `ratio_range`, of the bundled default, bounds an estimated ratio.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fast: bool = False) -> None:
+        self.fast = fast
         # A missing bundled model is one error, not one per photo.
         self.ratio_range = read_spec(find_bundled().path).ratio_range
         self._damaged: set[Path] = set()
@@ -77,7 +91,13 @@ class BestModel:
             chosen = self._chosen.get(key)
             if chosen is None:
                 chosen = self._chosen[key] = best_model(
-                    exif.camera, exif.make, ratio, exif.iso, cfa=cfa, without=self._damaged
+                    exif.camera,
+                    exif.make,
+                    ratio,
+                    exif.iso,
+                    cfa=cfa,
+                    fast=self.fast,
+                    without=self._damaged,
                 )
             try:
                 sha256 = self._sha256(chosen.path)
@@ -94,6 +114,12 @@ class BestModel:
         self._chosen.clear()
         return _skipped(error)
 
+    def has_faster(self, chosen: ChosenModel | None) -> bool:
+        """Return True if ``--quality fast`` has another model where a bundled one was chosen."""
+        if self.fast or chosen is None or chosen.tuned:
+            return False
+        return read_spec(chosen.path).cfa in read_registry().fast
+
 
 Chooser = NamedModel | BestModel
 """What chooses the model for a photo: `choose` returns it, `skip` excludes a damaged one."""
@@ -106,29 +132,38 @@ def best_model(
     iso: float | None,
     *,
     cfa: str = "bayer",
+    fast: bool = False,
     without: Collection[Path] = (),
 ) -> ChosenModel:
     """Choose the best model for a photo among those for its kind of sensor.
 
     That is the newest installed model that is tuned to the camera and covers the ratio and the
-    ISO; else the bundled CSA set of the camera's maker; else the bundled default.
+    ISO; else the bundled CSA set of the camera's maker; else the bundled default. A standard one
+    goes before a `fast` one, which is better than none that is tuned. Who asks for fast models gets
+    no others, so that the photos do take less time; only a kind of sensor without a fast model gets
+    the standard ones, with a warning.
 
     Camera and make are those of `Exif`. An unknown ISO excludes no model. Installed models in
     `without` are skipped. Raises ModelError when the bundled models are missing or damaged, or none
     is for such a sensor.
     """
     warnings: list[str] = []
-    own = [
+    if fast and cfa not in read_registry().fast:
+        warnings.append(no_fast_model(cfa) + ": the standard one is used")
+        fast = False
+    tuned = [
         model
         for model in _tuned_models(warnings, without)
         if model[-1].cfa == cfa and is_camera(camera, make, model[-1].cameras)
     ]
+    own = [model for model in tuned if is_fast(model[-1])] if fast else tuned
 
     def rank(model: tuple[datetime, str, Path, ModelSpec]) -> tuple[object, ...]:
         # Nearest first; then models with the camera's noise profile, which published ones lack;
-        # then the newest.
+        # then standard networks; then the newest.
         date, name, _, spec = model
-        return -len(misses(spec, ratio, iso)), spec.noise_profile is not None, date, name
+        profile = spec.noise_profile is not None
+        return -len(misses(spec, ratio, iso)), profile, not is_fast(spec), date, name
 
     beyond = ""
     if own:
@@ -138,32 +173,51 @@ def best_model(
             reason = f"tuned to {camera}"
             if "date" in spec.training:
                 reason += f" on {date.date()}"
+            if is_fast(spec):
+                reason += ", fast"
             csa_set = next(iter(spec.csa_sets), "")
             return ChosenModel(path, csa_set, name, "", reason, True, tuple(warnings))
         beyond = f"; {name} is tuned to this camera, but for {' and '.join(missed)}"
-    name, reason = _bundled_name(make, cfa)
+    elif tuned:
+        names = ", ".join(name for _, name, _, _ in tuned)
+        beyond = f"; {names}: tuned to this camera, but not with --quality fast"
+    name, reason = _bundled_name(make, cfa, fast)
     return replace(find_bundled(name), reason=reason + beyond, warnings=tuple(warnings))
 
 
-def _bundled_name(make: str | None, cfa: str) -> tuple[str, str]:
+def _bundled_name(make: str | None, cfa: str, fast: bool) -> tuple[str, str]:
     """Return the name of the bundled model for a camera's maker, and why it is taken."""
     registry = read_registry()
-    maker = next(iter((make or "").casefold().split()), "")
+    maker = next(iter((make or "").casefold().split()), "") + (f"-{FAST}" if fast else "")
     if maker in registry.names:
         path, csa_set = registry.names[maker]
         # The registry of this version may stand beside an older model file.
         spec = read_spec(path) if path.is_file() else None
         if spec and spec.cfa == cfa and csa_set in spec.csa_sets:
             return maker, "the bundled set of the camera's maker"
-    return default_name(cfa), "the bundled default"
+    return default_name(cfa, fast=fast), "the bundled default"
 
 
-def default_name(cfa: str, option: str = "--model") -> str:
-    """Return the name of the bundled model for a kind of sensor.
+def is_fast(spec: ModelSpec) -> bool:
+    """Return True for the fast model and what is tuned from it."""
+    return bool(spec.training.get("quality") == FAST)
+
+
+def no_fast_model(cfa: str) -> str:
+    """Say that a kind of sensor has no fast model."""
+    return f"there is no fast model for {LAYOUTS[cfa].title} sensors yet"
+
+
+def default_name(cfa: str, option: str = "--model", *, fast: bool = False) -> str:
+    """Return the name of the bundled model for a kind of sensor, the standard or the fast one.
 
     Raises ModelError if there is none; `option` is how the user would name another.
     """
     defaults = read_registry().defaults
+    if fast:
+        if cfa not in read_registry().fast:
+            raise ModelError(f"{no_fast_model(cfa)}: leave out --quality fast")
+        return read_registry().fast[cfa]
     if cfa not in defaults:
         raise ModelError(
             f"there is no model for {LAYOUTS[cfa].title} sensors: train one with 'led pretrain "

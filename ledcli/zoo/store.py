@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 REGISTRY = "registry.json"
 """In the folder of bundled models: which names stand for which file and CSA set."""
+FAST = "fast"
+"""Quality of the small networks, in the registry and in the training record of a model."""
 SUFFIX = ".safetensors"
 CHECKPOINT = ".checkpoint"
 """What an unfinished `led finetune` leaves beside the installed models."""
@@ -64,6 +66,8 @@ class Registry(NamedTuple):
     """Each with its file and CSA set."""
     defaults: dict[str, str]
     """The name of the default for each kind of sensor with a bundled model."""
+    fast: dict[str, str]
+    """The name of the default fast model for each kind of sensor that has one."""
 
 
 class ListedModel(NamedTuple):
@@ -95,6 +99,7 @@ def read_registry() -> Registry:
         content = json.loads(path.read_text(encoding="utf-8"))
         names: dict[str, tuple[Path, str]] = {}
         defaults: dict[str, str] = {}
+        fast: dict[str, str] = {}
         for model in content["models"]:
             file, own, sets = model["file"], model["names"], model.get("csa_sets", {})
             if Path(file).name != file:
@@ -102,14 +107,16 @@ def read_registry() -> Registry:
             for name in own:
                 # A name stands for the CSA set of the same name unless csa_sets says otherwise.
                 names[name.lower()] = (path.with_name(file), str(sets.get(name, name)))
-            if "cfa" in model:
+            if model.get("quality") == FAST:
+                fast.setdefault(str(model.get("cfa", "bayer")), own[0].lower())
+            elif "cfa" in model:
                 defaults.setdefault(str(model["cfa"]), own[0].lower())
         default = content["default"].lower()
         if default not in names:
             raise ValueError(f"the default '{default}' is not one of its names")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be understood ({error}). Install led again.") from error
-    return Registry(names, {"bayer": default} | defaults)
+    return Registry(names, {"bayer": default} | defaults, fast)
 
 
 def find_bundled(name: str | None = None) -> ChosenModel:

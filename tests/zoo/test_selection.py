@@ -264,3 +264,58 @@ def test_models_tuned_to_a_camera_serve_its_kind_of_sensor_only(install, come_wi
 def test_without_a_model_for_x_trans_that_is_said():
     with pytest.raises(ModelError, match=r"X-Trans.*--cfa xtrans.*--model"):
         best_model(*FUJI, 100, None, cfa="xtrans")
+
+
+def add_fast(folder):
+    """Let a fast model come with led, with sets for two makers."""
+    path = write_model(folder / "fast.safetensors", sets=("generic", "sony"), training=FAST)
+    registry = json.loads((folder / "registry.json").read_text())
+    names = {"generic-fast": "generic", "sony-fast": "sony"}
+    entry = {"file": "fast.safetensors", "quality": "fast", "names": list(names)}
+    registry["models"].append(entry | {"csa_sets": names})
+    (folder / "registry.json").write_text(json.dumps(registry))
+    return path
+
+
+FAST = {"quality": "fast", "date": "2026-11-20T20:00:00+00:00"}
+
+
+def test_fast_takes_the_makers_set_of_the_fast_model(come_with_led):
+    path = add_fast(come_with_led.parent)
+    picked = best_model(*SONY, 100, None, fast=True)
+    assert (picked.path, picked.csa_set, picked.name) == (path, "sony", "sony-fast")
+    assert best_model(*NIKON, 100, None, fast=True).name == "generic-fast"
+    assert best_model(*SONY, 100, None).path == come_with_led
+    assert bundled.find_bundled().path == come_with_led
+
+
+def test_of_two_tuned_models_each_quality_takes_its_own(install, come_with_led):
+    add_fast(come_with_led.parent)
+    standard = install("standard")
+    fast = install("quick", training=FAST | {"date": "2027-01-01"})
+    assert best_model(*SONY, 100, None).path == standard
+    picked = best_model(*SONY, 100, None, fast=True)
+    assert picked.path == fast and picked.tuned and picked.reason.endswith(", fast")
+
+
+def test_a_tuned_fast_model_goes_before_an_untuned_standard_one(install, come_with_led):
+    add_fast(come_with_led.parent)
+    path = install("quick", training=FAST)
+    assert best_model(*SONY, 100, None).path == path
+
+
+def test_fast_never_takes_a_tuned_standard_model_and_names_it(install, come_with_led):
+    path = add_fast(come_with_led.parent)
+    install("mine")
+    picked = best_model(*SONY, 100, None, fast=True)
+    assert picked.path == path and not picked.tuned
+    assert "mine: tuned to this camera, but not with --quality fast" in picked.reason
+
+
+def test_without_a_fast_model_the_standard_one_is_taken_with_a_warning(come_with_led):
+    add_fast(come_with_led.parent)
+    path = add_xtrans(come_with_led.parent)
+    picked = best_model(*FUJI, 100, None, cfa="xtrans", fast=True)
+    assert picked.path == path
+    (warning,) = picked.warnings
+    assert "no fast model for X-Trans sensors yet" in warning
