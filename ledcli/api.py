@@ -37,6 +37,8 @@ def denoise(
     ratio: float | None = 1.0,
     exposure: float | None = None,
     strength: float = 1.0,
+    luma: float | None = None,
+    chroma: float | None = None,
     noise: tuple[float, float] | None = None,
     quality: str = "standard",
     steps: int | None = None,
@@ -68,6 +70,8 @@ def denoise(
         Exposure level (ISO x seconds) to bring each photo to, instead of ``ratio``.
     strength : float
         0 leaves the noise, 1 removes all of it.
+    luma, chroma : float, optional
+        The same for noise in brightness (grain) and in colour (blotches); ``strength`` by default.
     noise : (float, float), optional
         Gain (DN per electron) and read noise (DN) of the photos; by default they are estimated from
         each photo, or as measured by the tuned model.
@@ -98,6 +102,8 @@ def denoise(
         ratio=None if ratio is None else float(ratio),
         exposure=None if exposure is None else float(exposure),
         strength=float(strength),
+        luma=None if luma is None else float(luma),
+        chroma=None if chroma is None else float(chroma),
         noise=None if noise is None else checked_noise(float(noise[0]), float(noise[1]), noise),
         highlights=Highlights(highlights),
         compression=Compression(compression),

@@ -30,7 +30,7 @@ from ledcli.noise.profile import NoiseAtIso
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
 from ledcli.output.tags import at_its_own_brightness
-from ledcli.raw.colour import wb_note
+from ledcli.raw.colour import shot_wb, wb_note
 from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
@@ -143,7 +143,9 @@ class PhotoStages:
                 ratio,
                 phase=phase,
                 noise=noise,
-                strength=settings.strength,
+                luma=settings.grain[0],
+                chroma=settings.grain[1],
+                white_balance=shot_wb(photo).tolist(),
                 steps=settings.steps,
                 ensemble=settings.quality == Quality.BEST,
                 exif=photo.exif,

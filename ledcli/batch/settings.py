@@ -102,17 +102,29 @@ class Settings:
     """Read frames that look damaged."""
     noise: tuple[float, float] | None = None
     """Gain in DN per electron and read noise in DN of every photo; None estimates them."""
+    luma: float | None = None
+    chroma: float | None = None
+    """The strength for noise in brightness and in colour; None is `strength`."""
+
+    @property
+    def grain(self) -> tuple[float, float]:
+        """The shares of noise in brightness and in colour that are removed."""
+        luma, chroma = (self.strength if s is None else s for s in (self.luma, self.chroma))
+        return luma, chroma
 
     def processing(self) -> dict[str, object]:
         """Return what is done to a photo, for records.
 
         Quality, steps and noise are left out at their defaults: files written before these settings
-        existed have no such entries, and are still up to date.
+        existed have no such entries, and are still up to date. Luma and chroma replace the strength
+        where they differ.
         """
         ratio_from = "auto" if self.ratio is None else "given"
         if self.exposure is not None:
             ratio_from = "exposure"
-        record: dict[str, object] = {"ratio_from": ratio_from, "strength": self.strength}
+        record: dict[str, object] = {"ratio_from": ratio_from}
+        luma, chroma = self.grain
+        record |= {"strength": luma} if luma == chroma else {"luma": luma, "chroma": chroma}
         record["highlights"] = self.highlights
         if self.quality != Quality.STANDARD:
             record["quality"] = self.quality
@@ -137,7 +149,7 @@ class Settings:
         unused = {
             "--linear is for DNGs": self.linear,
             "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
-            "--strength is for raw planes": self.strength < 1,
+            "--strength is for raw planes": min(self.grain) < 1,
             "--quality best is for raw planes": self.quality == Quality.BEST,
             "--steps is for exposure diffusion": (self.steps or 1) > 1,
             "--noise is for raw planes": self.noise is not None,

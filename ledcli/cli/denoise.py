@@ -11,12 +11,14 @@ from ledcli.cli.console import Output
 from ledcli.cli.options import (
     AgainOption,
     BackendOption,
+    ChromaOption,
     DeviceOption,
     DryRunOption,
     ExposureOption,
     ForceReadOption,
     FormatOption,
     JsonOption,
+    LumaOption,
     ModelOption,
     NameOption,
     NoiseOption,
@@ -41,6 +43,8 @@ def denoise(
     ratio: RatioOption = None,
     exposure: ExposureOption = None,
     strength: StrengthOption = 1.0,
+    luma: LumaOption = None,
+    chroma: ChromaOption = None,
     quality: QualityOption = Quality.STANDARD,
     noise: NoiseOption = "auto",
     steps: StepsOption = None,
@@ -113,6 +117,8 @@ def denoise(
         steps,
         force_read,
         parse_noise(noise),
+        luma,
+        chroma,
     )
     planned = plan_denoise(
         inputs,

@@ -61,6 +61,24 @@ QualityOption = Annotated[
         "(self-ensemble), 4 times slower."
     ),
 ]
+LumaOption = Annotated[
+    float | None,
+    typer.Option(
+        help="As --strength, for noise in brightness (grain) only.",
+        show_default="--strength",
+        min=0,
+        max=1,
+    ),
+]
+ChromaOption = Annotated[
+    float | None,
+    typer.Option(
+        help="As --strength, for noise in colour (blotches) only.",
+        show_default="--strength",
+        min=0,
+        max=1,
+    ),
+]
 NoiseOption = Annotated[
     str,
     typer.Option(

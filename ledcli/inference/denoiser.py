@@ -1,7 +1,7 @@
 """Denoising one photo with one model, and a cache of loaded models."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ledcli.errors import ModelError
 from ledcli.inference.backends import choose_backend, load_backend
+from ledcli.inference.grain import leave_grain
 from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.postprocess import (
     BIAS_SATURATED,
@@ -26,6 +27,7 @@ from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.profile import NoiseAtIso
+from ledcli.raw.colour import shot_wb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
@@ -65,6 +67,9 @@ class Denoiser(ReadyNetwork):
         phase: AnyPhase = Phase.RGGB,
         noise: NoiseProfile | NoiseAtIso | PhotoNoise | None = None,
         strength: float = 1.0,
+        luma: float | None = None,
+        chroma: float | None = None,
+        white_balance: Sequence[float] = (1.0, 1.0, 1.0),
         steps: int | None = None,
         ensemble: bool = False,
         exif: Exif | None = None,
@@ -87,6 +92,12 @@ class Denoiser(ReadyNetwork):
             is the blind estimate.
         strength : float
             0 gives the input times the ratio, 1 the denoised planes; linear between them.
+        luma, chroma : float, optional
+            The same for noise in brightness and in colour alone (inference/grain.py); `strength` by
+            default.
+        white_balance : sequence of float
+            Multipliers of R, G and B, by which brightness and colour are told apart; a raw file has
+            its own.
         steps : int, optional
             Refinement steps of an exposure-diffusion model. The default is two from ratio 200 on.
         ensemble : bool
@@ -110,6 +121,7 @@ class Denoiser(ReadyNetwork):
         if isinstance(planes, str | Path):
             photo = decoders.run(read_raw, Path(planes))
             planes, phase, exif = photo.planes(), photo.phase, photo.exif
+            white_balance = shot_wb(photo).tolist()
             noise = photo.estimate_noise(planes) if noise is None else noise
         if self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes pictures, not raw planes; use another model")
@@ -152,8 +164,10 @@ class Denoiser(ReadyNetwork):
             clean = remove_checkerboard(clean, ratio, profile)
         if in_camera is not None:
             clean = _tensor(in_camera.redo(clean.numpy(), ratio))
-        if strength < 1:
-            clean = (_tensor(given) * ratio).lerp_(clean, strength)
+        luma, chroma = (strength if each is None else each for each in (luma, chroma))
+        if min(luma, chroma) < 1:
+            noisy = _tensor(given) * ratio
+            clean = leave_grain(clean, noisy, luma, chroma, phase, white_balance)
         return clean.numpy()
 
     @torch.inference_mode()

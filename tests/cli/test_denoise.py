@@ -129,6 +129,7 @@ def test_exposure_without_the_tag_names_file_and_tag(tmp_path, capsys):
         ("--name", "{iso}{ext}"),
         ("--linear", "--format", "png"),
         ("--strength", "1.5"),
+        ("--luma", "-0.1"),
         ("--format", "jpeg"),
         ("--device", "toaster"),
         ("--precision", "int3"),
@@ -351,6 +352,10 @@ def test_what_was_done_is_recorded_in_the_dng(tmp_path):
     assert len(note["sha256"]) == 64
     assert float(note["ratio"]) == 3
     assert float(note["strength"]) == 0.5
+    grain = ("--luma", "0.5", "--overwrite", "--quiet")
+    assert denoise(tmp_path / "a.dng", *grain) == 0
+    note = read_note(tmp_path / "denoised" / "a.dng")
+    assert (float(note["luma"]), float(note["chroma"])) == (0.5, 1) and "strength" not in note
 
 
 def results(capsys):

@@ -109,6 +109,7 @@ def test_what_the_network_sees_does_not_depend_on_the_phase(tmp_path, model, pha
         (["--format", "dng"], "cannot write a DNG"),
         (["--format", "png,dng"], "cannot write a DNG"),
         (["--strength", "0.5"], "--strength"),
+        (["--chroma", "0.5"], "--strength"),
         (["--highlights", "keep"], "--highlights keep"),
         (["--linear"], "--linear"),
         (["--steps", "2"], "--steps"),

@@ -82,6 +82,16 @@ def test_strength_blends_linearly(model, photo):
     none, half, full = (engine.denoise(photo, 20, strength=s) for s in (0, 0.5, 1))
     np.testing.assert_allclose(half, (none + full) / 2, atol=1e-5)
     assert np.abs(full - none).max() > 1e-3
+    assert np.array_equal(none, photo * np.float32(20))
+    assert np.array_equal(engine.denoise(photo, 20, luma=0, chroma=0), none)
+    assert np.array_equal(engine.denoise(photo, 20, luma=0.5, chroma=0.5), half)
+    assert np.array_equal(engine.denoise(photo, 20, strength=0, luma=1, chroma=1), full)
+
+
+def test_the_white_balance_tells_grain_from_colour(model, photo):
+    engine, options = denoiser(model), {"luma": 0, "white_balance": (2.0, 1.0, 1.5)}
+    grain = engine.denoise(photo, 20, **options) - engine.denoise(photo, 20)
+    np.testing.assert_allclose(2 * grain[0], 1.5 * grain[2], atol=1e-5)
 
 
 def test_the_default_noise_profile_is_the_blind_estimate(model, photo):
