@@ -49,6 +49,7 @@ def denoise(
     model: PathLike | None = None,
     name: str = "{stem}{ext}",
     recursive: bool = False,
+    shard: str | None = None,
     again: bool = False,
     force_read: bool = False,
     overwrite: bool = False,
@@ -79,6 +80,8 @@ def denoise(
         As the options of `led denoise`.
     model : path, optional
         A model's name or file; by default the best one for each photo.
+    shard : str, optional
+        ``I/N``: only part I of N of the photos; ``auto``: that of this task of a job array.
     engine : Engine
         Device, precision, tile size and backend.
     stop : callable
@@ -114,6 +117,7 @@ def denoise(
         force_read=force_read,
     )
     from ledcli.batch.run import plan_denoise
+    from ledcli.batch.shards import parse_shard
 
     planned = plan_denoise(
         [paths] if isinstance(paths, str | Path) else paths,
@@ -123,6 +127,7 @@ def denoise(
         model=model,
         name=name,
         recursive=recursive,
+        shard=None if shard is None else parse_shard(shard),
         engine=engine,
         report=report,
     )

@@ -8,17 +8,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from enum import IntEnum
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ledcli.batch.manifest import STATE_FOLDER, check_no_link
 from ledcli.batch.settings import Job, Settings
+from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError
 from ledcli.output.atomic import (
     explain,
-    list_part_files,
     make_folder,
     part_file_path,
     remove_abandoned_part_files,
@@ -31,64 +32,164 @@ _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.
 """Errors of file systems without locks: network drives, some FUSE ones."""
 
 
+MOUNTS = Path("/proc/self/mountinfo")
+"""Where Linux lists the file systems."""
+_LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock"}
+"""Options of network drives (NFS, SMB, Lustre) whose locks exclude no other machine."""
+
+
+class Hold(IntEnum):
+    """What a run has of an output folder; true if it may go on."""
+
+    STOPPED = 0
+    """Nothing: it was stopped while it waited."""
+    SHARED = 1
+    """No lock, or one that may not exclude other runs."""
+    EXCLUSIVE = 2
+    """A lock that was tried: a second one is refused."""
+
+
 @contextlib.contextmanager
 def folder_lock(
     root: Path,
     on_message: Callable[[str], None],
     stop: Callable[[], bool],
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[bool]:
-    """Hold an output folder's lock, ``.led/lock``, during a block; yields False if stopped.
+    shard: Shard | None = None,
+) -> Iterator[Hold]:
+    """Hold an output folder's lock, ``.led/lock``, during a block; or a shard's own.
+
+    Shards of one number (0/4, 3/4) run at the same time; each excludes another run of the same
+    shard, shards of another number, and whole runs.
 
     The system frees it when the holder ends, however it ends. The folder is created, and removed
     again if it stays empty. `on_message` gets one message if another run holds the lock, or if the
-    file system has no locks; the block then runs without. The waiting ends when `stop` returns
-    True. Raises OutputError if the folder cannot be made or written to.
+    file system has no locks that exclude others; the block then runs without. The waiting ends when
+    `stop` returns True. Raises OutputError if the folder cannot be made or written to.
     """
     state = root / STATE_FOLDER
-    for path in (state, state / LOCK):
+    own = state / (f"{LOCK}-{shard.name}" if shard else LOCK)
+    for path in (state, state / LOCK, own):
         check_no_link(path)
     made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
     make_folder(state)
-    # A lock by a file's existence alone would outlive a killed run.
-    lock = FileLock(state / LOCK, fallback_to_soft=False)
-    waiting = locked = False
+    lock: FileLock | None = None
+    hold, tries, lacking = Hold.STOPPED, 0, ""
     try:
-        while not locked and not stop():
+        while not hold and not stop():
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # filelock's, about file systems without locks
-                    lock.acquire(blocking=False)
-                locked = True
+                if lock := _try_lock(state, own, shard):
+                    hold = Hold.EXCLUSIVE if _excludes(own) else Hold.SHARED
+                    lacking = "has file locks that may not exclude other runs"
             except FileNotFoundError:
                 make_folder(state)  # its last holder has just removed it
-                sleep(POLL_S)
-            except Timeout:
-                if waiting:
-                    sleep(POLL_S)
-                else:
-                    on_message(f"{root}: another led process is using this folder; waiting")
-                    waiting = True
             except (OSError, NotImplementedError) as error:  # filelock's for "no locks here"
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise OutputError(f"{state}: cannot be written to: {explain(error)}") from error
-                on_message(
-                    f"{root}: this file system does not support file locks; do not run led twice "
-                    "in this folder at the same time"
-                )
-                locked = True
-        yield locked
+                hold, lacking = Hold.SHARED, "does not support file locks"
+            if not hold:
+                tries += 1
+                if tries == 2:  # a shard that starts holds the folder's lock for a moment
+                    on_message(f"{root}: another led process is using this folder; waiting")
+                sleep(POLL_S)
+        if hold is Hold.SHARED:
+            on_message(
+                f"{root}: this file system {lacking}; do not run led twice on the same photos at "
+                "the same time (--shard divides them)"
+            )
+        yield hold
     finally:
         with contextlib.suppress(OSError):
-            if locked and os.listdir(state) == [LOCK]:  # nothing was written to it
-                os.unlink(state / LOCK)
-                state.rmdir()
-                root.rmdir()  # unless it has other files
-        with contextlib.suppress(OSError):
-            lock.release()
+            if hold is Hold.EXCLUSIVE:
+                _remove_locks(state, own)
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                lock.release()
         for folder in made:  # only empty ones; another run's is not
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _acquire(path: Path) -> FileLock | None:
+    """Return a lock that was free; raises OSError or NotImplementedError if there are none."""
+    # A lock by a file's existence alone would outlive a killed run.
+    lock = FileLock(path, fallback_to_soft=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # filelock's, about file systems without locks
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+    return lock
+
+
+def _try_lock(state: Path, own: Path, shard: Shard | None) -> FileLock | None:
+    """Return a run's own lock; None if another run is in its way.
+
+    A whole run keeps the folder's lock. A shard holds that only while it takes its own; what it is
+    not to meet, it finds by the other locks.
+    """
+    folder = _acquire(state / LOCK)
+    if folder is None:
+        return None
+    try:
+        for name in os.listdir(state):
+            other = Shard.named(name.removeprefix(f"{LOCK}-"))
+            if other and not (shard and shard.count == other.count):
+                found = _acquire(state / name)
+                if found is None:
+                    return None
+                with contextlib.suppress(OSError):  # a killed run's
+                    os.unlink(state / name)
+                found.release()
+        if shard is None:
+            lock, folder = folder, None
+            return lock
+        return _acquire(own)
+    finally:
+        if folder is not None:
+            folder.release()
+
+
+def _excludes(path: Path) -> bool:
+    """Return whether a lock that is held keeps all others out: a second one must be refused."""
+    _, options = mount_of(path)
+    if _LOCAL_LOCKS & options:
+        return False
+    second = _acquire(path)
+    if second is not None:
+        second.release()
+    return second is None
+
+
+def mount_of(path: Path) -> tuple[str, set[str]]:
+    """Return the type of a path's file system and its options; empty where nobody tells them."""
+    with contextlib.suppress(OSError):
+        device = os.stat(path).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        for line in MOUNTS.read_text(errors="replace").splitlines():
+            before, _, after = line.partition(" - ")
+            if before.split()[2] == number:
+                kind, _, options = after.split()[:3]
+                return kind, set(options.split(","))
+    return "", set()
+
+
+def _remove_locks(state: Path, own: Path) -> None:
+    """Remove a shard's lock, and the folder if nothing was written to it."""
+    last = None
+    if own.name != LOCK:
+        os.unlink(own)
+        last = _acquire(state / LOCK)
+        if last is None:
+            return  # another run is there
+    if os.listdir(state) == [LOCK]:
+        os.unlink(state / LOCK)
+        state.rmdir()
+        with contextlib.suppress(OSError):
+            state.parent.rmdir()  # unless it has other files
+    if last is not None:
+        last.release()
 
 
 @contextlib.contextmanager
@@ -97,35 +198,26 @@ def folder_locks(
     on_message: Callable[[str], None],
     stop: Callable[[], bool],
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[bool]:
-    """Hold the locks of several folders like `folder_lock`; always in the same order."""
+    shard: Shard | None = None,
+) -> Iterator[dict[Path, Hold]]:
+    """Hold the locks of several folders like `folder_lock`; always in the same order.
+
+    Yields nothing if it was stopped.
+    """
     real = {root.resolve(): root for root in roots}
     with contextlib.ExitStack() as stack:
-        yield all(
-            stack.enter_context(folder_lock(real[path], on_message, stop, sleep))
-            for path in sorted(real)
-        )
+        holds: dict[Path, Hold] = {}
+        for path in sorted(real):
+            lock = folder_lock(real[path], on_message, stop, sleep, shard)
+            holds[real[path]] = stack.enter_context(lock)
+        yield holds if all(holds.values()) else {}
 
 
-def remove_leftovers(jobs: Sequence[Job], *, locked: bool) -> None:
-    """Remove the part files that killed runs left behind.
-
-    Unless the folders are `locked` by the caller, those that another run is using are skipped.
-    """
-    folders: dict[Path, set[Path]] = {}
-    for job in jobs:
-        below = folders.setdefault(job.root, {job.root / STATE_FOLDER})
-        below |= {path.parent for path in job.outputs.values()}
-    for root, below in folders.items():
-        if locked:
-            for folder in below:
-                remove_abandoned_part_files(folder)
-        elif any(map(list_part_files, below)):
-            # Tries the lock once.
-            stop = partial(next, iter([False]), True)
-            with folder_lock(root, lambda text: None, stop) as free:
-                for folder in below if free else ():
-                    remove_abandoned_part_files(folder)
+def remove_leftovers(jobs: Sequence[Job]) -> None:
+    """Remove the part files that killed runs left behind."""
+    folders = {job.root / STATE_FOLDER for job in jobs}
+    for folder in folders | {path.parent for job in jobs for path in job.outputs.values()}:
+        remove_abandoned_part_files(folder)
 
 
 @dataclass

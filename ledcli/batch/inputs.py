@@ -5,11 +5,12 @@ import errno
 import glob
 import os
 import stat
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ledcli.errors import UsageError
+from ledcli.errors import UsageError, os_reason
 
 # fmt: off
 RAW_SUFFIXES = frozenset({
@@ -31,6 +32,10 @@ _ADVICE = dict.fromkeys(("EACCES", "EPERM"), "change its permissions, or name ot
     "ELOOP": "its links form a circle",
     "EMFILE": "too many files are open: raise the limit ('ulimit -n')",
 }
+
+
+MAX_LIST_BYTES = 1 << 28
+"""Of a list of inputs: some millions of names."""
 
 
 class FoundRaw(NamedTuple):
@@ -81,6 +86,26 @@ def find_raws(
         for each in search.problems:
             problem(each)
     return list(found.values())
+
+
+def read_list(name: str) -> list[str]:
+    """Return the inputs in a list: one a line, or separated by NUL; ``-`` is standard input.
+
+    Raises UsageError if it cannot be read or is empty.
+    """
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+            data = file.read(MAX_LIST_BYTES + 1)
+    except (OSError, ValueError, AttributeError) as error:  # sys.stdin is None if it is closed
+        why = os_reason(error) if isinstance(error, OSError) else "it is closed"
+        raise UsageError(f"{name}: cannot be read: {why}") from error
+    if len(data) > MAX_LIST_BYTES:
+        raise UsageError(f"{name}: too long for a list of inputs: split it")
+    lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+    found = [os.fsdecode(line) for line in lines if line]
+    if not found:
+        raise UsageError(f"{name}: names no inputs")
+    return found
 
 
 class _Search:

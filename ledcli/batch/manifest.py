@@ -1,9 +1,9 @@
 """The output manifest: what led wrote, by which a second run skips finished photos."""
 
 import contextlib
-import errno
 import json
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Self
 
+from ledcli.batch.journal import Journal, open_no_link
 from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
-from ledcli.output.atomic import atomic_write, explain, make_folder
+from ledcli.output.atomic import atomic_write, explain, unique_name
 
 STATE_FOLDER = ".led"
 """In the output folder, for the manifest and the lock."""
 FILE_NAME = "manifest.jsonl"
+_SHARD_FILE = re.compile(r"manifest-\d+-of-\d+\.jsonl", re.ASCII)
+_FILE_NAMES = re.compile(r"manifest(-\d+-of-\d+)?(-[\w-]+)?\.jsonl", re.ASCII)
+"""Of a whole run or a shard; then, for runs without a lock, what `unique_name` gave."""
 LINE_START = '{"v":1,"output":'
 """The start of a line of version 1, the only one."""
 MAX_BYTES = 1 << 30
@@ -92,14 +96,17 @@ class FileState(Enum):
     """What the file under an output's name is."""
 
     ABSENT = "there is none"
-    CURRENT = "what led wrote last"
-    OLDER = "what led wrote earlier; the last run was killed before it replaced the file"
+    CURRENT = "written by led"
     EDITED = "written by led, changed since"
     FOREIGN = "not written by led"
 
 
 class Manifest:
-    """The journal of an output folder, ``.led/manifest.jsonl``, with a line for each output.
+    """The journal of an output folder, ``.led/manifest*.jsonl``, with a line for each output.
+
+    A whole run writes ``manifest.jsonl``, a shard ``manifest-0-of-4.jsonl``, and a run without a
+    lock that excludes others one that has its own name: no two runs write one file at a time. All
+    of them are read.
 
     A line is written just before the finished file gets its name. A run that is killed between the
     two leaves a line without its file, never a file without a line. Damaged lines and those of
@@ -109,38 +116,56 @@ class Manifest:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.path = root / STATE_FOLDER / FILE_NAME
+        self.folder = root / STATE_FOLDER
+        self._journal = Journal(self.folder / FILE_NAME, root)
+        self._compacts = False
         self._real = os.path.realpath(root)
-        check_no_link(self.path.parent)
-        self._file: int | None = None
+        check_no_link(self.folder)
         self._closed = False
-        self._ends_whole = True
         self._writing = threading.Lock()
         self._load()
 
+    @property
+    def path(self) -> Path:
+        """The file that this run writes."""
+        return self._journal.path
+
+    def begin(self, shard: str | None = None, *, exclusive: bool) -> None:
+        """Choose the file to write: that of whole runs, or of a shard (``0-of-4``).
+
+        Unless the run holds an `exclusive` lock, it is a new one, of no other run.
+        """
+        parts = ["manifest", *([shard] if shard else []), *([] if exclusive else [unique_name()])]
+        self._journal = Journal(self.folder / f"{'-'.join(parts)}.jsonl", self.root)
+        self._compacts = exclusive and not shard
+
     def entry(self, path: Path) -> ManifestEntry | None:
-        """Return the latest line of an output of this folder."""
-        return next(self._entries(path), None)
+        """Return the line of an output of this folder: the file's own, else the latest."""
+        return self.look(path)[1]
 
     def file_state(self, path: Path) -> FileState:
         """Return what the file under an output's name is; raises OutputError if unreadable."""
+        return self.look(path)[0]
+
+    def look(self, path: Path) -> tuple[FileState, ManifestEntry | None]:
+        """Return both `file_state` and `entry` of an output."""
+        entries = self._entries(self._name(path))
+        latest = next(iter(entries), None)
         try:
             state = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            return FileState.ABSENT
+            return FileState.ABSENT, latest
         except (OSError, ValueError) as error:
             why = explain(error) if isinstance(error, OSError) else "choose another name"
             raise OutputError(f"{path}: cannot be read: {why}") from error
-        entries = list(self._entries(path))
-        if not entries:
-            return FileState.FOREIGN
+        if latest is None:
+            return FileState.FOREIGN, None
         if stat.S_ISREG(state.st_mode):
             now = Stamp.of(state)
-            if entries[0].output_stamp.matches(now):
-                return FileState.CURRENT
-            if any(entry.output_stamp.matches(now) for entry in entries):
-                return FileState.OLDER
-        return FileState.EDITED
+            for entry in entries:
+                if entry.output_stamp.matches(now):
+                    return FileState.CURRENT, entry
+        return FileState.EDITED, latest
 
     def wrote(self, path: Path) -> bool:
         """Return True if led wrote the file, even if it was edited since; as `file_state`.
@@ -151,7 +176,7 @@ class Manifest:
         state = self.file_state(path)
         if state is FileState.EDITED:
             return read_note(path) is not None
-        return state in (FileState.CURRENT, FileState.OLDER)
+        return state is FileState.CURRENT
 
     def new_entry(
         self,
@@ -181,12 +206,9 @@ class Manifest:
             if self._closed:
                 raise OutputError(f"{self.root}: the run was interrupted; run the command again")
             try:
-                if self._file is not None and not self._is_open(self._file):
-                    raise OutputError(
-                        f"{self.root}: the output folder was removed or replaced during the run; "
-                        "run the command again"
-                    ) from OSError(errno.ENODEV, "the output folder was removed")
-                self._append(line)
+                if self._compacts and not self._journal.is_open:
+                    self._compact()
+                self._journal.append(line)
             except OSError as error:
                 raise OutputError(f"{self.path}: cannot be written: {explain(error)}") from error
             self._lines.setdefault(entry.output, []).append(line)
@@ -195,68 +217,61 @@ class Manifest:
         """Close it for good, after a `record` in progress; the folder's lock may go after this."""
         with self._writing:
             self._closed = True
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
+            self._journal.close()
 
     def refresh(self) -> bool:
-        """Load the file again if it has changed; return whether it had."""
-        before, now = self._loaded, None
-        with contextlib.suppress(OSError):
-            now = Stamp.of(os.lstat(self.path))
-        if now != before:
+        """Load the files again if any has changed; return whether one had."""
+        before = self._loaded
+        changed = before != dict(self._files())
+        if changed:
             self._load()
-        return now != before
-
-    def _is_open(self, file: int) -> bool:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return os.path.samestat(os.fstat(file), os.stat(self.path))
-        return False
-
-    def _append(self, line: str) -> None:
-        if self._file is None:
-            make_folder(self.path.parent)
-            self._compact()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._file = _open_no_link(self.path, flags)
-        data = (line if self._ends_whole else "\n" + line).encode("ascii") + b"\n"
-        self._ends_whole = False
-        written = os.write(self._file, data)
-        if written < len(data):
-            os.write(self._file, data[written:])
-        os.fsync(self._file)
-        self._ends_whole = True
+        return changed
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def _entries(self, path: Path) -> Iterator[ManifestEntry]:
+    def _entries(self, name: str) -> list[ManifestEntry]:
         """Parse the lines of an output, the latest first, without damaged ones."""
-        for line in reversed(self._lines.get(self._name(path), ())):
-            entry = ManifestEntry.parse(line)
-            if entry is not None:
-                yield entry
+        lines = self._lines.get(name, ())
+        entries = [entry for each in reversed(lines) if (entry := ManifestEntry.parse(each))]
+        return sorted(entries, key=lambda entry: entry.output_stamp.mtime_ns, reverse=True)
+
+    def _files(self) -> Iterator[tuple[str, Stamp]]:
+        """Find the manifests; raises OutputError for what is none."""
+        names: list[str] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = [name for name in os.listdir(self.folder) if _FILE_NAMES.fullmatch(name)]
+        size = 0
+        # What a whole run moves from the others into its own is there before they are removed.
+        for name in [*sorted({*names} - {FILE_NAME}), FILE_NAME]:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                state = os.lstat(self.folder / name)
+                size += state.st_size
+                if not stat.S_ISREG(state.st_mode) or size > MAX_BYTES:
+                    raise OutputError(f"{self.folder / name}: not a manifest of led; remove it")
+                yield name, Stamp.of(state)
 
     def _load(self) -> None:
         self._lines: dict[str, list[str]] = {}  # by output; parsed when needed
         self._other_lines: list[str] = []
-        self._ends_whole = True
-        self._loaded: Stamp | None = None
+        self._loaded: dict[str, Stamp] = {}
+        path = self.folder
         try:
-            state = os.lstat(self.path)
-            if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:
-                raise OutputError(f"{self.path}: not a manifest of led; remove it")
-            self._loaded = Stamp.of(state)
-            with open(self.path, "rb", opener=_open_no_link) as file:
-                for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
-                    whole = self._ends_whole  # else it is the rest of a line that is too long
-                    self._ends_whole = data.endswith(b"\n")
-                    if whole and (self._ends_whole or len(data) < MAX_LINE_BYTES):
-                        self._add_line(data.decode("utf-8", "replace").rstrip("\n"))
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            for name, stamp in self._files():
+                path = self.folder / name
+                with contextlib.suppress(FileNotFoundError):
+                    self._load_file(path)
+                    self._loaded[name] = stamp
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be read: {explain(error)}") from error
+            raise OutputError(f"{path}: cannot be read: {explain(error)}") from error
+
+    def _load_file(self, path: Path) -> None:
+        ended = True
+        with open(path, "rb", opener=open_no_link) as file:
+            for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+                whole, ended = ended, data.endswith(b"\n")  # else the rest of too long a line
+                if whole and (ended or len(data) < MAX_LINE_BYTES):
+                    self._add_line(data.decode("utf-8", "replace").rstrip("\n"))
 
     def _add_line(self, line: str) -> None:
         if not line.startswith(LINE_START + '"') or not line.endswith("}"):
@@ -268,32 +283,32 @@ class Manifest:
             self._lines.setdefault(name, []).append(line)
 
     def _compact(self) -> None:
-        """Rewrite a manifest if more than half of its lines are out of date; under the lock."""
+        """Write a long manifest anew without what is out of date, and with the shards' lines.
+
+        Only under a lock that excludes all others.
+        """
+        shards = [name for name in self._loaded if _SHARD_FILE.fullmatch(name)]
         count = sum(map(len, self._lines.values()))
-        if count < COMPACT_FROM or count < 2 * len(self._lines):
+        if count < COMPACT_FROM or (count < 2 * len(self._lines) and not shards):
             return
         for name, lines in self._lines.items():
             kept = lines[-1:]
-            with contextlib.suppress(OSError, ValueError):
-                now = Stamp.of(os.lstat(self.root / name))
-                older = map(ManifestEntry.parse, lines[:-1])
-                match = [e.line() for e in older if e and e.output_stamp.matches(now)]
-                kept = match[-1:] + kept
+            with contextlib.suppress(OutputError, ValueError):
+                entry = self.look(self.root / name)[1]
+                kept = [entry.line()] if entry else []
             self._lines[name] = kept
         every = [line for lines in self._lines.values() for line in lines]
         text = "\n".join([*self._other_lines, *every, ""])
         atomic_write(self.path, text.encode("utf-8", "replace"))
-        self._ends_whole = True
+        for name in shards:
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder / name)
 
 
 def check_no_link(path: Path) -> None:
     """Raise OutputError for a symbolic link: led would write where somebody else wants."""
     if path.is_symlink():
         raise OutputError(f"{path}: is a symbolic link, which is not followed: remove it")
-
-
-def _open_no_link(path: str | Path, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 class Manifests(dict[Path, Manifest]):

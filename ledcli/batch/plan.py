@@ -267,7 +267,7 @@ def _plan_output(
     expected: Callable[[Record], Record],
 ) -> tuple[bool, str]:
     """Return whether an output is kept, and why; raises OutputError."""
-    state, entry = manifest.file_state(path), manifest.entry(path)
+    state, entry = manifest.look(path)
     if state is FileState.ABSENT:
         return False, MISSING
     if state is FileState.FOREIGN or entry is None:
@@ -288,8 +288,6 @@ def _plan_output(
             because = stale if stale == PHOTO_CHANGED else f"it was {stale}"
             raise _refused(path, f"was edited after led wrote it, and {because}")
         return True, EDITED
-    if state is FileState.OLDER:
-        return False, stale or MISSING
     return not stale, stale or UP_TO_DATE
 
 

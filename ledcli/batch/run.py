@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.batch.folders import check_space, folder_locks, remove_leftovers
+from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.plan import DEFAULT_NAME, PlannedPhoto, plan_names, plan_photos, split_results
 from ledcli.batch.settings import Engine, Job, Quality, Result, Settings, choose_formats
+from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
 from ledcli.raw.decoder import ReaderThreads, decoders
@@ -42,6 +43,8 @@ class DenoiseRun:
     manifests: Manifests = field(default_factory=Manifests)
     rejected: list[Result] = field(default_factory=list)
     """Inputs that cannot be denoised, with the reason."""
+    shard: Shard | None = None
+    """The part of a run that this is; the jobs are those of its photos."""
     _slow: bool = False
     """Whether the network runs on a processor without fast bfloat16, and a hint was not given."""
 
@@ -81,10 +84,10 @@ class DenoiseRun:
         output folder cannot be written to, or has too little space; UsageError or ModelError if
         the engine or the model does not exist.
         """
+        remove_leftovers(self.jobs)
         planned = self._plan(overwrite)
         if not any(photo.make for photo in planned):
             # Nothing to do: no lock to wait for, no network to load.
-            remove_leftovers(self.jobs, locked=False)
             yield from map(_not_made, self.jobs, planned)
             return
 
@@ -98,15 +101,18 @@ class DenoiseRun:
             denoisers = DenoiserCache(*self.engine)
             self._slow = denoisers.slow and self.settings.quality == Quality.STANDARD
             roots = {job.root for job in self.jobs}
-            if not stack.enter_context(folder_locks(roots, report.info, stop)):
+            locks = folder_locks(roots, report.info, stop, shard=self.shard)
+            if not (holds := stack.enter_context(locks)):
                 return
             # For good; another run loads its own.
             stack.callback(setattr, self, "manifests", Manifests())
             stack.callback(self.manifests.close)
-            remove_leftovers(self.jobs, locked=True)
             if self.manifests.refresh():
                 # Another run has written since.
                 planned = self._plan(overwrite)
+            for root, hold in holds.items():
+                name = self.shard.name if self.shard else None
+                self.manifests[root].begin(name, exclusive=hold is Hold.EXCLUSIVE)
             to_make = [
                 replace(job, outputs={name: job.outputs[name] for name in photo.make})
                 for job, photo in zip(self.jobs, planned, strict=True)
@@ -149,6 +155,7 @@ def plan_denoise(
     model: str | Path | None = None,
     name: str = DEFAULT_NAME,
     recursive: bool = False,
+    shard: Shard | None = None,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     report: Reporter = SILENT,
 ) -> DenoiseRun:
@@ -187,9 +194,14 @@ def plan_denoise(
         error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
         rejected.append(Result(raw.file, error=error))
     jobs = plan_names(photos, chosen, folder, name, sources=raws, manifests=manifests)
+    if shard is not None:
+        of = len(jobs)
+        jobs = [job for raw, job in zip(photos, jobs, strict=True) if shard.has(raw)]
+        report.info(f"shard {shard}{shard.given}: {len(jobs)} of {of} photos")
     only = named.chosen.path if named else None
     engine = engine._replace(backend=choose_backend(engine.backend, only))
-    return DenoiseRun(jobs, settings, named or BestModel(fast), engine, manifests, rejected)
+    chooser = named or BestModel(fast)
+    return DenoiseRun(jobs, settings, chooser, engine, manifests, rejected, shard)
 
 
 def _not_made(job: Job, photo: PlannedPhoto) -> Result:

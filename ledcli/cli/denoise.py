@@ -17,6 +17,7 @@ from ledcli.cli.options import (
     ExposureOption,
     ForceReadOption,
     FormatOption,
+    InputsArgument,
     JsonOption,
     LumaOption,
     ModelOption,
@@ -27,7 +28,6 @@ from ledcli.cli.options import (
     QualityOption,
     QuietOption,
     RatioOption,
-    RawsArgument,
     RecursiveOption,
     StepsOption,
     StrengthOption,
@@ -36,10 +36,11 @@ from ledcli.cli.options import (
     parse_noise,
 )
 from ledcli.cli.results import show_model, show_plan, show_result
+from ledcli.errors import UsageError
 
 
 def denoise(
-    inputs: RawsArgument,
+    inputs: InputsArgument = None,
     ratio: RatioOption = None,
     exposure: ExposureOption = None,
     strength: StrengthOption = 1.0,
@@ -62,6 +63,24 @@ def denoise(
         bool, typer.Option("--linear", help="Write a demosaiced DNG, for programs that prefer it.")
     ] = False,
     recursive: RecursiveOption = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files-from",
+            metavar="LIST|-",
+            help="Read more inputs from a file, or '-' for standard input: one a line, or "
+            "separated by NUL.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N|auto",
+            help="Do part I of N (from 0) of the photos, or that of this task of a SLURM or AWS "
+            "Batch array.",
+        ),
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -92,6 +111,10 @@ def denoise(
 
         led denoise IMG_1.CR2 IMG_2.NEF --format dng,png
 
+    A part of a long run, on each of four machines::
+
+        led denoise /nas/raw -r --out /nas/clean --shard 0/4
+
     A camera whose noise led cannot tell from its raws::
 
         led denoise ./raw --ratio 100 --noise 4.2,8
@@ -101,9 +124,14 @@ def denoise(
         led denoise ./raw --exposure long.ARW
         led denoise ./raw --ratio auto --highlights keep
     """
+    from ledcli.batch.inputs import read_list
     from ledcli.batch.run import plan_denoise
+    from ledcli.batch.shards import array_variable, parse_shard
 
     output = Output(json=json, quiet=quiet)
+    inputs = [*(inputs or []), *(read_list(files_from) if files_from else [])]
+    if not inputs:
+        raise UsageError("name raw files or folders, or a list of them by --files-from")
     factor, level = parse_brightness(ratio, exposure)
     settings = Settings(
         factor,
@@ -128,9 +156,12 @@ def denoise(
         model=model,
         name=name,
         recursive=recursive,
+        shard=None if shard is None else parse_shard(shard),
         engine=Engine(device, precision, tile, backend),
         report=output,
     )
+    if shard is None and len(planned.jobs) > 1 and (task := array_variable()):
+        output.hint(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
     counts: Counter[str] = Counter(failed=len(planned.rejected))
     for rejected in planned.rejected:
         show_result(output, rejected)

@@ -24,6 +24,9 @@ RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Search
 RawsArgument = Annotated[
     list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
 ]
+InputsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
 TileOption = Annotated[

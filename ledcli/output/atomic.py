@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import os
+import platform
 import re
 import secrets
 import stat
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -48,9 +50,11 @@ _ADVICE = {
 """By the name of the errno: not every system has every number."""
 
 PART_FILE_MAX_AGE_S = 3600.0
-"""An older part file is abandoned even if its process seems to run: process ids are reused."""
+"""An older part file is abandoned even if its process may run: process ids are reused."""
 
-_PART_FILE = re.compile(r"\.led-(\d{1,10})-[0-9a-f]{8}\.part(_exiftool_tmp|_original)?")
+_PART_FILE = re.compile(
+    r"\.led-(?:(\w{1,80})-)?(\d{1,10})-[0-9a-f]{8}\.part(_exiftool_tmp|_original)?", re.ASCII
+)
 _writing: set[str] = set()
 """Names of the part files that this process is writing now."""
 
@@ -63,9 +67,23 @@ def explain(error: OSError | ValueError) -> str:
     return _ADVICE.get(name, os_reason(error))
 
 
+def unique_name() -> str:
+    """Return a name that no other process has, on any machine: host, process id, random digits."""
+    return f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@cache
+def _host() -> str:
+    """Return where this process's id means something: the machine, and the container if any."""
+    name = re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:40]
+    with contextlib.suppress(OSError):  # only Linux has it
+        name += re.sub(r"\D", "_", os.readlink("/proc/self/ns/pid"))[:40]
+    return name or "_"
+
+
 def part_file_path(folder: Path) -> Path:
-    """Return an unused path for a part file; `list_part_files` recognises its name."""
-    return folder / f".led-{os.getpid()}-{secrets.token_hex(4)}.part"
+    """Return an unused path for a part file; `remove_abandoned_part_files` knows its name."""
+    return folder / f".led-{unique_name()}.part"
 
 
 def make_folder(folder: Path) -> None:
@@ -137,39 +155,39 @@ def atomic_write(
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise
-        raise OutputError(f"{path}: cannot be written: {explain(error)}") from error
+        why = explain(error)
+        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+            why = "another program removed its unfinished file: run the command again"
+        raise OutputError(f"{path}: cannot be written: {why}") from error
     finally:
         _writing.discard(part.name)
     _flush_folder(path.parent)
 
 
-def list_part_files(folder: Path) -> list[tuple[str, int]]:
-    """List the part files in a folder, in use or abandoned, as (path, process id)."""
-    try:
-        with os.scandir(folder) as entries:
-            return [(e.path, int(m[1])) for e in entries if (m := _PART_FILE.fullmatch(e.name))]
-    except OSError:
-        return []
-
-
 def remove_abandoned_part_files(folder: Path) -> int:
     """Remove the part files of killed runs and return how many; 0 for an unreadable folder.
 
-    Files of a running process stay until they are `PART_FILE_MAX_AGE_S` old. Call it only while
-    holding the folder's lock: process ids of another machine or container mean nothing here, and
-    its part files would seem abandoned.
+    Those of running processes stay until they are `PART_FILE_MAX_AGE_S` old, and so do those of
+    other machines and containers, where nobody here can tell. No lock is needed.
     """
     removed = 0
-    for name, pid in list_part_files(folder):
+    try:
+        with os.scandir(folder) as entries:
+            found = [(e.path, match) for e in entries if (match := _PART_FILE.fullmatch(e.name))]
+    except OSError:
+        return 0
+    for path, match in found:
         with contextlib.suppress(OSError):
-            state = os.lstat(name)
+            state = os.lstat(path)
             recent = time.time() - state.st_mtime < PART_FILE_MAX_AGE_S
-            # Our own id on a file that we are not writing: in a container every run may have the
-            # same process id.
-            own = pid == os.getpid()
-            in_use = os.path.basename(name) in _writing if own else recent and process_exists(pid)
+            host, pid = match[1], int(match[2])
+            # Our own id on a file that we are not writing: that of an earlier process.
+            own = host == _host() and pid == os.getpid()
+            in_use = recent and (host != _host() or process_exists(pid))
+            if own:
+                in_use = os.path.basename(path) in _writing
             if not in_use and stat.S_ISREG(state.st_mode):
-                os.unlink(name)
+                os.unlink(path)
                 removed += 1
     return removed
 

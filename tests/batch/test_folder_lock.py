@@ -8,17 +8,23 @@ from pathlib import Path
 import pytest
 
 from ledcli.batch import folders as module
-from ledcli.batch.folders import folder_lock, folder_locks
+from ledcli.batch.folders import Hold, folder_lock, folder_locks
+from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError
 
 HOLD = """
 import sys
 from pathlib import Path
 from ledcli.batch.folders import folder_lock
-with folder_lock(Path(sys.argv[1]), print, lambda: False):
+from ledcli.batch.shards import Shard
+shard = Shard(*map(int, sys.argv[2:])) if sys.argv[2:] else None
+with folder_lock(Path(sys.argv[1]), print, lambda: False, shard=shard):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+WAITING = "{}: another led process is using this folder; waiting"
 
 
 def never():
@@ -30,10 +36,10 @@ def unexpected(*_):
 
 
 @pytest.fixture
-def another_run(tmp_path):
-    """Another process that holds the lock of tmp_path."""
+def another_run(tmp_path, request):
+    """Another process that holds the lock of tmp_path, or that of a shard."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
+        [sys.executable, "-c", HOLD, str(tmp_path), *getattr(request, "param", ())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
@@ -63,7 +69,7 @@ def test_the_second_run_reports_once_and_waits(tmp_path, another_run):
 
     with folder_lock(tmp_path, said.append, never, pause) as held:
         assert held
-    assert said == [f"{tmp_path}: another led process is using this folder; waiting"]
+    assert said == [WAITING.format(tmp_path)]
     assert pauses == [module.POLL_S] * 3
 
 
@@ -77,9 +83,9 @@ def test_a_killed_run_frees_its_folder(tmp_path, another_run):
 
 def test_a_stop_ends_the_waiting(tmp_path, another_run):
     said = []
-    with folder_lock(tmp_path, said.append, lambda: bool(said), unexpected) as held:
+    with folder_lock(tmp_path, said.append, lambda: bool(said), said.append) as held:
         assert not held
-    with folder_locks([tmp_path], said.append, lambda: len(said) > 1, unexpected) as held:
+    with folder_locks([tmp_path], said.append, lambda: len(said) > 1, said.append) as held:
         assert not held
 
 
@@ -99,10 +105,96 @@ def test_a_file_system_without_locks_is_reported_and_used(tmp_path, monkeypatch,
     if left:
         (tmp_path / ".led" / "lock").touch()
     said = []
-    with folder_lock(tmp_path, said.append, never, unexpected) as held:
-        assert held
+    for shard in (None, Shard(0, 2)):
+        with folder_lock(tmp_path, said.append, never, unexpected, shard) as held:
+            assert held is Hold.SHARED
+        message = said.pop()
+        assert message.startswith(f"{tmp_path}: this file system does not support file locks")
+        assert not said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are others there")
+@pytest.mark.parametrize("shard", [None, Shard(1, 3)])
+def test_locks_that_exclude_nobody_are_found_out(tmp_path, monkeypatch, shard):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    said = []
+    with folder_lock(tmp_path, said.append, never, unexpected, shard) as held:
+        assert held is Hold.SHARED
+        (tmp_path / ".led" / "manifest-x.jsonl").touch()
     (message,) = said
-    assert message.startswith(f"{tmp_path}: this file system does not support file locks")
+    assert "may not exclude other runs" in message and "--shard" in message
+    assert (tmp_path / ".led" / "lock").exists()  # another run may believe in it
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such options there")
+@pytest.mark.parametrize(
+    ("kind", "option", "expected"),
+    [
+        ("nfs", "vers=3,local_lock=all", Hold.SHARED),
+        ("nfs4", "vers=4.2,local_lock=none", Hold.EXCLUSIVE),
+        ("cifs", "vers=3.1.1,nobrl", Hold.SHARED),
+        ("ext4", "rw", Hold.EXCLUSIVE),
+    ],
+)
+def test_locks_that_other_machines_do_not_see_exclude_nobody(
+    tmp_path, monkeypatch, kind, option, expected
+):
+    device = os.stat(tmp_path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        f"22 27 0:99999 / /proc rw - proc proc rw\n"
+        f"60 27 {number} /pool /mnt/a\\040b rw,relatime shared:1 - {kind} nas:/pool rw,{option}\n"
+    )
+    monkeypatch.setattr(module, "MOUNTS", table)
+    with folder_lock(tmp_path / "out", lambda text: None, never, unexpected) as held:
+        assert held is expected
+    assert module.mount_of(tmp_path) == (kind, {"rw", *option.split(",")})
+
+
+SHARD = pytest.mark.parametrize("another_run", [("0", "4")], indirect=True)
+
+
+@SHARD
+@pytest.mark.parametrize("shard", [Shard(1, 4), Shard(3, 4)])
+def test_shards_do_not_wait_for_each_other(tmp_path, another_run, shard):
+    with folder_lock(tmp_path, unexpected, never, unexpected, shard) as held:
+        assert held is Hold.EXCLUSIVE
+
+
+@SHARD
+@pytest.mark.parametrize("shard", [None, Shard(0, 4), Shard(1, 3)])
+def test_what_may_have_the_same_photos_waits_for_a_shard(tmp_path, another_run, shard):
+    said = []
+
+    def pause(seconds):
+        if said:
+            another_run.stdin.close()  # it ends
+            another_run.wait(30)
+
+    with folder_lock(tmp_path, said.append, never, pause, shard) as held:
+        assert held is Hold.EXCLUSIVE
+    assert said == [WAITING.format(tmp_path)]
+    assert not (tmp_path / ".led").exists()
+
+
+def test_a_shard_waits_for_a_whole_run(tmp_path, another_run):
+    said = []
+    how = (said.append, lambda: bool(said), lambda seconds: None)
+    with folder_lock(tmp_path, *how, Shard(0, 4)) as held:
+        assert not held
+    assert said == [WAITING.format(tmp_path)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+@SHARD
+def test_the_lock_of_a_killed_shard_is_removed_by_a_whole_run(tmp_path, another_run):
+    another_run.send_signal(signal.SIGKILL)
+    another_run.wait(30)
+    assert sorted(os.listdir(tmp_path / ".led")) == ["lock", "lock-0-of-4"]
+    with folder_lock(tmp_path, unexpected, never, unexpected):
+        assert os.listdir(tmp_path / ".led") == ["lock"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file is not removed there")
@@ -119,8 +211,8 @@ def test_a_lock_on_a_removed_file_does_not_count(tmp_path, monkeypatch):
         flock(number, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with folder_lock(tmp_path, lambda text: None, never, unexpected) as held:
-        assert held
+    with folder_lock(tmp_path, unexpected, never, lambda seconds: None) as held:
+        assert held is Hold.EXCLUSIVE
         with open(tmp_path / ".led" / "lock") as file, pytest.raises(BlockingIOError):
             flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -153,7 +245,7 @@ def test_a_stopped_run_leaves_no_folders(tmp_path):
 def test_a_stopped_run_leaves_another_run_its_folder(tmp_path, another_run):
     before = sorted((tmp_path / ".led").iterdir())
     said = []
-    with folder_lock(tmp_path, said.append, lambda: bool(said), unexpected) as held:
+    with folder_lock(tmp_path, said.append, lambda: bool(said), said.append) as held:
         assert not held
     assert sorted((tmp_path / ".led").iterdir()) == before != []
 

@@ -1,12 +1,14 @@
 import errno
+import io
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from ledcli.batch import inputs
-from ledcli.batch.inputs import FoundRaw, find_raws
+from ledcli.batch.inputs import FoundRaw, find_raws, read_list
 from ledcli.errors import UsageError
 
 
@@ -243,3 +245,34 @@ def test_a_file_that_is_named_is_known_as_named(here):
             "a.CR2": False,
             "b.CR2": True,
         }
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+def test_a_list_of_inputs(here, monkeypatch, end):
+    names = [b"raw/a b.CR2", b" c.NEF", b"caf\xe9.ARW"]
+    Path("list").write_bytes(end.join([*names, b""]) + end)
+    expected = [os.fsdecode(name) for name in names]
+    assert read_list("list") == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(end.join(names))))
+    assert read_list("-") == expected
+
+
+def test_only_nul_ends_a_name_with_a_newline(here):
+    Path("list").write_bytes(b"a\nb.CR2\0c.NEF\0")
+    assert read_list("list") == ["a\nb.CR2", "c.NEF"]
+
+
+def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
+    Path("empty").write_bytes(b"\n\n")
+    Path("long").write_bytes(b"x" * 20)
+    monkeypatch.setattr(inputs, "MAX_LIST_BYTES", 10)
+    monkeypatch.setattr(sys, "stdin", None)
+    for name, why in (
+        ("empty", "names no inputs"),
+        ("missing", "no such file"),
+        (".", "directory"),
+        ("long", "split it"),
+        ("-", "closed"),
+    ):
+        with pytest.raises(UsageError, match=f"^{name}: .*{why}"):
+            read_list(name)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledcli.batch import journal
 from ledcli.batch import manifest as module
 from ledcli.batch.folders import folder_lock
 from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
@@ -91,7 +92,8 @@ def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
             )
         )
     again = Manifest(root)
-    assert again.file_state(path) is FileState.OLDER
+    assert again.file_state(path) is FileState.CURRENT
+    assert again.entry(path) == entry
     path.unlink()
     assert again.file_state(path) is FileState.ABSENT
 
@@ -243,13 +245,97 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     with manifest.path.open("ab") as file:
         file.write(newer + b"\n\0\0\n")
     with closing(Manifest(root)) as manifest:
+        manifest.begin(exclusive=True)
         write(manifest, "new.dng")
     assert len(lines(root)) <= 8
     assert newer in lines(root)
     again = Manifest(root)
-    expected = {"0": "EDITED", "1": "CURRENT", "2": "CURRENT", "k": "OLDER", "new": "CURRENT"}
+    expected = {"0": "EDITED", "1": "CURRENT", "2": "CURRENT", "k": "CURRENT", "new": "CURRENT"}
     assert {n: again.file_state(root / f"{n}.dng").name for n in expected} == expected
     assert sorted(os.listdir(root / ".led")) == ["manifest.jsonl"]
+
+
+def test_without_a_lock_nothing_is_made_shorter_and_every_run_has_its_own_file(root, monkeypatch):
+    monkeypatch.setattr(module, "COMPACT_FROM", 4)
+    with closing(Manifest(root)) as manifest:
+        for _ in range(9):
+            write(manifest, "a.dng")
+    for shard in (None, "0-of-2"):
+        with closing(Manifest(root)) as one, closing(Manifest(root)) as two:
+            one.begin(shard, exclusive=False)
+            two.begin(shard, exclusive=False)
+            write(one, f"{shard}-1.dng")
+            write(two, f"{shard}-2.dng")
+    assert len(lines(root)) == 9 and len(os.listdir(root / ".led")) == 5
+    again = Manifest(root)
+    outputs = ["a.dng", *(f"{shard}-{i}.dng" for shard in (None, "0-of-2") for i in (1, 2))]
+    assert {again.file_state(root / name) for name in outputs} == {FileState.CURRENT}
+
+
+def test_a_whole_run_takes_the_lines_of_the_shards_into_its_own_file(root, monkeypatch):
+    for i in range(2):
+        with closing(Manifest(root)) as manifest:
+            manifest.begin(f"{i}-of-2", exclusive=True)
+            write(manifest, f"{i}.dng")
+    with closing(Manifest(root)) as manifest:
+        manifest.begin(exclusive=False)
+        write(manifest, "unlocked.dng")
+    (unlocked,) = (root / ".led").glob("manifest-*_*.jsonl")
+    shards = ["manifest-0-of-2.jsonl", "manifest-1-of-2.jsonl"]
+    for few in (True, False):
+        monkeypatch.setattr(module, "COMPACT_FROM", 1000 if few else 3)
+        with closing(Manifest(root)) as manifest:
+            manifest.begin(exclusive=True)
+            write(manifest, f"{few}.dng")
+        files = sorted(os.listdir(root / ".led"))
+        assert files == sorted([*(shards if few else []), unlocked.name, "manifest.jsonl"])
+    again = Manifest(root)
+    for name in ("0.dng", "1.dng", "unlocked.dng", "True.dng", "False.dng"):
+        assert again.file_state(root / name) is FileState.CURRENT
+
+
+def test_the_latest_line_is_that_of_the_latest_file_whichever_manifest_has_it(root):
+    for shard, made in (("1-of-2", {"ratio": 1.0}), ("0-of-2", {"ratio": 2.0})):
+        with closing(Manifest(root)) as manifest:
+            manifest.begin(shard, exclusive=True)
+            path = write(manifest, "a.dng", made=made)
+    path.write_bytes(b"edited")
+    again = Manifest(root)
+    assert again.file_state(path) is FileState.EDITED
+    assert again.entry(path).made_with == {"ratio": 2.0}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file is not replaced there")
+@pytest.mark.parametrize("how", ["replaced", "removed", "state folder removed"])
+def test_a_manifest_that_was_replaced_is_opened_anew(root, how):
+    with closing(Manifest(root)) as manifest:
+        paths = [write(manifest, "a.dng"), write(manifest, "b.dng")]
+        kept = manifest.path.read_bytes().splitlines(keepends=True)[0]
+        if how == "replaced":  # by one that knows of the first, and ends in a torn line
+            atomic_write(manifest.path, kept + b'{"v":1')
+        elif how == "removed":
+            manifest.path.unlink()
+        else:
+            shutil.rmtree(root / ".led")
+        paths.append(write(manifest, "c.dng"))
+    again = Manifest(root)
+    assert [again.file_state(path) for path in paths] == [FileState.CURRENT] * 3
+    assert len(lines(root)) == 3 + (how == "replaced")
+
+
+def test_the_state_folder_that_another_run_removes_is_made_again(root, monkeypatch):
+    opened, removed = journal.open_no_link, []
+
+    def open_no_link(path, flags):
+        if not removed:
+            removed.append(path)
+            path.parent.rmdir()
+        return opened(path, flags)
+
+    monkeypatch.setattr(journal, "open_no_link", open_no_link)
+    with closing(Manifest(root)) as manifest:
+        path = write(manifest, "a.dng")
+    assert removed and Manifest(root).file_state(path) is FileState.CURRENT
 
 
 def test_reading_writes_nothing(root):

@@ -152,7 +152,8 @@ def test_photos_that_moved_are_known_again(here):
     assert decide(job).why == module.UP_TO_DATE
 
 
-def test_a_result_whose_newer_version_never_came_is_made(here):
+def test_a_result_whose_newer_version_never_came_is_known_by_its_own_line(here):
+    """The last run was killed between its line and its file."""
     (job,) = jobs_of()
     make(job)
     with closing(Manifest(job.root)) as manifest:
@@ -160,8 +161,10 @@ def test_a_result_whose_newer_version_never_came_is_made(here):
         late.write_bytes(b"newer")
         path = job.outputs["dng"]
         stamp = Stamp.of(os.stat(job.source))
-        manifest.record(manifest.new_entry(path, job.source, stamp, MADE, {}, late.stat()))
-    assert decide(job).make == ("dng",)
+        newer = MADE | {"ratio": 3.0}
+        manifest.record(manifest.new_entry(path, job.source, stamp, newer, {}, late.stat()))
+    assert decide(job).why == module.UP_TO_DATE
+    assert decide(job, newer)[::2] == (("dng",), module.SETTINGS_CHANGED)
 
 
 def test_a_photo_that_is_gone_is_left_to_the_reading(here):

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import struct
 import threading
 from dataclasses import replace
@@ -14,6 +15,7 @@ from ledcli.batch.settings import Engine, Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
 from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
+from ledcli.output.atomic import part_file_path
 from ledcli.output.formats import FORMATS
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import file_sha256
@@ -491,7 +493,8 @@ def test_a_stop_still_reports_what_is_up_to_date(here, tiny):
 def test_part_files_of_a_killed_run_are_removed_even_when_all_is_done(here, tiny):
     shoot(here, "a.ARW")
     run_all(tiny)
-    left = here / "denoised" / ".led-999999-0123abcd.part"
+    left = part_file_path(here / "denoised")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", "-9999999999-"))
     left.write_bytes(b"half")
     assert statuses(run_all(tiny)) == ["skipped"]
     assert not left.exists()

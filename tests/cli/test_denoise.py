@@ -153,6 +153,18 @@ def test_the_api_refuses_an_impossible_noise(tmp_path):
         api.denoise(tmp_path, noise=(-1, 8))
 
 
+def test_inputs_may_come_from_a_list(tmp_path, capsys):
+    make_raw(tmp_path / "a.dng")
+    (tmp_path / "b").mkdir()
+    make_raw(tmp_path / "b" / "b.dng")
+    (tmp_path / "list").write_text(f"{tmp_path / 'b' / 'b.dng'}\n")
+    how = ("--out", tmp_path / "o", "--quiet")
+    assert denoise(tmp_path / "a.dng", "--files-from", tmp_path / "list", *how) == 0
+    assert visible(tmp_path / "o") == ["a.dng", "b.dng"]
+    assert denoise(*how) == 2
+    assert "--files-from" in capsys.readouterr().err
+
+
 def test_an_empty_folder_says_how_to_look_deeper(tmp_path, capsys):
     (tmp_path / "sub").mkdir()
     make_raw(tmp_path / "sub" / "a.dng")

@@ -71,8 +71,8 @@ def test_a_link_is_replaced_and_its_target_left_alone(tmp_path):
     assert (tmp_path / "link").read_bytes() == b"new"
 
 
-def part(folder, pid, name="0a1b2c3d"):
-    path = folder / f".led-{pid}-{name}.part"
+def part(folder, pid, name="0a1b2c3d", host=None):
+    path = folder / f".led-{host or atomic._host()}-{pid}-{name}.part"
     path.write_bytes(b"half")
     return path
 
@@ -128,11 +128,35 @@ def test_part_files_of_killed_runs_are_removed_and_nothing_else(tmp_path):
     kept = {"a.dng", ".led-notes.part", ".led-1-x.part", f".led-{gone}-0a1b2c3d.part.dng"}
     for name in kept:
         (tmp_path / name).write_bytes(b"mine")
-    (tmp_path / f".led-{gone}-22222222.part").mkdir()
+    folder = part(tmp_path, gone, "22222222")
+    folder.unlink()
+    folder.mkdir()
     assert remove_abandoned_part_files(tmp_path) == 4
-    assert set(os.listdir(tmp_path)) == kept | {f".led-{gone}-22222222.part"}
+    assert set(os.listdir(tmp_path)) == kept | {folder.name}
     assert remove_abandoned_part_files(tmp_path) == 0
     assert remove_abandoned_part_files(tmp_path / "no such folder") == 0
+
+
+@pytest.mark.parametrize("host", ["node17_4026531836", ""])
+def test_what_another_machine_writes_stays_for_an_hour(tmp_path, host):
+    """Or an earlier version of led, which did not say where it ran."""
+    gone = ended_process()
+    left = part(tmp_path, gone, host=host or "host")
+    if not host:
+        left = left.rename(tmp_path / f".led-{gone}-0a1b2c3d.part")
+    assert remove_abandoned_part_files(tmp_path) == 0
+    old = left.stat().st_mtime - atomic.PART_FILE_MAX_AGE_S - 1
+    os.utime(left, (old, old))
+    assert remove_abandoned_part_files(tmp_path) == 1
+
+
+def test_a_part_file_that_another_program_removed_is_not_called_a_missing_folder(tmp_path):
+    def before(_):
+        for left in tmp_path.glob(".led-*"):
+            left.unlink()
+
+    with pytest.raises(OutputError, match=r"a\.dng: .*removed its unfinished file: run the"):
+        atomic_write(tmp_path / "a.dng", b"data", before_rename=before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="nobody can tell there")
@@ -145,7 +169,7 @@ def test_what_a_living_process_writes_stays_for_an_hour(tmp_path):
 
 
 def test_our_own_number_on_a_file_we_do_not_write_is_a_killed_run_s(tmp_path):
-    """In a container every run has the same process number."""
+    """In a container that is started again, every run has the same process number."""
     part(tmp_path, os.getpid())
     removed = []
 

@@ -1,0 +1,110 @@
+"""A file of lines that is only appended to, and survives what network drives do to it."""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from ledcli.errors import OutputError
+from ledcli.output.atomic import make_folder
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
+"""Errors of a file that was removed or replaced; ESTALE on network drives."""
+
+
+class Journal:
+    """Appends lines to a file; each is on the disk when `append` returns.
+
+    The file is made when the first line comes. If another one takes its place, or it is removed,
+    the journal goes on in that, with its own lines. Used by one thread.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path = path
+        self.root = root
+        """The folder without which the file is not made again."""
+        self._file: int | None = None
+        self._root: int | None = None  # open, so that no other folder gets its number
+        self._torn = False
+        self._written: list[bytes] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a line was appended since the last `close`."""
+        return self._file is not None
+
+    def append(self, line: str) -> None:
+        """Append a line of ASCII; raises OSError, and OutputError if `root` was replaced."""
+        data = line.encode("ascii")
+        if self._file is not None and not self._has_its_name(self._file):
+            self._check_root()
+            self.close()
+        if self._file is None:
+            for lost in self._open():
+                self._write(lost)
+        self._write(data)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Close it; another `append` opens it again."""
+        for file in (self._file, self._root):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    os.close(file)
+        self._file = self._root = None
+
+    def _open(self) -> list[bytes]:
+        """Open the file; returns the lines written before that it lacks."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        make_folder(self.path.parent)
+        try:
+            self._file = open_no_link(self.path, flags)
+        except FileNotFoundError:  # a run that ends removes an empty folder
+            make_folder(self.path.parent)
+            self._file = open_no_link(self.path, flags)
+        with contextlib.suppress(PermissionError):  # Windows opens no folders
+            self._root = os.open(self.root, os.O_RDONLY)
+        with open(self.path, "rb", opener=open_no_link) as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            self._torn = file.read() not in (b"", b"\n")
+            if not self._written:
+                return []
+            file.seek(0)
+            lost = dict.fromkeys(self._written)
+            for line in file:
+                lost.pop(line.rstrip(b"\n"), None)
+        return list(lost)
+
+    def _has_its_name(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.path))
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return False
+
+    def _check_root(self) -> None:
+        """Raise OutputError if the folder was removed or replaced."""
+        same = self._root is None  # Windows: the folder of an open file stays
+        with contextlib.suppress(OSError):
+            same = same or os.path.samestat(os.fstat(self._root or 0), os.stat(self.root))
+        if not same:
+            raise OutputError(
+                f"{self.root}: the output folder was removed or replaced during the run; "
+                "run the command again"
+            ) from OSError(errno.ENODEV, "the output folder was removed")
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        data = (b"\n" if self._torn else b"") + line + b"\n"
+        self._torn = True
+        written = os.write(self._file, data)
+        if written < len(data):
+            os.write(self._file, data[written:])
+        os.fsync(self._file)
+        self._torn = False
+
+
+def open_no_link(path: str | Path, flags: int) -> int:
+    """Open a file as `os.open` does, but no symbolic link: the opener of led's own state."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
