@@ -131,12 +131,8 @@ def denoise(
         engine=engine,
         report=report,
     )
-    results = list(planned.rejected)
-    with report.progress(len(planned.jobs), "denoising", "photos") as bar:
-        for result in planned.run(overwrite=overwrite, stop=stop, report=report):
-            results.append(result)
-            bar.advance(note=str(result.source))
-    return results
+    made = planned.run(overwrite=overwrite, stop=stop, report=report)
+    return [*planned.rejected, *made]
 
 
 def load_model(

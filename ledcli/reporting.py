@@ -14,6 +14,9 @@ class ProgressBar(Protocol):
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Count ``steps`` as done; ``note`` names what is being worked on."""
 
+    def resize(self, total: float) -> None:
+        """Change the number of steps in all."""
+
 
 class Reporter(Protocol):
     """Receives messages and progress; `ledcli.cli.console.Output` is one."""
@@ -27,7 +30,7 @@ class Reporter(Protocol):
     def progress(
         self, total: float | None, label: str, unit: str = ""
     ) -> AbstractContextManager[ProgressBar]:
-        """Open a progress bar over ``total`` steps."""
+        """Open a progress bar over ``total`` steps; None if their number is not known yet."""
 
 
 class Silent:
@@ -46,6 +49,9 @@ class Silent:
 
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Ignore progress."""
+
+    def resize(self, total: float) -> None:
+        """Ignore how much there is to do."""
 
 
 SILENT = Silent()

@@ -1,26 +1,14 @@
-"""One photo's way: decode, choose its model, denoise, encode and write."""
+"""One photo's way after it is read: choose its model, denoise, encode and write."""
 
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ledcli import __version__
 from ledcli.batch.output_writer import OutputWriter
-from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings, Stamp
-from ledcli.errors import (
-    LedError,
-    MetadataError,
-    ModelError,
-    RawError,
-    memory_error,
-)
+from ledcli.batch.reading import Frame, errors_in, timed
+from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
+from ledcli.errors import MetadataError, ModelError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.inference.postprocess import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
@@ -31,13 +19,11 @@ from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
 from ledcli.output.tags import at_its_own_brightness
 from ledcli.raw.colour import shot_wb, wb_note
-from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
+from ledcli.reporting import OnProgress
 from ledcli.zoo.selection import Chooser, camera_noise, covers
 from ledcli.zoo.store import ChosenModel
-
-Planes = NDArray[np.float32]
 
 _DARKEST, _DARK_STEP = 0.002, 4
 """A plane's quantile that is its darkest part, without dead pixels; of every fourth sample."""
@@ -45,20 +31,11 @@ _FOG = 0.15
 """Share of white: a result whose darkest part is brighter is foggy."""
 
 
-class Frame(NamedTuple):
-    """A decoded photo; its planes (planes, h, w) are normalised, not multiplied by the ratio."""
-
-    photo: RawPhoto
-    planes: Planes
-    noise: PhotoNoise
-    auto_ratio: float
-
-
 @dataclass
 class PhotoStages:
-    """A photo's way: `read`, `denoise`, `write`, each called in a thread of its own.
+    """A photo's way once it is read: `denoise` and `write`, each called in a thread of its own.
 
-    An error goes into the photo's result; the later stages then do nothing.
+    An error goes into the photo's result; `write` then does nothing.
     """
 
     settings: Settings
@@ -66,47 +43,28 @@ class PhotoStages:
     denoisers: DenoiserCache
     writer: OutputWriter
 
-    def read(self, job: Job) -> tuple[Result, Frame | None]:
-        """Decode a photo and pack it for the network."""
-        result, frame = Result(job.source), None
-        with _errors_in(result):
-            with suppress(OSError, ValueError):  # the decoder says why
-                result.source_stamp = Stamp.of(os.stat(job.source))
-            with _timed(result, "decode"):
-                decoded = decoders.run(
-                    partial(decode_file, force=self.settings.force_read), job.source
-                )
-            if decoded.note and not self.settings.again:
-                raise RawError(
-                    f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
-                    f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
-                )
-            with _timed(result, "pack"):
-                planes = decoded.photo.planes()
-            result.warnings += decoded.photo.warnings
-            frame = Frame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
-        return result, frame
-
-    def denoise(self, frame: Frame | None, result: Result) -> DenoisedPhoto | None:
+    def denoise(
+        self, frame: Frame | None, result: Result, progress: OnProgress
+    ) -> DenoisedPhoto | None:
         """Choose a photo's ratio and model, and run the network; `result` says what was done."""
-        with _errors_in(result):
+        with errors_in(result):
             if frame is not None:
-                return self._denoise(frame, result)
+                return self._denoise(frame, result, progress)
         return None
 
     def write(self, job: Job, denoised: DenoisedPhoto | None, result: Result) -> Result:
         """Encode and write a photo in all formats."""
         if denoised is not None:
-            with _errors_in(result), _timed(result, "encode"):
+            with errors_in(result), timed(result, "encode"):
                 self.writer.write(job, denoised, result)
         return result
 
-    def _denoise(self, frame: Frame, result: Result) -> DenoisedPhoto:
+    def _denoise(self, frame: Frame, result: Result, progress: OnProgress) -> DenoisedPhoto:
         photo, settings = frame.photo, self.settings
         ratio = result.ratio = choose_ratio(frame, settings, self.chooser.ratio_range)
         if settings.ratio is None and settings.exposure is None:
             photo = at_its_own_brightness(photo, ratio)
-        with _timed(result, "model"):
+        with timed(result, "model"):
             denoiser, result.model = choose_model(
                 frame, ratio, self.chooser, self.denoisers, result.warnings
             )
@@ -129,15 +87,20 @@ class PhotoStages:
                 )
             result.noise_from = "unused"
             height, width = photo.mosaic.shape
-            with _timed(result, "network"):
+            with timed(result, "network"):
                 picture = denoiser.develop(
-                    frame.planes, ratio, phase=phase, shape=(height, width), noise=own
+                    frame.planes,
+                    ratio,
+                    phase=phase,
+                    shape=(height, width),
+                    noise=own,
+                    progress=progress,
                 )
             picture16 = np.rint(picture * np.float32(WHITE)).astype(np.uint16)
             developed = upright(cropped(picture16, photo), photo.orientation)
             return DenoisedPhoto(photo, _note(result, settings), developed=developed)
         noise = choose_noise(frame, own, settings, result)
-        with _timed(result, "network"):
+        with timed(result, "network"):
             planes = denoiser.denoise(
                 frame.planes,
                 ratio,
@@ -149,6 +112,7 @@ class PhotoStages:
                 steps=settings.steps,
                 ensemble=settings.quality == Quality.BEST,
                 exif=photo.exif,
+                progress=progress,
             )
         if settings.highlights == Highlights.KEEP:
             reliable_to = ratio if denoiser.form.unclipped_input else 1.0
@@ -251,28 +215,3 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         "version": __version__,
         "when": now(),
     }
-
-
-@contextmanager
-def _timed(result: Result, part: str) -> Iterator[None]:
-    """Add the seconds that a block takes to a part of a result's times."""
-    before = time.perf_counter()
-    try:
-        yield
-    finally:
-        spent = time.perf_counter() - before
-        result.seconds[part] = result.seconds.get(part, 0.0) + spent
-
-
-@contextmanager
-def _errors_in(result: Result) -> Iterator[None]:
-    """Catch a photo's error into its result, so that the next ones are still done."""
-    try:
-        yield
-    except LedError as error:
-        result.error = error
-    except MemoryError:
-        result.error = memory_error(result.source)
-    except Exception as error:  # of any library
-        result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
-        result.error.__cause__ = error

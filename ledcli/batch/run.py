@@ -6,26 +6,21 @@ What is missing or changed is denoised, under the locks of the output folders.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.manifest import Manifests
+from ledcli.batch.pipeline import Pipeline
 from ledcli.batch.plan import DEFAULT_NAME, PlannedPhoto, plan_names, plan_photos, split_results
 from ledcli.batch.settings import Engine, Job, Quality, Result, Settings, choose_formats
 from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
-from ledcli.raw.decoder import ReaderThreads, decoders
 from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
-
-if TYPE_CHECKING:
-    from ledcli.batch.photo import Frame, PhotoStages
 
 LONG_RUN_S = 60.0
 """Seconds of network time in a run from which the fast model is suggested on a slow processor."""
@@ -78,11 +73,12 @@ class DenoiseRun:
     ) -> Iterator[Result]:
         """Denoise what is missing or changed; a photo that fails does not stop the others.
 
-        Yields a result for each photo, in the order of the jobs. `stop` is called between photos;
-        once it returns True, the photos in work are finished and no other is started. `overwrite`
-        denoises all; `report` gets messages about the run as a whole. Raises OutputError if an
-        output folder cannot be written to, or has too little space; UsageError or ModelError if
-        the engine or the model does not exist.
+        Yields a result for each photo, in the order of the jobs, as soon as it is written. `stop`
+        is called between photos, in another thread; once it returns True, the photos in work are
+        finished and no other is started. `overwrite` denoises all; `report` gets progress and
+        messages about the run as a whole. Raises OutputError if an output folder cannot be written
+        to, or has too little space; UsageError or ModelError if the engine or the model does not
+        exist.
         """
         remove_leftovers(self.jobs)
         planned = self._plan(overwrite)
@@ -91,9 +87,12 @@ class DenoiseRun:
             yield from map(_not_made, self.jobs, planned)
             return
 
-        # Its process imports while this one imports torch.
-        decoders.start()
         with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(report.progress(None, "denoising", "MP"))
+            pipeline = stack.enter_context(Pipeline(self.settings))
+            # Decoded in a process of its own while this one imports torch.
+            missing = (job for job, photo in zip(self.jobs, planned, strict=True) if photo.make)
+            pipeline.begin(next(missing))
             from ledcli.batch.output_writer import OutputWriter
             from ledcli.batch.photo import PhotoStages
             from ledcli.inference.denoiser import DenoiserCache
@@ -127,7 +126,7 @@ class DenoiseRun:
             writer = OutputWriter(self.manifests, self.settings, report.info)
             stack.enter_context(writer)
             stages = PhotoStages(self.settings, self.chooser, denoisers, writer)
-            made = _pipeline(to_make, stages, lambda: stop() or writer.broken is not None)
+            made = pipeline.run(to_make, stages, lambda: stop() or writer.broken is not None, bar)
             stack.enter_context(contextlib.closing(made))
             shown: set[str] = set()
             for job, photo in zip(self.jobs, planned, strict=True):
@@ -207,40 +206,3 @@ def plan_denoise(
 def _not_made(job: Job, photo: PlannedPhoto) -> Result:
     why = photo.why if photo.error is None else ""
     return Result(job.source, list(photo.kept), error=photo.error, why=why)
-
-
-def _pipeline(
-    jobs: Sequence[Job], stages: PhotoStages, stop: Callable[[], bool]
-) -> Generator[Result, None, None]:
-    """Read, denoise and write photos; yields a result for each job, in order.
-
-    While one photo is in the network, the next is decoded in a process of its own and the previous
-    one is written in a thread. No more than these are in memory.
-    """
-    reader = ReaderThreads(decoders, 1)
-    writer = ThreadPoolExecutor(1, "led-write")
-    reading: Future[tuple[Result, Frame | None]] | None = None
-    writing: Future[Result] | None = None
-    try:
-        reading = reader.submit(stages.read, jobs[0]) if jobs else None
-        for job, following in zip(jobs, [*jobs[1:], None], strict=True):
-            if reading is None or stop():
-                break
-            result, frame = reading.result()
-            reading = reader.submit(stages.read, following) if following else None
-            denoised = stages.denoise(frame, result)
-            del frame
-            if writing is not None:
-                yield writing.result()
-            writing = writer.submit(stages.write, job, denoised, result)
-            del denoised
-        if writing is not None:
-            yield writing.result()
-            writing = None
-    finally:
-        reader.stop()  # what it still decodes is not wanted
-        if writing is not None:
-            # The caller leaves early, with a second Ctrl-C. The write in progress is waited for:
-            # nothing may be written after the folder's lock is released.
-            stages.writer.abort()
-        writer.shutdown(wait=True, cancel_futures=True)

@@ -103,6 +103,9 @@ class Progress:
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Count `steps` as done; `note` names what is being worked on."""
 
+    def resize(self, total: float) -> None:
+        """Change the number of steps in all."""
+
     def pause(self) -> None:
         """Clear the terminal for another writer."""
 
@@ -135,13 +138,18 @@ class PlainProgress(Progress):
             return
         self._next = now + PLAIN_EVERY_S
         rate = self._done / max(now - self._start, 1e-9)
-        of = left = ""
+        done, left = f"{self._label}: {round(self._done, 1):g}", ""
         if self._total is not None:
-            of = f" of {self._total:g}"
+            done += f" of {round(self._total, 1):g}"
             left = f"{time_text(max(self._total - self._done, 0) / rate)} left"
-        done = f"{self._label}: {self._done:g}{of}"
         parts = (done, rate_text(rate, self._unit or "steps"), left, note)
         self._write(", ".join(part for part in parts if part))
+
+    def resize(self, total: float) -> None:
+        """Change the number of steps in all; time before the first step does not count."""
+        self._total = total
+        if not self._done:
+            self._start = self._clock()
 
 
 class _RateColumn(ProgressColumn):
@@ -171,13 +179,23 @@ class BarProgress(Progress):
             # Redirection would send results meant for standard output to standard error.
             redirect_stdout=False,
             redirect_stderr=False,
+            refresh_per_second=4,  # a core has better things to do
         )
         self._task = self._bar.add_task(label, total=total, note="")
+        self._percent = 0.0
         self._bar.start()
 
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Move the bar forward."""
         self._bar.update(self._task, advance=steps, note=printable(note))
+        if self._percent != (percent := round(self._bar.tasks[0].percentage)):
+            self._percent = percent
+            self._bar.refresh()
+
+    def resize(self, total: float) -> None:
+        """Change the number of steps in all."""
+        # Not by `update`, which forgets the rate.
+        self._bar.tasks[0].total = total
 
     def pause(self) -> None:
         """Remove the bar from the terminal."""
@@ -199,8 +217,6 @@ class Output:
         self.json, self.quiet = json, quiet
         self.stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Progress | None = None
-
-    # Standard output, for scripts.
 
     def result(self, record: Mapping[str, object] | str, text: str | None = None) -> None:
         """Print one result: the record with `--json`, else the text.
@@ -247,8 +263,6 @@ class Output:
         with self._bar_lifted():
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-
-    # Standard error: for people.
 
     def info(self, text: object) -> None:
         """Print what is being done."""

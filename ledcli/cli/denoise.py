@@ -171,17 +171,13 @@ def denoise(
         _finish(output, counts, "planned")
         return
     shown = None
-    with (
-        stoppable(lambda: output.info(STOPPING.format("photo"))) as stop,
-        output.progress(len(planned.jobs), "denoising", "photos") as bar,
-    ):
+    with stoppable(lambda: output.info(STOPPING.format("photo"))) as stop:
         for result in planned.run(overwrite=overwrite, stop=stop, report=output):
             shown = show_model(output, result, shown)
             show_result(output, result)
             if not json and (faster := planned.suggestion(result)):
                 output.hint(faster)
             counts[result.status] += 1
-            bar.advance(note=str(result.source))
         stopped = stop()
     left = len(planned.jobs) + len(planned.rejected) - counts.total()
     if stopped and left:

@@ -1,5 +1,7 @@
+import contextlib
 import hashlib
 import os
+import signal
 import struct
 import threading
 from dataclasses import replace
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from ledcli.batch.inputs import find_raws
+from ledcli.batch.photo import PhotoStages
 from ledcli.batch.plan import plan_names
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings, Status
@@ -461,7 +464,7 @@ def test_the_second_ctrl_c_ends_the_write_before_the_lock_is_released(here, tiny
         asked.append(1)
         if len(asked) == 3:  # before the second photo: the first is being written
             assert SlowExiftool.copying.wait(60)
-            raise KeyboardInterrupt
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return False
 
     with pytest.raises(KeyboardInterrupt):
@@ -498,3 +501,57 @@ def test_part_files_of_a_killed_run_are_removed_even_when_all_is_done(here, tiny
     left.write_bytes(b"half")
     assert statuses(run_all(tiny)) == ["skipped"]
     assert not left.exists()
+
+
+class Watched:
+    """A reporter that keeps the messages about progress."""
+
+    def __init__(self):
+        self.total, self.done, self.notes = 0.0, [0.0], []
+
+    @contextlib.contextmanager
+    def progress(self, total, label, unit=""):
+        assert (total, unit) == (None, "MP")
+        yield self
+
+    def info(self, text):
+        pass
+
+    def resize(self, total):
+        self.total = total
+
+    def advance(self, steps=1, note=""):
+        self.done.append(self.done[-1] + steps)
+        self.notes += [note] * (note not in self.notes)
+
+
+def test_progress_is_in_megapixels_and_moves_within_a_photo(here, tiny):
+    (here / "raw").mkdir()
+    make_raw(here / "raw" / "a.ARW", shape=(256, 320))
+    (here / "raw" / "b.ARW").write_bytes(b"no raw")
+    make_raw(here / "raw" / "c.ARW", shape=(512, 320))
+    planned, watched = planned_run(tiny), Watched()
+    planned.engine = Engine("cpu", "float32", 64)
+    moved = []
+    for _ in planned.run(report=watched):
+        moved.append(len(watched.done))
+    assert watched.total == pytest.approx(0.32 * 0.768)
+    assert watched.done[-1] == pytest.approx(watched.total)
+    assert watched.done == sorted(watched.done)
+    assert watched.notes == ["1 of 3: a.ARW", "2 of 3: b.ARW", "3 of 3: c.ARW"]
+    assert moved[0] > 5
+
+
+def test_a_photo_is_reported_when_it_is_written_and_not_one_later(here, tiny, monkeypatch):
+    shoot(here, "a.ARW", "b.ARW")
+    denoise, reported = PhotoStages.denoise, threading.Event()
+
+    def after_the_first(self, frame, result, progress):
+        if result.source.name == "b.ARW":
+            assert reported.wait(60)
+        return denoise(self, frame, result, progress)
+
+    monkeypatch.setattr(PhotoStages, "denoise", after_the_first)
+    for result in planned_run(tiny).run():
+        assert result.error is None
+        reported.set()

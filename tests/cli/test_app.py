@@ -336,6 +336,16 @@ def test_plain_progress_is_a_line_every_few_seconds():
     ]
 
 
+def test_plain_progress_counts_time_from_when_the_amount_of_work_is_known():
+    said, now = [], [0.0]
+    bar = PlainProgress(said.append, None, "denoising", "MP", clock=lambda: now[0])
+    now[0] = 10
+    bar.resize(24)
+    now[0] = 12
+    bar.advance(4.56)
+    assert said == ["denoising: 4.6 of 24, 2.3 MP/s, 0:09 left"]
+
+
 def test_rates_and_times_are_readable():
     assert rate_text(0.1, "photos") == "6.0 photos/min"
     assert rate_text(0.001, "photos") == "3.6 photos/h"

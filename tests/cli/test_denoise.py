@@ -1,5 +1,8 @@
+import contextlib
 import hashlib
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -567,3 +570,27 @@ def test_without_a_model_for_x_trans_only_its_photos_fail_in_one_line(
     assert visible(tmp_path / "denoised") == ["a.dng"]
     said = [line for line in capsys.readouterr().err.splitlines() if "X-Trans" in line]
     assert len(said) == 1 and "b.RAF" in said[0] and "--model" in said[0]
+
+
+def test_on_a_terminal_the_bar_moves_within_a_photo(tmp_path):
+    pty = pytest.importorskip("pty")
+    make_raw(tmp_path / "a.ARW", shape=(512, 640))
+    model = write_model(tmp_path / "tiny.safetensors")
+    words = ["denoise", str(tmp_path / "a.ARW"), "--model", str(model), "--tile", "64"]
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ledcli", *words],
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    shown = b""
+    # Linux ends a terminal that nobody holds any more with an error.
+    with open(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while part := terminal.read(1 << 16):
+            shown += part
+    assert child.wait() == 0
+    bars = re.findall(r"denoising .*? (\d+)%([^%]*?) 1 of 1: a.ARW", shown.decode())
+    assert len({percent for percent, _ in bars}) > 5
+    assert re.search(r"MP/.*\d:\d\d:\d\d", bars[-1][1])  # rate and time left

@@ -1,0 +1,75 @@
+"""Reading a photo of a run: decoded in a process of its own, packed for the network. No torch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from ledcli.batch.settings import Job, Result, Settings, Stamp
+from ledcli.errors import LedError, RawError, memory_error
+from ledcli.raw.decoder import decode_file, decoders
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ledcli.noise.photo_noise import PhotoNoise
+    from ledcli.raw.reader import RawPhoto
+
+
+class Frame(NamedTuple):
+    """A decoded photo; its planes (planes, h, w) are normalised, not multiplied by the ratio."""
+
+    photo: RawPhoto
+    planes: NDArray[np.float32]
+    noise: PhotoNoise
+    auto_ratio: float
+
+
+def read_photo(job: Job, settings: Settings) -> tuple[Result, Frame | None]:
+    """Decode a photo and pack it for the network."""
+    result, frame = Result(job.source), None
+    with errors_in(result):
+        with suppress(OSError, ValueError):  # the decoder says why
+            result.source_stamp = Stamp.of(os.stat(job.source))
+        with timed(result, "decode"):
+            decoded = decoders.run(partial(decode_file, force=settings.force_read), job.source)
+        if decoded.note and not settings.again:
+            raise RawError(
+                f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
+                f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
+            )
+        with timed(result, "pack"):
+            planes = decoded.photo.planes()
+        result.warnings += decoded.photo.warnings
+        frame = Frame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
+    return result, frame
+
+
+@contextmanager
+def timed(result: Result, part: str) -> Iterator[None]:
+    """Add the seconds that a block takes to a part of a result's times."""
+    before = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent = time.perf_counter() - before
+        result.seconds[part] = result.seconds.get(part, 0.0) + spent
+
+
+@contextmanager
+def errors_in(result: Result) -> Iterator[None]:
+    """Catch a photo's error into its result, so that the next ones are still done."""
+    try:
+        yield
+    except LedError as error:
+        result.error = error
+    except MemoryError:
+        result.error = memory_error(result.source)
+    except Exception as error:  # of any library
+        result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
+        result.error.__cause__ = error
