@@ -6,7 +6,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from ledcli.cli.app import COMMANDS, _load
+from ledcli.cli.app import COMMANDS, load_command
 
 INTRODUCTION = """# Commands
 
@@ -25,7 +25,7 @@ the folder of installed models, and `NO_COLOR` turns colours off.
 
 def on_files(files: Files, config: object) -> Files:
     """Add `commands.md`, written from the commands themselves."""
-    text = INTRODUCTION + "".join(section(f"led {c.name}", _load(c.name)) for c in COMMANDS)
+    text = INTRODUCTION + "".join(section(f"led {c.name}", load_command(c.name)) for c in COMMANDS)
     files.append(File.generated(config, "commands.md", content=text))
     return files
 

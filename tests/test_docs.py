@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ledcli
-from ledcli.cli.app import COMMANDS, DONE, _load, run
+from ledcli.cli.app import COMMANDS, DONE, load_command, run
 from ledcli.training.finetune import FinetuneResult, FinetuneSettings, Status
 from ledcli.training.methods.led import LedMethod
 from tests.pairs.scenes import pair_of, picture
@@ -68,7 +68,7 @@ def without_times(dng: bytes) -> bytes:
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
 def test_every_command_and_option_in_a_page_exists(page):
     text = (ROOT / page).read_text()
-    commands = {command.name: _load(command.name) for command in COMMANDS}
+    commands = {command.name: load_command(command.name) for command in COMMANDS}
     for name, rest in re.findall(r"(?:^    |`)led ([a-z]+)([^`#\n]*)", text, re.MULTILINE):
         assert name in commands, f"{page}: led {name}"
         command = commands[name]
@@ -85,7 +85,7 @@ def test_readme_lists_every_command():
     table = text.partition("## Commands")[2].partition("\n## ")[0]
     for command in COMMANDS:
         [row] = re.findall(rf"^\| `led {command.name}\b.*$", table, re.MULTILINE)
-        for verb in getattr(_load(command.name), "commands", {}):
+        for verb in getattr(load_command(command.name), "commands", {}):
             assert verb in row
 
 

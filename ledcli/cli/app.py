@@ -30,6 +30,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ledcli import __version__
 from ledcli.cli.console import Output, debugging
+from ledcli.cli.defaults import UNCONFIGURED, with_defaults
 from ledcli.errors import LedError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -57,6 +58,7 @@ COMMANDS = (
     Command("models", "List, describe, fetch, import, export and remove models."),
     Command("info", "Show camera, ISO, time, exposure level and noise of raws."),
     Command("evaluate", "Measure PSNR and SSIM of models on SID, ELD, pairs or calibrated noise."),
+    Command("config", "Set defaults and presets of options."),
     Command("demo", "Make a small test shoot and run every step on it."),
     Command("doctor", "Check what this machine can do and that every backend is correct."),
 )
@@ -84,7 +86,8 @@ def _joined(text: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _load(name: str) -> Any:  # noqa: ANN401  (typer's command class is not public)
+def load_command(name: str) -> Any:  # noqa: ANN401  (typer's command class is not public)
+    """Import a command and return typer's object."""
     stem = next(command.module for command in COMMANDS if command.name == name) or name
     module = importlib.import_module(f"ledcli.cli.{stem}")
     app = getattr(module, "app", None)
@@ -95,6 +98,8 @@ def _load(name: str) -> Any:  # noqa: ANN401  (typer's command class is not publ
     for verb in app.registered_commands:
         if verb.callback is not None and verb.help is None:
             verb.help = help_text(verb.callback.__doc__ or "")
+            if name not in UNCONFIGURED:
+                verb.callback = with_defaults(verb.callback)
     command = typer.main.get_command(app)
     command.name = name
     _escape_markup(command)
@@ -121,7 +126,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:  # noqa: ANN401
         """Import the command that is called."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and _load(str(name)), rest
+        return name, command and load_command(str(name)), rest
 
 
 def _show_version(requested: bool) -> None:

@@ -73,6 +73,7 @@ def _run(output: Output, arguments: Sequence[str | Path]) -> None:
 
     words = [str(argument) for argument in arguments]
     output.info(f"$ led {' '.join(words)}")
+    words += ["--preset", "none"]  # the user's defaults are not for the demo
     status = run([*words, *["--json"] * output.json, *["--quiet"] * output.quiet])
     if status != DONE:
         raise typer.Exit(status)

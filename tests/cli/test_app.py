@@ -55,7 +55,7 @@ def test_every_command_has_help_with_examples(command, capsys):
     assert cli.run([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"led {command}" in out
-    if command not in ("models", "pairs"):  # nouns: their verbs have the examples
+    if command not in ("models", "pairs", "config"):  # nouns: their verbs have the examples
         assert "Examples" in out
         assert "----" not in out
 
@@ -68,6 +68,9 @@ def test_every_command_has_help_with_examples(command, capsys):
         ("models", "rm"),
         ("pairs", "scan"),
         ("pairs", "check"),
+        ("config", "show"),
+        ("config", "path"),
+        ("config", "init"),
     ],
 )
 def test_verbs_have_help_with_examples(noun, verb, capsys):

@@ -1,0 +1,137 @@
+"""`led config`: defaults and presets of the commands' options."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledcli.cli.app import COMMANDS, load_command
+from ledcli.cli.console import Output, printable
+from ledcli.cli.defaults import FILE, UNCONFIGURED, Command, collect, documents, presets, user_file
+from ledcli.cli.options import JsonOption, QuietOption, show_help
+from ledcli.errors import OutputError
+
+TEMPLATE = """\
+# Defaults of led's options: a table for each command, an option without its dashes for each line.
+# The file of the working folder overrides that of the user, and the command line overrides both.
+# 'led denoise --help' lists the options; 'led config show' says what is set where.
+
+# [denoise]
+# format = ["dng", "png"]
+# highlights = "keep"
+
+# [finetune]
+# iters = 3000
+
+# led denoise --preset concert
+# [preset.concert.denoise]
+# ratio = 8
+# luma = 0.7
+
+# led denoise --preset stars
+# [preset.stars.denoise]
+# ratio = "auto"
+# quality = "best"
+"""
+
+app = typer.Typer(help="Show and make the file with the defaults of options (led.toml).")
+app.callback(invoke_without_command=True)(show_help)
+
+
+@app.command()
+def show(
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With the options of this preset.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what is set, and where; check both files.
+
+    Examples
+    --------
+    What a preset changes::
+
+        led config show --preset concert
+    """
+    output, read = Output(json=json, quiet=quiet), documents()
+    named = presets(read)
+    for name in named:  # checked, shown or not
+        for command in _commands():
+            collect(command, name, read)
+    found = [
+        (" ".join(command.names), default)
+        for command in _commands()
+        for default in collect(command, preset, read).values()
+    ]
+    columns = ("command", "option", "value", "from")
+    if found:
+        rows = [(name, each.option, each.text, each.source) for name, each in found]
+        records = [
+            dict(zip(columns, (name, each.option, each.value, each.source), strict=True))
+            for name, each in found
+        ]
+        output.table(columns, rows, records=records)
+    elif not read:
+        output.hint(f"there is no {FILE}; led config init makes one")
+    if named:
+        output.info(f"presets: {', '.join(named)}")
+
+
+@app.command()
+def path(json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Show where the files are, the one that counts less first.
+
+    Examples
+    --------
+    Open yours in an editor::
+
+        nano "$(led config path | head -n 1)"
+    """
+    output = Output(json=json, quiet=quiet)
+    for file in (user_file(), Path(FILE).resolve()):
+        output.result({"path": file, "exists": file.is_file()}, printable(file))
+        if not file.exists():
+            output.info(f"{file}: does not exist")
+
+
+@app.command()
+def init(
+    here: Annotated[
+        bool, typer.Option("--here", help="In the working folder, for what is below it.")
+    ] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a file with commented examples, the user's own or one in the working folder.
+
+    Examples
+    --------
+    For all that you do::
+
+        led config init
+    """
+    from ledcli.output.atomic import atomic_write
+
+    file = Path(FILE).resolve() if here else user_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, TEMPLATE.encode(), overwrite=False)
+    except FileExistsError:
+        raise OutputError(f"{file}: already exists; edit it") from None
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
+    Output(json=json, quiet=quiet).result({"path": file}, printable(file))
+
+
+def _commands() -> Iterator[Command]:
+    """Go through all commands that the files can set options of."""
+    names = [command.name for command in COMMANDS if command.name not in UNCONFIGURED]
+    for name in names:
+        command = load_command(name)
+        verbs = getattr(command, "commands", {})
+        if not verbs:
+            yield Command([name], [names], command)
+        for verb, own in verbs.items():
+            yield Command([name, verb], [names, list(verbs)], own)

@@ -1,0 +1,262 @@
+"""Defaults and presets of options, from led.toml. Imports neither torch nor NumPy.
+
+The user's file comes first, that of the working folder overrides it, a preset overrides both, and
+the command line overrides all. A file has a table for each command, and the same for each preset::
+
+    [denoise]
+    format = ["dng", "png"]
+
+    [preset.concert.denoise]
+    strength = 0.8
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from ledcli.cli.console import Output
+from ledcli.errors import UsageError
+
+FILE = "led.toml"
+PRESET = "preset"
+NONE = "none"
+"""``--preset none`` ignores the files."""
+UNCONFIGURED = ("config", "demo")
+"""Commands whose options have no defaults in a file."""
+MAX_BYTES = 1 << 20
+TYPED = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run"])
+TYPED |= {"force", "force-read", "accept-license"}
+"""Options that decide about one run: a file cannot set them."""
+
+Table = Mapping[str, Any]
+
+
+class Default(NamedTuple):
+    """A value from a file, as on the command line, and where it is from."""
+
+    option: str
+    """Without its dashes."""
+    value: str | bool | list[str]
+    source: str
+    """The file, and the preset if it is one's."""
+
+    @property
+    def text(self) -> str:
+        """The value for people, as a file may have it."""
+        if isinstance(self.value, bool):
+            return str(self.value).lower()
+        return self.value if isinstance(self.value, str) else ",".join(self.value)
+
+
+class Command(NamedTuple):
+    """A command: its names (``pairs``, ``scan``), those beside each of them, and typer's object."""
+
+    names: Sequence[str]
+    beside: Sequence[Collection[str]]
+    command: Any
+
+
+def user_file() -> Path:
+    """Return the path of the user's file; `LED_HOME` moves it."""
+    import platformdirs
+
+    home = os.environ.get("LED_HOME") or platformdirs.user_config_dir("led", appauthor=False)
+    return Path(home).expanduser() / FILE
+
+
+def documents() -> list[tuple[Path, Table]]:
+    """Read the files that exist: the user's, then that of the working folder.
+
+    Raises UsageError if one cannot be read.
+    """
+    return [(path, _read(path)) for path in (user_file(), Path(FILE)) if path.exists()]
+
+
+def _read(path: Path) -> Table:
+    import tomllib
+
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: is not a configuration file: remove or rename it")
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # TOML's and Unicode's are values
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def presets(read: Sequence[tuple[Path, Table]]) -> list[str]:
+    """Return the names of all presets."""
+    named = (_table(path, PRESET, document.get(PRESET, {})) for path, document in read)
+    return sorted({name for tables in named for name in tables})
+
+
+def collect(
+    command: Command, preset: str | None, read: Sequence[tuple[Path, Table]]
+) -> dict[str, Default]:
+    """Return a command's defaults, by typer's names of its options.
+
+    Raises UsageError for a key or preset that does not exist, or a value that does not fit.
+    """
+    if preset == NONE:
+        return {}
+    known = presets(read)
+    if preset is not None and preset not in known:
+        hint = _instead(preset, known)
+        raise UsageError(f"no preset '{preset}'{hint or f' in {FILE}; led config show lists them'}")
+    options = options_of(command.command)
+    found: dict[str, Default] = {}
+    for source, path, tables in _tables(preset, read):
+        section = ""
+        for name, beside in zip(command.names, command.beside, strict=True):
+            _check(path, section, tables, beside, "command")
+            section = f"{section}.{name}".strip(".")
+            tables = _table(path, section, tables.get(name, {}))
+        _check(path, section, tables, options, "option")
+        for key, value in tables.items():
+            parameter = options[key]
+            where = f"{path}: {section}.{key}"
+            given = _as_typed(where, value, parameter)
+            try:
+                parameter.process_value(typer.Context(command.command), given)
+            except typer.TyperException as error:
+                raise UsageError(f"{where}: {error.format_message().rstrip('.')}") from error
+            found[parameter.name] = Default(key, given, source)
+    return found
+
+
+def options_of(command: Any) -> dict[str, Any]:  # noqa: ANN401  (typer's class is not public)
+    """Return the options that a file can set, by name without dashes."""
+    options = [param for param in command.params if param.param_type_name == "option"]
+    named = {name[2:]: param for param in options for name in param.opts if name[:2] == "--"}
+    return {name: param for name, param in named.items() if name not in TYPED}
+
+
+def _tables(
+    preset: str | None, read: Sequence[tuple[Path, Table]]
+) -> Iterator[tuple[str, Path, Table]]:
+    """Go through the tables of commands, each with its source; later ones override."""
+    for path, document in read:
+        yield str(path), path, {k: v for k, v in document.items() if k != PRESET}
+    for path, document in read if preset else ():
+        named = _table(path, PRESET, document.get(PRESET, {}))
+        own = _table(path, f"{PRESET}.{preset}", named.get(str(preset), {}))
+        yield f"{path}, preset {preset}", path, own
+
+
+def _table(path: Path, section: str, value: object) -> Table:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{path}: {section} must be a table: write [{section}]")
+    return value
+
+
+def _check(path: Path, section: str, table: Table, known: Collection[str], what: str) -> None:
+    """Raise UsageError for a key that does not exist."""
+    for key in table:
+        if key in known:
+            continue
+        name = f"{section}.{key}".strip(".")
+        if key in TYPED and what == "option":
+            raise UsageError(f"{path}: {name}: give --{key} on the command line, for one run")
+        hint = _instead(key.replace("_", "-"), known)
+        raise UsageError(f"{path}: {name}: no such {what}{hint or '; see led config init'}")
+
+
+def _instead(word: str, known: Collection[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f": did you mean '{close[0]}'?" if close else ""
+
+
+def _as_typed(where: str, value: object, parameter: Any) -> str | bool | list[str]:  # noqa: ANN401
+    """Return a value of TOML as the command line has it."""
+    if getattr(parameter, "is_flag", False):
+        if isinstance(value, bool):
+            return value
+        raise UsageError(f"{where}: takes true or false")
+    several = parameter.multiple or parameter.nargs != 1
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(each, bool) or not isinstance(each, str | int | float) for each in values):
+        raise UsageError(f"{where}: takes a text, a number or a list of them")
+    texts = [os.path.expanduser(str(each)) for each in values]
+    return texts if several else ",".join(texts)
+
+
+class Chosen(NamedTuple):
+    """What `--preset` and the files came to, for a command that is called."""
+
+    context: typer.Context
+    defaults: Mapping[str, Default]
+
+    def announce(self, *, json: bool, quiet: bool) -> None:
+        """Say which values are from where: as JSON before the results, else as a message."""
+        source = self.context.get_parameter_source
+        used = [
+            default
+            for name, default in self.defaults.items()
+            if (of := source(name)) is not None and of.name == "DEFAULT_MAP"
+        ]
+        if not used:
+            return
+        output = Output(json=json, quiet=quiet)
+        if json:
+            values = {each.option: {"value": each.value, "from": each.source} for each in used}
+            output.result({"configuration": values})
+        for place in dict.fromkeys(each.source for each in used):
+            shown = [f"{each.option} = {each.text}" for each in used if each.source == place]
+            output.info(f"from {place}: {', '.join(shown)}")
+
+
+def _choose(context: typer.Context, value: str | None) -> Chosen | None:
+    """Set the defaults of the command that is called; an eager option's callback."""
+    if context.resilient_parsing:  # shell completion
+        return None
+    chain: list[Any] = [context]
+    while chain[0].parent is not None:
+        chain.insert(0, chain[0].parent)
+    names = [str(each.info_name) for each in chain[1:]]
+    groups = [getattr(each.command, "commands", names) for each in chain[:-1]]
+    beside = [[name for name in group if name not in UNCONFIGURED] for group in groups]
+    read = [] if value == NONE else documents()
+    found = collect(Command(names, beside, context.command), value, read)
+    context.default_map = {name: default.value for name, default in found.items()}
+    return Chosen(context, found)
+
+
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        f"--{PRESET}",
+        metavar="NAME|none",
+        help=f"Options of a preset in {FILE} ('led config'); none: ignore the file.",
+        callback=_choose,
+        is_eager=True,
+        show_default=False,
+    ),
+]
+
+
+def with_defaults(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option `--preset`, and its options the defaults of the files."""
+
+    @wraps(function)
+    def run(*arguments: object, preset: Chosen | None = None, **options: Any) -> None:  # noqa: ANN401
+        if preset is not None:
+            preset.announce(json=bool(options.get("json")), quiet=bool(options.get("quiet", False)))
+        function(*arguments, **options)
+
+    own = inspect.Parameter(
+        PRESET, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PresetOption
+    )
+    signature = inspect.signature(function)
+    run.__annotations__ = function.__annotations__ | {PRESET: PresetOption}
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), own]
+    )
+    return run

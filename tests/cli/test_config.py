@@ -1,0 +1,167 @@
+"""Defaults and presets in led.toml."""
+
+import json
+import os
+import tomllib
+
+import pytest
+
+from ledcli.cli.app import run
+from ledcli.cli.config import TEMPLATE
+from ledcli.metadata.xmp import note_in
+from tests.shoot import make_raw
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Write the user's file and that of the working folder, which is the test's."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(user="", here=""):
+        for path, text in ((f"{os.environ['LED_HOME']}/led.toml", user), ("led.toml", here)):
+            if text:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+
+    return write
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def configuration(capsys, *options):
+    """Return what `led denoise` says of its configuration, and the place of each value."""
+    make_raw("a.dng")
+    capsys.readouterr()
+    assert run(["denoise", "a.dng", "--dry-run", "--json", *options]) == 0
+    first, *_ = lines(capsys)
+    return {
+        name: (each["value"], each["from"].rpartition("/")[2])
+        for name, each in first.get("configuration", {}).items()
+    }
+
+
+def test_the_command_line_wins_then_the_preset_then_the_working_folder(files, capsys):
+    files(
+        user="""
+        [denoise]
+        ratio = 2
+        strength = 0.5
+        luma = 0.1
+        format = ["dng", "png"]
+        [preset.concert.denoise]
+        luma = 0.7
+        """,
+        here="[denoise]\nstrength = 0.9\nluma = 0.2",
+    )
+    plain = configuration(capsys)
+    assert plain["strength"] == ("0.9", "led.toml") and plain["luma"] == ("0.2", "led.toml")
+    assert plain["ratio"] == ("2", "led.toml") and plain["format"] == (["dng", "png"], "led.toml")
+    concert = configuration(capsys, "--preset", "concert")
+    assert concert["luma"] == ("0.7", "led.toml, preset concert")
+    assert concert["strength"] == ("0.9", "led.toml")
+    given = configuration(capsys, "--preset", "concert", "--luma", "1", "--format", "tiff")
+    assert given.keys() == {"ratio", "strength"}
+    assert configuration(capsys, "--preset", "none") == {}
+
+
+def test_the_values_are_those_that_the_command_runs_with(files, capsys):
+    files(here="[preset.soft.denoise]\nstrength = 0.5\nluma = 0.25\nratio = 3\nquiet = true")
+    make_raw("a.dng")
+    assert run(["denoise", "a.dng", "--preset", "soft"]) == 0
+    assert capsys.readouterr().err == ""  # quiet
+    with open("denoised/a.dng", "rb") as file:
+        note = note_in(file.read())
+    assert (note["luma"], note["chroma"], note["ratio"]) == ("0.25", "0.5", "3.0")
+
+
+def test_what_comes_from_a_file_is_said(files, capsys):
+    files(
+        here='[models.list]\njson = true\n[info]\nquiet = false\n[denoise]\nname = "{stem}-x{ext}"'
+    )
+    make_raw("a.dng")
+    assert run(["denoise", "a.dng", "--dry-run"]) == 0
+    assert "from led.toml: name = {stem}-x{ext}" in capsys.readouterr().err
+    assert run(["models", "list"]) == 0
+    first, *models = lines(capsys)
+    assert first == {"configuration": {"json": {"value": True, "from": "led.toml"}}}
+    assert "generic" in {model["name"] for model in models}
+
+
+@pytest.mark.parametrize(
+    "text,says",
+    [
+        ("[denose]\nratio = 1", "denose: no such command: did you mean 'denoise'?"),
+        ("[denoise]\nstrenght = 1", "denoise.strenght: no such option: did you mean 'strength'?"),
+        ("[denoise]\nnothing-like-it = 1", "denoise.nothing-like-it: no such option"),
+        ("[pairs.scn]\njson = true", "pairs.scn: no such command: did you mean 'scan'?"),
+        ("[denoise]\nstrength = 1.5", "denoise.strength: Invalid value"),
+        ('[denoise]\nquality = "finest"', "denoise.quality: Invalid value"),
+        ('[denoise]\nrecursive = "yes"', "denoise.recursive: takes true or false"),
+        ("[denoise]\nratio = true", "denoise.ratio: takes a text, a number or a list"),
+        ("[denoise.ratio]\na = 1", "denoise.ratio: takes a text, a number or a list"),
+        ("[denoise]\noverwrite = true", "give --overwrite on the command line"),
+        ('[demo]\nout = "x"', "demo: no such command"),
+        ("denoise = 5", "denoise must be a table: write [denoise]"),
+        ("preset = 5", "preset must be a table"),
+        ("[denoise", "not valid TOML"),
+        ("[preset.a.denoise]\nstrenght = 1", "did you mean 'strength'?"),
+        ("[preset.a.preset.b.denoise]\nratio = 1", "preset: no such command"),
+    ],
+)
+def test_a_wrong_file_is_named_in_one_line(files, capsys, text, says):
+    files(here=text)
+    preset = ["--preset", "a"] if "preset.a" in text else []
+    command = ["pairs", "scan", "."] if "pairs" in text else ["denoise", "."]
+    assert run([*command, *preset]) == 2
+    error = capsys.readouterr().err
+    assert "led: led.toml" in error and says in error and error.count("\n") == 1
+    assert run([*command, "--preset", "none", "--help"]) == 0
+
+
+def test_a_preset_that_does_not_exist_is_refused(files, capsys):
+    files(here="[preset.concert.denoise]\nratio = 8")
+    for name, says in (("concrete", "did you mean 'concert'?"), ("xyz", "led config show")):
+        assert run(["info", ".", "--preset", name]) == 2
+        assert f"no preset '{name}'" in (error := capsys.readouterr().err) and says in error
+
+
+def test_a_file_that_is_none_is_refused(files, tmp_path, capsys):
+    (tmp_path / "led.toml").mkdir()
+    assert run(["info", "."]) == 2
+    assert "not a configuration file" in capsys.readouterr().err
+    (tmp_path / "led.toml").rmdir()
+    (tmp_path / "led.toml").write_text("x = " + "[" * 100_000)
+    assert run(["info", "."]) == 2
+    assert "not valid TOML" in capsys.readouterr().err
+
+
+def test_show_lists_the_values_and_checks_every_table(files, capsys):
+    files(user="[finetune]\niters = 99", here="[preset.p.pairs.scan]\njson = true")
+    assert run(["config", "show", "--json", "--preset", "p"]) == 0
+    first, second = lines(capsys)
+    assert (first["command"], first["option"], first["value"]) == ("finetune", "iters", "99") or (
+        second["command"],
+        second["option"],
+        second["value"],
+    ) == ("finetune", "iters", "99")
+    files(here="[preset.p.evaluate]\nratio = 1")
+    assert run(["config", "show"]) == 2
+    assert "did you mean 'ratios'?" in capsys.readouterr().err
+
+
+def test_init_makes_a_file_whose_examples_are_right_and_keeps_one_that_is_there(files, capsys):
+    assert run(["config", "init"]) == 0 and run(["config", "init", "--here"]) == 0
+    made = capsys.readouterr().out.split()
+    assert run(["config", "path"]) == 0
+    assert capsys.readouterr().out.split() == made
+    assert run(["config", "init", "--here"]) == 1
+    assert "already exists" in capsys.readouterr().err
+    examples = "\n".join(
+        line[2:] for line in TEMPLATE.splitlines()[3:] if "led denoise" not in line
+    )
+    assert tomllib.loads(examples)["preset"]["stars"]["denoise"]["quality"] == "best"
+    files(here=examples)
+    assert run(["config", "show", "--preset", "stars"]) == 0
+    assert "preset stars" in capsys.readouterr().out
