@@ -13,6 +13,10 @@ class UsageError(LedError):
     exit_status = 2
 
 
+class NoRawsError(UsageError):
+    """A folder holds no raws."""
+
+
 class RawError(LedError):
     """A raw file cannot be read, holds no picture, or has a sensor that is not supported."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ledcli.errors import UsageError, os_reason
+from ledcli.errors import NoRawsError, UsageError, os_reason
 
 # fmt: off
 RAW_SUFFIXES = frozenset({
@@ -135,7 +135,7 @@ class _Search:
             return []
         if not found and len(self.problems) == problems:
             hint = "" if self.recursive else "; use --recursive to search its subfolders"
-            self.problems.append(UsageError(f"{path}: no raw files in this folder{hint}"))
+            self.problems.append(NoRawsError(f"{path}: no raw files in this folder{hint}"))
         return found
 
     def _check_working_folder(self, path: Path | None) -> None:

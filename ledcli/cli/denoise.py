@@ -1,11 +1,13 @@
 """`led denoise`: denoise raws."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Settings
+from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Result, Settings
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
@@ -81,6 +83,10 @@ def denoise(
             "Batch array.",
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Keep running, and take what comes into the folders."),
+    ] = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -115,6 +121,10 @@ def denoise(
 
         led denoise /nas/raw -r --out /nas/clean --shard 0/4
 
+    Whatever comes into a folder, until Ctrl-C::
+
+        led denoise ./incoming --watch
+
     A camera whose noise led cannot tell from its raws::
 
         led denoise ./raw --ratio 100 --noise 4.2,8
@@ -127,6 +137,7 @@ def denoise(
     from ledcli.batch.inputs import read_list
     from ledcli.batch.run import plan_denoise
     from ledcli.batch.shards import array_variable, parse_shard
+    from ledcli.batch.watch import watch as watch_folders
 
     output = Output(json=json, quiet=quiet)
     inputs = [*(inputs or []), *(read_list(files_from) if files_from else [])]
@@ -148,7 +159,8 @@ def denoise(
         luma,
         chroma,
     )
-    planned = plan_denoise(
+    plan = partial(
+        plan_denoise,
         inputs,
         out,
         settings=settings,
@@ -158,8 +170,24 @@ def denoise(
         recursive=recursive,
         shard=None if shard is None else parse_shard(shard),
         engine=Engine(device, precision, tile, backend),
-        report=output,
     )
+    if watch:
+        if dry_run:
+            raise UsageError("--watch and --dry-run exclude each other")
+        _watch(
+            output,
+            partial(
+                watch_folders,
+                inputs,
+                plan,
+                output,
+                recursive=recursive,
+                out=out,
+                overwrite=overwrite,
+            ),
+        )
+        return
+    planned = plan(report=output)
     if shard is None and len(planned.jobs) > 1 and (task := array_variable()):
         output.hint(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
     counts: Counter[str] = Counter(failed=len(planned.rejected))
@@ -183,6 +211,18 @@ def denoise(
     if stopped and left:
         output.hint(f"{left} not started; run the same command again to continue")
     _finish(output, counts, "done", stopped=stopped and left > 0)
+
+
+def _watch(output: Output, results: Callable[..., Iterator[Result]]) -> None:
+    """Show what comes until Ctrl-C, which is the way to end it: no failure."""
+    counts: Counter[str] = Counter()
+    shown = None
+    with stoppable(lambda: output.info(STOPPING.format("photo"))) as stop:
+        for result in results(stop=stop):
+            shown = show_model(output, result, shown)
+            show_result(output, result)
+            counts[result.status] += 1
+    _finish(output, counts, "done")
 
 
 def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = False) -> None:

@@ -1,0 +1,189 @@
+"""Watch folders: denoise the raws that come, each once it has stopped growing."""
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ledcli.batch.folders import mount_of
+from ledcli.batch.inputs import find_raws
+from ledcli.batch.run import DenoiseRun
+from ledcli.batch.settings import Result, Stamp, Status
+from ledcli.errors import NoRawsError, UsageError
+from ledcli.reporting import Reporter
+
+SETTLED_S = 3.0
+"""A raw whose size and time stay the same for so long (seconds) is complete."""
+POLL_S = 1.0
+"""Seconds between two looks at files that grow, or where the system reports no changes."""
+LOOK_SHARE = 0.1
+"""Looks take at most this share of the time, however many files there are."""
+MAX_PAUSE_S = 60.0
+"""Seconds between two looks where the system reports changes: it may lose some."""
+STOP_S = 0.2
+"""How often a stop is looked for (seconds)."""
+_NO_EVENTS = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|glusterfs|virtiofs|fuse\..*")
+"""File systems on which others' changes are not reported."""
+
+
+class Plan(Protocol):
+    """Plans a run over the folders as they are, as `plan_denoise` does."""
+
+    def __call__(self, *, report: Reporter) -> DenoiseRun:
+        """Raise `NoRawsError` if there are no raws yet."""
+
+
+def watch(
+    inputs: Sequence[str],
+    plan: Plan,
+    report: Reporter,
+    *,
+    recursive: bool = False,
+    out: Path | None = None,
+    overwrite: bool = False,
+    stop: Callable[[], bool],
+    changes: "Changes | None" = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Result]:
+    """Denoise what is missing or changed in folders, and what comes into them, until `stop`.
+
+    Yields the result of each photo that was denoised or failed. One that failed is tried again when
+    its file changes. Raises UsageError for inputs that are no folders; else as `plan_denoise` and
+    `DenoiseRun.run`.
+    """
+    folders = [Path(os.path.expanduser(text)) for text in inputs]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: is no folder, and --watch takes folders only")
+    once = _Once(report)
+    with contextlib.suppress(NoRawsError):
+        plan(report=once)  # options that do not fit are told now
+    changes = changes or Changes(folders, recursive, report)
+    settled = _Settled(clock)
+    while not stop():
+        start = clock()
+        problems: list[UsageError] = []
+        try:
+            raws = find_raws(inputs, recursive=recursive, problem=problems.append, out=out)
+        except UsageError as error:
+            problems, raws = [error], []
+        for problem in problems:
+            if not isinstance(problem, NoRawsError):
+                once.warn(problem)
+        ready = settled.take([raw.file for raw in raws])
+        if ready:
+            with contextlib.suppress(NoRawsError):
+                planned = plan(report=once)
+                planned.jobs = [job for job in planned.jobs if job.source in ready]
+                results = planned.run(overwrite=overwrite, stop=stop, report=once)
+                yield from (each for each in results if each.status != Status.SKIPPED)
+        else:
+            changes.wait(clock() - start, settled.growing, stop)
+
+
+class _Settled:
+    """Finds the files that have stopped growing; each is taken once, and again when it changes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: dict[Path, tuple[Stamp, float]] = {}
+        self._taken: dict[Path, Stamp] = {}
+        self.growing = False
+        """Whether some files were seen that are not complete yet."""
+
+    def take(self, files: Sequence[Path]) -> set[Path]:
+        """Return those of the files that are complete and not taken as they are now."""
+        now, before, self._seen = self._clock(), self._seen, {}
+        ready = set()
+        for file in files:
+            with contextlib.suppress(OSError):  # gone again, or open elsewhere (Windows)
+                stamp = Stamp.of(os.stat(file))
+                if self._taken.get(file) == stamp or not stamp.size:
+                    continue
+                known, since = before.get(file, (stamp, now))
+                if known == stamp and now - since >= SETTLED_S:
+                    with open(file, "rb") as opened:  # a network drive may tell of an earlier state
+                        stamp = Stamp.of(os.fstat(opened.fileno()))
+                if known == stamp and now - since >= SETTLED_S:
+                    self._taken[file] = stamp
+                    ready.add(file)
+                else:
+                    self._seen[file] = stamp, since if known == stamp else now
+        self.growing = bool(self._seen)
+        return ready
+
+
+class Changes:
+    """Waits for changes in folders: as the system reports them, or by time alone.
+
+    The system's reports need the package `watchfiles`, and a drive of this machine.
+    """
+
+    def __init__(self, folders: Sequence[Path], recursive: bool, report: Reporter) -> None:
+        self._report = report
+        self._events: Generator[object, None, None] | None = None
+        names = ", ".join(map(str, folders))
+        if not any(_NO_EVENTS.fullmatch(mount_of(folder)[0]) for folder in folders):
+            with contextlib.suppress(ImportError):
+                import watchfiles
+
+                self._events = watchfiles.watch(
+                    *folders,
+                    watch_filter=None,
+                    recursive=recursive,
+                    rust_timeout=int(STOP_S * 1000),
+                    yield_on_timeout=True,
+                    raise_interrupt=False,
+                )
+                self._changed()  # from now on
+        how = "as the system reports them" if self._events else "looking every second"
+        report.info(f"watching {names} for new raws ({how}); Ctrl-C ends it")
+
+    def wait(self, look_s: float, growing: bool, stop: Callable[[], bool]) -> None:
+        """Wait for a change, for the time to look again, or for a `stop`.
+
+        `look_s` is how long a look takes; `growing` asks to look again soon, change or not.
+        """
+        pause = max(POLL_S, look_s / LOOK_SHARE)
+        by_events = self._events is not None and not growing
+        until = time.monotonic() + (MAX_PAUSE_S if by_events else pause)
+        while not stop() and (left := until - time.monotonic()) > 0:
+            if not by_events:
+                time.sleep(min(STOP_S, left))
+            elif self._changed():
+                return
+
+    def _changed(self) -> bool:
+        """Wait a moment for changes; return whether there are any."""
+        try:
+            return bool(next(self._events, True)) if self._events else True
+        except (OSError, RuntimeError) as error:
+            self._report.warn(f"the system reports no changes ({error}); looking every second")
+            self._events = None
+            return True
+
+
+class _Once:
+    """A reporter that passes each message on once: runs over the same folder repeat theirs."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report, self._said = report, set[str]()
+        self.progress = report.progress
+
+    def info(self, text: object) -> None:
+        """Pass a message on."""
+        if self._new(text):
+            self._report.info(text)
+
+    def warn(self, text: object) -> None:
+        """Pass a warning on."""
+        if self._new(text):
+            self._report.warn(text)
+
+    def _new(self, text: object) -> bool:
+        new = str(text) not in self._said
+        self._said.add(str(text))
+        return new
