@@ -165,9 +165,10 @@ def _excludes(path: Path) -> bool:
 def mount_of(path: Path) -> tuple[str, set[str]]:
     """Return the type of a path's file system and its options; empty where nobody tells them."""
     with contextlib.suppress(OSError):
+        lines = MOUNTS.read_text(errors="replace").splitlines()
         device = os.stat(path).st_dev
         number = f"{os.major(device)}:{os.minor(device)}"
-        for line in MOUNTS.read_text(errors="replace").splitlines():
+        for line in lines:
             before, _, after = line.partition(" - ")
             if before.split()[2] == number:
                 kind, _, options = after.split()[:3]

@@ -37,12 +37,15 @@ class Journal:
         """Append a line of ASCII; raises OSError, and OutputError if `root` was replaced."""
         data = line.encode("ascii")
         if self._file is not None and not self._has_its_name(self._file):
-            self._check_root()
-            self.close()
-        if self._file is None:
-            for lost in self._open():
-                self._write(lost)
-        self._write(data)
+            self._give_up()
+        try:
+            self._add(data)
+        except OSError as error:
+            # A network drive may tell only now; a run that ends removes an empty folder.
+            if error.errno not in _GONE:
+                raise
+            self._give_up()
+            self._add(data)
         self._written.append(data)
 
     def close(self) -> None:
@@ -53,15 +56,17 @@ class Journal:
                     os.close(file)
         self._file = self._root = None
 
+    def _add(self, data: bytes) -> None:
+        if self._file is None:
+            for lost in self._open():
+                self._write(lost)
+        self._write(data)
+
     def _open(self) -> list[bytes]:
         """Open the file; returns the lines written before that it lacks."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         make_folder(self.path.parent)
-        try:
-            self._file = open_no_link(self.path, flags)
-        except FileNotFoundError:  # a run that ends removes an empty folder
-            make_folder(self.path.parent)
-            self._file = open_no_link(self.path, flags)
+        self._file = open_no_link(self.path, flags)
         with contextlib.suppress(PermissionError):  # Windows opens no folders
             self._root = os.open(self.root, os.O_RDONLY)
         with open(self.path, "rb", opener=open_no_link) as file:
@@ -83,8 +88,8 @@ class Journal:
                 raise
             return False
 
-    def _check_root(self) -> None:
-        """Raise OutputError if the folder was removed or replaced."""
+    def _give_up(self) -> None:
+        """Close a file that was replaced; raises OutputError if the folder was, too."""
         same = self._root is None  # Windows: the folder of an open file stays
         with contextlib.suppress(OSError):
             same = same or os.path.samestat(os.fstat(self._root or 0), os.stat(self.root))
@@ -93,6 +98,7 @@ class Journal:
                 f"{self.root}: the output folder was removed or replaced during the run; "
                 "run the command again"
             ) from OSError(errno.ENODEV, "the output folder was removed")
+        self.close()
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None

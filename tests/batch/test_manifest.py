@@ -323,6 +323,28 @@ def test_a_manifest_that_was_replaced_is_opened_anew(root, how):
     assert len(lines(root)) == 3 + (how == "replaced")
 
 
+@pytest.mark.skipif(not hasattr(errno, "ESTALE"), reason="this system has no such error")
+def test_a_network_drive_that_tells_late_of_a_replaced_manifest(root, monkeypatch):
+    """The line that was written to the old file is not in the new one."""
+    fsync, stale = os.fsync, []
+
+    def fsync_(number):
+        if os.fstat(number).st_nlink == 0 and not stale:
+            stale.append(number)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        fsync(number)
+
+    with closing(Manifest(root)) as manifest:
+        paths = [write(manifest, "a.dng")]
+        manifest.path.unlink()
+        monkeypatch.setattr(journal.Journal, "_has_its_name", lambda *_: True)
+        monkeypatch.setattr(journal.os, "fsync", fsync_)
+        paths.append(write(manifest, "b.dng"))
+    again = Manifest(root)
+    assert stale and len(lines(root)) == 2
+    assert [again.file_state(path) for path in paths] == [FileState.CURRENT] * 2
+
+
 def test_the_state_folder_that_another_run_removes_is_made_again(root, monkeypatch):
     opened, removed = journal.open_no_link, []
 

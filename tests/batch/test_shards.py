@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import subprocess
@@ -107,7 +108,7 @@ def tree(tmp_path, monkeypatch):
     return write_model(tmp_path / "tiny.safetensors")
 
 
-def statuses(tree, out="out", shard=None, **settings):
+def results_of(tree, out="out", shard=None, **settings):
     planned = plan_denoise(
         ["raw"],
         out,
@@ -117,7 +118,11 @@ def statuses(tree, out="out", shard=None, **settings):
         shard=shard,
         engine=Engine("cpu", "float32"),
     )
-    return [result.status for result in planned.run()]
+    return planned.run()
+
+
+def statuses(tree, out="out", shard=None, **settings):
+    return [result.status for result in results_of(tree, out, shard, **settings)]
 
 
 def files(folder):
@@ -127,11 +132,18 @@ def files(folder):
     }
 
 
-@pytest.mark.parametrize("locks", [True, False])
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def useless_locks(*_):
+    """Succeed, and exclude nobody."""
+
+
+@pytest.mark.parametrize("locks", [None, no_locks, useless_locks])
 def test_the_shards_together_do_what_one_run_does(tree, monkeypatch, locks):
-    if not locks:
-        fcntl = pytest.importorskip("fcntl")
-        monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    if locks:
+        monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", locks)
     done = [statuses(tree, shard=Shard(i, 3)) for i in range(3)]
     assert sum(map(len, done)) == 10 and {*chain(*done)} == {Status.DONE}
     with monkeypatch.context() as patched:
@@ -145,6 +157,20 @@ def test_the_shards_together_do_what_one_run_does(tree, monkeypatch, locks):
     again = [statuses(tree, shard=Shard(i, 2), strength=0.5) for i in range(2)]
     assert {*chain(*again)} == {Status.DONE}
     assert statuses(tree, strength=0.5) == [Status.SKIPPED] * 10
+
+
+@pytest.mark.parametrize("locks", [no_locks, useless_locks])
+def test_two_runs_over_the_same_photos_at_once_lose_nothing(tree, monkeypatch, locks):
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", locks)
+    first = results_of(tree)
+    done = [next(first).status]
+    second = statuses(tree)
+    done += [result.status for result in first]
+    assert done == [Status.DONE] * 10 and len(second) == 10 and Status.FAILED not in second
+    statuses(tree, "whole")
+    assert files("out") == files("whole")
+    assert statuses(tree) == [Status.SKIPPED] * 10
+    assert not list(Path("out").rglob(".led-*"))
 
 
 def test_results_among_the_photos_are_known_to_every_shard(tree):

@@ -13,6 +13,7 @@ from ledcli.batch.settings import Engine, Settings
 from ledcli.batch.watch import Changes, watch
 from ledcli.cli.app import run
 from ledcli.errors import UsageError
+from ledcli.reporting import SILENT
 from tests.inference.models import write_model
 from tests.shoot import make_raw
 
@@ -21,7 +22,7 @@ class Report:
     def __init__(self):
         self.infos, self.warnings = [], []
         self.info, self.warn = self.infos.append, self.warnings.append
-        self.progress = None
+        self.progress = SILENT.progress
 
 
 class Time:
