@@ -145,7 +145,7 @@ class ReadyNetwork:
     def _run_in_tiles(
         self, frame: Tensor, ratio: float, noise: NoiseProfile, tile: int, progress: OnProgress
     ) -> Tensor:
-        arguments = [torch.tensor([v], device=self.device) for v in (ratio, *noise)]
+        arguments = [torch.tensor([float(v)], device=self.device) for v in (ratio, *noise)]
 
         def denoise(window: Tensor) -> Tensor:
             return self.form(self.net, window.to(self.device), *arguments)

@@ -40,9 +40,10 @@ def timed(work: Callable[[], object], repeats: int, device: torch.device) -> lis
     return seconds
 
 
-def matrix_rate(dtype: torch.dtype, device: torch.device, repeats: int = 10) -> float:
+def matrix_rate(
+    dtype: torch.dtype, device: torch.device, repeats: int = 10, side: int = PRODUCT_SIDE
+) -> float:
     """Return this machine's rate of matrix products, FLOP/s: the best of some runs."""
-    side = PRODUCT_SIDE
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     timed(lambda: torch.mm(a, b, out=out), 2, device)
