@@ -22,8 +22,11 @@ from ledcli.errors import LedError
 from ledcli.evaluation.simulation import compare_engines
 from ledcli.inference.backends.torch import choose_precision
 from ledcli.inference.denoiser import Denoiser, self_ensemble
+from ledcli.nets.forms import form_of
+from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
 from ledcli.raw.reader import read_raw
+from ledcli.zoo.model_file import load_model
 from ledcli.zoo.selection import default_name
 from ledcli.zoo.store import ChosenModel, find_model, read_registry
 from tests.shoot import make_raw
@@ -145,8 +148,10 @@ def photo(bench: Bench) -> Found:
 
 def flops_of(model: ChosenModel) -> float:
     """Return the FLOPs of a model's plain network per plane pixel."""
-    denoiser = Denoiser(model.path, model.csa_set, device="cpu", precision="float32")
-    return flops_per_pixel(denoiser.net, denoiser.form.in_planes, denoiser.multiple)
+    spec, net = load_model(model.path)
+    plain = deploy(net, model.csa_set) if spec.csa_sets else net
+    form = form_of(spec.input_form, spec.output, spec.planes)
+    return flops_per_pixel(plain, form.in_planes, plain.architecture.size_multiple)
 
 
 def memory(bench: Bench) -> Found:
