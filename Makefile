@@ -53,19 +53,19 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
 		{ echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing into $(VENV): the first time this takes some minutes"
-	@$(INSTALL) -e '.[dev,onnx]'
+	@$(INSTALL) -e '.[dev,onnx,openvino]'
 	@# The hooks install themselves in a developer's checkout.
 	@[ -n "$$CI" ] || [ ! -d .git ] || $(BIN)/pre-commit install >/dev/null
 	@touch $@
 
 $(READY_DOCS): $(READY)
 	@echo "installing what only the documentation needs"
-	@$(INSTALL) -e '.[dev,onnx,docs]'
+	@$(INSTALL) -e '.[dev,onnx,openvino,docs]'
 	@touch $@
 
 $(READY_BENCH): $(READY)
 	@echo "installing what only the benchmarks need"
-	@$(INSTALL) -e '.[dev,onnx,bench]'
+	@$(INSTALL) -e '.[dev,onnx,openvino,bench]'
 	@touch $@
 
 clean:

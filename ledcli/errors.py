@@ -17,6 +17,10 @@ class NoRawsError(UsageError):
     """A folder holds no raws."""
 
 
+class DeviceError(UsageError):
+    """A device does not compute what it should: no photo can be made on it."""
+
+
 class RawError(LedError):
     """A raw file cannot be read, holds no picture, or has a sensor that is not supported."""
 

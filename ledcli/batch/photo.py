@@ -69,6 +69,7 @@ class PhotoStages:
                 frame, ratio, self.chooser, self.denoisers, result.warnings
             )
         balance = wb_note(photo)
+        result.warnings += denoiser.notes
         warnings = (
             _warning(denoiser, photo, ratio, settings),
             _black_warning(frame, ratio),

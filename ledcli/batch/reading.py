@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledcli.batch.settings import Job, Result, Settings, Stamp
-from ledcli.errors import LedError, RawError, memory_error
+from ledcli.errors import DeviceError, LedError, RawError, memory_error
 from ledcli.raw.decoder import decode_file, decoders
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def errors_in(result: Result) -> Iterator[None]:
     """Catch a photo's error into its result, so that the next ones are still done."""
     try:
         yield
+    except DeviceError:
+        raise  # the next ones would fail as well
     except LedError as error:
         result.error = error
     except MemoryError:

@@ -10,9 +10,10 @@ from ledcli.cli.options import JsonOption, QuietOption
 def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Check what this machine can do and that every backend is correct.
 
-    Lists versions, devices and the bundled model, then denoises a made-up frame with every
-    backend, device, precision and tile size available and compares each result with torch on the
-    CPU in float32.
+    Lists versions and the bundled model, then runs made-up frames with every backend, device and
+    precision, and compares each result with torch on the CPU in float32. What is not installed or
+    not found is listed as well. Devices that agree may be used by --device auto; this is
+    remembered until a driver or a version changes.
 
     Examples
     --------
@@ -27,18 +28,24 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
     from ledcli.zoo.store import find_model
 
     rows, records, problems = [], [], []
-    for way in compare_engines(find_model()):
-        device, precision, tile, backend = way.engine
-        rms, agrees = f"{way.rms:.1e}", "yes" if way.agrees else "NO"
-        rows.append((backend, device, precision, tile, rms, f"{way.largest:.1e}", agrees))
-        figures = {"rms": way.rms, "largest": way.largest, "agrees": way.agrees}
-        records.append(way.engine._asdict() | figures)
-        if not way.agrees:
-            problems.append(
-                f"{backend} on {device} in {precision} differs from the reference by {rms}: use "
-                "--backend torch with --precision float32 or --device cpu, and please report it"
-            )
-    columns = ("backend", "device", "precision", "tile", "rms of white", "largest", "agrees")
+    for engine, agreement, missing in compare_engines(find_model()):
+        backend, device = engine.backend, engine.device
+        record = engine._asdict() | {"rms": None, "largest": None, "agrees": None, "error": missing}
+        shown = ("", "", missing)
+        if agreement is not None:
+            record |= {"agrees": agreement.agrees, "error": agreement.problem}
+            shown = ("", "", agreement.problem or "agrees")
+            if not agreement.error:
+                record |= {"rms": agreement.rms, "largest": agreement.largest}
+                shown = (f"{agreement.rms:.1e}", f"{agreement.largest:.1e}", shown[2])
+            if agreement.problem:
+                problems.append(
+                    f"{backend} on {device} in {engine.precision} {agreement.problem}: led does "
+                    "not use it; please report it"
+                )
+        records.append(record)
+        rows.append((backend, device, engine.precision, engine.tile or "", *shown))
+    columns = ("backend", "device", "precision", "tile", "rms of white", "largest", "result")
     output.table(columns, rows, records=records, right=columns[3:6])
     for problem in problems:
         output.error(problem)
@@ -56,7 +63,6 @@ def _facts() -> dict[str, str]:
     import torch
 
     from ledcli import __version__
-    from ledcli.evaluation.simulation import devices
     from ledcli.inference.backends.torch import choose_device, choose_precision
     from ledcli.zoo.model_file import file_sha256
     from ledcli.zoo.store import find_model
@@ -68,20 +74,21 @@ def _facts() -> dict[str, str]:
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
-        "onnxruntime": _onnxruntime(),
+        "onnxruntime": _version("onnxruntime", "onnx"),
+        "OpenVINO": _version("openvino", "openvino"),
         "NumPy": np.__version__,
         "LibRaw": ".".join(map(str, rawpy.libraw_version)),
         "imagecodecs": imagecodecs.__version__,
         "exiftool": shutil.which("exiftool") or "not on the PATH",
-        "devices": ", ".join(devices()),
         "uses": f"{best}, {choose_precision('auto', best)}, {torch.get_num_threads()} threads",
         "model": f"{model.path.name}, sha256 {file_sha256(model.path)[:16]}",
     }
 
 
-def _onnxruntime() -> str:
+def _version(package: str, extra: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        import onnxruntime
-    except ImportError:
-        return "not installed (pip install 'ledcli[onnx]')"
-    return str(onnxruntime.__version__)
+        return version(package)
+    except PackageNotFoundError:
+        return f"not installed (pip install 'ledcli[{extra}]')"

@@ -28,7 +28,17 @@ InputsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")]
+AnyDeviceOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, mps or xpu; gpu or npu with --backend openvino; any provider of "
+        "onnxruntime, such as directml, with --backend onnx. 'led doctor' lists them."
+    ),
+]
 PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+AnyPrecisionOption = Annotated[
+    str, typer.Option(help="auto, bf16 or float32; fp16 with --backend openvino.")
+]
 TileOption = Annotated[
     int | None, typer.Option(help="Tile size in pixels of one colour; 0: the whole frame.")
 ]
@@ -129,7 +139,8 @@ ModelOption = Annotated[
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="Engine for the network: auto, torch, or onnx (CPU, float32; needs ledcli[onnx])."
+        help="Engine for the network: auto, torch, onnx (needs ledcli[onnx]) or openvino (needs "
+        "ledcli[openvino])."
     ),
 ]
 AgainOption = Annotated[

@@ -114,7 +114,7 @@ def pretrain(
     if minutes is not None and minutes <= 0:
         raise UsageError("--minutes must be above 0")
 
-    from ledcli.inference.backends.torch import choose_device, choose_precision
+    from ledcli.inference.network import training_target
     from ledcli.nets.registry import architecture_of
     from ledcli.output.atomic import make_folder
     from ledcli.training.data.crops import pack_crops
@@ -122,7 +122,9 @@ def pretrain(
     from ledcli.training.optim import Schedule
     from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
 
-    where = choose_device(device)
+    target, notes = training_target(device, precision)
+    for note in notes:
+        output.warn(note)
     recipe = PretrainRecipe(
         form=form,
         architecture=arch,
@@ -176,8 +178,8 @@ def pretrain(
         crops,
         out,
         schedule,
-        device=where,
-        bf16=choose_precision(precision, where) == "bf16",
+        device=target.tensors,
+        bf16=target.precision == "bf16",
         resume=resume,
         start=start,
         show=show,

@@ -272,6 +272,8 @@ def plan_evaluation(
         options = replace(options, models=[default_name("bayer", fast=True)])
     source = read_dataset(locations, options)
     candidates = load_candidates(options.models, engine)
+    for note in {note: None for each in candidates for note in each.denoiser.notes}:
+        report.warn(note)
     measurement = Measurement(source, candidates, report, ensemble=quality == Quality.BEST)
     if makers := _picture_models(candidates):
         report.info(

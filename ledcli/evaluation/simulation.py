@@ -5,6 +5,7 @@ training, and its columns band, which no noise model here has.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import UsageError
-from ledcli.evaluation.datasets.photographs import WHITE_BALANCE, noise_of, short_frame
-from ledcli.inference.backends import BACKENDS, load_backend
-from ledcli.inference.backends.torch import choose_device, fast_in_bf16
-from ledcli.inference.denoiser import Denoiser, Planes
+from ledcli.errors import DeviceError, UsageError
+from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
+from ledcli.inference.agreement import MAX_RMS, Agreement, Verdict, compare, failed, results_of
+from ledcli.inference.backends import BACKENDS, Backend, Precision, load_backend
+from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
 from ledcli.noise.physics import add_noise
 from ledcli.output.atomic import atomic_write
@@ -52,10 +54,8 @@ LONG_ISO, LONG_TIME = 100.0, 10.0
 PAIR_ISOS, PHOTO_ISO = (400.0, 6400.0), 1600.0
 """ISOs of the pairs' short frames, by LED's rule, and of the photos, between them."""
 
-ENGINE_SIDE, ENGINE_RATIO = 256, 100.0
-"""Of the frame that engines are compared on: side in plane pixels, and ratio."""
-MAX_RMS = {"float32": 2e-4, "bf16": 3e-3}
-"""Of white: far below the noise left in a photo at this ratio (0.03)."""
+ENGINE_TILE = 64
+"""Side, plane pixels: the frames that engines are compared on are of two tiles."""
 
 
 @dataclass(frozen=True)
@@ -131,53 +131,57 @@ def _take(path: Path, clean: NDArray[np.float32], iso: float, ratio: float, seed
     return Shot(path, photo, short, unpack(clean, Phase.RGGB, shape))
 
 
-class Agreement(NamedTuple):
-    """A way to compute, and how far its result is from the reference (share of white)."""
+class Tried(NamedTuple):
+    """A way to compute and its agreement with the reference; None if it is not there, and why."""
 
     engine: Engine
-    rms: float
-    largest: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the difference is small enough for photographs."""
-        return self.rms <= MAX_RMS[self.engine.precision]
+    agreement: Agreement | None
+    missing: str = ""
 
 
-def compare_engines(model: ChosenModel) -> Iterator[Agreement]:
-    """Denoise a made-up frame in every way this machine has, and compare with torch on the CPU."""
-    clean = pack_rgb(make_scene(2 * ENGINE_SIDE, np.random.default_rng(0)))
-    short = short_frame(clean, noise_of("NikonD850", 3.0), ENGINE_RATIO, seed=0)
-    reference = _denoised(model, short, Engine("cpu", "float32", 0, "torch"))
-    for engine in _engines():
-        difference = _denoised(model, short, engine) - reference
-        rms = float(np.sqrt(np.mean(difference**2, dtype=np.float64)))
-        yield Agreement(engine, rms, float(np.abs(difference).max()))
+def compare_engines(model: ChosenModel) -> Iterator[Tried]:
+    """Run made-up frames in every way that led knows and compare with torch on the CPU.
 
-
-def devices() -> list[str]:
-    """Return the kinds of device this machine has, the preferred first."""
-    best = choose_device().type
-    return [best] if best == "cpu" else [best, "cpu"]
-
-
-def _engines() -> Iterator[Engine]:
+    What is found is kept, so that ``auto`` uses the devices that agree and no others.
+    """
+    reference = Denoiser(
+        model.path, model.csa_set, device="cpu", precision="float32", tile=0, backend="torch"
+    )
+    with torch.inference_mode():
+        expected = results_of(reference.run, reference.spec.planes)
     for name, entry in BACKENDS.items():
         try:
-            entry.require(f"the {name} backend")
-        except UsageError:
+            entry.require("it")
+        except UsageError as error:
+            yield Tried(Engine("", "", None, name), None, str(error))
             continue
-        for device in devices():
-            for precision in MAX_RMS:
-                if precision == "bf16" and not fast_in_bf16(torch.device(device)):
-                    continue
-                try:
-                    load_backend(name).resolve(device, precision)
-                except UsageError:
-                    continue
-                yield Engine(device, precision, ENGINE_SIDE // 2, name)
+        backend = load_backend(name)
+        for device, missing in backend.devices().items():
+            if missing:
+                yield Tried(Engine(device, "", None, name), None, missing)
+                continue
+            for precision in _precisions(backend, device):
+                engine = Engine(device, precision, ENGINE_TILE, name)
+                yield Tried(engine, _agreement(model, engine, expected))
 
 
-def _denoised(model: ChosenModel, short: Planes, engine: Engine) -> Planes:
-    denoiser = Denoiser(model.path, model.csa_set, **engine._asdict())
-    return np.clip(denoiser.denoise(short, ENGINE_RATIO), 0, 1)
+def _precisions(backend: Backend, device: str) -> Iterator[Precision]:
+    """All that a device has; of a CPU float32 and what ``auto`` takes: it has no need of others."""
+    best = backend.targets(device, "auto")[0].precision
+    for precision in MAX_RMS:
+        with suppress(UsageError):
+            (target,) = backend.targets(device, precision)
+            if device != "cpu" or precision in ("float32", best):
+                yield target.precision
+
+
+def _agreement(model: ChosenModel, engine: Engine, expected: list[Tensor]) -> Agreement:
+    try:
+        denoiser = Denoiser(model.path, model.csa_set, **engine._asdict(), check=False)
+    except (RuntimeError, DeviceError) as error:
+        return failed(engine.precision, error)
+    with torch.inference_mode():
+        found = compare(denoiser.run, expected, denoiser.spec.planes, engine.precision)
+    if denoiser.target.identity:
+        Verdict(denoiser.target, denoiser.spec).keep(found)
+    return found

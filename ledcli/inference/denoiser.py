@@ -220,10 +220,10 @@ class DenoiserCache:
     ) -> None:
         check_tile(tile)
         chosen = load_backend(choose_backend(backend))
-        resolved = chosen.resolve(device, precision)
+        target = chosen.targets(device, precision)[0]
         # What "auto" means may differ for a model's file, so this is for messages only.
-        self.description = f"{resolved[0]}, {resolved[1]}{chosen.label}"
-        self.slow = resolved[0].type == "cpu" and resolved[1] == "float32"
+        self.description = f"{target.name}, {target.precision}{chosen.label}"
+        self.slow = target.name == "cpu" and target.precision == "float32"
         self._load = partial(
             Denoiser, device=device, precision=precision, tile=tile, backend=backend
         )

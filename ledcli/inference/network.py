@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ledcli.errors import LedError, ModelError
-from ledcli.inference.backends import choose_backend, load_backend
+from ledcli.errors import DeviceError, LedError, ModelError
+from ledcli.inference.agreement import Agreement, Verdict, compare, failed, results_of
+from ledcli.inference.backends import Target, choose_backend, load_backend
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, tiled
 from ledcli.nets.forms import form_of
@@ -19,8 +20,9 @@ from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
 from ledcli.reporting import OnProgress
-from ledcli.zoo.model_file import file_sha256
+from ledcli.zoo.model_file import file_sha256, is_onnx
 from ledcli.zoo.selection import is_camera
+from ledcli.zoo.store import find_model
 
 
 class ReadyNetwork:
@@ -36,13 +38,16 @@ class ReadyNetwork:
         ``auto``, or as in inference/backends.
     tile, halo : int, optional
         Sides in plane pixels; a tile of 0 is the whole frame. The defaults are the architecture's.
+    check : bool
+        Compare the device with the reference before it is used (`inference.agreement`).
 
     Raises
     ------
     ModelError
         The file is not a model, or has no such CSA set.
     UsageError
-        The device, precision or backend does not exist, or they do not go together.
+        The device, precision or backend does not exist, or they do not go together; as DeviceError
+        if the device that was asked for computes wrong pictures.
     """
 
     def __init__(
@@ -55,12 +60,48 @@ class ReadyNetwork:
         tile: int | None = None,
         halo: int | None = None,
         backend: str = "auto",
+        check: bool = True,
     ) -> None:
         check_tile(tile)
         self.backend = choose_backend(backend, model)
         self._backend = load_backend(self.backend)
-        self.device, self.precision = self._backend.resolve(device, precision)
-        self.spec, net, runnable = self._backend.load(model)
+        self._tiling = tile, halo
+        self.notes: list[str] = []
+        """Devices that ``auto`` does not use, and why."""
+        targets = self._backend.targets(device, precision)
+        for target, following in zip(targets, [*targets[1:], None], strict=True):
+            if not target.identity or not check:
+                self._load(model, csa_set, target)
+                break
+            if not (problem := self._agreement(model, csa_set, target).problem):
+                break
+            wrong = f"{self.backend} on {target.name} in {target.precision} {problem}"
+            if following is None:
+                raise DeviceError(f"{wrong}: leave out --device and --precision, or see led doctor")
+            self.notes.append(f"{wrong}: using {following.name} in {following.precision}")
+
+    def _agreement(self, model: Path, csa_set: str, target: Target) -> Agreement:
+        """Load the network for a target, and compare it with the reference unless that was done."""
+        try:
+            self._load(model, csa_set, target)
+        except (RuntimeError, DeviceError) as error:
+            return failed(target.precision, error)
+        verdict = Verdict(target, self.spec)
+        if (agreement := verdict.read()) is None:
+            backend = "onnx" if is_onnx(model) else "torch"
+            reference = ReadyNetwork(
+                model, csa_set, device="cpu", precision="float32", backend=backend
+            )
+            planes = self.spec.planes
+            with torch.inference_mode():
+                expected = results_of(reference.run, planes)
+                agreement = compare(self.run, expected, planes, target.precision)
+            verdict.keep(agreement)
+        return agreement
+
+    def _load(self, model: Path, csa_set: str, target: Target) -> None:
+        self.target, self.device, self.precision = target, target.tensors, target.precision
+        self.spec, net, runnable = self._backend.load(model, target)
         self.sha256 = file_sha256(model)
         self.name, self.csa_set = self.spec.name, ""
         if self.spec.csa_sets:
@@ -72,7 +113,7 @@ class ReadyNetwork:
         self._modulated = net if isinstance(net, ModulatedNet) else None
         self._folded_for: tuple[str | None, float | None] = (None, None)
         plain = net.folded(None, None) if isinstance(net, ModulatedNet) else net
-        architecture = plain.architecture
+        architecture, (tile, halo) = plain.architecture, self._tiling
         self.tile = architecture.tile if tile is None else tile
         self.halo = architecture.halo if halo is None else halo
         self.fade = FADE if architecture.global_operations else 0
@@ -82,7 +123,7 @@ class ReadyNetwork:
 
     def _prepare(self, plain: Network) -> nn.Module:
         try:
-            return self._backend.prepare(self.spec, plain, self.device, self.precision)
+            return self._backend.prepare(self.spec, plain, self.target)
         except ModelError as error:
             raise ModelError(f"{self.name}: {error}") from error
 
@@ -136,7 +177,7 @@ class ReadyNetwork:
                     raise
             if tile // 2 < MIN_TILE:
                 raise LedError(
-                    f"the memory of {self.device} does not hold a tile of {tile} pixels: "
+                    f"the memory of {self.target.name} does not hold a tile of {tile} pixels: "
                     "close other programs, or use --device cpu"
                 )
             tile //= 2
@@ -162,3 +203,18 @@ class ReadyNetwork:
                 fade=self.fade,
                 progress=progress,
             )
+
+
+def training_target(device: str, precision: str) -> tuple[Target, list[str]]:
+    """Return where torch trains, and as notes the devices that ``auto`` leaves out.
+
+    A device is compared with the reference on the bundled model. Raises UsageError.
+    """
+    target = load_backend("torch").targets(device, precision)[0]
+    if not target.identity:
+        return target, []
+    model = find_model()
+    ready = ReadyNetwork(
+        model.path, model.csa_set, device=device, precision=precision, backend="torch"
+    )
+    return ready.target, ready.notes

@@ -20,7 +20,7 @@ from torch import nn
 
 from ledcli import __version__
 from ledcli.errors import LedError, OutputError, TrainingError, UsageError
-from ledcli.inference.backends.torch import choose_device, choose_precision
+from ledcli.inference.network import training_target
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, never_stop
@@ -173,8 +173,10 @@ def finetune(
     recipe = recipe_of(method_type, settings.options)
     fast = settings.quality == FAST
     chosen = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
-    device = choose_device(settings.device)
-    bf16 = choose_precision(settings.precision, device) == "bf16"
+    target, notes = training_target(settings.device, settings.precision)
+    device, bf16 = target.tensors, target.precision == "bf16"
+    for note in notes:
+        report.warn(note)
 
     failed: list[LedError] = []
 

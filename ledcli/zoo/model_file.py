@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,8 +66,13 @@ def is_onnx(path: Path) -> bool:
 
 def require_onnx(what: str) -> None:
     """Raise UsageError if onnx or onnxruntime is not installed; `what` needs them."""
-    if missing := [name for name in ("onnx", "onnxruntime") if not importlib.util.find_spec(name)]:
-        raise UsageError(f"{what} needs {' and '.join(missing)}: pip install 'ledcli[onnx]'")
+    require(what, ("onnx", "onnxruntime"), "onnx")
+
+
+def require(what: str, packages: Sequence[str], extra: str) -> None:
+    """Raise UsageError if a package of one of led's extras is not installed; `what` needs it."""
+    if missing := [name for name in packages if not importlib.util.find_spec(name)]:
+        raise UsageError(f"{what} needs {' and '.join(missing)}: pip install 'ledcli[{extra}]'")
 
 
 def read_spec(path: Path | str) -> ModelSpec:

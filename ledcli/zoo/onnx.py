@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli import __version__
-from ledcli.errors import ModelError, UsageError
+from ledcli.errors import DeviceError, ModelError, UsageError
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
@@ -46,6 +46,9 @@ TOLERANCE = 1e-4
 INPUT, OUTPUT = "input", "output"
 _DYNAMIC = {0: "batch", 2: "height", 3: "width"}
 
+CPU_PROVIDER = "CPUExecutionProvider"
+_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""TF32 would round float32 to ten bits."""
 _ONLY_FATAL = 4
 """Log level of onnxruntime; its exceptions say the same as its log."""
 MIN_SHARE = 0.9
@@ -53,13 +56,14 @@ MIN_SHARE = 0.9
 
 
 class OnnxNet(nn.Module):
-    """An ONNX network in onnxruntime: on the CPU, in float32, with as many threads as torch.
+    """An ONNX network in onnxruntime, in float32; on the CPU with as many threads as torch.
 
-    Takes the ONNX file. Raises ModelError, without the file's name, when onnxruntime rejects it,
-    and UsageError when onnxruntime is not installed.
+    Takes the ONNX file and an execution provider. Raises ModelError, without the file's name, when
+    onnxruntime rejects the network; DeviceError when the provider does not start or cannot run it;
+    UsageError when onnxruntime is not installed.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, provider: str = CPU_PROVIDER) -> None:
         super().__init__()
         require_onnx("an ONNX network")
         import onnxruntime
@@ -70,13 +74,16 @@ class OnnxNet(nn.Module):
         options.log_severity_level = _ONLY_FATAL
         # Between two tiles torch computes: spinning threads would slow it down.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        chosen = [(provider, _PROVIDER_OPTIONS.get(provider, {}))]
         try:
-            self.session = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
+            self.session = onnxruntime.InferenceSession(data, options, providers=chosen)
             (given,), (_,) = self.session.get_inputs(), self.session.get_outputs()
         except Exception as error:  # its own types have no common base
-            raise ModelError(f"onnxruntime rejects the network: {_first(error)}") from error
+            kind = ModelError if provider == CPU_PROVIDER else DeviceError
+            raise kind(f"onnxruntime rejects the network: {_first(error)}") from error
+        if self.session.get_providers()[0] != provider:
+            # onnxruntime takes the CPU instead, and says so in its log only.
+            raise DeviceError(f"{provider} does not start: a library or driver is missing")
         self.input = given.name
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +97,9 @@ class OnnxNet(nn.Module):
         return torch.from_numpy(out)
 
 
-def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
+def load_onnx(
+    path: Path, provider: str = CPU_PROVIDER
+) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
     """Read an ONNX file that `led` wrote.
 
     Returns its description, the network described, without weights, and the network that runs.
@@ -106,7 +115,7 @@ def load_onnx(path: Path) -> tuple[ModelSpec, Network | ModulatedNet, OnnxNet]:
             f"has {expected}: header and tensors disagree. Get the file again."
         )
     try:
-        return file.header.spec, plain, OnnxNet(file.data)
+        return file.header.spec, plain, OnnxNet(file.data, provider)
     except ModelError as error:
         raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
 
@@ -142,7 +151,9 @@ def to_onnx(spec: ModelSpec, plain: Network, *, source_sha256: str = "") -> Expo
     multiple = plain.architecture.size_multiple
     inputs = network_inputs(spec, plain)
     inputs.append(torch.cat((inputs[0], inputs[0].flip(3))))  # more than one in a batch
-    data = _described(_traced(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256)
+    data = _described(
+        trace_onnx(plain, inputs[0]), spec, multiple, inputs[0].shape[1], source_sha256
+    )
     net = OnnxNet(data)
     exported = Exported(data, net, compare_networks(net, plain, inputs), len(inputs))
     if exported.difference.relative > TOLERANCE:
@@ -177,7 +188,11 @@ def export_model(
     return exported
 
 
-def _traced(plain: nn.Module, sample: Tensor) -> bytes:
+def trace_onnx(plain: nn.Module, sample: Tensor) -> bytes:
+    """Export a module of one input ``(N, C, H, W)`` and one output for any N, H and W.
+
+    Needs onnx. Raises ModelError when torch cannot export it.
+    """
     file = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.no_grad():

@@ -187,6 +187,13 @@ def installed_dir() -> Path:
     return Path(home).expanduser() / "models"
 
 
+def cache_dir() -> Path:
+    """Folder of what can be made again on this machine; `LED_HOME` moves it."""
+    if home := os.environ.get("LED_HOME"):
+        return Path(home).expanduser() / "cache"
+    return Path(platformdirs.user_cache_dir("led", appauthor=False))
+
+
 def make_installed_dir() -> Path:
     """Create the folder of installed models if it is missing; raises OutputError."""
     folder = installed_dir()

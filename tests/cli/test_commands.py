@@ -1,6 +1,7 @@
 """info, demo, doctor, pretrain: each as a user runs it, on small things."""
 
 import json
+import sys
 from fractions import Fraction
 
 import pytest
@@ -148,10 +149,37 @@ def test_doctor_finds_that_the_fast_paths_agree(capsys):
     assert run(["doctor", "--json", "--quiet"]) == 0
     facts, *paths = json_lines(capsys)
     assert facts["led"]
-    assert {p["precision"] for p in paths} >= {"float32"}
-    # Where onnx is installed it is among them, and where it is not the facts say how to get it.
-    assert ("onnx" in {p["backend"] for p in paths}) != ("pip install" in facts["onnxruntime"])
-    assert all(p["agrees"] for p in paths)
+    tried = {(p["backend"], p["device"]) for p in paths if p["agrees"]}
+    assert all(p["agrees"] for p in paths if not p["error"]) and ("torch", "cpu") in tried
+    # What is not there is listed as well: devices that torch does not find, packages to install.
+    missing = {(p["backend"], p["device"]): p["error"] for p in paths if p["agrees"] is None}
+    assert {"cuda", "xpu", "mps", "cpu"} == {
+        device for backend, device in tried | set(missing) if backend == "torch"
+    }
+    for backend, fact in (("onnx", "onnxruntime"), ("openvino", "OpenVINO")):
+        assert ("pip install" in facts[fact]) != ((backend, "cpu") in tried)
+        assert ("pip install" in facts[fact]) == ("pip install" in missing.get((backend, ""), ""))
+
+
+def test_doctor_names_what_is_wrong_and_what_is_not_installed(capsys, monkeypatch):
+    from ledcli.inference.backends.torch import BACKEND
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    prepare = BACKEND.prepare
+
+    def wrong(spec, net, target):
+        made.append(prepare(spec, net, target))
+        if len(made) > 1:  # the first is the reference
+            made[-1].tail.register_forward_hook(lambda *given: given[-1] + 0.3)
+        return made[-1]
+
+    made = []
+    monkeypatch.setattr(BACKEND, "prepare", wrong)
+    assert run(["doctor"]) == 1
+    out, err = capsys.readouterr()
+    assert "pip install 'ledcli[onnx]'" in out and "pip install 'ledcli[openvino]'" in out
+    assert "torch on cpu in float32 computes wrong pictures" in err
 
 
 def test_pretrain_makes_a_model_that_denoises_and_goes_on_after_a_stop(tmp_path, capsys):

@@ -16,17 +16,17 @@ from tests.nets.random_nets import random_net, write_random
 
 NAMES = ("nafnet", "restormer")
 RATIO = 100.0
-LARGEST = {"nafnet": (0.002, 0.02), "restormer": (0.04, 0.5)}
-"""RMS and largest difference of tiles of 64 from a frame of 256, over the RMS of what the network
-changes at all."""
+LARGEST = {"nafnet": (0.003, 0.03), "restormer": (0.07, 0.6)}
+"""RMS and largest difference of tiles of 64 from a frame of 96 x 512, over the RMS of what the
+network changes at all."""
 
 
-def short_planes(side=256):
-    return shoot(scene(side, side), RATIO)
+def short_planes(rows=96, cols=512):
+    return shoot(scene(rows, cols), RATIO)
 
 
-def network_input(side=256):
-    return (torch.from_numpy(short_planes(side)) * RATIO).clamp_max(1)
+def network_input(rows=96, cols=512):
+    return (torch.from_numpy(short_planes(rows, cols)) * RATIO).clamp_max(1)
 
 
 def frozen(net):
@@ -62,7 +62,7 @@ def test_the_architectures_say_so_themselves():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_halo_covers_all_but_the_means(name):
     """With the frame's means in every tile, tiles are the whole frame to the last bit or two."""
-    net, x = frozen(random_net(name, sets=())), network_input(192)
+    net, x = frozen(random_net(name, sets=())), network_input(64, 384)
     whole = net(x[None])[0]
     torch.testing.assert_close(in_tiles(net, x), whole, atol=1e-5, rtol=1e-5)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ledcli.cli.app import run
-from ledcli.errors import ModelError, UsageError
+from ledcli.errors import DeviceError, ModelError, UsageError
 from ledcli.evaluation.evaluate import load_candidates
 from ledcli.inference.backends import choose_backend
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
@@ -101,7 +101,8 @@ def test_when_the_memory_is_full_the_tile_is_halved(model, monkeypatch):
 @pytest.mark.parametrize(
     "how,words",
     [
-        ({"device": "cuda"}, "onnx runs on the CPU"),
+        ({"device": "tpu"}, "no device 'tpu': choose auto or .*cpu"),
+        ({"device": "azure"}, "no device 'azure'"),
         ({"precision": "bf16"}, "onnx runs in float32"),
         ({"backend": "tensorflow"}, "no backend 'tensorflow': choose auto, torch, onnx"),
     ],
@@ -109,6 +110,23 @@ def test_when_the_memory_is_full_the_tile_is_halved(model, monkeypatch):
 def test_what_onnx_cannot_do_is_refused(model, how, words):
     with pytest.raises(UsageError, match=words):
         Denoiser(model, "a", **{"backend": "onnx"} | how)
+
+
+def test_a_provider_that_does_not_start_is_named_and_not_used(model, exported, monkeypatch):
+    import onnxruntime
+
+    listed = ["CUDAExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    for path, csa_set in ((model, "a"), (exported, "")):
+        ready = Denoiser(path, csa_set, backend="onnx")
+        assert ready.target.name == "cpu"
+        first, second = ready.notes
+        assert "onnx on cuda in float32 fails" in first and "using directml" in first
+        assert "DmlExecutionProvider does not start" in second and "using cpu" in second
+        with pytest.raises(DeviceError, match="CUDAExecutionProvider does not start"):
+            Denoiser(path, csa_set, backend="onnx", device="cuda")
+    with pytest.raises(UsageError, match="choose auto or cuda, directml, cpu"):
+        Denoiser(model, "a", backend="onnx", device="coreml")
 
 
 def test_torch_does_not_run_an_exported_file(exported):

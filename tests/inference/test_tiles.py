@@ -19,9 +19,10 @@ MULTIPLES = st.sampled_from([1, 2, 8, 16])
 )
 def test_the_windows_cover_every_pixel_once(blocks, tile, halo, multiple):
     rows, cols = (n * multiple for n in blocks)
-    covered = np.zeros((rows, cols), int)
+    covered, sizes = np.zeros((rows, cols), int), set()
     for (y0, y1, x0, x1), (top, bottom, left, right) in windows(rows, cols, tile, halo, multiple):
         covered[top:bottom, left:right] += 1
+        sizes.add((y1 - y0, x1 - x0))
         # Pooling sees the whole frame's grid.
         assert all(n % multiple == 0 for n in (y0, y1, x0, x1, top, bottom, left, right))
         # A halo all round, but for the frame's border.
@@ -32,12 +33,16 @@ def test_the_windows_cover_every_pixel_once(blocks, tile, halo, multiple):
         most = tile + 2 * (halo + multiple) + multiple
         assert y1 - y0 <= most and x1 - x0 <= most
     assert (covered == 1).all()
+    assert len(sizes) == 1
 
 
-def test_windows_are_of_nearly_equal_size():
-    # 500 pixels in tiles of 448 are two halves, not a large one and a sliver.
-    sizes = {b - t for _, (t, b, _l, _r) in windows(512, 64, 448, 32, 16)}
-    assert sizes == {256}
+def test_windows_are_no_larger_than_the_frame_needs():
+    # Two halves that reach over the middle by a halo each.
+    found = [
+        (y0, y1, top, bottom)
+        for (y0, y1, _, _), (top, bottom, _, _) in windows(640, 64, 448, 32, 16)
+    ]
+    assert found == [(0, 352, 0, 320), (288, 640, 320, 640)]
 
 
 def blur(window):

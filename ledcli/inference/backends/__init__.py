@@ -7,12 +7,13 @@ protocol below.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from ledcli.errors import UsageError
-from ledcli.zoo.model_file import is_onnx, require_onnx
+from ledcli.zoo.model_file import is_onnx, require, require_onnx
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     from ledcli.zoo.spec import ModelSpec
 
 
-Precision = Literal["bf16", "float32"]
+Precision = Literal["bf16", "fp16", "float32"]
+
+
+class Target(NamedTuple):
+    """Where and how a backend computes a network."""
+
+    name: str
+    """The device as the user names it."""
+    precision: Precision
+    tensors: torch.device
+    """Where the backend takes and gives tensors."""
+    identity: str = ""
+    """Hardware, driver and library, whose result is compared with the reference before it is used
+    (`inference.agreement`); empty for torch on the CPU, and where each network is compared."""
 
 
 class Loaded(NamedTuple):
@@ -43,18 +57,20 @@ class Backend(Protocol):
     label: str
     """Added to device and precision in messages; empty for torch."""
 
-    def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
-        """Turn the user's device and precision, both maybe ``auto``, into those used.
+    def devices(self) -> dict[str, str]:
+        """Return every device that the backend knows, and why it is not there, or nothing."""
 
-        Raises UsageError if the backend or this machine does not have them.
+    def targets(self, device: str, precision: str) -> list[Target]:
+        """Turn the user's device and precision, both maybe ``auto``, into targets, the best first.
+
+        There is more than one only if something is ``auto``. Raises UsageError if the backend or
+        this machine does not have them.
         """
 
-    def load(self, path: Path) -> Loaded:
+    def load(self, path: Path, target: Target) -> Loaded:
         """Read a model file; raises ModelError."""
 
-    def prepare(
-        self, spec: ModelSpec, net: Network, device: torch.device, precision: Precision
-    ) -> nn.Module:
+    def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
         """Turn a folded network in torch into one that the backend runs; raises ModelError."""
 
 
@@ -69,6 +85,7 @@ class _Entry(NamedTuple):
 BACKENDS = {
     "torch": _Entry(),
     "onnx": _Entry(runs_onnx_files=True, require=require_onnx),
+    "openvino": _Entry(require=partial(require, packages=("openvino", "onnx"), extra="openvino")),
 }
 
 

@@ -1,4 +1,4 @@
-"""The onnxruntime backend: on the CPU, in float32."""
+"""The onnxruntime backend: float32 on any execution provider that the installed build has."""
 
 from pathlib import Path
 
@@ -6,11 +6,22 @@ import torch
 from torch import nn
 
 from ledcli.errors import UsageError
-from ledcli.inference.backends import Loaded, Precision
+from ledcli.inference.backends import Loaded, Target
 from ledcli.nets.network import Network
 from ledcli.zoo.model_file import is_onnx, load_model
-from ledcli.zoo.onnx import load_onnx, to_onnx
+from ledcli.zoo.onnx import CPU_PROVIDER, OnnxNet, load_onnx, to_onnx
 from ledcli.zoo.spec import ModelSpec
+
+PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "directml": "onnxruntime-directml",
+    "coreml": "onnxruntime on macOS",
+    "webgpu": "onnxruntime-webgpu",
+    "openvino": "onnxruntime-openvino",
+}
+"""What ``auto`` looks for before the CPU, the preferred first, and who provides it."""
+_NAMES = {"dml": "directml"}
+_REMOTE = "azure"
 
 
 class OnnxBackend:
@@ -18,23 +29,56 @@ class OnnxBackend:
 
     label = ", onnxruntime"
 
-    def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
-        """Return the CPU and float32; raises UsageError for anything else."""
-        if device not in ("auto", "cpu"):
-            raise UsageError(f"onnx runs on the CPU, not on {device}; leave out --device")
+    def devices(self) -> dict[str, str]:
+        """Return the providers of the installed build, and those that others have."""
+        there = _providers()
+        absent = {k: f"not in this onnxruntime: see {v}" for k, v in PACKAGES.items()}
+        return absent | dict.fromkeys(there, "")
+
+    def targets(self, device: str, precision: str) -> list[Target]:
+        """Return providers in float32; raises UsageError for what is not there."""
         if precision not in ("auto", "float32"):
             raise UsageError(f"onnx runs in float32, not in {precision}; leave out --precision")
-        return torch.device("cpu"), "float32"
+        there = _providers()
+        names = [device]
+        if device == "auto":
+            names = [*(name for name in PACKAGES if name in there), "cpu"]
+        elif device not in there:
+            raise UsageError(
+                f"this onnxruntime has no device '{device}': choose auto or {', '.join(there)}"
+            )
+        return [_target(name) for name in names]
 
-    def load(self, path: Path) -> Loaded:
+    def load(self, path: Path, target: Target) -> Loaded:
         """Read an exported file or a model file; raises ModelError."""
-        return Loaded(*load_onnx(path)) if is_onnx(path) else Loaded(*load_model(path))
+        if is_onnx(path):
+            return Loaded(*load_onnx(path, _providers()[target.name]))
+        return Loaded(*load_model(path))
 
-    def prepare(
-        self, spec: ModelSpec, net: Network, device: torch.device, precision: Precision
-    ) -> nn.Module:
+    def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
         """Export a folded network; raises ModelError unless the result equals torch's."""
-        return to_onnx(spec, net).net
+        exported, provider = to_onnx(spec, net), _providers()[target.name]
+        return exported.net if provider == CPU_PROVIDER else OnnxNet(exported.data, provider)
 
 
 BACKEND = OnnxBackend()
+
+
+def _providers() -> dict[str, str]:
+    """Return onnxruntime's providers on this machine by their names as devices."""
+    import onnxruntime
+
+    found = {}
+    for provider in onnxruntime.get_available_providers():
+        name = provider.removesuffix("ExecutionProvider").lower()
+        if name != _REMOTE:  # would send photos to a server
+            found[_NAMES.get(name, name)] = provider
+    return found
+
+
+def _target(name: str) -> Target:
+    import onnxruntime
+
+    # What runs on the CPU was compared with torch when it was exported.
+    identity = "" if name == "cpu" else f"onnxruntime {onnxruntime.__version__}, {name}"
+    return Target(name, "float32", torch.device("cpu"), identity)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import UsageError
-from ledcli.inference.backends import Loaded, Precision
+from ledcli.inference.backends import Loaded, Precision, Target
 from ledcli.nets.network import Network
 from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
+
+CPU = torch.device("cpu")
 
 
 class TorchBackend:
@@ -20,27 +22,41 @@ class TorchBackend:
 
     label = ""
 
-    def resolve(self, device: str, precision: str) -> tuple[torch.device, Precision]:
-        """Return device and precision; raises UsageError, see below."""
-        where = choose_device(device)
-        return where, choose_precision(precision, where)
+    def devices(self) -> dict[str, str]:
+        """Return CUDA, XPU, MPS and the CPU; one that is not there says so."""
+        return {
+            kind: "" if there else f"not found by torch {torch.__version__}"
+            for kind, there in available_devices().items()
+        }
 
-    def load(self, path: Path) -> Loaded:
+    def targets(self, device: str, precision: str) -> list[Target]:
+        """Return the targets; ``auto`` tries float32 after bfloat16, and ends with the CPU."""
+        devices = [choose_device(device)]
+        if device == "auto" and devices[0].type != "cpu":
+            devices.append(CPU)
+        targets = []
+        for each in devices:
+            first = choose_precision(precision, each)
+            kinds: list[Precision] = [first]
+            if precision == "auto" and first != "float32" and each != CPU:
+                kinds.append("float32")
+            targets += [Target(str(each), kind, each, _identity(each)) for kind in kinds]
+        return targets
+
+    def load(self, path: Path, target: Target) -> Loaded:
         """Read a model file; raises ModelError."""
         return Loaded(*load_model(path))
 
-    def prepare(
-        self, spec: ModelSpec, net: Network, device: torch.device, precision: Precision
-    ) -> nn.Module:
+    def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
         """Move a plain network to its device; its inner layers to the precision."""
         # torch's type stubs do not know this argument of Module.to.
-        net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(target.tensors).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.eval().requires_grad_(False)
-        if precision == "bf16":
+        if target.precision == "bf16":
             for name, layer in net.named_children():
                 if name not in net.architecture.float32_layers:
                     layer.to(torch.bfloat16)
-            if device.type == "cpu" and fast_in_bf16(device):
+            if target.tensors == CPU and fast_in_bf16(CPU):
                 fuse(net)
         return net
 
@@ -48,24 +64,46 @@ class TorchBackend:
 BACKEND = TorchBackend()
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return a device; ``auto`` is the first available of CUDA, XPU, MPS and CPU.
-
-    Raises UsageError if the name is not a device, or this machine does not have it.
-    """
-    available = {
+def available_devices() -> dict[str, bool]:
+    """Return the kinds of device that torch knows, the preferred first, and which are there."""
+    return {
         "cuda": torch.cuda.is_available(),
         "xpu": torch.xpu.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+
+
+def _identity(device: torch.device) -> str:
+    """Return hardware, driver and library, as `Target.identity`."""
+    kind, library = device.type, f"torch {torch.__version__}"
+    if kind == "cpu":
+        return ""
+    if kind == "cuda":
+        driver = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]
+        return f"{library}, {torch.cuda.get_device_name(device)}, driver {driver}"
+    if kind == "xpu":
+        found = torch.xpu.get_device_properties(device)
+        return f"{library}, {found.name}, driver {getattr(found, 'driver_version', '')}"
+    return f"{library}, {kind}"
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return a device; ``auto`` is the first available of CUDA, XPU, MPS and CPU.
+
+    Raises UsageError if the name is not a device, or this machine does not have it.
+    """
+    available = available_devices()
     there = [kind for kind, is_there in available.items() if is_there]
     if name == "auto":
         return torch.device(there[0])
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"no device '{name}': choose auto, {', '.join(available)}") from error
+        kinds = ", ".join(available)
+        raise UsageError(
+            f"torch knows no device '{name}': choose auto, {kinds}, or another --backend"
+        ) from error
     if device.type not in there:
         kinds = ", ".join(there)
         raise UsageError(f"this machine has no device '{name}': choose auto or {kinds}")
