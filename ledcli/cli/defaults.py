@@ -32,6 +32,8 @@ MAX_BYTES = 1 << 20
 TYPED = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run"])
 TYPED |= {"force", "force-read", "accept-license"}
 """Options that decide about one run: a file cannot set them."""
+EXCLUSIVE = {"ratio": "exposure", "exposure": "ratio"}
+"""Options of which the stronger one counts, if they are from different places."""
 
 Table = Mapping[str, Any]
 
@@ -126,6 +128,9 @@ def collect(
                 parameter.process_value(typer.Context(command.command), given)
             except typer.TyperException as error:
                 raise UsageError(f"{where}: {error.format_message().rstrip('.')}") from error
+            other = found.get(EXCLUSIVE.get(key, ""))
+            if other is not None and other.source != source:
+                del found[EXCLUSIVE[key]]
             found[parameter.name] = Default(key, given, source)
     return found
 
@@ -194,13 +199,22 @@ class Chosen(NamedTuple):
     context: typer.Context
     defaults: Mapping[str, Default]
 
+    def excluded(self) -> list[str]:
+        """Return the options whose default does not count, because another one was typed."""
+        untyped = [name for name in self.defaults if not self._typed(name)]
+        return [name for name in untyped if self._typed(EXCLUSIVE.get(name, ""))]
+
+    def _typed(self, name: str) -> bool:
+        source = self.context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
     def announce(self, *, json: bool, quiet: bool) -> None:
         """Say which values are from where: as JSON before the results, else as a message."""
-        source = self.context.get_parameter_source
+        without = self.excluded()
         used = [
             default
             for name, default in self.defaults.items()
-            if (of := source(name)) is not None and of.name == "DEFAULT_MAP"
+            if name not in without and not self._typed(name)
         ]
         if not used:
             return
@@ -248,6 +262,7 @@ def with_defaults(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(*arguments: object, preset: Chosen | None = None, **options: Any) -> None:  # noqa: ANN401
         if preset is not None:
+            options |= dict.fromkeys(preset.excluded())
             preset.announce(json=bool(options.get("json")), quiet=bool(options.get("quiet", False)))
         function(*arguments, **options)
 

@@ -173,7 +173,7 @@ def memory(bench: Bench) -> Found:
             except LedError as error:
                 result, outcome = None, str(error)
             needed = needed or _peak(bench) - before
-        row = {"memory left": name, "largest window": windows and max(windows), "result": outcome}
+        row = {"memory left": name, "largest window": max(windows, default="-"), "result": outcome}
         row["rms to the first"] = "-"
         if reference is None:
             reference = result

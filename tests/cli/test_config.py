@@ -66,6 +66,20 @@ def test_the_command_line_wins_then_the_preset_then_the_working_folder(files, ca
     assert configuration(capsys, "--preset", "none") == {}
 
 
+def test_of_ratio_and_exposure_the_stronger_one_counts(files, capsys):
+    files(
+        user="[denoise]\nratio = 2\n[preset.level.denoise]\nexposure = 1e9",
+        here="[denoise]\nlinear = true",
+    )
+    assert configuration(capsys).keys() == {"ratio", "linear"}
+    assert configuration(capsys, "--exposure", "1e9").keys() == {"linear"}
+    assert configuration(capsys, "--ratio", "3").keys() == {"linear"}
+    assert configuration(capsys, "--preset", "level").keys() == {"linear", "exposure"}
+    files(here="[denoise]\nratio = 2\nexposure = 1e9")
+    assert run(["denoise", "a.dng"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
 def test_the_values_are_those_that_the_command_runs_with(files, capsys):
     files(here="[preset.soft.denoise]\nstrength = 0.5\nluma = 0.25\nratio = 3\nquiet = true")
     make_raw("a.dng")
