@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ledcli.batch.manifest import STATE_FOLDER, check_no_link
+from ledcli.batch.journal import check_no_link
+from ledcli.batch.manifest import STATE_FOLDER
 from ledcli.batch.settings import Job, Settings
 from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError

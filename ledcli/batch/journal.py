@@ -114,3 +114,9 @@ class Journal:
 def open_no_link(path: str | Path, flags: int) -> int:
     """Open a file as `os.open` does, but no symbolic link: the opener of led's own state."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def check_no_link(path: Path) -> None:
+    """Raise OutputError for a symbolic link: led would write where somebody else wants."""
+    if path.is_symlink():
+        raise OutputError(f"{path}: is a symbolic link, which is not followed: remove it")

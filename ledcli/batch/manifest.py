@@ -9,10 +9,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Self
 
-from ledcli.batch.journal import Journal, open_no_link
+from ledcli.batch.journal import Journal, check_no_link, open_no_link
 from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
@@ -101,12 +102,15 @@ class FileState(Enum):
     FOREIGN = "not written by led"
 
 
+_own_name = cache(unique_name)
+"""The same for all runs of a process: watching a folder makes one after the other."""
+
+
 class Manifest:
     """The journal of an output folder, ``.led/manifest*.jsonl``, with a line for each output.
 
     A whole run writes ``manifest.jsonl``, a shard ``manifest-0-of-4.jsonl``, and a run without a
-    lock that excludes others one that has its own name: no two runs write one file at a time. All
-    of them are read.
+    lock that excludes others one of its process: no two write one file at a time. All are read.
 
     A line is written just before the finished file gets its name. A run that is killed between the
     two leaves a line without its file, never a file without a line. Damaged lines and those of
@@ -133,9 +137,9 @@ class Manifest:
     def begin(self, shard: str | None = None, *, exclusive: bool) -> None:
         """Choose the file to write: that of whole runs, or of a shard (``0-of-4``).
 
-        Unless the run holds an `exclusive` lock, it is a new one, of no other run.
+        Unless the run holds an `exclusive` lock, it is one of this process alone.
         """
-        parts = ["manifest", *([shard] if shard else []), *([] if exclusive else [unique_name()])]
+        parts = ["manifest", *([shard] if shard else []), *([] if exclusive else [_own_name()])]
         self._journal = Journal(self.folder / f"{'-'.join(parts)}.jsonl", self.root)
         self._compacts = exclusive and not shard
 
@@ -303,12 +307,6 @@ class Manifest:
         for name in shards:
             with contextlib.suppress(OSError):
                 os.unlink(self.folder / name)
-
-
-def check_no_link(path: Path) -> None:
-    """Raise OutputError for a symbolic link: led would write where somebody else wants."""
-    if path.is_symlink():
-        raise OutputError(f"{path}: is a symbolic link, which is not followed: remove it")
 
 
 class Manifests(dict[Path, Manifest]):

@@ -255,20 +255,23 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     assert sorted(os.listdir(root / ".led")) == ["manifest.jsonl"]
 
 
-def test_without_a_lock_nothing_is_made_shorter_and_every_run_has_its_own_file(root, monkeypatch):
+def test_without_a_lock_nothing_is_made_shorter_and_every_process_has_its_own_file(
+    root, monkeypatch
+):
     monkeypatch.setattr(module, "COMPACT_FROM", 4)
     with closing(Manifest(root)) as manifest:
         for _ in range(9):
             write(manifest, "a.dng")
-    for shard in (None, "0-of-2"):
-        with closing(Manifest(root)) as one, closing(Manifest(root)) as two:
-            one.begin(shard, exclusive=False)
-            two.begin(shard, exclusive=False)
-            write(one, f"{shard}-1.dng")
-            write(two, f"{shard}-2.dng")
+    for process in ("host_1-7-ab", "host_2-7-cd"):
+        monkeypatch.setattr(module, "_own_name", lambda process=process: process)
+        for shard in (None, "0-of-2", None):
+            with closing(Manifest(root)) as manifest:
+                manifest.begin(shard, exclusive=False)
+                write(manifest, f"{shard}-{process}.dng")
     assert len(lines(root)) == 9 and len(os.listdir(root / ".led")) == 5
     again = Manifest(root)
-    outputs = ["a.dng", *(f"{shard}-{i}.dng" for shard in (None, "0-of-2") for i in (1, 2))]
+    outputs = [path.name for path in root.glob("*.dng")]
+    assert len(outputs) == 5
     assert {again.file_state(root / name) for name in outputs} == {FileState.CURRENT}
 
 
