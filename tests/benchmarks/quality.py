@@ -4,8 +4,9 @@
     python tests/benchmarks/quality.py --model sony --model my.safetensors --oracle
     python tests/benchmarks/quality.py --cells A7S2-1,D850-300 --crop 96 --no-bm3d
 
-A whole run of the bundled model writes results/quality.json and quality.md; any other run writes
-only where --json says.
+The first model is the one that the others are compared with: without --model the bundled default
+and the fast one. A whole run of these writes results/quality.json and quality.md; any other run
+writes only where --json says.
 """
 
 import argparse
@@ -25,7 +26,10 @@ from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import estimate_photo_noise
+from ledcli.zoo.selection import default_name
 from ledcli.zoo.store import find_model
+
+FAST = default_name("bayer", fast=True)
 
 
 def main() -> None:
@@ -33,7 +37,7 @@ def main() -> None:
     options = _options()
     chosen = cells(options.cells)
     pictures = photos(options.photos, options.crop)
-    models = _models(options.model or [None], options.precision)
+    models = _models(options.model or [None, FAST], options.precision)
     bm3d = Bm3d(None if options.crop else CACHE, compute=options.bm3d)
     results = []
     for cell in chosen:
@@ -49,8 +53,9 @@ def main() -> None:
         "bm3d": bm3d_version(),
     }
     whole_photos = options.crop is None
+    standard = f"{next(iter(models))}, blind"
     facts = {
-        method: facts_of(results, method, whole_photos)
+        method: facts_of(results, method, standard, whole_photos)
         for method in results[0]["figures"]
         if method not in (NOISY, BM3D)
     }
@@ -72,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--model",
         action="append",
-        help="a name or a file; again for more; the bundled default without",
+        help="a name or a file; again for more; the bundled default and the fast model without",
     )
     parser.add_argument(
         "--oracle", action="store_true", help="run each model with the true noise line too"

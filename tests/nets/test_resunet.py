@@ -89,3 +89,20 @@ def test_a_bilinear_way_up_has_one_tap_and_the_same_sizes():
 def test_numbers_that_do_not_go_together_are_refused():
     with pytest.raises(ModelError, match="does not take"):
         build("resunet", {"channels": [4, 8], "encoder": [1, 1], "decoder": [1, 1]})
+
+
+def test_a_strided_network_keeps_the_size_and_folds_back():
+    torch.manual_seed(0)
+    net = ResUNet(9, 8, **TINY, up="bilinear", stride=2)
+    assert net.architecture.size_multiple == 8
+    x = torch.rand(1, 9, 24, 16)
+    assert net(x).shape == (1, 8, 24, 16)
+    net = convert(net, ("generic",))
+    for block in blocks(net):
+        nn.init.normal_(block.align_biases["generic"], std=0.1)
+    expected = net(x)
+    torch.testing.assert_close(deploy(net, "generic")(x), expected, rtol=1e-4, atol=1e-5)
+    head = net.get_submodule("head")
+    torch.testing.assert_close(head.forward_unfolded(x), head(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ModelError, match="does not take"):
+        build("resunet", {"stride": 3})
