@@ -40,7 +40,10 @@ AnyPrecisionOption = Annotated[
     str, typer.Option(help="auto, bf16 or float32; fp16 with --backend openvino.")
 ]
 TileOption = Annotated[
-    int | None, typer.Option(help="Tile size in pixels of one colour; 0: the whole frame.")
+    int | None,
+    typer.Option(
+        help="Tile size in pixels of one colour (NAFNet, Restormer, onnx, openvino); 0: no tiles."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed.", min=0)]
 ForceReadOption = Annotated[

@@ -11,10 +11,11 @@ from ledcli.errors import DeviceError, LedError, ModelError
 from ledcli.inference.agreement import Agreement, Verdict, compare, failed, results_of
 from ledcli.inference.backends import Target, choose_backend, load_backend
 from ledcli.inference.backends.torch import is_out_of_memory
-from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, tiled
-from ledcli.nets.forms import form_of
+from ledcli.inference.strips import MIN_ROWS, StripNetwork, StripRun, rows_of
+from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, mirrored_to, tiled
+from ledcli.nets.forms import Figures, form_of
 from ledcli.nets.modulation import ModulatedNet
-from ledcli.nets.network import Network
+from ledcli.nets.network import Network, StagedNetwork
 from ledcli.nets.registry import tile_note
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseProfile
@@ -119,13 +120,18 @@ class ReadyNetwork:
         self.fade = FADE if architecture.global_operations else 0
         self.multiple = architecture.size_multiple
         self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
-        self.net = runnable or self._prepare(plain)
+        self._rows = 0
+        self._use(runnable or self._prepare(plain))
 
     def _prepare(self, plain: Network) -> nn.Module:
         try:
             return self._backend.prepare(self.spec, plain, self.target)
         except ModelError as error:
             raise ModelError(f"{self.name}: {error}") from error
+
+    def _use(self, net: nn.Module) -> None:
+        self.net = net
+        self._strips = StripNetwork.of(net) if isinstance(net, StagedNetwork) else None
 
     def set_shot(self, exif: Exif | None) -> None:
         """Fold a modulated network (ADL) for a photo's camera and ISO; others stay as they are.
@@ -139,11 +145,14 @@ class ReadyNetwork:
             known = (n for n in self._modulated.sensors if is_camera(exif.camera, exif.make, [n]))
             key = (next(known, None), exif.iso)
         if key != self._folded_for:
-            self.net = self._prepare(self._modulated.folded(*key))
+            self._use(self._prepare(self._modulated.folded(*key)))
             self._folded_for = key
 
     def tile_note(self, planes: NDArray[np.float32]) -> str:
         """Return a line on what tiles change in a photo; empty if they change nothing."""
+        if self._strips is not None:
+            note = f"{self.spec.architecture} runs in strips of the whole frame, not in tiles"
+            return f"{note}: --tile has no effect" if self._tiling[0] is not None else ""
         whole = not self.tile or max(planes.shape[1:]) <= self.tile
         return "" if whole else tile_note(self.spec.architecture)
 
@@ -154,55 +163,69 @@ class ReadyNetwork:
         noise: NoiseProfile,
         progress: OnProgress | None = None,
     ) -> Tensor:
-        """Run a frame through the network in tiles, smaller ones if the memory is full.
+        """Run a frame through the network in strips or tiles, smaller ones if the memory is full.
 
         `frame` is ``(planes, h, w)``, normalised, not multiplied by the ratio; the result is
-        ``(output planes, h, w)`` as the input form gives it. `progress` is called after each tile.
-        Raises LedError if the device's memory does not hold the smallest tile.
+        ``(output planes, h, w)`` as the input form gives it. `progress` is called after each strip
+        or tile. Raises LedError if the device's memory does not hold the smallest.
         """
         furthest = 0.0
 
         def further(share: float) -> None:
             nonlocal furthest
-            furthest = max(furthest, share)  # smaller tiles begin again
+            furthest = max(furthest, share)  # smaller ones begin again
             if progress is not None:
                 progress(furthest)
 
-        tile = self.tile or max(frame.shape) + self.multiple
+        figures = Figures(*(torch.tensor([float(v)], device=self.device) for v in (ratio, *noise)))
+        if self._strips is None:
+            run, unit, smallest = self._run_in_tiles, "tile", MIN_TILE
+            size = self.tile or max(frame.shape) + self.multiple
+        else:
+            run, unit, smallest = self._run_in_strips, "strip", MIN_ROWS
+            size = self._rows or rows_of(frame.shape[2], self.device)
         while True:
             try:
-                return self._run_in_tiles(frame, ratio, noise, tile, further)
+                # TF32 would round the layers that are float32 for a reason to ten bits. By default
+                # these flags turn cuDNN off.
+                with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                    return run(frame, figures, size, further)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            if tile // 2 < MIN_TILE:
+            if size // 2 < smallest:
                 raise LedError(
-                    f"the memory of {self.target.name} does not hold a tile of {tile} pixels: "
+                    f"the memory of {self.target.name} does not hold a {unit} of {size} pixels: "
                     "close other programs, or use --device cpu"
                 )
-            tile //= 2
-            self.tile = tile  # for the next photos too
+            size //= 2
+            # For the next photos too.
+            self.tile, self._rows = (self.tile, size) if self._strips else (size, self._rows)
+
+    def _run_in_strips(
+        self, frame: Tensor, figures: Figures, size: int, progress: OnProgress
+    ) -> Tensor:
+        assert self._strips is not None
+        _, height, width = frame.shape
+        mirrored = mirrored_to(self.multiple, frame)
+        run = StripRun(self._strips, self.form, mirrored, figures, size)
+        return run.run(progress)[:, :height, :width]
 
     def _run_in_tiles(
-        self, frame: Tensor, ratio: float, noise: NoiseProfile, tile: int, progress: OnProgress
+        self, frame: Tensor, figures: Figures, size: int, progress: OnProgress
     ) -> Tensor:
-        arguments = [torch.tensor([float(v)], device=self.device) for v in (ratio, *noise)]
-
         def denoise(window: Tensor) -> Tensor:
-            return self.form(self.net, window.to(self.device), *arguments)
+            return self.form(self.net, window.to(self.device), *figures)
 
-        # TF32 would round the layers that are float32 for a reason to ten bits. By default these
-        # flags turn cuDNN off.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return tiled(
-                denoise,
-                frame,
-                tile=tile,
-                halo=self.halo,
-                multiple=self.multiple,
-                fade=self.fade,
-                progress=progress,
-            )
+        return tiled(
+            denoise,
+            frame,
+            tile=size,
+            halo=self.halo,
+            multiple=self.multiple,
+            fade=self.fade,
+            progress=progress,
+        )
 
 
 def training_target(device: str, precision: str) -> tuple[Target, list[str]]:

@@ -74,7 +74,7 @@ def tiled(
     after each tile.
     """
     _, rows, cols = frame.shape
-    padded = _mirrored(frame, _round_up(rows, multiple), _round_up(cols, multiple))
+    padded = mirrored_to(multiple, frame)
     result: Tensor | None = None
     done = 0
     for window in windows(padded.shape[1], padded.shape[2], tile, halo + fade, multiple):
@@ -111,8 +111,12 @@ def _weights(start: int, end: int, length: int, fade: int) -> tuple[int, Tensor]
     return first, weights
 
 
-def _mirrored(frame: Tensor, rows: int, cols: int) -> Tensor:
-    """Mirror at the bottom and the right, repeatedly if the frame is too small."""
+def mirrored_to(multiple: int, frame: Tensor) -> Tensor:
+    """Mirror ``(C, H, W)`` at the bottom and the right until its sides are multiples.
+
+    Does so repeatedly if the frame is too small.
+    """
+    rows, cols = (_round_up(side, multiple) for side in frame.shape[1:])
     while frame.shape[1:] != (rows, cols):
         down, right = (
             min(want - have, have - 1)

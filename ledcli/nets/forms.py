@@ -5,9 +5,10 @@ planes times the ratio; SID's maps them to sRGB. Training, fine-tuning and denoi
 With the adaptive form, exposure diffusion refines its own estimate (Wang et al. 2023, Algorithm 2).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,36 +36,71 @@ Net = Callable[[Tensor], Tensor]
 """A network, or what stands for it."""
 
 
-class Form(Protocol):
-    """An input form."""
+class Figures(NamedTuple):
+    """What a form is told of the photos of a batch, each ``(N,)``."""
 
-    in_planes: int
-    """Planes that the network takes."""
-    unclipped_input: bool
+    ratio: Tensor
+    gain: Tensor
+    read_variance: Tensor
+
+
+class Form(ABC):
+    """An input form.
+
+    It is applied in three steps, so that a frame can pass through it strip by strip: `encode`,
+    `network_input` and, after the network, `decode`.
+    """
+
+    unclipped_input = False
     """Whether the network sees what the ratio brings past white."""
+    reach = 0
+    """Rows that `encode` takes beyond each row of its result."""
+
+    def __init__(self, in_planes: int) -> None:
+        self.in_planes = in_planes
+        """Planes that the network takes."""
 
     def __call__(
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise ``(N, planes, h, w)``; the others are ``(N,)``; return clean x times ratio."""
+        figures = Figures(ratio, gain, read_variance)
+        signal = self.encode(x, figures)
+        return self.decode(net(self.network_input(signal, figures)), signal, figures)
+
+    @abstractmethod
+    def encode(self, x: Tensor, figures: Figures) -> Tensor:
+        """Return what the other two steps need of a frame, ``(N, P, h, w)``."""
+
+    @abstractmethod
+    def network_input(self, signal: Tensor, figures: Figures) -> Tensor:
+        """Return the planes for the network, ``(N, in_planes, h, w)``."""
+
+    @abstractmethod
+    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+        """Turn the network's output into clean x times ratio."""
 
 
-class GainForm:
+class GainForm(Form):
     """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image."""
 
-    unclipped_input = False
-
     def __init__(self, planes: int = 4) -> None:
-        self.in_planes = planes
+        super().__init__(planes)
 
-    def __call__(
-        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
-    ) -> Tensor:
-        """Denoise; gain and read variance are not used."""
-        return net((x * column(ratio)).clamp_max(1.0)).float()
+    def encode(self, x: Tensor, figures: Figures) -> Tensor:
+        """Multiply by the ratio; gain and read variance are not used."""
+        return x * column(figures.ratio)
+
+    def network_input(self, signal: Tensor, figures: Figures) -> Tensor:
+        """Clip at white."""
+        return signal.clamp_max(1.0)
+
+    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+        """Return the output as it is."""
+        return out.float()
 
 
-class StabilisedForm:
+class StabilisedForm(Form):
     """Ours: the network predicts a residual where the noise has unit variance.
 
     The stabilised planes reach hundreds while their noise is 1, too much for bfloat16. The
@@ -79,28 +115,49 @@ class StabilisedForm:
 
     unclipped_input = True
 
-    def __init__(self, planes: int = 4) -> None:
-        self.in_planes = 2 * planes + 1
+    reach = LOCAL_MEAN // 2
 
-    def __call__(
-        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
-    ) -> Tensor:
-        """Denoise through the stabilised domain."""
-        gain, t0 = electron_scale(column(gain), column(read_variance))
-        s = self.denoise(net, stabilise(x / gain, t0), t0)
-        return unstabilise(s, t0) * (gain * column(ratio))
+    def __init__(self, planes: int = 4) -> None:
+        super().__init__(2 * planes + 1)
+
+    def encode(self, x: Tensor, figures: Figures) -> Tensor:
+        """Return the stabilised planes and their local means, ``(N, 2 planes, h, w)``."""
+        gain, t0 = self._scale(figures)
+        s = stabilise(x / gain, t0)
+        return torch.cat((s, local_mean(s)), 1)
+
+    def network_input(self, signal: Tensor, figures: Figures) -> Tensor:
+        """Return limited detail, compressed means and read noise."""
+        s, mean = signal.chunk(2, 1)
+        return self._input(s, mean, self._scale(figures)[1])
+
+    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+        """Add the residual and invert the transform."""
+        gain, t0 = self._scale(figures)
+        s, mean = signal.chunk(2, 1)
+        return unstabilise(self._denoised(out, s, mean), t0) * (gain * column(figures.ratio))
 
     def denoise(self, net: Net, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
         mean = local_mean(s)
-        detail = s - mean
-        limited = detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
+        return self._denoised(net(self._input(s, mean, t0)), s, mean)
+
+    @staticmethod
+    def _scale(figures: Figures) -> tuple[Tensor, Tensor]:
+        return electron_scale(column(figures.gain), column(figures.read_variance))
+
+    @staticmethod
+    def _input(s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
         read = (t0.log() / 4).expand(-1, 1, *s.shape[2:])
-        out = net(torch.cat((limited, _asinh(mean), read), 1))
+        return torch.cat((_limited(s - mean), _asinh(mean), read), 1)
+
+    @staticmethod
+    def _denoised(out: Tensor, s: Tensor, mean: Tensor) -> Tensor:
         if out.shape[1] == s.shape[1]:
             return s + out
         residual, logits = out.split(s.shape[1], 1)
-        return s - (logits + LIMITED_AT_START).sigmoid() * (detail - limited) + residual
+        detail = s - mean
+        return s - (logits + LIMITED_AT_START).sigmoid() * (detail - _limited(detail)) + residual
 
 
 class SrgbForm(GainForm):
@@ -142,16 +199,12 @@ class AdaptiveForm(GainForm):
         super().__init__(planes)
         self.out_planes = 2 * planes + 1
 
-    def __call__(
-        self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
-    ) -> Tensor:
-        """Denoise planes ``(N, planes, h, w)``; gain and read variance are not used."""
-        bright = x * column(ratio)
-        planes = x.shape[1]
-        parts = net(bright.clamp_max(1.0)).float()
-        image, residual, mask = parts.split((planes, planes, 1), 1)
+    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+        """Blend the image with the sum of the frame and the residual."""
+        planes = signal.shape[1]
+        image, residual, mask = out.float().split((planes, planes, 1), 1)
         share = (mask + MASK_START).sigmoid()
-        return share * _clip(image) + (1 - share) * _clip(bright + residual)
+        return share * _clip(image) + (1 - share) * _clip(signal + residual)
 
 
 _FORMS: dict[str, type[GainForm] | type[StabilisedForm]] = {
@@ -234,6 +287,11 @@ def local_mean(s: Tensor) -> Tensor:
     side, reach = LOCAL_MEAN, LOCAL_MEAN // 2
     rows = F.avg_pool2d(s, (side, 1), 1, (reach, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, side), 1, (0, reach), count_include_pad=False)
+
+
+def _limited(detail: Tensor) -> Tensor:
+    """Limit the detail softly to `DETAIL_LIMIT`."""
+    return detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
 
 
 def _asinh(x: Tensor) -> Tensor:

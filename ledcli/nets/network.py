@@ -1,7 +1,7 @@
 """The base class of the architectures, and parts that several of them use."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -23,7 +23,8 @@ MAX_BLOCKS = 64
 class Network(nn.Module):
     """A network that maps planes ``(N, in_planes, H, W)`` to float32 ``(N, out_planes, H, W)``.
 
-    A subclass defines its layers and `_inner`. The input form decides on the planes of the input.
+    A subclass defines its layers and `_inner`, or `stages` (`StagedNetwork`). The input form
+    decides on the planes of the input.
     """
 
     architecture: Architecture
@@ -38,16 +39,23 @@ class Network(nn.Module):
 
         That is autocast's if it is on, else that of their weights.
         """
+        out = self._leave(self._inner(self._enter(x)))
+        return out + x.float() if self.adds_input else out
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """Run the first layer in float32; return its output in the inner layers' type."""
         device, outer = x.device.type, self.architecture.float32_layers
         inner = next(p.dtype for name, p in self.named_parameters() if not name.startswith(outer))
         if torch.is_autocast_enabled(device):
             inner = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
-            h = self._first(x.float())
-        h = self._inner(h.to(inner))
-        with torch.autocast(device, enabled=False):
-            out: Tensor = self.get_submodule(outer[1])(h.float())
-            return out + x.float() if self.adds_input else out
+            return self._first(x.float()).to(inner)
+
+    def _leave(self, h: Tensor) -> Tensor:
+        """Run the last layer in float32."""
+        with torch.autocast(h.device.type, enabled=False):
+            out: Tensor = self.get_submodule(self.architecture.last_layer)(h.float())
+            return out
 
     def _first(self, x: Tensor) -> Tensor:
         h: Tensor = self.get_submodule(self.architecture.float32_layers[0])(x)
@@ -61,6 +69,46 @@ class Network(nn.Module):
     def published_arguments(cls, shapes: Shapes) -> dict[str, Any]:
         """Read the arguments, except planes, off a published checkpoint; raises ModelError."""
         raise NotImplementedError
+
+
+class Stage(NamedTuple):
+    """A part of a network that can be computed strip by strip (inference/strips.py)."""
+
+    run: Callable[..., Tensor]
+    """Maps the results of other stages ``(N, C, h, w)`` to its own."""
+    inputs: tuple[int, ...]
+    """Whose results: 0 is the network's input, 1 the first stage's result, and so on."""
+    level: int
+    """Its result has the size of the network's input over ``2 ** level``."""
+    reach: int
+    """Rows of the result at the end of a strip that depend on rows beyond it."""
+
+    def then(self, run: Callable[[Tensor], Tensor], reach: int) -> "Stage":
+        """Return a stage that goes on with a function of the result."""
+        return self._replace(run=lambda *h: run(self.run(*h)), reach=self.reach + reach)
+
+
+def middle_rows(h: Tensor, rows: int) -> Tensor:
+    """Return the middle rows of ``(N, C, H, W)``: those that rows without padding have left."""
+    cut = (h.shape[2] - rows) // 2
+    return h[:, :, cut : cut + rows]
+
+
+class StagedNetwork(Network):
+    """A network without global operations, defined by its `stages`."""
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the stages in the order of their computation; the last gives the output."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the stages on the whole frame; first and last layer in float32, see `Network`."""
+        stages, results = self.stages(), {0: x}
+        for number, stage in enumerate(stages, start=1):
+            result = stage.run(*(results[n] for n in stage.inputs))
+            later = {n for each in stages[number:] for n in each.inputs}
+            results = {n: h for n, h in results.items() if n in later} | {number: result}
+        return result
 
 
 def count_blocks(names: Iterable[str], pattern: str) -> int:

@@ -5,6 +5,7 @@ SID's has its tensors named as in LED's checkpoints; ours is of residual blocks 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ledcli.nets.network import Network, Shapes
+from ledcli.nets.network import Shapes, Stage, StagedNetwork, middle_rows
 from ledcli.nets.registry import RESUNET, UNET
 
 NEGATIVE_SLOPE = 0.1
@@ -21,7 +22,7 @@ START_SCALE = 0.3
 """Scale of a block's last kernel at the start: a block starts near the identity."""
 
 
-class UNet(Network):
+class UNet(StagedNetwork):
     """Five levels, two 3x3 convolutions a level, max pooling down, transposed convolutions up.
 
     The top level has so many channels, and each level below has twice as many.
@@ -55,17 +56,24 @@ class UNet(Network):
     def _first(self, x: Tensor) -> Tensor:
         return self._convolve("conv1_1", x)
 
-    def _inner(self, h: Tensor) -> Tensor:
-        h = self._convolve("conv1_2", h)
-        skips = [h]
+    def stages(self) -> list[Stage]:
+        """Return a stage for each level on the way down and up."""
+        stages = [Stage(self._top, (0,), 0, reach=2)]
         for level in range(2, 6):
-            h = self._double(level, F.max_pool2d(h, 2))
-            skips.append(h)
-        skips.pop()
+            stages.append(Stage(partial(self._down, level), (level - 1,), level - 1, reach=2))
         for level in range(6, 10):
-            up = self.get_submodule(f"upv{level}")(h)
-            h = self._double(level, torch.cat((up, skips.pop()), 1))
-        return h
+            inputs = level - 1, 10 - level
+            stages.append(Stage(partial(self._up, level), inputs, 9 - level, reach=2))
+        return [*stages[:-1], stages[-1].then(self._leave, reach=0)]
+
+    def _top(self, x: Tensor) -> Tensor:
+        return self._convolve("conv1_2", self._enter(x))
+
+    def _down(self, level: int, h: Tensor) -> Tensor:
+        return self._double(level, F.max_pool2d(h, 2))
+
+    def _up(self, level: int, h: Tensor, skip: Tensor) -> Tensor:
+        return self._double(level, torch.cat((self.get_submodule(f"upv{level}")(h), skip), 1))
 
     def _double(self, level: int, h: Tensor) -> Tensor:
         return self._convolve(f"conv{level}_2", self._convolve(f"conv{level}_1", h))
@@ -73,6 +81,10 @@ class UNet(Network):
     def _convolve(self, name: str, h: Tensor) -> Tensor:
         activated: Tensor = self.activation(self.get_submodule(name)(h))
         return activated
+
+
+BLOCK_REACH = 2
+"""Rows that a block's two convolutions reach."""
 
 
 class ResidualBlock(nn.Module):
@@ -86,8 +98,9 @@ class ResidualBlock(nn.Module):
             self.second.weight *= START_SCALE
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to the same shape."""
-        return x + self.second(F.leaky_relu(self.first(x), NEGATIVE_SLOPE, inplace=True))
+        """Map ``(N, C, H, W)`` to the same shape, less the rows that are not padded."""
+        y: Tensor = self.second(F.leaky_relu(self.first(x), NEGATIVE_SLOPE, inplace=True))
+        return middle_rows(x, y.shape[2]) + y
 
 
 class ResizeConv(nn.Conv2d):
@@ -106,7 +119,7 @@ class ResizeConv(nn.Conv2d):
         return F.interpolate(super().forward(x), scale_factor=2, mode="bilinear")
 
 
-class ResUNet(Network):
+class ResUNet(StagedNetwork):
     """Levels of residual blocks; 2x2 convolutions down, one of two ways up, skips added.
 
     Few channels at the top, where a convolution is bound by memory, and many below, where it is
@@ -157,15 +170,32 @@ class ResUNet(Network):
         """Run all layers, as the base class says, and put the pixels in their places."""
         return F.pixel_shuffle(super().forward(x), self.stride)
 
-    def _inner(self, h: Tensor) -> Tensor:
-        h = self.encoder[0](h)
+    def stages(self) -> list[Stage]:
+        """Return a stage for each block, with the way into its level before the first."""
+        stages: list[Stage] = []
+
+        def add(way_in: Stage, blocks: nn.Module) -> int:
+            """Add a level's stages; return the number of the last."""
+            first, *others = [*blocks.children()] or [nn.Identity()]
+            stages.append(way_in.then(first, BLOCK_REACH))
+            for block in others:
+                stages.append(Stage(block, (len(stages),), way_in.level, BLOCK_REACH))
+            return len(stages)
+
+        last = add(Stage(self._enter, (0,), 0, reach=1), self.encoder[0])
         skips = []
-        for down, blocks in zip(self.down, self.encoder[1:], strict=True):
-            skips.append(h)
-            h = blocks(down(h))
-        for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            h = blocks(up(h) + skips.pop())
-        return h
+        for level, down in enumerate(self.down, start=1):
+            skips.append(last)
+            last = add(Stage(down, (last,), level, reach=0), self.encoder[level])
+        for level in reversed(range(len(skips))):
+            way_in = partial(self._up, level)
+            reach = int(isinstance(self.up[level], ResizeConv))
+            last = add(Stage(way_in, (last, skips[level]), level, reach), self.decoder[level])
+        return [*stages[:-1], stages[-1].then(self._leave, reach=1)]
+
+    def _up(self, level: int, h: Tensor, skip: Tensor) -> Tensor:
+        up: Tensor = self.up[level](h)
+        return up + skip
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ledcli.inference.network import ReadyNetwork
+from ledcli.inference.tiles import tiled
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import build
 from ledcli.nets.repnr import convert
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.physics import add_noise
 from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 from ledcli.zoo.model_file import save_model
@@ -101,6 +104,21 @@ def shoot(
     dn = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
     noisy = add_noise(dn, noise, torch.Generator().manual_seed(seed))[0] / CALIBRATED_WHITE
     return noisy.clamp_max(1).numpy()
+
+
+def run_in_tiles(
+    engine: ReadyNetwork, planes: NDArray[np.float32], ratio: float, noise: NoiseProfile, tile: int
+) -> NDArray[np.float32]:
+    """Run the network as backends without strips do; compare with ``engine.run``."""
+    figures = [torch.tensor([value]) for value in (ratio, *noise)]
+    with torch.inference_mode():
+        return tiled(
+            lambda window: engine.form(engine.net, window, *figures),
+            torch.from_numpy(planes),
+            tile=tile,
+            halo=engine.halo,
+            multiple=engine.multiple,
+        ).numpy()
 
 
 def psnr(planes: NDArray[np.float32], clean: NDArray[np.float32]) -> float:

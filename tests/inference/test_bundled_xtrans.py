@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ledcli.inference.denoiser import Denoiser
+from ledcli.noise.estimate import estimate_noise
 from ledcli.sensor.cfa import XTransPhase
 from ledcli.training.data.crops import pack_rgb
 from ledcli.training.data.scenes import make_scene
 from ledcli.zoo.store import find_model
-from tests.inference.models import psnr, shoot
+from tests.inference.models import psnr, run_in_tiles, shoot
 
 PHASE = XTransPhase(0, 0)
 # As a sensor sees it: red and blue get less of the light.
@@ -43,9 +45,8 @@ def test_a_flat_grey_comes_back_at_its_mean(denoiser):
 def test_tiles_give_what_the_whole_frame_gives(denoiser):
     clean = pack_rgb(make_scene(1536, np.random.default_rng(5)), "xtrans")
     short = shoot(clean, 100)
-    found = find_model("xtrans")
-    whole = Denoiser(found.path, found.csa_set, device="cpu", precision="float32", tile=0)
-    tiled = Denoiser(found.path, found.csa_set, device="cpu", precision="float32", tile=288)
-    difference = tiled.denoise(short, 100, phase=PHASE) - whole.denoise(short, 100, phase=PHASE)
+    noise = estimate_noise(short)
+    tiled = run_in_tiles(denoiser, short, 100, noise, 288)
+    difference = tiled - denoiser.run(torch.from_numpy(short), 100, noise).numpy()
     assert float(np.sqrt(np.square(difference).mean())) < 1e-4
     assert float(np.abs(difference).max()) < 1e-3

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from ledcli.noise.vignetting import VignettingMap
 from ledcli.sensor.cfa import Phase
 from ledcli.zoo.model_file import file_sha256, load_model
 from tests.inference.models import scene, shoot, write_model
+from tests.nets.random_nets import write_random
 
 LINE = NoiseProfile(6e-4, 1e-7)
 
@@ -64,9 +67,6 @@ def test_what_the_camera_did_is_undone_for_the_network_and_done_again(model, don
     expected = noise.redo(engine.denoise(noise.undo(planes), 20, noise=LINE), 20)
     assert np.array_equal(out, expected)
     assert np.abs(out - engine.denoise(planes, 20, noise=LINE)).max() > 0.01
-    # By position in the frame, not in the tile.
-    tiled = denoiser(model, tile=64, halo=96).denoise(planes, 20, noise=noise)
-    np.testing.assert_allclose(tiled, out, atol=1e-4)
     none = engine.denoise(planes, 20, noise=noise, strength=0)
     np.testing.assert_allclose(none, planes * np.float32(20), rtol=1e-6)
 
@@ -165,21 +165,21 @@ def test_devices_and_precisions_that_are_not_there_are_refused(model):
         denoiser(model, precision="fp16")
 
 
-def windows_of(engine, monkeypatch):
-    """Note the size of every window that goes through the network."""
+@pytest.mark.parametrize("rows,cols", [(96, 112), (96, 120), (100, 90)])
+def test_tile_0_runs_the_whole_frame_at_once(tmp_path, monkeypatch, rows, cols):
+    engine = denoiser(write_random(tmp_path / "nafnet.safetensors", "nafnet"), tile=0)
     sizes, forward = [], engine.net.forward
     monkeypatch.setattr(
         engine.net, "forward", lambda x: sizes.append(tuple(x.shape[2:])) or forward(x)
     )
-    return sizes
-
-
-@pytest.mark.parametrize("rows,cols", [(96, 112), (96, 120), (100, 90)])
-def test_tile_0_runs_the_whole_frame_at_once(model, photo, monkeypatch, rows, cols):
-    engine = denoiser(model, tile=0)
-    sizes = windows_of(engine, monkeypatch)
     engine.denoise(shoot(scene(rows, cols)), noise=LINE)
-    assert sizes == [(-(-rows // 16) * 16, -(-cols // 16) * 16)]
+    whole = tuple(-(-side // engine.multiple) * engine.multiple for side in (rows, cols))
+    assert sizes == [whole]
+
+
+def test_networks_in_strips_say_that_the_tile_has_no_effect(model, photo):
+    assert "--tile has no effect" in denoiser(model, tile=64).tile_note(photo)
+    assert not denoiser(model).tile_note(photo)
 
 
 OUT_OF_MEMORY = (
@@ -190,41 +190,42 @@ OUT_OF_MEMORY = (
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_when_the_memory_is_full_the_tile_is_halved_and_the_work_goes_on(model, monkeypatch, error):
-    planes = shoot(scene(256, 256), 20)
-    expected = denoiser(model, tile=64, halo=96).denoise(planes, 20, noise=LINE)
-    engine = denoiser(model, tile=256, halo=96)
-    tried, work = [], engine._run_in_tiles
+@pytest.mark.parametrize("architecture,unit", [("nafnet", "tile"), ("unet", "strip")])
+def test_when_the_memory_is_full_less_is_done_at_a_time(
+    tmp_path, monkeypatch, architecture, unit, error
+):
+    path = tmp_path / "model.safetensors"
+    write_random(path, "nafnet") if architecture == "nafnet" else write_model(path)
+    planes = shoot(scene(160, 160), 20)
+    engine, tried, fits = denoiser(path, tile=128), [], 0
+    work = getattr(engine, f"_run_in_{unit}s")
 
-    def small_memory(frame, ratio, noise, tile, progress):
-        tried.append(tile)
-        if tile > 64:
+    def small_memory(frame, figures, size, progress):
+        tried.append(size)
+        if size > fits:
             raise error
-        return work(frame, ratio, noise, tile, progress)
+        return work(frame, figures, size, progress)
 
-    monkeypatch.setattr(engine, "_run_in_tiles", small_memory)
+    monkeypatch.setattr(engine, f"_run_in_{unit}s", small_memory)
+    with pytest.raises(LedError, match=f"does not hold a {unit} of") as caught:
+        engine.denoise(planes, 20, noise=LINE)
+    assert "\n" not in str(caught.value) and len(tried) >= 2
+    assert all(after == before // 2 for before, after in pairwise(tried))
+    tried, fits = [], tried[-1]
     out = engine.denoise(planes, 20, noise=LINE)
-    assert tried == [256, 128, 64]
-    assert np.array_equal(out, expected)
-
-
-def test_when_no_tile_fits_the_error_says_what_to_do(model, photo, monkeypatch):
-    engine = denoiser(model, tile=128)
-
-    def no_memory(*_):
-        raise OUT_OF_MEMORY[0]
-
-    monkeypatch.setattr(engine.net, "forward", no_memory)
-    with pytest.raises(LedError, match="does not hold a tile of 64 pixels") as caught:
-        engine.denoise(photo, noise=LINE)
-    assert "\n" not in str(caught.value)
+    assert tried == [fits]  # for the next photos too
+    if unit == "strip":
+        expected = denoiser(path).denoise(planes, 20, noise=LINE)
+        np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
 def test_the_network_runs_with_cudnn_and_without_tf32(model, photo):
     # Flags that are not named go to torch's defaults inside the block, and cuDNN's is "off".
     engine, seen = denoiser(model), set()
     flags = torch.backends.cudnn
-    engine.net.register_forward_pre_hook(lambda *_: seen.add((flags.enabled, flags.allow_tf32)))
+    engine.net.conv5_2.register_forward_pre_hook(
+        lambda *_: seen.add((flags.enabled, flags.allow_tf32))
+    )
     engine.denoise(photo, 100, noise=LINE)
     assert seen == {(True, False)}
 
@@ -235,7 +236,7 @@ def test_another_error_of_torch_is_not_taken_for_full_memory(model, photo, monke
     def broken(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(engine.net, "forward", broken)
+    monkeypatch.setattr(engine, "_run_in_strips", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         engine.denoise(photo, noise=LINE)
 

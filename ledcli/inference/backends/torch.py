@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ledcli.errors import UsageError
 from ledcli.inference.backends import Loaded, Precision, Target
-from ledcli.nets.network import Network
+from ledcli.nets.network import Network, middle_rows
 from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
@@ -56,8 +56,8 @@ class TorchBackend:
             for name, layer in net.named_children():
                 if name not in net.architecture.float32_layers:
                     layer.to(torch.bfloat16)
-            if target.tensors == CPU and fast_in_bf16(CPU):
-                fuse(net)
+        if target.tensors == CPU and (target.precision == "float32" or fast_in_bf16(CPU)):
+            fuse(net)
         return net
 
 
@@ -168,9 +168,11 @@ class FusedBlock(nn.Module):
         self.second = block.second
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to the same shape, in place: nothing else needs a block's input."""
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
-            x, self.first(x), *_arguments(self.second), "add", 1.0, None, [], None
+        """Map ``(N, C, H, W)`` to the same shape, less the rows that are not padded."""
+        h = self.first(x)
+        rows = h.shape[2] if self.second.padding[0] else h.shape[2] - 2
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            h, middle_rows(x, rows), *_arguments(self.second), "add", 1.0, None, [], None
         )
         return result
 

@@ -1,0 +1,113 @@
+"""Strips against the whole frame."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from ledcli.inference.backends import Target
+from ledcli.inference.backends.torch import BACKEND, fuse
+from ledcli.inference.strips import StripNetwork, StripRun
+from ledcli.nets.forms import Figures, form_of
+from ledcli.nets.network import build
+
+CPU = torch.device("cpu")
+FIGURES = Figures(*(torch.tensor([value]) for value in (100.0, 1e-4, 1e-7)))
+RESUNET = {"channels": (8, 16, 24), "encoder": (1, 2, 2), "decoder": (1, 2)}
+NETS = {
+    "unet": ("unet", {"channels": 4}),
+    "transposed": ("resunet", RESUNET),
+    "bilinear": ("resunet", {**RESUNET, "up": "bilinear"}),
+    "levels without blocks": ("resunet", {**RESUNET, "encoder": (0, 1, 0), "decoder": (1, 0)}),
+}
+
+
+def ready(name="transposed", form="stabilised", output="planes", planes=4, precision="float32"):
+    architecture, arguments = NETS[name]
+    made = form_of(form, output, planes)
+    out_planes = getattr(made, "out_planes", planes)
+    torch.manual_seed(0)
+    net = build(architecture, {**arguments, "in_planes": made.in_planes, "out_planes": out_planes})
+    return BACKEND.prepare(None, net, Target("cpu", precision, CPU)), made
+
+
+def frame(rows, cols, planes=4):
+    return torch.rand(planes, rows, cols, generator=torch.Generator().manual_seed(1)) * 0.02
+
+
+def in_strips(net, form, x, rows, progress=None):
+    with torch.inference_mode():
+        return StripRun(StripNetwork.of(net), form, x, FIGURES, rows).run(progress)
+
+
+def whole(net, form, x):
+    with torch.inference_mode():
+        return form(net, x[None], *FIGURES)[0]
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fused bf16"])
+def test_strips_are_the_whole_frame_bit_for_bit(name, precision):
+    net, form = ready(name, precision=precision.removeprefix("fused "))
+    if precision == "fused bf16":
+        fuse(net)
+    x = frame(208, 112)
+    expected = whole(net, form, x)
+    for rows in (32, 48, 500):
+        assert torch.equal(in_strips(net, form, x, rows), expected)
+
+
+@pytest.mark.parametrize("planes", [4, 9])
+@pytest.mark.parametrize("form,output", [
+    ("gain", "planes"), ("stabilised", "planes"), ("gain", "adaptive"), ("gain", "srgb"),
+])  # fmt: skip
+def test_every_input_form_passes_through_strips(form, output, planes):
+    net, made = ready("unet", form, output, planes)
+    x = frame(96, 64, planes)
+    assert torch.equal(in_strips(net, made, x, 32), whole(net, made, x))
+
+
+def test_no_halo_is_computed():
+    """The convolutions' work is that of the whole frame and a few rows a strip."""
+    form = form_of("stabilised")
+    # Unfused, so that the hooks are called.
+    net = build("resunet", {**RESUNET, "in_planes": form.in_planes}).requires_grad_(False)
+    work = 0
+
+    def count(layer, inputs, output):
+        nonlocal work
+        work += output[0, 0].numel() * layer.weight.numel()
+
+    strips = StripNetwork.of(net)
+    for each in strips:
+        for layer in each.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(count)
+    x = frame(256, 64)
+    done = []
+    for rows in (256, 64):
+        work = 0
+        with torch.inference_mode():
+            StripRun(strips, form, x, FIGURES, rows).run()
+        done.append(work)
+    assert done[0] < done[1] < 1.05 * done[0]
+
+
+def test_the_memory_does_not_grow_with_the_frame_s_height():
+    net, form = ready()
+
+    def kept(height):
+        run = StripRun(StripNetwork.of(net), form, frame(height, 32), FIGURES, 16)
+        run.run()
+        return sum(rows._buffer.numel() for rows in run._results[1:-1])
+
+    assert kept(1600) == kept(800)
+
+
+def test_progress_moves_with_every_strip_to_the_end():
+    net, form = ready()
+    shares = []
+    in_strips(net, form, frame(256, 32), 16, shares.append)
+    assert len(shares) == 16 and shares[-1] == 1
+    assert all(before < after for before, after in pairwise(shares))
