@@ -269,7 +269,7 @@ def with_defaults(function: Callable[..., None]) -> Callable[..., None]:
     own = inspect.Parameter(
         PRESET, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PresetOption
     )
-    signature = inspect.signature(function)
+    signature = inspect.signature(function, eval_str=True)
     run.__annotations__ = function.__annotations__ | {PRESET: PresetOption}
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), own]
