@@ -166,13 +166,18 @@ class ResUNet(StagedNetwork):
         self.decoder = nn.ModuleList(map(_blocks, channels[:-1], decoder))
         self.tail = nn.Conv2d(channels[0], out_planes * stride**2, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Run all layers, as the base class says, and put the pixels in their places."""
-        return F.pixel_shuffle(super().forward(x), self.stride)
+    def _first(self, x: Tensor) -> Tensor:
+        if self.stride > 1 and self.head.padding[0] == 0:
+            x = middle_rows(x, x.shape[2] - 2)  # as far as the kernel reaches beyond a row's pixels
+        return super()._first(x)
+
+    def _leave(self, h: Tensor) -> Tensor:
+        return F.pixel_shuffle(super()._leave(h), self.stride)
 
     def stages(self) -> list[Stage]:
         """Return a stage for each block, with the way into its level before the first."""
         stages: list[Stage] = []
+        top = self.stride - 1
 
         def add(way_in: Stage, blocks: nn.Module) -> int:
             """Add a level's stages; return the number of the last."""
@@ -182,15 +187,17 @@ class ResUNet(StagedNetwork):
                 stages.append(Stage(block, (len(stages),), way_in.level, BLOCK_REACH))
             return len(stages)
 
-        last = add(Stage(self._enter, (0,), 0, reach=1), self.encoder[0])
+        last = add(Stage(self._enter, (0,), top, reach=1), self.encoder[0])
         skips = []
         for level, down in enumerate(self.down, start=1):
             skips.append(last)
-            last = add(Stage(down, (last,), level, reach=0), self.encoder[level])
+            last = add(Stage(down, (last,), top + level, reach=0), self.encoder[level])
         for level in reversed(range(len(skips))):
             way_in = partial(self._up, level)
             reach = int(isinstance(self.up[level], ResizeConv))
-            last = add(Stage(way_in, (last, skips[level]), level, reach), self.decoder[level])
+            last = add(Stage(way_in, (last, skips[level]), top + level, reach), self.decoder[level])
+        if self.stride > 1:
+            return [*stages, Stage(self._leave, (last,), 0, reach=2)]
         return [*stages[:-1], stages[-1].then(self._leave, reach=1)]
 
     def _up(self, level: int, h: Tensor, skip: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ NETS = {
     "unet": ("unet", {"channels": 4}),
     "transposed": ("resunet", RESUNET),
     "bilinear": ("resunet", {**RESUNET, "up": "bilinear"}),
+    "stride": ("resunet", {**RESUNET, "up": "bilinear", "stride": 2}),
     "levels without blocks": ("resunet", {**RESUNET, "encoder": (0, 1, 0), "decoder": (1, 0)}),
 }
 
