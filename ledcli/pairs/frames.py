@@ -70,15 +70,14 @@ class Frame:
         aperture, focal = self.exif.aperture, self.exif.focal_length
         return (*self.camera, aperture and round(aperture, 1), focal and round(focal))
 
-    def seconds_from(self, other: "Frame") -> float:
-        """Seconds between the two shots; infinite where a header has no date."""
-        times = []
-        for frame in (self, other):
-            try:
-                times.append(datetime.strptime(frame.exif.datetime or "", "%Y:%m:%d %H:%M:%S"))
-            except ValueError:
-                return math.inf
-        return abs((times[0] - times[1]).total_seconds())
+    @property
+    def timestamp(self) -> float:
+        """When it was shot, in seconds of the camera's clock; NaN where unknown."""
+        try:
+            time = datetime.strptime(self.exif.datetime or "", "%Y:%m:%d %H:%M:%S")
+        except ValueError:
+            return math.nan
+        return (time - datetime.min).total_seconds()
 
 
 @dataclass(frozen=True)

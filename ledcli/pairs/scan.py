@@ -1,7 +1,6 @@
 """`led pairs scan`: find the pairs of short and long frames in a folder of raws."""
 
 import os
-from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -11,12 +10,12 @@ from typing import TypeVar
 
 from ledcli.batch.inputs import find_raws
 from ledcli.errors import LedError, memory_error
-from ledcli.pairs.checks import SAME_SCENE, CheckedPair, check_pair
+from ledcli.pairs.candidates import MIN_RATIO, candidates, with_other_exposure
+from ledcli.pairs.checks import CheckedPair, check_pair
 from ledcli.pairs.frames import (
     Frame,
     FrameSummary,
     PhotoCache,
-    grouped,
     missing_tags,
     ratio_of,
     read_frame,
@@ -30,17 +29,6 @@ from ledcli.reporting import SILENT, Reporter
 
 CHECKING_THREADS = min(2, os.cpu_count() or 1)
 """Each holds two photos and their spectra."""
-MIN_RATIO = 1.5
-"""Below, the long frame is hardly cleaner than the short one."""
-MAX_RATIO = 10_000.0
-"""As for `led denoise`."""
-MIN_SIMILARITY = 0.1
-"""Of a candidate for a short frame's long one."""
-MIN_DEVIATIONS = 3.5
-"""The same in standard deviations of the similarity of unrelated frames."""
-SIMILAR_LEVEL = 2.0
-"""Of long frames within this factor of the most exposed one, the nearest in time is taken."""
-MAX_CANDIDATES = 3
 NO_OTHER_EXPOSURE = (
     f"has no frame beside it of the same camera, aperture and focal length that is {MIN_RATIO:g} "
     "times more or less exposed"
@@ -151,8 +139,7 @@ class _Scanner:
 
     def _summaries(self, frames: Sequence[Frame]) -> dict[Frame, FrameSummary]:
         """Decode the frames of those cameras that have two frames to make a pair of."""
-        by_setting = grouped(frames, lambda frame: frame.setting)
-        cameras = {group[0].camera for group in by_setting.values() if _any_pair(group)}
+        cameras = {frame.camera for frame in with_other_exposure(frames)}
         wanted = {frame.file: frame for frame in frames if frame.camera in cameras}
         for frame in frames:
             if frame.camera not in cameras:
@@ -169,9 +156,12 @@ class _Scanner:
     def _check_candidates(
         self, frames: Sequence[Frame], summaries: dict[Frame, FrameSummary]
     ) -> list[CheckedPair]:
-        by_setting = grouped(frames, lambda frame: frame.setting)
-        jobs = [(one, _candidates(one, by_setting[one.setting], summaries)) for one in frames]
-        jobs = [job for job in jobs if job[1]]
+        jobs = []
+        with self._report.progress(len(frames), "comparing frames", "frames") as bar:
+            for short, longs in candidates(frames, summaries):
+                bar.advance(note=short.file.name)
+                if longs:
+                    jobs.append((short, longs))
         # The shorts of one long frame follow each other, so that it is decoded once.
         jobs.sort(key=lambda job: (str(job[1][0].file), str(job[0].file)))
         results = decoders.in_parallel(lambda job: self._best_pair(*job), jobs, CHECKING_THREADS)
@@ -212,52 +202,10 @@ class _Scanner:
                 if problems and frame not in paired:
                     reason = f"with its {role} frame {other.file.name}: {problems}"
                     self._unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
-        by_setting = grouped(frames, lambda frame: frame.setting)
+        with_other = with_other_exposure(frames)
         for frame in frames:
             if frame not in paired:
-                others = by_setting[frame.setting]
                 reason = NO_OTHER_EXPOSURE
-                if any(_could_be_pair(frame, one) or _could_be_pair(one, frame) for one in others):
+                if frame in with_other:
                     reason = "no frame of another exposure shows its scene"
                 self._unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
-
-
-def _could_be_pair(short: Frame, long: Frame) -> bool:
-    return short.level > 0 and MIN_RATIO <= long.level / short.level <= MAX_RATIO
-
-
-def _any_pair(frames: Iterable[Frame]) -> bool:
-    levels = sorted(frame.level for frame in frames if frame.level > 0)
-    for level in levels:
-        longer = bisect_left(levels, level * MIN_RATIO)
-        if longer < len(levels) and levels[longer] <= level * MAX_RATIO:
-            return True
-    return False
-
-
-def _candidates(
-    short: Frame, frames: Iterable[Frame], summaries: dict[Frame, FrameSummary]
-) -> list[Frame]:
-    """Return a few frames of the same setting that may be a short frame's long one, best first.
-
-    The most exposed is best; of those about as much exposed, the nearest in time.
-    """
-    own = summaries[short]
-    least = max(MIN_SIMILARITY, MIN_DEVIATIONS / max(own.signature.vector.size, 1) ** 0.5)
-    similar = []
-    for frame in frames:
-        if _could_be_pair(short, frame) and summaries[frame].shape == own.shape:
-            similarity = own.signature.similarity(summaries[frame].signature)
-            if similarity >= least:
-                similar.append((frame, similarity))
-    certain = [entry for entry in similar if entry[1] >= SAME_SCENE]
-    highest = max((frame.level for frame, _ in certain), default=0.0)
-
-    def order(entry: tuple[Frame, float]) -> tuple[bool, float, float]:
-        frame, similarity = entry
-        less = frame.level * SIMILAR_LEVEL < highest
-        return less, -frame.level if less else short.seconds_from(frame), -similarity
-
-    by_likeness = sorted(similar, key=lambda entry: -entry[1])
-    ordered = sorted(certain, key=order) if certain else by_likeness
-    return [frame for frame, _ in ordered[:MAX_CANDIDATES]]
