@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ledcli.evaluation.results import Evaluation
     from ledcli.inference.denoiser import Denoiser
     from ledcli.pairs.result import Scan
-    from ledcli.training.finetune import FinetuneResult, FinetuneSettings
+    from ledcli.training.finetune import FinetuneResult
+    from ledcli.training.settings import FinetuneSettings
 
 PathLike = str | Path
 
@@ -242,10 +243,11 @@ def finetune(
     LedError
         The options, the pairs or the pretrained model cannot be used, or the training failed.
     """
-    from ledcli.training import finetune as training
+    from ledcli.training.finetune import finetune as run
+    from ledcli.training.settings import FinetuneSettings
 
-    settings = settings or training.FinetuneSettings(**options)
-    return training.finetune(Path(pairs), settings, report=report, stoppable=stoppable)
+    settings = settings or FinetuneSettings(**options)
+    return run(Path(pairs), settings, report=report, stoppable=stoppable)
 
 
 def evaluate(

@@ -7,8 +7,9 @@ import pytest
 
 import ledcli
 from ledcli.cli.app import COMMANDS, DONE, load_command, run
-from ledcli.training.finetune import FinetuneResult, FinetuneSettings, Status
+from ledcli.training.finetune import FinetuneResult, Status
 from ledcli.training.methods.led import LedMethod
+from ledcli.training.settings import FinetuneSettings
 from tests.pairs.scenes import pair_of, picture
 from tests.shoot import make_raw
 

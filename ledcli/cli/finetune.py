@@ -124,7 +124,8 @@ def finetune(
         led denoise ./raw --ratio 100 --model my-pictures
     """
     from ledcli.api import finetune as run
-    from ledcli.training.finetune import FinetuneSettings, Status
+    from ledcli.training.finetune import Status
+    from ledcli.training.settings import FinetuneSettings
 
     output = Output(json=json, quiet=quiet)
     options: dict[str, Any] = {"iterations": iters, "batch": crops, "seed": seed}

@@ -7,9 +7,9 @@ order is the method's: LED's has the target CSA set and the OMNR branch (trainin
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -27,25 +27,19 @@ from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.loop import Trainer
-from ledcli.training.methods import find_method, recipe_of
+from ledcli.training.methods import recipe_of
 from ledcli.training.methods.adl import find_sources
-from ledcli.training.methods.base import (
-    NO_MODEL,
-    FinetuneMethod,
-    MethodInputs,
-    no_model,
-    pretrained_model,
-)
+from ledcli.training.methods.base import FinetuneMethod, MethodInputs
+from ledcli.training.methods.start import NO_MODEL, no_model, pretrained_model
 from ledcli.training.optim import worker_count
+from ledcli.training.settings import ALREADY_THERE, FinetuneSettings, method_of
 from ledcli.zoo.folding import Proof
 from ledcli.zoo.model_file import save_model
-from ledcli.zoo.selection import FAST_CHOOSES, default_name, is_fast
+from ledcli.zoo.selection import default_name, is_fast
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import (
     CHECKPOINT,
     FAST,
-    SUFFIX,
-    check_name,
     find_model,
     free_name,
     install_model,
@@ -57,46 +51,8 @@ LOG_EVERY = 10
 """Iterations between two log lines."""
 CHECKPOINT_EVERY = 30.0
 """Seconds between two checkpoints; the validation crops are measured then too."""
-ALREADY_THERE = "{}: already exists: choose another name with --out"
 Stop = Callable[[], bool]
 Stoppable = Callable[[], AbstractContextManager[Stop]]
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """What to fine-tune, and how."""
-
-    pretrained: str | None = None
-    """Name or file of the model to start from, or ``none``; by default the bundled one for the
-    camera's kind of sensor."""
-    quality: str = "standard"
-    """``fast`` starts from the bundled fast model: what is tuned serves ``denoise --quality
-    fast``."""
-    method: str = "led"
-    """A name in `ledcli.training.methods.METHODS`."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The method's options, by the fields of its recipe: iterations, batch, seed and so on."""
-    sources: tuple[Path, ...] = ()
-    """ADL: other cameras' pair lists, or folders of clean photos."""
-    name: str | None = None
-    """Of the tuned model; by default the camera's."""
-    out: Path | None = None
-    """Also write the model here, not folded."""
-    ratios: tuple[float, ...] = ()
-    """Use the pairs of these ratios only; empty uses all."""
-    keep_shifted: bool = False
-    """Keep pairs that are shifted."""
-    force: bool = False
-    """Accept pairs of one ISO, and install a model that is no better."""
-    force_read: bool = False
-    """Read frames that look damaged."""
-    resume: bool = False
-    """Go on with a fine-tuning that was stopped."""
-    device: str = "auto"
-    precision: str = "auto"
-    """As ``--device`` and ``--precision``."""
-    dry_run: bool = False
-    """Read and check the pairs only."""
 
 
 class Status(StrEnum):
@@ -169,7 +125,7 @@ def finetune(
         The settings, the pairs or the pretrained model cannot be used, or the training failed.
     """
     # What cannot be done is refused before anything is read.
-    method_type = _method_of(settings)
+    method_type = method_of(settings)
     recipe = recipe_of(method_type, settings.options)
     fast = settings.quality == FAST
     chosen = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
@@ -307,29 +263,6 @@ def finetune(
         report.info(f"wrote {settings.out}")
     checkpoint.unlink(missing_ok=True)
     return replace(result, status=Status.DONE, name=name, tuned=tuned, path=path)
-
-
-def _method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
-    """Return the method; raise LedError if the other settings do not go with it."""
-    method, out = find_method(settings.method), settings.out
-    if out is not None:
-        if out.suffix != SUFFIX:
-            raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
-        if not out.parent.is_dir():
-            raise OutputError(f"{out}: its folder does not exist: make it first")
-        if out.exists() or out.is_symlink():
-            raise OutputError(ALREADY_THERE.format(out))
-    if settings.name is not None:
-        check_name(settings.name)
-    if settings.pretrained == NO_MODEL and method.needs_pretrained:
-        raise UsageError(f"--method {method.name} needs a model to start from: name one")
-    if settings.sources and not method.takes_sources:
-        raise UsageError("--source is for --method adl: leave it out")
-    if settings.quality not in (FAST, "standard"):
-        raise UsageError(f"--quality takes fast or standard, not {settings.quality}")
-    if settings.quality == FAST and settings.pretrained is not None:
-        raise UsageError(FAST_CHOOSES.format("--pretrained"))
-    return method
 
 
 def _name_of(camera: str) -> str:

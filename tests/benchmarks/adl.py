@@ -38,8 +38,9 @@ from ledcli.training.data.sampler import Batch
 from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe, MadeUpSource, PairSource
-from ledcli.training.methods.base import MethodInputs, Pretrained, Source, SourceBatch
+from ledcli.training.methods.base import MethodInputs, Source, SourceBatch
 from ledcli.training.methods.led import form_loss
+from ledcli.training.methods.start import Pretrained
 from ledcli.training.optim import Schedule
 from ledcli.zoo.spec import ModelSpec
 

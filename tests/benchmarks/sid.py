@@ -28,9 +28,10 @@ from ledcli.evaluation.evaluate import Measurement, load_candidates
 from ledcli.evaluation.results import NOISY, Evaluation
 from ledcli.evaluation.simulation import PAIR_ISOS, make_pairs
 from ledcli.pairs.list_file import Pair, write_list
-from ledcli.training.finetune import FinetunedModel, FinetuneSettings, finetune
-from ledcli.training.methods.base import NO_MODEL
+from ledcli.training.finetune import FinetunedModel, finetune
 from ledcli.training.methods.sid import SidRecipe
+from ledcli.training.methods.start import NO_MODEL
+from ledcli.training.settings import FinetuneSettings
 from ledcli.zoo.model_file import save_model
 
 FIRST_HELD = 1000

@@ -14,7 +14,8 @@ from ledcli.training.methods.adl import (
     PairSource,
     find_sources,
 )
-from ledcli.training.methods.base import MethodInputs, Pretrained, SourceBatch
+from ledcli.training.methods.base import MethodInputs, SourceBatch
+from ledcli.training.methods.start import Pretrained
 from ledcli.training.optim import Snapshot, optimisers
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec

@@ -7,18 +7,14 @@ import torch
 from ledcli.nets.forms import AdaptiveForm
 from ledcli.nets.network import build
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import (
-    MethodInputs,
-    Pretrained,
-    no_model,
-    transfer_weights,
-)
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.exposure import (
     ExposureMethod,
     ExposureRecipe,
     darkness_of,
     divergence,
 )
+from ledcli.training.methods.start import Pretrained, no_model, transfer_weights
 from ledcli.zoo.spec import ModelSpec
 from tests.training.cameras import shots
 

@@ -11,7 +11,7 @@ from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.training.data.pairs import camera_pairs
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs, Pretrained, pretrained_model
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import (
     CSA,
     OMNR,
@@ -22,6 +22,7 @@ from ledcli.training.methods.led import (
     groups,
     prepare,
 )
+from ledcli.training.methods.start import Pretrained, pretrained_model
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model

@@ -9,9 +9,10 @@ from ledcli.nets.forms import subpixel
 from ledcli.nets.network import build
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs, Pretrained, no_model
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
 from ledcli.training.methods.sid import SidMethod, SidRecipe, SrgbCollector
+from ledcli.training.methods.start import Pretrained, no_model
 from ledcli.zoo.spec import ModelSpec
 from tests.training.shoots import photos_of, shoot_pair
 from tests.training.test_exposure import TINY, spec

@@ -35,14 +35,12 @@ from ledcli.training.methods.base import (
     FinetuneMethod,
     FinetuneRecipe,
     MethodInputs,
-    Pretrained,
     Source,
     SourceBatch,
-    Start,
     mean_psnr,
-    transfer_weights,
 )
 from ledcli.training.methods.led import form_loss
+from ledcli.training.methods.start import Pretrained, Start, transfer_weights
 
 FIRST_SHARE, LAST_SHARE = 0.2, 0.5
 """Of the target's pairs that validate a step, at the beginning and at the end."""

@@ -20,15 +20,9 @@ from ledcli.nets.forms import (
 )
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.training.data.sampler import Batch
-from ledcli.training.methods.base import (
-    FinetuneMethod,
-    FinetuneRecipe,
-    MethodInputs,
-    Pretrained,
-    Start,
-    transfer_weights,
-)
+from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, MethodInputs
 from ledcli.training.methods.led import known, mean_known
+from ledcli.training.methods.start import Pretrained, Start, transfer_weights
 
 DARKEST = 1e-3
 """Of white: added to both sides of the divergence, on top of the read noise's light."""

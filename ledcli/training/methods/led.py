@@ -19,14 +19,8 @@ from ledcli.nets.forms import Form, StabilisedForm, column, form_of
 from ledcli.nets.repnr import blocks, convert
 from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
-from ledcli.training.methods.base import (
-    FinetuneMethod,
-    FinetuneRecipe,
-    Finished,
-    MethodInputs,
-    Pretrained,
-    Start,
-)
+from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, Finished, MethodInputs
+from ledcli.training.methods.start import Pretrained, Start
 from ledcli.training.optim import Phase, Schedule
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.spec import ModelSpec

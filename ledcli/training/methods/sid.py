@@ -27,15 +27,8 @@ from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, colour_map, pack, standa
 from ledcli.sensor.symmetry import Flip
 from ledcli.training.data.pairs import MAX_PIXELS, MIN_SIDE, Half, spread, validation_side
 from ledcli.training.data.sampler import Batch
-from ledcli.training.methods.base import (
-    FinetuneMethod,
-    FinetuneRecipe,
-    MethodInputs,
-    Pretrained,
-    Start,
-    psnr_of,
-    transfer_weights,
-)
+from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, MethodInputs, psnr_of
+from ledcli.training.methods.start import Pretrained, Start, transfer_weights
 
 WHITE = 65535
 NO_FLIP = Flip()
