@@ -26,9 +26,9 @@ from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, never_stop
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import load_pairs, read_headers
+from ledcli.training.data.sources import find_sources
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import recipe_of
-from ledcli.training.methods.adl import find_sources
 from ledcli.training.methods.base import FinetuneMethod, MethodInputs
 from ledcli.training.methods.start import NO_MODEL, no_model, pretrained_model
 from ledcli.training.optim import worker_count

@@ -36,9 +36,10 @@ from ledcli.training.data.crops import encode, pack_rgb
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.scenes import make_scene
+from ledcli.training.data.sources import MadeUpSource, PairSource, Source, SourceBatch
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.adl import AdlMethod, AdlRecipe, MadeUpSource, PairSource
-from ledcli.training.methods.base import MethodInputs, Source, SourceBatch
+from ledcli.training.methods.adl import AdlMethod, AdlRecipe
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import form_loss
 from ledcli.training.methods.start import Pretrained
 from ledcli.training.optim import Schedule

@@ -5,16 +5,10 @@ import pytest
 import torch
 
 from ledcli.nets.network import build
+from ledcli.training.data.sources import MadeUpSource, PairSource, SourceBatch, find_sources
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.adl import (
-    AdlMethod,
-    AdlRecipe,
-    DynamicValidation,
-    MadeUpSource,
-    PairSource,
-    find_sources,
-)
-from ledcli.training.methods.base import MethodInputs, SourceBatch
+from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.start import Pretrained
 from ledcli.training.optim import Snapshot, optimisers
 from ledcli.zoo.model_file import load_model, save_model

@@ -8,37 +8,23 @@ Unlike in the paper, a source that does not help is drawn less often.
 """
 
 import math
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
-from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
-from ledcli.pairs.list_file import read_list
-from ledcli.reporting import SILENT, Reporter
-from ledcli.training.data.crops import load_crops, pack_crops
-from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
-from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames, stack_noise
-from ledcli.training.methods.base import (
-    FinetuneMethod,
-    FinetuneRecipe,
-    MethodInputs,
-    Source,
-    SourceBatch,
-    mean_psnr,
-)
+from ledcli.training.data.pairs import CameraPairs, TrainingPair
+from ledcli.training.data.sampler import Batch
+from ledcli.training.data.sources import PairSource, SourceBatch
+from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, MethodInputs, mean_psnr
 from ledcli.training.methods.led import form_loss
 from ledcli.training.methods.start import Pretrained, Start, transfer_weights
 
@@ -48,10 +34,6 @@ FEW = 10
 """Pairs below which those that validate are chosen by how different their gains are."""
 WINDOWS = 4
 """Windows of a pair that validate."""
-NOMINAL_ISO = 400.0
-"""ISO at which a made-up camera's K is 1 DN per electron; K is proportional to ISO."""
-CROP, CROPS = 128, 192
-"""Side in plane pixels and number of the clean crops of made-up cameras: 100 MB on disk."""
 
 
 class Window(NamedTuple):
@@ -245,80 +227,3 @@ class DynamicValidation:
             return False
         self.best = sorted([*self.best, value])[-self.max_best :]
         return True
-
-
-class PairSource:
-    """The pairs of a camera."""
-
-    def __init__(self, camera: str, camera_pairs: CameraPairs) -> None:
-        self.name, self.camera_pairs = camera, camera_pairs
-        self.sensors: Sequence[str] = (camera,)
-        self.side = camera_pairs.side // MULTIPLE * MULTIPLE
-
-    def draw(
-        self, rng: np.random.Generator, count: int, side: int, among: Sequence[TrainingPair] = ()
-    ) -> SourceBatch:
-        """Draw crops of all pairs, or of those given."""
-        chosen = self.camera_pairs.choose(rng, count, among)
-        batch = self.camera_pairs.crop(rng, chosen, side)
-        return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
-
-
-class MadeUpSource:
-    """Calibrated and random cameras over crops ``(n, 4, S, S)`` as in a crop file.
-
-    Ratios are uniform in their logarithm.
-    """
-
-    def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
-        recipe = PretrainRecipe(
-            ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0
-        )
-        self.name = name
-        self.sensors: Sequence[str] = tuple(calibrated_cameras())
-        self.sampler = Sampler(recipe, crops, torch.device("cpu"))
-        self.side = crops.shape[-1] // MULTIPLE * MULTIPLE
-
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
-        """Draw clean crops and give them the noise of cameras, half of them calibrated ones."""
-        sampler, calibrated = self.sampler.seeded(int(rng.integers(2**31))), calibrated_cameras()
-        clean, ratio = sampler.scenes(count, side), sampler.ratios(count)
-        known: list[str | None] = []
-        for _ in range(count):
-            known.append(None if rng.random() < 0.5 else str(rng.choice(self.sensors)))
-        cameras = [calibrated[n] if n else random_camera(sampler.generator) for n in known]
-        frames = [camera.sample(1, sampler.generator, colour_bias=False) for camera in cameras]
-        batch = short_frames(clean, ratio, stack_noise(frames), sampler.generator)
-        isos = (NOMINAL_ISO * batch.gain * CALIBRATED_WHITE).tolist()
-        return SourceBatch(batch, known, isos)
-
-
-def find_sources(
-    named: Sequence[Path], ratios: Sequence[float], seed: int = 0, report: Reporter = SILENT
-) -> list[Source]:
-    """Return the sources that the user named: lists of pairs, folders of clean photographs.
-
-    Without any it is made-up cameras over procedural scenes. Raises LedError if a list or a folder
-    cannot be used.
-    """
-    span = ratios[0], ratios[-1]
-    if not named:
-        return [MadeUpSource("procedural scenes", _crops(None, seed, report), span)]
-    sources: list[Source] = []
-    for path in named:
-        if path.is_dir():
-            sources.append(MadeUpSource(path.name, _crops(path, seed, report), span))
-            continue
-        loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
-        for warning in loaded.warnings:
-            report.warn(warning)
-        sources.append(PairSource(loaded.camera, loaded.camera_pairs))
-    return sources
-
-
-def _crops(folder: Path | None, seed: int, report: Reporter) -> NDArray[np.uint16]:
-    """Pack clean crops and read them into memory."""
-    with tempfile.TemporaryDirectory(prefix="led-") as where:
-        packed, megabytes = Path(where) / "crops.npy", CROPS * 8 * CROP**2 / 1e6
-        pack_crops(folder, packed, megabytes=megabytes, side=CROP, seed=seed, report=report.warn)
-        return np.array(load_crops(packed))

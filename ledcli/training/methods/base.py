@@ -18,6 +18,7 @@ from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
+from ledcli.training.data.sources import Source
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.start import Pretrained, Start
 from ledcli.training.optim import Schedule
@@ -45,27 +46,6 @@ class FinetuneRecipe:
     batch: int = 16
     side: int = 128
     seed: int = 0
-
-
-class SourceBatch(NamedTuple):
-    """A batch, with each crop's sensor and ISO; None is a sensor that nothing is known of."""
-
-    batch: Batch
-    sensors: list[str | None]
-    isos: list[float]
-
-
-class Source(Protocol):
-    """A source domain of adaptive domain learning: batches of other cameras' shots."""
-
-    name: str
-    sensors: Sequence[str]
-    """Names of the cameras that it has shots of."""
-    side: int
-    """The largest crop that it has, in plane pixels."""
-
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
-        """Draw crops ``(count, 4, side, side)``."""
 
 
 class Collector(Protocol):
