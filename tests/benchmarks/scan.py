@@ -34,7 +34,7 @@ SHOOTS = {
 }
 COUNTS = (1000, 3000, 10_000)
 PLAIN_COUNT = 1000
-TURNS = 2
+TURNS = 3
 
 
 class _Recorded(_Scanner):
@@ -87,7 +87,7 @@ def main() -> None:
             seconds = f"{compare:.2f} s", f"{total:.2f} s"
             rows.append([title, f"{count:,}", f"{pairs:,}", *seconds, growth, shown])
             print(*rows[-1], sep="\t", flush=True)
-    text = head("Scanning many frames", context()) + "Processor time, the faster of two turns.\n\n"
+    text = head("Scanning many frames", context()) + "Processor time, the fastest of three turns.\n\n"
     header = ["shoot", "frames", "pairs", "compare", "all", "growth", "each with each, compare"]
     text += table(header, rows)
     print(text)
