@@ -87,7 +87,8 @@ def main() -> None:
             seconds = f"{compare:.2f} s", f"{total:.2f} s"
             rows.append([title, f"{count:,}", f"{pairs:,}", *seconds, growth, shown])
             print(*rows[-1], sep="\t", flush=True)
-    text = head("Scanning many frames", context()) + "Processor time, the fastest of three turns.\n\n"
+    text = head("Scanning many frames", context())
+    text += f"Processor time, the fastest of {TURNS} turns.\n\n"
     header = ["shoot", "frames", "pairs", "compare", "all", "growth", "each with each, compare"]
     text += table(header, rows)
     print(text)
