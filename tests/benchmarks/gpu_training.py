@@ -16,8 +16,9 @@ from ledcli.training.data.crops import load_crops, pack_crops
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import PretrainRecipe
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.base import MethodInputs, pretrained_model
+from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import LedMethod, LedRecipe
+from ledcli.training.methods.start import pretrained_model
 from ledcli.training.optim import Schedule
 from ledcli.training.pretrain import PretrainMethod
 from ledcli.zoo.model_file import read_spec
