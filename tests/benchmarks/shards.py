@@ -181,6 +181,7 @@ def _in_shards(
         "skipped_afterwards": statuses["skipped"],
         "nothing_to_do_s": [seconds for seconds, _ in nothing],
         "nothing_to_do_cpu_s": [seconds for _, seconds in nothing],
+        "load_then": [os.getloadavg()[0]],
     }
     count = len(photos)
     same = record["the_same_bytes"] == record["skipped_afterwards"] == len(whole) == count
@@ -207,7 +208,8 @@ def _markdown(about: dict[str, Any], results: dict[str, Any]) -> str:
         + f"{results['photos']} raws of {SHAPE[1]} x {SHAPE[0]} pixels in nested folders, "
         f"{SHARDS} shards, {AT_ONCE} at a time, the second killed by SIGKILL and run again; a "
         f"single run took {results['single_s']:.0f} s. *Without locks*: `flock` succeeds and "
-        f"excludes nobody. Aim for nothing to do: {AIM_S:g} s.\n\n"
+        f"excludes nobody. Aim for nothing to do: {AIM_S:g} s. *Load*: processes that wanted to "
+        "run in that minute, other users' too.\n\n"
         + table(["", "with locks", "without locks"], rows)
         + "\n*Reported*: lines of `--json`; what the killed shard wrote last, it did not report. "
         "*Written*: lines of the manifests; the photo in work when the shard was killed may have "
