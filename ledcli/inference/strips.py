@@ -195,7 +195,12 @@ def _with_form(stages: Sequence[Stage], form: Form, figures: Figures) -> list[St
     encode = Stage(lambda x: form.encode(x.to(device), figures), (0,), 0, form.reach)
     network = [each._replace(inputs=tuple(n + 1 for n in each.inputs)) for each in stages]
     first = network[0]
-    network[0] = first._replace(run=lambda x: first.run(form.network_input(x, figures)))
+
+    def given(signal: Tensor) -> Tensor:
+        planes = form.network_input(signal, figures)
+        return first.run(planes.contiguous(memory_format=torch.channels_last))
+
+    network[0] = first._replace(run=given)
     last = network[-1]
 
     def decode(*inputs: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ class StabilisedForm(Form):
         """Add the residual and invert the transform."""
         gain, t0 = self._scale(figures)
         s, mean = signal.chunk(2, 1)
-        return unstabilise(self._denoised(out, s, mean), t0) * (gain * column(figures.ratio))
+        return unstabilise(self._denoised(out, s, mean), t0).mul_(gain * column(figures.ratio))
 
     def denoise(self, net: Net, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
@@ -155,9 +155,10 @@ class StabilisedForm(Form):
     def _denoised(out: Tensor, s: Tensor, mean: Tensor) -> Tensor:
         if out.shape[1] == s.shape[1]:
             return s + out
-        residual, logits = out.split(s.shape[1], 1)
+        residual, logits = out.contiguous().split(s.shape[1], 1)
         detail = s - mean
-        return s - (logits + LIMITED_AT_START).sigmoid() * (detail - _limited(detail)) + residual
+        share = (logits + LIMITED_AT_START).sigmoid_()
+        return torch.addcmul(s + residual, share, detail - _limited(detail), value=-1)
 
 
 class SrgbForm(GainForm):
@@ -284,20 +285,34 @@ def refine(
 
 def local_mean(s: Tensor) -> Tensor:
     """Mean of planes over the window; at the border, over the part of the window inside."""
-    side, reach = LOCAL_MEAN, LOCAL_MEAN // 2
-    rows = F.avg_pool2d(s, (side, 1), 1, (reach, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, side), 1, (0, reach), count_include_pad=False)
+    sums = F.pad(s, (LOCAL_MEAN // 2,) * 4)
+    inside = s.new_ones(1)
+    for axis in (2, 3):
+        sums = _window_sums(sums, axis)
+        count = _window_sums(F.pad(s.new_ones(s.shape[axis]), (LOCAL_MEAN // 2,) * 2), 0)
+        inside = inside / (count[:, None] if axis == 2 else count)
+    return sums.mul_(inside)
+
+
+def _window_sums(values: Tensor, axis: int) -> Tensor:
+    """Sum over every window of `LOCAL_MEAN` along an axis, pairs first."""
+    length = values.shape[axis]
+    pairs = values.narrow(axis, 0, length - 1) + values.narrow(axis, 1, length - 1)
+    count = length - LOCAL_MEAN + 1
+    sums = pairs.narrow(axis, 0, count) + pairs.narrow(axis, 2, count)
+    return sums.add_(values.narrow(axis, LOCAL_MEAN - 1, count))
 
 
 def _limited(detail: Tensor) -> Tensor:
     """Limit the detail softly to `DETAIL_LIMIT`."""
-    return detail / (1 + (detail / DETAIL_LIMIT).square()).sqrt()
+    return detail / (detail / DETAIL_LIMIT).square_().add_(1).sqrt_()
 
 
 def _asinh(x: Tensor) -> Tensor:
     """Inverse hyperbolic sine; by log1p, which is several times faster here and as exact."""
-    size, square = x.abs(), x.square()
-    return torch.log1p(size + square / (1 + (1 + square).sqrt())).copysign(x)
+    square = x.square()
+    ratio = (1 + square).sqrt_().add_(1)
+    return torch.log1p(x.abs().add_(square.div_(ratio))).copysign_(x)
 
 
 def column(per_photo: Tensor) -> Tensor:

@@ -31,14 +31,18 @@ def electron_scale(gain: Tensor, read_variance: Tensor) -> tuple[Tensor, Tensor]
 
 def stabilise(electrons: Tensor, t0: Tensor) -> Tensor:
     """Transform electrons to a signal whose noise has unit variance; shapes broadcast."""
-    t = electrons + t0
+    t, root = electrons + t0, t0.sqrt()
     # The difference of the roots, written so that float32 keeps it where t0 is large.
-    above = 2 * electrons / (t.clamp_min(1.0).sqrt() + t0.sqrt())
-    return torch.where(t >= 1, above, t + 1 - 2 * t0.sqrt())
+    above = (2 * electrons).div_(t.clamp_min(1.0).sqrt_().add_(root))
+    # The tangent lies above the roots, and where t < 1 below this.
+    return torch.minimum(above, t.add_(1 - 2 * root))
 
 
 def unstabilise(s: Tensor, t0: Tensor) -> Tensor:
-    """Return the electrons of a stabilised signal: the exact inverse of `stabilise`."""
+    """Return the electrons of a stabilised signal: the exact inverse of `stabilise`.
+
+    That is the square of the part where t >= 1, and the rest as it is.
+    """
     root = t0.sqrt()
-    above = s * (s / 4 + root)
-    return torch.where(s + 2 * root >= 2, above, s + 2 * root - 1 - t0)
+    curved = torch.maximum(s, 2 - 2 * root)
+    return torch.add(root, curved, alpha=0.25) * curved + (s - curved)
