@@ -574,9 +574,9 @@ def test_without_a_model_for_x_trans_only_its_photos_fail_in_one_line(
 
 def test_on_a_terminal_the_bar_moves_within_a_photo(tmp_path):
     pty = pytest.importorskip("pty")
-    make_raw(tmp_path / "a.ARW", shape=(512, 640))
+    make_raw(tmp_path / "a.ARW", shape=(1280, 2000))  # seven strips
     model = write_model(tmp_path / "tiny.safetensors")
-    words = ["denoise", str(tmp_path / "a.ARW"), "--model", str(model), "--tile", "64"]
+    words = ["denoise", str(tmp_path / "a.ARW"), "--model", str(model)]
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "ledcli", *words],
