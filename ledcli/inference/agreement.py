@@ -143,8 +143,14 @@ class Verdict:
             return None
 
     def keep(self, agreement: Agreement) -> None:
-        """Keep a comparison; without a cache folder the next run compares again."""
+        """Keep a comparison; without a cache folder the next run compares again.
+
+        So it does after an error, which may pass: another program may have taken the memory.
+        """
         with suppress(OSError, LedError):
+            if agreement.error:
+                self.file.unlink(missing_ok=True)
+                return
             self.file.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(asdict(agreement))
             atomic_write(self.file, text.encode(), overwrite=True)

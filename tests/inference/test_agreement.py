@@ -108,6 +108,17 @@ def test_a_device_that_fails_is_not_used(card, model):
     assert "fails: no kernel image is available: using cpu" in note
 
 
+def test_a_device_whose_memory_was_full_is_compared_again(card, model):
+    def full(out):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    card["change"] = full
+    (note,) = Denoiser(model, "a").notes
+    assert "memory of cuda" in note
+    card["change"] = lambda out: out
+    assert Denoiser(model, "a").target.name == "cuda"
+
+
 @pytest.mark.parametrize("change", WRONG)
 def test_a_wrong_device_that_was_asked_for_is_refused(card, model, change):
     card["change"] = WRONG[change]
@@ -151,8 +162,10 @@ def test_old_and_damaged_verdicts_are_not_read(model):
     for text in ("", "[]", '{"rms": "x"}', json.dumps({"rms": 0.0, "largest": 0.0})):
         verdict.file.write_text(text)
         assert verdict.read() is None
+    verdict.keep(kept)
+    assert verdict.read() == kept
     verdict.keep(wrong := replace(kept, error="fails: it"))
-    assert verdict.read() == wrong and not wrong.agrees
+    assert verdict.read() is None and not wrong.agrees
 
 
 def test_a_cache_folder_that_cannot_be_written_does_not_stop_the_work(card, model, led_home):
