@@ -60,6 +60,7 @@ COMMANDS = (
     Command("evaluate", "Measure PSNR and SSIM of models on SID, ELD, pairs or calibrated noise."),
     Command("config", "Set defaults and presets of options."),
     Command("demo", "Make a small test shoot and run every step on it."),
+    Command("integrate", "Install the plug-in for darktable."),
     Command("doctor", "Check what this machine can do and that every backend is correct."),
 )
 
