@@ -32,6 +32,20 @@ def only(**values):
     return Defects(**({"columns": zero, "density": zero, "hot": zero} | filled))
 
 
+def test_no_frame_is_waited_for():
+    # Nothing can be read from the device "meta", and nothing on it be mixed with the CPU's.
+    frames, read = torch.empty(3, 4, 16, 16, device="meta"), torch.empty(3, device="meta")
+    made = sample_faults(3, 4, 100.0, np.random.default_rng(0))
+    assert all(each.bool().any() for each in (made.rows, made.smoothing, made.defective, made.step))
+    results = [
+        made.apply(frames, read, CALIBRATED_WHITE, None),
+        made.smooth(frames),
+        *made.noise_profile(read, read),
+        sample_defects(3, 100.0, np.random.default_rng(0)).sample(frames, read, None),
+    ]
+    assert {result.device.type for result in results} == {"meta"}
+
+
 def test_columns_are_shared_by_the_planes_that_lie_on_them():
     read = torch.tensor([4.0])
     added = only(columns=0.5).sample(torch.zeros(1, 4, 6, 4000), read, generator())[0]

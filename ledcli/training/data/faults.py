@@ -52,7 +52,11 @@ COARSE_SHARE, COARSE_STEP = 0.04, (0.5, 4.0)
 
 @dataclass(frozen=True)
 class _PerFrame:
-    """Tensors whose first axis is the frame."""
+    """Tensors whose first axis is the frame.
+
+    They stay on the CPU: what has to be done is decided by their values, and reading one from
+    another device would wait for it.
+    """
 
     def to(self, device: torch.device | str) -> Self:
         """Return the same on another device."""
@@ -74,14 +78,14 @@ class Defects(_PerFrame):
 
         X-Trans frames start with an even cell.
         """
-        added = torch.zeros_like(like)
+        added, on = torch.zeros_like(like), self.to(like.device)
         if self.columns.any():
-            added += on_sensor_lines(like, 1, generator) * column(self.columns * read)
+            added += on_sensor_lines(like, 1, generator) * column(on.columns * read)
         if self.density.any():
             chance = torch.rand(like.shape, generator=generator, device=like.device)
-            share = chance / column(self.density).clamp_min(1e-9)
+            share = chance / column(on.density).clamp_min(1e-9)
             # Of the pixels that are hot the share is even in 0..1: its logarithm is exponential.
-            excess = -share.clamp(1e-6, 1.0).log() * column(self.hot * read)
+            excess = -share.clamp(1e-6, 1.0).log() * column(on.hot * read)
             added += torch.where(share < 1, excess, 0.0)
         return added
 
@@ -122,10 +126,11 @@ class Faults(_PerFrame):
 
     def correction(self, like: Tensor) -> Tensor:
         """Return the factors ``(N, 1, h, w)`` of the vignetting correction, at least 1."""
+        on = self.to(like.device)
         down, right = (torch.linspace(-1, 1, n, device=like.device) for n in like.shape[2:])
-        slope = column(self.slope_down) * down[:, None] + column(self.slope_right) * right
-        corrected = column((self.vignetting > 0).float())
-        return ((column(self.vignetting) + slope) * corrected).clamp_min(0).exp()
+        slope = column(on.slope_down) * down[:, None] + column(on.slope_right) * right
+        corrected = column((on.vignetting > 0).float())
+        return ((column(on.vignetting) + slope) * corrected).clamp_min(0).exp()
 
     def smooth(self, planes: Tensor) -> Tensor:
         """Smooth planes ``(N, planes, h, w)`` as the camera does."""
@@ -133,7 +138,7 @@ class Faults(_PerFrame):
             return planes
         smoothed = planes.clone()
         for frame in self.smoothing.nonzero().flatten().tolist():
-            kernel = _kernel(self.smoothing[frame])[None, None]
+            kernel = _kernel(self.smoothing[frame]).to(planes.device)[None, None]
             edged = F.pad(planes[frame][:, None], (1, 1, 1, 1), "replicate")
             smoothed[frame] = F.conv2d(edged, kernel)[:, 0]
         return smoothed
@@ -145,11 +150,13 @@ class Faults(_PerFrame):
         black; ``read`` ``(N,)`` is the standard deviation of their read noise, DN; ``white`` is the
         DN above black at which the sensor is full.
         """
+        on = self.to(dn.device)
         for axis, scale in ((0, self.rows), (1, self.columns)):
             if scale.any():
-                dn = dn + on_sensor_lines(dn, axis, generator) * column(scale * read)
+                lines = on_sensor_lines(dn, axis, generator)
+                dn = dn + lines * column((on.rows, on.columns)[axis] * read)
         dn = add_defective_pixels(dn, self, read, white, generator).clamp_max(white)
-        dn = self.smooth((dn + self.black[:, :, None, None]) * self.correction(dn))
+        dn = self.smooth((dn + on.black[:, :, None, None]) * self.correction(dn))
         return quantise_and_clip(dn, self, read, generator)
 
     def noise_profile(self, gain: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,6 +171,9 @@ class Faults(_PerFrame):
             true, seen = _smoothed_variance(_kernel(self.smoothing[frame]))
             smoothed[frame] = true ** self.known[frame] * seen ** (1 - self.known[frame])
         factor = correction.square() * smoothed + self.step.square() / 12
+        correction, smoothed, factor = (
+            each.to(gain.device) for each in (correction, smoothed, factor)
+        )
         return gain * correction * smoothed, variance * factor
 
 
@@ -204,6 +214,7 @@ def add_defective_pixels(
     """Give frames their defective pixels; the arguments are those of `Faults.apply`."""
     if not faults.defective.any():
         return dn
+    faults = faults.to(dn.device)
 
     def chance() -> Tensor:
         return torch.rand(dn.shape, generator=generator, device=dn.device)
@@ -222,8 +233,9 @@ def quantise_and_clip(
     dn: Tensor, faults: Faults, read: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Quantise frames coarsely and clip them at black, if their faults say so."""
+    any_coarse, faults = bool((faults.step > 0).any()), faults.to(dn.device)
     coarse = faults.step > 0
-    if coarse.any():
+    if any_coarse:
         step = column(torch.where(coarse, faults.step * read, torch.ones_like(read)))
         # Black lies anywhere between two steps.
         phase = torch.rand(step.shape, generator=generator, device=dn.device)

@@ -181,7 +181,7 @@ class Sampler:
     def defects(self, name: str, batch: int) -> Defects:
         """Draw the defects of the generic set's frames; others have none."""
         share = 1.0 if name == GENERIC else 0.0
-        return sample_defects(batch, share, self.rng).to(self.device)
+        return sample_defects(batch, share, self.rng)
 
     def ratios(self, batch: int) -> Tensor:
         """Draw ratios ``(batch,)``."""
@@ -204,10 +204,10 @@ class Sampler:
         whole, lost = self.crops.shape[-1], cells_lost(count)
         side = min(side, whole - lost)
         coded = np.empty((batch, count, side, side), np.uint16)
-        cut = side + lost
+        cut, limits = side + lost, [] if noise is None else noise.tolist()
         for frame, planes in enumerate(coded):
             top, left = even_start(count, *self.rng.integers(0, whole - cut + 1, 2))
-            crop = self.crop(None if noise is None else float(noise[frame]))
+            crop = self.crop(None if noise is None else limits[frame])
             planes[:] = self.augment(crop[:, top : top + cut, left : left + cut])
         linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
         red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
@@ -244,7 +244,7 @@ class Sampler:
             defects, noise = self.defects(name, count), self.noise(name, count)
         faults = None
         if recipe.faults:
-            faults = sample_faults(count, recipe.planes, share, self.rng).to(self.device)
+            faults = sample_faults(count, recipe.planes, share, self.rng)
         return short_frames(clean, ratio, noise, generator, defects, faults)
 
     def augment(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
