@@ -84,7 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     window = torch.randn(1, ready["torch"].form.in_planes, side, side)
     window = window.contiguous(memory_format=torch.channels_last)
     works = {
-        "window": (options.rounds, lambda denoiser: denoiser.net(window)),
+        "window": (options.rounds, lambda d: d.net(window)),
         "frame": (
             options.frame_rounds,
             lambda denoiser: denoiser.denoise(short, RATIO, noise=noise),

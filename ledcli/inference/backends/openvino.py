@@ -1,5 +1,6 @@
 """The OpenVINO backend: Intel's and other CPUs, Intel's GPUs and NPUs."""
 
+import copy
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -78,7 +79,7 @@ class OpenvinoBackend:
         sample = torch.zeros(1, planes, *2 * (architecture.size_multiple,))
         if target.precision == "float32":
             return OpenvinoNet(trace_onnx(net, sample), target)
-        inner = OpenvinoNet(trace_onnx(_Inner(net), net._first(sample)), target)
+        inner = OpenvinoNet(trace_onnx(_Inner(net), net._enter(sample)), target)
         return _OuterInTorch(net, inner)
 
 
@@ -132,14 +133,17 @@ class OpenvinoNet(nn.Module):
 
 
 class _Inner(nn.Module):
-    """A network without its first and last layer."""
+    """A copy of a network without its first and last layer."""
 
     def __init__(self, net: Network) -> None:
         super().__init__()
-        self.net = net
+        self.net = copy.deepcopy(net)
+        self.net.adds_input = False
+        for outer in ("_enter", "_leave"):
+            setattr(self.net, outer, lambda h: h)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.net._inner(h)
+        return self.net(h)
 
 
 class _OuterInTorch(nn.Module):
@@ -150,8 +154,7 @@ class _OuterInTorch(nn.Module):
         self.net, self.inner = net, inner
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.inner(self.net._first(x))
-        out: Tensor = self.net.get_submodule(self.net.architecture.last_layer)(h)
+        out = self.net._leave(self.inner(self.net._enter(x)))
         return out + x if self.net.adds_input else out
 
 
