@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_the_wheel_holds_the_package_and_its_models_and_nothing_else(wheel):
     assert {name.split("/")[0] for name in names} == {"ledcli", f"ledcli-{__version__}.dist-info"}
     assert "ledcli/__main__.py" in names
     assert "ledcli/evaluation/templates/report.html.j2" in names
+    assert [n for n in names if "contrib" in n] == ["ledcli/contrib/darktable/led.lua"]
     assert f"ledcli-{__version__}.dist-info/licenses/LICENSE" in names
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"
@@ -83,6 +85,18 @@ def test_bm3d_is_not_a_dependency(wheel):
     needed = [r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r]
     assert needed
     assert not any("bm3d" in r or "bm4d" in r for r in needed)
+
+
+def test_the_conda_recipe_needs_what_the_wheel_needs():
+    recipe = (ROOT / "contrib" / "conda" / "recipe.yaml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f'version: "{__version__}"' in recipe
+    run = recipe.partition("  run:\n")[2].partition("\n\n")[0]
+    needed = [line.strip(" -").replace(" ", "") for line in run.splitlines()]
+    python, *rest = needed
+    assert python == "python>=${{python_min}}"
+    assert f'python_min: "{project["requires-python"].removeprefix(">=")}"' in recipe
+    assert rest == [each.replace("torch", "pytorch") for each in project["dependencies"]]
 
 
 def test_the_installed_wheel_is_what_runs(environment, tmp_path):
