@@ -126,8 +126,14 @@ local function shell_command(words, results, messages)
   return '"' .. batch .. '"', batch
 end
 
--- Denoise some photos of one folder; `originals` has their images by file name.
-local function run_led(run, words, originals)
+-- Show that so many photos of a run are done; never goes back.
+local function show_progress(run, photos)
+  run.share = math.max(run.share, math.min(photos / run.total, 1))
+  run.job.percent = run.share
+end
+
+-- Denoise `count` photos of one folder; `originals` has their images by file name.
+local function run_led(run, words, originals, count)
   local results, messages = temporary_file(), temporary_file()
   local command, batch = shell_command(words, results, messages)
   local read, heard, before = 0, 0, run.done
@@ -146,8 +152,8 @@ local function run_led(run, words, originals)
   end
   local function on_message(line)
     if not run.pid then run.pid = not WINDOWS and math.tointeger(tonumber(line)) or nil end
-    local part = tonumber(line:match("^denoising: ([%d.]+) of"))
-    if part then run.job.percent = math.min((before + part) / run.total, 1) end
+    local part, whole = line:match("^denoising: ([%d.]+) of ([%d.]+)") -- megapixels
+    if part and tonumber(whole) > 0 then show_progress(run, before + count * part / whole) end
     run.problem = line:match("^led: (.*)") or run.problem
     dt.print_log("led: " .. line)
   end
@@ -156,7 +162,7 @@ local function run_led(run, words, originals)
     local ended = status -- before the last lines are read
     heard = read_lines(messages, heard, on_message)
     read = read_lines(results, read, on_result)
-    if run.done > before then run.job.percent = math.min(run.done / run.total, 1) end
+    show_progress(run, run.done)
     if dt.control.ending and not run.stopped then stop(run) end
   until ended or dt.control.ending
   run.pid = nil
@@ -192,7 +198,7 @@ local function run_folders(run, images, options)
         end
         last = last + 1
       until not folders[folder][last] or size > MAX_COMMAND - 1000
-      run_led(run, words, originals)
+      run_led(run, words, originals, last - first)
       first = last
     end
   end
@@ -208,7 +214,7 @@ local function denoise(images, options)
   end
   if #originals == 0 then return dt.print("led: select some raws first") end
   busy = true
-  local run = {done = 0, imported = 0, total = #originals}
+  local run = {done = 0, imported = 0, share = 0, total = #originals}
   run.job = dt.gui.create_job(("led: denoising %d photos"):format(run.total), true, function()
     stop(run)
   end)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -98,6 +99,7 @@ def test_the_installed_script_is_lua(config):
 DARKTABLE = r"""
 local log = io.open(os.getenv("LOG"), "wb")
 local function nothing() end
+local job = setmetatable({}, {__newindex = function(_, key, value) print(key, value) end})
 local function new_image(path)
   return {
     path = path:match("(.*)/"), filename = path:match("[^/]*$"), film = {}, rating = 0, title = "",
@@ -113,7 +115,7 @@ package.loaded.darktable = {
   configuration = {running_os = "linux"},
   control = {dispatch = function(f) f() end, execute = os.execute, sleep = nothing},
   database = {import = new_image},
-  gui = {create_job = function() return {} end},
+  gui = {create_job = function() return job end},
   print = print, print_log = nothing, register_event = nothing,
   tags = {
     get_tags = function() return {{name = "darktable|format|dng"}, {name = "stage"}} end,
@@ -131,6 +133,7 @@ require("led").denoise(images, {"--ratio", "1'0"})
 LED = """
 import json, os, sys
 words = sys.argv[1:]
+print("denoising: 0.2 of 0.4, 3 MP/min, 0:10 left", file=sys.stderr)
 out = words[words.index("--out") + 1]
 assert words[:2] == ["denoise", "--json"] and words[words.index("--ratio") + 1] == "1'0"
 for path in words[words.index("1'0") + 1:]:
@@ -158,6 +161,8 @@ def test_the_script_denoises_files_of_any_name_and_groups_them(tmp_path, monkeyp
     done = subprocess.run(
         [str(LUA), "darktable.lua", *photos], check=True, capture_output=True, text=True
     )
+    shown = re.findall(r"percent\s+(\S+)", done.stdout)
+    assert [float(share) for share in shown] == [0.5, 1.0]
     assert f'led: {len(stems)} of {len(stems)} photos denoised and grouped; no "x"' in done.stdout
     expected = [
         field
