@@ -157,9 +157,8 @@ def _results(
     again: list[float],
 ) -> dict[str, Any]:
     ends = [at for at, _ in row.lines]
-    # A photo is told of when the network is through with the next: from the first line to the
-    # last but one there is a network a line.
-    pace = (ends[-2] - ends[0]) / (in_a_row - 2)
+    # A photo is reported when it is written.
+    pace = (ends[-1] - ends[0]) / (in_a_row - 1)
     alone = statistics.mean(network)
     return {
         "megapixels": shape[0] * shape[1] / 1e6,
