@@ -115,7 +115,8 @@ class ReadyNetwork:
         self._folded_for: tuple[str | None, float | None] = (None, None)
         plain = net.folded(None, None) if isinstance(net, ModulatedNet) else net
         architecture, (tile, halo) = plain.architecture, self._tiling
-        self.tile = architecture.tile if tile is None else tile
+        wide = architecture.tile if architecture.global_operations else self._backend.min_tile
+        self.tile = max(architecture.tile, wide) if tile is None else tile
         self.halo = architecture.halo if halo is None else halo
         self.fade = FADE if architecture.global_operations else 0
         self.multiple = architecture.size_multiple

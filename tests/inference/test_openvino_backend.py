@@ -16,6 +16,7 @@ from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.exif import Exif
 from tests.inference.models import scene, shoot, write_model, write_modulated
+from tests.nets.random_nets import write_random
 from tests.shoot import make_raw
 
 pytest.importorskip("openvino")
@@ -84,6 +85,15 @@ def test_other_networks_are_the_same_in_both(tmp_path):
         for each in both(modulated, "", check=False)
     )
     np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+def test_tiles_are_larger_unless_they_change_the_picture(model, tmp_path):
+    assert Denoiser(model, "a", backend="openvino", check=False).tile == 1024
+    nafnet = write_random(tmp_path / "nafnet.safetensors", "nafnet")
+    tiles = {
+        Denoiser(nafnet, "a", backend=name, check=False).tile for name in ("torch", "openvino")
+    }
+    assert len(tiles) == 1
 
 
 def test_it_uses_as_many_threads_as_torch(model, monkeypatch):

@@ -56,6 +56,8 @@ class Backend(Protocol):
 
     label: str
     """Added to device and precision in messages; empty for torch."""
+    min_tile: int
+    """Least default side of a tile, plane pixels, for networks without global operations."""
 
     def devices(self) -> dict[str, str]:
         """Return every device that the backend knows, and why it is not there, or nothing."""

@@ -27,7 +27,7 @@ _REMOTE = "azure"
 class OnnxBackend:
     """Runs exported files, and other models after exporting them in memory."""
 
-    label = ", onnxruntime"
+    label, min_tile = ", onnxruntime", 0
 
     def devices(self) -> dict[str, str]:
         """Return the providers of the installed build, and those that others have."""

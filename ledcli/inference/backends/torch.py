@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 class TorchBackend:
     """Runs any model on any device of torch's."""
 
-    label = ""
+    label, min_tile = "", 0
 
     def devices(self) -> dict[str, str]:
         """Return CUDA, XPU, MPS and the CPU; one that is not there says so."""
