@@ -28,26 +28,35 @@ print(done.returncode, seconds, peak)
 """
 
 
-def timed(work: Callable[[], object], repeats: int, device: torch.device) -> list[float]:
+def timed(
+    work: Callable[[], object],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
     """Return the seconds of each of ``repeats`` runs."""
     seconds = []
     for _ in range(repeats):
         _wait(device)
-        start = time.perf_counter()
+        start = clock()
         work()
         _wait(device)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return seconds
 
 
 def matrix_rate(
-    dtype: torch.dtype, device: torch.device, repeats: int = 10, side: int = PRODUCT_SIDE
+    dtype: torch.dtype,
+    device: torch.device,
+    repeats: int = 10,
+    side: int = PRODUCT_SIDE,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return this machine's rate of matrix products, FLOP/s: the best of some runs."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     timed(lambda: torch.mm(a, b, out=out), 2, device)
-    return 2 * side**3 / min(timed(lambda: torch.mm(a, b, out=out), repeats, device))
+    return 2 * side**3 / min(timed(lambda: torch.mm(a, b, out=out), repeats, device, clock))
 
 
 def flops_per_pixel(net: nn.Module, in_planes: int, multiple: int) -> float:

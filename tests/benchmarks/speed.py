@@ -1,27 +1,33 @@
-"""Speed and memory of `led denoise` on generated 12-MP and 24-MP raws.
+"""Speed and memory of `led denoise` on a generated 24-MP raw.
 
     python tests/benchmarks/speed.py
+    python tests/benchmarks/speed.py --network --cpu-time
     python tests/benchmarks/speed.py --quick
 
-A whole run writes results/speed.json and speed.md; a quick one only where --json says.
+The network alone runs in strips, as led does, and in tiles with a halo, as it used to; both
+alternate with matrix products in one process, and their ratios are taken within each round. Rounds
+end after --rounds or when --minutes are over, but there is one. On a machine that others use,
+--cpu-time and one thread (OMP_NUM_THREADS=1) give steadier ratios than the clock on the wall.
+A whole run writes results/speed.json and speed.md; any other run only where --json says.
 """
 
 import argparse
 import copy
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from checkout import RESULTS
 from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_seconds
 from report import context, head, keep, table
+from torch import Tensor
 
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.plan import plan_names
@@ -29,6 +35,7 @@ from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings
 from ledcli.inference.backends.torch import choose_device
 from ledcli.inference.denoiser import Denoiser
+from ledcli.inference.tiles import tiled
 from ledcli.nets.forms import FORMS
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
@@ -38,12 +45,13 @@ from ledcli.zoo.selection import NamedModel
 from ledcli.zoo.store import find_model
 from tests.shoot import make_raw
 
-SHAPES = {"12 MP": (3000, 4000), "24 MP": (4000, 6000)}
+SHAPES = {"24 MP": (4000, 6000)}
 QUICK = {"1 MP": (800, 1200)}
 RATIO = 100.0
+TILE = 640
+"""Side of the reference's tiles, plane pixels."""
 PARTS = ("decode", "pack", "network", "encode")
 """Of a photo's way; in a run they overlap with those of the photos beside it."""
-COLUMNS = (*PARTS, "in a run", "network alone")
 
 
 def main() -> None:
@@ -61,59 +69,57 @@ def main() -> None:
     plain = deploy(repnr, found.csa_set) if spec.csa_sets else repnr
     in_planes = denoiser.form.in_planes
     per_pixel = flops_per_pixel(copy.deepcopy(plain), in_planes, denoiser.multiple)
-    rates, results = [matrix_rate(dtype, denoiser.device)], []
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    results = []
     with tempfile.TemporaryDirectory() as folder:
         for name, shape in shapes.items():
             _note(f"{name}: making the raw")
             raw = Path(folder) / f"{name.replace(' ', '')}.ARW"
             make_raw(raw, shape=shape, gain=4.0, read_noise=5.0, iso=12800)
-            _note(f"{name}: led denoise in a process of its own")
-            out = Path(folder) / "child"
-            wall, peak = peak_of_led(
-                "denoise", str(raw), f"--ratio={RATIO:g}", f"--out={out}", "--quiet",
-                f"--precision={denoiser.precision}",
-                *([f"--model={options.model}"] if options.model else []),
-            )  # fmt: skip
-            _note(f"{name}: {repeats + 1} runs, the first to warm up")
-            parts = _parts(denoiser, found.path, raw, repeats)
-            rates.append(matrix_rate(dtype, denoiser.device))
             size = tuple(n // 2 for n in shape)
-            padded = tuple(-(-n // denoiser.multiple) * denoiser.multiple for n in size)
-            _note(f"{name}: the network alone")
-            parts["network alone"] = _network_alone(denoiser, raw, repeats)
-            _note(f"{name}: the whole frame in float32")
-            upstream = _upstream(options, padded, max(1, repeats // 2))
             flops = per_pixel * size[0] * size[1]
-            results.append(
-                {
-                    "photo": name,
-                    "shape": shape,
-                    "seconds": parts,
-                    "useful_gflop": flops / 1e9,
-                    "network_gflops": flops / parts["network alone"] / 1e9,
-                    "upstream_seconds": upstream,
-                    "times_faster": upstream and upstream / parts["network alone"],
-                    "process_seconds": wall,
-                    "peak_bytes": peak,
-                }
-            )
-    # The best of all: what the machine can do when nothing else runs.
-    rate = max(rates) / 1e9
-    for result in results:
-        result["share_of_matrix_rate"] = result["network_gflops"] / rate
+            rounds = _rounds(denoiser, raw, dtype, clock, options)
+            result = {
+                "photo": name,
+                "shape": shape,
+                "useful_gflop": flops / 1e9,
+                "rounds": [each._asdict() for each in rounds],
+                "strips": statistics.median(each.strips for each in rounds),
+                "tiles": statistics.median(each.tiles for each in rounds),
+                "faster_than_tiles": statistics.median(each.tiles / each.strips for each in rounds),
+                "share_of_matrix_rate": statistics.median(
+                    flops / each.strips / each.matrix_rate for each in rounds
+                ),
+            }
+            if not options.network:
+                _note(f"{name}: the whole frame in float32")
+                padded = tuple(-(-n // denoiser.multiple) * denoiser.multiple for n in size)
+                upstream = result["upstream"] = _upstream(options, padded)
+                result["times_upstream"] = upstream and upstream / result["strips"]
+                _note(f"{name}: led denoise in a process of its own")
+                out = Path(folder) / "child"
+                result["process_seconds"], result["peak_bytes"] = peak_of_led(
+                    "denoise", str(raw), f"--ratio={RATIO:g}", f"--out={out}", "--quiet",
+                    f"--precision={denoiser.precision}",
+                    *([f"--model={options.model}"] if options.model else []),
+                )  # fmt: skip
+                _note(f"{name}: {repeats + 1} photos in a run, the first to warm up")
+                result["seconds"] = _parts(denoiser, found.path, raw, repeats)
+            results.append(result)
     about = context() | {
         "model": denoiser.name,
         "sha256": denoiser.sha256,
         "precision": denoiser.precision,
         "device": str(denoiser.device),
-        "tile": denoiser.tile,
+        "tile": TILE,
         "halo": denoiser.halo,
+        "clock": "processor time" if options.cpu_time else "wall time",
         "repeats": repeats,
-        "matrix_gflops": rate,
     }
     markdown = _markdown(about, results)
     print(markdown)
-    path = options.json or (None if options.quick else RESULTS / "speed.json")
+    whole = not (options.quick or options.network)
+    path = options.json or (RESULTS / "speed.json" if whole else None)
     if path:
         keep(path, about | {"photos": results}, markdown)
         _note(f"written: {path.name}, {path.with_suffix('.md').name}")
@@ -124,7 +130,11 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one run of 1 MP, to try it")
-    parser.add_argument("--repeats", type=int, default=5, help="runs to take the median of")
+    parser.add_argument("--network", action="store_true", help="only the network, no led denoise")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the network at most")
+    parser.add_argument("--minutes", type=float, default=5, help="after which no round begins")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time, not wall time")
+    parser.add_argument("--repeats", type=int, default=3, help="photos in a run after the first")
     parser.add_argument("--model", help="a name or a file; the bundled default without")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
     parser.add_argument(
@@ -156,25 +166,62 @@ def _parts(denoiser: Denoiser, model: Path, raw: Path, repeats: int) -> dict[str
     return {part: statistics.median(values) for part, values in seconds.items()}
 
 
-def _network_alone(denoiser: Denoiser, raw: Path, repeats: int) -> float:
-    """Median seconds of the network on a photo with nothing beside it."""
-    photo = read_raw(raw)
-    planes = photo.planes()
-    noise = estimate_noise(planes)
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        denoiser.denoise(planes, RATIO, phase=photo.phase, noise=noise)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+class Round(NamedTuple):
+    """Seconds of the network on a photo in strips and in tiles; FLOP/s of matrix products beside.
+
+    The input form is in the seconds of both, the corrections after the network in neither.
+    """
+
+    strips: float
+    tiles: float
+    matrix_rate: float
 
 
-def _upstream(options: argparse.Namespace, size: tuple[int, int], repeats: int) -> float | None:
-    """Seconds of upstream's way, in a process that torch's large pages are not asked for in."""
-    words = [sys.executable, __file__, "--upstream", *map(str, size), "--repeats", str(repeats)]
+def _rounds(
+    denoiser: Denoiser,
+    raw: Path,
+    dtype: torch.dtype,
+    clock: Callable[[], float],
+    options: argparse.Namespace,
+) -> list[Round]:
+    frame = torch.from_numpy(read_raw(raw).planes())
+    noise = estimate_noise(frame.numpy())
+    figures = [torch.tensor([value], device=denoiser.device) for value in (RATIO, *noise)]
+
+    def in_strips(frame: Tensor) -> None:
+        denoiser.run(frame, RATIO, noise)
+
+    def in_tiles(frame: Tensor) -> None:
+        def window(x: Tensor) -> Tensor:
+            return denoiser.form(denoiser.net, x.to(denoiser.device), *figures)
+
+        tiled(window, frame, tile=TILE, halo=denoiser.halo, multiple=denoiser.multiple)
+
+    rounds: list[Round] = []
+    with torch.inference_mode():
+        small = frame[:, :TILE, :TILE].contiguous()
+        for work in (in_strips, in_tiles):
+            work(small)  # warms up
+        begun = time.monotonic()
+        while len(rounds) < (1 if options.quick else options.rounds):
+            seconds, rates = [], []
+            for work in (in_strips, in_tiles):
+                rates.append(matrix_rate(dtype, denoiser.device, 3, clock=clock))
+                before = clock()
+                work(frame)
+                seconds.append(clock() - before)
+            rounds.append(Round(*seconds, statistics.fmean(rates)))
+            _note(f"  {rounds[-1]}")
+            if time.monotonic() - begun > 60 * options.minutes:
+                break
+    return rounds
+
+
+def _upstream(options: argparse.Namespace, size: tuple[int, ...]) -> float | None:
+    """Seconds of upstream's way, in a process of its own."""
+    words = [sys.executable, __file__, "--upstream", *map(str, size), "--repeats", "1"]
     words += ["--model", options.model] if options.model else []
-    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0"}
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout)
 
 
@@ -191,44 +238,51 @@ def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
     text = head("Speed", about)
     text += (
         f"Model {about['model']} (sha256 {about['sha256'][:12]}), {about['precision']} on "
-        f"{about['device']}, tiles of {about['tile']} with a halo of {about['halo']}. Seconds, "
-        f"median of {about['repeats']} after one to warm up; raw to DNG at ratio {RATIO:g}.\n\n"
+        f"{about['device']}; seconds of {about['clock']}, ratios within a round, medians. Input "
+        "form and network alone, in strips and in tiles of "
+        f"{about['tile']} with a halo of {about['halo']}. The rate counts useful work only, not "
+        f"the form and not the halo; matrix products of the same precision run beside it.\n\n"
     )
     text += table(
-        [
-            "photo",
-            *PARTS,
-            "a photo in a run",
-            "network alone",
-            "`led denoise` of one, start to end",
-            "peak memory",
-        ],
+        ["photo", "rounds", "strips", "tiles", "faster", "useful GFLOP/s", "of the matrix rate"],
         [
             [
                 r["photo"],
-                *(f"{r['seconds'][part]:.2f}" for part in COLUMNS),
-                f"{r['process_seconds']:.2f}",
-                f"{r['peak_bytes'] / 1e9:.2f} GB",
+                str(len(r["rounds"])),
+                f"{r['strips']:.2f}",
+                f"{r['tiles']:.2f}",
+                f"{r['faster_than_tiles']:.2f} times",
+                f"{r['useful_gflop'] / r['strips']:.0f}",
+                f"{r['share_of_matrix_rate']:.0%}",
             ]
             for r in results
         ],
     )
+    if any("seconds" not in r for r in results):
+        return text
     text += (
-        f"\nMatrix products of side 4096 in {about['precision']} run at "
-        f"{about['matrix_gflops']:.0f} GFLOP/s here. The network's rate counts useful work only: "
-        "the halo is in its time, not in its FLOPs. Upstream's way is the same network on the "
-        "whole frame in float32, contiguous, eager, without the large pages that led asks for.\n\n"
+        f"\nRaw to DNG at ratio {RATIO:g}: seconds of wall time, median of {about['repeats']} "
+        "after one to warm up. Upstream's way is the same network on the whole frame in float32, "
+        "contiguous, eager.\n\n"
     )
     return text + table(
-        ["photo", "useful GFLOP", "GFLOP/s", "of the matrix rate", "upstream's way", "faster"],
+        [
+            "photo",
+            *PARTS,
+            "a photo in a run",
+            "`led denoise` of one, start to end",
+            "peak memory",
+            "upstream's way",
+            "slower than strips",
+        ],
         [
             [
                 r["photo"],
-                f"{r['useful_gflop']:.0f}",
-                f"{r['network_gflops']:.0f}",
-                f"{r['share_of_matrix_rate']:.0%}",
-                f"{r['upstream_seconds']:.2f} s" if r["upstream_seconds"] else "out of memory",
-                f"{r['times_faster']:.1f} times" if r["times_faster"] else "-",
+                *(f"{r['seconds'][part]:.2f}" for part in (*PARTS, "in a run")),
+                f"{r['process_seconds']:.2f}",
+                f"{r['peak_bytes'] / 1e9:.2f} GB",
+                f"{r['upstream']:.2f} s" if r["upstream"] else "out of memory",
+                f"{r['times_upstream']:.1f} times" if r["upstream"] else "-",
             ]
             for r in results
         ],
