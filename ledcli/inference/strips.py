@@ -9,7 +9,7 @@ The memory does not depend on the frame's height. For a frame ``w`` plane pixels
 of ``L`` levels below the top, with ``c`` channels at the top and twice as many a level further
 down, the kept rows take at most about::
 
-    2 (L + 1) w c (rows 2^L + reach)  samples
+    1.5 (L + 1) w c (2^(L + 1) rows + reach)  samples
 
 with strips of `rows` rows on every level, and `reach` the rows that the whole network reaches.
 """
@@ -70,28 +70,31 @@ class _Rows:
         """Add the next rows; rows before `needed` may be dropped."""
         end = self.end + strip.shape[2]
         if self._buffer is None or end - self._first > self._buffer.shape[2]:
-            self._buffer = self._with_room(strip, needed, end)
-            self._first = needed
+            self._make_room(strip, needed, end)
+        assert self._buffer is not None
         self._buffer[:, :, self.end - self._first : end - self._first] = strip
         self.end = end
 
-    def _with_room(self, strip: Tensor, needed: int, end: int) -> Tensor:
-        """Return a buffer that begins with the rows that are needed and has room for as many."""
-        old, start, kept = self._buffer, needed - self._first, self.end - needed
-        rows = min(2 * (end - needed), self.height - needed)
-        if old is not None and rows <= old.shape[2] and kept <= start:
-            new = old
-        else:
+    def _make_room(self, strip: Tensor, needed: int, end: int) -> None:
+        """Move the rows that are needed to the start of the buffer, or of a larger one."""
+        old, dropped, kept = self._buffer, needed - self._first, self.end - needed
+        rows = min((end - needed) * 3 // 2, self.height - needed)
+        if old is None or end - needed > old.shape[2] or 4 * dropped < kept:
             by_pixel = strip.stride(1) == 1
-            new = torch.empty(
+            self._buffer = torch.empty(
                 (1, strip.shape[1], rows, strip.shape[3]),
                 dtype=strip.dtype,
                 device=strip.device,
                 memory_format=torch.channels_last if by_pixel else torch.contiguous_format,
             )
-        if old is not None:
-            new[:, :, :kept] = old[:, :, start : start + kept]
-        return new
+        new = self._buffer
+        if old is not None and new is not None:
+            # A buffer's own rows move in steps that do not overlap.
+            step = dropped if new is old else kept
+            for start in range(0, kept, max(step, 1)):
+                stop = min(start + step, kept)
+                new[:, :, start:stop] = old[:, :, start + dropped : stop + dropped]
+        self._first = needed
 
     def view(self, start: int, stop: int) -> Tensor:
         """Return rows of the frame's result."""
