@@ -22,7 +22,7 @@ from ledcli.training.methods.led import (
     groups,
     prepare,
 )
-from ledcli.training.methods.start import Pretrained, pretrained_model
+from ledcli.training.methods.start import Pretrained, Start, pretrained_model
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model
@@ -154,6 +154,23 @@ def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(shot_pairs, tmp_
         rest.resume(tmp_path / "c")
         list(rest.run())
         assert not changed(state(whole), net)
+
+
+def test_workers_tune_on_the_same_crops(shot_pairs):
+    # On two cores a tuning takes the way it takes on one, and so on a GPU.
+    nets = []
+    for workers in (1, 2):
+        torch.manual_seed(0)
+        net = prepare(spec(), network(), "sony")
+        inputs = MethodInputs(shot_pairs, CPU, workers=workers)
+        method = LedMethod(LedRecipe(iterations=4, batch=4, side=32), inputs)
+        parts = [range(4)[method.workers_part(generator(number))] for number in range(workers)]
+        assert sorted(number for part in parts for number in part) == [0, 1, 2, 3]
+        start = Start(spec(), net, groups(net))
+        list(method.trainer(start, bf16=False).run())
+        nets.append(net.state_dict())
+    for name, weight in nets[0].items():
+        torch.testing.assert_close(nets[1][name], weight, rtol=1e-4, atol=1e-6)
 
 
 def test_tuning_teaches_the_bundled_model_a_camera(shot_pairs):

@@ -211,6 +211,12 @@ class FinetuneMethod(ABC):
         step = round(progress * self.recipe.iterations)
         return np.random.default_rng([self.recipe.seed, step])
 
+    def workers_part(self, generator: torch.Generator) -> slice:
+        """Return which crops a worker computes of a batch that all draw alike, with `rng_of`."""
+        # The loop seeds its workers' generators with consecutive numbers.
+        number = generator.initial_seed() - self.recipe.seed
+        return slice(number % self.workers, None, self.workers)
+
     def workers_share(self, generator: torch.Generator) -> tuple[np.random.Generator, int, int]:
         """Return what a worker draws its crops with: a generator, their number and their side."""
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))

@@ -106,6 +106,7 @@ class LedMethod(FinetuneMethod):
     name = "led"
     recipe_type = LedRecipe
     needs_pretrained = True
+    parallel = True
 
     recipe: LedRecipe
 
@@ -128,8 +129,12 @@ class LedMethod(FinetuneMethod):
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the loss in the form's own domain, as the module says."""
         rng = self.rng_of(progress)
-        batch = self.draw(rng).to(self.device)
-        return form_loss(self.form, net, batch, *jitter_noise_profile(batch, rng))
+        drawn = self.draw(rng)
+        gain, variance = jitter_noise_profile(drawn, rng)
+        part = self.workers_part(generator)
+        given = drawn._replace(gain=gain, variance=variance)
+        batch = Batch(*(tensor[part] for tensor in given)).to(self.device)
+        return form_loss(self.form, net, batch, batch.gain, batch.variance)
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""
