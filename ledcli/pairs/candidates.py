@@ -70,6 +70,7 @@ class _Group:
         self.vectors = np.stack([summaries[frame].signature.vector for frame in self.frames])
         deviation = max(self.vectors.shape[1], 1) ** -0.5
         self.min_similarity = max(MIN_SIMILARITY, MIN_DEVIATIONS * deviation)
+        self.same_scene = max(SAME_SCENE, self.min_similarity)
 
     def candidates(self) -> Iterator[tuple[Frame, list[Frame]]]:
         """Yield every frame with its candidates."""
@@ -85,10 +86,8 @@ class _Group:
 
     def _best(self, time: float, similarity: NDArray[np.float32], fits: slice) -> NDArray[np.intp]:
         """Choose the best of a slice of the frames, for a short frame of that time."""
-        found = np.flatnonzero(similarity >= self.min_similarity)
-        certain = found[similarity[found] >= SAME_SCENE]
-        if certain.size:
-            found = certain
+        certain = np.flatnonzero(similarity >= self.same_scene)
+        found = certain if certain.size else np.flatnonzero(similarity >= self.min_similarity)
         unlike, found = -similarity[found], found + fits.start
         keys = [unlike, self.place[found]]
         if certain.size:
