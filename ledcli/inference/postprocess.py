@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ledcli.nets.forms import local_mean, window_sums
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.cfa import AnyPhase, MonoPhase, Phase, offsets
 from ledcli.sensor.layout import layout_of
@@ -179,14 +180,14 @@ def _smooth_difference(
     if shift is not None:
         above, left = shift
         padded = F.pad(other[None], (left, 1 - left, above, 1 - above), mode="replicate")
-        other = F.avg_pool2d(padded, 2, 1)[0]
+        other = window_sums(window_sums(padded[0], 2, 0), 2, 1).div_(4)
     difference = one - other
     limit = _deviation(level, noise).mul_(GREEN_MAX_DIFFERENCE * ratio)
     # Detail counts as no difference: where little is smooth, little is known and little is done.
-    mean = difference.mul_(difference.abs() <= limit)[None]
+    mean = difference.mul_(difference.abs() <= limit)
     for _ in range(2):
-        mean = F.avg_pool2d(mean, GREEN_WINDOW, 1, GREEN_WINDOW // 2, count_include_pad=False)
-    return mean[0]
+        mean = local_mean(mean, GREEN_WINDOW)
+    return mean
 
 
 # Checkerboard removal

@@ -283,24 +283,20 @@ def refine(
     return clean
 
 
-def local_mean(s: Tensor) -> Tensor:
-    """Mean of planes over the window; at the border, over the part of the window inside."""
-    sums = F.pad(s, (LOCAL_MEAN // 2,) * 4)
-    inside = s.new_ones(1)
-    for axis in (2, 3):
-        sums = _window_sums(sums, axis)
-        count = _window_sums(F.pad(s.new_ones(s.shape[axis]), (LOCAL_MEAN // 2,) * 2), 0)
-        inside = inside / (count[:, None] if axis == 2 else count)
-    return sums.mul_(inside)
+def local_mean(s: Tensor, side: int = LOCAL_MEAN) -> Tensor:
+    """Mean of planes over an odd window; at the border, over the part of the window inside."""
+    sums, reach = F.pad(s, (side // 2,) * 4), (side // 2,) * 2
+    rows, cols = (window_sums(F.pad(s.new_ones(n), reach), side, 0) for n in s.shape[-2:])
+    return window_sums(window_sums(sums, side, -2), side, -1).mul_(1 / (rows[:, None] * cols))
 
 
-def _window_sums(values: Tensor, axis: int) -> Tensor:
-    """Sum over every window of `LOCAL_MEAN` along an axis, pairs first."""
-    length = values.shape[axis]
-    pairs = values.narrow(axis, 0, length - 1) + values.narrow(axis, 1, length - 1)
-    count = length - LOCAL_MEAN + 1
-    sums = pairs.narrow(axis, 0, count) + pairs.narrow(axis, 2, count)
-    return sums.add_(values.narrow(axis, LOCAL_MEAN - 1, count))
+def window_sums(values: Tensor, side: int, axis: int) -> Tensor:
+    """Sum over every window along an axis; the result has ``side - 1`` fewer values there."""
+    count = values.shape[axis] - side + 1
+    sums = values.narrow(axis, 0, count) + values.narrow(axis, 1, count)
+    for first in range(2, side):
+        sums += values.narrow(axis, first, count)
+    return sums
 
 
 def _limited(detail: Tensor) -> Tensor:
