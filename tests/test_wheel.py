@@ -65,6 +65,7 @@ def test_the_wheel_holds_the_package_and_its_models_and_nothing_else(wheel):
     assert "ledcli/__main__.py" in names
     assert "ledcli/evaluation/templates/report.html.j2" in names
     assert [n for n in names if "contrib" in n] == ["ledcli/contrib/darktable/led.lua"]
+    assert "ledcli/preview/templates/preview.html.j2" in names
     assert f"ledcli-{__version__}.dist-info/licenses/LICENSE" in names
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"

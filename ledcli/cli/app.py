@@ -49,6 +49,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("denoise", "Denoise raws to 16-bit DNG, PNG or TIFF."),
+    Command("preview", "Compare options on crops of photos before a long run."),
     Command("pairs", "Find and verify pairs of shots."),
     Command("finetune", "Tune a model to a camera with pairs."),
     Command("pretrain", "Train a backbone over virtual cameras."),

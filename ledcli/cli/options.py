@@ -215,6 +215,24 @@ def parse_numbers(text: str | None, option: str, minimum: float, example: str) -
     return numbers
 
 
+def parse_shares(text: str | None, option: str) -> list[float] | None:
+    """Read a comma-separated option such as ``--strength 0.5,1``; raises UsageError."""
+    if text is None:
+        return None
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = [-1.0]
+    if not all(0 <= share <= 1 for share in shares):
+        raise UsageError(f"{option} takes comma-separated numbers from 0 to 1, not {text}")
+    return shares
+
+
+def parse_words(text: str | None) -> list[str]:
+    """Read a comma-separated option such as ``--model one,other``."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
 def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | None, float | None]:
     """Read ``--ratio`` and ``--exposure``, as in `batch.settings.Settings`.
 

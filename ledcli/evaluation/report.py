@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -56,6 +56,7 @@ _LOADER = PackageLoader("ledcli.evaluation")
 _ENVIRONMENT = Environment(
     loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
 )
+K = TypeVar("K")
 _Groups = Mapping[str, Group]
 """By model."""
 
@@ -264,21 +265,29 @@ def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
 def encode_crops(
     crops: Sequence[Crop], limit: int = MAX_PICTURES
 ) -> tuple[list[dict[str | None, str]], str]:
-    """Encode crops for the page, without loss unless that takes more than `limit` characters.
+    """Encode crops for the page, as `encode_pictures`: by model, the truth under None.
 
-    Returns the ``data:`` addresses of each crop by model, that of the truth under None (a model
-    may have any name), and a sentence that says how they are stored.
+    A model may have any name.
+    """
+    pictures = [{**crop.pictures, None: crop.truth} for crop in crops]
+    return encode_pictures(pictures, limit)
+
+
+def encode_pictures(
+    pictures: Sequence[Mapping[K, NDArray[np.uint8]]], limit: int = MAX_PICTURES
+) -> tuple[list[dict[K, str]], str]:
+    """Encode pictures for a page, without loss unless that takes more than `limit` characters.
+
+    Returns their ``data:`` addresses under the same keys, and a sentence that says how they are
+    stored.
     """
     storage = "The pictures are stored without loss."
     for quality in (None, *_JPEG_QUALITIES):
         if quality is not None:
             storage = f"To keep this page small the pictures are JPEGs of quality {quality}."
         encoded = [
-            {
-                model: _data_address(picture, quality)
-                for model, picture in [*crop.pictures.items(), (None, crop.truth)]
-            }
-            for crop in crops
+            {key: _data_address(picture, quality) for key, picture in each.items()}
+            for each in pictures
         ]
         if sum(len(address) for found in encoded for address in found.values()) <= limit:
             break

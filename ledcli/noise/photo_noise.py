@@ -5,7 +5,7 @@ whose vignetting it corrected, or whose black level lies below the sensor's it h
 then brought back to what the sensor gave, denoised, and treated as the camera had.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -62,6 +62,12 @@ class PhotoNoise(NamedTuple):
         if self.black:
             done.append(f"black level corrected by {self.black * span:.0f} DN")
         return ", ".join(done)
+
+    def part(self, frame: tuple[int, int], rows: slice, cols: slice) -> Self:
+        """Return that of a part of a frame ``(h, w)``."""
+        part = (*frame, rows.start, cols.start)
+        vignetting = self.vignetting and self.vignetting._replace(part=part)
+        return self._replace(vignetting=vignetting)
 
     def undo(self, planes: Planes) -> Planes:
         """Return normalised planes ``(planes, h, w)`` as the sensor gave them."""

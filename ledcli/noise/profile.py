@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +132,12 @@ class NoiseAtIso(NamedTuple):
         if planes.shape[1:] != self.frame:
             offsets = offsets.mean((1, 2), keepdims=True)
         return planes - upsample(offsets, planes.shape[1:])
+
+    def part(self, frame: tuple[int, int], rows: slice, cols: slice) -> Self:
+        """Return that of a part of a frame ``(h, w)``."""
+        empty = np.zeros((len(self.offsets), *frame), np.float32)
+        offsets = (empty - self.correct_black(empty))[:, rows, cols]
+        return self._replace(offsets=offsets, frame=offsets.shape[1:])
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ class VignettingMap(NamedTuple):
 
     square: float
     fourth: float
+    part: tuple[int, int, int, int] | None = None
+    """Height and width of the whole frame, and the first row and column, of planes that are a part
+    of it."""
 
     def at(self, radius_squared: Floats) -> Floats:
         """Return the gain at squared distances from the middle; 1 is in the corners."""
@@ -71,7 +74,9 @@ class VignettingMap(NamedTuple):
 
     def over(self, shape: tuple[int, ...]) -> Planes:
         """Return the gain ``(h, w)`` of every pixel of a plane."""
-        return self.at(_radius_squared(shape, 1)).astype(np.float32)
+        height, width, top, left = self.part or (*shape, 0, 0)
+        gain = self.at(_radius_squared((height, width), 1)).astype(np.float32)
+        return gain[top : top + shape[0], left : left + shape[1]]
 
     def without(self, blocks: Blocks, shape: tuple[int, ...]) -> Blocks:
         """Return the blocks of planes of a shape ``(h, w)`` as they would be without this gain."""

@@ -14,14 +14,14 @@
   for (const figure of section.querySelectorAll("figure")) {
     if (figure.dataset.key !== "truth") names.set(figure.dataset.key, figure.dataset.name);
   }
-  names.set("truth", "truth");
+  if (section.querySelector('figure[data-key="truth"]')) names.set("truth", "truth");
   const keys = [...names.keys()];
-  const chosen = { left: keys[0], right: keys[1] };
+  const chosen = { left: keys[0], right: section.dataset.right ?? keys[1] };
 
   const viewers = [...section.querySelectorAll(".crop")].map((crop) => {
     const figures = new Map();
     for (const figure of crop.querySelectorAll("figure")) figures.set(figure.dataset.key, figure);
-    const sized = figures.get("truth").querySelector("img");
+    const sized = crop.querySelector("figure img");
     const shape = { w: Number(sized.getAttribute("width")), h: Number(sized.getAttribute("height")) };
     const images = {
       right: make("img", { className: "right", draggable: false }),

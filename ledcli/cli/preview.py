@@ -1,0 +1,221 @@
+"""`led preview`: compare options on three crops of each photo before a long run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledcli.cli.app import FAILED
+from ledcli.cli.console import Output, printable
+from ledcli.cli.options import (
+    AnyDeviceOption,
+    AnyPrecisionOption,
+    BackendOption,
+    DryRunOption,
+    ExposureOption,
+    ForceReadOption,
+    JsonOption,
+    NoiseOption,
+    OverwriteOption,
+    QuietOption,
+    RatioOption,
+    RawsArgument,
+    RecursiveOption,
+    StepsOption,
+    TileOption,
+    parse_brightness,
+    parse_noise,
+    parse_shares,
+    parse_words,
+)
+from ledcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledcli.batch.settings import Result
+    from ledcli.preview.run import PreviewedPhoto
+
+SEVERAL = "Comma-separated: "
+
+
+def preview(
+    inputs: RawsArgument,
+    ratio: RatioOption = None,
+    exposure: ExposureOption = None,
+    strength: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S,...",
+            help=SEVERAL + "strengths to compare, 0 to 1.",
+            show_default="0.5,0.75,1",
+        ),
+    ] = None,
+    luma: Annotated[
+        str | None,
+        typer.Option(metavar="S,...", help="As --strength, for noise in brightness (grain) only."),
+    ] = None,
+    chroma: Annotated[
+        str | None,
+        typer.Option(metavar="S,...", help="As --strength, for noise in colour (blotches) only."),
+    ] = None,
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Q,...",
+            help=SEVERAL + "any of fast, standard, best.",
+            show_default="fast,standard; standard with --model",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,...",
+            help=SEVERAL + "model names ('led models list') or files.",
+            show_default="the best for each photo",
+        ),
+    ] = None,
+    noise: NoiseOption = "auto",
+    steps: StepsOption = None,
+    photos: Annotated[
+        int,
+        typer.Option(help="Photos to show of those found, evenly spread.", min=1, max=24),
+    ] = 4,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Page (.html) or contact sheet (.png) to write."
+        ),
+    ] = Path("preview.html"),
+    choose: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Print the command of tile N for the same options; write nothing."
+        ),
+    ] = None,
+    recursive: RecursiveOption = False,
+    device: AnyDeviceOption = "auto",
+    precision: AnyPrecisionOption = "auto",
+    backend: BackendOption = "auto",
+    tile: TileOption = None,
+    force_read: ForceReadOption = False,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare options on three crops of each photo before a long run.
+
+    Chooses fine detail, a shadow and a highlight of each photo, and shows them noisy and denoised
+    with every combination of strengths, qualities and models. Only the crops go through the
+    network. Every tile has a number; its 'led denoise' command is printed, and on the page to copy.
+
+    Examples
+    --------
+    A folder of photos a hundred times too dark, as a page with a slider::
+
+        led preview ./raw --ratio 100
+
+    The command of tile 5 alone, when you have chosen it::
+
+        led preview ./raw --ratio 100 --choose 5
+
+    Grain left in brightness, none in colour; two models as a picture::
+
+        led preview IMG_1.CR2 --luma 0.5,0.7,0.9 --chroma 1
+        led preview IMG_1.CR2 --model sony,my-camera --strength 1 --out compare.png
+    """
+    from ledcli.batch.settings import Engine, Quality, Settings
+    from ledcli.preview.variants import as_text, command_of, plan_variants
+
+    output = Output(json=json, quiet=quiet)
+    factor, level = parse_brightness(ratio, exposure)
+    settings = Settings(factor, level, steps=steps, force_read=force_read, noise=parse_noise(noise))
+    named = parse_words(quality)
+    if unknown := set(named) - set(Quality):
+        raise UsageError(f"--quality takes any of {', '.join(Quality)}, not {unknown.pop()}")
+    variants = plan_variants(
+        settings,
+        strengths=parse_shares(strength, "--strength"),
+        lumas=parse_shares(luma, "--luma"),
+        chromas=parse_shares(chroma, "--chroma"),
+        qualities=[Quality(name) for name in named],
+        models=parse_words(model),
+    )
+    shared = ["--ratio", ratio or "1"] if exposure is None else ["--exposure", exposure]
+    given = {"--noise": (noise, "auto"), "--steps": (steps, None), "--tile": (tile, None)}
+    given |= {"--device": (device, "auto"), "--precision": (precision, "auto")}
+    for option, (value, default) in (given | {"--backend": (backend, "auto")}).items():
+        shared += [] if value == default else [option, str(value)]
+    shared += ["--recursive"] * recursive + ["--force-read"] * force_read
+    commands = {v.number: command_of(v, inputs, shared) for v in variants}
+    texts = {number: as_text(words) for number, words in commands.items()}
+    records = [
+        {
+            "tile": v.number,
+            "label": v.label,
+            "command": texts[v.number],
+            "arguments": commands[v.number],
+        }
+        for v in variants
+    ]
+    if choose is not None:
+        if choose not in commands:
+            raise UsageError(f"--choose takes a tile's number, 1 to {len(variants)}, not {choose}")
+        output.result(records[choose - 1], printable(texts[choose]))
+        return
+
+    from ledcli.preview.plan import plan_preview
+
+    planned = plan_preview(
+        inputs,
+        out,
+        variants,
+        settings,
+        engine=Engine(device, precision, tile, backend),
+        recursive=recursive,
+        count=photos,
+        overwrite=overwrite,
+        report=output,
+    )
+    for result in planned.rejected:
+        _show_failed(output, result)
+    failed = len(planned.rejected)
+    if not dry_run:
+        previewed = []
+        with output.progress(len(planned.photos), "previewing", "photos") as bar:
+            for each in planned.run():
+                failed += each.result.error is not None
+                _show(output, each)
+                previewed.append(each)
+                bar.advance(note=str(each.result.source))
+        if not any(each.tiles for each in previewed):
+            raise typer.Exit(FAILED)
+        planned.write(previewed, texts)
+    rows = [(number, text) for number, text in texts.items()]
+    output.table(("TILE", "COMMAND"), rows, records=records, right=("TILE",))
+    status = "planned" if dry_run else "done"
+    output.result({"output": out, "status": status, "photos": planned.photos}, printable(out))
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _show(output: Output, previewed: "PreviewedPhoto") -> None:
+    """Print what became of one photo; a good one only as JSON."""
+    result = previewed.result
+    for warning in dict.fromkeys(result.warnings):
+        output.warn(warning)
+    if result.error is not None:
+        _show_failed(output, result)
+        return
+    for number, why in previewed.failed.items():
+        output.warn(f"tile {number}: {why}")
+    if output.json:
+        crops = [{"shows": t.crop.kind, "plane_pixels": t.crop.area} for t in previewed.tiles]
+        seconds = {part: round(s, 4) for part, s in result.seconds.items()}
+        record = {"file": result.source, "status": "done", "ratio": result.ratio, "crops": crops}
+        output.result({**record, "not_shown": previewed.failed, "seconds": seconds})
+
+
+def _show_failed(output: Output, result: "Result") -> None:
+    output.error(result.error)
+    if output.json:
+        output.result({"file": result.source, "status": "failed", "error": str(result.error)})
