@@ -61,7 +61,7 @@ class DenoiseRun:
         self._slow = False
         return (
             f"the network takes {result.seconds['network']:.0f} s a photo on this processor: "
-            "--quality fast is 6 times as fast, at a slightly lower quality"
+            "--quality fast is 5 times as fast, at a lower quality"
         )
 
     def run(
