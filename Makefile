@@ -4,7 +4,8 @@
 #   make test    run the tests
 #   make check   ruff and mypy
 #   make docs    build the documentation into site/
-#   make bench   speed and quality against peers (installs the bench group)
+#   make bench   speed and quality against peers (installs the bench group); PHOTOS names a folder
+#                of clean photographs in PNG for the last
 #   make clean   remove what the above made
 #
 # PYTHON names the interpreter to start from: make test PYTHON=python3.12
@@ -41,8 +42,8 @@ docs: $(READY_DOCS)
 
 bench: $(READY_BENCH)
 	$(BIN)/python tests/benchmarks/speed.py
-	$(BIN)/python tests/benchmarks/quality.py
 	$(BIN)/python tests/benchmarks/smooth.py
+	$(BIN)/python tests/benchmarks/quality.py $(if $(PHOTOS),--photos $(PHOTOS))
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

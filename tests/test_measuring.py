@@ -85,7 +85,9 @@ def test_facts_count_cells_and_leave_out_what_is_not_known():
         _cell("SonyA7S2-100", 100, noisy=20, bm3d=31, led=30),
         _cell("SonyA7S2-200", 200, noisy=20, bm3d={}, led=19),
     ]
-    found = {fact.name: fact for fact in facts_of(results, "led")}
+    found = {fact.name: fact for fact in facts_of(results, "led", standard=NOISY)}
+    assert found[f"mean over {NOISY}"].value == pytest.approx(9.5 / 3, abs=1e-4)
+    assert facts_of(results, "led", standard="led")[2].value is None
     assert found["least over the noisy input"].value == -1
     assert "under 0 in 1 of 3 cells" in found["least over the noisy input"].reached
     assert found["mean over BM3D"].value == -0.75
