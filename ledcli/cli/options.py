@@ -73,7 +73,7 @@ StrengthOption = Annotated[
 QualityOption = Annotated[
     Quality,
     typer.Option(
-        help="fast: a small network, 5 times as fast, 0.7 dB worse; best: four mirrored passes "
+        help="fast: a small network, 5 times as fast, 0.6 dB worse; best: four mirrored passes "
         "(self-ensemble), 4 times slower."
     ),
 ]
