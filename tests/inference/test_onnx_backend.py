@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from ledcli.cli.app import run
 from ledcli.errors import DeviceError, ModelError, UsageError
 from ledcli.evaluation.evaluate import load_candidates
-from ledcli.inference.backends import choose_backend
+from ledcli.inference.backends import choose_backend, onnx
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.metadata.xmp import read_note
 from ledcli.noise.estimate import NoiseProfile
@@ -127,6 +128,21 @@ def test_a_provider_that_does_not_start_is_named_and_not_used(model, exported, m
             Denoiser(path, csa_set, backend="onnx", device="cuda")
     with pytest.raises(UsageError, match="choose auto or cuda, directml, cpu"):
         Denoiser(model, "a", backend="onnx", device="coreml")
+
+
+def test_the_verdict_names_the_card_where_onnxruntime_does(monkeypatch):
+    import onnxruntime
+
+    listed = ["DmlExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    monkeypatch.delattr(onnxruntime, "get_ep_devices", raising=False)
+    found = [onnx.BACKEND.targets("directml", "auto")[0].identity]
+    for number in (1, 2):
+        card = SimpleNamespace(vendor="A", vendor_id=2, device_id=number, metadata={})
+        devices = [SimpleNamespace(ep_name=name, device=card) for name in listed[:1]]
+        monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda d=devices: d, raising=False)
+        found.append(onnx.BACKEND.targets("directml", "auto")[0].identity)
+    assert len(set(found)) == 3 and onnxruntime.__version__ in found[0]
 
 
 def test_torch_does_not_run_an_exported_file(exported):

@@ -149,7 +149,7 @@ class Core:
         return [] if name == "SUPPORTED_PROPERTIES" else "An Iris"
 
     def get_versions(self, device):
-        return {device: self.real.get_versions("CPU")["CPU"]}
+        return {device.partition(".")[0]: self.real.get_versions("CPU")["CPU"]}
 
     def compile_model(self, model, device, options):
         self.options.append((device, options["INFERENCE_PRECISION_HINT"]))
@@ -179,6 +179,17 @@ def test_auto_takes_a_gpu_that_agrees_and_no_other(model, monkeypatch, wrong):
     assert "openvino on gpu in fp16" in first and "openvino on gpu in float32" in second
     if wrong == "fails":
         assert "OpenVINO on gpu: no driver: using" in first
+
+
+def test_each_of_two_gpus_is_a_device(model, monkeypatch):
+    core = Core(module._core(), "")
+    core.available_devices = ("CPU", "GPU.0", "GPU.1")
+    monkeypatch.setattr(module, "_core", lambda: core)
+    targets = BACKEND.targets("auto", "float32")
+    assert [each.name for each in targets] == ["gpu.0", "gpu.1", "cpu"]
+    assert len({each.identity for each in targets}) == 3
+    assert Denoiser(model, "a", backend="openvino", device="gpu.1").target.name == "gpu.1"
+    assert core.options[0] == ("GPU.1", "f16")
 
 
 def test_full_memory_is_distinguished_from_other_errors(model, monkeypatch):

@@ -47,7 +47,7 @@ class OnnxBackend:
             raise UsageError(
                 f"this onnxruntime has no device '{device}': choose auto or {', '.join(there)}"
             )
-        return [_target(name) for name in names]
+        return [_target(name, there[name]) for name in names]
 
     def load(self, path: Path, target: Target) -> Loaded:
         """Read an exported file or a model file; raises ModelError."""
@@ -76,9 +76,16 @@ def _providers() -> dict[str, str]:
     return found
 
 
-def _target(name: str) -> Target:
+def _target(name: str, provider: str) -> Target:
     import onnxruntime
 
-    # What runs on the CPU was compared with torch when it was exported.
-    identity = "" if name == "cpu" else f"onnxruntime {onnxruntime.__version__}, {name}"
-    return Target(name, "float32", torch.device("cpu"), identity)
+    if name == "cpu":
+        # What runs on the CPU was compared with torch when it was exported.
+        return Target(name, "float32", torch.device("cpu"))
+    facts = [f"onnxruntime {onnxruntime.__version__}, {name}"]
+    # Since 1.23; no release tells the driver.
+    for each in getattr(onnxruntime, "get_ep_devices", list)():
+        if each.ep_name == provider:
+            card, about = each.device, sorted(each.device.metadata.items())
+            facts.append(f"{card.vendor} {card.vendor_id:x}:{card.device_id:x} {about}")
+    return Target(name, "float32", torch.device("cpu"), ", ".join(facts))

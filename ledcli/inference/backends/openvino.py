@@ -26,7 +26,13 @@ KINDS = ("gpu", "npu", "cpu")
 HINTS: dict[Precision, str] = {"float32": "f32", "bf16": "bf16", "fp16": "f16"}
 """OpenVINO's names of the precisions."""
 _CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bf16": "BF16", "fp16": "FP16"}
-_VERSIONS = ("FULL_DEVICE_NAME", "DEVICE_ARCHITECTURE", "NPU_DRIVER_VERSION")
+_VERSIONS = (
+    "FULL_DEVICE_NAME",
+    "DEVICE_ARCHITECTURE",
+    "GPU_UARCH_VERSION",
+    "GPU_DRIVER_VERSION",
+    "NPU_DRIVER_VERSION",
+)
 """Properties that say which hardware and driver it is; not every device has all."""
 MAX_SHAPES = 2
 """Compiled networks in memory: one for each size of window."""
@@ -206,8 +212,8 @@ def _identity(device: str) -> str:
     core, name = _core(), device.upper()
     known = core.get_property(name, "SUPPORTED_PROPERTIES")
     facts = [str(core.get_property(name, each)) for each in _VERSIONS if each in known]
-    version = core.get_versions(name)[name].build_number
-    return ", ".join((f"OpenVINO {version} {device}", *facts))
+    (version,) = core.get_versions(name).values()  # of GPU.1 under GPU
+    return ", ".join((f"OpenVINO {version.build_number} {device}", *facts))
 
 
 def _compiled_dir() -> Path:
