@@ -10,7 +10,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import gpu
+import gpu_parts
 from gpu import PARTS
+
+from ledcli.batch.settings import Engine
+from ledcli.evaluation.simulation import Tried
+from ledcli.inference.agreement import Agreement
 
 
 def measured(part, path, device="cpu", seconds=600.0):
@@ -21,7 +26,7 @@ def measured(part, path, device="cpu", seconds=600.0):
 @pytest.mark.parametrize("part", PARTS)
 def test_every_part_runs_with_small_sizes(tmp_path, part):
     found = measured(part, tmp_path / "part.json")
-    assert "error" not in found and found["rows"]
+    assert not gpu.failed(found) and found["rows"]
     columns = found["rows"][0].keys()
     assert all(row.keys() == columns for row in found["rows"])
     if part == "agreement":
@@ -35,6 +40,13 @@ def test_every_part_runs_with_small_sizes(tmp_path, part):
         # Twice on the same device.
         assert found["difference_db"] == 0
         assert [row["iterations"] for row in found["rows"]] == [3, 3]
+
+
+def test_a_device_that_computes_wrong_pictures_fails(tmp_path, monkeypatch):
+    tried = Tried(Engine("cuda", "bf16", None, "torch"), Agreement("bf16", 0.5, 1.0))
+    monkeypatch.setattr(gpu_parts, "compare_engines", lambda model: iter([tried]))
+    found = measured("agreement", tmp_path / "part.json")
+    assert "torch on cuda in bf16 computes wrong" in found["problems"][0] and gpu.failed(found)
 
 
 def test_an_error_is_named_and_ends_only_its_part(tmp_path, monkeypatch):

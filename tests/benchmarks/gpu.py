@@ -76,7 +76,7 @@ def main() -> None:
         print(f"{name}: {_outcome(parts[name])}", file=sys.stderr, flush=True)
         keep(options.json, about | {"parts": parts}, markdown(about, parts))
     print(options.json.with_suffix(".md").read_text(encoding="utf-8"))
-    if any("error" in part for part in parts.values()):
+    if any(map(failed, parts.values())):
         raise SystemExit(1)
 
 
@@ -135,8 +135,14 @@ def in_a_process(name: str, options: argparse.Namespace, seconds: float) -> dict
     return found | ({"error": problem} if problem else {})
 
 
+def failed(found: dict[str, Any]) -> bool:
+    """Return True if a part was not finished, or found what the device does not do right."""
+    return "error" in found or bool(found.get("problems"))
+
+
 def _outcome(found: dict[str, Any]) -> str:
-    return str(found.get("error", f"done in {found.get('took', 0):.0f} s"))
+    done = f"done in {found.get('took', 0):.0f} s"
+    return "; ".join((str(found.get("error", done)), *found.get("problems", ())))
 
 
 def markdown(about: dict[str, Any], parts: dict[str, Any]) -> str:

@@ -102,6 +102,7 @@ def _denoise(bench: Bench, raw: Path, quality: Quality, run: int) -> Result:
 def agreement(bench: Bench) -> Found:
     """Compare every backend, device and precision with the CPU in float32, as doctor does."""
     rows: list[dict[str, Any]] = []
+    problems: list[str] = []
     names = [default_name("bayer"), *filter(None, [read_registry().fast.get("bayer")])]
     for name in names:
         for engine, found, missing in compare_engines(find_model(name)):
@@ -110,7 +111,10 @@ def agreement(bench: Bench) -> Found:
                 row |= {"rms": f"{found.rms:.1e}", "largest": f"{found.largest:.1e}"}
             row["result"] = missing if found is None else found.problem or "agrees"
             rows.append(row)
-            yield {"rows": rows}
+            if found is not None and found.problem:
+                way = f"{engine.backend} on {engine.device} in {engine.precision}"
+                problems.append(f"{name}: {way} {found.problem}")
+            yield {"rows": rows, "problems": problems}
             if bench.tiny and found is not None:
                 return
 
