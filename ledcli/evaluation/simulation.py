@@ -18,7 +18,7 @@ from torch import Tensor
 from ledcli.batch.settings import Engine
 from ledcli.errors import DeviceError, UsageError
 from ledcli.evaluation.datasets.photographs import WHITE_BALANCE
-from ledcli.inference.agreement import MAX_RMS, Agreement, Verdict, compare, failed, results_of
+from ledcli.inference.agreement import MAX_RMS, Agreement, failed, results_of
 from ledcli.inference.backends import BACKENDS, Backend, Precision, load_backend
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE, Camera, LogLinear
@@ -180,8 +180,7 @@ def _agreement(model: ChosenModel, engine: Engine, expected: list[Tensor]) -> Ag
         denoiser = Denoiser(model.path, model.csa_set, **engine._asdict(), check=False)
     except (RuntimeError, DeviceError) as error:
         return failed(engine.precision, error)
-    with torch.inference_mode():
-        found = compare(denoiser.run, expected, denoiser.spec.planes, engine.precision)
+    found = denoiser.compared(expected)
     if denoiser.target.identity:
-        Verdict(denoiser.target, denoiser.spec).keep(found)
+        denoiser.verdict.keep(found)
     return found

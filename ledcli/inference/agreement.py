@@ -2,8 +2,7 @@
 
 Drivers have been shipped that compute wrong pictures without an error. So a device is compared on
 made-up frames before it is used, and the result is kept in the cache folder: until hardware,
-driver, library, led or the network's architecture change, or for a month, since not every driver
-states its version.
+driver, library, led or the model change, or for a month, since not every driver states its version.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +24,12 @@ from ledcli.errors import LedError
 from ledcli.inference.backends import Target
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.atomic import atomic_write
-from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import cache_dir
 
 ROWS, COLS = 128, 320
 """Of a made-up frame, plane pixels: small, and more than one tile of the smallest size."""
+STRIP_ROWS = 4
+"""Of a strip of such a frame: so low that three levels down some are not at the frame's border."""
 MAX_RMS = {"float32": 2e-4, "fp16": 1e-3, "bf16": 3e-3}
 """Of white: far below the noise left in a photo at ratio 100 (0.03)."""
 MAX_AGE = 30 * 86400
@@ -88,7 +88,7 @@ def made_up_frames(planes: int) -> Iterator[Exposure]:
 
 def results_of(run: Run, planes: int) -> list[Tensor]:
     """Run the made-up frames: `run` maps a frame, its ratio and its noise to its result."""
-    return [run(*exposure).clamp(0, 1) for exposure in made_up_frames(planes)]
+    return [run(*exposure) for exposure in made_up_frames(planes)]
 
 
 def compare(run: Run, expected: list[Tensor], planes: int, precision: str) -> Agreement:
@@ -97,10 +97,10 @@ def compare(run: Run, expected: list[Tensor], planes: int, precision: str) -> Ag
         results = results_of(run, planes)
     except (RuntimeError, LedError) as error:
         return failed(precision, error)
-    differences = [a - b for a, b in zip(results, expected, strict=True)]
+    if not all(bool(each.isfinite().all()) for each in results):
+        return Agreement(precision)  # before clamping, which makes white of infinity
+    differences = [a.clamp(0, 1) - b.clamp(0, 1) for a, b in zip(results, expected, strict=True)]
     squares = [float(each.double().square().mean()) for each in differences]
-    if not all(map(isfinite, squares)):
-        return Agreement(precision)
     return Agreement(
         precision, max(squares) ** 0.5, max(float(each.abs().max()) for each in differences)
     )
@@ -113,19 +113,23 @@ def failed(precision: str, error: Exception) -> Agreement:
 
 
 class Verdict:
-    """The agreement of a target and an architecture, as the cache folder has it."""
+    """The agreement of a target on a model file and a CSA set, as the cache folder has it.
 
-    def __init__(self, target: Target, spec: ModelSpec) -> None:
+    Of one model, since what overflows depends on the weights; and of one machine, since a cache
+    folder may be shared and not every library names its hardware.
+    """
+
+    def __init__(self, target: Target, sha256: str, csa_set: str) -> None:
         self.precision = target.precision
         key = json.dumps(
             [
                 __version__,
                 platform.platform(),
+                platform.node(),
                 target.identity,
                 target.precision,
-                spec.architecture,
-                dict(spec.arguments),
-                spec.input_form,
+                sha256,
+                csa_set,
             ]
         )
         name = hashlib.sha256(key.encode()).hexdigest()[:32]

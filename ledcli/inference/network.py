@@ -1,5 +1,6 @@
 """A model's network, loaded and ready to run on whole frames."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ledcli.errors import DeviceError, LedError, ModelError
-from ledcli.inference.agreement import Agreement, Verdict, compare, failed, results_of
+from ledcli.inference.agreement import STRIP_ROWS, Agreement, Verdict, compare, failed, results_of
 from ledcli.inference.backends import Target, choose_backend, load_backend
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.inference.strips import MIN_ROWS, StripNetwork, StripRun, rows_of
@@ -87,18 +88,27 @@ class ReadyNetwork:
             self._load(model, csa_set, target)
         except (RuntimeError, DeviceError) as error:
             return failed(target.precision, error)
-        verdict = Verdict(target, self.spec)
-        if (agreement := verdict.read()) is None:
+        if (agreement := self.verdict.read()) is None:
             backend = "onnx" if is_onnx(model) else "torch"
             reference = ReadyNetwork(
                 model, csa_set, device="cpu", precision="float32", backend=backend
             )
-            planes = self.spec.planes
             with torch.inference_mode():
-                expected = results_of(reference.run, planes)
-                agreement = compare(self.run, expected, planes, target.precision)
-            verdict.keep(agreement)
+                expected = results_of(reference.run, self.spec.planes)
+            agreement = self.compared(expected)
+            self.verdict.keep(agreement)
         return agreement
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is kept of the comparison with the reference."""
+        return Verdict(self.target, self.sha256, self.csa_set)
+
+    @torch.inference_mode()
+    def compared(self, expected: list[Tensor]) -> Agreement:
+        """Compare with the reference's results of the made-up frames, in low strips if in any."""
+        run = partial(self.run, rows=STRIP_ROWS)
+        return compare(run, expected, self.spec.planes, self.precision)
 
     def _load(self, model: Path, csa_set: str, target: Target) -> None:
         self.target, self.device, self.precision = target, target.tensors, target.precision
@@ -121,7 +131,7 @@ class ReadyNetwork:
         self.fade = FADE if architecture.global_operations else 0
         self.multiple = architecture.size_multiple
         self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
-        self._rows = 0
+        self._pixels: int | None = None
         self._use(runnable or self._prepare(plain))
 
     def _prepare(self, plain: Network) -> nn.Module:
@@ -163,12 +173,14 @@ class ReadyNetwork:
         ratio: float,
         noise: NoiseProfile,
         progress: OnProgress | None = None,
+        rows: int = 0,
     ) -> Tensor:
         """Run a frame through the network in strips or tiles, smaller ones if the memory is full.
 
         `frame` is ``(planes, h, w)``, normalised, not multiplied by the ratio; the result is
         ``(output planes, h, w)`` as the input form gives it. `progress` is called after each strip
-        or tile. Raises LedError if the device's memory does not hold the smallest.
+        or tile. `rows` is the height of a strip; by default it is chosen for speed. Raises LedError
+        if the device's memory does not hold the smallest.
         """
         furthest = 0.0
 
@@ -180,11 +192,11 @@ class ReadyNetwork:
 
         figures = Figures(*(torch.tensor([float(v)], device=self.device) for v in (ratio, *noise)))
         if self._strips is None:
-            run, unit, smallest = self._run_in_tiles, "tile", MIN_TILE
+            run, smallest, what = self._run_in_tiles, MIN_TILE, "a tile of {} pixels"
             size = self.tile or max(frame.shape) + self.multiple
         else:
-            run, unit, smallest = self._run_in_strips, "strip", MIN_ROWS
-            size = self._rows or rows_of(frame.shape[2], self.device)
+            run, smallest, what = self._run_in_strips, MIN_ROWS, "a strip of {} rows"
+            size = rows or rows_of(frame.shape[2], self.device, self._pixels)
         while True:
             try:
                 # TF32 would round the layers that are float32 for a reason to ten bits. By default
@@ -196,12 +208,15 @@ class ReadyNetwork:
                     raise
             if size // 2 < smallest:
                 raise LedError(
-                    f"the memory of {self.target.name} does not hold a {unit} of {size} pixels: "
+                    f"the memory of {self.target.name} does not hold {what.format(size)}: "
                     "close other programs, or use --device cpu"
                 )
             size //= 2
             # For the next photos too.
-            self.tile, self._rows = (self.tile, size) if self._strips else (size, self._rows)
+            if self._strips is None:
+                self.tile = size
+            else:
+                self._pixels = size * frame.shape[2]
 
     def _run_in_strips(
         self, frame: Tensor, figures: Figures, size: int, progress: OnProgress

@@ -3,7 +3,8 @@
 A strip is as high as the cache allows. Stages follow one another down the frame: a strip is
 computed when a later stage needs it, and the rows of a result are kept until no stage needs them
 any more. Nothing is computed twice but the few rows that the convolutions of one stage reach, there
-is no halo, and the result is that of the whole frame bit for bit.
+is no halo, and the result is that of the whole frame, but for rounding where a library computes low
+and high frames in different ways.
 
 The memory does not depend on the frame's height. For a frame ``w`` plane pixels wide and a network
 of ``L`` levels below the top, with ``c`` channels at the top and twice as many a level further
@@ -32,10 +33,14 @@ MIN_ROWS = 8
 """Of a strip, below which the memory counts as full."""
 
 
-def rows_of(width: int, device: torch.device) -> int:
-    """Return the height of a strip for a frame so many plane pixels wide."""
+def rows_of(width: int, device: torch.device, most: int | None = None) -> int:
+    """Return the height of a strip for a frame so many plane pixels wide.
+
+    `most` is what the memory is known to hold, pixels.
+    """
     pixels = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
-    return max(-(-pixels // width), 2 * MIN_ROWS)
+    rows = max(-(-pixels // width), 2 * MIN_ROWS)
+    return rows if most is None else max(min(rows, most // width), MIN_ROWS)
 
 
 class StripNetwork(NamedTuple):

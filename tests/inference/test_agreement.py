@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import time
 from dataclasses import replace
 
@@ -19,7 +20,6 @@ from ledcli.inference.backends.torch import BACKEND, CPU
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.reader import read_raw
-from ledcli.zoo.model_file import load_model
 from tests.inference.models import scene, shoot, write_model
 from tests.shoot import make_raw
 
@@ -57,7 +57,7 @@ def card(monkeypatch):
 
     def prepared(spec, net, target):
         net = prepare(spec, net, target)
-        return Card(net, told["change"]) if target.identity else net
+        return Card(net, told["change"]) if target.identity and told["change"] else net
 
     def counted(*arguments):
         told["comparisons"] += 1
@@ -83,6 +83,35 @@ def test_a_device_that_agrees_is_used_and_compared_once(card, model):
         card["target"] = card["target"]._replace(**changed)
         Denoiser(model, "a")
     assert card["comparisons"] == 3
+
+
+def test_every_model_and_csa_set_is_compared_on_every_machine(card, model, tmp_path, monkeypatch):
+    other = write_model(tmp_path / "other.safetensors", seed=4)
+    for number, (path, csa_set) in enumerate(((model, "a"), (model, "b"), (other, "a")), start=1):
+        Denoiser(path, csa_set)
+        assert card["comparisons"] == number
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    Denoiser(model, "a")
+    assert card["comparisons"] == 4
+
+
+@pytest.mark.parametrize("spoilt", ["conv1_2", "conv4_2", "conv9_1"])
+def test_strips_inside_the_frame_are_compared_as_well(card, model, monkeypatch, spoilt):
+    """They have a network of their own, which the frame's first and last strip do not use."""
+    of = network.StripNetwork.of
+
+    def spoil(net):
+        strips = of(net)
+        for name, layer in strips.unpadded.named_modules():
+            if name.startswith(spoilt) and isinstance(layer, nn.Conv2d):
+                layer.weight = nn.Parameter(layer.weight * torch.nan, requires_grad=False)
+        return strips
+
+    card["change"] = None
+    assert Denoiser(model, "a").target.name == "cuda"
+    monkeypatch.setattr(network.StripNetwork, "of", spoil)
+    (note,) = Denoiser(model, "b").notes
+    assert "wrong pictures" in note
 
 
 @pytest.mark.parametrize("change", WRONG)
@@ -149,13 +178,13 @@ def test_a_run_says_it_once_and_writes_what_the_cpu_makes(card, model, tmp_path,
     assert not list((tmp_path / "cuda").glob("*.dng"))
 
 
-def test_old_and_damaged_verdicts_are_not_read(model):
-    verdict = Verdict(Target("cuda", "bf16", CPU, "a card"), load_model(model)[0])
+def test_old_and_damaged_verdicts_are_not_read():
+    verdict = Verdict(Target("cuda", "bf16", CPU, "a card"), "0", "a")
     assert verdict.read() is None
     kept = Agreement("bf16", 1e-3, 1e-2)
     verdict.keep(kept)
     assert verdict.read() == kept and kept.agrees
-    assert Verdict(Target("cuda", "bf16", CPU, "another card"), load_model(model)[0]).read() is None
+    assert Verdict(Target("cuda", "bf16", CPU, "another card"), "0", "a").read() is None
     old = time.time() - agreement.MAX_AGE - 60
     os.utime(verdict.file, (old, old))
     assert verdict.read() is None
@@ -192,3 +221,7 @@ def test_frames_are_dark_and_bright_and_an_error_in_any_counts():
         assert not found.agrees and 0.02 < found.rms <= found.largest <= 0.051
     nothing = compare(lambda f, r, n: torch.full_like(f, float("nan")), expected, 4, "bf16")
     assert not nothing.agrees
+    overflow = compare(
+        lambda f, r, n: torch.where(f * r >= 1, torch.inf, f * r), expected, 4, "fp16"
+    )
+    assert not overflow.agrees

@@ -190,9 +190,11 @@ OUT_OF_MEMORY = (
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-@pytest.mark.parametrize("architecture,unit", [("nafnet", "tile"), ("unet", "strip")])
+@pytest.mark.parametrize(
+    "architecture,unit,of", [("nafnet", "tile", "pixels"), ("unet", "strip", "rows")]
+)
 def test_when_the_memory_is_full_less_is_done_at_a_time(
-    tmp_path, monkeypatch, architecture, unit, error
+    tmp_path, monkeypatch, architecture, unit, of, error
 ):
     path = tmp_path / "model.safetensors"
     write_random(path, "nafnet") if architecture == "nafnet" else write_model(path)
@@ -207,13 +209,18 @@ def test_when_the_memory_is_full_less_is_done_at_a_time(
         return work(frame, figures, size, progress)
 
     monkeypatch.setattr(engine, f"_run_in_{unit}s", small_memory)
-    with pytest.raises(LedError, match=f"does not hold a {unit} of") as caught:
+    with pytest.raises(LedError, match=f"does not hold a {unit} of .* {of}:") as caught:
         engine.denoise(planes, 20, noise=LINE)
     assert "\n" not in str(caught.value) and len(tried) >= 2
     assert all(after == before // 2 for before, after in pairwise(tried))
-    tried, fits = [], tried[-1]
+    tried, fits = [], (size := tried[-1])
     out = engine.denoise(planes, 20, noise=LINE)
     assert tried == [fits]  # for the next photos too
+    if unit == "strip":
+        tried, fits = [], 10**6
+        engine.denoise(shoot(scene(80, 80), 20), 20, noise=LINE)
+        engine.denoise(shoot(scene(32, 640), 20), 20, noise=LINE)
+        assert tried == [2 * size, 8]  # of half the width, and of four times
     if unit == "strip":
         expected = denoiser(path).denoise(planes, 20, noise=LINE)
         np.testing.assert_allclose(out, expected, atol=1e-5)

@@ -8,7 +8,7 @@ from torch import nn
 
 from ledcli.inference.backends import Target
 from ledcli.inference.backends.torch import BACKEND, fuse
-from ledcli.inference.strips import StripNetwork, StripRun
+from ledcli.inference.strips import GPU_PIXELS, MIN_ROWS, StripNetwork, StripRun, rows_of
 from ledcli.nets.forms import Figures, form_of
 from ledcli.nets.network import build
 
@@ -59,6 +59,16 @@ def test_strips_are_the_whole_frame_bit_for_bit(name, precision):
         assert torch.equal(in_strips(net, form, x, rows), expected)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_strips_of_any_height_are_the_whole_frame_but_for_rounding(name):
+    """Of a narrow frame, which a library may compute in another way than its strips."""
+    net, form = ready(name)
+    x = frame(208, 32)
+    expected = whole(net, form, x)
+    for rows in (4, 8, 17, 34):
+        torch.testing.assert_close(in_strips(net, form, x, rows), expected, rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("planes", [4, 9])
 @pytest.mark.parametrize("form,output", [
     ("gain", "planes"), ("stabilised", "planes"), ("gain", "adaptive"), ("gain", "srgb"),
@@ -104,6 +114,13 @@ def test_the_memory_does_not_grow_with_the_frame_s_height():
         return sum(rows._buffer.numel() for rows in run._results[1:-1])
 
     assert kept(1600) == kept(800)
+
+
+def test_less_memory_counts_for_frames_of_every_width():
+    gpu, most = torch.device("cuda"), 400 * 1000
+    assert rows_of(1000, gpu) == GPU_PIXELS // 1000 and rows_of(1000, gpu, most) == 400
+    assert rows_of(4000, gpu, most) == 100 and rows_of(10**6, gpu, most) == MIN_ROWS
+    assert rows_of(4000, CPU, most) == rows_of(4000, CPU) == 25
 
 
 def test_progress_moves_with_every_strip_to_the_end():
