@@ -112,7 +112,9 @@ def test_the_denoiser_blends_tiles_and_reports_it(name, tmp_path):
     assert 0 < np.sqrt(np.mean(difference**2)) < LARGEST[name][0] * changed
 
 
-def test_local_networks_have_no_tile_note(tmp_path):
-    engine = Denoiser(write_model(tmp_path / "model.safetensors"), "a", tile=64)
+def test_local_networks_run_without_tiles_and_say_so_when_asked_for_some(tmp_path):
+    model = write_model(tmp_path / "model.safetensors")
+    assert Denoiser(model, "a").tile_note(short_planes()) == ""
+    engine = Denoiser(model, "a", tile=64)
     assert engine.fade == 0
-    assert engine.tile_note(short_planes()) == ""
+    assert engine.tile_note(short_planes()).endswith("--tile has no effect")
