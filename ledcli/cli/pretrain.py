@@ -107,87 +107,101 @@ def pretrain(
 
         led pretrain --cfa xtrans --photos ~/Pictures --out xtrans.safetensors
     """
-    output = Output(json=json, quiet=quiet)
-    lowest, highest = ratios
-    if not 0 < lowest <= highest:
-        raise UsageError(f"--ratios takes the lowest and the highest, not {lowest:g} {highest:g}")
-    if minutes is not None and minutes <= 0:
-        raise UsageError("--minutes must be above 0")
+    from ledcli.training.processes import joined
 
-    from ledcli.inference.network import training_target
-    from ledcli.nets.registry import architecture_of
-    from ledcli.output.atomic import make_folder
-    from ledcli.training.data.crops import pack_crops
-    from ledcli.training.data.sampler import PretrainRecipe
-    from ledcli.training.optim import Schedule
-    from ledcli.training.pretrain import LEARNING_RATES, describe, pretrain
+    with joined() as processes:
+        first = processes.rank == 0
+        output = Output(json=json, quiet=quiet or not first)
+        lowest, highest = ratios
+        if not 0 < lowest <= highest:
+            raise UsageError(
+                f"--ratios takes the lowest and the highest, not {lowest:g} {highest:g}"
+            )
+        if minutes is not None and minutes <= 0:
+            raise UsageError("--minutes must be above 0")
 
-    target, notes = training_target(device, precision)
-    for note in notes:
-        output.warn(note)
-    recipe = PretrainRecipe(
-        form=form,
-        architecture=arch,
-        arguments=architecture_of(arch).arguments(cfa, channels),
-        ratio_range=(lowest, highest),
-        virtual=virtual,
-        makers=cfa == "bayer",  # none of the makers with a calibrated camera makes others
-        colour_bias=form == "gain",
-        optimiser=optimiser,
-        seed=seed,
-        cfa=cfa,
-        faults=faults,
-        clean_crops=faults > 0,
-    )
-    name = out.stem.lower()
-    describe(recipe, name)
-    schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
-    make_folder(out.parent)
-    beside = out.with_suffix(".crops.npy")
-    if photos is not None and crops is None and beside.exists():
-        raise UsageError(
-            f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
-        )
-    crops = crops or beside
-    failed = 0
+        from ledcli.inference.network import training_target
+        from ledcli.nets.registry import architecture_of
+        from ledcli.output.atomic import make_folder
+        from ledcli.training.data.crops import pack_crops
+        from ledcli.training.data.sampler import PretrainRecipe
+        from ledcli.training.optim import Schedule
+        from ledcli.training.pretrain import LEARNING_RATES, batch_note, describe, pretrain
 
-    def problem(error: LedError) -> None:
-        nonlocal failed
-        failed += 1
-        output.error(error)
-
-    if crops.exists():
-        output.info(f"using {crops}")
-    else:
-        output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
-        pack_crops(
-            photos,
-            crops,
-            megabytes=crops_size,
-            cfa=cfa,
+        target, notes = training_target(device, precision)
+        processes.check(target.tensors)
+        for note in notes if first else ():
+            output.warn(note)
+        recipe = PretrainRecipe(
+            form=form,
+            architecture=arch,
+            arguments=architecture_of(arch).arguments(cfa, channels),
+            ratio_range=(lowest, highest),
+            virtual=virtual,
+            makers=cfa == "bayer",  # none of the makers with a calibrated camera makes others
+            colour_bias=form == "gain",
+            optimiser=optimiser,
             seed=seed,
-            report=output.warn,
-            problem=problem,
+            cfa=cfa,
+            faults=faults,
+            clean_crops=faults > 0,
         )
+        name = out.stem.lower()
+        describe(recipe, name)
+        schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
+        beside = out.with_suffix(".crops.npy")
+        if first and photos is not None and crops is None and beside.exists():
+            raise UsageError(
+                f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
+            )
+        crops = crops or beside
+        failed = 0
 
-    def show(line: "LogLine") -> None:
-        output.result(vars(line) | line.validation, _text(line))
+        def problem(error: LedError) -> None:
+            nonlocal failed
+            failed += 1
+            output.error(error)
 
-    pretrain(
-        recipe,
-        crops,
-        out,
-        schedule,
-        device=target.tensors,
-        bf16=target.precision == "bf16",
-        resume=resume,
-        start=start,
-        show=show,
-        name=name,
-    )
-    output.result({"model": out}, f"wrote {out}")
-    if failed:
-        raise typer.Exit(FAILED)
+        if first:
+            make_folder(out.parent)
+            note = batch_note(recipe, target.tensors, processes.count)
+            if note:
+                output.warn(note)
+        if crops.exists():
+            output.info(f"using {crops}")
+        elif first:
+            output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
+            pack_crops(
+                photos,
+                crops,
+                megabytes=crops_size,
+                cfa=cfa,
+                seed=seed,
+                report=output.warn,
+                problem=problem,
+            )
+        processes.of_first(0.0)  # it may still be packing
+
+        def show(line: "LogLine") -> None:
+            output.result(vars(line) | line.validation, _text(line))
+
+        pretrain(
+            recipe,
+            crops,
+            out,
+            schedule,
+            device=target.tensors,
+            bf16=target.precision == "bf16",
+            resume=resume,
+            start=start,
+            show=show,
+            name=name,
+            processes=processes,
+        )
+        if first:
+            output.result({"model": out}, f"wrote {out}")
+        if failed:
+            raise typer.Exit(FAILED)
 
 
 def _text(line: "LogLine") -> str:

@@ -22,6 +22,7 @@ from ledcli.errors import TrainingError
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import ALL, Schedule, Snapshot, Workers, one_thread, optimisers
+from ledcli.training.processes import Processes
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
@@ -74,10 +75,10 @@ class Trainer:
 
     The network is trained in place; parameters with ``requires_grad`` off stay as they are.
     ``groups`` of parameters are those that the schedule's phases name; by default all are one
-    group. The loss is called once for each of the ``workers``, which compute a step in parallel;
-    ``bf16`` autocasts it to bfloat16. ``muon`` trains the kernels by Muon instead of Adam.
-    ``clock`` gives the seconds that count as training time: `time.process_time` on a machine with
-    other work. A method that `ValidatesSteps` also decides which steps are kept.
+    group. The loss is called once for each of the ``workers`` of each of the ``processes``, which
+    compute a step in parallel; ``bf16`` autocasts it to bfloat16. ``muon`` trains the kernels by
+    Muon instead of Adam. ``clock`` gives the seconds that count as training time. A method that
+    `ValidatesSteps` also decides which steps are kept.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Trainer:
         groups: Mapping[str, list[nn.Parameter]] | None = None,
         workers: int = 1,
         muon: bool = False,
+        processes: Processes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # torch's type stubs do not know this argument of Module.to.
@@ -102,6 +104,7 @@ class Trainer:
         self.trained: list[Tensor] = [p for group in groups.values() for p in group]
         self.average = [p.detach().clone() for p in self.trained]
         self.workers = Workers(self.net, workers) if workers > 1 else None
+        self.processes, self.seed = processes or Processes(), seed
         self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
         map_fn = self.workers.map if self.workers else map
         self.optimisers = optimisers(groups, schedule.learning_rate, muon, map_fn)
@@ -120,6 +123,7 @@ class Trainer:
         Every ``checkpoint_every`` seconds and at the end the training is validated, and its state
         is written to ``checkpoint`` with ``recipe``: only the same one can resume it. When
         ``stop``, asked after every step, returns True, a checkpoint is written and the run ends.
+        Of several processes only the first yields, validates and writes; its clock counts.
         Raises TrainingError if the loss is not a number, or the device's memory is too small.
         """
         total, counted, first = torch.zeros((), device=self.device), 0, self.step
@@ -137,10 +141,12 @@ class Trainer:
                 ) from error
             counted += 1
             now = self.clock()
-            self.seconds += now - before
+            self.seconds += self.processes.of_first(now - before)
             before = now
             done_before, progress = progress, self.schedule.progress(self.step, self.seconds)
             ended = progress >= 1
+            if self.processes.rank:
+                continue
             if not ended and stop():
                 if checkpoint is not None:
                     self.save(checkpoint, recipe)
@@ -210,15 +216,17 @@ class Trainer:
 
         for weight in self.trained:
             weight.grad = None
+        if self.processes.count > 1:
+            self.processes.seed_parts(self.generators, self.seed, self.step)
+        weights = [weight for weight in self.trained if weight.requires_grad]
         if self.workers is None:
             value = loss(self.net, 0)
             value.backward()
-            return value.detach()
-        weights = [weight for weight in self.trained if weight.requires_grad]
-        value, gradients = self.workers.gradients(loss, weights)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        return value
+        else:
+            value, gradients = self.workers.gradients(loss, weights)
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient
+        return self.processes.average(value.detach(), weights)
 
     def _accepted(self) -> bool:
         assert isinstance(self.method, ValidatesSteps)
@@ -265,7 +273,8 @@ class Trainer:
 
     def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint, whole or not at all; raises OutputError."""
-        tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(self.generators)}
+        kept = self.generators if self.processes.count == 1 else []
+        tensors = {f"generator.{i}": g.get_state() for i, g in enumerate(kept)}
         for i, (weight, average) in enumerate(zip(self.trained, self.average, strict=True)):
             tensors[f"weight.{i}"], tensors[f"average.{i}"] = weight.detach(), average
             for optimiser in self.optimisers:
@@ -302,6 +311,8 @@ class Trainer:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
         # With another number of workers a run goes on as well, but with other random numbers.
+        if not states:  # several processes wrote it: none that their steps have had
+            self.processes.seed_parts(self.generators, self.seed, self.step)
         for generator, state_of in zip(self.generators, states, strict=False):
             generator.set_state(state_of.cpu())
         owner = {w: o for o in self.optimisers for g in o.param_groups for w in g["params"]}

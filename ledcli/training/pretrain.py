@@ -5,6 +5,7 @@ cameras, and trains that CSA and the shared weights.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_f
 from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.methods.led import form_loss
 from ledcli.training.optim import Schedule, worker_count
+from ledcli.training.processes import Processes
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
 
@@ -39,7 +41,7 @@ class PretrainMethod:
     """Trains a CSA set and the shared weights on sampled frames, as `Method` of the loop.
 
     The last crops of the crop file ``(n, planes, S, S)`` are kept for validation; a batch is
-    computed in as many parts as there are workers.
+    computed in ``parts``, as many as there are workers in all processes.
     """
 
     def __init__(
@@ -47,10 +49,10 @@ class PretrainMethod:
         recipe: PretrainRecipe,
         crops: NDArray[np.uint16],
         device: torch.device,
-        workers: int = 1,
+        parts: int = 1,
     ) -> None:
         self.recipe, self.device, self.form = recipe, device, _form(recipe)
-        self.workers = workers
+        self.parts = parts
         self.sampler = Sampler(recipe, crops, device)
 
     def network(self) -> nn.Module:
@@ -69,7 +71,7 @@ class PretrainMethod:
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
         sampler = self.sampler.seeded(seed)
         _, count, side = next(s for s in self.recipe.stages if progress < s[0] or s[0] >= 1)
-        count = max(1, count // self.workers)
+        count = max(1, count // self.parts)
         name = sampler.csa_set()
         select(net, name)
         batch = sampler.batch(name, count, side, generator)
@@ -200,6 +202,17 @@ def describe(recipe: PretrainRecipe, name: str) -> ModelSpec:
     )
 
 
+def batch_note(recipe: PretrainRecipe, device: torch.device, processes: int) -> str:
+    """Return which batches cannot be divided over several processes, if any."""
+    parts = worker_count(device) * processes
+    sizes = [size for _, size, _ in recipe.stages if size % parts]
+    if processes == 1 or not sizes:
+        return ""
+    computed = [max(1, size // parts) * parts for size in sizes]
+    old, new = (", ".join(map(str, each)) for each in (sizes, computed))
+    return f"batches of {old} crops cannot be divided by {parts}: they have {new} crops instead"
+
+
 def pretrain(
     recipe: PretrainRecipe,
     crops: Path,
@@ -213,13 +226,15 @@ def pretrain(
     checkpoint_every: float = 180,
     show: Callable[[LogLine], None] = lambda _: None,
     name: str = "pretrained",
+    processes: Processes | None = None,
 ) -> ModelSpec:
     """Train a backbone on a crop file (training/data/crops.py) and write its model file.
 
     Beside ``out`` appear ``.checkpoint``, which ``resume`` goes on from, and ``.log.jsonl`` of the
     same stem. The weights start from those of the model file ``start``, else at random. Every
     ``checkpoint_every`` seconds the training is validated and saved. ``show`` receives every log
-    line; ``name`` goes into the model file's header.
+    line; ``name`` goes into the model file's header. Of several ``processes`` each computes a part
+    of every batch, and the first writes all files.
 
     Raises
     ------
@@ -227,8 +242,9 @@ def pretrain(
         No crops, a checkpoint or model that does not fit, or a loss that is not a number.
     """
     spec = describe(recipe, name)
-    workers = worker_count(device)
-    method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device, workers)
+    processes, workers = processes or Processes(), worker_count(device)
+    parts = workers * processes.count
+    method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device, parts)
     net = method.network()
     if start is not None and not resume:
         initialise_from(net, start)
@@ -241,6 +257,7 @@ def pretrain(
         seed=recipe.seed,
         workers=workers,
         muon=recipe.optimiser == "muon",
+        processes=processes,
     )
     checkpoint = out.with_suffix(".checkpoint")
     if resume:
@@ -249,7 +266,11 @@ def pretrain(
         raise TrainingError(
             f"{checkpoint} holds an earlier training: go on with --resume, or remove it"
         )
-    with out.with_suffix(".log.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
+    state = (recipe.text(), schedule, workers, bf16, device.type, trainer.step, trainer.seconds)
+    processes.compare(str(state), "another training or another checkpoint")
+    # The other processes yield no lines and write no file.
+    log_file = os.devnull if processes.rank else out.with_suffix(".log.jsonl")
+    with open(log_file, "a" if resume else "w", encoding="utf-8") as log:
         for line in trainer.run(checkpoint, recipe.text(), checkpoint_every=checkpoint_every):
             log.write(line.as_json() + "\n")
             log.flush()
@@ -262,6 +283,8 @@ def pretrain(
         "version": __version__,
     }
     spec = replace(spec, training=training)
+    if processes.rank:
+        return spec
     with trainer.averaged():
         save_model(out, spec, trainer.net.state_dict(), half=True)
     return spec
