@@ -144,26 +144,40 @@ print(json.dumps({"file": None, "status": "failed", "error": 'no "x"', "outputs"
 """
 
 
-@needs_lua
-@pytest.mark.skipif(os.name == "nt", reason="the names are not possible on Windows")
-def test_the_script_denoises_files_of_any_name_and_groups_them(tmp_path, monkeypatch):
-    stems = [b"IMG_1", b"it's $(touch x) `touch x` \"&;", b"a\nb\\n\\", "\u00fc\U0001f4f7".encode()]
-    stems += [b"\xff latin", b"\x01\x02", b"-q"]
-    folder = os.fsencode(tmp_path / "two sets' \\u0041")
-    (tmp_path / "led.py").write_text(LED)
+def run_script(tmp_path, monkeypatch, led, photos):
+    """Return the shares of progress that the plug-in shows with this led, and all it prints."""
+    (tmp_path / "led.py").write_text(led)
     words = ", ".join(f'"{word}"' for word in (sys.executable, tmp_path / "led.py"))
     text = SCRIPT.read_text().replace('PROGRAM = {"led"}', f"PROGRAM = {{{words}}}")
     (tmp_path / "led.lua").write_text(text)
     (tmp_path / "darktable.lua").write_text(DARKTABLE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
-    photos = [os.path.join(folder, stem + b".dng") for stem in stems]
     done = subprocess.run(
         [str(LUA), "darktable.lua", *photos], check=True, capture_output=True, text=True
     )
-    shown = re.findall(r"percent\s+(\S+)", done.stdout)
-    assert [float(share) for share in shown] == [0.5, 1.0]
-    assert f'led: {len(stems)} of {len(stems)} photos denoised and grouped; no "x"' in done.stdout
+    return [float(share) for share in re.findall(r"percent\s+(\S+)", done.stdout)], done.stdout
+
+
+@needs_lua
+@pytest.mark.skipif(os.name == "nt", reason="paths of the fake darktable")
+def test_the_script_does_not_count_the_configuration_as_a_photo(tmp_path, monkeypatch):
+    led = 'print(\'{"configuration": {"luma": {"value": "1", "from": "led.toml"}}}\')\n'
+    led += 'print(\'{"file": null, "status": "failed", "outputs": []}\')'
+    shown, _ = run_script(tmp_path, monkeypatch, led, ["/a.dng", "/b.dng", "/c.dng", "/d.dng"])
+    assert shown[-1] == 0.25
+
+
+@needs_lua
+@pytest.mark.skipif(os.name == "nt", reason="the names are not possible on Windows")
+def test_the_script_denoises_files_of_any_name_and_groups_them(tmp_path, monkeypatch):
+    stems = [b"IMG_1", b"it's $(touch x) `touch x` \"&;", b"a\nb\\n\\", "\u00fc\U0001f4f7".encode()]
+    stems += [b"\xff latin", b"\x01\x02", b"-q"]
+    folder = os.fsencode(tmp_path / "two sets' \\u0041")
+    photos = [os.path.join(folder, stem + b".dng") for stem in stems]
+    shown, text = run_script(tmp_path, monkeypatch, LED, photos)
+    assert shown == [0.5, 1.0]
+    assert f'led: {len(stems)} of {len(stems)} photos denoised and grouped; no "x"' in text
     expected = [
         field
         for stem in stems
