@@ -1,5 +1,6 @@
 """The raws that the user named: files, folders and patterns."""
 
+import codecs
 import contextlib
 import errno
 import glob
@@ -91,7 +92,8 @@ def find_raws(
 def read_list(name: str) -> list[str]:
     """Return the inputs in a list: one a line, or separated by NUL; ``-`` is standard input.
 
-    Raises UsageError if it cannot be read or is empty.
+    A byte-order mark is left out, and UTF-16 (Windows PowerShell) known by it. Raises UsageError if
+    the list cannot be read or is empty.
     """
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
@@ -101,6 +103,12 @@ def read_list(name: str) -> list[str]:
         raise UsageError(f"{name}: cannot be read: {why}") from error
     if len(data) > MAX_LIST_BYTES:
         raise UsageError(f"{name}: too long for a list of inputs: split it")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = os.fsencode(data.decode("utf-16"))
+        except UnicodeError as error:
+            raise UsageError(f"{name}: not valid UTF-16: save it as UTF-8") from error
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
     found = [os.fsdecode(line) for line in lines if line]
     if not found:

@@ -257,6 +257,12 @@ def test_a_list_of_inputs(here, monkeypatch, end):
     assert read_list("-") == expected
 
 
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_a_list_may_have_a_byte_order_mark(here, coding):
+    Path("list").write_text("caf\u00e9.ARW\nb.CR2\n", coding)
+    assert read_list("list") == ["caf\u00e9.ARW", "b.CR2"]
+
+
 def test_only_nul_ends_a_name_with_a_newline(here):
     Path("list").write_bytes(b"a\nb.CR2\0c.NEF\0")
     assert read_list("list") == ["a\nb.CR2", "c.NEF"]
@@ -265,6 +271,7 @@ def test_only_nul_ends_a_name_with_a_newline(here):
 def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
     Path("empty").write_bytes(b"\n\n")
     Path("long").write_bytes(b"x" * 20)
+    Path("half").write_bytes(b"\xff\xfea\0b")
     monkeypatch.setattr(inputs, "MAX_LIST_BYTES", 10)
     monkeypatch.setattr(sys, "stdin", None)
     for name, why in (
@@ -272,6 +279,7 @@ def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
         ("missing", "no such file"),
         (".", "directory"),
         ("long", "split it"),
+        ("half", "UTF-16"),
         ("-", "closed"),
     ):
         with pytest.raises(UsageError, match=f"^{name}: .*{why}"):
