@@ -152,12 +152,19 @@ def load_model(
     ------
     ModelError
         No such model, or a damaged file.
+    UsageError
+        The quality is ``best``, or ``fast`` beside a name.
     """
+    from ledcli.errors import UsageError
     from ledcli.inference.denoiser import Denoiser
     from ledcli.zoo.selection import default_name
     from ledcli.zoo.store import find_model
 
-    if name is None and Quality(quality) == Quality.FAST:
+    if Quality(quality) == Quality.BEST:
+        raise UsageError("quality 'best' is not a model: give ensemble=True to Denoiser.denoise")
+    if Quality(quality) == Quality.FAST:
+        if name is not None:
+            raise UsageError("quality 'fast' chooses the model: leave out the quality or the name")
         name = default_name("bayer", fast=True)
     found = find_model(name)
     chosen = found.csa_set if csa_set is None else csa_set
