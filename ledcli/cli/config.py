@@ -8,7 +8,17 @@ import typer
 
 from ledcli.cli.app import COMMANDS, load_command
 from ledcli.cli.console import Output, printable
-from ledcli.cli.defaults import FILE, UNCONFIGURED, Command, collect, documents, presets, user_file
+from ledcli.cli.defaults import (
+    FILE,
+    UNCONFIGURED,
+    Command,
+    collect,
+    documents,
+    is_there,
+    presets,
+    replaced,
+    user_file,
+)
 from ledcli.cli.options import JsonOption, QuietOption, show_help
 from ledcli.errors import OutputError
 
@@ -63,7 +73,9 @@ def show(
     found = [
         (" ".join(command.names), default)
         for command in _commands()
-        for default in collect(command, preset, read).values()
+        for defaults in [collect(command, preset, read)]
+        for name, default in defaults.items()
+        if name not in replaced(defaults, {})
     ]
     columns = ("command", "option", "value", "from")
     if found:
@@ -91,8 +103,9 @@ def path(json: JsonOption = False, quiet: QuietOption = False) -> None:
     """
     output = Output(json=json, quiet=quiet)
     for file in (user_file(), Path(FILE).resolve()):
-        output.result({"path": file, "exists": file.is_file()}, printable(file))
-        if not file.exists():
+        exists = is_there(file)
+        output.result({"path": file, "exists": exists}, printable(file))
+        if not exists:
             output.info(f"{file}: does not exist")
 
 

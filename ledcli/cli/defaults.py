@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from ledcli.batch.settings import Quality
 from ledcli.cli.console import Output
 from ledcli.errors import UsageError
 
@@ -30,10 +31,22 @@ UNCONFIGURED = ("config", "demo")
 """Commands whose options have no defaults in a file."""
 MAX_BYTES = 1 << 20
 TYPED = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run"])
-TYPED |= {"force", "force-read", "accept-license"}
-"""Options that decide about one run: a file cannot set them."""
-EXCLUSIVE = {"ratio": "exposure", "exposure": "ratio"}
-"""Options of which the stronger one counts, if they are from different places."""
+TYPED |= {"force", "force-read", "accept-license", "quiet", "json", "watch", "shard", "files-from"}
+TYPED |= {"registry", "report", "config", "choose", "models.pull.name", "models.import.name"}
+"""Options that decide about one run, or that a folder from elsewhere must not set: a file cannot.
+
+Some have the names of their commands before them.
+"""
+REPLACES = {
+    "ratio": ("exposure",),
+    "exposure": ("ratio",),
+    "strength": ("luma", "chroma"),
+    "model": ("quality",),
+    "models": ("quality",),
+    "pretrained": ("quality",),
+    "quality": ("model", "pretrained"),
+}
+"""Options that do not count beside one from a stronger place; `quality` only if fast is in it."""
 
 Table = Mapping[str, Any]
 
@@ -74,9 +87,21 @@ def user_file() -> Path:
 def documents() -> list[tuple[Path, Table]]:
     """Read the files that exist: the user's, then that of the working folder.
 
-    Raises UsageError if one cannot be read.
+    Raises UsageError if one cannot be read; a folder that cannot be searched is only warned of.
     """
-    return [(path, _read(path)) for path in (user_file(), Path(FILE)) if path.exists()]
+    return [(path, _read(path)) for path in (user_file(), Path(FILE)) if is_there(path)]
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a file exists; warns if nobody can tell, as with the home of another user."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        Output().warn(f"{path}: ignored, as its folder cannot be searched ({error.strerror})")
+        return False
+    return True
 
 
 def _read(path: Path) -> Table:
@@ -111,7 +136,7 @@ def collect(
     if preset is not None and preset not in known:
         hint = _instead(preset, known)
         raise UsageError(f"no preset '{preset}'{hint or f' in {FILE}; led config show lists them'}")
-    options = options_of(command.command)
+    options = options_of(command)
     found: dict[str, Default] = {}
     for source, path, tables in _tables(preset, read):
         section = ""
@@ -128,18 +153,31 @@ def collect(
                 parameter.process_value(typer.Context(command.command), given)
             except typer.TyperException as error:
                 raise UsageError(f"{where}: {error.format_message().rstrip('.')}") from error
-            other = found.get(EXCLUSIVE.get(key, ""))
-            if other is not None and other.source != source:
-                del found[EXCLUSIVE[key]]
+            found.pop(parameter.name, None)  # the last is that of the strongest place
             found[parameter.name] = Default(key, given, source)
     return found
 
 
-def options_of(command: Any) -> dict[str, Any]:  # noqa: ANN401  (typer's class is not public)
+def replaced(found: Mapping[str, Default], typed: Mapping[str, object]) -> set[str]:
+    """Return the defaults that do not count, as another option is typed or of a stronger place."""
+    values: list[tuple[str, object, str]] = [(name, value, "") for name, value in typed.items()]
+    values[:0] = [(n, each.value, each.source) for n, each in found.items() if n not in typed]
+    return {
+        weaker
+        for n, (name, value, source) in enumerate(values)
+        for weaker, other, place in values[:n]
+        if place != source
+        and weaker in REPLACES.get(name, ())
+        and Quality.FAST in str({name: value, weaker: other}.get("quality", Quality.FAST))
+    }
+
+
+def options_of(command: Command) -> dict[str, Any]:
     """Return the options that a file can set, by name without dashes."""
-    options = [param for param in command.params if param.param_type_name == "option"]
+    options = [param for param in command.command.params if param.param_type_name == "option"]
     named = {name[2:]: param for param in options for name in param.opts if name[:2] == "--"}
-    return {name: param for name, param in named.items() if name not in TYPED}
+    section = ".".join(command.names)
+    return {n: param for n, param in named.items() if not {n, f"{section}.{n}"} & TYPED}
 
 
 def _tables(
@@ -166,7 +204,7 @@ def _check(path: Path, section: str, table: Table, known: Collection[str], what:
         if key in known:
             continue
         name = f"{section}.{key}".strip(".")
-        if key in TYPED and what == "option":
+        if {key, name} & TYPED and what == "option":
             raise UsageError(f"{path}: {name}: give --{key} on the command line, for one run")
         hint = _instead(key.replace("_", "-"), known)
         raise UsageError(f"{path}: {name}: no such {what}{hint or '; see led config init'}")
@@ -199,10 +237,10 @@ class Chosen(NamedTuple):
     context: typer.Context
     defaults: Mapping[str, Default]
 
-    def excluded(self) -> list[str]:
-        """Return the options whose default does not count, because another one was typed."""
-        untyped = [name for name in self.defaults if not self._typed(name)]
-        return [name for name in untyped if self._typed(EXCLUSIVE.get(name, ""))]
+    def replaced(self) -> set[str]:
+        """Return the options whose default does not count."""
+        params = self.context.params
+        return replaced(self.defaults, {n: v for n, v in params.items() if self._typed(n)})
 
     def _typed(self, name: str) -> bool:
         source = self.context.get_parameter_source(name)
@@ -210,7 +248,7 @@ class Chosen(NamedTuple):
 
     def announce(self, *, json: bool, quiet: bool) -> None:
         """Say which values are from where: as JSON before the results, else as a message."""
-        without = self.excluded()
+        without = self.replaced()
         used = [
             default
             for name, default in self.defaults.items()
@@ -262,7 +300,7 @@ def with_defaults(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(*arguments: object, preset: Chosen | None = None, **options: Any) -> None:  # noqa: ANN401
         if preset is not None:
-            options |= dict.fromkeys(preset.excluded())
+            options |= {name: signature.parameters[name].default for name in preset.replaced()}
             preset.announce(json=bool(options.get("json")), quiet=bool(options.get("quiet", False)))
         function(*arguments, **options)
 

@@ -62,7 +62,12 @@ def denoise(
         Compression, typer.Option(help="Compression of the DNG: lossless JPEG, or none.")
     ] = Compression.LJPEG,
     linear: Annotated[
-        bool, typer.Option("--linear", help="Write a demosaiced DNG, for programs that prefer it.")
+        bool,
+        typer.Option(
+            "--linear/--no-linear",
+            help="Write a demosaiced DNG, for programs that prefer it.",
+            show_default=False,
+        ),
     ] = False,
     recursive: RecursiveOption = False,
     files_from: Annotated[

@@ -89,7 +89,10 @@ def finetune(
         float | None,
         typer.Option(help="Exposure diffusion: weight of the L1 loss.", min=0, show_default="1"),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep pairs that are shifted.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep/--no-keep", help="Keep pairs that are shifted.", show_default=False),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Accept pairs at one ISO, and a model no better.")
     ] = False,

@@ -213,7 +213,12 @@ def reparam(
         Path | None, typer.Option(metavar="RAW", help="Verify on this photo too.")
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Store rounded 16-bit weights: half the size.")
+        bool,
+        typer.Option(
+            "--half/--no-half",
+            help="Store rounded 16-bit weights: half the size.",
+            show_default=False,
+        ),
     ] = False,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,

@@ -20,7 +20,12 @@ QuietOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
 ]
-RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")]
+RecursiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--recursive/--no-recursive", "-r", help="Search subfolders too.", show_default=False
+    ),
+]
 RawsArgument = Annotated[
     list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
 ]

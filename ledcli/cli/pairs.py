@@ -28,7 +28,12 @@ app = typer.Typer(
     help="Find and verify pairs of shots.", callback=show_help, invoke_without_command=True
 )
 
-KeepOption = Annotated[bool, typer.Option("--keep", help="Keep pairs whose frames are shifted.")]
+KeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep/--no-keep", help="Keep pairs whose frames are shifted.", show_default=False
+    ),
+]
 
 
 @app.command("scan")

@@ -209,7 +209,7 @@ def make_installed_dir() -> Path:
 def installed_models() -> Iterator[tuple[str, Path]]:
     """Names and files of the models installed on this machine, damaged ones included."""
     folder = installed_dir()
-    if folder.is_dir():
+    if os.path.isdir(folder):
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             if not path.name.startswith("."):  # macOS leaves "._name" beside a copied file
                 yield path.stem, path

@@ -80,10 +80,24 @@ def test_of_ratio_and_exposure_the_stronger_one_counts(files, capsys):
     assert "exclude each other" in capsys.readouterr().err
 
 
+def test_a_strength_replaces_the_luma_and_chroma_of_weaker_places(files, capsys):
+    files(user="[denoise]\nluma = 0.7\nchroma = 0.3", here="[denoise]\nchroma = 0.9")
+    assert configuration(capsys).keys() == {"luma", "chroma"}
+    assert configuration(capsys, "--strength", "0.2") == {}
+    assert configuration(capsys, "--luma", "1") == {"chroma": ("0.9", "led.toml")}
+    files(here="[denoise]\nstrength = 0.5\nchroma = 0.9")
+    assert configuration(capsys).keys() == {"strength", "chroma"}
+    assert run(["config", "show"]) == 0 and "luma" not in capsys.readouterr().out
+    assert run(["denoise", "a.dng", "--strength", "0.2"]) == 0
+    with open("denoised/a.dng", "rb") as file:
+        note = note_in(file.read())
+    assert note["strength"] == "0.2" and "luma" not in note and "chroma" not in note
+
+
 def test_the_values_are_those_that_the_command_runs_with(files, capsys):
-    files(here="[preset.soft.denoise]\nstrength = 0.5\nluma = 0.25\nratio = 3\nquiet = true")
+    files(here="[preset.soft.denoise]\nstrength = 0.5\nluma = 0.25\nratio = 3")
     make_raw("a.dng")
-    assert run(["denoise", "a.dng", "--preset", "soft"]) == 0
+    assert run(["denoise", "a.dng", "--preset", "soft", "--quiet"]) == 0
     assert capsys.readouterr().err == ""  # quiet
     with open("denoised/a.dng", "rb") as file:
         note = note_in(file.read())
@@ -91,16 +105,16 @@ def test_the_values_are_those_that_the_command_runs_with(files, capsys):
 
 
 def test_what_comes_from_a_file_is_said(files, capsys):
-    files(
-        here='[models.list]\njson = true\n[info]\nquiet = false\n[denoise]\nname = "{stem}-x{ext}"'
-    )
+    files(here='[denoise]\nname = "{stem}-x{ext}"\n[info]\nrecursive = true')
     make_raw("a.dng")
     assert run(["denoise", "a.dng", "--dry-run"]) == 0
     assert "from led.toml: name = {stem}-x{ext}" in capsys.readouterr().err
-    assert run(["models", "list"]) == 0
-    first, *models = lines(capsys)
-    assert first == {"configuration": {"json": {"value": True, "from": "led.toml"}}}
-    assert "generic" in {model["name"] for model in models}
+    assert run(["info", ".", "--json"]) == 0
+    first, photo = lines(capsys)
+    assert first == {"configuration": {"recursive": {"value": True, "from": "led.toml"}}}
+    assert photo["file"].endswith("a.dng")
+    assert run(["info", ".", "--json", "--no-recursive"]) == 0
+    assert lines(capsys) == [photo]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +130,9 @@ def test_what_comes_from_a_file_is_said(files, capsys):
         ("[denoise]\nratio = true", "denoise.ratio: takes a text, a number or a list"),
         ("[denoise.ratio]\na = 1", "denoise.ratio: takes a text, a number or a list"),
         ("[denoise]\noverwrite = true", "give --overwrite on the command line"),
+        ("[denoise]\nquiet = true", "give --quiet on the command line"),
+        ("[models.pull]\nregistry = 'x'", "give --registry on the command line"),
+        ("[models.pull]\nname = 'x'", "give --name on the command line"),
         ('[demo]\nout = "x"', "demo: no such command"),
         ("denoise = 5", "denoise must be a table: write [denoise]"),
         ("preset = 5", "preset must be a table"),
@@ -128,6 +145,7 @@ def test_a_wrong_file_is_named_in_one_line(files, capsys, text, says):
     files(here=text)
     preset = ["--preset", "a"] if "preset.a" in text else []
     command = ["pairs", "scan", "."] if "pairs" in text else ["denoise", "."]
+    command = ["models", "pull"] if "models" in text else command
     assert run([*command, *preset]) == 2
     error = capsys.readouterr().err
     assert "led: led.toml" in error and says in error and error.count("\n") == 1
@@ -151,8 +169,18 @@ def test_a_file_that_is_none_is_refused(files, tmp_path, capsys):
     assert "not valid TOML" in capsys.readouterr().err
 
 
+def test_a_configuration_folder_that_cannot_be_searched_is_warned_of(files, monkeypatch, capsys):
+    files(here="[info]\nrecursive = true")
+    make_raw("a.dng")
+    monkeypatch.setenv("LED_HOME", "/" + "x" * 300)  # an error of the system, even for root
+    assert run(["info", "."]) == 0
+    error = capsys.readouterr().err
+    assert "warning: /xxx" in error and "from led.toml: recursive" in error
+    assert run(["config", "path"]) == 0
+
+
 def test_show_lists_the_values_and_checks_every_table(files, capsys):
-    files(user="[finetune]\niters = 99", here="[preset.p.pairs.scan]\njson = true")
+    files(user="[finetune]\niters = 99", here="[preset.p.pairs.scan]\nkeep = true")
     assert run(["config", "show", "--json", "--preset", "p"]) == 0
     first, second = lines(capsys)
     assert (first["command"], first["option"], first["value"]) == ("finetune", "iters", "99") or (

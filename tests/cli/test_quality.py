@@ -9,6 +9,7 @@ from PIL import Image
 from ledcli import api
 from ledcli.batch import run as batch_run
 from ledcli.cli.app import run
+from ledcli.errors import UsageError
 from ledcli.inference.denoiser import DenoiserCache
 from ledcli.zoo import store
 from ledcli.zoo.model_file import read_spec
@@ -32,6 +33,27 @@ def come_with_led(tmp_path, monkeypatch, home):
     ]
     (folder / "registry.json").write_text(json.dumps({"default": "generic", "models": models}))
     monkeypatch.setattr(store, "bundled_dir", lambda: folder)
+
+
+def test_what_is_typed_replaces_a_model_or_fast_from_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_raw(tmp_path / "a.ARW")
+
+    def model(text, *options):
+        (tmp_path / "led.toml").write_text(f"[denoise]\n{text}")
+        assert run(["denoise", "a.ARW", "--json", "--overwrite", *options]) == 0
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        [made] = [line["model_file"] for line in lines if line.get("status") == "done"]
+        return made
+
+    named, fast = 'model = "generic"', 'quality = "fast"'
+    assert model(named, "--quality", "fast") == "fast.safetensors"
+    assert model(fast, "--model", "generic") == "led.safetensors"
+    assert model(fast) == "fast.safetensors"
+    (tmp_path / "led.toml").write_text(f"[evaluate]\n{fast}\n[finetune]\n{fast}")
+    for command in (["evaluate", "missing", "--photos", "."], ["finetune", "--pretrained", "x"]):
+        run(command)
+        assert "--quality fast" not in capsys.readouterr().err
 
 
 def test_denoise_takes_the_fast_model_and_makes_the_result_again(tmp_path, capsys):
@@ -99,7 +121,9 @@ def test_evaluate_measures_the_fast_model_and_self_ensemble(tmp_path):
 
 def test_the_api_loads_the_fast_model():
     assert api.load_model(quality="fast").name == "quick/generic"
-    assert api.load_model("generic", quality="fast").name == "tiny/generic"
+    for name, quality in (("generic", "fast"), (None, "best")):
+        with pytest.raises(UsageError, match=f"quality '{quality}'"):
+            api.load_model(name, quality=quality)
 
 
 @pytest.mark.parametrize("slow", [True, False])
