@@ -180,11 +180,12 @@ def preview(
         _show_failed(output, result)
     failed = len(planned.rejected)
     if not dry_run:
-        previewed = []
+        previewed: list[PreviewedPhoto] = []
+        shown: set[str] = set()
         with output.progress(len(planned.photos), "previewing", "photos") as bar:
             for each in planned.run():
                 failed += each.result.error is not None
-                _show(output, each)
+                _show(output, each, shown)
                 previewed.append(each)
                 bar.advance(note=str(each.result.source))
         if not any(each.tiles for each in previewed):
@@ -198,11 +199,13 @@ def preview(
         raise typer.Exit(FAILED)
 
 
-def _show(output: Output, previewed: "PreviewedPhoto") -> None:
-    """Print what became of one photo; a good one only as JSON."""
+def _show(output: Output, previewed: "PreviewedPhoto", shown: set[str]) -> None:
+    """Print what became of one photo, a good one only as JSON; warnings are `shown` once."""
     result = previewed.result
-    for warning in dict.fromkeys(result.warnings):
-        output.warn(warning)
+    for warning in result.warnings:
+        if warning not in shown:
+            output.warn(warning)
+            shown.add(warning)
     if result.error is not None:
         _show_failed(output, result)
         return

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.profile import NoiseAtIso
-from ledcli.output.gain_maps import apply_gain_maps
+from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, apply_gain_maps
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import first_pixel, pack
@@ -124,9 +124,10 @@ def noise_of_part(noise: AnyNoise, frame: tuple[int, int], area: Area) -> AnyNoi
 
 def gains_of(photo: RawPhoto) -> Planes | None:
     """Return a DNG's gain maps over the planes ``(n, h, w)``; None if it has none."""
+    if not photo.carried.raw.keys() & {MOSAIC_LIST, IMAGE_LIST}:
+        return None
     ones = np.ones(photo.mosaic.shape, np.float32)
-    gains = apply_gain_maps(ones, photo.phase, photo.carried)
-    return None if gains is ones else cast(Planes, pack(gains, photo.phase))
+    return cast(Planes, pack(apply_gain_maps(ones, photo.phase, photo.carried), photo.phase))
 
 
 def develop(photo: RawPhoto, planes: Planes, around: Area, shown: Area) -> Picture:

@@ -8,13 +8,15 @@ from ledcli.batch.settings import Job, Quality, Settings
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.vignetting import VignettingMap
+from ledcli.output.gain_maps import MOSAIC_LIST
 from ledcli.output.render import DenoisedPhoto
-from ledcli.preview.areas import Area, develop, noise_of_part
+from ledcli.preview.areas import Area, develop, noise_of_part, shown_area
 from ledcli.preview.crops import Crop
-from ledcli.preview.run import DEMOSAIC_MARGIN, Previewer
+from ledcli.preview.run import DEMOSAIC_MARGIN, Previewer, _Rendering
 from ledcli.preview.variants import plan_variants
 from ledcli.zoo.selection import NamedModel
 from tests.inference.models import noise_profile, write_model
+from tests.output.test_gain_maps import listed, opcode
 from tests.shoot import MONO, make_raw, scene
 
 SHAPE = {"bayer": (640, 800), "xtrans": (840, 1020)}
@@ -163,3 +165,16 @@ def test_the_network_runs_once_for_all_strengths(tmp_path, monkeypatch):
     previewed = run(tmp_path / "a.ARW", model, settings, strengths=[0.2, 0.5, 1.0])
     assert len(previewed.tiles) == len(calls) == 3
     assert previewed.result.ratio == 10
+
+
+def test_gain_maps_and_the_makers_crop_are_those_of_the_whole_photo(tmp_path):
+    tags = [(MOSAIC_LIST, 7, len(maps), maps) for maps in [listed(opcode(area=(0, 0, 256, 320)))]]
+    tags += [(50719, 4, 2, (40, 24)), (50720, 4, 2, (260, 200))]
+    frame = frame_of(tmp_path / "a.dng", shape=(256, 320), more_tags=tags)
+    photo = frame.photo
+    assert photo.crop == (24, 40, 200, 260)
+    assert shown_area(photo, frame.planes.shape[1:]) == (12, 20, 112, 150)
+    whole = DenoisedPhoto(photo, planes=frame.planes * 2).picture
+    tile = _Rendering(photo, frame.planes, 2.0).noisy(Crop("detail", Area(48, 80, 80, 112)))
+    expected = whole[96 - 24 : 160 - 24, 160 - 40 : 224 - 40] / 257
+    assert np.abs(tile - expected).max() <= 1
