@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import time
 import warnings
@@ -22,7 +23,7 @@ from ledcli.errors import OutputError
 from ledcli.output.atomic import (
     explain,
     make_folder,
-    part_file_path,
+    part_file,
     remove_abandoned_part_files,
 )
 from ledcli.output.formats import FORMATS
@@ -37,6 +38,12 @@ MOUNTS = Path("/proc/self/mountinfo")
 """Where Linux lists the file systems."""
 _LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock"}
 """Options of network drives (NFS, SMB, Lustre) whose locks exclude no other machine."""
+_PASSED_ON = r"9p|virtiofs|vboxsf|fuse\..+"
+"""File systems that another program or machine serves; most keep locks to themselves."""
+_COMMON_LOCKS = {"fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs"}
+"""Those of them whose locks all machines see."""
+NO_EVENTS = re.compile(rf"nfs\d?|cifs|smb\w*|afs|ceph|lustre|glusterfs|{_PASSED_ON}")
+"""File systems on which others' changes are not reported."""
 
 
 class Hold(IntEnum):
@@ -154,8 +161,9 @@ def _try_lock(state: Path, own: Path, shard: Shard | None) -> FileLock | None:
 
 def _excludes(path: Path) -> bool:
     """Return whether a lock that is held keeps all others out: a second one must be refused."""
-    _, options = mount_of(path)
-    if _LOCAL_LOCKS & options:
+    kind, options = mount_of(path)
+    passed_on = re.fullmatch(_PASSED_ON, kind) and kind not in _COMMON_LOCKS
+    if _LOCAL_LOCKS & options or passed_on:
         return False
     second = _acquire(path)
     if second is not None:
@@ -242,13 +250,11 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
     """
     for root in {job.root: None for job in jobs}:
         make_folder(root)
-        trial = part_file_path(root)
         try:
-            trial.write_bytes(b"led")
-            trial.unlink()
-        except OSError as error:
-            with contextlib.suppress(OSError):
+            with part_file(root) as trial:
+                trial.write_bytes(b"led")
                 trial.unlink()
+        except OSError as error:
             raise OutputError(f"{root}: cannot be written to: {explain(error)}") from error
     disk_of = cache(_disk_of)
     disks: dict[int, _Disk] = {}

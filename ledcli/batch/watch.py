@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ledcli.batch.folders import mount_of
+from ledcli.batch.folders import NO_EVENTS, mount_of
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Result, Stamp, Status
@@ -25,8 +24,6 @@ MAX_PAUSE_S = 60.0
 """Seconds between two looks where the system reports changes: it may lose some."""
 STOP_S = 0.2
 """How often a stop is looked for (seconds)."""
-_NO_EVENTS = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|glusterfs|virtiofs|fuse\..*")
-"""File systems on which others' changes are not reported."""
 
 
 class Plan(Protocol):
@@ -126,7 +123,7 @@ class Changes:
         self._report = report
         self._events: Generator[object, None, None] | None = None
         names = ", ".join(map(str, folders))
-        if not any(_NO_EVENTS.fullmatch(mount_of(folder)[0]) for folder in folders):
+        if not any(NO_EVENTS.fullmatch(mount_of(folder)[0]) for folder in folders):
             with contextlib.suppress(ImportError):
                 import watchfiles
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -55,6 +55,9 @@ PART_FILE_MAX_AGE_S = 3600.0
 _PART_FILE = re.compile(
     r"\.led-(?:(\w{1,80})-)?(\d{1,10})-[0-9a-f]{8}\.part(_exiftool_tmp|_original)?", re.ASCII
 )
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Linux's random name for the time since a machine was started."""
+MAKE_TRIES = 5
 _writing: set[str] = set()
 """Names of the part files that this process is writing now."""
 
@@ -75,10 +78,12 @@ def unique_name() -> str:
 @cache
 def _host() -> str:
     """Return where this process's id means something: the machine, and the container if any."""
-    name = re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:40]
+    name = platform.node()[:40]
     with contextlib.suppress(OSError):  # only Linux has it
-        name += re.sub(r"\D", "_", os.readlink("/proc/self/ns/pid"))[:40]
-    return name or "_"
+        name += "_" + BOOT_ID.read_text("ascii", "replace")[:8]  # machines may share a name
+    with contextlib.suppress(OSError):
+        name += re.sub(r"\D", "_", os.readlink("/proc/self/ns/pid"))[:30]
+    return re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
 
 
 def part_file_path(folder: Path) -> Path:
@@ -86,12 +91,30 @@ def part_file_path(folder: Path) -> Path:
     return folder / f".led-{unique_name()}.part"
 
 
+@contextlib.contextmanager
+def part_file(folder: Path) -> Iterator[Path]:
+    """Yield an unused path for a part file; what is still there at the end is removed."""
+    path = part_file_path(folder)
+    _writing.add(path.name)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        _writing.discard(path.name)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents; raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{folder}: cannot be created: {explain(error)}") from error
+    for tries in range(1, MAKE_TRIES + 1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        except (OSError, ValueError) as error:
+            # A run that ends removes its folders if they are empty, perhaps right now.
+            if tries < MAKE_TRIES and isinstance(error, FileNotFoundError | FileExistsError):
+                continue
+            raise OutputError(f"{folder}: cannot be created: {explain(error)}") from error
 
 
 def atomic_write(
@@ -128,12 +151,10 @@ def atomic_write(
     """
     path = Path(path)
     # A short name of its own: a name of 255 bytes leaves no room for a suffix.
-    part = part_file_path(path.parent)
-    _writing.add(part.name)
     try:
         if path.is_dir():
             raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
-        try:
+        with part_file(path.parent) as part:
             with open(part, "xb") as file:
                 file.write(data)
                 if finish is None:
@@ -148,10 +169,6 @@ def atomic_write(
                 os.replace(part, path)
             else:
                 _move_to_new(part, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise
@@ -159,8 +176,6 @@ def atomic_write(
         if isinstance(error, FileNotFoundError) and path.parent.is_dir():
             why = "another program removed its unfinished file: run the command again"
         raise OutputError(f"{path}: cannot be written: {why}") from error
-    finally:
-        _writing.discard(part.name)
     _flush_folder(path.parent)
 
 
@@ -185,7 +200,7 @@ def remove_abandoned_part_files(folder: Path) -> int:
             own = host == _host() and pid == os.getpid()
             in_use = recent and (host != _host() or process_exists(pid))
             if own:
-                in_use = os.path.basename(path) in _writing
+                in_use = match[0].removesuffix(match[3] or "") in _writing
             if not in_use and stat.S_ISREG(state.st_mode):
                 os.unlink(path)
                 removed += 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from ledcli.metadata.containers import FileBytes, largest_image
-from ledcli.output.atomic import part_file_path, process_exists
+from ledcli.output.atomic import part_file, process_exists
 
 TIMEOUT_S = 30.0
 """For one command, which takes well under a second."""
@@ -223,19 +223,19 @@ class MakerNotes:
                 return "maker notes not copied: the run was aborted"
             if self._failures >= _MAX_FAILURES:
                 return "maker notes not copied: exiftool failed too often"
-            new, repaired = (part_file_path(dng.parent) for _ in range(2))
-            try:
-                why = self._copy(source, dng, new, repaired)
-                self._failures = 0
-            except ExiftoolError as error:
-                self._failures += 1
-                why = f"exiftool: {error}"
-            except OSError as error:
-                why = (error.strerror or str(error)).lower()
-            finally:
-                for path in (new, repaired, self._work / new.name, self._work / repaired.name):
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+            with part_file(dng.parent) as new, part_file(dng.parent) as repaired:
+                try:
+                    why = self._copy(source, dng, new, repaired)
+                    self._failures = 0
+                except ExiftoolError as error:
+                    self._failures += 1
+                    why = f"exiftool: {error}"
+                except OSError as error:
+                    why = (error.strerror or str(error)).lower()
+                finally:
+                    for path in (new, repaired):
+                        with contextlib.suppress(OSError):
+                            (self._work / path.name).unlink()
             return f"maker notes not copied: {why}" if why else None
 
     def _copy(self, source: Path, dng: Path, new: Path, repaired: Path) -> str | None:

@@ -135,6 +135,12 @@ def test_locks_that_exclude_nobody_are_found_out(tmp_path, monkeypatch, shard):
         ("nfs4", "vers=4.2,local_lock=none", Hold.EXCLUSIVE),
         ("cifs", "vers=3.1.1,nobrl", Hold.SHARED),
         ("ext4", "rw", Hold.EXCLUSIVE),
+        ("fuse.sshfs", "rw", Hold.SHARED),
+        ("virtiofs", "rw", Hold.SHARED),
+        ("vboxsf", "rw", Hold.SHARED),
+        ("9p", "trans=virtio", Hold.SHARED),
+        ("fuse.glusterfs", "rw", Hold.EXCLUSIVE),
+        ("fuseblk", "rw", Hold.EXCLUSIVE),
     ],
 )
 def test_locks_that_other_machines_do_not_see_exclude_nobody(
@@ -230,6 +236,21 @@ def test_a_folder_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatc
     monkeypatch.setattr(module.FileLock, "acquire", acquire)
     with folder_lock(tmp_path / "out", unexpected, never, lambda seconds: None) as held:
         assert held and (tmp_path / "out" / ".led" / "lock").exists()
+
+
+def test_a_folder_removed_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """By a run that ends and leaves it empty."""
+    real, removed = os.mkdir, []
+
+    def mkdir(path, *how):
+        real(path, *how)
+        if not removed and Path(path).name == "out":
+            removed.append(path)
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with folder_lock(tmp_path / "out", unexpected, never, unexpected) as held:
+        assert held and removed
 
 
 def test_a_stopped_run_leaves_no_folders(tmp_path):

@@ -150,6 +150,21 @@ def test_what_another_machine_writes_stays_for_an_hour(tmp_path, host):
     assert remove_abandoned_part_files(tmp_path) == 1
 
 
+def test_machines_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(atomic, "BOOT_ID", boot)
+    hosts = []
+    for text in ("90de8fb6-d399-4ba2\n", "../é/1234567\n"):
+        boot.write_text(text)
+        atomic._host.cache_clear()
+        hosts.append(atomic._host())
+    left = part(tmp_path, ended_process(), host=hosts[0])
+    assert remove_abandoned_part_files(tmp_path) == 0 and left.exists()
+    part(tmp_path, ended_process(), host=hosts[1])
+    assert remove_abandoned_part_files(tmp_path) == 1
+    atomic._host.cache_clear()
+
+
 def test_a_part_file_that_another_program_removed_is_not_called_a_missing_folder(tmp_path):
     def before(_):
         for left in tmp_path.glob(".led-*"):
@@ -173,11 +188,14 @@ def test_our_own_number_on_a_file_we_do_not_write_is_a_killed_run_s(tmp_path):
     part(tmp_path, os.getpid())
     removed = []
 
-    def before(_):
+    def finish(part_file):
+        other = part_file.with_name(part_file.name + "_exiftool_tmp")
+        other.touch()
         removed.append(remove_abandoned_part_files(tmp_path))
+        other.unlink()
 
-    atomic_write(tmp_path / "a.dng", b"data", before_rename=before)
-    assert removed == [1]  # and not the one being written
+    atomic_write(tmp_path / "a.dng", b"data", finish=finish)
+    assert removed == [1]  # and not those being written
     assert os.listdir(tmp_path) == ["a.dng"]
 
 
