@@ -27,8 +27,8 @@ _FILE_NAMES = re.compile(r"manifest(-\d+-of-\d+)?(-[\w-]+)?\.jsonl", re.ASCII)
 """Of a whole run or a shard; then, for runs without a lock, what `unique_name` gave."""
 LINE_START = '{"v":1,"output":'
 """The start of a line of version 1, the only one."""
-MAX_BYTES = 1 << 30
-"""100,000 photos in three formats, written five times each, take half of it."""
+MAX_BYTES, MAX_ALL_BYTES = 1 << 30, 4 << 30
+"""Of one and of all: 100,000 photos in three formats, written five times, take half of one."""
 MAX_LINE_BYTES = 1 << 20
 """A line has about 1 kB; a longer one is damage."""
 _decode = json.JSONDecoder().raw_decode
@@ -251,8 +251,10 @@ class Manifest:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 state = os.lstat(self.folder / name)
                 size += state.st_size
-                if not stat.S_ISREG(state.st_mode) or size > MAX_BYTES:
+                if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:
                     raise OutputError(f"{self.folder / name}: not a manifest of led; remove it")
+                if size > MAX_ALL_BYTES:
+                    raise OutputError(f"{self.folder}: manifests too large; use another --out")
                 yield name, Stamp.of(state)
 
     def _load(self) -> None:

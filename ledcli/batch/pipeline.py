@@ -144,9 +144,9 @@ class Pipeline:
             self._writer.submit(self._events.put, None)
 
     def _read(self, job: Job) -> Future[tuple[Result, Frame | None]]:
-        if self._begun is not None and self._begun[0] == job.source:
-            begun, self._begun = self._begun[1], None
-            return begun
+        begun, self._begun = self._begun, None  # not kept if another run has made that photo
+        if begun is not None and begun[0] == job.source:
+            return begun[1]
         return self._reader.submit(read_photo, job, self._settings)
 
     def _moved(self, progress: RunProgress, number: int, share: float) -> None:

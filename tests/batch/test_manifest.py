@@ -376,6 +376,20 @@ def test_an_error_names_what_is_not_a_manifest(root):
         Manifest(root)
 
 
+def test_too_much_in_all_is_no_fault_of_one_file(root, monkeypatch):
+    (root / ".led").mkdir(parents=True)
+    for name in ("manifest.jsonl", "manifest-0-of-2.jsonl"):
+        (root / ".led" / name).write_text("#" * 60)
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    Manifest(root)
+    monkeypatch.setattr(module, "MAX_ALL_BYTES", 100)
+    with pytest.raises(OutputError, match=r"\.led: manifests too large; use another --out"):
+        Manifest(root)
+    monkeypatch.setattr(module, "MAX_BYTES", 50)
+    with pytest.raises(OutputError, match=r"\.jsonl: not a manifest"):
+        Manifest(root)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_in_its_place_does_not_hang_the_run(root):
     (root / ".led").mkdir()

@@ -6,12 +6,14 @@ import struct
 import threading
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ledcli.batch.inputs import find_raws
 from ledcli.batch.photo import PhotoStages
+from ledcli.batch.pipeline import Pipeline
 from ledcli.batch.plan import plan_names
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings, Status
@@ -21,6 +23,7 @@ from ledcli.output import atomic as files
 from ledcli.output.atomic import part_file_path
 from ledcli.output.formats import FORMATS
 from ledcli.raw.reader import read_raw
+from ledcli.reporting import SILENT
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.selection import BestModel, NamedModel
 from tests.inference.models import noise_profile, write_model
@@ -554,3 +557,26 @@ def test_a_photo_is_reported_when_it_is_written_and_not_one_later(here, tiny, mo
     for result in planned_run(tiny).run():
         assert result.error is None
         reported.set()
+
+
+def test_a_photo_read_ahead_that_another_run_has_made_is_not_kept(here):
+    (here / "raw").mkdir()
+    for name in ("a", "b"):
+        make_raw(here / "raw" / f"{name}.ARW")
+    first, second = plan_names(find_raws(["raw"]), ["dng"])
+    begun = []
+
+    class Stages:
+        writer = SimpleNamespace(abort=lambda: None)
+
+        def denoise(self, frame, result, moved):
+            begun.append(pipeline._begun)
+            return frame
+
+        def write(self, job, denoised, result):
+            return result
+
+    with SILENT.progress(None, "", "MP") as bar, Pipeline(Settings()) as pipeline:
+        pipeline.begin(first)
+        results = list(pipeline.run([second], Stages(), lambda: False, bar))
+    assert [result.source for result in results] == [second.source] and begun == [None]
