@@ -133,14 +133,14 @@ class PlainProgress(Progress):
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Count `steps`; print a line if one is due."""
         self._done += steps
-        now = self._clock()
-        if now < self._next or self._done <= 0:
+        if (now := self._clock()) < self._next or self._done <= 0:
             return
         self._next = now + PLAIN_EVERY_S
         rate = self._done / max(now - self._start, 1e-9)
-        done, left = f"{self._label}: {round(self._done, 1):g}", ""
+        digits = 1 if self._done >= 1 else 3  # for the megapixels of small photos
+        done, left = f"{self._label}: {round(self._done, digits):g}", ""
         if self._total is not None:
-            done += f" of {round(self._total, 1):g}"
+            done += f" of {round(self._total, digits):g}"
             left = f"{time_text(max(self._total - self._done, 0) / rate)} left"
         parts = (done, rate_text(rate, self._unit or "steps"), left, note)
         self._write(", ".join(part for part in parts if part))

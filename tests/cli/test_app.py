@@ -349,6 +349,14 @@ def test_plain_progress_counts_time_from_when_the_amount_of_work_is_known():
     assert said == ["denoising: 4.6 of 24, 2.3 MP/s, 0:09 left"]
 
 
+def test_plain_progress_of_small_photos_has_more_digits():
+    said, now = [], [0.0]
+    bar = PlainProgress(said.append, 0.0409, "denoising", "MP", clock=lambda: now[0])
+    now[0] = 10
+    bar.advance(0.0206)
+    assert said == ["denoising: 0.021 of 0.041, 7.4 MP/h, 0:10 left"]
+
+
 def test_rates_and_times_are_readable():
     assert rate_text(0.1, "photos") == "6.0 photos/min"
     assert rate_text(0.001, "photos") == "3.6 photos/h"
