@@ -7,6 +7,7 @@ A whole run writes results/folderrun.json and folderrun.md; a quick one only whe
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -122,7 +123,7 @@ def _finished(folder: Path, raws: Path, count: int) -> Path:
     out = folder / "done"
     _denoise(many, out)
     result = out / "IMG_0000.dng"
-    with Manifest(out) as manifest:
+    with contextlib.closing(Manifest(out)) as manifest:
         entry = manifest.entry(result)
         if entry is None:
             raise SystemExit(f"nothing is written down of {result}")
