@@ -6,9 +6,10 @@ module; here each worker has its own, and the CSA sets drawn differ between the 
 first process alone prints and writes, and its clock is that of all.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from zlib import crc32
@@ -92,6 +93,8 @@ class ProcessGroup(Processes):
             world_size=self.count,
             timeout=MAX_WAIT,
         )
+        # Not before the process ends: its error must be printed before the others know of it.
+        atexit.register(dist.destroy_process_group)
 
     def check(self, device: torch.device) -> None:
         """Raise UsageError if not every process has a device of its own."""
@@ -134,11 +137,6 @@ class ProcessGroup(Processes):
         except RuntimeError:  # the one that keeps the store is gone
             return self.rank == 0
 
-    def close(self) -> None:
-        """Leave the group."""
-        with suppress(RuntimeError):
-            self.dist.destroy_process_group()
-
     def _call(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:  # noqa: ANN401
         try:
             function(*given, **named)
@@ -153,8 +151,7 @@ class ProcessGroup(Processes):
 def joined() -> Iterator[Processes]:
     """Join the processes that torchrun started, or none if it did not start this one.
 
-    If the block fails, so do the others: all but the first that fails end in silence. They are told
-    by its end, when it has said why.
+    If the block fails, so do the others: all but the first that fails end in silence.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield Processes()
@@ -163,7 +160,6 @@ def joined() -> Iterator[Processes]:
     try:
         group = ProcessGroup()
         yield group
-        group.close()
     except BaseException as error:
         # Before they have joined, all fail alike.
         if group.may_report() if group else os.environ.get("RANK", "0") == "0":

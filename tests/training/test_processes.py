@@ -69,7 +69,7 @@ def two_processes(code):
 def test_processes_average_gradients_and_only_the_first_that_fails_says_why():
     statuses, texts = two_processes(AVERAGES)
     assert [out for out, _ in texts] == ["averaged\n"] * 2
-    assert statuses == [1, 1]
+    assert statuses == [1, 1], texts
     lines = [line for _, error in texts for line in error.splitlines() if "[W" not in line]
     assert lines == ["led: crop 3 is damaged"]
 
