@@ -44,8 +44,17 @@ class DenoiseRun:
     """Whether the network runs on a processor without fast bfloat16, and a hint was not given."""
 
     def preview(self, *, overwrite: bool = False) -> list[tuple[Job, PlannedPhoto]]:
-        """Return what would be done for each photo; writes nothing and loads no network."""
-        return list(zip(self.jobs, self._plan(overwrite), strict=True))
+        """Return what would be done for each photo; writes nothing and loads no network.
+
+        Raises UsageError, as `run` does, if the engine that was asked for does not exist.
+        """
+        planned = self._plan(overwrite)
+        if self.engine[:3] != Engine()[:3] and any(photo.make for photo in planned):
+            # Imports torch.
+            from ledcli.inference.denoiser import DenoiserCache
+
+            DenoiserCache(*self.engine)
+        return list(zip(self.jobs, planned, strict=True))
 
     def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
         return plan_photos(self.jobs, self.settings, self.chooser, self.manifests, overwrite)
