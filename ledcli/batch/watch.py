@@ -98,7 +98,7 @@ class _Settled:
         for file in files:
             with contextlib.suppress(OSError):  # gone again, or open elsewhere (Windows)
                 stamp = Stamp.of(os.stat(file))
-                if self._taken.get(file) == stamp or not stamp.size:
+                if self._taken.get(file) == stamp:
                     continue
                 known, since = before.get(file, (stamp, now))
                 if known == stamp and now - since >= SETTLED_S:

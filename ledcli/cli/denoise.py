@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -220,14 +221,14 @@ def denoise(
 
 def _watch(output: Output, results: Callable[..., Iterator[Result]]) -> None:
     """Show what comes until Ctrl-C, which is the way to end it: no failure."""
-    counts: Counter[str] = Counter()
+    last: dict[Path | None, str] = {}  # one that failed is tried again when its file changes
     shown = None
     with stoppable(lambda: output.info(STOPPING.format("photo"))) as stop:
         for result in results(stop=stop):
             shown = show_model(output, result, shown)
             show_result(output, result)
-            counts[result.status] += 1
-    _finish(output, counts, "done")
+            last[result.source] = result.status
+    _finish(output, Counter(last.values()), "done")
 
 
 def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = False) -> None:
