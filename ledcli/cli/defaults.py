@@ -118,9 +118,14 @@ def _read(path: Path) -> Table:
 
 
 def presets(read: Sequence[tuple[Path, Table]]) -> list[str]:
-    """Return the names of all presets."""
-    named = (_table(path, PRESET, document.get(PRESET, {})) for path, document in read)
-    return sorted({name for tables in named for name in tables})
+    """Return the names of all presets; raises UsageError for one that cannot be asked for."""
+    named = set[str]()
+    for path, document in read:
+        named.update(_table(path, PRESET, document.get(PRESET, {})))
+        if NONE in named:
+            name = f"{PRESET}.{NONE}"
+            raise UsageError(f"{path}: {name}: --preset {NONE} ignores the files: rename it")
+    return sorted(named)
 
 
 def collect(

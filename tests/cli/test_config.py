@@ -137,6 +137,7 @@ def test_what_comes_from_a_file_is_said(files, capsys):
         ("denoise = 5", "denoise must be a table: write [denoise]"),
         ("preset = 5", "preset must be a table"),
         ("[denoise", "not valid TOML"),
+        ("[preset.none.denoise]\nratio = 1", "--preset none ignores the files: rename it"),
         ("[preset.a.denoise]\nstrenght = 1", "did you mean 'strength'?"),
         ("[preset.a.preset.b.denoise]\nratio = 1", "preset: no such command"),
     ],
