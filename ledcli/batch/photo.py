@@ -176,7 +176,7 @@ def choose_model(
             raise ModelError(f"{frame.photo.path}: {error}") from error
         warnings += chosen.warnings
         try:
-            return denoisers.get(chosen.path, chosen.csa_set), chosen
+            return denoisers.get(chosen.path, chosen.csa_set, chosen.sha256), chosen
         except ModelError as error:
             warnings.append(chooser.skip(chosen.path, error))
 

@@ -9,18 +9,22 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
-from ledcli.batch.inputs import find_raws
+from ledcli.batch.inputs import FoundRaw, find_raws
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.pipeline import Pipeline
 from ledcli.batch.plan import DEFAULT_NAME, PlannedPhoto, plan_names, plan_photos, split_results
 from ledcli.batch.settings import Engine, Job, Quality, Result, Settings, choose_formats
 from ledcli.batch.shards import Shard
-from ledcli.errors import OutputError, RawError, UsageError
+from ledcli.errors import NoRawsError, OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
 from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
+
+if TYPE_CHECKING:
+    from ledcli.inference.denoiser import DenoiserCache
 
 LONG_RUN_S = 60.0
 """Seconds of network time in a run from which the fast model is suggested on a slow processor."""
@@ -40,6 +44,8 @@ class DenoiseRun:
     """Inputs that cannot be denoised, with the reason."""
     shard: Shard | None = None
     """The part of a run that this is; the jobs are those of its photos."""
+    denoisers: DenoiserCache | None = None
+    """The models in memory, for another run; by default it loads its own."""
     _slow: bool = False
     """Whether the network runs on a processor without fast bfloat16, and a hint was not given."""
 
@@ -49,11 +55,8 @@ class DenoiseRun:
         Raises UsageError, as `run` does, if the engine that was asked for does not exist.
         """
         planned = self._plan(overwrite)
-        if self.engine[:3] != Engine()[:3] and any(photo.make for photo in planned):
-            # Imports torch.
-            from ledcli.inference.denoiser import DenoiserCache
-
-            DenoiserCache(*self.engine)
+        if any(photo.make for photo in planned):
+            self.engine.check()
         return list(zip(self.jobs, planned, strict=True))
 
     def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
@@ -106,7 +109,7 @@ class DenoiseRun:
             from ledcli.batch.photo import PhotoStages
             from ledcli.inference.denoiser import DenoiserCache
 
-            denoisers = DenoiserCache(*self.engine)
+            denoisers = self.denoisers or DenoiserCache(*self.engine)
             self._slow = denoisers.slow and self.settings.quality == Quality.STANDARD
             roots = {job.root for job in self.jobs}
             locks = folder_locks(roots, report.info, stop, shard=self.shard)
@@ -166,32 +169,38 @@ def plan_denoise(
     shard: Shard | None = None,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     report: Reporter = SILENT,
+    may_be_empty: bool = False,
 ) -> DenoiseRun:
     """Find the photos, name their outputs, and decide where models come from.
 
-    Arguments as for `ledcli.api.denoise`; `settings` is what is done to every photo. Raises
-    UsageError for options that exclude each other, ModelError if there is no such model.
+    Arguments as for `ledcli.api.denoise`; `settings` is what is done to every photo; `may_be_empty`
+    allows folders without raws. Raises UsageError for options that exclude each other, ModelError
+    if there is no such model.
     """
     fast = settings.quality == Quality.FAST
     if fast and model is not None:
         raise UsageError(FAST_CHOOSES.format("--model"))
     named = None if model is None else NamedModel(model)
+    chooser = named or BestModel(fast)
     pictures = named.chosen.name if named and named.spec.makes_pictures else None
     chosen = choose_formats(formats, settings, pictures)
     if pictures and not formats:
         report.info(f"{pictures} makes pictures straight from the raw: writing PNG")
+    chooser.check_steps(settings.steps)
     rejected: list[Result] = []
     folder = None if out is None else Path(out)
-    raws = find_raws(
-        [str(path) for path in paths],
-        recursive=recursive,
-        problem=lambda error: rejected.append(Result(None, error=error)),
-        note=report.warn,
-        out=folder,
-    )
+    raws: list[FoundRaw] = []
+    with contextlib.suppress(NoRawsError) if may_be_empty else contextlib.nullcontext():
+        raws = find_raws(
+            [str(path) for path in paths],
+            recursive=recursive,
+            problem=lambda error: rejected.append(Result(None, error=error)),
+            note=report.warn,
+            out=folder,
+        )
     manifests = Manifests()
     photos, results = split_results(raws, folder, manifests)
-    if not photos and not results:
+    if raws and not photos and not results:
         report.warn(
             "nothing to denoise: led wrote every file found; to denoise them again, use --again "
             "with another --out"
@@ -208,7 +217,6 @@ def plan_denoise(
         report.info(f"shard {shard}{shard.given}: {len(jobs)} of {of} photos")
     only = named.chosen.path if named else None
     engine = engine._replace(backend=choose_backend(engine.backend, only))
-    chooser = named or BestModel(fast)
     return DenoiseRun(jobs, settings, chooser, engine, manifests, rejected, shard)
 
 

@@ -202,6 +202,13 @@ class Engine(NamedTuple):
     tile: int | None = None
     backend: str = "auto"
 
+    def check(self) -> None:
+        """Raise UsageError for what this machine does not have; imports torch for that."""
+        if self[:3] != Engine()[:3]:
+            from ledcli.inference.denoiser import DenoiserCache
+
+            DenoiserCache(*self)
+
 
 class Status(StrEnum):
     """What became of a photo."""

@@ -29,8 +29,8 @@ STOP_S = 0.2
 class Plan(Protocol):
     """Plans a run over the folders as they are, as `plan_denoise` does."""
 
-    def __call__(self, *, report: Reporter) -> DenoiseRun:
-        """Raise `NoRawsError` if there are no raws yet."""
+    def __call__(self, *, report: Reporter, may_be_empty: bool) -> DenoiseRun:
+        """`may_be_empty` allows that there are no raws yet."""
 
 
 def watch(
@@ -48,16 +48,19 @@ def watch(
     """Denoise what is missing or changed in folders, and what comes into them, until `stop`.
 
     Yields the result of each photo that was denoised or failed. One that failed is tried again when
-    its file changes. Raises UsageError for inputs that are no folders; else as `plan_denoise` and
-    `DenoiseRun.run`.
+    its file changes. Models stay in memory. Raises UsageError for inputs that are no folders; else
+    as `plan_denoise` and `DenoiseRun.run`.
     """
     folders = [Path(os.path.expanduser(text)) for text in inputs]
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: is no folder, and --watch takes folders only")
     once = _Once(report)
-    with contextlib.suppress(NoRawsError):
-        plan(report=once)  # options that do not fit are told now
+    # Options that do not fit are told now, before a photo comes.
+    engine = plan(report=once, may_be_empty=True).engine
+    from ledcli.inference.denoiser import DenoiserCache
+
+    denoisers = DenoiserCache(*engine)
     changes = changes or Changes(folders, recursive, report)
     settled = _Settled(clock)
     while not stop():
@@ -72,11 +75,11 @@ def watch(
                 once.warn(problem)
         ready = settled.take([raw.file for raw in raws])
         if ready:
-            with contextlib.suppress(NoRawsError):
-                planned = plan(report=once)
-                planned.jobs = [job for job in planned.jobs if job.source in ready]
-                results = planned.run(overwrite=overwrite, stop=stop, report=once)
-                yield from (each for each in results if each.status != Status.SKIPPED)
+            planned = plan(report=once, may_be_empty=True)
+            planned.jobs = [job for job in planned.jobs if job.source in ready]
+            planned.denoisers = denoisers
+            results = planned.run(overwrite=overwrite, stop=stop, report=once)
+            yield from (each for each in results if each.status != Status.SKIPPED)
         else:
             changes.wait(clock() - start, settled.growing, stop)
 

@@ -179,7 +179,9 @@ def preview(
     for result in planned.rejected:
         _show_failed(output, result)
     failed = len(planned.rejected)
-    if not dry_run:
+    if dry_run:
+        planned.engine.check()
+    else:
         previewed: list[PreviewedPhoto] = []
         shown: set[str] = set()
         with output.progress(len(planned.photos), "previewing", "photos") as bar:

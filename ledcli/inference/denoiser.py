@@ -35,6 +35,7 @@ from ledcli.reporting import OnProgress
 from ledcli.sensor.cfa import AnyPhase, Phase, to_standard_phase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import MIRRORS
+from ledcli.zoo.selection import NO_STEPS
 
 Planes = NDArray[np.float32]
 
@@ -125,14 +126,10 @@ class Denoiser(ReadyNetwork):
             noise = photo.estimate_noise(planes) if noise is None else noise
         if self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes pictures, not raw planes; use another model")
-        refines = self.spec.output == "adaptive"
         if steps is None:
-            steps = default_steps(ratio) if refines else 1
-        if steps > 1 and not refines:
-            raise ModelError(
-                f"{self.name} has no refinement steps; leave out --steps, or use a model made by "
-                "'led finetune --method exposure'"
-            )
+            steps = default_steps(ratio) if self.spec.refines else 1
+        if steps > 1 and not self.spec.refines:
+            raise ModelError(NO_STEPS.format(self.name))
         self.set_shot(exif)
         given, stabilised = planes, self.spec.input_form == "stabilised"
         noise = estimate_photo_noise(planes) if noise is None else noise
@@ -227,11 +224,14 @@ class DenoiserCache:
         self._load = partial(
             Denoiser, device=device, precision=precision, tile=tile, backend=backend
         )
-        self._denoisers: OrderedDict[tuple[Path, str], Denoiser] = OrderedDict()
+        self._denoisers: OrderedDict[tuple[Path, str, str], Denoiser] = OrderedDict()
 
-    def get(self, path: Path, csa_set: str) -> Denoiser:
-        """Return the denoiser of a model file and one of its CSA sets; raises ModelError."""
-        key = (path, csa_set)
+    def get(self, path: Path, csa_set: str, sha256: str = "") -> Denoiser:
+        """Return the denoiser of a model file and one of its CSA sets; raises ModelError.
+
+        A file that was replaced, which its hash tells, is loaded again.
+        """
+        key = (path, csa_set, sha256)
         if key not in self._denoisers:
             while len(self._denoisers) >= self.SIZE:
                 self._denoisers.popitem(last=False)

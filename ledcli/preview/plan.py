@@ -1,6 +1,6 @@
 """What a preview shows and where it is written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ class PreviewPlan:
     overwrite: bool
     rejected: list[Result]
     """Inputs that cannot be shown, with the reason."""
+    chooser: Callable[[Variant], Chooser]
 
     def run(self) -> "Iterator[PreviewedPhoto]":
         """Yield each photo as soon as its crops are denoised."""
@@ -42,18 +43,8 @@ class PreviewPlan:
         from ledcli.inference.denoiser import DenoiserCache
         from ledcli.preview.run import Previewer
 
-        @cache
-        def chooser(model: str | None, fast: bool) -> Chooser:
-            return NamedModel(model) if model is not None else BestModel(fast)
-
-        for variant in self.variants:  # a wrong name is one error, before the first photo
-            chooser(variant.model, variant.settings.quality == Quality.FAST)
-        yield from Previewer(
-            self.settings,
-            self.variants,
-            lambda each: chooser(each.model, each.settings.quality == Quality.FAST),
-            DenoiserCache(*self.engine),
-        ).run(self.photos)
+        denoisers = DenoiserCache(*self.engine)
+        yield from Previewer(self.settings, self.variants, self.chooser, denoisers).run(self.photos)
 
     def write(self, previewed: "Sequence[PreviewedPhoto]", commands: Mapping[int, str]) -> None:
         """Write the page or the sheet, completely or not at all; raises OutputError.
@@ -89,7 +80,7 @@ def plan_preview(
     """Find the photos and check the output; `count` photos at most, evenly spread.
 
     Raises UsageError if no raw is found or the output is neither a page nor a picture, OutputError
-    if it exists and is not to be replaced, or has no folder.
+    if it exists and is not to be replaced, or has no folder, ModelError if there is no such model.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out takes a name that ends in {' or '.join(SUFFIXES)}, not {out}")
@@ -114,11 +105,22 @@ def plan_preview(
     if len(files) > count:
         report.info(f"{count} of {len(files)} photos, evenly spread; --photos shows more")
         files = [files[n * (len(files) - 1) // max(count - 1, 1)] for n in range(count)]
-    named = {variant.model for variant in variants if variant.model is not None}
-    if len(named) == 1:  # of several, each finds its own
-        only = NamedModel(named.pop()).chosen.path
-        engine = engine._replace(backend=choose_backend(engine.backend, only))
-    return PreviewPlan(files, variants, settings, engine, out, overwrite, rejected)
+
+    @cache
+    def chooser(model: str | None, fast: bool) -> Chooser:
+        return NamedModel(model) if model is not None else BestModel(fast)
+
+    def chooser_of(variant: Variant) -> Chooser:
+        return chooser(variant.model, variant.settings.quality == Quality.FAST)
+
+    choosers = [chooser_of(variant) for variant in variants]  # a wrong name is one error
+    for each in choosers:
+        each.check_steps(settings.steps)
+    named = {each.chosen.path for each in choosers if isinstance(each, NamedModel)}
+    backend = choose_backend(engine.backend, named.pop() if len(named) == 1 else None)
+    if not named:  # of several models, each finds its own
+        engine = engine._replace(backend=backend)
+    return PreviewPlan(files, variants, settings, engine, out, overwrite, rejected, chooser_of)
 
 
 def _exists(path: Path) -> OutputError:

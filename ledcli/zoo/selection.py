@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from ledcli.errors import ModelError
+from ledcli.errors import ModelError, UsageError
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.exif import Exif
 from ledcli.sensor.layout import LAYOUTS
@@ -33,6 +33,11 @@ against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 a
 """
 FAST_CHOOSES = "--quality fast chooses the model: leave it out, or leave out {}"
 """Error message for a named model beside it; with what names the model."""
+NO_STEPS = (
+    "{} has no refinement steps: leave out --steps, or use a model made by "
+    "'led finetune --method exposure'"
+)
+"""Error message for several steps of another model."""
 
 
 class NamedModel:
@@ -46,6 +51,11 @@ class NamedModel:
         self.spec = read_spec(found.path)
         self.ratio_range = self.spec.ratio_range
         self.chosen = replace(found, sha256=file_sha256(found.path))
+
+    def check_steps(self, steps: int | None) -> None:
+        """Raise UsageError if the model has not so many refinement steps."""
+        if steps and steps > 1 and not self.spec.refines:
+            raise UsageError(NO_STEPS.format(self.chosen.name))
 
     def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
         """Return the named model; raises ModelError for another kind of sensor."""
@@ -82,6 +92,11 @@ class BestModel:
         self._damaged: set[Path] = set()
         self._sha256 = cache(file_sha256)
         self._chosen: dict[tuple[object, ...], ChosenModel] = {}
+
+    def check_steps(self, steps: int | None) -> None:
+        """Raise UsageError if no model that may be chosen has so many refinement steps."""
+        if steps and steps > 1 and not any(spec.refines for *_, spec in _tuned_models([], ())):
+            raise UsageError(NO_STEPS.format("no installed model that is tuned to a camera"))
 
     def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
         """Choose by the photo's camera, ratio, ISO and kind of sensor; raises ModelError."""

@@ -205,6 +205,11 @@ class ModelSpec:
         """Whether the network makes sRGB pictures (SID) instead of raw planes."""
         return self.output == "srgb"
 
+    @property
+    def refines(self) -> bool:
+        """Whether more than one refinement step makes sense (exposure diffusion)."""
+        return self.output == "adaptive"
+
     def to_header(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         header = dataclasses.asdict(self)

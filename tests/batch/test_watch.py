@@ -13,6 +13,8 @@ from ledcli.batch.settings import Engine, Result, Settings
 from ledcli.batch.watch import Changes, watch
 from ledcli.cli.app import run
 from ledcli.errors import UsageError
+from ledcli.inference.backends.torch import TorchBackend
+from ledcli.inference.denoiser import Denoiser
 from ledcli.reporting import SILENT
 from tests.inference.models import write_model
 from tests.shoot import make_raw
@@ -247,3 +249,37 @@ def test_the_command_takes_three_files_and_ends_with_status_0(here):
     assert [line.split()[0] for line in lines] == ["raw/a.ARW", "raw/b.ARW", "raw/c.ARW"]
     assert out == "" and "Traceback" not in err and "3 done, 0 failed" in err
     assert running.returncode == 0
+
+
+def test_models_stay_in_memory_as_long_as_the_folder_is_watched(here, monkeypatch):
+    made, targets = [], []
+    load, choose = Denoiser.__init__, TorchBackend.targets
+
+    def counted(self, path, *given, **how):
+        made.append(path.name)
+        load(self, path, *given, **how)
+
+    def chosen(self, *given):
+        targets.append(given)
+        return choose(self, *given)
+
+    monkeypatch.setattr(Denoiser, "__init__", counted)
+    monkeypatch.setattr(TorchBackend, "targets", chosen)
+
+    def come(name, **how):
+        return [partial(raw, name, **how), *[None] * 4]
+
+    replace = partial(write_model, here, seed=4)
+    clock = Time(*come("a.ARW"), *come("b.ARW", seed=1), replace, *come("c.ARW", seed=2))
+    done = watched(here, clock)
+    assert [name for name, *_ in done] == ["a.ARW", "b.ARW", "c.ARW"]
+    # Again only when its file was replaced.
+    assert made == ["tiny.safetensors"] * 2
+    assert len(targets) == 1 + len(made)
+
+
+@pytest.mark.parametrize("options", [["--device", "foo"], ["--steps", "2"], ["--tile", "7"]])
+def test_an_engine_that_does_not_exist_is_told_before_a_photo_comes(here, options, capsys):
+    assert run(["denoise", "raw", "--watch", "--model", str(here), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert options[0][2:] in line

@@ -601,3 +601,13 @@ def test_on_a_terminal_the_bar_moves_within_a_photo(tmp_path):
     bars = re.findall(r"denoising .*? (\d+)%([^%]*?) 1 of 1: a.ARW", shown.decode())
     assert len({percent for percent, _ in bars}) > 5
     assert re.search(r"MP/.*\d:\d\d:\d\d", bars[-1][1])  # rate and time left
+
+
+def test_steps_of_a_model_without_any_are_one_error(tmp_path, capsys):
+    (tmp_path / "a.dng").write_bytes(b"not read")
+    for options in ((), ("--dry-run",), ("--model", "generic")):
+        assert denoise(tmp_path, "--steps", 2, *options) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no" in line and "--steps" in line
+    with pytest.raises(UsageError, match="--steps"):
+        api.denoise(tmp_path, steps=2)

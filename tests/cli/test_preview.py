@@ -95,6 +95,10 @@ def test_nothing_is_replaced_without_overwrite(capsys):
         (["a.ARW", "--strength", ",".join(map(str, np.linspace(0, 1, 21)))], 2, "fewer"),
         (["a.ARW", "--model", "nobody"], 1, "nobody"),
         (["nobody.ARW"], 2, "nobody.ARW"),
+        (["a.ARW", "--steps", "2"], 2, "--steps"),
+        (["a.ARW", "--model", "generic", "--steps", "2"], 2, "generic has no refinement steps"),
+        (["a.ARW", "--dry-run", "--device", "foo"], 2, "foo"),
+        (["a.ARW", "--dry-run", "--tile", "7"], 2, "tile"),
     ],
 )
 def test_an_error_is_one_line_and_nothing_is_written(capsys, options, status, said):

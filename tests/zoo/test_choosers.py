@@ -216,3 +216,13 @@ def test_a_named_model_is_refused_for_another_kind_of_sensor(led_home):
         NamedModel(xtrans).choose(ONE, 1)
     with pytest.raises(ModelError, match="no model for X-Trans sensors"):
         BestModel().choose(ONE, 1, "xtrans")
+
+
+def test_steps_are_refused_before_a_photo_is_read_unless_a_model_may_have_them(led_home):
+    for models in (BestModel(), NamedModel("sony")):
+        models.check_steps(1)
+        with pytest.raises(UsageError, match="leave out --steps"):
+            models.check_steps(2)
+    path = tune(led_home, "mine", form="gain", output="adaptive", out_planes=9)
+    for models in (BestModel(), NamedModel(path)):
+        models.check_steps(2)
