@@ -1,18 +1,28 @@
-"""The tags of a source file that go to its result."""
+"""The tags of a source file that go to its result: `tags.csv` has a row for each of them.
 
+Add a row to carry another tag.
+"""
+
+import csv
 import math
+import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from importlib import resources
 
 from ledcli.metadata.containers import Holds, is_crw, parts
 from ledcli.metadata.dng_mosaic import is_dng, mosaic_directory
-from ledcli.metadata.tags import MAP_DIMENSIONS, Place, fit, tags_in
-from ledcli.metadata.tiff import Bytes, Directory, Field
+from ledcli.metadata.tiff import Bytes, Directory, Field, FieldType
 from ledcli.metadata.xmp import BASIC, MAX_PACKET_BYTES, description, join
 
 Fields = Mapping[int, Field]
 """By tag."""
 
+MAP_DIMENSIONS = {50938: 50937, 50939: 50937, 50982: 50981}
+"""Tables of a camera profile, and the tag with their number of hues, saturations and values."""
 _XMP, _IPTC, _EXIF_IFD, _GPS_IFD, _MAKER_NOTES = 700, 33723, 34665, 34853, 37500
 _DNG_PRIVATE_DATA = 50740
 _RATING = 18246
@@ -20,6 +30,105 @@ _RATING = 18246
 _MAX_STARS = 5
 _IPTC_MARKER = 0x1C
 _MAX_IPTC_BYTES = 1 << 20
+_WHOLE = {FieldType.BYTE, FieldType.SHORT, FieldType.LONG}
+_FRACTIONS = {FieldType.RATIONAL, FieldType.SRATIONAL}
+_DATE = re.compile(rb"\d{4}:(0[1-9]|1[0-2]):(0[1-9]|[12]\d|3[01]) ([01]\d|2[0-3]):[0-5]\d:[0-5]\d")
+_UNICODE = b"UNICODE\0"
+
+
+class Place(Enum):
+    """Directory that a tag is read from and written to."""
+
+    IMAGE = "first directory of any file"
+    CAMERA = "first directory of a DNG: the camera"
+    COLOUR = "first directory of a DNG: how to show its colours"
+    RAW = "directory of the raw image"
+    EXIF = "Exif directory"
+    GPS = "GPS directory"
+
+
+class Rule(Enum):
+    """What else is asked of a tag's value."""
+
+    NONE = "any value"
+    DATE = "text with date and time"
+    MAY_BE_UNKNOWN = 'the fraction 0/0, "unknown", is allowed'
+    CHARSET = "the first eight bytes name the character set"
+    MOSAIC_ONLY = "not for a demosaiced image"
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag that is carried over.
+
+    Name and type are the standard's. Whole numbers of another width, and fractions of the other
+    signedness, are converted if they fit. `count` is the smallest and largest number of values.
+    """
+
+    number: int
+    name: str
+    place: Place
+    type: FieldType
+    count: tuple[int, int]
+    rule: Rule = Rule.NONE
+
+
+def _read_table() -> tuple[Tag, ...]:
+    text = resources.files(__package__).joinpath("tags.csv").read_text("utf-8")
+    tags = []
+    for row in csv.DictReader(line for line in text.splitlines() if line[0] != "#"):
+        low, _, high = row["count"].partition("-")
+        count, kind = (int(low), int(high or low)), FieldType[row["type"]]
+        place, rule = Place[row["directory"]], Rule[row["rule"] or "NONE"]
+        tags.append(Tag(int(row["number"]), row["name"], place, kind, count, rule))
+    return tuple(tags)
+
+
+TAGS = _read_table()
+
+
+@cache
+def tags_in(place: Place) -> dict[int, Tag]:
+    """Return the rows of a directory by tag number."""
+    return {tag.number: tag for tag in TAGS if tag.place is place}
+
+
+def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
+    """Convert a value to what the standard asks for.
+
+    None for a wrong type or number of values, a number out of range, a zero denominator, and a
+    float that is not finite. `order` is the source's byte order, for UTF-16 in comments.
+    """
+    low, high = tag.count
+    if tag.type == FieldType.ASCII:
+        if field.type not in (FieldType.ASCII, FieldType.BYTE):
+            return None
+        if tag.rule is Rule.DATE and not _DATE.fullmatch(field.data.rstrip(b"\0")):
+            return None
+        text = field.data if field.data.endswith(b"\0") else field.data + b"\0"
+        return Field(FieldType.ASCII, text) if len(text) <= high + 1 else None
+    if not low <= field.count <= high:
+        return None
+    types = {tag.type, field.type}
+    if types <= _WHOLE or types <= _FRACTIONS:
+        words = field.words()
+        if types <= _FRACTIONS and not all(
+            below or (tag.rule is Rule.MAY_BE_UNKNOWN and not above)
+            for above, below in zip(words[::2], words[1::2], strict=True)
+        ):
+            return None
+        try:
+            return Field.of_words(tag.type, words)
+        except struct.error:
+            return None
+    if tag.type != field.type:
+        return None
+    if tag.type == FieldType.FLOAT and not all(map(math.isfinite, field.words())):
+        return None
+    if tag.rule is Rule.CHARSET and order == ">" and field.data.startswith(_UNICODE):
+        comment = field.data[8 : field.count // 2 * 2].decode("utf-16-be", "replace")
+        return Field(field.type, _UNICODE + comment.encode("utf-16-le"))
+    return field
 
 
 @dataclass(frozen=True)
@@ -42,7 +151,7 @@ class Carried:
 def read_carried(data: Bytes) -> Carried:
     """Read the tags of a raw file that go to its result.
 
-    Takes the tags of `tags.TAGS` whose values are what the standard asks for, from TIFF of either
+    Takes the tags of `TAGS` whose values are what the standard asks for, from TIFF of either
     byte order (most raws), CR3, RAF, MRW, and raws that begin with a JPEG; nothing from others.
     Damage never raises; only reading `data` may.
     """

@@ -1,9 +1,14 @@
-"""What a DNG itself says of its mosaic: size, active area, crop, black and white levels."""
+"""What a DNG itself says of its mosaic: size, active area, crop, black and white levels.
+
+Also the opcode lists of any DNG: corrections that its reader makes (DNG 1.7, chapter 7).
+"""
 
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory
 
@@ -20,6 +25,8 @@ _INTERLEAVED = {50975: "rows", 52547: "columns"}
 """RowInterleaveFactor, ColumnInterleaveFactor."""
 _LINEARISATION, _OPCODES = 50712, 51008
 """LinearizationTable, OpcodeList1."""
+MAX_OPCODES = 1000
+"""Real lists have up to a few dozen."""
 
 Area = tuple[int, int, int, int]
 """Top, left, bottom, right in samples."""
@@ -48,52 +55,35 @@ def mosaic_directory(data: Bytes, shape: tuple[int, int] | None = None) -> Direc
 
 @dataclass(frozen=True)
 class DngMosaic:
-    """What a DNG says of its mosaic; lists are empty where a tag is missing.
-
-    Attributes
-    ----------
-    shape : (H, W)
-        Of the stored samples.
-    active_area : Area or None
-    crop : (top, left, height, width) or None
-        From the active area's first pixel.
-    black : list of float, black_repeat : list of int
-        Values in DN, and the rows and columns after which they repeat.
-    delta_h, delta_v : list of float
-        What is added to black in each column and each row of the active area, DN.
-    white : list of float
-        DN.
-    masked : list of Area or None
-        Samples that no light reaches; None if the tag is missing.
-    is_float : bool
-        The samples are floating point.
-    linearisation : list of int
-        DN by stored value.
-    opcodes : bytes
-        The corrections of the stored samples.
-    noise : (float, float) or None
-        Gain and read variance of NoiseProfile, for white - black = 1; the mean of the colours.
-    unreadable : str
-        Why the layout cannot be honoured, as the end of a sentence; empty if it can.
-    lost : str
-        What is missing of the samples, as the end of a sentence; empty if all seem there.
-    """
+    """What a DNG says of its mosaic; lists are empty where a tag is missing."""
 
     shape: tuple[int, int]
+    """Of the stored samples (H, W)."""
     active_area: Area | None
     crop: Area | None
+    """Top, left, height and width, from the active area's first pixel."""
     black: list[float]
     black_repeat: list[int]
+    """Values in DN, and the rows and columns after which they repeat."""
     delta_h: list[float]
     delta_v: list[float]
+    """What is added to black in each column and each row of the active area, DN."""
     white: list[float]
+    """DN."""
     masked: list[Area] | None
+    """Samples that no light reaches; None if the tag is missing."""
     is_float: bool
+    """The samples are floating point."""
     linearisation: list[int]
+    """DN by stored value."""
     opcodes: bytes
+    """The corrections of the stored samples."""
     noise: tuple[float, float] | None
+    """Gain and read variance of NoiseProfile, for white - black = 1; the mean of the colours."""
     unreadable: str
+    """Why the layout cannot be honoured, as the end of a sentence; empty if it can."""
     lost: str
+    """What is missing of the samples, as the end of a sentence; empty if all seem there."""
 
 
 def read_dng_mosaic(data: Bytes, shape: tuple[int, int]) -> DngMosaic | None:
@@ -208,3 +198,26 @@ def _areas(numbers: Sequence[int], shape: tuple[int, int]) -> Iterator[Area]:
 def stored_size(directory: Directory) -> list[int]:
     """Return the rows and columns of a directory's image; empty if it says none."""
     return [*directory.integers(_LENGTH), *directory.integers(_WIDTH)]
+
+
+class Opcode(NamedTuple):
+    """One correction; `optional` says whether a reader may leave it out."""
+
+    number: int
+    optional: bool
+    data: bytes
+
+
+def read_opcodes(data: bytes) -> Iterator[Opcode]:
+    """Yield the opcodes of a list, which is big-endian in every file; damage ends it."""
+    at = 4
+    for _ in range(min(int.from_bytes(data[:4]), MAX_OPCODES)):
+        head = data[at : at + 16]
+        if len(head) < 16:
+            return
+        number, _, flags, size = struct.unpack(">4I", head)
+        at += 16
+        if at + size > len(data):
+            return
+        yield Opcode(number, bool(flags & 1), data[at : at + size])
+        at += size

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli import __version__
-from ledcli.metadata.tags import Place, Rule, tags_in
+from ledcli.metadata.carried import Place, Rule, tags_in
 from ledcli.metadata.tiff import SUB_IFDS, Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
 from ledcli.output.gain_maps import MOSAIC_LIST, apply_gain_maps

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.metadata.carried import Carried
-from ledcli.metadata.opcodes import read_opcodes
+from ledcli.metadata.dng_mosaic import read_opcodes
 from ledcli.sensor.cfa import AnyPhase, colour_pattern
 
 MOSAIC_LIST, IMAGE_LIST = 51009, 51022

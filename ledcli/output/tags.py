@@ -7,8 +7,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ledcli.metadata.carried import Carried, Fields
-from ledcli.metadata.tags import Place, tags_in
+from ledcli.metadata.carried import Carried, Fields, Place, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.colour import shot_wb
 from ledcli.raw.exif import ISO_ELSEWHERE, UNKNOWN_CAMERA, Exif, date
@@ -236,7 +235,7 @@ def _trusted(image: Fields) -> dict[int, Field]:
     trusted = {}
     for number, tag in tags_in(Place.COLOUR).items():
         field, check = image.get(number), _CHECKS.get(number)
-        if field is None or (isinstance(tag.count, int) and field.count != tag.count):
+        if field is None or tag.count[0] == tag.count[1] != field.count:
             continue
         values = np.array(field.numbers(), np.float64)
         if check is None or (values.size and np.isfinite(values).all() and check(values)):

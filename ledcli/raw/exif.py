@@ -59,30 +59,23 @@ _DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 
 @dataclass(frozen=True)
 class Exif:
-    """Tags of one shot; None if the file does not have them.
-
-    Attributes
-    ----------
-    make, model, lens, lens_make : str or None
-        As spelled in the file.
-    iso, exposure_time, aperture, focal_length : float or None
-        Exposure time in seconds, f-number, millimetres.
-    datetime : str or None
-        When the shot was taken, ``YYYY:MM:DD HH:MM:SS``.
-    serial, artist, copyright : str or None
-        `serial` is the camera body's.
-    """
+    """Tags of one shot, as spelled in the file; None if it does not have them."""
 
     make: str | None = None
     model: str | None = None
     iso: float | None = None
     exposure_time: float | None = None
+    """Seconds."""
     aperture: float | None = None
+    """f-number."""
     focal_length: float | None = None
+    """Millimetres."""
     datetime: str | None = None
+    """When the shot was taken, ``YYYY:MM:DD HH:MM:SS``."""
     lens: str | None = None
     lens_make: str | None = None
     serial: str | None = None
+    """The camera body's."""
     artist: str | None = None
     copyright: str | None = None
 

@@ -15,7 +15,8 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError
-from ledcli.metadata.dng_mosaic import Area, DngMosaic
+from ledcli.metadata.dng_mosaic import Area, DngMosaic, mosaic_directory
+from ledcli.metadata.tiff import Bytes, Directory
 from ledcli.sensor.cfa import AnyPhase, Phase, colour_pattern, pattern
 from ledcli.sensor.levels import BlackPattern, Levels, Values
 
@@ -34,6 +35,12 @@ _FEW, _MANY = 1 / 4096, 1 / 128
 agree. More, or halves that do not, is light on them."""
 _EDGE = 2
 """Columns that LibRaw leaves out beside the image: some light reaches them."""
+_EXIF_IFD, _MAKER_NOTES, _BITS = 34665, 37500, 258
+_NIKON = b"Nikon\0\2"
+_NIKON_START = 10
+"""Name, version and two spare bytes; then a TIFF of their own."""
+_NIKON_BLACK, _NIKON_BITS = 0x3D, 14
+"""The tag's levels are for 14 bits, even in a file of 12."""
 
 Samples = NDArray[Any]
 
@@ -50,27 +57,13 @@ def read_levels(
 ) -> tuple[Levels, str]:
     """Return the levels of the active area of an opened raw, and a doubt about them or "".
 
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    samples : array (H, W)
-        All stored samples; LibRaw's, or those of a floating-point DNG.
-    phase : Phase or XTransPhase
-        Of the active area's first pixel.
-    indices : sequence of int
-        LibRaw's colour index of each plane.
-    area : Area
-        The active area in the stored samples.
-    dng : DngMosaic or None
-        What a DNG says of its mosaic.
-    stated : sequence of float
-        Black of R, G1, G2, B in DN, where a maker's notes have it more exactly than LibRaw.
+    `samples` (H, W) are all that are stored: LibRaw's, or those of a floating-point DNG. The active
+    `area` lies in them; `phase` is that of its first pixel. `indices` are LibRaw's colour index of
+    each plane, `dng` what a DNG says of its mosaic, `stated` the black of R, G1, G2, B in DN, where
+    a maker's notes have it more exactly than LibRaw.
 
-    Raises
-    ------
-    RawError
-        The number of a DNG's levels does not fit its layout, or white is not above black.
+    Raises RawError if the number of a DNG's levels does not fit its layout, or white is not above
+    black.
     """
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
     is_float, doubt = dng is not None and dng.is_float, ""
@@ -93,6 +86,19 @@ def read_levels(
     return levels, doubt
 
 
+def nikon_black(data: Bytes) -> list[float]:
+    """Read the black level that a NEF's maker notes state (tag BlackLevel): of R, G1, G2, B.
+
+    In DN of the file's own bits; empty for other files and for older cameras, whose black is 0.
+    """
+    notes = Directory.first(data).child(_EXIF_IFD).stored(_MAKER_NOTES) or b""
+    bits = mosaic_directory(data).integers(_BITS)
+    if not notes.startswith(_NIKON) or len(bits) != 1 or bits[0] > _NIKON_BITS:
+        return []
+    levels = Directory.first(notes[_NIKON_START:]).integers(_NIKON_BLACK)
+    return [level / (1 << (_NIKON_BITS - bits[0])) for level in levels] if len(levels) == 4 else []
+
+
 def lower_white(levels: Levels, limits: Iterable[float]) -> Levels:
     """Return levels with the lowest of a camera's linearity limits as the white of all colours.
 
@@ -113,12 +119,8 @@ def measured_black(image: Samples, phase: Phase, area: Area, black: Values) -> V
     If the columns beside the image have a mean that becomes LibRaw's black in all colours when it
     is cut, it is the black; otherwise LibRaw has its black from elsewhere.
 
-    Parameters
-    ----------
-    image : uint16 array (H, W)
-        All stored samples; the image is in the `area` and has the `phase`.
-    black : float32 array (4,)
-        LibRaw's, in plane order.
+    `image` (H, W) is all stored samples: the image is in the `area` and has the `phase`. `black`
+    (4,) is LibRaw's, in plane order.
     """
     top, left, bottom, right = area
     width = image.shape[1]
@@ -187,9 +189,8 @@ def _halves(masked: Iterable[Area], way: int) -> list[Area]:
     for top, left, bottom, right in masked:
         row, column = (top + bottom) // 2, (left + right) // 2
         upper, lower = (top, left, row, right), (row, left, bottom, right)
-        halves.append(
-            [upper, lower, (top, left, bottom, column), (top, column, bottom, right)][way]
-        )
+        edges = (top, left, bottom, column), (top, column, bottom, right)
+        halves.append((upper, lower, *edges)[way])
     return halves
 
 

@@ -13,13 +13,16 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
-from ledcli.metadata.nikon import nikon_black
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
-from ledcli.raw.bad_pixels import find_bad_pixels, replace_bad_pixels
+from ledcli.raw.dng_samples import (
+    find_bad_pixels,
+    read_float_samples,
+    replace_bad_pixels,
+    to_whole_numbers,
+)
 from ledcli.raw.exif import Exif, read_exif_opened
-from ledcli.raw.float_samples import read_float_samples, to_whole_numbers
-from ledcli.raw.levels import lower_white, read_levels
+from ledcli.raw.levels import lower_white, nikon_black, read_levels
 from ledcli.raw.libraw import (
     MIN_SIDE,
     colour_matrix,
@@ -61,53 +64,36 @@ _COPY_AGAIN = (
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A raw file in memory, from a Bayer, an X-Trans or a monochrome sensor.
-
-    Attributes
-    ----------
-    path : Path
-    mosaic : uint16 array (H, W)
-        The active area, in DN.
-    phase : Phase, XTransPhase or MonoPhase
-        CFA phase of the mosaic's first pixel.
-    levels : Levels
-        Black and white of every pixel; `black` and `white` are those of the planes.
-    exif : Exif
-    colour_matrix : float64 array (3, 3) or None
-        CIE XYZ (D65) to camera RGB, as DNG's ColorMatrix.
-    as_shot_wb, daylight_wb : float64 array (3,) or None
-        White balance multipliers for R, G, B; green is 1. A monochrome sensor has no colours.
-    orientation : int
-        TIFF orientation, 1 to 8; the mosaic itself is not rotated.
-    bits : int
-        Bits needed for the white level.
-    crop : (top, left, height, width) or None
-        The maker's crop in pixels of the mosaic; None if it is all of it or unknown.
-    pixel_aspect : float
-        Width of a pixel over its height.
-    carried : Carried
-        Tags that go to the result unchanged.
-    stated_noise : NoiseProfile or None
-        What a DNG says of its noise.
-    warnings : tuple of str
-        What may be wrong with the frame, for its user.
-    """
+    """A raw file in memory, from a Bayer, an X-Trans or a monochrome sensor."""
 
     path: Path
     mosaic: NDArray[np.uint16]
+    """The active area (H, W), in DN."""
     phase: AnyPhase
+    """CFA phase of the mosaic's first pixel."""
     levels: Levels
+    """Black and white of every pixel; `black` and `white` are those of the planes."""
     exif: Exif
     colour_matrix: NDArray[np.float64] | None
+    """CIE XYZ (D65) to camera RGB (3, 3), as DNG's ColorMatrix."""
     as_shot_wb: NDArray[np.float64] | None
     daylight_wb: NDArray[np.float64] | None
+    """White balance multipliers (3,) for R, G, B; green is 1. A monochrome sensor has none."""
     orientation: int
+    """TIFF orientation, 1 to 8; the mosaic itself is not rotated."""
     bits: int
+    """Bits needed for the white level."""
     crop: tuple[int, int, int, int] | None = None
+    """The maker's crop (top, left, height, width) in pixels of the mosaic; None if it is all of it
+    or unknown."""
     pixel_aspect: float = 1.0
+    """Width of a pixel over its height."""
     carried: Carried = field(default_factory=Carried)
+    """Tags that go to the result unchanged."""
     stated_noise: NoiseProfile | None = None
+    """What a DNG says of its noise."""
     warnings: tuple[str, ...] = ()
+    """What may be wrong with the frame, for its user."""
 
     @property
     def cfa(self) -> str:

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledcli.metadata import tags
-from ledcli.metadata.carried import Carried, read_carried
+from ledcli.metadata import carried as tags
+from ledcli.metadata.carried import Carried, Place, fit, read_carried, tags_in
 from ledcli.metadata.containers import FileBytes
-from ledcli.metadata.tags import Place, fit, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType, serialise
 from ledcli.metadata.xmp import xmp_packet
 from ledcli.output.dng import dng_bytes

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from ledcli.metadata.opcodes import read_opcodes
+from ledcli.metadata.dng_mosaic import read_opcodes
 from ledcli.raw.reader import read_raw
 from tests.shoot import make_raw
 
