@@ -3,11 +3,14 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ledcli.errors import OutputError
 from ledcli.output.atomic import make_folder
 
+MAX_LINE_BYTES = 1 << 20
+"""A line has about 1 kB; a longer one is damage."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
 """Errors of a file that was removed or replaced; ESTALE on network drives."""
 
@@ -109,6 +112,16 @@ class Journal:
             os.write(self._file, data[written:])
         os.fsync(self._file)
         self._torn = False
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file, without those that are too long to be led's."""
+    ended = True
+    with open(path, "rb", opener=open_no_link) as file:
+        for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+            whole, ended = ended, data.endswith(b"\n")  # else the rest of too long a line
+            if whole and (ended or len(data) < MAX_LINE_BYTES):
+                yield data.decode("utf-8", "replace").rstrip("\n")
 
 
 def open_no_link(path: str | Path, flags: int) -> int:

@@ -13,24 +13,23 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from ledcli.batch.journal import Journal, check_no_link, open_no_link
+from ledcli.batch.journal import Journal, check_no_link, read_lines
 from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
-from ledcli.output.atomic import atomic_write, explain, unique_name
+from ledcli.output.atomic import atomic_write, explain, is_abandoned, unique_name
 
 STATE_FOLDER = ".led"
 """In the output folder, for the manifest and the lock."""
 FILE_NAME = "manifest.jsonl"
-_SHARD_FILE = re.compile(r"manifest-\d+-of-\d+\.jsonl", re.ASCII)
-_FILE_NAMES = re.compile(r"manifest(-\d+-of-\d+)?(-[\w-]+)?\.jsonl", re.ASCII)
+_FILE_NAMES = re.compile(r"manifest(-\d+-of-\d+)?(?:-(\w+)-(\d+)-\w+)?\.jsonl", re.ASCII)
 """Of a whole run or a shard; then, for runs without a lock, what `unique_name` gave."""
+PROCESS_MAX_AGE_S = 24 * 3600.0
+"""A file of a process that may still run is complete after so long without a new line."""
 LINE_START = '{"v":1,"output":'
 """The start of a line of version 1, the only one."""
 MAX_BYTES, MAX_ALL_BYTES = 1 << 30, 4 << 30
 """Of one and of all: 100,000 photos in three formats, written five times, take half of one."""
-MAX_LINE_BYTES = 1 << 20
-"""A line has about 1 kB; a longer one is damage."""
 _decode = json.JSONDecoder().raw_decode
 COMPACT_FROM = 1000
 """Lines; shorter manifests are not compacted."""
@@ -266,18 +265,11 @@ class Manifest:
             for name, stamp in self._files():
                 path = self.folder / name
                 with contextlib.suppress(FileNotFoundError):
-                    self._load_file(path)
+                    for line in read_lines(path):
+                        self._add_line(line)
                     self._loaded[name] = stamp
         except OSError as error:
             raise OutputError(f"{path}: cannot be read: {explain(error)}") from error
-
-    def _load_file(self, path: Path) -> None:
-        ended = True
-        with open(path, "rb", opener=open_no_link) as file:
-            for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
-                whole, ended = ended, data.endswith(b"\n")  # else the rest of too long a line
-                if whole and (ended or len(data) < MAX_LINE_BYTES):
-                    self._add_line(data.decode("utf-8", "replace").rstrip("\n"))
 
     def _add_line(self, line: str) -> None:
         if not line.startswith(LINE_START + '"') or not line.endswith("}"):
@@ -289,13 +281,13 @@ class Manifest:
             self._lines.setdefault(name, []).append(line)
 
     def _compact(self) -> None:
-        """Write a long manifest anew without what is out of date, and with the shards' lines.
+        """Write a long manifest anew without what is out of date; with the lines of other files.
 
-        Only under a lock that excludes all others.
+        Only under a lock that excludes all others. Files of processes that may still run stay.
         """
-        shards = [name for name in self._loaded if _SHARD_FILE.fullmatch(name)]
+        ended = [name for name, stamp in self._loaded.items() if _has_ended(name, stamp)]
         count = sum(map(len, self._lines.values()))
-        if count < COMPACT_FROM or (count < 2 * len(self._lines) and not shards):
+        if not ended and count < max(COMPACT_FROM, 2 * len(self._lines)):
             return
         for name, lines in self._lines.items():
             kept = lines[-1:]
@@ -306,9 +298,18 @@ class Manifest:
         every = [line for lines in self._lines.values() for line in lines]
         text = "\n".join([*self._other_lines, *every, ""])
         atomic_write(self.path, text.encode("utf-8", "replace"))
-        for name in shards:
+        for name in ended:
             with contextlib.suppress(OSError):
-                os.unlink(self.folder / name)
+                if Stamp.of(os.lstat(self.folder / name)) == self._loaded[name]:
+                    os.unlink(self.folder / name)
+
+
+def _has_ended(name: str, stamp: Stamp) -> bool:
+    """Return whether nobody writes a manifest any more, under a lock that excludes all shards."""
+    match = _FILE_NAMES.fullmatch(name)
+    if match is None or match[2] is None:
+        return name != FILE_NAME
+    return is_abandoned(match[2], int(match[3]), stamp.mtime_ns / 1e9, PROCESS_MAX_AGE_S)
 
 
 class Manifests(dict[Path, Manifest]):

@@ -194,17 +194,25 @@ def remove_abandoned_part_files(folder: Path) -> int:
     for path, match in found:
         with contextlib.suppress(OSError):
             state = os.lstat(path)
-            recent = time.time() - state.st_mtime < PART_FILE_MAX_AGE_S
             host, pid = match[1], int(match[2])
+            abandoned = is_abandoned(host, pid, state.st_mtime, PART_FILE_MAX_AGE_S)
             # Our own id on a file that we are not writing: that of an earlier process.
-            own = host == _host() and pid == os.getpid()
-            in_use = recent and (host != _host() or process_exists(pid))
-            if own:
-                in_use = match[0].removesuffix(match[3] or "") in _writing
-            if not in_use and stat.S_ISREG(state.st_mode):
+            if host == _host() and pid == os.getpid():
+                abandoned = match[0].removesuffix(match[3] or "") not in _writing
+            if abandoned and stat.S_ISREG(state.st_mode):
                 os.unlink(path)
                 removed += 1
     return removed
+
+
+def is_abandoned(host: str, pid: int, written: float, max_age_s: float) -> bool:
+    """Return whether a process, by its `unique_name`, will not change a file any more.
+
+    It has ended; or `written`, when the file was changed last, is so long ago: of a process on
+    another machine or in a container nobody here can tell, and process ids are reused.
+    """
+    old = time.time() - written >= max_age_s
+    return old or (host == _host() and not process_exists(pid))
 
 
 def process_exists(pid: int) -> bool:

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import time
 import tracemalloc
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from ledcli.batch.folders import folder_lock
 from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
 from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
+from ledcli.output import atomic
 from ledcli.output.atomic import atomic_write
 
 MADE = {"ratio": 2.0, "sha256": "ab", "sizes": [1, 2]}
@@ -275,26 +277,80 @@ def test_without_a_lock_nothing_is_made_shorter_and_every_process_has_its_own_fi
     assert {again.file_state(root / name) for name in outputs} == {FileState.CURRENT}
 
 
-def test_a_whole_run_takes_the_lines_of_the_shards_into_its_own_file(root, monkeypatch):
+@pytest.fixture
+def several(root, monkeypatch):
+    """Manifests of two shards and of four processes without a lock; returns those that may run."""
     for i in range(2):
         with closing(Manifest(root)) as manifest:
             manifest.begin(f"{i}-of-2", exclusive=True)
             write(manifest, f"{i}.dng")
-    with closing(Manifest(root)) as manifest:
-        manifest.begin(exclusive=False)
-        write(manifest, "unlocked.dng")
-    (unlocked,) = (root / ".led").glob("manifest-*_*.jsonl")
-    shards = ["manifest-0-of-2.jsonl", "manifest-1-of-2.jsonl"]
-    for few in (True, False):
-        monkeypatch.setattr(module, "COMPACT_FROM", 1000 if few else 3)
+    names = atomic.unique_name(), "elsewhere-7-0a", "elsewhere-8-0b", f"{atomic._host()}-99-0c"
+    for name in names:
+        monkeypatch.setattr(module, "_own_name", lambda name=name: name)
         with closing(Manifest(root)) as manifest:
-            manifest.begin(exclusive=True)
-            write(manifest, f"{few}.dng")
-        files = sorted(os.listdir(root / ".led"))
-        assert files == sorted([*(shards if few else []), unlocked.name, "manifest.jsonl"])
-    again = Manifest(root)
-    for name in ("0.dng", "1.dng", "unlocked.dng", "True.dng", "False.dng"):
-        assert again.file_state(root / name) is FileState.CURRENT
+            manifest.begin("0-of-2" if name == names[1] else None, exclusive=False)
+            write(manifest, f"{name}.dng")
+    old = time.time() - module.PROCESS_MAX_AGE_S
+    os.utime(root / ".led" / f"manifest-{names[2]}.jsonl", (old, old))
+    exists = atomic.process_exists
+    monkeypatch.setattr(atomic, "process_exists", lambda pid: pid != 99 and exists(pid))
+    return {f"manifest-{names[0]}.jsonl", f"manifest-0-of-2-{names[1]}.jsonl"}
+
+
+def all_known(root):
+    again, outputs = Manifest(root), list(root.glob("*.dng"))
+    assert len(outputs) >= 6
+    return {again.file_state(path) for path in outputs} == {FileState.CURRENT}
+
+
+def whole_run(root):
+    with closing(Manifest(root)) as manifest:
+        manifest.begin(exclusive=True)
+        write(manifest, "whole.dng")
+
+
+def test_a_whole_run_takes_the_lines_of_shards_and_ended_processes_into_its_own_file(root, several):
+    whole_run(root)
+    assert {*os.listdir(root / ".led")} == {*several, "manifest.jsonl"}
+    assert len(lines(root)) == 7 and all_known(root)
+    whole_run(root)
+    assert {*os.listdir(root / ".led")} == {*several, "manifest.jsonl"}
+    assert len(lines(root)) == 8 and all_known(root)
+
+
+def test_killed_while_it_takes_the_lines_of_others_a_run_loses_none(root, several, monkeypatch):
+    unlink, removed = os.unlink, []
+
+    def killed(path, *_):
+        if ".jsonl" in str(path) and len(removed) == 2:
+            raise KeyboardInterrupt
+        unlink(path)
+        removed.append(path)
+
+    for point in ("replace", "unlink"):
+        with monkeypatch.context() as patched:
+            patched.setattr(module.os, point, killed if point == "unlink" else raises)
+            with pytest.raises(KeyboardInterrupt):
+                whole_run(root)
+        assert all_known(root)
+    assert len(os.listdir(root / ".led")) == 5
+    whole_run(root)
+    assert {*os.listdir(root / ".led")} == {*several, "manifest.jsonl"} and all_known(root)
+
+
+def raises(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_file_that_got_a_line_meanwhile_stays(root, several):
+    with closing(Manifest(root)) as manifest:
+        shard = root / ".led" / "manifest-1-of-2.jsonl"
+        with shard.open("ab") as file:
+            file.write(b"another\n")
+        manifest.begin(exclusive=True)
+        write(manifest, "whole.dng")
+    assert shard.exists() and not (root / ".led" / "manifest-0-of-2.jsonl").exists()
+    assert all_known(root)
 
 
 def test_the_latest_line_is_that_of_the_latest_file_whichever_manifest_has_it(root):
