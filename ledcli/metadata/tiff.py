@@ -125,26 +125,19 @@ class Directory:
     """An image file directory (IFD), read from a file or made to be written by `serialise`.
 
     Reading never raises for damaged content: what cannot be read is not there.
-
-    Attributes
-    ----------
-    fields, children : dict
-        To be written: fields by tag, and the directories that a tag points at.
-    strips : list of bytes
-        The image to be written, in tiles if `tiled`.
-    entries : dict
-        Entries by tag, where the directory was read from a file.
-    order : str
-        That file's byte order, as struct writes it.
     """
 
     fields: dict[int, Field] = field(default_factory=dict)
     children: dict[int, list["Directory"]] = field(default_factory=dict)
+    """To be written: fields by tag, and the directories that a tag points at."""
     strips: list[Blob] = field(default_factory=list)
     tiled: bool = False
+    """The image to be written, in tiles if `tiled`."""
     entries: Mapping[int, Entry] = field(default_factory=dict)
+    """Entries by tag, where the directory was read from a file."""
     _source: Bytes = b""
     order: str = "<"
+    """That file's byte order, as struct writes it."""
     _next: int = 0
 
     @classmethod

@@ -130,24 +130,12 @@ def atomic_write(
     The data are written to a part file in the same folder and flushed to the disk; then the part
     file is renamed. After an error or an interruption the part file is removed.
 
-    Parameters
-    ----------
-    path : Path
-        An existing file is replaced; a symbolic link is replaced, not followed.
-    overwrite : bool
-        Without it, the name must be free: of two writers at once, one gets the FileExistsError.
-    finish : callable, optional
-        Called with the path of the part file, which it may change or replace.
-    before_rename : callable, optional
-        Called with the `os.stat` of the finished part file, so that a journal can record it. An
-        exception stops the write.
+    An existing file is replaced; a symbolic link is replaced, not followed. Without `overwrite` the
+    name must be free: of two writers at once, one gets the FileExistsError. `finish` is called with
+    the path of the part file, which it may change or replace; `before_rename` with the `os.stat` of
+    the finished part file, so that a journal can record it: an exception stops the write.
 
-    Raises
-    ------
-    FileExistsError
-        The file exists and `overwrite` is false.
-    OutputError
-        The file cannot be written; the message says why and what to do.
+    Raises OutputError if the file cannot be written; the message says why and what to do.
     """
     path = Path(path)
     # A short name of its own: a name of 255 bytes leaves no room for a suffix.

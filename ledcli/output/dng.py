@@ -63,31 +63,20 @@ def dng_bytes(
     linear: bool = False,
     headroom: float = 1.0,
 ) -> bytes:
-    """Make a DNG of 16 bits.
+    """Make a DNG of 16 bits; the photo gives all but the pixels.
 
-    Parameters
-    ----------
-    photo : RawPhoto
-        Gives all but the pixels.
-    x : float32 array (H, W)
-        The mosaic, normalised (0 black, 1 white) and multiplied by the ratio. Noise below 0 is
-        kept by a pedestal.
-    software, note
-        Name and version of the program, and what was done, for the XMP record; the ``when`` of the
-        note is also the date of the preview.
-    compression : str
-        ``ljpeg`` (lossless JPEG) or ``none``.
-    linear : bool
-        Demosaiced: three colours per pixel (LinearRaw) instead of the mosaic. Gain maps of the
-        mosaic are applied. A monochrome image is LinearRaw with one sample per pixel in any case.
-    headroom : float
-        The value of `x` that becomes 65,535 DN; programs that honour BaselineExposure show 1 as
-        white.
+    `x` (H, W) is the mosaic, normalised (0 black, 1 white) and multiplied by the ratio. Noise below
+    0 is kept by a pedestal. The value `headroom` becomes 65,535 DN; programs that honour
+    BaselineExposure show 1 as white.
 
-    Raises
-    ------
-    OutputError
-        `x` has values that are not numbers, or the file would be larger than 4 GB.
+    `software` is name and version of the program, `note` what was done, for the XMP record; its
+    ``when`` is also the date of the preview. `compression` is ``ljpeg`` (lossless JPEG) or
+    ``none``. A `linear` DNG is demosaiced: three colours per pixel (LinearRaw) instead of the
+    mosaic, whose gain maps are applied. A monochrome image is LinearRaw with one sample per pixel
+    in any case.
+
+    Raises OutputError if `x` has values that are not numbers, or the file would be larger than
+    4 GB.
     """
     if x.shape != photo.mosaic.shape:
         raise ValueError(f"an image of {x.shape} for a mosaic of {photo.mosaic.shape}")

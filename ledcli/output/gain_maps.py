@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.metadata.carried import Carried
-from ledcli.metadata.dng_mosaic import read_opcodes
+from ledcli.metadata.dng_mosaic import Area, read_opcodes
 from ledcli.sensor.cfa import AnyPhase, colour_pattern
 
 MOSAIC_LIST, IMAGE_LIST = 51009, 51022
@@ -31,26 +31,18 @@ Mosaic = NDArray[np.float32]
 
 
 class GainMap(NamedTuple):
-    """One GainMap opcode.
+    """One GainMap opcode."""
 
-    Attributes
-    ----------
-    area : (top, left, bottom, right)
-        The samples that it applies to, in every `pitch` rows and columns.
-    planes : (first, end)
-        The colours that it applies to.
-    spacing, origin : (vertical, horizontal)
-        Of the points, as shares of the image's height and width.
-    points : float32 array (rows, columns, planes)
-        Gains; the last plane is that of all further colours too.
-    """
-
-    area: tuple[int, int, int, int]
+    area: Area
+    """The samples that it applies to, in every `pitch` rows and columns."""
     planes: tuple[int, int]
+    """First and end of the colours that it applies to."""
     pitch: tuple[int, int]
     spacing: tuple[float, float]
     origin: tuple[float, float]
+    """Of the points, vertical and horizontal, as shares of the image's height and width."""
     points: NDArray[np.float32]
+    """Gains (rows, columns, planes); the last plane is that of all further colours too."""
 
 
 def apply_gain_maps(
@@ -95,14 +87,10 @@ def read_gain_maps(data: bytes) -> Iterator[GainMap]:
         known = np.isfinite(points).all() and points.min() >= 0 and points.max() <= MAX_GAIN
         if not known or not np.isfinite(place).all() or min(place[:2]) <= 0:
             continue
-        yield GainMap(
-            (top, left, bottom, right),
-            (plane, plane + planes),
-            (row_pitch, col_pitch),
-            (place[0], place[1]),
-            (place[2], place[3]),
-            points.reshape(rows, cols, depth),
-        )
+        area, pitch = (top, left, bottom, right), (row_pitch, col_pitch)
+        spacing, origin = (place[0], place[1]), (place[2], place[3])
+        points = points.reshape(rows, cols, depth)
+        yield GainMap(area, (plane, plane + planes), pitch, spacing, origin, points)
 
 
 def _multiply(x: Mosaic, gain_map: GainMap, colours: NDArray[np.intp] | None) -> None:

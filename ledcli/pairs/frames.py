@@ -15,7 +15,7 @@ from ledcli.metadata.xmp import read_note
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.similarity import Signature, frame_features, is_dark
 from ledcli.raw.decoder import decoders
-from ledcli.raw.exif import Exif, read_exif
+from ledcli.raw.exif import Exif, missing_tags, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
 
 CACHE_BYTES = 512 << 20
@@ -167,13 +167,6 @@ def ratio_of(short: Exif, long: Exif, paths: tuple[Path, Path]) -> float:
 def is_wanted(ratio: float, ratios: Sequence[float]) -> bool:
     """Return True if a ratio is one of those that were asked for, or none was."""
     return not ratios or any(max(ratio / r, r / ratio) <= SAME_RATIO for r in ratios)
-
-
-def missing_tags(exif: Exif) -> str:
-    """Say which tags of the exposure level are missing: ``has no usable ISO tag``."""
-    tags = {"ISO": exif.iso, "ExposureTime": exif.exposure_time}
-    missing = [name for name, value in tags.items() if value is None]
-    return f"has no usable {' and no '.join(missing)} tag"
 
 
 def read_frame(file: Path, *, force: bool = False) -> Frame:

@@ -123,18 +123,10 @@ def find_motion(
 ) -> Motion | None:
     """Find what moved between two frames; None where nothing did.
 
-    Parameters
-    ----------
-    short, long : float32 ``(planes, h, w)``
-        Normalised.
-    exposure : (float, float64 ``(planes,)``)
-        Scale and offsets of ``short = scale * long + offset``.
-    noise : (NoiseProfile, NoiseProfile)
-        Of the short and the long frame.
-    shift : float
-        Measured between the two, cells.
-    sure : bool
-        Whether their detail shows that it is one scene.
+    The frames ``(planes, h, w)`` are normalised. ``exposure`` is the scale and the offsets
+    ``(planes,)`` of ``short = scale * long + offset``; ``noise`` that of the short and the long
+    frame; ``shift`` is what was measured between the two, cells; ``sure`` says whether their detail
+    shows that it is one scene.
     """
     side = max(MIN_BLOCK, -(-max(short.shape[1:]) // BLOCKS))
     if min(short.shape[1:]) < SHADING_NODES * side:

@@ -16,7 +16,6 @@ from ledcli.pairs.frames import (
     Frame,
     FrameSummary,
     PhotoCache,
-    missing_tags,
     ratio_of,
     read_frame,
     summarise,
@@ -25,6 +24,7 @@ from ledcli.pairs.list_file import Pair
 from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
 from ledcli.raw.decoder import decoders
+from ledcli.raw.exif import missing_tags
 from ledcli.reporting import SILENT, Reporter
 
 CHECKING_THREADS = min(2, os.cpu_count() or 1)

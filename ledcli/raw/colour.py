@@ -52,10 +52,8 @@ def linear_from_srgb(coded: ArrayLike) -> NDArray[Any]:
 
 def shot_wb(photo: RawPhoto) -> NDArray[np.float64]:
     """Return white balance multipliers (3,) for R, G, B: as shot, else daylight, else ones."""
-    for wb in (photo.as_shot_wb, photo.daylight_wb):
-        if wb is not None:
-            return wb
-    return np.ones(3)
+    known = (wb for wb in (photo.as_shot_wb, photo.daylight_wb) if wb is not None)
+    return next(known, np.ones(3))
 
 
 def wb_note(photo: RawPhoto) -> str | None:
@@ -92,16 +90,9 @@ def auto_ratio(planes: NDArray[np.float32]) -> float:
     calibrated black errors 1.5. Two of sixteen synthetic scenes, at night, drown in the noise of
     the noisiest camera at ratio 300 and keep their brightness.
 
-    Parameters
-    ----------
-    planes : float32 (4, h, w), or (9, h, w) for X-Trans
-        Normalised, not multiplied by a ratio, not clipped below 0.
-
-    Returns
-    -------
-    float
-        At least 1, without an upper limit; 1 for a photo that is bright enough or has no light
-        (lens cap).
+    The planes (4, h, w), or (9, h, w) for X-Trans, are normalised, not multiplied by a ratio, not
+    clipped below 0. The ratio is at least 1, without an upper limit; it is 1 for a photo that is
+    bright enough or has no light (lens cap).
     """
     levels, sigma = _block_levels(planes)
     levels = levels[:, levels.min(0, initial=0) > LOST]

@@ -1,7 +1,6 @@
 """Decode raws in child processes, so that a file that crashes LibRaw costs only itself.
 
-Every command reads its raws through `decoders`. `decoder_child` is the parent's handle on a child;
-`decoder_process` is the child's side, and the messages between them.
+Every command reads its raws through `decoders`; `decoder_child` has a child and its messages.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from ledcli.errors import LedError, RawError
-from ledcli.raw.decoder_child import STOPPED, Child
-from ledcli.raw.decoder_process import Request
+from ledcli.raw.decoder_child import STOPPED, Child, Request
 
 if TYPE_CHECKING:
     from ledcli.noise.photo_noise import PhotoNoise
@@ -75,14 +73,8 @@ class Decoders:
     timeout. It is not a `multiprocessing` process: those run the caller's main module again, and
     their shared memory outlives a killed run.
 
-    Parameters
-    ----------
-    max_children : int
-        Children at once; further calls wait.
-    limit_s : float
-        Seconds allowed per file, plus one second for each MB.
-    memory_bytes : int
-        Memory a child may take beyond what it starts with (Linux).
+    At most `max_children` work at once; further calls wait. A file may take `limit_s` seconds, and
+    one more for each MB; a child may take `memory_bytes` beyond what it starts with (Linux).
     """
 
     def __init__(

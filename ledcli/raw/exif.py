@@ -121,15 +121,19 @@ def read_exif_opened(path: Path, raw: OpenedRaw) -> Exif:
 
 def require_exposure_level(path: Path, exif: Exif) -> float:
     """Return ISO x exposure time in seconds; MetadataError names the file and a missing tag."""
-    level = exif.exposure_level
-    if level is not None:
-        return level
-    known = {"ISO": exif.iso, "ExposureTime": exif.exposure_time}
-    missing = " and no ".join(name for name, value in known.items() if value is None)
-    raise MetadataError(
-        f"{path}: has no usable {missing} tag, so its exposure level is unknown: give the ratio "
-        "yourself with --ratio"
-    )
+    if exif.exposure_level is None:
+        raise MetadataError(
+            f"{path}: {missing_tags(exif)}, so its exposure level is unknown: give the ratio "
+            "yourself with --ratio"
+        )
+    return exif.exposure_level
+
+
+def missing_tags(exif: Exif) -> str:
+    """Say which tags of the exposure level are missing: ``has no usable ISO tag``."""
+    tags = {"ISO": exif.iso, "ExposureTime": exif.exposure_time}
+    missing = [name for name, value in tags.items() if value is None]
+    return f"has no usable {' and no '.join(missing)} tag"
 
 
 def date(value: str | None) -> str | None:

@@ -64,20 +64,13 @@ def is_xtrans(raw: rawpy.RawPy) -> bool:
 
 @dataclass
 class OpenedRaw:
-    """A raw file that LibRaw has decoded.
-
-    Attributes
-    ----------
-    raw : rawpy.RawPy
-    size : int
-        Of the file, in bytes.
-    whole : bool
-        The file is as long as its header says; False if the header does not tell.
-    """
+    """A raw file that LibRaw has decoded."""
 
     raw: rawpy.RawPy
     size: int
+    """Of the file, in bytes."""
     whole: bool
+    """The file is as long as its header says; False if the header does not tell."""
 
     def shot(self) -> dict[str, Any]:
         """Return what LibRaw knows of the shot, by the field names of `Exif`; 0 is "unknown"."""

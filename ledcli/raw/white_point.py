@@ -31,14 +31,8 @@ def wb_and_matrix(image: Fields) -> tuple[NDArray[np.float64], Matrix] | None:
     The camera sees a white of chromaticity x, y as ``AB CC CM (x/y, 1, (1-x-y)/y)``, with the
     matrices between those of two illuminants by reciprocal colour temperature (DNG 1.7, chapter 6).
 
-    Returns
-    -------
-    wb : float64 array (3,)
-        Multipliers for R, G, B; green is 1.
-    matrix : float64 array (3, 3)
-        CIE XYZ (D65) to camera RGB.
-
-    None without a white point or a usable matrix.
+    Returns the multipliers (3,) for R, G, B with green at 1, and the matrix (3, 3) from CIE XYZ
+    (D65) to camera RGB; None without a white point or a usable matrix.
     """
     if _WHITE_XY not in image or _MATRICES[0] not in image:
         return None

@@ -12,18 +12,13 @@ Values = NDArray[np.float32]
 
 
 class BlackPattern(NamedTuple):
-    """Black that differs between pixels of one colour: ``cell + rows + columns``, in DN.
-
-    Attributes
-    ----------
-    cell : float32 array (h, w)
-        Repeats from the mosaic's first pixel.
-    rows, columns : float32 arrays (H,), (W,)
-    """
+    """Black that differs between pixels of one colour: ``cell + rows + columns``, in DN."""
 
     cell: Values
+    """``(h, w)``: repeats from the mosaic's first pixel."""
     rows: Values
     columns: Values
+    """``(H,)`` and ``(W,)``."""
 
     def level(self) -> Values:
         """Black of every pixel, (H, W)."""
@@ -37,20 +32,14 @@ class BlackPattern(NamedTuple):
 
 @dataclass(frozen=True)
 class Levels:
-    """Black and white level of a mosaic in DN; fractions are kept.
-
-    Attributes
-    ----------
-    black, white : float32 arrays (planes,)
-        In plane order: R, G1, B, G2 for Bayer, nine for X-Trans. Where black differs between
-        pixels of one colour, its mean.
-    pattern : BlackPattern or None
-        Such differences, if there are any.
-    """
+    """Black and white level of a mosaic in DN; fractions are kept."""
 
     black: Values
     white: Values
+    """``(planes,)`` in their order: R, G1, B, G2 for Bayer, nine for X-Trans. Where black differs
+    between pixels of one colour, its mean."""
     pattern: BlackPattern | None = None
+    """Such differences, if there are any."""
 
     @classmethod
     def of_pattern(cls, black: BlackPattern, white: Values, phase: AnyPhase) -> Self:

@@ -117,12 +117,9 @@ def finetune(
 
     ``pairs`` is a list as ``led pairs scan`` writes it. ``report`` receives messages and progress.
     ``stoppable`` makes the context in which the training runs; its value is asked after every
-    iteration whether to stop. A stopped training leaves a checkpoint to resume from.
-
-    Raises
-    ------
-    LedError
-        The settings, the pairs or the pretrained model cannot be used, or the training failed.
+    iteration whether to stop. A stopped training leaves a checkpoint to resume from. Raises
+    LedError if the settings, the pairs or the pretrained model cannot be used, or the training
+    failed.
     """
     # What cannot be done is refused before anything is read.
     method_type = method_of(settings)

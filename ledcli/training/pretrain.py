@@ -135,14 +135,8 @@ def initialise_from(net: nn.Module, model: Path) -> tuple[str, ...]:
 
     Tensors of the same name and shape are copied. A 2x2 transposed kernel becomes the mean of its
     four taps if the network has a 1x1 convolution there. Of a layer with more outputs than before,
-    the first are the old ones. Returns the names of the tensors that keep their own values.
-
-    Raises
-    ------
-    ModelError
-        The file is not a model.
-    TrainingError
-        Nothing in it fits.
+    the first are the old ones. Returns the names of the tensors that keep their own values. Raises
+    ModelError if the file is not a model, TrainingError if nothing in it fits.
     """
     given, own = load_model(model)[1].state_dict(), net.state_dict()
     with torch.no_grad():
@@ -234,12 +228,8 @@ def pretrain(
     same stem. The weights start from those of the model file ``start``, else at random. Every
     ``checkpoint_every`` seconds the training is validated and saved. ``show`` receives every log
     line; ``name`` goes into the model file's header. Of several ``processes`` each computes a part
-    of every batch, and the first writes all files.
-
-    Raises
-    ------
-    TrainingError
-        No crops, a checkpoint or model that does not fit, or a loss that is not a number.
+    of every batch, and the first writes all files. Raises TrainingError for no crops, a checkpoint
+    or model that does not fit, or a loss that is not a number.
     """
     spec = describe(recipe, name)
     processes, workers = processes or Processes(), worker_count(device)

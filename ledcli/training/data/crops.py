@@ -60,12 +60,8 @@ def pack_crops(
     and appears when it is complete. A crop has ``side`` plane pixels a side; X-Trans crops are
     larger by what augmenting cuts off. ``report`` receives a message for each photograph that is
     skipped, such as a raw of another kind of sensor than ``cfa``, and what may be wrong with the
-    others; ``problem`` receives why one cannot be read; by default `report` does.
-
-    Raises
-    ------
-    TrainingError
-        The folder holds no usable photograph, or the size is too small for one crop.
+    others; ``problem`` receives why one cannot be read; by default `report` does. Raises
+    TrainingError if the folder holds no usable photograph, or the size is too small for one crop.
     """
     layout = LAYOUTS[cfa]
     side += cells_lost(layout.planes)

@@ -84,16 +84,9 @@ def read_headers(
     """Read the headers, and refuse what no tuning can be made of.
 
     Only the pairs of the given ratios are used; empty uses all. ``one_iso`` accepts pairs of one
-    ISO.
-
-    Raises
-    ------
-    PairError
-        The pairs are of several cameras or of one ISO, or none has the ratio or can be read.
-    MetadataError
-        A file lacks its camera, ISO or exposure time.
-    LedError
-        Of `problem`.
+    ISO. Raises PairError if the pairs are of several cameras or of one ISO, or none has the ratio
+    or can be read; MetadataError if a file lacks its camera, ISO or exposure time; and what
+    `problem` raises.
     """
     files = dict.fromkeys(file for pair in pairs for file in (pair.short, pair.long))
     found = dict(zip(files, decoders.each(read_exif, files), strict=True))
@@ -146,14 +139,8 @@ def load_pairs(
     Dark frames of the camera correct its dark shading. ``keep_shifted``, ``one_iso`` and
     ``force_read`` accept pairs that are shifted, of one ISO, or have a frame that looks damaged.
     ``step`` receives the path of every pair that was read, ``take`` the frames of every pair that
-    is used.
-
-    Raises
-    ------
-    PairError
-        No pair is left, or those that are left have one ISO.
-    LedError
-        Of `problem`.
+    is used. Raises PairError if no pair is left, or those that are left have one ISO; and what
+    `problem` raises.
     """
     loaded: list[Header] = []
     records: list[dict[str, Any]] = []

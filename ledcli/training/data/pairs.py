@@ -223,12 +223,8 @@ def camera_pairs(
     The pairs are read one by one, so that few are in memory in full. ``darks``, lens-cap frames
     ``(planes, h, w)`` by ISO, show the dark shading. The remaining error of black, or without them
     all of it, is measured on the pairs: one offset per colour and ISO. ``max_pixels`` are the plane
-    pixels of a pair that are kept: the middle rows of a larger frame.
-
-    Raises
-    ------
-    PairError
-        There is no pair, a long frame is clipped, or the frames are too small.
+    pixels of a pair that are kept: the middle rows of a larger frame. Raises PairError if there is
+    no pair, a long frame is clipped, or the frames are too small.
     """
     measured = (measure_dark_shading(iso, frames) for iso, frames in sorted((darks or {}).items()))
     dark = [shading for shading in measured if shading is not None]
