@@ -5,13 +5,14 @@ line. Long ones take a `Reporter`, which receives messages and progress. Example
 docs/python-api.md.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledcli.batch.settings import (
     Compression,
+    DenoiseOptions,
     Engine,
     Highlights,
     Quality,
@@ -19,7 +20,7 @@ from ledcli.batch.settings import (
     Settings,
     checked_noise,
 )
-from ledcli.reporting import SILENT, Reporter, never_stop
+from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
 
 if TYPE_CHECKING:
     from ledcli.evaluation.results import Evaluation
@@ -54,8 +55,9 @@ def denoise(
     again: bool = False,
     force_read: bool = False,
     overwrite: bool = False,
+    dry_run: bool = False,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
     report: Reporter = SILENT,
 ) -> list[Result]:
     """Denoise raws, as `led denoise` does; files that are up to date are skipped.
@@ -75,10 +77,9 @@ def denoise(
     luma, chroma : float, optional
         The same for noise in brightness (grain) and in colour (blotches); ``strength`` by default.
     noise : (float, float), optional
-        Gain (DN per electron) and read noise (DN) of the photos; by default they are estimated from
-        each photo, or as measured by the tuned model.
-    quality, steps, highlights, formats, compression, linear, name, again, force_read, overwrite
-        As the options of `led denoise`.
+        Gain (DN per electron) and read noise (DN); by default estimated, or the tuned model's.
+    quality, steps, highlights, formats, compression, linear, name, recursive, again, force_read
+        As the options of `led denoise`; so are ``overwrite`` and ``dry_run``.
     model : path, optional
         A model's name or file; by default the best one for each photo.
     shard : str, optional
@@ -93,13 +94,12 @@ def denoise(
     Returns
     -------
     list of Result
-        One per photo, the failed ones included: `Result.status`, `Result.outputs`, `Result.error`.
+        One per photo, whatever became of it: `Result.status`, `Result.outputs`, `Result.error`.
 
     Raises
     ------
     LedError
-        Nothing could be started: bad options, no such model, an output folder that cannot be
-        written to.
+        Nothing could be started: bad options, no such model, an output folder that is read-only.
     """
     settings = Settings(
         # Floats, as on the command line: a record of 100 would differ from one of 100.0.
@@ -117,23 +117,39 @@ def denoise(
         steps=steps,
         force_read=force_read,
     )
-    from ledcli.batch.run import plan_denoise
-    from ledcli.batch.shards import parse_shard
-
-    planned = plan_denoise(
-        [paths] if isinstance(paths, str | Path) else paths,
-        out,
-        settings=settings,
-        formats=formats,
-        model=model,
-        name=name,
-        recursive=recursive,
-        shard=None if shard is None else parse_shard(shard),
-        engine=engine,
-        report=report,
+    raws = [paths] if isinstance(paths, str | Path) else paths
+    folder = None if out is None else Path(out)
+    options = DenoiseOptions(
+        raws, folder, settings, formats, model, name, recursive, shard, engine, overwrite, dry_run
     )
-    made = planned.run(overwrite=overwrite, stop=stop, report=report)
-    return [*planned.rejected, *made]
+    return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
+
+
+def denoise_each(
+    options: DenoiseOptions,
+    *,
+    stoppable: Stoppable = never_stop,
+    report: Reporter = SILENT,
+) -> Iterator[Result]:
+    """Denoise raws as `denoise` does, and yield the result of each photo as soon as it is written.
+
+    With ``options.watch`` it goes on with what comes into the folders, until it is stopped. Raises
+    the same errors; `stoppable` and `report` are as for `finetune`.
+    """
+    from ledcli.batch.run import plan_denoise
+    from ledcli.batch.watch import watch
+
+    if options.watch:
+        with stoppable() as stop:
+            yield from watch(options, report, stop=stop)
+        return
+    planned = plan_denoise(options, report)
+    yield from planned.rejected
+    if options.dry_run:
+        yield from planned.preview(overwrite=options.overwrite)
+        return
+    with stoppable() as stop:
+        yield from planned.run(overwrite=options.overwrite, stop=stop, report=report)
 
 
 def load_model(
@@ -220,7 +236,7 @@ def finetune(
     settings: "FinetuneSettings | None" = None,
     *,
     report: Reporter = SILENT,
-    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = never_stop,
+    stoppable: Stoppable = never_stop,
     **options: Any,  # noqa: ANN401
 ) -> "FinetuneResult":
     """Tune a model to the camera of a list of pairs, and install it if it is better.
@@ -237,8 +253,7 @@ def finetune(
         Makes the context in which the training runs; its value is called after each iteration and
         returns True to stop. A stopped training leaves a checkpoint to resume from.
     **options
-        Fields of `FinetuneSettings`, instead of ``settings``: ``pretrained``, ``method``,
-        ``name``, ``ratios``, ``resume`` and others.
+        Fields of `FinetuneSettings`, instead of ``settings``: ``pretrained``, ``name`` and others.
 
     Returns
     -------
@@ -253,8 +268,8 @@ def finetune(
     from ledcli.training.finetune import finetune as run
     from ledcli.training.settings import FinetuneSettings
 
-    settings = settings or FinetuneSettings(**options)
-    return run(Path(pairs), settings, report=report, stoppable=stoppable)
+    how = settings or FinetuneSettings(**options)
+    return run(Path(pairs), how, report=report, stoppable=stoppable)
 
 
 def evaluate(
@@ -270,7 +285,7 @@ def evaluate(
     ratios: Sequence[float] = (),
     quality: str = "standard",
     engine: Engine = Engine(),  # noqa: B008  (immutable)
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
     report: Reporter = SILENT,
 ) -> "Evaluation":
     """Measure PSNR and SSIM of models on one dataset, as `led evaluate` does.
@@ -301,16 +316,15 @@ def evaluate(
         The dataset or a model cannot be used. A frame that cannot be read is skipped instead.
     """
     from ledcli.evaluation.datasets.base import DatasetOptions
-    from ledcli.evaluation.evaluate import plan_evaluation
+    from ledcli.evaluation.evaluate import evaluate as run
 
-    given = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
-    folders = {name: Path(path) for name, path in given.items() if path is not None}
     listed = None if list_file is None else Path(list_file)
     options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
-    measurement = plan_evaluation(
-        folders, options, quality=Quality(quality), engine=engine, report=report
+    return run(
+        {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
+        options,
+        quality=Quality(quality),
+        engine=engine,
+        stoppable=lambda: nullcontext(stop),
+        report=report,
     )
-    with report.progress(len(measurement.source.cases), "measuring", "frames") as bar:
-        for frame in measurement.run(stop):
-            bar.advance(note=frame.case.name)
-    return measurement.evaluation()

@@ -6,6 +6,10 @@ from typing import Protocol
 
 OnProgress = Callable[[float], None]
 """Receives the share of a piece of work that is done, 0 to 1; never less than before."""
+Stop = Callable[[], bool]
+"""Returns whether to stop; called between pieces of work."""
+Stoppable = Callable[[], AbstractContextManager[Stop]]
+"""Opens the context in which work can be stopped, such as by Ctrl-C."""
 
 
 class ProgressBar(Protocol):
@@ -58,6 +62,6 @@ SILENT = Silent()
 
 
 @contextmanager
-def never_stop() -> Iterator[Callable[[], bool]]:
+def never_stop() -> Iterator[Stop]:
     """Run to the end: the stop request of a caller that has none."""
     yield lambda: False

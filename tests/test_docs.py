@@ -59,6 +59,9 @@ def test_the_python_api_writes_what_the_command_writes(shoot):
     ledcli.denoise("raw", out="api", ratio=100)
     command, api = (Path(folder, "IMG_1.dng").read_bytes() for folder in ("command", "api"))
     assert without_times(command) == without_times(api)
+    [planned] = ledcli.denoise("raw", dry_run=True)
+    assert planned.status == "planned"
+    assert planned.outputs == [Path("denoised/IMG_1.dng")] and not Path("denoised").exists()
 
 
 def without_times(dng: bytes) -> bytes:

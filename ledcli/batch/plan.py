@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.manifest import FileState, Manifest, Manifests
-from ledcli.batch.settings import Job, Settings, Stamp
+from ledcli.batch.settings import DEFAULT_NAME, Job, Settings, Stamp
 from ledcli.errors import LedError, OutputError, UsageError
 from ledcli.output.formats import find_formats
 from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
 
-DEFAULT_NAME = "{stem}{ext}"
 KEYS = {
     "stem": "the photo's name without its suffix",
     "ext": "the output's suffix, with the dot",

@@ -6,21 +6,29 @@ What is missing or changed is denoised, under the locks of the output folders.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import FoundRaw, find_raws
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.pipeline import Pipeline
-from ledcli.batch.plan import DEFAULT_NAME, PlannedPhoto, plan_names, plan_photos, split_results
-from ledcli.batch.settings import Engine, Job, Quality, Result, Settings, choose_formats
-from ledcli.batch.shards import Shard
+from ledcli.batch.plan import PlannedPhoto, plan_names, plan_photos, split_results
+from ledcli.batch.settings import (
+    DenoiseOptions,
+    Engine,
+    Job,
+    Quality,
+    Result,
+    Settings,
+    Status,
+    choose_formats,
+)
+from ledcli.batch.shards import Shard, array_variable, parse_shard
 from ledcli.errors import NoRawsError, OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
-from ledcli.reporting import SILENT, Reporter
+from ledcli.reporting import SILENT, Reporter, Stop
 from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
 
 if TYPE_CHECKING:
@@ -47,47 +55,44 @@ class DenoiseRun:
     denoisers: DenoiserCache | None = None
     """The models in memory, for another run; by default it loads its own."""
     _slow: bool = False
-    """Whether the network runs on a processor without fast bfloat16, and a hint was not given."""
+    """Whether the network runs on a processor without fast bfloat16, and no result says so."""
 
-    def preview(self, *, overwrite: bool = False) -> list[tuple[Job, PlannedPhoto]]:
-        """Return what would be done for each photo; writes nothing and loads no network.
+    def preview(self, *, overwrite: bool = False) -> list[Result]:
+        """Return what would become of each photo; writes nothing and loads no network.
 
         Raises UsageError, as `run` does, if the engine that was asked for does not exist.
         """
         planned = self._plan(overwrite)
         if any(photo.make for photo in planned):
             self.engine.check()
-        return list(zip(self.jobs, planned, strict=True))
+        return list(map(_untouched, self.jobs, planned))
 
     def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
         return plan_photos(self.jobs, self.settings, self.chooser, self.manifests, overwrite)
 
-    def suggestion(self, result: Result) -> str:
-        """Return, once, that the fast model would save a long run much time; else nothing.
-
-        `result` is that of a photo just done.
-        """
-        seconds = result.seconds.get("network", 0.0) * len(self.jobs)
-        if not self._slow or seconds < LONG_RUN_S or not self.chooser.has_faster(result.model):
-            return ""
-        self._slow = False
-        return (
-            f"the network takes {result.seconds['network']:.0f} s a photo on this processor: "
-            "--quality fast is 5 times as fast, at a lower quality"
-        )
+    def _suggest_fast(self, result: Result) -> None:
+        """Suggest the fast model, once, if it would save a long run much time."""
+        seconds = result.seconds.get("network", 0.0)
+        long = seconds * len(self.jobs) >= LONG_RUN_S
+        if self._slow and long and self.chooser.has_faster(result.model):
+            self._slow = False
+            result.suggestion = (
+                f"the network takes {seconds:.0f} s a photo on this processor: "
+                "--quality fast is 5 times as fast, at a lower quality"
+            )
 
     def run(
         self,
         *,
         overwrite: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Stop = lambda: False,
         report: Reporter = SILENT,
     ) -> Iterator[Result]:
         """Denoise what is missing or changed; a photo that fails does not stop the others.
 
         Yields a result for each photo, in the order of the jobs, as soon as it is written. `stop`
         is called between photos, in another thread; once it returns True, the photos in work are
-        finished and no other is started. `overwrite` denoises all; `report` gets progress and
+        finished and the others not started. `overwrite` denoises all; `report` gets progress and
         messages about the run as a whole. Raises OutputError if an output folder cannot be written
         to, or has too little space; UsageError or ModelError if the engine or the model does not
         exist.
@@ -96,7 +101,7 @@ class DenoiseRun:
         planned = self._plan(overwrite)
         if not any(photo.make for photo in planned):
             # Nothing to do: no lock to wait for, no network to load.
-            yield from map(_not_made, self.jobs, planned)
+            yield from map(_untouched, self.jobs, planned)
             return
 
         with contextlib.ExitStack() as stack:
@@ -114,6 +119,7 @@ class DenoiseRun:
             roots = {job.root for job in self.jobs}
             locks = folder_locks(roots, report.info, stop, shard=self.shard)
             if not (holds := stack.enter_context(locks)):
+                yield from (Result(job.source, undone=Status.NOT_STARTED) for job in self.jobs)
                 return
             # For good; another run loads its own.
             stack.callback(setattr, self, "manifests", Manifests())
@@ -143,63 +149,53 @@ class DenoiseRun:
             shown: set[str] = set()
             for job, photo in zip(self.jobs, planned, strict=True):
                 if not photo.make:
-                    yield _not_made(job, photo)
+                    yield _untouched(job, photo)
                     continue
                 result = next(made, None)
                 if result is None and writer.broken is None:
-                    continue  # stopped; what is up to date is still reported
+                    # Stopped; what is up to date is still reported.
+                    yield Result(job.source, undone=Status.NOT_STARTED)
+                    continue
                 if result is None:
                     result = Result(job.source, error=OutputError(f"{job.source}: {writer.broken}"))
                 result.outputs += photo.kept
                 # A skipped model is skipped for every photo.
                 result.warnings = [text for text in result.warnings if text not in shown]
                 shown.update(result.warnings)
+                self._suggest_fast(result)
                 yield result
 
 
-def plan_denoise(
-    paths: Sequence[str | Path],
-    out: str | Path | None = None,
-    *,
-    settings: Settings,
-    formats: Sequence[str] = (),
-    model: str | Path | None = None,
-    name: str = DEFAULT_NAME,
-    recursive: bool = False,
-    shard: Shard | None = None,
-    engine: Engine = Engine(),  # noqa: B008  (immutable)
-    report: Reporter = SILENT,
-    may_be_empty: bool = False,
-) -> DenoiseRun:
+def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseRun:
     """Find the photos, name their outputs, and decide where models come from.
 
-    Arguments as for `ledcli.api.denoise`; `settings` is what is done to every photo; `may_be_empty`
-    allows folders without raws. Raises UsageError for options that exclude each other, ModelError
-    if there is no such model.
+    Raises UsageError for options that exclude each other, ModelError if there is no such model, and
+    NoRawsError if there are no raws, unless more may come in a watch.
     """
+    settings = options.settings
     fast = settings.quality == Quality.FAST
-    if fast and model is not None:
+    if fast and options.model is not None:
         raise UsageError(FAST_CHOOSES.format("--model"))
-    named = None if model is None else NamedModel(model)
+    shard = None if options.shard is None else parse_shard(options.shard)
+    named = None if options.model is None else NamedModel(options.model)
     chooser = named or BestModel(fast)
     pictures = named.chosen.name if named and named.spec.makes_pictures else None
-    chosen = choose_formats(formats, settings, pictures)
-    if pictures and not formats:
+    formats = choose_formats(options.formats, settings, pictures)
+    if pictures and not options.formats:
         report.info(f"{pictures} makes pictures straight from the raw: writing PNG")
     chooser.check_steps(settings.steps)
     rejected: list[Result] = []
-    folder = None if out is None else Path(out)
     raws: list[FoundRaw] = []
-    with contextlib.suppress(NoRawsError) if may_be_empty else contextlib.nullcontext():
+    with contextlib.suppress(NoRawsError) if options.watch else contextlib.nullcontext():
         raws = find_raws(
-            [str(path) for path in paths],
-            recursive=recursive,
+            [str(path) for path in options.paths],
+            recursive=options.recursive,
             problem=lambda error: rejected.append(Result(None, error=error)),
             note=report.warn,
-            out=folder,
+            out=options.out,
         )
     manifests = Manifests()
-    photos, results = split_results(raws, folder, manifests)
+    photos, results = split_results(raws, options.out, manifests)
     if raws and not photos and not results:
         report.warn(
             "nothing to denoise: led wrote every file found; to denoise them again, use --again "
@@ -210,16 +206,20 @@ def plan_denoise(
     for raw in results:
         error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
         rejected.append(Result(raw.file, error=error))
-    jobs = plan_names(photos, chosen, folder, name, sources=raws, manifests=manifests)
+    jobs = plan_names(photos, formats, options.out, options.name, sources=raws, manifests=manifests)
     if shard is not None:
         of = len(jobs)
         jobs = [job for raw, job in zip(photos, jobs, strict=True) if shard.has(raw)]
         report.info(f"shard {shard}{shard.given}: {len(jobs)} of {of} photos")
+    elif len(jobs) > 1 and (task := array_variable()):
+        report.info(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
     only = named.chosen.path if named else None
-    engine = engine._replace(backend=choose_backend(engine.backend, only))
+    engine = options.engine._replace(backend=choose_backend(options.engine.backend, only))
     return DenoiseRun(jobs, settings, chooser, engine, manifests, rejected, shard)
 
 
-def _not_made(job: Job, photo: PlannedPhoto) -> Result:
+def _untouched(job: Job, photo: PlannedPhoto) -> Result:
+    outputs = [job.outputs[name] for name in photo.make]
     why = photo.why if photo.error is None else ""
-    return Result(job.source, list(photo.kept), error=photo.error, why=why)
+    made = outputs or list(photo.kept)
+    return Result(job.source, made, photo.error, why, Status.PLANNED if outputs else None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from ledcli.errors import LedError, UsageError
 from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMATS, find_formats
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_RATIO = 10_000.0
 """13 stops: a larger ratio is more likely a typing error than a photo."""
+DEFAULT_NAME = "{stem}{ext}"
+"""Of an output, as `--name` gives it."""
 MAX_DN = 65535.0
 """No sample is larger."""
 _TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
@@ -210,12 +212,37 @@ class Engine(NamedTuple):
             DenoiserCache(*self)
 
 
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """A run of `led denoise`: which photos, where their results go, and how they are made.
+
+    The meanings and defaults are those of the command's options.
+    """
+
+    paths: Sequence[str | Path]
+    out: Path | None = None
+    settings: Settings = field(default_factory=Settings)
+    formats: Sequence[str] = ()
+    model: str | Path | None = None
+    name: str = DEFAULT_NAME
+    recursive: bool = False
+    shard: str | None = None
+    engine: Engine = field(default_factory=Engine)
+    overwrite: bool = False
+    dry_run: bool = False
+    watch: bool = False
+
+
 class Status(StrEnum):
     """What became of a photo."""
 
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
+    PLANNED = "planned"
+    """Would be denoised: the run is a dry one."""
+    NOT_STARTED = "not started"
+    """The run was stopped before it."""
 
 
 @dataclass
@@ -225,10 +252,12 @@ class Result:
     source: Path | None
     """None for an input that names no file."""
     outputs: list[Path] = field(default_factory=list)
-    """The files that exist now: written, or up to date already."""
+    """The files that exist now: written, or up to date already; if planned, those to write."""
     error: LedError | None = None
     why: str = ""
-    """Why it was skipped."""
+    """Why it was skipped or is planned."""
+    undone: Literal[Status.PLANNED, Status.NOT_STARTED] | None = None
+    """Set if nothing was tried."""
     warnings: list[str] = field(default_factory=list)
     ratio: float | None = None
     headroom: float = 1.0
@@ -245,10 +274,12 @@ class Result:
     """By part of the work."""
     source_stamp: Stamp | None = None
     """Of the file before it was read."""
+    suggestion: str = ""
+    """What would save a long run much time."""
 
     @property
     def status(self) -> Status:
-        """Failed, skipped or done."""
+        """What became of the photo."""
         if self.error is not None:
             return Status.FAILED
-        return Status.SKIPPED if self.why else Status.DONE
+        return self.undone or (Status.SKIPPED if self.why else Status.DONE)

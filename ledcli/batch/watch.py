@@ -5,14 +5,13 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from ledcli.batch.folders import NO_EVENTS, mount_of
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.run import DenoiseRun
-from ledcli.batch.settings import Result, Stamp, Status
+from ledcli.batch.run import plan_denoise
+from ledcli.batch.settings import DenoiseOptions, Result, Stamp, Status
 from ledcli.errors import NoRawsError, UsageError
-from ledcli.reporting import Reporter
+from ledcli.reporting import Reporter, Stop
 
 SETTLED_S = 3.0
 """A raw whose size and time stay the same for so long (seconds) is complete."""
@@ -26,48 +25,42 @@ STOP_S = 0.2
 """How often a stop is looked for (seconds)."""
 
 
-class Plan(Protocol):
-    """Plans a run over the folders as they are, as `plan_denoise` does."""
-
-    def __call__(self, *, report: Reporter, may_be_empty: bool) -> DenoiseRun:
-        """`may_be_empty` allows that there are no raws yet."""
-
-
 def watch(
-    inputs: Sequence[str],
-    plan: Plan,
+    options: DenoiseOptions,
     report: Reporter,
     *,
-    recursive: bool = False,
-    out: Path | None = None,
-    overwrite: bool = False,
-    stop: Callable[[], bool],
+    stop: Stop,
     changes: "Changes | None" = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Result]:
     """Denoise what is missing or changed in folders, and what comes into them, until `stop`.
 
     Yields the result of each photo that was denoised or failed. One that failed is tried again when
-    its file changes. Models stay in memory. Raises UsageError for inputs that are no folders; else
-    as `plan_denoise` and `DenoiseRun.run`.
+    its file changes. Models stay in memory. Raises UsageError for inputs that are no folders, and
+    in a dry run; else as `plan_denoise` and `DenoiseRun.run`.
     """
+    if options.dry_run:
+        raise UsageError("--watch and --dry-run exclude each other")
+    inputs = [str(path) for path in options.paths]
     folders = [Path(os.path.expanduser(text)) for text in inputs]
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: is no folder, and --watch takes folders only")
     once = _Once(report)
     # Options that do not fit are told now, before a photo comes.
-    engine = plan(report=once, may_be_empty=True).engine
+    engine = plan_denoise(options, once).engine
     from ledcli.inference.denoiser import DenoiserCache
 
     denoisers = DenoiserCache(*engine)
-    changes = changes or Changes(folders, recursive, report)
+    changes = changes or Changes(folders, options.recursive, report)
     settled = _Settled(clock)
     while not stop():
         start = clock()
         problems: list[UsageError] = []
         try:
-            raws = find_raws(inputs, recursive=recursive, problem=problems.append, out=out)
+            raws = find_raws(
+                inputs, recursive=options.recursive, problem=problems.append, out=options.out
+            )
         except UsageError as error:
             problems, raws = [error], []
         for problem in problems:
@@ -75,11 +68,12 @@ def watch(
                 once.warn(problem)
         ready = settled.take([raw.file for raw in raws])
         if ready:
-            planned = plan(report=once, may_be_empty=True)
+            planned = plan_denoise(options, once)
             planned.jobs = [job for job in planned.jobs if job.source in ready]
             planned.denoisers = denoisers
-            results = planned.run(overwrite=overwrite, stop=stop, report=once)
-            yield from (each for each in results if each.status != Status.SKIPPED)
+            for result in planned.run(overwrite=options.overwrite, stop=stop, report=once):
+                if result.status in (Status.DONE, Status.FAILED):
+                    yield result
         else:
             changes.wait(clock() - start, settled.growing, stop)
 
@@ -142,7 +136,7 @@ class Changes:
         how = "as the system reports them" if self._events else "looking every second"
         report.info(f"watching {names} for new raws ({how}); Ctrl-C ends it")
 
-    def wait(self, look_s: float, growing: bool, stop: Callable[[], bool]) -> None:
+    def wait(self, look_s: float, growing: bool, stop: Stop) -> None:
         """Wait for a change, for the time to look again, or for a `stop`.
 
         `look_s` is how long a look takes; `growing` asks to look again soon, change or not.

@@ -1,14 +1,21 @@
 """`led denoise`: denoise raws."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ledcli.batch.settings import Compression, Engine, Highlights, Quality, Result, Settings
+from ledcli.batch.settings import (
+    Compression,
+    DenoiseOptions,
+    Engine,
+    Highlights,
+    Quality,
+    Settings,
+    Status,
+)
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
@@ -38,7 +45,7 @@ from ledcli.cli.options import (
     parse_brightness,
     parse_noise,
 )
-from ledcli.cli.results import show_model, show_plan, show_result
+from ledcli.cli.results import show_model, show_result
 from ledcli.errors import UsageError
 
 
@@ -140,14 +147,12 @@ def denoise(
         led denoise ./raw --exposure long.ARW
         led denoise ./raw --ratio auto --highlights keep
     """
+    from ledcli.api import denoise_each
     from ledcli.batch.inputs import read_list
-    from ledcli.batch.run import plan_denoise
-    from ledcli.batch.shards import array_variable, parse_shard
-    from ledcli.batch.watch import watch as watch_folders
 
     output = Output(json=json, quiet=quiet)
-    inputs = [*(inputs or []), *(read_list(files_from) if files_from else [])]
-    if not inputs:
+    raws = [*(inputs or []), *(read_list(files_from) if files_from else [])]
+    if not raws:
         raise UsageError("name raw files or folders, or a list of them by --files-from")
     factor, level = parse_brightness(ratio, exposure)
     settings = Settings(
@@ -165,76 +170,26 @@ def denoise(
         luma,
         chroma,
     )
-    plan = partial(
-        plan_denoise,
-        inputs,
-        out,
-        settings=settings,
-        formats=[f.strip() for group in formats or [] for f in group.split(",")],
-        model=model,
-        name=name,
-        recursive=recursive,
-        shard=None if shard is None else parse_shard(shard),
-        engine=Engine(device, precision, tile, backend),
+    names = [f.strip() for group in formats or [] for f in group.split(",")]
+    engine = Engine(device, precision, tile, backend)
+    options = DenoiseOptions(
+        raws, out, settings, names, model, name, recursive, shard, engine, overwrite, dry_run, watch
     )
-    if watch:
-        if dry_run:
-            raise UsageError("--watch and --dry-run exclude each other")
-        _watch(
-            output,
-            partial(
-                watch_folders,
-                inputs,
-                plan,
-                output,
-                recursive=recursive,
-                out=out,
-                overwrite=overwrite,
-            ),
-        )
-        return
-    planned = plan(report=output)
-    if shard is None and len(planned.jobs) > 1 and (task := array_variable()):
-        output.hint(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
-    counts: Counter[str] = Counter(failed=len(planned.rejected))
-    for rejected in planned.rejected:
-        show_result(output, rejected)
-    if dry_run:
-        preview = planned.preview(overwrite=overwrite)
-        counts.update(show_plan(output, *each) for each in preview)
-        _finish(output, counts, "planned")
-        return
-    shown = None
-    with stoppable(lambda: output.info(STOPPING.format("photo"))) as stop:
-        for result in planned.run(overwrite=overwrite, stop=stop, report=output):
-            shown = show_model(output, result, shown)
-            show_result(output, result)
-            if not json and (faster := planned.suggestion(result)):
-                output.hint(faster)
-            counts[result.status] += 1
-        stopped = stop()
-    left = len(planned.jobs) + len(planned.rejected) - counts.total()
-    if stopped and left:
+    # By photo: in a watch one that failed is tried again when its file changes.
+    became: dict[Path | int, Status] = {}
+    model_shown = None
+    on_stop = partial(stoppable, lambda: output.info(STOPPING.format("photo")))
+    for result in denoise_each(options, stoppable=on_stop, report=output):
+        model_shown = show_model(output, result, model_shown)
+        show_result(output, result, dry_run=dry_run)
+        became[result.source or len(became)] = result.status
+    counts = Counter(became.values())
+    if left := counts[Status.NOT_STARTED]:
         output.hint(f"{left} not started; run the same command again to continue")
-    _finish(output, counts, "done", stopped=stopped and left > 0)
-
-
-def _watch(output: Output, results: Callable[..., Iterator[Result]]) -> None:
-    """Show what comes until Ctrl-C, which is the way to end it: no failure."""
-    last: dict[Path | None, str] = {}  # one that failed is tried again when its file changes
-    shown = None
-    with stoppable(lambda: output.info(STOPPING.format("photo"))) as stop:
-        for result in results(stop=stop):
-            shown = show_model(output, result, shown)
-            show_result(output, result)
-            last[result.source] = result.status
-    _finish(output, Counter(last.values()), "done")
-
-
-def _finish(output: Output, counts: Counter[str], word: str, *, stopped: bool = False) -> None:
-    parts = [f"{counts[each]} {each}" for each in (word, "skipped", "failed")]
+    done = Status.PLANNED if dry_run else Status.DONE
+    parts = [f"{counts[each]} {each}" for each in (done, Status.SKIPPED, Status.FAILED)]
     output.info(", ".join(part for part in parts if part != "0 skipped"))
-    if stopped:
+    if left:
         raise typer.Exit(INTERRUPTED)
-    if counts["failed"]:
+    if counts[Status.FAILED]:
         raise typer.Exit(FAILED)

@@ -1,11 +1,12 @@
 """`led evaluate`: measure models on frames whose truth is known."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ledcli.batch.settings import Quality
+from ledcli.batch.settings import Engine, Quality
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.console import Output
 from ledcli.cli.options import (
@@ -19,8 +20,9 @@ from ledcli.cli.options import (
     RatiosOption,
     TileOption,
     parse_numbers,
+    parse_words,
 )
-from ledcli.cli.results import show_frame, show_means, show_skipped, write_files
+from ledcli.cli.results import show_frame, show_means, write_files
 
 
 def evaluate(
@@ -94,11 +96,10 @@ def evaluate(
 
         led evaluate --photos ~/kodak --cameras SonyA7S2 --ratios 100
     """
-    from ledcli.batch.settings import Engine
     from ledcli.evaluation.datasets.base import DatasetOptions
-    from ledcli.evaluation.evaluate import plan_evaluation
+    from ledcli.evaluation.evaluate import evaluate as measure
     from ledcli.evaluation.report import check_report
-    from ledcli.evaluation.results import check_csv, count
+    from ledcli.evaluation.results import check_csv
 
     output = Output(json=json, quiet=quiet)
     if csv is not None:
@@ -108,41 +109,28 @@ def evaluate(
     options = DatasetOptions(
         parse_numbers(ratios, "--ratios", 1, "100,300"),
         list_file,
-        [name.strip() for name in (cameras or "").split(",") if name.strip()],
+        parse_words(cameras),
         parse_numbers(gains, "--gains", 0, "3"),
         models or [],
     )
-    measurement = plan_evaluation(
+    evaluation = measure(
         {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
         options,
         quality=quality,
         engine=Engine(device, precision, tile),
+        on_frame=partial(show_frame, output),
+        stoppable=partial(stoppable, lambda: output.info(STOPPING.format("frame"))),
         report=output,
     )
-    source = measurement.source
-    for line in source.skipped:
-        show_skipped(output, None, line)
-    frames = count(len(source.cases), "frame")
-    output.info(f"{source.name}: {frames}, {count(len(measurement.candidates), 'model')}")
-    with (
-        stoppable(lambda: output.info(STOPPING.format("frame"))) as stop,
-        output.progress(len(source.cases), "measuring", "frames") as bar,
-    ):
-        for measured in measurement.run(stop):
-            show_frame(output, measured)
-            bar.advance(note=measured.case.name)
-        stopped = stop()
-    evaluation = measurement.evaluation()
-    failed = len(evaluation.skipped)
     written = True
     if evaluation.frames:
         show_means(output, evaluation)
         written = write_files(output, evaluation, csv, report)
     done = len({frame.frame for frame in evaluation.frames})
-    left = len(source.cases) + len(source.skipped) - done - failed
+    failed, left = len(evaluation.skipped), evaluation.not_started
     text = f"{done} measured" + (f", {failed} failed" if failed else "")
     output.info(text + (f", {left} not started" if left else ""))
-    if stopped and left:
+    if left:
         raise typer.Exit(INTERRUPTED)
     if failed or not written:
         raise typer.Exit(FAILED)

@@ -9,8 +9,7 @@ from ledcli.cli.console import Output, printable
 from ledcli.errors import OutputError
 
 if TYPE_CHECKING:
-    from ledcli.batch.plan import PlannedPhoto
-    from ledcli.batch.settings import Job, Result
+    from ledcli.batch.settings import Result
     from ledcli.evaluation.evaluate import MeasuredFrame
     from ledcli.evaluation.results import Evaluation
     from ledcli.training.finetune import FinetuneResult
@@ -37,8 +36,8 @@ def show_model(output: Output, result: "Result", shown: str | None) -> str | Non
     return text
 
 
-def show_result(output: Output, result: "Result") -> None:
-    """Print what became of one photo."""
+def show_result(output: Output, result: "Result", *, dry_run: bool = False) -> None:
+    """Print what became of one photo; the skipped ones only as JSON, or in a dry run."""
     for warning in result.warnings:
         output.warn(warning)
     record: dict[str, object] = {"file": result.source, "status": result.status}
@@ -46,8 +45,13 @@ def show_result(output: Output, result: "Result") -> None:
         _show_failed(output, result.source, result.error, result.outputs)
         return
     if result.why:
-        if output.json:
-            output.result({**record, "why": result.why, "outputs": result.outputs})
+        text = _line(result.source, result.outputs)
+        if result.undone is None:
+            text = f"{printable(result.source)}: {result.why}"
+        if output.json or dry_run:
+            output.result({**record, "why": result.why, "outputs": result.outputs}, text)
+        return
+    if result.undone:
         return
     model, noise = result.model, result.noise
     record |= {
@@ -71,19 +75,8 @@ def show_result(output: Output, result: "Result") -> None:
         notes.append(result.noise_note)
     text = f" ({', '.join(notes)})" if notes else ""
     output.result(record, _line(result.source, result.outputs) + text)
-
-
-def show_plan(output: Output, job: "Job", planned: "PlannedPhoto") -> str:
-    """Print what would become of a photo, and return its status."""
-    if planned.error is not None:
-        _show_failed(output, job.source, planned.error, planned.kept)
-        return "failed"
-    outputs = [job.outputs[name] for name in planned.make]
-    status = "planned" if outputs else "skipped"
-    record = {"file": job.source, "status": status, "why": planned.why}
-    text = _line(job.source, outputs) if outputs else f"{printable(job.source)}: {planned.why}"
-    output.result({**record, "outputs": outputs or planned.kept}, text)
-    return status
+    if result.suggestion and not output.json:
+        output.hint(result.suggestion)
 
 
 def _show_failed(
@@ -102,21 +95,17 @@ def _line(source: Path | None, outputs: Sequence[Path]) -> str:
 
 
 def show_frame(output: Output, measured: "MeasuredFrame") -> None:
-    """Print the figures of a frame as JSON, or why it could not be measured."""
+    """Print the figures of a frame as JSON, or why it, or a line of a list, was not measured."""
     case = measured.case
+    record: dict[str, object] = {}
     if measured.error is not None:
-        show_skipped(output, case.name, str(measured.error))
-    elif output.json:
-        metrics = {result.model: result.metrics for result in measured.results}
-        about = {"frame": case.name, "camera": case.camera, "iso": case.iso, "ratio": case.ratio}
-        output.result({**about, "metrics": metrics})
-
-
-def show_skipped(output: Output, name: str | None, error: str) -> None:
-    """Print why a frame, or a line of a list, could not be measured."""
-    output.error(f"{name}: {error}" if name else error)
+        output.error(f"{case.name}: {measured.error}" if case else measured.error)
+        record = {"status": "failed", "error": str(measured.error)}
+    elif case:
+        record = {"camera": case.camera, "iso": case.iso, "ratio": case.ratio}
+        record["metrics"] = {result.model: result.metrics for result in measured.results}
     if output.json:
-        output.result({"frame": name, "status": "failed", "error": error})
+        output.result({"frame": case and case.name, **record})
 
 
 def show_means(output: Output, evaluation: "Evaluation") -> None:

@@ -25,14 +25,14 @@ from ledcli.evaluation.metrics import (
     most_detailed,
     render_planes,
 )
-from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
+from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult, count
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.photo_noise import estimate_photo_noise
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.frames import read_pair
 from ledcli.raw.reader import RawPhoto
-from ledcli.reporting import SILENT, Reporter
+from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import LAYOUTS, layout_of
 from ledcli.zoo.selection import FAST_CHOOSES, camera_noise, default_name
@@ -54,7 +54,8 @@ class Candidate(NamedTuple):
 class MeasuredFrame:
     """One frame, or why it could not be measured."""
 
-    case: Case
+    case: Case | None
+    """None for a line of a list that names no frame."""
     results: tuple[FrameResult, ...] = ()
     """The noisy input's first, then the models'."""
     crop: Crop | None = None
@@ -107,8 +108,9 @@ class Measurement:
         self._frames: list[FrameResult] = []
         self._crops: list[Crop] = []
         self._skipped = list(source.skipped)
+        self._tried = 0
 
-    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[MeasuredFrame]:
+    def run(self, stop: Stop = lambda: False) -> Iterator[MeasuredFrame]:
         """Measure the frames in order; a bad frame does not stop the others, `stop` does."""
         for case in self.source.cases:
             if stop():
@@ -120,6 +122,7 @@ class Measurement:
             except MemoryError:
                 problem = memory_error(case.raws.short if case.raws else case.name)
                 measured = MeasuredFrame(case, error=problem)
+            self._tried += 1
             if measured.error is not None:
                 self._skipped.append(f"{case.name}: {measured.error}")
             self._frames += measured.results
@@ -133,7 +136,8 @@ class Measurement:
     def evaluation(self) -> Evaluation:
         """Return all that was measured so far, with the worst crops."""
         models = [NOISY, *(candidate.name for candidate in self.candidates)]
-        return Evaluation(self.source.name, models, self._frames, self._crops, self._skipped)
+        name, left = self.source.name, len(self.source.cases) - self._tried
+        return Evaluation(name, models, self._frames, self._crops, self._skipped, left)
 
 
 def _read(case: Case, report: Reporter) -> Frame:
@@ -254,23 +258,26 @@ def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
     return np.rint(picture * 255).astype(np.uint8)
 
 
-def plan_evaluation(
-    locations: Mapping[str, Path | None],
+def evaluate(
+    paths: Mapping[str, str | Path | None],
     options: DatasetOptions,
     *,
     quality: Quality = Quality.STANDARD,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
+    on_frame: Callable[[MeasuredFrame], None] = lambda measured: None,
+    stoppable: Stoppable = never_stop,
     report: Reporter = SILENT,
-) -> Measurement:
-    """Read the one dataset that is given (see `read_dataset`) and load ``options.models``.
+) -> Evaluation:
+    """Measure ``options.models`` on the one dataset that is given (see `read_dataset`).
 
-    Raises UsageError for models beside the quality ``fast``, which is a model of its own.
+    `on_frame` receives each frame, those that cannot be measured first. Raises UsageError for
+    models beside the quality ``fast``, which is a model of its own.
     """
     if quality == Quality.FAST:
         if options.models:
             raise UsageError(FAST_CHOOSES.format("the models"))
         options = replace(options, models=[default_name("bayer", fast=True)])
-    source = read_dataset(locations, options)
+    source = read_dataset(paths, options)
     candidates = load_candidates(options.models, engine)
     for note in {note: None for each in candidates for note in each.denoiser.notes}:
         report.warn(note)
@@ -280,4 +287,12 @@ def plan_evaluation(
             f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "
             "full-size pictures, compared with LibRaw's"
         )
-    return measurement
+    for line in source.skipped:
+        on_frame(MeasuredFrame(None, error=LedError(line)))
+    frames = count(len(source.cases), "frame")
+    report.info(f"{source.name}: {frames}, {count(len(candidates), 'model')}")
+    with stoppable() as stop, report.progress(len(source.cases), "measuring", "frames") as bar:
+        for measured in measurement.run(stop):
+            on_frame(measured)
+            bar.advance(note=measured.case.name if measured.case else "")
+    return measurement.evaluation()

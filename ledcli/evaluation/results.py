@@ -103,6 +103,8 @@ class Evaluation:
     """Worst first: where the first model improves least on the noisy input."""
     skipped: Sequence[str]
     """A line for each frame that could not be measured: which, and why."""
+    not_started: int = 0
+    """Frames left when the run was stopped."""
 
     def by_value(self, key: Key) -> list[tuple[Value, dict[str, Group]]]:
         """Return mean metrics by value of `key`, ascending, unknown last, and in it by model."""

@@ -7,8 +7,7 @@ order is the method's: LED's has the target CSA set and the OMNR branch (trainin
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,7 +22,7 @@ from ledcli.errors import LedError, OutputError, TrainingError, UsageError
 from ledcli.inference.network import training_target
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
-from ledcli.reporting import SILENT, Reporter, never_stop
+from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.sources import find_sources
@@ -51,8 +50,6 @@ LOG_EVERY = 10
 """Iterations between two log lines."""
 CHECKPOINT_EVERY = 30.0
 """Seconds between two checkpoints; the validation crops are measured then too."""
-Stop = Callable[[], bool]
-Stoppable = Callable[[], AbstractContextManager[Stop]]
 
 
 class Status(StrEnum):

@@ -330,9 +330,11 @@ def test_an_edited_result_is_kept(here, tiny):
 def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
     shoot(here, *(f"{n}.ARW" for n in range(6)))
     planned, seen = planned_run(tiny), []
+    left = []
     for result in planned.run(stop=lambda: len(seen) >= 2):
-        seen.append(result)
+        (left if result.undone else seen).append(result)
     assert 2 <= len(seen) < 6 and statuses(seen) == ["done"] * len(seen)
+    assert statuses(left) == ["not started"] * (6 - len(seen))
     assert visible(here / "denoised") == [f"{n}.dng" for n in range(len(seen))]
     assert statuses(run_all(tiny)) == ["skipped"] * len(seen) + ["done"] * (6 - len(seen))
 
@@ -493,7 +495,7 @@ def test_a_stop_still_reports_what_is_up_to_date(here, tiny):
     asked = []
     stop = lambda: bool(asked) or asked.append(1)  # noqa: E731  (after the lock is had)
     told = list(planned_run(tiny).run(stop=stop))
-    assert statuses(told) == ["skipped", "skipped"]
+    assert statuses(told) == ["not started", "skipped", "skipped"]
 
 
 def test_part_files_of_a_killed_run_are_removed_even_when_all_is_done(here, tiny):

@@ -12,7 +12,7 @@ import pytest
 from ledcli import api
 from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.run import plan_denoise
-from ledcli.batch.settings import Engine, Settings, Status
+from ledcli.batch.settings import DenoiseOptions, Engine, Settings, Status
 from ledcli.batch.shards import Shard, array_variable, parse_shard
 from ledcli.cli.app import run
 from ledcli.errors import UsageError
@@ -109,16 +109,16 @@ def tree(tmp_path, monkeypatch):
 
 
 def results_of(tree, out="out", shard=None, **settings):
-    planned = plan_denoise(
+    options = DenoiseOptions(
         ["raw"],
-        out,
-        settings=Settings(**settings),
+        Path(out),
+        Settings(**settings),
         model=tree,
         recursive=True,
         shard=shard,
         engine=Engine("cpu", "float32"),
     )
-    return planned.run()
+    return plan_denoise(options).run()
 
 
 def statuses(tree, out="out", shard=None, **settings):
@@ -144,17 +144,17 @@ def useless_locks(*_):
 def test_the_shards_together_do_what_one_run_does(tree, monkeypatch, locks):
     if locks:
         monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", locks)
-    done = [statuses(tree, shard=Shard(i, 3)) for i in range(3)]
+    done = [statuses(tree, shard=f"{i}/3") for i in range(3)]
     assert sum(map(len, done)) == 10 and {*chain(*done)} == {Status.DONE}
     with monkeypatch.context() as patched:
         patched.setattr("ledcli.raw.decoder.Decoders.run", None)  # nothing is even opened
         assert statuses(tree) == [Status.SKIPPED] * 10
-        assert {*statuses(tree, shard=Shard(1, 2))} == {Status.SKIPPED}
+        assert {*statuses(tree, shard="1/2")} == {Status.SKIPPED}
     statuses(tree, "whole")
     assert files("out") == files("whole") and len(files("out")) == 10
     assert {"0/0.ARW.dng", "0/0.NEF.dng", "1/0.dng"} < files("out").keys()
     # Shards of other settings, and those of another number, know them too.
-    again = [statuses(tree, shard=Shard(i, 2), strength=0.5) for i in range(2)]
+    again = [statuses(tree, shard=f"{i}/2", strength=0.5) for i in range(2)]
     assert {*chain(*again)} == {Status.DONE}
     assert statuses(tree, strength=0.5) == [Status.SKIPPED] * 10
 
@@ -175,7 +175,7 @@ def test_two_runs_over_the_same_photos_at_once_lose_nothing(tree, monkeypatch, l
 
 def test_results_among_the_photos_are_known_to_every_shard(tree):
     for i in range(3):
-        statuses(tree, "raw", shard=Shard(i, 3))
+        statuses(tree, "raw", shard=f"{i}/3")
     assert len(files("raw")) == 10
     assert statuses(tree, "raw") == [Status.SKIPPED] * 10
 
@@ -189,8 +189,8 @@ def test_a_killed_shard_is_run_again_beside_the_other(tree):
         running.kill()
     (left,) = (Path("out") / ".led").glob("manifest*")
     assert left.name == "manifest-0-of-2.jsonl"
-    assert statuses(tree, shard=Shard(1, 2)).count(Status.DONE) >= 1
-    again = statuses(tree, shard=Shard(0, 2))
+    assert statuses(tree, shard="1/2").count(Status.DONE) >= 1
+    again = statuses(tree, shard="0/2")
     assert Status.SKIPPED in again and {*again} <= {Status.SKIPPED, Status.DONE}
     assert statuses(tree) == [Status.SKIPPED] * 10
     assert not list(Path("out").rglob(".led-*"))

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ledcli.batch import watch as module
-from ledcli.batch.run import plan_denoise
-from ledcli.batch.settings import Engine, Result, Settings
+from ledcli.batch.settings import DenoiseOptions, Engine, Result
 from ledcli.batch.watch import Changes, watch
 from ledcli.cli.app import run
 from ledcli.errors import UsageError
@@ -52,24 +51,10 @@ def here(tmp_path, monkeypatch):
 
 
 def watched(model, clock, report=None, out=None, **how):
-    plan = partial(
-        plan_denoise,
-        ["raw"],
-        out,
-        settings=Settings(),
-        model=model,
-        engine=Engine("cpu", "float32"),
-        **how,
-    )
-    results = watch(
-        ["raw"],
-        plan,
-        report or Report(),
-        stop=clock.stop,
-        changes=clock,
-        clock=lambda: clock.now,
-        out=out,
-    )
+    engine = Engine("cpu", "float32")
+    options = DenoiseOptions(["raw"], out, model=model, engine=engine, watch=True, **how)
+    time = lambda: clock.now  # noqa: E731
+    results = watch(options, report or Report(), stop=clock.stop, changes=clock, clock=time)
     return [(r.source.name, str(r.status), clock.now) for r in results]
 
 

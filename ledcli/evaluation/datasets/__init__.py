@@ -17,7 +17,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def read_dataset(paths: Mapping[str, Path | None], options: DatasetOptions) -> Source:
+def read_dataset(paths: Mapping[str, str | Path | None], options: DatasetOptions) -> Source:
     """Read the one data set that is given; `paths` are by name in `DATASETS`.
 
     Raises UsageError if none or several are given, an option is of another data set, or no frame
@@ -33,7 +33,7 @@ def read_dataset(paths: Mapping[str, Path | None], options: DatasetOptions) -> S
             if getattr(options, option):
                 option = option.removesuffix("_file")
                 raise UsageError(f"--{option} is for --{other.name} only: leave it out")
-    source = DATASETS[name].read(path, options)
+    source = DATASETS[name].read(Path(path), options)
     if not source.cases and not source.skipped:
         ratios = ",".join(f"{ratio:g}" for ratio in options.ratios)
         raise UsageError(f"{path}: has no frame of ratio {ratios}: leave --ratios out")
