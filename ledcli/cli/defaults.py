@@ -12,6 +12,7 @@ the command line overrides all. A file has a table for each command, and the sam
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -21,7 +22,7 @@ import typer
 
 from ledcli.batch.settings import Quality
 from ledcli.cli.console import Output
-from ledcli.errors import UsageError
+from ledcli.errors import LedError, UsageError
 
 FILE = "led.toml"
 PRESET = "preset"
@@ -247,22 +248,26 @@ class Chosen(NamedTuple):
         params = self.context.params
         return replaced(self.defaults, {n: v for n, v in params.items() if self._typed(n)})
 
+    def used(self) -> list[Default]:
+        """Return the values that count."""
+        without = self.replaced()
+        return [d for n, d in self.defaults.items() if n not in without and not self._typed(n)]
+
+    def explain(self, error: LedError) -> None:
+        """Add to an error where the values that it speaks of are from."""
+        said = str(error)
+        for each in self.used():
+            value = re.escape(each.text)
+            if re.search(rf"--{each.option}(?![\w-])|'{value}'|^{value}(?!\w)", said):
+                error.args = (f"{error} ({each.option} = {each.text} is from {each.source})",)
+
     def _typed(self, name: str) -> bool:
-        source = self.context.get_parameter_source(name)
-        return source is not None and source.name == "COMMANDLINE"
+        return str(self.context.get_parameter_source(name)).endswith("COMMANDLINE")
 
     def announce(self, *, json: bool, quiet: bool) -> None:
         """Say which values are from where: as JSON before the results, else as a message."""
-        without = self.replaced()
-        used = [
-            default
-            for name, default in self.defaults.items()
-            if name not in without and not self._typed(name)
-        ]
-        if not used:
-            return
-        output = Output(json=json, quiet=quiet)
-        if json:
+        used, output = self.used(), Output(json=json, quiet=quiet)
+        if json and used:
             values = {each.option: {"value": each.value, "from": each.source} for each in used}
             output.result({"configuration": values})
         for place in dict.fromkeys(each.source for each in used):
@@ -307,7 +312,12 @@ def with_defaults(function: Callable[..., None]) -> Callable[..., None]:
         if preset is not None:
             options |= {name: signature.parameters[name].default for name in preset.replaced()}
             preset.announce(json=bool(options.get("json")), quiet=bool(options.get("quiet", False)))
-        function(*arguments, **options)
+        try:
+            function(*arguments, **options)
+        except LedError as error:
+            if preset is not None:
+                preset.explain(error)
+            raise
 
     own = inspect.Parameter(
         PRESET, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PresetOption

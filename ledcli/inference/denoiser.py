@@ -129,7 +129,7 @@ class Denoiser(ReadyNetwork):
         if steps is None:
             steps = default_steps(ratio) if self.spec.refines else 1
         if steps > 1 and not self.spec.refines:
-            raise ModelError(NO_STEPS.format(self.name))
+            raise ModelError(NO_STEPS.format(f"{self.name} has no"))
         self.set_shot(exif)
         given, stabilised = planes, self.spec.input_form == "stabilised"
         noise = estimate_photo_noise(planes) if noise is None else noise

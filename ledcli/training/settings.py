@@ -65,7 +65,9 @@ def method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
     if settings.name is not None:
         check_name(settings.name)
     if settings.pretrained == NO_MODEL and method.needs_pretrained:
-        raise UsageError(f"--method {method.name} needs a model to start from: name one")
+        raise UsageError(
+            f"--method {method.name} needs a model: name one instead of --pretrained {NO_MODEL}"
+        )
     if settings.sources and not method.takes_sources:
         raise UsageError("--source is for --method adl: leave it out")
     if settings.quality not in (FAST, "standard"):

@@ -34,7 +34,7 @@ against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 a
 FAST_CHOOSES = "--quality fast chooses the model: leave it out, or leave out {}"
 """Error message for a named model beside it; with what names the model."""
 NO_STEPS = (
-    "{} has no refinement steps: leave out --steps, or use a model made by "
+    "{} refinement steps: leave out --steps, or use a model made by "
     "'led finetune --method exposure'"
 )
 """Error message for several steps of another model."""
@@ -55,7 +55,7 @@ class NamedModel:
     def check_steps(self, steps: int | None) -> None:
         """Raise UsageError if the model has not so many refinement steps."""
         if steps and steps > 1 and not self.spec.refines:
-            raise UsageError(NO_STEPS.format(self.chosen.name))
+            raise UsageError(NO_STEPS.format(f"{self.chosen.name} has no"))
 
     def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
         """Return the named model; raises ModelError for another kind of sensor."""
@@ -96,7 +96,7 @@ class BestModel:
     def check_steps(self, steps: int | None) -> None:
         """Raise UsageError if no model that may be chosen has so many refinement steps."""
         if steps and steps > 1 and not any(spec.refines for *_, spec in _tuned_models([], ())):
-            raise UsageError(NO_STEPS.format("no installed model that is tuned to a camera"))
+            raise UsageError(NO_STEPS.format("no model tuned to a camera has"))
 
     def choose(self, exif: Exif, ratio: float, cfa: str = "bayer") -> ChosenModel:
         """Choose by the photo's camera, ratio, ISO and kind of sensor; raises ModelError."""

@@ -208,3 +208,37 @@ def test_init_makes_a_file_whose_examples_are_right_and_keeps_one_that_is_there(
     files(here=examples)
     assert run(["config", "show", "--preset", "stars"]) == 0
     assert "preset stars" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text,typed,says",
+    [
+        ("[finetune]\nschedule = 'led'", "finetune --method adl", "schedule = led"),
+        ("[finetune]\nl1 = 2", "finetune", "l1 = 2"),
+        ("[finetune]\npretrained = 'none'", "finetune --method led", "pretrained = none"),
+        ("[finetune]\nmethod = 'sad'", "finetune", "method = sad"),
+        ("[finetune]\nschedule = 'sad'", "finetune", "schedule = sad"),
+        ("[evaluate]\ngains = '3'", "evaluate --pairs pairs.txt", "gains = 3"),
+        ("[evaluate]\nsid = 'x'", "evaluate --pairs pairs.txt", "sid = x"),
+        ("[evaluate]\nsid = 'x'", "evaluate", "sid = x"),
+        ("[evaluate]\ndevice = 'sad'", "evaluate --pairs pairs.txt", "device = sad"),
+        ("[denoise]\nlinear = true", "denoise a.dng --format png", "linear = true"),
+        ("[denoise]\nmodel = 'nobody'", "denoise a.dng", "model = nobody"),
+        ("[preset.p.denoise]\nsteps = 2", "denoise a.dng --preset p", "steps = 2"),
+        ("[preview]\nquality = 'fast'", "preview a.dng --model generic --choose 1", None),
+    ],
+)
+def test_an_error_says_which_file_a_value_is_from(files, capsys, text, typed, says):
+    files(here=text)
+    make_raw("a.dng")
+    make_raw("b.dng", exposure_time=2.0)
+    with open("pairs.txt", "w", encoding="utf-8") as file:
+        file.write("a.dng b.dng\n")
+    status = run([*typed.split(), "-q"])
+    said = capsys.readouterr().err
+    if says is None:
+        assert (status, said) == (0, "")
+        return
+    assert status in (1, 2) and said.count("\n") == 1
+    place = "led.toml, preset p" if "preset" in text else "led.toml"
+    assert said.endswith(f" ({says} is from {place})\n")
