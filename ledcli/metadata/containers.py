@@ -152,7 +152,22 @@ def parts(data: Bytes) -> Iterator[Part]:
     None for unknown kinds of files; damage ends the search.
     """
     with contextlib.suppress(struct.error):
-        yield from _parts(data)
+        head = data[:16]
+        if head[4:12] == b"ftypcrx ":
+            yield from _cr3(data)
+        elif head.startswith(b"FUJIFILM"):
+            # A JPEG preview, named at byte 84, has all tags.
+            offset, length = struct.unpack(">II", data[84:92])
+            yield from _jpeg(_block(data, offset, length))
+        elif head.startswith(b"\0MRM"):
+            yield from _mrw(data)
+        elif head.startswith(_JPEG):
+            yield from _jpeg(data)
+        elif byte_order(data) is not None:
+            yield Part(Holds.ALL, data)
+            preview = Directory.first(data).entries.get(_PANASONIC_JPEG)
+            if preview is not None and head.startswith(b"IIU\0"):
+                yield from _jpeg(_block(data, preview.position, preview.count))
 
 
 def crw_camera(data: Bytes) -> tuple[str, str, str | None] | None:
@@ -199,25 +214,6 @@ def _international_text(chunk: bytes) -> bytes | None:
             inflate = zlib.decompressobj().decompress
             return inflate(text, _MAX_BLOCK_BYTES) if compressed else text
     return None
-
-
-def _parts(data: Bytes) -> Iterator[Part]:
-    head = data[:16]
-    if head[4:12] == b"ftypcrx ":
-        yield from _cr3(data)
-    elif head.startswith(b"FUJIFILM"):
-        # A JPEG preview, named at byte 84, has all tags.
-        offset, length = struct.unpack(">II", data[84:92])
-        yield from _jpeg(_block(data, offset, length))
-    elif head.startswith(b"\0MRM"):
-        yield from _mrw(data)
-    elif head.startswith(_JPEG):
-        yield from _jpeg(data)
-    elif byte_order(data) is not None:
-        yield Part(Holds.ALL, data)
-        preview = Directory.first(data).entries.get(_PANASONIC_JPEG)
-        if preview is not None and head.startswith(b"IIU\0"):
-            yield from _jpeg(_block(data, preview.position, preview.count))
 
 
 def _block(data: Bytes, at: int, size: int) -> bytes:

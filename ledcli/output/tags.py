@@ -118,15 +118,13 @@ def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:
     return ifd
 
 
-def rational(value: float, max_denominator: int = 10**9) -> Fraction:
+def rational(value: float) -> Fraction:
     """Return the simplest fraction within 1e-7 of a number, so that 1/60 s stays 1/60."""
-    exact = Fraction(value)
-    limit, fraction = 1, Fraction(0)
-    while limit <= max_denominator:
-        fraction = exact.limit_denominator(limit)
+    exact = fraction = Fraction(value)
+    for power in range(10):
+        fraction = exact.limit_denominator(10**power)
         if abs(fraction - exact) <= abs(exact) / 10**7:
             break
-        limit *= 10
     return fraction
 
 

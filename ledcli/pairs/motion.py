@@ -41,6 +41,10 @@ MIN_TRUSTED = 0.5
 
 Floats = NDArray[np.float64]
 Planes = NDArray[np.float32]
+Exposure = tuple[float, Floats]
+"""Scale and offsets ``(planes,)`` of ``short = scale * long + offset``."""
+Noise = tuple[NoiseProfile, NoiseProfile]
+"""Of the short and the long frame."""
 
 
 class Motion(NamedTuple):
@@ -67,10 +71,8 @@ class Motion(NamedTuple):
         areas = self.areas()
         top, left = ((part.start + part.stop) * self.side * pixels // 2 for part in areas[0])
         where = f"around row {top}, column {left}"
-        more = (
-            f" and in {len(areas) - 1} more places" if len(areas) > 2 else " and in one more place"
-        )
-        return where + more * (len(areas) > 1)
+        others = {1: "", 2: " and in one more place"}
+        return where + others.get(len(areas), f" and in {len(areas) - 1} more places")
 
     def areas(self) -> list[tuple[slice, slice]]:
         """Return the connected areas as rows and columns of blocks, the largest first."""
@@ -113,20 +115,12 @@ class _Sums(NamedTuple):
 
 
 def find_motion(
-    short: Planes,
-    long: Planes,
-    exposure: tuple[float, NDArray[np.float64]],
-    noise: tuple[NoiseProfile, NoiseProfile],
-    shift: float,
-    *,
-    sure: bool,
+    short: Planes, long: Planes, exposure: Exposure, noise: Noise, shift: float, *, sure: bool
 ) -> Motion | None:
     """Find what moved between two frames; None where nothing did.
 
-    The frames ``(planes, h, w)`` are normalised. ``exposure`` is the scale and the offsets
-    ``(planes,)`` of ``short = scale * long + offset``; ``noise`` that of the short and the long
-    frame; ``shift`` is what was measured between the two, cells; ``sure`` says whether their detail
-    shows that it is one scene.
+    The frames ``(planes, h, w)`` are normalised. ``shift`` is what was measured between the two,
+    cells; ``sure`` says whether their detail shows that it is one scene.
     """
     side = max(MIN_BLOCK, -(-max(short.shape[1:]) // BLOCKS))
     if min(short.shape[1:]) < SHADING_NODES * side:
@@ -146,12 +140,7 @@ def find_motion(
 
 
 def _block_sums(
-    short: Planes,
-    long: Planes,
-    exposure: tuple[float, NDArray[np.float64]],
-    noise: tuple[NoiseProfile, NoiseProfile],
-    shift: float,
-    side: int,
+    short: Planes, long: Planes, exposure: Exposure, noise: Noise, shift: float, side: int
 ) -> _Sums:
     scale = np.float32(exposure[0])
     of_short, of_long = noise

@@ -15,11 +15,12 @@ from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
-from ledcli.raw.dng_samples import (
+from ledcli.raw.dng import (
     find_bad_pixels,
     read_float_samples,
     replace_bad_pixels,
     to_whole_numbers,
+    wb_and_matrix,
 )
 from ledcli.raw.exif import Exif, read_exif_opened
 from ledcli.raw.levels import lower_white, nikon_black, read_levels
@@ -31,7 +32,6 @@ from ledcli.raw.libraw import (
     multipliers,
     open_raw,
 )
-from ledcli.raw.white_point import wb_and_matrix
 from ledcli.sensor.cfa import AnyPhase, MonoPhase
 from ledcli.sensor.levels import Levels
 

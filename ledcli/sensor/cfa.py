@@ -178,7 +178,7 @@ def pack(mosaic: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
     rows, cols = _cells(phase, (height, width))
     whole = _completed(mosaic, phase, (layout.side * rows, layout.side * cols))
     planes = np.empty((layout.planes, rows, cols), mosaic.dtype)
-    for plane, samples in _views(planes, whole, layout, *_positions(phase)):
+    for plane, samples in _views(planes, whole, phase):
         plane[...] = samples
     return planes
 
@@ -190,7 +190,7 @@ def unpack(planes: NDArray[Any], phase: AnyPhase, shape: tuple[int, int]) -> NDA
     if planes.shape != (layout.planes, rows, cols):
         raise ValueError(f"planes of {planes.shape} do not make a mosaic of {shape[0]}x{shape[1]}")
     whole = np.empty((layout.side * rows, layout.side * cols), planes.dtype)
-    for plane, samples in _views(planes, whole, layout, *_positions(phase)):
+    for plane, samples in _views(planes, whole, phase):
         samples[...] = plane
     top, left = first_pixel(phase)
     return np.ascontiguousarray(whole[top : top + shape[0], left : left + shape[1]])
@@ -217,13 +217,6 @@ def first_pixel(phase: AnyPhase) -> Position:
     return (phase.row, phase.col) if phase.layout.fixed_cells else (0, 0)
 
 
-def _positions(phase: AnyPhase) -> tuple[tuple[Position, ...], tuple[Position, ...]]:
-    """Positions of the planes in even and in odd cells."""
-    if isinstance(phase, Phase):
-        return offsets(phase), offsets(phase)
-    return phase.layout.even, phase.layout.odd
-
-
 def _cells(phase: AnyPhase, shape: tuple[int, int]) -> tuple[int, int]:
     """Count the rows and columns of cells that a mosaic touches."""
     top, left = first_pixel(phase)
@@ -248,14 +241,14 @@ def _completed(mosaic: NDArray[Any], phase: AnyPhase, size: tuple[int, int]) -> 
 
 
 def _views(
-    planes: NDArray[Any],
-    whole: NDArray[Any],
-    layout: Layout,
-    even: tuple[Position, ...],
-    odd: tuple[Position, ...],
+    planes: NDArray[Any], whole: NDArray[Any], phase: AnyPhase
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield parts of the planes, each with its samples in a mosaic of whole cells."""
-    side, period = layout.side, layout.period
+    side, period = phase.layout.side, phase.layout.period
+    even: tuple[Position, ...] = phase.layout.even
+    odd: tuple[Position, ...] = phase.layout.odd
+    if isinstance(phase, Phase):
+        even = odd = offsets(phase)
     for plane, first, second in zip(planes, even, odd, strict=True):
         if first == second:
             yield plane, whole[first[0] :: side, first[1] :: side]

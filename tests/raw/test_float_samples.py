@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from ledcli.metadata.tiff import Directory, FieldType, serialise
-from ledcli.raw.dng_samples import read_float_samples, to_whole_numbers
+from ledcli.raw.dng import read_float_samples, to_whole_numbers
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.levels import Levels
 from tests.shoot import make_raw, scene
