@@ -21,6 +21,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
@@ -29,6 +30,7 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from ledcli import __version__
+from ledcli.cli import options as opt
 from ledcli.cli.console import Output, debugging
 from ledcli.cli.defaults import UNCONFIGURED, with_defaults
 from ledcli.errors import LedError
@@ -88,6 +90,30 @@ def _joined(text: str) -> str:
     return "\n\n".join(blocks)
 
 
+def with_groups(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of its groups in place of the arguments made of them."""
+    signature = inspect.signature(function, eval_str=True)
+    groups: dict[str, opt.Group] = {}
+    parameters: list[inspect.Parameter] = []
+    for each in signature.parameters.values():
+        options = {each.name: (each.annotation, each.default)}
+        for group in getattr(each.annotation, "__metadata__", ()):
+            if isinstance(group, opt.Group):
+                groups[each.name], options = group, dict(group.options)
+        for name, (kind, default) in options.items():
+            parameters.append(each.replace(name=name, annotation=kind, default=default))
+
+    @wraps(function)
+    def run(**options: object) -> None:
+        for name, group in groups.items():
+            options[name] = group.make(**{option: options.pop(option) for option in group.options})
+        function(**options)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
 def load_command(name: str) -> Any:  # noqa: ANN401  (typer's command class is not public)
     """Import a command and return typer's object."""
     stem = next(command.module for command in COMMANDS if command.name == name) or name
@@ -100,6 +126,7 @@ def load_command(name: str) -> Any:  # noqa: ANN401  (typer's command class is n
     for verb in app.registered_commands:
         if verb.callback is not None and verb.help is None:
             verb.help = help_text(verb.callback.__doc__ or "")
+            verb.callback = with_groups(verb.callback)
             if name not in UNCONFIGURED:
                 verb.callback = with_defaults(verb.callback)
     command = typer.main.get_command(app)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import COMMANDS, load_command
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import printable
 from ledcli.cli.defaults import (
     FILE,
     UNCONFIGURED,
@@ -19,7 +20,6 @@ from ledcli.cli.defaults import (
     replaced,
     user_file,
 )
-from ledcli.cli.options import JsonOption, QuietOption, show_help
 from ledcli.errors import OutputError
 
 TEMPLATE = """\
@@ -46,7 +46,7 @@ TEMPLATE = """\
 """
 
 app = typer.Typer(help="Show and make the file with the defaults of options (led.toml).")
-app.callback(invoke_without_command=True)(show_help)
+app.callback(invoke_without_command=True)(opt.show_help)
 
 
 @app.command()
@@ -54,8 +54,7 @@ def show(
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="With the options of this preset.")
     ] = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Show what is set, and where; check both files.
 
@@ -65,7 +64,7 @@ def show(
 
         led config show --preset concert
     """
-    output, read = Output(json=json, quiet=quiet), documents()
+    read = documents()
     named = presets(read)
     for name in named:  # checked, shown or not
         for command in _commands():
@@ -92,7 +91,7 @@ def show(
 
 
 @app.command()
-def path(json: JsonOption = False, quiet: QuietOption = False) -> None:
+def path(output: opt.OutputOptions = opt.PLAIN) -> None:
     """Show where the files are, the one that counts less first.
 
     Examples
@@ -101,7 +100,6 @@ def path(json: JsonOption = False, quiet: QuietOption = False) -> None:
 
         nano "$(led config path | head -n 1)"
     """
-    output = Output(json=json, quiet=quiet)
     for file in (user_file(), Path(FILE).resolve()):
         exists = is_there(file)
         output.result({"path": file, "exists": exists}, printable(file))
@@ -114,8 +112,7 @@ def init(
     here: Annotated[
         bool, typer.Option("--here", help="In the working folder, for what is below it.")
     ] = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Make a file with commented examples, the user's own or one in the working folder.
 
@@ -135,7 +132,7 @@ def init(
         raise OutputError(f"{file}: already exists; edit it") from None
     except OSError as error:
         raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
-    Output(json=json, quiet=quiet).result({"path": file}, printable(file))
+    output.result({"path": file}, printable(file))
 
 
 def _commands() -> Iterator[Command]:

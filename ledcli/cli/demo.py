@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.console import Output
-from ledcli.cli.options import JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
     from ledcli.evaluation.simulation import Shot
@@ -22,9 +22,8 @@ def demo(
     count: Annotated[int, typer.Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
     iters: Annotated[int, typer.Option(help="Fine-tuning iterations.", min=1)] = 150,
     crops: Annotated[int, typer.Option(help="Crops per iteration.", min=1, max=256)] = 16,
-    seed: SeedOption = 4,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    seed: opt.SeedOption = 4,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Make a small test shoot and run every step on it.
 
@@ -43,7 +42,6 @@ def demo(
 
         led demo /tmp/try --seed 7 --iters 1500
     """
-    output = Output(json=json, quiet=quiet)
     output.info("making two pairs and some photos with a simulated camera")
 
     from ledcli.evaluation.simulation import make_pairs, make_photos

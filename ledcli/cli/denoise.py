@@ -10,62 +10,34 @@ import typer
 from ledcli.batch.settings import (
     Compression,
     DenoiseOptions,
-    Engine,
     Highlights,
     Quality,
     Settings,
     Status,
 )
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
-from ledcli.cli.console import Output
-from ledcli.cli.options import (
-    AgainOption,
-    AnyDeviceOption,
-    AnyPrecisionOption,
-    BackendOption,
-    ChromaOption,
-    DryRunOption,
-    ExposureOption,
-    ForceReadOption,
-    FormatOption,
-    InputsArgument,
-    JsonOption,
-    LumaOption,
-    ModelOption,
-    NameOption,
-    NoiseOption,
-    OutFolderOption,
-    QualityOption,
-    QuietOption,
-    RatioOption,
-    RecursiveOption,
-    StepsOption,
-    StrengthOption,
-    TileOption,
-    parse_brightness,
-    parse_noise,
-)
 from ledcli.cli.results import show_model, show_result
 from ledcli.errors import UsageError
 
 
 def denoise(
-    inputs: InputsArgument = None,
-    ratio: RatioOption = None,
-    exposure: ExposureOption = None,
-    strength: StrengthOption = 1.0,
-    luma: LumaOption = None,
-    chroma: ChromaOption = None,
-    quality: QualityOption = Quality.STANDARD,
-    noise: NoiseOption = "auto",
-    steps: StepsOption = None,
+    inputs: opt.InputsArgument = None,
+    ratio: opt.RatioOption = None,
+    exposure: opt.ExposureOption = None,
+    strength: opt.StrengthOption = 1.0,
+    luma: opt.LumaOption = None,
+    chroma: opt.ChromaOption = None,
+    quality: opt.QualityOption = Quality.STANDARD,
+    noise: opt.NoiseOption = "auto",
+    steps: opt.StepsOption = None,
     highlights: Annotated[
         Highlights,
         typer.Option(help="Highlights pushed above white: clip them, or keep them in the DNG."),
     ] = Highlights.CLIP,
-    out: OutFolderOption = None,
-    name: NameOption = "{stem}{ext}",
-    formats: FormatOption = None,
+    out: opt.OutFolderOption = None,
+    name: opt.NameOption = "{stem}{ext}",
+    formats: opt.FormatOption = None,
     compression: Annotated[
         Compression, typer.Option(help="Compression of the DNG: lossless JPEG, or none.")
     ] = Compression.LJPEG,
@@ -77,7 +49,7 @@ def denoise(
             show_default=False,
         ),
     ] = False,
-    recursive: RecursiveOption = False,
+    recursive: opt.RecursiveOption = False,
     files_from: Annotated[
         str | None,
         typer.Option(
@@ -100,19 +72,15 @@ def denoise(
         bool,
         typer.Option("--watch", help="Keep running, and take what comes into the folders."),
     ] = False,
-    model: ModelOption = None,
-    device: AnyDeviceOption = "auto",
-    precision: AnyPrecisionOption = "auto",
-    backend: BackendOption = "auto",
-    tile: TileOption = None,
-    again: AgainOption = False,
-    force_read: ForceReadOption = False,
+    model: opt.ModelOption = None,
+    engine: opt.EngineOptions = opt.AUTO,
+    again: opt.AgainOption = False,
+    force_read: opt.ForceReadOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make all results again; replace existing files.")
     ] = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Denoise raws to 16-bit DNG, PNG or TIFF.
 
@@ -150,11 +118,10 @@ def denoise(
     from ledcli.api import denoise_each
     from ledcli.batch.inputs import read_list
 
-    output = Output(json=json, quiet=quiet)
     raws = [*(inputs or []), *(read_list(files_from) if files_from else [])]
     if not raws:
         raise UsageError("name raw files or folders, or a list of them by --files-from")
-    factor, level = parse_brightness(ratio, exposure)
+    factor, level = opt.parse_brightness(ratio, exposure)
     settings = Settings(
         factor,
         level,
@@ -166,12 +133,11 @@ def denoise(
         quality,
         steps,
         force_read,
-        parse_noise(noise),
+        opt.parse_noise(noise),
         luma,
         chroma,
     )
     names = [f.strip() for group in formats or [] for f in group.split(",")]
-    engine = Engine(device, precision, tile, backend)
     options = DenoiseOptions(
         raws, out, settings, names, model, name, recursive, shard, engine, overwrite, dry_run, watch
     )

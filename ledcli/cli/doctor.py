@@ -2,12 +2,11 @@
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output
-from ledcli.cli.options import JsonOption, QuietOption
 
 
-def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
+def doctor(output: opt.OutputOptions = opt.PLAIN) -> None:
     """Check what this machine can do and that every backend is correct.
 
     Lists versions and the bundled model, then runs made-up frames with every backend, device and
@@ -21,7 +20,6 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
 
         led doctor
     """
-    output = Output(json=json, quiet=quiet)
     output.result(facts := _facts(), "\n".join(f"{k:12} {v}" for k, v in facts.items()))
 
     from ledcli.evaluation.simulation import compare_engines

@@ -7,21 +7,8 @@ from typing import Annotated
 import typer
 
 from ledcli.batch.settings import Engine, Quality
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
-from ledcli.cli.console import Output
-from ledcli.cli.options import (
-    CamerasOption,
-    DeviceOption,
-    GainsOption,
-    JsonOption,
-    PrecisionOption,
-    QualityOption,
-    QuietOption,
-    RatiosOption,
-    TileOption,
-    parse_numbers,
-    parse_words,
-)
 from ledcli.cli.results import show_frame, show_means, write_files
 
 
@@ -57,9 +44,9 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Clean photographs; calibrated noise is added."),
     ] = None,
-    cameras: CamerasOption = None,
-    gains: GainsOption = None,
-    ratios: RatiosOption = None,
+    cameras: opt.CamerasOption = None,
+    gains: opt.GainsOption = None,
+    ratios: opt.RatiosOption = None,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write one row per frame and model."),
@@ -68,12 +55,11 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Write a page of tables, curves and crops (index.html)."),
     ] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    quality: QualityOption = Quality.STANDARD,
-    tile: TileOption = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    device: opt.DeviceOption = "auto",
+    precision: opt.PrecisionOption = "auto",
+    quality: opt.QualityOption = Quality.STANDARD,
+    tile: opt.TileOption = None,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Measure PSNR and SSIM of models on SID, ELD, pairs or calibrated noise.
 
@@ -101,16 +87,15 @@ def evaluate(
     from ledcli.evaluation.report import check_report
     from ledcli.evaluation.results import check_csv
 
-    output = Output(json=json, quiet=quiet)
     if csv is not None:
         check_csv(csv)
     if report is not None:
         check_report(report)
     options = DatasetOptions(
-        parse_numbers(ratios, "--ratios", 1, "100,300"),
+        opt.parse_numbers(ratios, "--ratios", 1, "100,300"),
         list_file,
-        parse_words(cameras),
-        parse_numbers(gains, "--gains", 0, "3"),
+        opt.parse_words(cameras),
+        opt.parse_numbers(gains, "--gains", 0, "3"),
         models or [],
     )
     evaluation = measure(

@@ -5,18 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED, INTERRUPTED, stoppable
-from ledcli.cli.console import Output
-from ledcli.cli.options import (
-    DeviceOption,
-    DryRunOption,
-    ForceReadOption,
-    JsonOption,
-    PrecisionOption,
-    QuietOption,
-    SeedOption,
-    parse_numbers,
-)
 from ledcli.cli.results import show_finetuned
 
 
@@ -78,7 +68,7 @@ def finetune(
             show_default="joint",
         ),
     ] = None,
-    seed: SeedOption = 0,
+    seed: opt.SeedOption = 0,
     shot_noise: Annotated[
         float | None,
         typer.Option(
@@ -89,20 +79,16 @@ def finetune(
         float | None,
         typer.Option(help="Exposure diffusion: weight of the L1 loss.", min=0, show_default="1"),
     ] = None,
-    keep: Annotated[
-        bool,
-        typer.Option("--keep/--no-keep", help="Keep pairs that are shifted.", show_default=False),
-    ] = False,
+    keep: opt.KeepOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Accept pairs at one ISO, and a model no better.")
     ] = False,
-    force_read: ForceReadOption = False,
+    force_read: opt.ForceReadOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    device: opt.DeviceOption = "auto",
+    precision: opt.PrecisionOption = "auto",
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Tune a model to your camera with two pairs of shots per ratio.
 
@@ -130,7 +116,6 @@ def finetune(
     from ledcli.training.finetune import Status
     from ledcli.training.settings import FinetuneSettings
 
-    output = Output(json=json, quiet=quiet)
     options: dict[str, Any] = {"iterations": iters, "batch": crops, "seed": seed}
     settings = FinetuneSettings(
         pretrained=pretrained,
@@ -140,7 +125,7 @@ def finetune(
         sources=tuple(source or ()),
         name=name,
         out=out,
-        ratios=tuple(parse_numbers(ratios, "--ratios", 1, "100,300")),
+        ratios=tuple(opt.parse_numbers(ratios, "--ratios", 1, "100,300")),
         keep_shifted=keep,
         force=force,
         force_read=force_read,

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
-from ledcli.cli.options import (
-    ForceReadOption,
-    JsonOption,
-    QuietOption,
-    RawsArgument,
-    RecursiveOption,
-)
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
@@ -29,11 +23,10 @@ UNKNOWN = "cannot be told from this photo"
 
 
 def info(
-    inputs: RawsArgument,
-    recursive: RecursiveOption = False,
-    force_read: ForceReadOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    inputs: opt.RawsArgument,
+    recursive: opt.RecursiveOption = False,
+    force_read: opt.ForceReadOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Show camera, ISO, time, exposure level and noise of raws.
 
@@ -54,7 +47,6 @@ def info(
     decoders.start()  # while the rest is imported
     from ledcli.batch.inputs import find_raws
 
-    output = Output(json=json, quiet=quiet)
     problems: list[LedError] = []
     raws = find_raws(inputs, recursive=recursive, problem=problems.append, note=output.warn)
     for problem in problems:

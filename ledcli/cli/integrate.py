@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 import ledcli
-from ledcli.cli.console import Output, printable
-from ledcli.cli.options import DryRunOption, JsonOption, QuietOption
+from ledcli.cli import options as opt
+from ledcli.cli.console import printable
 from ledcli.errors import LedError, OutputError, UsageError
 
 LINE = b'xpcall(require, require("darktable").print_error, "led") -- led integrate darktable\n'
@@ -42,9 +42,8 @@ def integrate(
             show_default="~/.config/darktable; on Windows %LOCALAPPDATA%\\darktable",
         ),
     ] = None,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Install led's plug-in into a photo program.
 
@@ -61,7 +60,6 @@ def integrate(
     """
     from ledcli.output.atomic import atomic_write, make_folder
 
-    output = Output(json=json, quiet=quiet)
     folder = _darktable_folder() if config is None else config.expanduser()
     if not folder.is_dir():
         raise UsageError(

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.console import Output, printable
-from ledcli.cli.options import (
-    AcceptOption,
-    CsaSetOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    ModelArgument,
-    OutOption,
-    OverwriteOption,
-    QuietOption,
-)
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,11 +45,10 @@ def import_(
             show_default="from the file's name",
         ),
     ] = None,
-    accept_license: AcceptOption = False,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    accept_license: opt.AcceptOption = False,
+    force: opt.ForceOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Install a checkpoint of the published LED code as a model.
 
@@ -81,7 +70,6 @@ def import_(
     from ledcli.zoo.spec import MAX_RATIO
     from ledcli.zoo.store import check_name
 
-    output = Output(json=json, quiet=quiet)
     if not file.is_file():
         raise UsageError(f"{file}: there is no such file")
     name = name or model_name(file.stem)
@@ -112,11 +100,10 @@ def pull(
         Path | None,
         typer.Option(metavar="FILE.toml", help="A registry with more models or mirrors."),
     ] = None,
-    accept_license: AcceptOption = False,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    accept_license: opt.AcceptOption = False,
+    force: opt.ForceOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Download a published model and install it.
 
@@ -135,7 +122,6 @@ def pull(
     from ledcli.zoo import releases as table
     from ledcli.zoo.store import check_name
 
-    output = Output(json=json, quiet=quiet)
     releases, history = table.read_releases(registry), table.PullHistory()
     if release_name is None:
         _list(output, releases, history)
@@ -167,13 +153,12 @@ def pull(
 
 
 def export(
-    model: ModelArgument,
-    out: OutOption,
-    csa_set: CsaSetOption = None,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    model: opt.ModelArgument,
+    out: opt.OutOption,
+    csa_set: opt.CsaSetOption = None,
+    overwrite: opt.OverwriteOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Write a model's network as an ONNX file, for other programs and 'led denoise'.
 
@@ -199,16 +184,15 @@ def export(
     from ledcli.zoo.onnx import export_model
 
     exported = export_model(found.path, out, csa_set, overwrite=overwrite, dry_run=dry_run)
-    output = Output(json=json, quiet=quiet)
     output.info(f"check: {exported}")
     figures = {"bytes": len(exported.data), "inputs": exported.inputs}
     _show_made(output, found.path, out, csa_set, dry_run, **figures, **exported.difference.record())
 
 
 def reparam(
-    model: ModelArgument,
-    out: OutOption,
-    csa_set: CsaSetOption = None,
+    model: opt.ModelArgument,
+    out: opt.OutOption,
+    csa_set: opt.CsaSetOption = None,
     photo: Annotated[
         Path | None, typer.Option(metavar="RAW", help="Verify on this photo too.")
     ] = None,
@@ -220,10 +204,9 @@ def reparam(
             show_default=False,
         ),
     ] = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    overwrite: opt.OverwriteOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Fold a tuned model into a plain network and verify the result.
 
@@ -246,7 +229,6 @@ def reparam(
 
     found = find_model(model)
     csa_set = csa_set or found.csa_set
-    output = Output(json=json, quiet=quiet)
     how = {"half": half, "overwrite": overwrite, "dry_run": dry_run}
     proof = fold_model(found.path, out, csa_set, photo=photo, report=output, **how)
     output.info(f"proof: {proof}")

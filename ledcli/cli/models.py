@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import printable
 from ledcli.cli.model_files import export, import_, pull
-from ledcli.cli.options import JsonOption, show_help
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ COLUMNS = (
 
 app = typer.Typer(
     help="List, describe, fetch, import, export and remove models.",
-    callback=show_help,
+    callback=opt.show_help,
     invoke_without_command=True,
 )
 app.command("pull")(pull)
@@ -36,7 +36,7 @@ DESCRIBED = ("cameras", "cfa", "input_form", "output", "method", "csa_sets", "ra
 
 
 @app.command("list")
-def list_(json: JsonOption = False) -> None:
+def list_(output: opt.OutputOptions = opt.PLAIN) -> None:
     """List the bundled and the installed models.
 
     --model accepts the names in the first column. PSNR is the improvement by tuning, measured on
@@ -50,7 +50,6 @@ def list_(json: JsonOption = False) -> None:
     """
     from ledcli.zoo.store import installed_dir, list_models
 
-    output = Output(json=json)
     described: list[tuple[dict[str, object], tuple[str, ...]]] = []
     models = list_models()
     for model in models:
@@ -71,7 +70,7 @@ def info(
     name: Annotated[
         str, typer.Argument(metavar="MODEL", help="A name, or a file (.safetensors, .onnx).")
     ],
-    json: JsonOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Show everything that a model file says about itself.
 
@@ -103,13 +102,13 @@ def info(
     shown = record
     if spec.noise_profile is not None:
         shown = record | {"noise_profile": _noise(spec.noise_profile)}
-    Output(json=json).result(record, "\n".join(_lines(shown)))
+    output.result(record, "\n".join(_lines(shown)))
 
 
 @app.command("rm")
 def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An installed model's name.")],
-    json: JsonOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Delete an installed model from this machine.
 
@@ -124,7 +123,7 @@ def remove(
 
     paths = remove_model(name)
     text = "\n".join(f"removed {printable(path)}" for path in paths)
-    Output(json=json).result({"removed": paths}, text)
+    output.result({"removed": paths}, text)
 
 
 def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:

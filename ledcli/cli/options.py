@@ -1,11 +1,12 @@
 """Options that mean the same in every command, and the parsing of their values."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from ledcli.batch.settings import Quality
+from ledcli.batch.settings import Engine, Quality
 from ledcli.cli.console import Output
 from ledcli.errors import UsageError
 from ledcli.output.formats import FORMATS
@@ -167,6 +168,12 @@ CsaSetOption = Annotated[
         show_default="that of the name, or the first",
     ),
 ]
+KeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep/--no-keep", help="Keep pairs whose frames are shifted.", show_default=False
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 AcceptOption = Annotated[
     bool,
@@ -196,6 +203,33 @@ RatiosOption = Annotated[
         metavar="RATIO,...",
         help="Only these ratios: 100,300.",
         show_default="all; 1,20,100,300 for --photos",
+    ),
+]
+
+
+class Group(NamedTuple):
+    """Options that commands take as one argument; beside the type of that in `Annotated`."""
+
+    make: Callable[..., object]
+    options: Mapping[str, tuple[object, object]]
+    """Type and default of each."""
+
+
+PLAIN, AUTO = Output(), Engine()
+"""What a group makes of the defaults."""
+OutputOptions = Annotated[
+    Output, Group(Output, {"json": (JsonOption, False), "quiet": (QuietOption, False)})
+]
+EngineOptions = Annotated[
+    Engine,
+    Group(
+        Engine,
+        {
+            "device": (AnyDeviceOption, "auto"),
+            "precision": (AnyPrecisionOption, "auto"),
+            "backend": (BackendOption, "auto"),
+            "tile": (TileOption, None),
+        },
     ),
 ]
 

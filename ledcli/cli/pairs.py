@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
-from ledcli.cli.options import DryRunOption, ForceReadOption, JsonOption, QuietOption, show_help
 from ledcli.errors import LedError, PairError
 
 if TYPE_CHECKING:
@@ -25,26 +25,18 @@ JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "unpaired": "unp
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
 app = typer.Typer(
-    help="Find and verify pairs of shots.", callback=show_help, invoke_without_command=True
+    help="Find and verify pairs of shots.", callback=opt.show_help, invoke_without_command=True
 )
-
-KeepOption = Annotated[
-    bool,
-    typer.Option(
-        "--keep/--no-keep", help="Keep pairs whose frames are shifted.", show_default=False
-    ),
-]
 
 
 @app.command("scan")
 def scan(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the shots.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="List to write.")] = LIST,
-    keep: KeepOption = False,
-    force_read: ForceReadOption = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    keep: opt.KeepOption = False,
+    force_read: opt.ForceReadOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Find the pairs of short and long frames in a folder and its subfolders.
 
@@ -68,7 +60,6 @@ def scan(
     from ledcli.api import scan_pairs
     from ledcli.pairs.result import check_replaceable, record_path, scan_record
 
-    output = Output(json=json, quiet=quiet)
     check_replaceable(out)
     replaced = " (the old list was replaced)" if out.exists() else ""
     found = scan_pairs(
@@ -93,7 +84,7 @@ def scan(
     if by_iso:
         listed = ", ".join(f"{count} at ISO {iso:g}" for iso, count in sorted(by_iso.items()))
         output.info(f"dark frames (lens cap on): {listed}")
-    if json:
+    if output.json:
         for part, kind in JSON_KINDS.items():
             for entry in record[part]:
                 output.result({"kind": kind, **entry})
@@ -112,10 +103,9 @@ def scan(
 @app.command("check")
 def check(
     pairs: Annotated[Path, typer.Argument(metavar="[LIST]", help="List of pairs.")] = LIST,
-    keep: KeepOption = False,
-    force_read: ForceReadOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    keep: opt.KeepOption = False,
+    force_read: opt.ForceReadOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Check the pairs of a list by their content.
 
@@ -141,7 +131,6 @@ def check(
     from ledcli.pairs.rule import rules_of
     from ledcli.pairs.scan import check_listed
 
-    output = Output(json=json, quiet=quiet)
     listed = read_list(pairs)
     results: list[CheckedPair | LedError] = []
     with output.progress(len(listed), "checking", "pairs") as bar:
@@ -160,7 +149,7 @@ def check(
             (dropped if problems else good).append(result)
     frames = list(dict.fromkeys(frame for pair in good + dropped for frame in pair[:2]))
     rules = rules_of(good, dropped, frames)
-    if json:
+    if output.json:
         for rule in rules:
             output.result({"kind": "rule", **rule_record(rule, None)})
     elif rules:

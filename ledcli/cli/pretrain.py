@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, time_text
-from ledcli.cli.options import DeviceOption, JsonOption, PrecisionOption, QuietOption, SeedOption
 from ledcli.errors import LedError, UsageError
 
 if TYPE_CHECKING:
@@ -78,14 +78,13 @@ def pretrain(
             min=0,
         ),
     ] = 0.0,
-    seed: SeedOption = 0,
+    seed: opt.SeedOption = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint beside --out.")
     ] = False,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    device: opt.DeviceOption = "auto",
+    precision: opt.PrecisionOption = "auto",
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Train a backbone over virtual cameras.
 
@@ -111,7 +110,7 @@ def pretrain(
 
     with joined() as processes:
         first = processes.rank == 0
-        output = Output(json=json, quiet=quiet or not first)
+        output = output if first else Output(quiet=True)
         lowest, highest = ratios
         if not 0 < lowest <= highest:
             raise UsageError(

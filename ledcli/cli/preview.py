@@ -5,29 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
-from ledcli.cli.options import (
-    AnyDeviceOption,
-    AnyPrecisionOption,
-    BackendOption,
-    DryRunOption,
-    ExposureOption,
-    ForceReadOption,
-    JsonOption,
-    NoiseOption,
-    OverwriteOption,
-    QuietOption,
-    RatioOption,
-    RawsArgument,
-    RecursiveOption,
-    StepsOption,
-    TileOption,
-    parse_brightness,
-    parse_noise,
-    parse_shares,
-    parse_words,
-)
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +18,9 @@ SEVERAL = "Comma-separated: "
 
 
 def preview(
-    inputs: RawsArgument,
-    ratio: RatioOption = None,
-    exposure: ExposureOption = None,
+    inputs: opt.RawsArgument,
+    ratio: opt.RatioOption = None,
+    exposure: opt.ExposureOption = None,
     strength: Annotated[
         str | None,
         typer.Option(
@@ -73,8 +53,8 @@ def preview(
             show_default="the best for each photo",
         ),
     ] = None,
-    noise: NoiseOption = "auto",
-    steps: StepsOption = None,
+    noise: opt.NoiseOption = "auto",
+    steps: opt.StepsOption = None,
     photos: Annotated[
         int,
         typer.Option(help="Photos to show of those found, evenly spread.", min=1, max=24),
@@ -91,16 +71,12 @@ def preview(
             metavar="N", help="Print the command of tile N for the same options; write nothing."
         ),
     ] = None,
-    recursive: RecursiveOption = False,
-    device: AnyDeviceOption = "auto",
-    precision: AnyPrecisionOption = "auto",
-    backend: BackendOption = "auto",
-    tile: TileOption = None,
-    force_read: ForceReadOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    recursive: opt.RecursiveOption = False,
+    engine: opt.EngineOptions = opt.AUTO,
+    force_read: opt.ForceReadOption = False,
+    overwrite: opt.OverwriteOption = False,
+    dry_run: opt.DryRunOption = False,
+    output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Compare options on three crops of each photo before a long run.
 
@@ -123,28 +99,28 @@ def preview(
         led preview IMG_1.CR2 --luma 0.5,0.7,0.9 --chroma 1
         led preview IMG_1.CR2 --model sony,my-camera --strength 1 --out compare.png
     """
-    from ledcli.batch.settings import Engine, Quality, Settings
+    from ledcli.batch.settings import Quality, Settings
     from ledcli.preview.variants import as_text, command_of, plan_variants
 
-    output = Output(json=json, quiet=quiet)
-    factor, level = parse_brightness(ratio, exposure)
-    settings = Settings(factor, level, steps=steps, force_read=force_read, noise=parse_noise(noise))
-    named = parse_words(quality)
+    factor, level = opt.parse_brightness(ratio, exposure)
+    settings = Settings(
+        factor, level, steps=steps, force_read=force_read, noise=opt.parse_noise(noise)
+    )
+    named = opt.parse_words(quality)
     if unknown := set(named) - set(Quality):
         raise UsageError(f"--quality takes any of {', '.join(Quality)}, not {unknown.pop()}")
     variants = plan_variants(
         settings,
-        strengths=parse_shares(strength, "--strength"),
-        lumas=parse_shares(luma, "--luma"),
-        chromas=parse_shares(chroma, "--chroma"),
+        strengths=opt.parse_shares(strength, "--strength"),
+        lumas=opt.parse_shares(luma, "--luma"),
+        chromas=opt.parse_shares(chroma, "--chroma"),
         qualities=[Quality(name) for name in named],
-        models=parse_words(model),
+        models=opt.parse_words(model),
     )
     shared = ["--ratio", ratio or "1"] if exposure is None else ["--exposure", exposure]
-    given = {"--noise": (noise, "auto"), "--steps": (steps, None), "--tile": (tile, None)}
-    given |= {"--device": (device, "auto"), "--precision": (precision, "auto")}
-    for option, (value, default) in (given | {"--backend": (backend, "auto")}).items():
-        shared += [] if value == default else [option, str(value)]
+    given = {"noise": noise, "steps": steps} | engine._asdict()
+    for option, value in given.items():
+        shared += [] if value in ("auto", None) else [f"--{option}", str(value)]
     shared += ["--recursive"] * recursive + ["--force-read"] * force_read
     commands = {v.number: command_of(v, inputs, shared) for v in variants}
     texts = {number: as_text(words) for number, words in commands.items()}
@@ -170,7 +146,7 @@ def preview(
         out,
         variants,
         settings,
-        engine=Engine(device, precision, tile, backend),
+        engine=engine,
         recursive=recursive,
         count=photos,
         overwrite=overwrite,
