@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,6 @@ from ledcli.cli.console import Output, printable
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ledcli.zoo.download import ShowProgress
     from ledcli.zoo.importing import Imported
     from ledcli.zoo.releases import PullHistory, Release
 
@@ -141,8 +139,7 @@ def pull(
         return
     _accept(output, release.licence, release.licence_url, now=accept_license)
 
-    with _download_progress(output, release.file) as show:
-        pulled = table.pull_release(release, force=force, show=show, say=output.warn)
+    pulled = table.pull_release(release, force=force, report=output)
     if pulled.first:
         output.info(
             f"{release.file}: no registry has its hash; later downloads must have this one: "
@@ -297,19 +294,3 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
         records.append(record | {"bytes": record.pop("size")})
     columns = ("NAME", "CAMERA", "RATIO", "LICENCE", "SIZE", "SHA-256")
     output.table(columns, rows, records=records)
-
-
-@contextmanager
-def _download_progress(output: Output, file: str) -> Iterator[ShowProgress]:
-    """Show a download in MB; its size is known only after the server has answered."""
-    with ExitStack() as stack:
-        bar, shown = None, 0
-
-        def show(done: int, total: int | None) -> None:
-            nonlocal bar, shown
-            size = total / 1e6 if total else None
-            bar = bar or stack.enter_context(output.progress(size, f"fetching {file}", "MB"))
-            bar.advance((done - shown) / 1e6)
-            shown = done
-
-        yield show

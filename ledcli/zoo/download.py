@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 import ledcli
 from ledcli.errors import DownloadError, OutputError
 from ledcli.output.atomic import explain, make_folder
+from ledcli.reporting import SILENT, ProgressBar, Reporter
 from ledcli.zoo.model_file import file_sha256
 
 TIMEOUT_S = 30.0
@@ -36,10 +36,6 @@ _DRIVE_FILE = re.compile(r"https://drive\.google\.com/file/d/([\w-]+)(/.*)?")
 _DRIVE_HOSTS = ("drive.google.com", "drive.usercontent.google.com")
 
 
-ShowProgress = Callable[[int, int | None], None]
-"""Shows how far a download is: bytes done, and in all if that is known."""
-
-
 @dataclass(frozen=True)
 class Limits:
     """What a file must be: at most `max_bytes`, and exactly `size` bytes and `sha256` if known."""
@@ -53,20 +49,13 @@ class _ConfirmedError(Exception):
     """Google Drive asks for confirmation; the message is the address that it leads to."""
 
 
-def fetch(
-    url: str,
-    target: Path,
-    limits: Limits,
-    *,
-    show: ShowProgress = lambda done, total: None,
-    say: Callable[[str], None] = lambda text: None,
-) -> str:
+def fetch(url: str, target: Path, limits: Limits, report: Reporter = SILENT) -> str:
     """Download a file to `target`, in one step when it is complete and right; return its SHA-256.
 
     The address is https, or http on this machine; the page of a file on Google Drive stands for
-    the file. An old file is replaced. `say` gets a line about each new try. Raises DownloadError
-    when it cannot be downloaded, or is not the file that `limits` describe; OutputError when it
-    cannot be written.
+    the file. An old file is replaced. `report` gets progress in MB and a warning about each new
+    try. Raises DownloadError when it cannot be downloaded, or is not the file that `limits`
+    describe; OutputError when it cannot be written.
     """
     check_url(url)
     make_folder(target.parent)
@@ -74,7 +63,7 @@ def fetch(
         with FileLock(target.with_name("download.lock"), blocking=False):
             for old in (target, *target.parent.glob("tmp*")):  # pooch's, of a killed run
                 old.unlink(missing_ok=True)
-            _retry(url, target, limits, show, say)
+            _retry(url, target, limits, report)
             return file_sha256(target)
     except Timeout:
         raise DownloadError(
@@ -84,22 +73,21 @@ def fetch(
         raise OutputError(f"{target}: cannot be written: {explain(error)}") from error
 
 
-def _retry(
-    url: str, target: Path, limits: Limits, show: ShowProgress, say: Callable[[str], None]
-) -> None:
+def _retry(url: str, target: Path, limits: Limits, report: Reporter) -> None:
     match = _DRIVE_FILE.fullmatch(url)
     source = f"https://drive.google.com/uc?export=download&id={match[1]}" if match else url
     confirmed = False
     pooch.get_logger().setLevel("WARNING")
     for failures in range(1, TRIES + 2):
         try:
-            pooch.retrieve(
-                source,
-                limits.sha256 and f"sha256:{limits.sha256}",
-                fname=target.name,
-                path=target.parent,
-                downloader=_Downloader(limits, show),
-            )
+            with report.progress(None, f"fetching {target.name}", "MB") as bar:
+                pooch.retrieve(
+                    source,
+                    limits.sha256 and f"sha256:{limits.sha256}",
+                    fname=target.name,
+                    path=target.parent,
+                    downloader=_Downloader(limits, bar),
+                )
             return
         except _ConfirmedError as page:
             if confirmed:
@@ -110,7 +98,7 @@ def _retry(
             if failures >= TRIES:
                 raise DownloadError(f"{why}: try again later, or {by_hand(url)}") from error
             wait = FIRST_WAIT_S * 2 ** (failures - 1) if wait is None else wait
-            say(f"{why}; trying again in {wait:g} s")
+            report.warn(f"{why}; trying again in {wait:g} s")
             sleep(wait)
         except ValueError as error:  # pooch's, for a wrong hash
             raise DownloadError(
@@ -125,10 +113,11 @@ def by_hand(url: str) -> str:
 
 
 class _Downloader:
-    def __init__(self, limits: Limits, show: ShowProgress) -> None:
-        self.limits, self.show = limits, show
+    def __init__(self, limits: Limits, bar: ProgressBar) -> None:
+        self.limits, self.bar = limits, bar
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
+        done = 0
         with (
             requests.get(
                 url,
@@ -142,10 +131,11 @@ class _Downloader:
             ) as response,
             open(output_file, "wb") as file,
         ):
-            total, done = int(response.headers.get("Content-Length", 0)) or None, 0
+            if size := int(response.headers.get("Content-Length", 0)):
+                self.bar.resize(size / 1e6)
             for chunk in response.iter_content(CHUNK_BYTES):
                 done += file.write(chunk)
-                self.show(done, total)
+                self.bar.advance(len(chunk) / 1e6)
                 if done > self.limits.max_bytes:
                     raise _too_large(url, self.limits.max_bytes)
         self._check_size(url, done)

@@ -19,13 +19,13 @@ import platformdirs
 
 from ledcli.errors import DownloadError, ModelError, UsageError
 from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.checkpoint_file import MAX_BYTES, parse_name
 from ledcli.zoo.model_file import reading
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, is_ratio_range, is_text, short
 from ledcli.zoo.store import bundled_dir, installed_dir
 
 if TYPE_CHECKING:
-    from ledcli.zoo.download import ShowProgress
     from ledcli.zoo.importing import Imported
 
 BUNDLED = "upstream.toml"
@@ -242,13 +242,7 @@ class Pulled(NamedTuple):
     first: bool
 
 
-def pull_release(
-    release: Release,
-    *,
-    force: bool = False,
-    show: ShowProgress = lambda done, total: None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Pulled:
+def pull_release(release: Release, *, force: bool = False, report: Reporter = SILENT) -> Pulled:
     """Download a checkpoint and import it; pin its hash at the first download.
 
     Raises DownloadError when it cannot be downloaded, or its hash is not the one in the registry or
@@ -264,7 +258,7 @@ def pull_release(
         )
     history = PullHistory()
     known = release.sha256 or history.sha256(release.name)
-    path, url, sha256 = _fetch(release, known, show, say)
+    path, url, sha256 = _fetch(release, known, report)
     try:
         imported = import_checkpoint(
             path,
@@ -283,12 +277,10 @@ def pull_release(
     return Pulled(imported, url, sha256, pinned_by, known is None)
 
 
-def _fetch(
-    release: Release, sha256: str | None, show: ShowProgress, say: Callable[[str], None]
-) -> tuple[Path, str, str]:
+def _fetch(release: Release, sha256: str | None, report: Reporter) -> tuple[Path, str, str]:
     """Download an entry's file, with this hash if any; return its path, address and hash.
 
-    `say` gets a line about each address that fails; the last one's DownloadError is raised.
+    `report` gets a warning about each address that fails; the last one's DownloadError is raised.
     """
     from ledcli.zoo.download import Limits, fetch
 
@@ -297,7 +289,7 @@ def _fetch(
     *mirrors, final = release.urls
     for url in mirrors:
         try:
-            return target, url, fetch(url, target, limits, show=show, say=say)
+            return target, url, fetch(url, target, limits, report)
         except DownloadError as error:
-            say(f"{error}; trying the next address")
-    return target, final, fetch(final, target, limits, show=show, say=say)
+            report.warn(f"{error}; trying the next address")
+    return target, final, fetch(final, target, limits, report)

@@ -7,6 +7,7 @@ import pytest
 from filelock import FileLock
 
 from ledcli.errors import DownloadError
+from ledcli.reporting import Silent
 from ledcli.zoo import download
 from ledcli.zoo.download import Limits, check_url, fetch
 from tests.webserver import serving
@@ -46,29 +47,42 @@ def get(site, target, path="/net.pth", max_bytes=1 << 20, size=None, sha256=None
     return fetch(site.url + path, target, Limits(max_bytes, size, sha256), **how)
 
 
+class Seen(Silent):
+    """What a download reports: warnings, and progress in MB."""
+
+    def __init__(self):
+        self.said, self.total, self.done = [], None, 0.0
+        self.warn = self.said.append
+
+    def resize(self, total):
+        self.total = total
+
+    def advance(self, steps=1, note=""):
+        self.done += steps
+
+
 def left(target):
     """What lies in the folder, but for the lock."""
     return sorted(p.name for p in target.parent.iterdir() if p.suffix != ".lock")
 
 
 def test_a_file_is_fetched_whole_with_its_hash(site, target, waits):
-    seen = []
-    assert get(site, target, show=lambda done, total: seen.append((done, total))) == SHA256
+    seen = Seen()
+    assert get(site, target, report=seen) == SHA256
     assert target.read_bytes() == DATA
     assert left(target) == ["net.pth"]
-    assert seen[-1] == (len(DATA), len(DATA))
-    assert max(done for done, _ in seen) == len(DATA)
+    assert seen.total == seen.done == pytest.approx(len(DATA) / 1e6)
     assert site.requests[0][2]["user-agent"].startswith("led/")
     assert waits == []
 
 
 def test_a_broken_connection_is_tried_again(site, target, waits):
     site.breaks = [100_000, 50_000]
-    said = []
-    assert get(site, target, say=said.append) == SHA256
+    seen = Seen()
+    assert get(site, target, report=seen) == SHA256
     assert target.read_bytes() == DATA
     assert waits == [1.0, 2.0]
-    assert "connection broke" in said[0] and "trying again in 1 s" in said[0]
+    assert "connection broke" in seen.said[0] and "trying again in 1 s" in seen.said[0]
 
 
 def test_a_broken_download_leaves_nothing(site, target, waits):
@@ -141,10 +155,10 @@ def test_too_large_a_file_is_not_fetched(site, target, waits):
 
 def test_an_endless_file_is_stopped(site, target, waits):
     site.headers = {"Content-Length": None}
-    seen = []
+    seen = Seen()
     with pytest.raises(DownloadError, match="larger than"):
-        get(site, target, max_bytes=1000, show=lambda done, _: seen.append(done))
-    assert max(seen) < len(DATA)
+        get(site, target, max_bytes=1000, report=seen)
+    assert seen.total is None and seen.done < len(DATA) / 1e6
     assert left(target) == []
 
 
