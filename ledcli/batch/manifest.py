@@ -142,16 +142,11 @@ class Manifest:
         self._journal = Journal(self.folder / f"{'-'.join(parts)}.jsonl", self.root)
         self._compacts = exclusive and not shard
 
-    def entry(self, path: Path) -> ManifestEntry | None:
-        """Return the line of an output of this folder: the file's own, else the latest."""
-        return self.look(path)[1]
-
-    def file_state(self, path: Path) -> FileState:
-        """Return what the file under an output's name is; raises OutputError if unreadable."""
-        return self.look(path)[0]
-
     def look(self, path: Path) -> tuple[FileState, ManifestEntry | None]:
-        """Return both `file_state` and `entry` of an output."""
+        """Return what the file under an output's name is, and its own line, else the latest.
+
+        Raises OutputError if the file is unreadable.
+        """
         entries = self._entries(self._name(path))
         latest = next(iter(entries), None)
         try:
@@ -171,12 +166,12 @@ class Manifest:
         return FileState.EDITED, latest
 
     def wrote(self, path: Path) -> bool:
-        """Return True if led wrote the file, even if it was edited since; as `file_state`.
+        """Return True if led wrote the file, even if it was edited since; raises as `look`.
 
         An edited file still has led's note in it; without, it is another file in the same place,
         such as a camera's own DNG.
         """
-        state = self.file_state(path)
+        state, _ = self.look(path)
         if state is FileState.EDITED:
             return read_note(path) is not None
         return state is FileState.CURRENT

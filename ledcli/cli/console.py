@@ -13,17 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
-from rich.progress import Task as RichTask
 from rich.text import Text
+
+from ledcli.reporting import Silent
 
 PLAIN_FIRST_S = 2.0
 """Shorter work shows no progress lines (seconds)."""
@@ -97,14 +91,8 @@ def time_text(seconds: float) -> str:
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
-class Progress:
+class Progress(Silent):
     """Progress that shows nothing; base class of those that do."""
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        """Count `steps` as done; `note` names what is being worked on."""
-
-    def resize(self, total: float) -> None:
-        """Change the number of steps in all."""
 
     def pause(self) -> None:
         """Clear the terminal for another writer."""
@@ -152,12 +140,12 @@ class PlainProgress(Progress):
             self._start = self._clock()
 
 
-class _RateColumn(ProgressColumn):
+class _RateColumn(rich_progress.ProgressColumn):
     def __init__(self, unit: str) -> None:
         super().__init__()
         self._unit = unit
 
-    def render(self, task: RichTask) -> Text:
+    def render(self, task: rich_progress.Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else rate_text(speed, self._unit))
 
@@ -166,13 +154,13 @@ class BarProgress(Progress):
     """A bar that disappears when the work is done."""
 
     def __init__(self, console: Console, total: float | None, label: str, unit: str) -> None:
-        self._bar = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(show_speed=False),
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}", markup=False),
+            rich_progress.BarColumn(bar_width=None),
+            rich_progress.TaskProgressColumn(show_speed=False),
             _RateColumn(unit or "steps"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             expand=True,

@@ -20,10 +20,9 @@ from ledcli.nets.network import Network, StagedNetwork
 from ledcli.nets.registry import tile_note
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.raw.exif import Exif
+from ledcli.raw.exif import Exif, is_camera
 from ledcli.reporting import OnProgress
 from ledcli.zoo.model_file import file_sha256, is_onnx
-from ledcli.zoo.selection import is_camera
 from ledcli.zoo.store import find_model
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,22 @@ def missing_tags(exif: Exif) -> str:
     return f"has no usable {' and no '.join(missing)} tag"
 
 
+def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> bool:
+    """Return True if a camera is one of those that a model names, however they are spelt.
+
+    Case, blanks and a missing or repeated make are ignored.
+
+    Examples
+    --------
+    >>> is_camera("NIKON D850", "NIKON CORPORATION", ["Nikon Corporation  NIKON D850"])
+    True
+    """
+    if not camera:
+        return False
+    maker = set((make or "").casefold().split())
+    return _without_make(camera, maker) in (_without_make(name, maker) for name in names)
+
+
 def date(value: str | None) -> str | None:
     """Return ``YYYY:MM:DD HH:MM:SS`` unchanged, anything else as None."""
     return value if value and _DATE.fullmatch(value) and not value.startswith("0000") else None
@@ -229,3 +246,10 @@ def _clean(value: object) -> str | None:
         return None
     value = value.split("\0")[0][:_MAX_TEXT]
     return "".join(c if c.isprintable() else " " for c in value).strip() or None
+
+
+def _without_make(camera: str, maker: set[str]) -> list[str]:
+    words = camera.casefold().split()
+    while len(words) > 1 and words[0] in maker:
+        del words[0]
+    return words

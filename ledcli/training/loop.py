@@ -26,6 +26,8 @@ from ledcli.training.processes import Processes
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
+_UNREADABLE = (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError)
+"""What a checkpoint that is damaged, or of another training, raises."""
 
 
 class Method(Protocol):
@@ -294,14 +296,7 @@ class Trainer:
             if state["recipe"] != recipe:
                 raise ValueError("another recipe")
             self._restore(tensors, state)
-        except (
-            SafetensorError,
-            OSError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:
+        except _UNREADABLE as error:
             raise TrainingError(
                 f"{path} is of another training: give the options it was made with, or remove it"
             ) from error

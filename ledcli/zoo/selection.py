@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ledcli.errors import ModelError, UsageError
 from ledcli.noise.profile import NoiseAtIso
-from ledcli.raw.exif import Exif
+from ledcli.raw.exif import Exif, is_camera
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.zoo.model_file import file_sha256, read_spec
 from ledcli.zoo.spec import ModelSpec
@@ -241,22 +241,6 @@ def default_name(cfa: str, option: str = "--model", *, fast: bool = False) -> st
     return defaults[cfa]
 
 
-def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> bool:
-    """Return True if a camera is one of those that a model names, however they are spelt.
-
-    Case, blanks and a missing or repeated make are ignored.
-
-    Examples
-    --------
-    >>> is_camera("NIKON D850", "NIKON CORPORATION", ["Nikon Corporation  NIKON D850"])
-    True
-    """
-    if not camera:
-        return False
-    maker = set((make or "").casefold().split())
-    return _without_make(camera, maker) in (_without_make(name, maker) for name in names)
-
-
 def covers(ratio_range: tuple[float, float], ratio: float) -> bool:
     """Return True if a ratio lies in a model's range or within a third of a stop of it."""
     lowest, highest = ratio_range
@@ -325,10 +309,3 @@ def _range_text(one: str, several: str, values: tuple[float, ...]) -> str:
     if lowest == highest:
         return f"{one} {lowest:g}"
     return f"{several} {lowest:g} to {highest:g}"
-
-
-def _without_make(camera: str, maker: set[str]) -> list[str]:
-    words = camera.casefold().split()
-    while len(words) > 1 and words[0] in maker:
-        del words[0]
-    return words

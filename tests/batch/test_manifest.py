@@ -54,10 +54,10 @@ def lines(root):
 def test_a_written_output_is_known_again(root):
     with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng")
-        assert manifest.file_state(path) is FileState.CURRENT
+        assert manifest.look(path)[0] is FileState.CURRENT
     again = Manifest(root)
-    assert again.file_state(path) is FileState.CURRENT
-    entry = again.entry(path)
+    assert again.look(path)[0] is FileState.CURRENT
+    entry = again.look(path)[1]
     assert entry.made_with == MADE and entry.photo == PHOTO
     assert entry.source == "../raw/a.CR2"
     assert entry.source_stamp == Stamp.of(os.stat("raw/a.CR2"))
@@ -67,19 +67,19 @@ def test_a_written_output_is_known_again(root):
 def test_what_the_file_under_a_name_is(root):
     with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng")
-        assert manifest.file_state(root / "b.dng") is FileState.ABSENT
+        assert manifest.look(root / "b.dng")[0] is FileState.ABSENT
         (root / "b.dng").write_bytes(b"a photographer's")
-        assert manifest.file_state(root / "b.dng") is FileState.FOREIGN
-        assert manifest.entry(root / "b.dng") is None
+        assert manifest.look(root / "b.dng")[0] is FileState.FOREIGN
+        assert manifest.look(root / "b.dng")[1] is None
         path.write_bytes(b"edited")
-        assert manifest.file_state(path) is FileState.EDITED
+        assert manifest.look(path)[0] is FileState.EDITED
         path.unlink()
-        assert manifest.file_state(path) is FileState.ABSENT
+        assert manifest.look(path)[0] is FileState.ABSENT
         path.symlink_to("b.dng")
-        assert manifest.file_state(path) is FileState.EDITED
+        assert manifest.look(path)[0] is FileState.EDITED
         path.unlink()
         path.mkdir()
-        assert manifest.file_state(path) is FileState.EDITED
+        assert manifest.look(path)[0] is FileState.EDITED
 
 
 def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
@@ -87,17 +87,17 @@ def test_killed_between_line_and_name_the_old_file_is_still_ours(root):
         path = write(manifest, "a.dng", b"first")
         late = manifest.root / "late"
         late.write_bytes(b"second, that never got its name")
-        entry = manifest.entry(path)
+        entry = manifest.look(path)[1]
         manifest.record(
             ManifestEntry(
                 entry.output, entry.source, entry.source_stamp, {}, {}, Stamp.of(late.stat())
             )
         )
     again = Manifest(root)
-    assert again.file_state(path) is FileState.CURRENT
-    assert again.entry(path) == entry
+    assert again.look(path)[0] is FileState.CURRENT
+    assert again.look(path)[1] == entry
     path.unlink()
-    assert again.file_state(path) is FileState.ABSENT
+    assert again.look(path)[0] is FileState.ABSENT
 
 
 def test_no_line_no_file(root, monkeypatch):
@@ -128,8 +128,8 @@ def test_after_a_line_half_written_the_next_is_whole(root, monkeypatch):
         monkeypatch.setattr(module.os, "write", real)
         write(manifest, "b.dng")
     again = Manifest(root)
-    assert again.file_state(root / "b.dng") is FileState.CURRENT
-    assert again.file_state(root / "a.dng") is FileState.ABSENT
+    assert again.look(root / "b.dng")[0] is FileState.CURRENT
+    assert again.look(root / "a.dng")[0] is FileState.ABSENT
 
 
 @pytest.mark.parametrize("length", [0, 1, 10, 60, 150, -1])
@@ -139,11 +139,11 @@ def test_a_torn_last_line_costs_that_line_alone(root, length):
     kept, torn = lines(root)
     manifest.path.write_bytes(kept + b"\n" + torn[:length])
     with closing(Manifest(root)) as manifest:
-        assert manifest.file_state(first) is FileState.CURRENT
-        assert manifest.file_state(second) is FileState.FOREIGN
+        assert manifest.look(first)[0] is FileState.CURRENT
+        assert manifest.look(second)[0] is FileState.FOREIGN
         third = write(manifest, "c.dng")
     again = Manifest(root)
-    assert [again.file_state(p) for p in (first, third)] == [FileState.CURRENT] * 2
+    assert [again.look(p)[0] for p in (first, third)] == [FileState.CURRENT] * 2
 
 
 DAMAGED = [
@@ -173,8 +173,8 @@ def test_damaged_lines_are_ignored(root):
         for data in (damaged + b"\n" + good + b"\n", good + b"\n" + damaged + b"\n"):
             manifest.path.write_bytes(data)
             again = Manifest(root)
-            assert again.file_state(path) is FileState.CURRENT
-            assert again.entry(path).made_with == MADE
+            assert again.look(path)[0] is FileState.CURRENT
+            assert again.look(path)[1].made_with == MADE
 
 
 @given(st.binary(max_size=200), st.integers(0, 400), st.booleans())
@@ -185,8 +185,8 @@ def test_no_manifest_is_a_traceback(tmp_path_factory, noise, where, good_start):
     data = line[:where] + noise + line[where:] if good_start else noise
     (root / ".led" / "manifest.jsonl").write_bytes(data)
     manifest = Manifest(root)
-    manifest.entry(root / "a")
-    manifest.file_state(root / "a")
+    manifest.look(root / "a")[1]
+    manifest.look(root / "a")[0]
 
 
 def test_names_of_no_encoding_and_with_newlines(root):
@@ -199,8 +199,8 @@ def test_names_of_no_encoding_and_with_newlines(root):
     again = Manifest(root)
     assert len(lines(root)) == len(names)
     for name in names:
-        assert again.file_state(root / name) is FileState.CURRENT
-        assert again.entry(root / name).source == f"../raw/{name}.CR2"
+        assert again.look(root / name)[0] is FileState.CURRENT
+        assert again.look(root / name)[1].source == f"../raw/{name}.CR2"
 
 
 def test_outputs_in_subfolders_keep_their_place(root):
@@ -211,7 +211,7 @@ def test_outputs_in_subfolders_keep_their_place(root):
     # The whole shoot moves.
     os.rename("out", "elsewhere")
     moved = Path("elsewhere")
-    assert Manifest(moved).file_state(moved / "1" / "a.dng") is FileState.CURRENT
+    assert Manifest(moved).look(moved / "1" / "a.dng")[0] is FileState.CURRENT
 
 
 def test_a_time_rounded_by_the_file_system_is_the_same_time():
@@ -235,7 +235,7 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
         (root / ".led").mkdir()
         paths = [write(manifest, f"{i % 3}.dng", str(i).encode() * 9) for i in range(40)]
         killed = write(manifest, "k.dng", b"first")
-        entry = manifest.entry(killed)
+        entry = manifest.look(killed)[1]
         for _ in range(3):  # three runs in a row were killed before the file got its name
             manifest.record(
                 ManifestEntry(
@@ -253,7 +253,7 @@ def test_a_long_manifest_is_made_short_and_says_the_same(root, monkeypatch):
     assert newer in lines(root)
     again = Manifest(root)
     expected = {"0": "EDITED", "1": "CURRENT", "2": "CURRENT", "k": "CURRENT", "new": "CURRENT"}
-    assert {n: again.file_state(root / f"{n}.dng").name for n in expected} == expected
+    assert {n: again.look(root / f"{n}.dng")[0].name for n in expected} == expected
     assert sorted(os.listdir(root / ".led")) == ["manifest.jsonl"]
 
 
@@ -274,7 +274,7 @@ def test_without_a_lock_nothing_is_made_shorter_and_every_process_has_its_own_fi
     again = Manifest(root)
     outputs = [path.name for path in root.glob("*.dng")]
     assert len(outputs) == 5
-    assert {again.file_state(root / name) for name in outputs} == {FileState.CURRENT}
+    assert {again.look(root / name)[0] for name in outputs} == {FileState.CURRENT}
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def several(root, monkeypatch):
 def all_known(root):
     again, outputs = Manifest(root), list(root.glob("*.dng"))
     assert len(outputs) >= 6
-    return {again.file_state(path) for path in outputs} == {FileState.CURRENT}
+    return {again.look(path)[0] for path in outputs} == {FileState.CURRENT}
 
 
 def whole_run(root):
@@ -360,8 +360,8 @@ def test_the_latest_line_is_that_of_the_latest_file_whichever_manifest_has_it(ro
             path = write(manifest, "a.dng", made=made)
     path.write_bytes(b"edited")
     again = Manifest(root)
-    assert again.file_state(path) is FileState.EDITED
-    assert again.entry(path).made_with == {"ratio": 2.0}
+    assert again.look(path)[0] is FileState.EDITED
+    assert again.look(path)[1].made_with == {"ratio": 2.0}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file is not replaced there")
@@ -378,7 +378,7 @@ def test_a_manifest_that_was_replaced_is_opened_anew(root, how):
             shutil.rmtree(root / ".led")
         paths.append(write(manifest, "c.dng"))
     again = Manifest(root)
-    assert [again.file_state(path) for path in paths] == [FileState.CURRENT] * 3
+    assert [again.look(path)[0] for path in paths] == [FileState.CURRENT] * 3
     assert len(lines(root)) == 3 + (how == "replaced")
 
 
@@ -401,7 +401,7 @@ def test_a_network_drive_that_tells_late_of_a_replaced_manifest(root, monkeypatc
         paths.append(write(manifest, "b.dng"))
     again = Manifest(root)
     assert stale and len(lines(root)) == 2
-    assert [again.file_state(path) for path in paths] == [FileState.CURRENT] * 2
+    assert [again.look(path)[0] for path in paths] == [FileState.CURRENT] * 2
 
 
 def test_the_state_folder_that_another_run_removes_is_made_again(root, monkeypatch):
@@ -416,13 +416,13 @@ def test_the_state_folder_that_another_run_removes_is_made_again(root, monkeypat
     monkeypatch.setattr(journal, "open_no_link", open_no_link)
     with closing(Manifest(root)) as manifest:
         path = write(manifest, "a.dng")
-    assert removed and Manifest(root).file_state(path) is FileState.CURRENT
+    assert removed and Manifest(root).look(path)[0] is FileState.CURRENT
 
 
 def test_reading_writes_nothing(root):
     manifest = Manifest(root)
-    manifest.file_state(root / "a.dng")
-    Manifest(root / "not there").file_state(root / "not there" / "a.dng")
+    manifest.look(root / "a.dng")[0]
+    Manifest(root / "not there").look(root / "not there" / "a.dng")[0]
     assert os.listdir(root) == [] and not (root / "not there").exists()
 
 
@@ -465,7 +465,7 @@ def test_a_state_folder_that_is_a_file_is_named(root):
 
 def test_a_name_that_is_too_long_is_an_error_of_one_line(root):
     with pytest.raises(OutputError, match="too long"):
-        Manifest(root).file_state(root / ("x" * 300 + ".dng"))
+        Manifest(root).look(root / ("x" * 300 + ".dng"))[0]
 
 
 def test_once_closed_nothing_is_recorded(root):
@@ -495,19 +495,19 @@ def test_a_folder_that_was_removed_or_replaced_ends_the_run(root, again):
     cause = found.value.__cause__
     assert isinstance(cause, OSError) and cause.errno == errno.ENODEV
     assert not (root / "b.dng").exists()
-    assert (Manifest(root).entry(root / "c.dng") is not None) == again
+    assert (Manifest(root).look(root / "c.dng")[1] is not None) == again
 
 
 def test_a_manifest_is_loaded_again_only_when_its_file_has_changed(root):
     manifests = Manifests()
     path = root / "a.dng"
-    assert manifests[root].file_state(path) is FileState.ABSENT
+    assert manifests[root].look(path)[0] is FileState.ABSENT
     assert not manifests.refresh()
     with closing(Manifest(root)) as another_run:
         write(another_run, "a.dng")
-    assert manifests[root].file_state(path) is FileState.FOREIGN
+    assert manifests[root].look(path)[0] is FileState.FOREIGN
     assert manifests.refresh()
-    assert manifests[root].file_state(path) is FileState.CURRENT
+    assert manifests[root].look(path)[0] is FileState.CURRENT
     assert not manifests.refresh()
 
 
@@ -524,7 +524,7 @@ def test_a_line_without_end_is_not_read_into_memory(root):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 << 20
-    assert again.entry(path) is not None
+    assert again.look(path)[1] is not None
     assert len(again._lines["a.dng"]) == 2
 
 

@@ -124,7 +124,7 @@ def _finished(folder: Path, raws: Path, count: int) -> Path:
     _denoise(many, out)
     result = out / "IMG_0000.dng"
     with contextlib.closing(Manifest(out)) as manifest:
-        entry = manifest.entry(result)
+        entry = manifest.look(result)[1]
         if entry is None:
             raise SystemExit(f"nothing is written down of {result}")
         for number in range(1, count):

@@ -4,8 +4,9 @@ import os
 import pytest
 
 from ledcli.errors import ModelError
+from ledcli.raw.exif import is_camera
 from ledcli.zoo import store as bundled
-from ledcli.zoo.selection import best_model, covers, is_camera
+from ledcli.zoo.selection import best_model, covers
 from tests.inference.models import noise_profile, write_model
 
 SONY = ("SONY ILCE-7SM2", "SONY")
