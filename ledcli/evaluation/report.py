@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
@@ -52,10 +52,6 @@ _VARIANTS = {
 }
 """Headings over the metrics, by what follows ``psnr_``."""
 
-_LOADER = PackageLoader("ledcli.evaluation")
-_ENVIRONMENT = Environment(
-    loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-)
 K = TypeVar("K")
 _Groups = Mapping[str, Group]
 """By model."""
@@ -106,10 +102,9 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
     if necessary; only its ``index.html`` is replaced. The date on the page, `when`, is by default
     today. Raises OutputError if it cannot be written.
     """
-    style, _, _ = _LOADER.get_source(_ENVIRONMENT, "report.css")
-    script, _, _ = _LOADER.get_source(_ENVIRONMENT, "report.js")
     pictures, storage = encode_crops(evaluation.crops)
-    page = _ENVIRONMENT.get_template("report.html.j2").render(
+    page = render_page(
+        ["evaluation/report"],
         evaluation=evaluation,
         models=list(evaluation.models),
         noisy=NOISY,
@@ -119,9 +114,6 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
         format_metric=format_metric,
         format_value=format_value,
         signed=_signed,
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         cards=_cards(evaluation),
         facts=_facts(evaluation, when or datetime.now()),
         means=_means_table(evaluation),
@@ -132,9 +124,37 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
     )
     make_folder(folder)
     path = folder / PAGE
-    # A file name may hold bytes that are not text.
-    atomic_write(path, page.encode("utf-8", "backslashreplace"))
+    atomic_write(path, page)
     return path
+
+
+def render_page(names: Sequence[str], **values: object) -> bytes:
+    """Render the template of the last of `names`, such as ``evaluation/report``, of that folder.
+
+    Its style and script are those of all names. The page runs no other script.
+    """
+    folders = {name.partition("/")[0] for name in names}
+    loader = PrefixLoader({folder: PackageLoader(f"ledcli.{folder}") for folder in folders})
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    style, script = (
+        "".join(loader.get_source(environment, name + suffix)[0] for name in names)
+        for suffix in (".css", ".js")
+    )
+    page = environment.get_template(f"{names[-1]}.html.j2").render(
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        version=__version__,
+        **values,
+    )
+    # A file name may hold bytes that are not text.
+    return page.encode("utf-8", "backslashreplace")
 
 
 def _over_noisy(groups: _Groups, model: str, metric: str) -> float | None:
