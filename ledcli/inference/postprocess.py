@@ -5,6 +5,7 @@ in place and return it. `noise` is the photo's before denoising: differences muc
 standard deviation are detail.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -193,16 +194,18 @@ def _smooth_difference(
 # Checkerboard removal
 
 CHECKERBOARD_MIN_RATIO = 4.0
-"""Below, the pattern is a ten thousandth of the level: nothing is done."""
+"""Below, the pattern is a thousandth of the level at most: nothing is done."""
 CHECKERBOARD_MAX_RESPONSE = 0.15
 """Standard deviations of the photo's noise; a larger response is detail."""
 CHECKERBOARD_BAND = 128
 """Plane rows processed at a time, a multiple of the block."""
-_SMOOTH, _SHARP = torch.tensor([1.0, 2.0, 1.0]) / 4, torch.tensor([-1.0, 2.0, -1.0]) / 4
+_SMOOTH, _SHARP = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, torch.tensor([-1.0, 3.0, -3.0, 1.0]) / 8
 _MASKS = torch.stack(
-    [torch.outer(_SMOOTH, _SHARP), torch.outer(_SHARP, _SMOOTH), torch.outer(_SHARP, _SHARP)]
-)
-"""Responses to columns, rows and a checkerboard of amplitude one."""
+    [torch.outer(*each) for each in itertools.product((_SMOOTH, _SHARP), repeat=2)]
+).unsqueeze(1)
+"""The level around a cell of 2 by 2 pixels, and the responses to columns, rows and a checkerboard
+of amplitude one. An even side treats the pixels of a cell alike: masks centred on one of them
+reject bright samples there as detail, count them beside it, and so see a pattern in any noise."""
 
 
 def remove_checkerboard(clean: Tensor, ratio: float, noise: NoiseProfile) -> Tensor:
@@ -240,25 +243,23 @@ def remove_checkerboard(clean: Tensor, ratio: float, noise: NoiseProfile) -> Ten
 def _checkerboard_sums(
     clean: Tensor, top: int, bottom: int, ratio: float, noise: NoiseProfile
 ) -> tuple[Tensor, Tensor]:
-    """Sum the amplitudes in smooth areas over the blocks of a band, and count them.
+    """Sum the amplitudes of smooth cells of 2 by 2 pixels over the blocks of a band; count them.
 
-    Both ``(planes, 3, blocks, blocks)``. Only every second pixel of every second row is measured:
-    there all three patterns are at their maximum.
+    Both ``(planes, 3, blocks, blocks)``.
     """
     rows = clean.shape[1]
     first, last = max(top - 1, 0), min(bottom + 1, rows)
-    padding = (1, 1, int(first == top), int(last == bottom))
+    # The cells at the frame's end may have one row or column.
+    padding = (1, 1 + clean.shape[2] % 2, int(first == top), int(last == bottom) + bottom % 2)
     band = F.pad(clean[:, None, first:last], padding, mode="replicate")
-    amplitude = F.conv2d(band, _MASKS[:, None], stride=2)
-    limit = _deviation(clean[:, None, top:bottom:2, ::2] / ratio, noise)
-    counts = (amplitude.abs() <= limit.mul_(CHECKERBOARD_MAX_RESPONSE * ratio)).float()
+    level, amplitude = F.conv2d(band, _MASKS, stride=2).split((1, 3), 1)
+    limit = _deviation(level / ratio, noise).mul_(CHECKERBOARD_MAX_RESPONSE * ratio)
+    counts = (amplitude.abs() <= limit).float()
     # At the frame's border the masks see repeated pixels.
-    counts[..., 0] = 0
+    counts[..., [0, -1]] = 0
     if first == top:
         counts[..., 0, :] = 0
-    if clean.shape[2] % 2:
-        counts[..., -1] = 0
-    if last == bottom and bottom % 2:
+    if last == bottom:
         counts[..., -1, :] = 0
     return _block_sums(amplitude.mul_(counts), BLOCK // 2), _block_sums(counts, BLOCK // 2)
 
