@@ -21,6 +21,7 @@ from ledcli.raw.colour import shot_wb, srgb_from_camera, srgb_from_linear
 from ledcli.raw.libraw import demosaic_algorithm, is_xtrans
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, Phase, offsets, pack, pattern
+from ledcli.sensor.levels import Values
 
 WHITE = 65535
 """White level of the output in DN: all 16 bits."""
@@ -38,10 +39,11 @@ PREVIEW_SIDE, THUMBNAIL_SIDE = 1024, 256
 _QUALITY = 90
 _LINEAR_STEPS = 1 << 14
 
+Samples = NDArray[np.uint16]
+Picture = NDArray[np.uint8]
 
-def black_levels(
-    photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0
-) -> NDArray[np.int64]:
+
+def black_levels(photo: RawPhoto, x: Values, headroom: float = 1.0) -> NDArray[np.int64]:
     """Return the output's black levels: the source's, scaled so that white becomes 65,535.
 
     All are raised together if that leaves a pedestal of less than 1,024 DN, or less than the noise
@@ -63,13 +65,13 @@ def black_levels(
 
 
 def quantise(
-    x: NDArray[np.float32],
+    x: Values,
     phase: AnyPhase,
     black: NDArray[np.int64],
     *,
     headroom: float = 1.0,
     gains: NDArray[np.float64] | None = None,
-) -> NDArray[np.uint16]:
+) -> Samples:
     """Round normalised values to DN of the output.
 
     With headroom the steps are coarser. Then a dither, the same in every run, rounds up or down
@@ -112,7 +114,7 @@ def quantise(
     return mosaic
 
 
-def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> NDArray[np.uint16]:
+def demosaic(photo: RawPhoto, x: Values, headroom: float = 1.0) -> Samples:
     """Demosaic with LibRaw's AHD for a linear DNG, without changing colours or clipping.
 
     The mosaic is white-balanced for LibRaw, which finds edges where the colours agree, and the
@@ -150,7 +152,7 @@ def demosaic(photo: RawPhoto, x: NDArray[np.float32], headroom: float = 1.0) -> 
     return rgb
 
 
-def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[np.uint16]:
+def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> Samples:
     """Demosaic a DNG with LibRaw, 16 bits, at its own brightness; raises OutputError."""
     try:
         with rawpy.imread(io.BytesIO(dng)) as raw:
@@ -173,7 +175,7 @@ def postprocess(dng: bytes, options: Mapping[str, Any], advice: str) -> NDArray[
     return colours.astype(np.uint16, copy=False)
 
 
-def _bare_dng(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
+def _bare_dng(photo: RawPhoto, mosaic: Samples) -> bytes:
     """Make a DNG of a mosaic (H, W) for LibRaw, with black at 0, so that the pedestal stays in."""
     root = Directory(strips=[mosaic.astype("<u2", copy=False).data])
     put_image(root, mosaic.shape, bits=16)
@@ -184,9 +186,7 @@ def _bare_dng(photo: RawPhoto, mosaic: NDArray[np.uint16]) -> bytes:
     return serialise(root)
 
 
-def preview_rgb(
-    photo: RawPhoto, x: NDArray[np.float32], long_side: int = PREVIEW_SIDE
-) -> NDArray[np.uint8]:
+def preview_rgb(photo: RawPhoto, x: Values, long_side: int = PREVIEW_SIDE) -> Picture:
     """Render a small picture of a mosaic: the camera's crop, as-shot white balance, sRGB.
 
     Cells of 2x2 pixels (3x3 of an X-Trans) are averaged in whole blocks, then resized; nothing is
@@ -195,10 +195,13 @@ def preview_rgb(
     cells than `long_side` is not enlarged.
     """
     colours, size = _binned(photo, x, long_side)
+    if colours.shape[:0:-1] != size:
+        resized = (Image.fromarray(c).resize(size, Image.Resampling.BOX) for c in colours)
+        colours = np.stack([np.asarray(colour) for colour in resized])
     wb = shot_wb(photo)
     # Like LibRaw: the colour with the smallest gain clips at white, the others before.
     matrix = srgb_from_camera(photo).astype(np.float32)
-    balanced = _resized(colours, size) * (wb / wb.min()).astype(np.float32)[:, None, None]
+    balanced = colours * (wb / wb.min()).astype(np.float32)[:, None, None]
     np.clip(balanced, 0, 1, out=balanced)
     linear = matrix @ balanced.reshape(3, -1)
     np.clip(linear, 0, 1, out=linear)
@@ -209,23 +212,21 @@ def preview_rgb(
     return picture
 
 
-def thumbnail(picture: NDArray[np.uint8], long_side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:
+def thumbnail(picture: Picture) -> Picture:
     """Scale a picture (h, w, 3) down to fit; a smaller one is not enlarged."""
     height, width = picture.shape[:2]
-    size = _fit(width, height, long_side)
+    size = _fit(width, height, THUMBNAIL_SIDE)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
 
 
-def jpeg_bytes(picture: NDArray[np.uint8]) -> bytes:
+def jpeg_bytes(picture: Picture) -> bytes:
     """Make a baseline JPEG, YCbCr 4:2:0."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=_QUALITY, subsampling="4:2:0")
     return file.getvalue()
 
 
-def _binned(
-    photo: RawPhoto, x: NDArray[np.float32], long_side: int
-) -> tuple[NDArray[np.float32], tuple[int, int]]:
+def _binned(photo: RawPhoto, x: Values, long_side: int) -> tuple[Values, tuple[int, int]]:
     """Average cells in blocks; returns colours (3, h, w) and the (width, height) to resize to."""
     top, left, height, width = photo.crop or (0, 0, *x.shape)
     aspect = photo.pixel_aspect
@@ -256,8 +257,8 @@ def _binned(
 
 
 def _binned_cells(
-    shown: NDArray[np.float32], phase: AnyPhase, plane_colours: list[int], long_side: int
-) -> NDArray[np.float32]:
+    shown: Values, phase: AnyPhase, plane_colours: list[int], long_side: int
+) -> Values:
     """Average the cells of any mosaic (H, W) in blocks, cells cut by the border included."""
     # The first column of cells may lie outside the image.
     planes = pack(shown, phase)[:, :, phase.col // phase.layout.side :]
@@ -269,13 +270,6 @@ def _binned_cells(
             here = plane[cell[0] :: block, cell[1] :: block][:rows, :cols]
             colours[colour] += here / np.float32(block**2 * plane_colours.count(colour))
     return colours
-
-
-def _resized(colours: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    if colours.shape[:0:-1] == size:
-        return colours
-    planes = [Image.fromarray(plane).resize(size, Image.Resampling.BOX) for plane in colours]
-    return np.stack([np.asarray(plane) for plane in planes])
 
 
 def _fit(width: float, height: float, long_side: int) -> tuple[int, int]:

@@ -255,10 +255,6 @@ def _profile(own: dict[int, Field]) -> dict[int, Field]:
     return {tag: field for tag, field in own.items() if tag not in drop}
 
 
-def _is_matrix(values: Values) -> bool:
-    return usable_matrix(values.reshape(3, 3))
-
-
 def _is_positive(values: Values) -> bool:
     return bool((values >= 1 / _MAX_NUMBER).all() and (values <= _MAX_NUMBER).all())
 
@@ -273,7 +269,10 @@ def _is_curve(values: Values) -> bool:
 
 
 _CHECKS: dict[int, Callable[[Values], bool]] = {
-    **dict.fromkeys((_MATRIX_1, _MATRIX_2, 50723, 50724, _FORWARD_1, _FORWARD_2), _is_matrix),
+    **dict.fromkeys(
+        (_MATRIX_1, _MATRIX_2, 50723, 50724, _FORWARD_1, _FORWARD_2),
+        lambda v: usable_matrix(v.reshape(3, 3)),
+    ),
     **dict.fromkeys((50727, _NEUTRAL, 50732, 50739), _is_positive),
     **dict.fromkeys((_ILLUMINANT_1, _ILLUMINANT_2), lambda v: bool(1 <= v[0] <= _MAX_ILLUMINANT)),
     **dict.fromkeys(

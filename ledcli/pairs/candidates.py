@@ -95,7 +95,7 @@ class _Group:
             less = level * SIMILAR_LEVEL < level[-1]
             apart = np.nan_to_num(np.abs(self.time[found] - time), nan=np.inf)
             keys = [less, np.where(less, -level, apart), *keys]
-        return found[_first(MAX_CANDIDATES, keys)]
+        return found[np.lexsort(keys[::-1])[:MAX_CANDIDATES]]
 
 
 def _longer(levels: Sequence[float], level: float) -> slice:
@@ -108,19 +108,3 @@ def _shorter(levels: Sequence[float], level: float) -> slice:
     """Return which of the ascending exposure levels a short frame of a long one may have."""
     first = bisect_left(levels, -MAX_RATIO, key=lambda other: -level / other)
     return slice(first, bisect_right(levels, -MIN_RATIO, key=lambda other: -level / other))
-
-
-def _first(count: int, keys: Sequence[NDArray[np.generic]]) -> NDArray[np.intp]:
-    """Return the indices of the lowest rows in order, by the first key, then the second and so on.
-
-    Sorts only what is left in question, since all frames of a shoot may show one scene.
-    """
-    rows, sure = np.arange(len(keys[0])), np.arange(0)
-    for key in keys:
-        if rows.size <= count - sure.size:
-            break
-        values = key[rows]
-        limit = np.partition(values, count - sure.size - 1)[count - sure.size - 1]
-        sure, rows = np.append(sure, rows[values < limit]), rows[values == limit]
-    kept = np.append(sure, rows)
-    return kept[np.lexsort([key[kept] for key in reversed(keys)])][:count]

@@ -1,5 +1,7 @@
 """Whether a short and a long frame are a pair that a denoiser can be tuned with."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -147,8 +149,7 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
     if long_noise > MAX_LONG_NOISE:
         problems.append(f"the long frame is noisy ({long_noise:.0%} of the short one's noise)")
     fit = fit_brightness(ours.bins, other.bins)
-    problems += _black_problems(short, long, fit, read_noise)
-    problems += _ratio_problems(fit, ratio)
+    problems += _brightness_problems(short, long, fit, read_noise, ratio)
     motion: Motion | None = None
     notes: tuple[str, ...] = ()
     if fit is not None and not problems:
@@ -230,13 +231,10 @@ def _measure_shift(
     whole = register(short, long)
     if whole is None:
         return None
-    found = [whole]
     rows, cols = (length // 2 for length in short.shape)
-    for r in (np.s_[:rows], np.s_[rows:]):
-        for c in (np.s_[:cols], np.s_[cols:]):
-            part = register(short[r, c], long[r, c])
-            if part is not None:
-                found.append(part)
+    quarters = itertools.product((np.s_[:rows], np.s_[rows:]), (np.s_[:cols], np.s_[cols:]))
+    parts = (register(short[quarter], long[quarter]) for quarter in quarters)
+    found = [whole, *(part for part in parts if part is not None)]
     worst = max(found, key=lambda one: np.hypot(one.rows, one.cols) - CONFIDENCE * one.error)
     return worst if _exceeds_max_shift(worst, side) else whole
 
@@ -285,24 +283,18 @@ def _relative_noise(short: NoiseProfile, long: NoiseProfile, light: float, ratio
     return float((long_variance / short_variance) ** 0.5)
 
 
-def _black_problems(
-    short: RawPhoto, long: RawPhoto, fit: BrightnessFit | None, read_noise: float
-) -> list[str]:
+def _brightness_problems(
+    short: RawPhoto, long: RawPhoto, fit: BrightnessFit | None, read_noise: float, ratio: float
+) -> Iterator[str]:
+    """Yield what is wrong with black, and with the ratio."""
     if float(np.abs(short.black - long.black).max()) > MAX_BLACK_DIFFERENCE * short.span:
         levels = (f"{float(photo.black.mean()):g}" for photo in (short, long))
-        return [f"black levels differ ({' and '.join(levels)} DN)"]
-    if fit is None:
-        return []
-    offset = abs(float(max(fit.offsets, key=abs)))
-    if offset - CONFIDENCE * fit.offset_error > max(MAX_OFFSET, OFFSET_IN_NOISE * read_noise):
-        return [f"black levels disagree by {offset * short.span:.0f} DN"]
-    return []
-
-
-def _ratio_problems(fit: BrightnessFit | None, ratio: float) -> list[str]:
-    if fit is None:
-        return []
-    off = fit.ratio / ratio - 1
-    if abs(off) - CONFIDENCE * fit.ratio_error * fit.ratio / ratio > RATIO_TOLERANCE:
-        return [f"is {fit.ratio:.3g} times darker, not {ratio:g} ({off:+.0%})"]
-    return []
+        yield f"black levels differ ({' and '.join(levels)} DN)"
+    elif fit is not None:
+        offset = abs(float(max(fit.offsets, key=abs)))
+        if offset - CONFIDENCE * fit.offset_error > max(MAX_OFFSET, OFFSET_IN_NOISE * read_noise):
+            yield f"black levels disagree by {offset * short.span:.0f} DN"
+    if fit is not None:
+        off = fit.ratio / ratio - 1
+        if abs(off) - CONFIDENCE * fit.ratio_error * fit.ratio / ratio > RATIO_TOLERANCE:
+            yield f"is {fit.ratio:.3g} times darker, not {ratio:g} ({off:+.0%})"

@@ -54,6 +54,7 @@ _KELVIN = {
 """Colour temperature of the light that a matrix is for."""
 
 Samples = NDArray[np.float32]
+Index = NDArray[np.intp]
 Matrix = NDArray[np.float64]
 
 
@@ -193,12 +194,8 @@ def replace_bad_pixels(
 
 
 def _good(
-    planes: NDArray[np.uint16],
-    wrong: NDArray[np.bool_],
-    plane: NDArray[np.intp],
-    row: NDArray[np.intp],
-    col: NDArray[np.intp],
-) -> NDArray[np.float32]:
+    planes: NDArray[np.uint16], wrong: NDArray[np.bool_], plane: Index, row: Index, col: Index
+) -> Samples:
     """Return samples, NaN where they are bad or outside."""
     _, rows, cols = planes.shape
     inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)

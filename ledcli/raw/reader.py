@@ -33,7 +33,9 @@ from ledcli.raw.libraw import (
     open_raw,
 )
 from ledcli.sensor.cfa import AnyPhase, MonoPhase
-from ledcli.sensor.levels import Levels
+from ledcli.sensor.levels import Levels, Values
+
+Mosaic = NDArray[np.uint16]
 
 MIN_BITS_PER_PIXEL = 0.1
 """Cameras' tightest codes take 1, a header alone under 0.01. What LibRaw decodes from nothing is
@@ -67,7 +69,7 @@ class RawPhoto:
     """A raw file in memory, from a Bayer, an X-Trans or a monochrome sensor."""
 
     path: Path
-    mosaic: NDArray[np.uint16]
+    mosaic: Mosaic
     """The active area (H, W), in DN."""
     phase: AnyPhase
     """CFA phase of the mosaic's first pixel."""
@@ -111,20 +113,20 @@ class RawPhoto:
         return list(self.phase.layout.colours)
 
     @property
-    def black(self) -> NDArray[np.float32]:
+    def black(self) -> Values:
         """Black level (planes,) in DN, the mean where it varies; R, G1, B, G2 for Bayer."""
         return self.levels.black
 
     @property
-    def white(self) -> NDArray[np.float32]:
+    def white(self) -> Values:
         """White level (planes,) in DN."""
         return self.levels.white
 
-    def normalised(self) -> NDArray[np.float32]:
+    def normalised(self) -> Values:
         """Mosaic (H, W), black at 0 and white at 1, not clipped."""
         return self.levels.normalise(self.mosaic, self.phase)
 
-    def planes(self) -> NDArray[np.float32]:
+    def planes(self) -> Values:
         """Planes (planes, h, w), black at 0 and white at 1, not clipped."""
         return self.levels.planes(self.mosaic, self.phase)
 
@@ -268,9 +270,7 @@ def _crop(
     return top, left, height, width
 
 
-def _find_damage(
-    mosaic: NDArray[np.uint16], black: NDArray[np.float32], white: NDArray[np.float32]
-) -> tuple[str, bool] | None:
+def _find_damage(mosaic: Mosaic, black: Values, white: Values) -> tuple[str, bool] | None:
     """Return why a decoded mosaic may not be an image, and whether a sound file can look like it.
 
     Saturated areas, frames of pure noise (lens cap on) and a few bits per pixel are fine. Black
@@ -298,7 +298,7 @@ def _find_damage(
     return None
 
 
-def _lost_share(mosaic: NDArray[np.uint16], black: float) -> float:
+def _lost_share(mosaic: Mosaic, black: float) -> float:
     """Return the share of blocks that have one value far below black."""
     if mosaic[::_BLOCK, ::_BLOCK].min() >= black / 2:
         return 0.0
@@ -308,7 +308,7 @@ def _lost_share(mosaic: NDArray[np.uint16], black: float) -> float:
     return float(((high < black / 2) & (blocks.min((1, 3)) == high)).mean())
 
 
-def _constant_tail(mosaic: NDArray[np.uint16]) -> int:
+def _constant_tail(mosaic: Mosaic) -> int:
     """Count the rows at the end that hold nothing but the last pixel's value."""
     last = mosaic[-1, -1]
     if (mosaic[-1] != last).any():

@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ledcli.errors import RawError
+from ledcli.raw.reader import RawPhoto, read_raw
 
 RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 HDR_SUFFIX = ".hdr"
 MIN_SIDE = 32
 """Pixels along a photograph's shorter side."""
+
+
+def read_photograph(path: Path) -> RawPhoto | NDArray[Any]:
+    """Read a raw, or a rendered photograph by its suffix; raises RawError."""
+    rendered = path.suffix.lower() in RENDERED_SUFFIXES | {HDR_SUFFIX}
+    return read_rendered(path) if rendered else read_raw(path)
 
 
 def read_rendered(path: Path) -> NDArray[Any]:

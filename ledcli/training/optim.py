@@ -210,18 +210,15 @@ class Snapshot:
     ) -> None:
         self.weights, self.optimisers = weights, optimisers
         self._values = [weight.detach().clone() for weight in weights]
-        # States are keyed by their weights, which the copy must not copy.
-        same = {id(weight): weight for weight in weights}
-        self._states = [copy.deepcopy(dict(each.state), dict(same)) for each in optimisers]
+        self._states = [copy.deepcopy(each.state_dict()) for each in optimisers]
 
+    @torch.no_grad()
     def restore(self) -> None:
         """Bring weights and optimisers back, to the bit."""
-        with torch.no_grad():
-            for weight, value in zip(self.weights, self._values, strict=True):
-                weight.copy_(value)
+        for weight, value in zip(self.weights, self._values, strict=True):
+            weight.copy_(value)
         for optimiser, state in zip(self.optimisers, self._states, strict=True):
-            optimiser.state.clear()
-            optimiser.state.update(state)
+            optimiser.load_state_dict(state)
 
 
 def worker_count(device: torch.device) -> int:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ledcli import __version__
@@ -23,7 +22,7 @@ from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.sensor.symmetry import cells_lost
-from ledcli.training.data.crops import FULL_SCALE, load_crops
+from ledcli.training.data.crops import FULL_SCALE, Crops, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import LogLine, Trainer
 from ledcli.training.methods.led import form_loss
@@ -45,11 +44,7 @@ class PretrainMethod:
     """
 
     def __init__(
-        self,
-        recipe: PretrainRecipe,
-        crops: NDArray[np.uint16],
-        device: torch.device,
-        parts: int = 1,
+        self, recipe: PretrainRecipe, crops: Crops, device: torch.device, parts: int = 1
     ) -> None:
         self.recipe, self.device, self.form = recipe, device, _form(recipe)
         self.parts = parts

@@ -19,8 +19,8 @@ from ledcli.errors import LedError, TrainingError, memory_error
 from ledcli.noise.blocks import measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
-from ledcli.raw.reader import RawPhoto, read_raw
-from ledcli.raw.rendered import HDR_SUFFIX, RENDERED_SUFFIXES, read_rendered
+from ledcli.raw.reader import RawPhoto
+from ledcli.raw.rendered import HDR_SUFFIX, RENDERED_SUFFIXES, read_photograph
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
 from ledcli.sensor.layout import LAYOUTS, Layout
 from ledcli.sensor.symmetry import cells_lost, even_start
@@ -37,6 +37,8 @@ MIN_MEAN = 0.02
 """Blocks that are darker, in the square root of the signal over 2, are not measured."""
 
 Planes = NDArray[np.float32]
+Crops = NDArray[np.uint16]
+"""As in a crop file, ``(n, planes, S, S)``."""
 Report = Callable[[str], None]
 
 
@@ -94,7 +96,7 @@ def pack_crops(
     return total
 
 
-def load_crops(path: Path, cfa: str = "bayer") -> NDArray[np.uint16]:
+def load_crops(path: Path, cfa: str = "bayer") -> Crops:
     """Open a crop file as a memory map ``(crops, planes, S, S)``; raises TrainingError."""
     try:
         crops = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -109,7 +111,7 @@ def load_crops(path: Path, cfa: str = "bayer") -> NDArray[np.uint16]:
     return crops
 
 
-def crop_noise(crops: NDArray[np.uint16]) -> NDArray[np.float32]:
+def crop_noise(crops: Crops) -> NDArray[np.float32]:
     """Measure the noise that photographs bring into training.
 
     Returns ``(n,)`` for crops ``(n, planes, S, S)``: the standard deviation of the noise in the
@@ -172,7 +174,7 @@ def _photo_crops(
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     given, failed = 0, 0
-    photos = decoders.in_parallel(_read, paths)
+    photos = decoders.each(read_photograph, paths)
     for left, path, photo in zip(range(len(paths), 0, -1), paths, photos, strict=True):
         share = -(-(count - given) // left)
         try:
@@ -195,15 +197,6 @@ def _photo_crops(
         yield from crops
     if count and failed == len(paths):
         raise TrainingError(f"{folder} holds no photograph that can be read: give another folder")
-
-
-def _read(path: Path) -> RawPhoto | NDArray[Any] | LedError:
-    try:
-        if path.suffix.lower() in RAW_SUFFIXES:
-            return decoders.run(read_raw, path)
-        return decoders.run(read_rendered, path)
-    except LedError as error:
-        return error
 
 
 def _rgb_crops(

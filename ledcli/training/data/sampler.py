@@ -23,7 +23,7 @@ from ledcli.noise.cameras import (
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
-from ledcli.training.data.crops import FULL_SCALE, crop_noise
+from ledcli.training.data.crops import FULL_SCALE, Crops, crop_noise
 from ledcli.training.data.faults import Defects, Faults, sample_defects, sample_faults
 from ledcli.training.data.scenes import add_stars, log_uniform
 
@@ -132,9 +132,7 @@ class Sampler:
     on the device.
     """
 
-    def __init__(
-        self, recipe: PretrainRecipe, crops: NDArray[np.uint16], device: torch.device
-    ) -> None:
+    def __init__(self, recipe: PretrainRecipe, crops: Crops, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         trained = len(crops) - min(VALIDATION_CROPS, len(crops) // 4)
         self.crops, self.validation_crops = crops[:trained], crops[trained:]

@@ -7,12 +7,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
 from ledcli.pairs.list_file import read_list
 from ledcli.reporting import SILENT, Reporter
-from ledcli.training.data.crops import load_crops, pack_crops
+from ledcli.training.data.crops import Crops, load_crops, pack_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames, stack_noise
@@ -67,7 +66,7 @@ class MadeUpSource:
     Ratios are uniform in their logarithm.
     """
 
-    def __init__(self, name: str, crops: NDArray[np.uint16], ratios: tuple[float, float]) -> None:
+    def __init__(self, name: str, crops: Crops, ratios: tuple[float, float]) -> None:
         recipe = PretrainRecipe(
             ratio_range=ratios, at_one=0.0, virtual=0, makers=False, generic=1.0
         )
@@ -113,7 +112,7 @@ def find_sources(
     return sources
 
 
-def _crops(folder: Path | None, seed: int, report: Reporter) -> NDArray[np.uint16]:
+def _crops(folder: Path | None, seed: int, report: Reporter) -> Crops:
     """Pack clean crops and read them into memory."""
     with tempfile.TemporaryDirectory(prefix="led-") as where:
         packed, megabytes = Path(where) / "crops.npy", CROPS * 8 * CROP**2 / 1e6

@@ -44,6 +44,10 @@ class Window(NamedTuple):
     col: int
 
 
+Psnr = Callable[[Window], float]
+"""Measures a network on a window, dB."""
+
+
 @dataclass(frozen=True)
 class AdlRecipe(FinetuneRecipe):
     """What decides a training by adaptive domain learning besides the pairs and the start.
@@ -180,12 +184,7 @@ class DynamicValidation:
     """
 
     def __init__(
-        self,
-        camera_pairs: CameraPairs,
-        side: int,
-        best: int,
-        psnr: Callable[[Window], float],
-        seed: int,
+        self, camera_pairs: CameraPairs, side: int, best: int, psnr: Psnr, seed: int
     ) -> None:
         self.camera_pairs, self.max_best = camera_pairs, best
         self.best = [0.0]
@@ -214,9 +213,7 @@ class DynamicValidation:
             chosen.append(max(left, key=lambda i: min(abs(gains[i] - gains[j]) for j in chosen)))
         return chosen
 
-    def accepts(
-        self, chosen: list[int], rng: np.random.Generator, psnr: Callable[[Window], float]
-    ) -> bool:
+    def accepts(self, chosen: list[int], rng: np.random.Generator, psnr: Psnr) -> bool:
         """Compare the network with the mean of the best (Eq. 2); remember it if it is better."""
         known = [self.windows[i] for i in chosen if self.windows[i]]
         if not known:
