@@ -6,7 +6,7 @@ import numpy as np
 
 from ledcli import __version__
 from ledcli.batch.output_writer import OutputWriter
-from ledcli.batch.reading import Frame, errors_in, timed
+from ledcli.batch.reading import DecodedFrame, errors_in, timed
 from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
 from ledcli.errors import MetadataError, ModelError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
@@ -44,7 +44,7 @@ class PhotoStages:
     writer: OutputWriter
 
     def denoise(
-        self, frame: Frame | None, result: Result, progress: OnProgress
+        self, frame: DecodedFrame | None, result: Result, progress: OnProgress
     ) -> DenoisedPhoto | None:
         """Choose a photo's ratio and model, and run the network; `result` says what was done."""
         with errors_in(result):
@@ -59,7 +59,7 @@ class PhotoStages:
                 self.writer.write(job, denoised, result)
         return result
 
-    def _denoise(self, frame: Frame, result: Result, progress: OnProgress) -> DenoisedPhoto:
+    def _denoise(self, frame: DecodedFrame, result: Result, progress: OnProgress) -> DenoisedPhoto:
         photo, settings = frame.photo, self.settings
         ratio = result.ratio = choose_ratio(frame, settings, self.chooser.ratio_range)
         if settings.ratio is None and settings.exposure is None:
@@ -122,7 +122,7 @@ class PhotoStages:
         return DenoisedPhoto(photo, _note(result, settings), planes, result.headroom)
 
 
-def choose_ratio(frame: Frame, settings: Settings, bounds: tuple[float, float]) -> float:
+def choose_ratio(frame: DecodedFrame, settings: Settings, bounds: tuple[float, float]) -> float:
     """Return a photo's ratio; an inferred one lies within the bounds.
 
     Raises MetadataError if the photo's own exposure level is needed and unknown or implausible.
@@ -144,7 +144,7 @@ def choose_ratio(frame: Frame, settings: Settings, bounds: tuple[float, float]) 
 
 
 def choose_noise(
-    frame: Frame, own: NoiseAtIso | None, settings: Settings, result: Result
+    frame: DecodedFrame, own: NoiseAtIso | None, settings: Settings, result: Result
 ) -> NoiseProfile | NoiseAtIso | PhotoNoise:
     """Return a photo's noise: as given, the camera's own or the estimate; `result` says which."""
     if settings.noise is not None:
@@ -166,7 +166,11 @@ def choose_noise(
 
 
 def choose_model(
-    frame: Frame, ratio: float, chooser: Chooser, denoisers: DenoiserCache, warnings: list[str]
+    frame: DecodedFrame,
+    ratio: float,
+    chooser: Chooser,
+    denoisers: DenoiserCache,
+    warnings: list[str],
 ) -> tuple[Denoiser, ChosenModel]:
     """Choose and load a photo's model; a damaged one is skipped if there is another."""
     while True:
@@ -191,7 +195,7 @@ def _warning(denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settin
     return ""
 
 
-def _black_warning(frame: Frame, ratio: float) -> str:
+def _black_warning(frame: DecodedFrame, ratio: float) -> str:
     """Warn if all samples lie so far above black that the result will look foggy."""
     samples = frame.planes[:, ::_DARK_STEP, ::_DARK_STEP]
     dark = np.quantile(samples.reshape(len(samples), -1), _DARKEST, axis=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
-from ledcli.batch.reading import Frame, read_photo
+from ledcli.batch.reading import DecodedFrame, read_photo
 from ledcli.batch.settings import Job, Result, Settings
 from ledcli.raw.decoder import ReaderThreads, decoders
 from ledcli.reporting import ProgressBar
@@ -65,7 +65,7 @@ class Pipeline:
         self._reader = ReaderThreads(decoders, 1)
         self._network = ThreadPoolExecutor(1, "led-network")
         self._writer = ThreadPoolExecutor(1, "led-write")
-        self._begun: tuple[Path, Future[tuple[Result, Frame | None]]] | None = None
+        self._begun: tuple[Path, Future[tuple[Result, DecodedFrame | None]]] | None = None
         self._events: SimpleQueue[Callable[[], None] | Future[Result] | None] = SimpleQueue()
         self._abort: Callable[[], None] = lambda: None
         self._left = False
@@ -143,7 +143,7 @@ class Pipeline:
             # After the last photo is written, as the writer has one thread.
             self._writer.submit(self._events.put, None)
 
-    def _read(self, job: Job) -> Future[tuple[Result, Frame | None]]:
+    def _read(self, job: Job) -> Future[tuple[Result, DecodedFrame | None]]:
         begun, self._begun = self._begun, None  # not kept if another run has made that photo
         if begun is not None and begun[0] == job.source:
             return begun[1]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ledcli.raw.reader import RawPhoto
 
 
-class Frame(NamedTuple):
+class DecodedFrame(NamedTuple):
     """A decoded photo; its planes (planes, h, w) are normalised, not multiplied by the ratio."""
 
     photo: RawPhoto
@@ -30,7 +30,7 @@ class Frame(NamedTuple):
     auto_ratio: float
 
 
-def read_photo(job: Job, settings: Settings) -> tuple[Result, Frame | None]:
+def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | None]:
     """Decode a photo and pack it for the network."""
     result, frame = Result(job.source), None
     with errors_in(result):
@@ -46,7 +46,7 @@ def read_photo(job: Job, settings: Settings) -> tuple[Result, Frame | None]:
         with timed(result, "pack"):
             planes = decoded.photo.planes()
         result.warnings += decoded.photo.warnings
-        frame = Frame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
+        frame = DecodedFrame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
     return result, frame
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ledcli.batch.settings import Engine, Quality
 from ledcli.errors import LedError, ModelError, PairError, UsageError, memory_error
 from ledcli.evaluation.datasets import read_dataset
-from ledcli.evaluation.datasets.base import Case, DatasetOptions, Frame, Source, free_name
+from ledcli.evaluation.datasets.base import Case, DatasetOptions, FramePair, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
     compare,
@@ -140,7 +140,7 @@ class Measurement:
         return Evaluation(name, models, self._frames, self._crops, self._skipped, left)
 
 
-def _read(case: Case, report: Reporter) -> Frame:
+def _read(case: Case, report: Reporter) -> FramePair:
     try:
         frame = case.read()
     except (LedError, MemoryError):
@@ -154,7 +154,7 @@ def _read(case: Case, report: Reporter) -> Frame:
 
 
 def _measure(
-    case: Case, frame: Frame, candidates: Sequence[Candidate], ensemble: bool
+    case: Case, frame: FramePair, candidates: Sequence[Candidate], ensemble: bool
 ) -> MeasuredFrame:
     for name, denoiser in candidates:
         if denoiser.spec.planes != len(frame.short):
@@ -190,7 +190,7 @@ def _measure(
 
 def _measure_all(
     case: Case,
-    frame: Frame,
+    frame: FramePair,
     candidates: Sequence[Candidate],
     truth: Picture,
     raw: RawPhoto | None,
@@ -225,7 +225,7 @@ def _measure_all(
 
 
 def _compare_planes(
-    planes: Planes, frame: Frame, truth: Picture, raw: RawPhoto | None
+    planes: Planes, frame: FramePair, truth: Picture, raw: RawPhoto | None
 ) -> tuple[dict[str, float], Picture]:
     clipped, matched = np.clip(planes, 0, 1), np.clip(corrected(planes, frame.truth), 0, 1)
     metrics = compare(clipped, frame.truth) | compare(matched, frame.truth, "_corrected")

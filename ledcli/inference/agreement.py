@@ -61,7 +61,7 @@ class Agreement:
         return "" if self.agrees else self.error or wrong
 
 
-class Exposure(NamedTuple):
+class MadeUpFrame(NamedTuple):
     """A made-up frame ``(planes, ROWS, COLS)``, its ratio and its noise."""
 
     frame: Tensor
@@ -69,7 +69,7 @@ class Exposure(NamedTuple):
     noise: NoiseProfile
 
 
-def made_up_frames(planes: int) -> Iterator[Exposure]:
+def made_up_frames(planes: int) -> Iterator[MadeUpFrame]:
     """Make noisy frames of slopes, edges, a fine grating, black and clipped areas."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(ROWS), torch.arange(COLS), indexing="ij")
@@ -83,7 +83,7 @@ def made_up_frames(planes: int) -> Iterator[Exposure]:
         clean = light * colours / ratio
         deviation = (clean * noise.gain + noise.read_variance).sqrt()
         random = torch.randn(clean.shape, generator=generator)
-        yield Exposure((clean + deviation * random).clamp_max(1.0), ratio, noise)
+        yield MadeUpFrame((clean + deviation * random).clamp_max(1.0), ratio, noise)
 
 
 def results_of(run: Run, planes: int) -> list[Tensor]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ledcli.batch.photo import choose_model, choose_noise, choose_ratio
-from ledcli.batch.reading import Frame, errors_in, read_photo, timed
+from ledcli.batch.reading import DecodedFrame, errors_in, read_photo, timed
 from ledcli.batch.settings import Job, Quality, Result, Settings
 from ledcli.errors import ModelError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
@@ -85,7 +85,7 @@ class Previewer:
                 previewed.tiles.clear()
             yield previewed
 
-    def _preview(self, frame: Frame, previewed: PreviewedPhoto) -> None:
+    def _preview(self, frame: DecodedFrame, previewed: PreviewedPhoto) -> None:
         result = previewed.result
         bounds = self.chooser(self.variants[0]).ratio_range
         ratio = result.ratio = choose_ratio(frame, self.settings, bounds)
@@ -129,7 +129,12 @@ class Previewer:
             raise ModelError(next(iter(previewed.failed.values())))
 
     def _denoise(
-        self, frame: Frame, denoiser: Denoiser, best: bool, crops: Sequence[Crop], result: Result
+        self,
+        frame: DecodedFrame,
+        denoiser: Denoiser,
+        best: bool,
+        crops: Sequence[Crop],
+        result: Result,
     ) -> list[Planes]:
         """Return the denoised planes of each crop with the margin that rendering takes."""
         photo, (height, width) = frame.photo, frame.planes.shape[1:]
@@ -192,5 +197,5 @@ class _Rendering:
         return develop(self._photo, planes, around, crop.area)
 
 
-def _read(settings: Settings, photo: Path) -> tuple[Result, Frame | None]:
+def _read(settings: Settings, photo: Path) -> tuple[Result, DecodedFrame | None]:
     return read_photo(Job(photo, {}, photo.parent), settings)

@@ -47,7 +47,7 @@ Map = Callable[[Callable[[Any], None], Sequence[Any]], Iterable[None]]
 Gradients = Sequence[Tensor | None]
 
 
-class Phase(NamedTuple):
+class TrainingPhase(NamedTuple):
     """A part of a training: until which progress, and the groups it trains at which peak rates."""
 
     until: float
@@ -70,7 +70,7 @@ class Schedule:
     """Largest gradient norm."""
     ema: float = 0.999
     """Decay of the average per step; lower at the start, where there is little to average."""
-    phases: tuple[Phase, ...] = ()
+    phases: tuple[TrainingPhase, ...] = ()
     """Parts with groups, rates and a fall of their own; they replace `learning_rate`."""
     decay: float | None = None
     """None: a cosine over the whole training. Otherwise the rate stays at its peak and falls over
@@ -91,7 +91,7 @@ class Schedule:
     def rates(self, step: int, progress: float) -> dict[str, float]:
         """Return the learning rate of each group that a step trains."""
         begun = 0.0
-        for phase in self.phases or (Phase(1.0, {ALL: self.learning_rate}),):
+        for phase in self.phases or (TrainingPhase(1.0, {ALL: self.learning_rate}),):
             if progress < phase.until or phase.until >= 1:
                 break
             begun = phase.until

@@ -36,7 +36,7 @@ from ledcli.training.data.crops import encode, pack_rgb
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.scenes import make_scene
-from ledcli.training.data.sources import MadeUpSource, PairSource, Source, SourceBatch
+from ledcli.training.data.sources import MadeUpSource, PairSource, SourceBatch, SourceDomain
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe
 from ledcli.training.methods.base import MethodInputs
@@ -71,7 +71,7 @@ def main() -> None:
     )
     crops = np.stack([encode(_clean(500 + n, SIDE)) for n in range(96)])
     useful = MadeUpSource("useful", crops, (RATIO, RATIO))
-    sources: dict[str, Source | None] = {
+    sources: dict[str, SourceDomain | None] = {
         "base": None,
         "harmful 1, wrong noise": WrongNoise(useful),
         "harmful 2, misaligned": Misaligned(PairSource("misaligned", shots)),
@@ -114,7 +114,7 @@ class Plain:
     """
 
     def __init__(
-        self, shots: CameraPairs, source: Source | None, recipe: AdlRecipe, *, first: bool
+        self, shots: CameraPairs, source: SourceDomain | None, recipe: AdlRecipe, *, first: bool
     ) -> None:
         self.shots, self.source, self.recipe, self.first = shots, source, recipe, first
         self.form = form_of("gain")
@@ -186,7 +186,7 @@ class Frame(NamedTuple):
 
 
 def trained(
-    way: str, source: Source | None, shots: CameraPairs, iterations: int, seed: int
+    way: str, source: SourceDomain | None, shots: CameraPairs, iterations: int, seed: int
 ) -> tuple[nn.Module, str]:
     """Train one network; return it, and how many of the source's steps were kept."""
     recipe = AdlRecipe(iterations=iterations, batch=8, side=64, learning_rate=1e-3, seed=seed)

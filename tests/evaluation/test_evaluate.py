@@ -7,7 +7,7 @@ import pytest
 
 from ledcli.batch.settings import Engine
 from ledcli.errors import RawError, UsageError
-from ledcli.evaluation.datasets.base import Case, Frame, Source
+from ledcli.evaluation.datasets.base import Case, FramePair, Source
 from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, Measurement, load_candidates
 from ledcli.evaluation.results import METRICS, NOISY, Evaluation, FrameResult
 from ledcli.noise.estimate import NoiseProfile
@@ -21,7 +21,7 @@ TRUTH = np.random.default_rng(0).uniform(0.2, 0.8, (4, 24, 32)).astype(np.float3
 
 def frame(offset=0.05, truth=TRUTH, ratio=10.0):
     """Make a short frame that is off by a known amount once it is gained."""
-    return Frame((truth + np.float32(offset)) / np.float32(ratio), truth, Phase.GRBG)
+    return FramePair((truth + np.float32(offset)) / np.float32(ratio), truth, Phase.GRBG)
 
 
 def case(name="a", ratio=10.0, read=frame, iso=800.0, camera="Cam"):

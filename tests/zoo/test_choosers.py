@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ledcli.batch.photo import Frame, choose_model
+from ledcli.batch.photo import DecodedFrame, choose_model
 from ledcli.errors import ModelError, UsageError
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.raw.exif import Exif
@@ -42,7 +42,7 @@ def tune(home, name, camera=ONE, **how):
 
 def load(models, exif, ratio=100, denoisers=None):
     """Choose and load, as a run does: a damaged model is skipped."""
-    frame = Frame(SimpleNamespace(exif=exif, cfa="bayer", path="a.dng"), None, None, 1.0)
+    frame = DecodedFrame(SimpleNamespace(exif=exif, cfa="bayer", path="a.dng"), None, None, 1.0)
     warnings = []
     denoiser, chosen = choose_model(frame, ratio, models, denoisers or DENOISERS, warnings)
     return denoiser, chosen, warnings

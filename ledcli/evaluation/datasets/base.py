@@ -33,7 +33,7 @@ Planes = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Frame:
+class FramePair:
     """A short frame and its truth, in memory: normalised planes (planes, h, w)."""
 
     short: Planes
@@ -63,7 +63,7 @@ class Case(NamedTuple):
     """Empty where unknown."""
     iso: float | None
     ratio: float
-    read: Callable[[], Frame]
+    read: Callable[[], FramePair]
     """Raises LedError."""
     raws: Pair | None = None
     """The files it is read from, if they are raws."""
@@ -242,7 +242,7 @@ def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
     return Case(name, short.camera or "", iso, ratio, partial(_read_raws, pair), pair)
 
 
-def _read_raws(pair: Pair) -> Frame:
+def _read_raws(pair: Pair) -> FramePair:
     short, long = read_pair(pair)
     if short.mosaic.shape != long.mosaic.shape or short.phase != long.phase:
         raise _mismatch(pair)
@@ -250,16 +250,16 @@ def _read_raws(pair: Pair) -> Frame:
     np.clip(truth, 0, 1, out=truth)
     colours = (shot_wb(long), srgb_from_camera(long))
     noise, warnings = short.estimate_noise(planes), short.warnings + long.warnings
-    return Frame(planes, truth, short.phase, *colours, short.exif, noise, warnings)
+    return FramePair(planes, truth, short.phase, *colours, short.exif, noise, warnings)
 
 
-def _read_packed(pair: Pair) -> Frame:
+def _read_packed(pair: Pair) -> FramePair:
     short, long = read_packed(pair.short), read_packed(pair.long)
     if short.planes.shape != long.planes.shape:
         raise _mismatch(pair)
     truth = np.clip(long.planes, 0, 1)
     balance = np.ones(3) if long.white_balance is None else long.white_balance
-    return Frame(short.planes, truth, white_balance=balance, to_srgb=long.to_srgb)
+    return FramePair(short.planes, truth, white_balance=balance, to_srgb=long.to_srgb)
 
 
 def _mismatch(pair: Pair) -> PairError:

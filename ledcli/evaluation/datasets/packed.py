@@ -18,7 +18,7 @@ _LEVELS = ("black_level", "white_level")
 
 
 class Packed(NamedTuple):
-    """A packed frame; colours as in `base.Frame`."""
+    """A packed frame; colours as in `base.FramePair`."""
 
     planes: NDArray[np.float32]
     """Normalised R, G1, B, G2 (4, h, w)."""

@@ -13,7 +13,7 @@ from ledcli.errors import LedError, UsageError
 from ledcli.evaluation.datasets.base import (
     Case,
     Dataset,
-    Frame,
+    FramePair,
     Source,
     check_folder,
     natural_order,
@@ -171,8 +171,8 @@ def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
     return files, skipped
 
 
-def _synthetic(file: Path, camera: str, gain: float, ratio: float, cfa: str) -> Frame:
+def _synthetic(file: Path, camera: str, gain: float, ratio: float, cfa: str) -> FramePair:
     clean = clean_planes(file, cfa=cfa)
     key = f"{file.name} {camera} K{gain:g} {ratio:g}"
     short = short_frame(clean, noise_of(camera, gain), ratio, seed_of(key))
-    return Frame(short, clean, STANDARD_PHASE[cfa], np.array(WHITE_BALANCE))
+    return FramePair(short, clean, STANDARD_PHASE[cfa], np.array(WHITE_BALANCE))

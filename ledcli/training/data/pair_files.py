@@ -32,7 +32,7 @@ def stop_at(error: LedError) -> None:
     raise error
 
 
-class Header(NamedTuple):
+class PairHeader(NamedTuple):
     """What the files of a pair say about it."""
 
     pair: Pair
@@ -80,7 +80,7 @@ def read_headers(
     ratios: Sequence[float] = (),
     one_iso: bool = False,
     problem: Problem = stop_at,
-) -> list[Header]:
+) -> list[PairHeader]:
     """Read the headers, and refuse what no tuning can be made of.
 
     Only the pairs of the given ratios are used; empty uses all. ``one_iso`` accepts pairs of one
@@ -124,7 +124,7 @@ def read_headers(
 
 
 def load_pairs(
-    headers: Sequence[Header],
+    headers: Sequence[PairHeader],
     darks: Sequence[DarkFrame] = (),
     *,
     keep_shifted: bool = False,
@@ -142,7 +142,7 @@ def load_pairs(
     is used. Raises PairError if no pair is left, or those that are left have one ISO; and what
     `problem` raises.
     """
-    loaded: list[Header] = []
+    loaded: list[PairHeader] = []
     records: list[dict[str, Any]] = []
     warnings: dict[str, None] = {}  # in order; a long frame may be in many pairs
 
@@ -210,7 +210,7 @@ def load_pairs(
     return LoadedPairs(headers[0].camera, measured, records, used, found)
 
 
-def _header(pair: Pair, short: Exif, long: Exif) -> Header:
+def _header(pair: Pair, short: Exif, long: Exif) -> PairHeader:
     if short.camera is None:
         raise MetadataError(f"{pair.short}: does not say its camera, which the model is tuned to")
     for path, exif in ((pair.short, short), (pair.long, long)):
@@ -218,7 +218,9 @@ def _header(pair: Pair, short: Exif, long: Exif) -> Header:
             raise MetadataError(f"{path}: has no usable ISO tag, which the noise depends on")
     assert short.iso is not None and long.iso is not None
     ratio = pair.ratio or ratio_of(short, long, (pair.short, pair.long))
-    return Header(pair, short.camera, ratio, short.iso, long.iso, short.exposure_time, short.serial)
+    return PairHeader(
+        pair, short.camera, ratio, short.iso, long.iso, short.exposure_time, short.serial
+    )
 
 
 def _two_isos(isos: set[float]) -> None:
@@ -231,7 +233,7 @@ def _two_isos(isos: set[float]) -> None:
         )
 
 
-def _usable(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkFrame]:
+def _usable(darks: Sequence[DarkFrame], headers: Sequence[PairHeader]) -> list[DarkFrame]:
     """Return the dark frames of the camera that are exposed about as long as its short frames."""
     first = headers[0]
     times = [h.exposure_time for h in headers if h.exposure_time is not None]
@@ -245,7 +247,7 @@ def _usable(darks: Sequence[DarkFrame], headers: Sequence[Header]) -> list[DarkF
     ]
 
 
-def _rule_warnings(headers: Sequence[Header]) -> Iterator[str]:
+def _rule_warnings(headers: Sequence[PairHeader]) -> Iterator[str]:
     isos: dict[float, list[float]] = {}
     for header in headers:
         isos.setdefault(header.ratio, []).append(header.iso)

@@ -30,7 +30,7 @@ class SourceBatch(NamedTuple):
     isos: list[float]
 
 
-class Source(Protocol):
+class SourceDomain(Protocol):
     """A source domain of adaptive domain learning: batches of other cameras' shots."""
 
     name: str
@@ -91,7 +91,7 @@ class MadeUpSource:
 
 def find_sources(
     named: Sequence[Path], ratios: Sequence[float], seed: int = 0, report: Reporter = SILENT
-) -> list[Source]:
+) -> list[SourceDomain]:
     """Return the sources that the user named: lists of pairs, folders of clean photographs.
 
     Without any it is made-up cameras over procedural scenes. Raises LedError if a list or a folder
@@ -100,7 +100,7 @@ def find_sources(
     span = ratios[0], ratios[-1]
     if not named:
         return [MadeUpSource("procedural scenes", _crops(None, seed, report), span)]
-    sources: list[Source] = []
+    sources: list[SourceDomain] = []
     for path in named:
         if path.is_dir():
             sources.append(MadeUpSource(path.name, _crops(path, seed, report), span))

@@ -36,7 +36,7 @@ WINDOWS = 4
 """Windows of a pair that validate."""
 
 
-class Window(NamedTuple):
+class ValidationWindow(NamedTuple):
     """A window of a pair that validates a step: its top left corner in plane pixels."""
 
     pair: TrainingPair
@@ -44,7 +44,7 @@ class Window(NamedTuple):
     col: int
 
 
-Psnr = Callable[[Window], float]
+Psnr = Callable[[ValidationWindow], float]
 """Measures a network on a window, dB."""
 
 
@@ -169,7 +169,7 @@ class AdlMethod(FinetuneMethod):
         net.set_shots(drawn.sensors, drawn.isos)
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
 
-    def _psnr_at(self, net: ModulatedNet, window: Window) -> float:
+    def _psnr_at(self, net: ModulatedNet, window: ValidationWindow) -> float:
         pair, row, col = window
         crop = pair.window(row, col, self.side)
         net.set_shots([self.camera], [pair.iso])
@@ -189,10 +189,10 @@ class DynamicValidation:
         self.camera_pairs, self.max_best = camera_pairs, best
         self.best = [0.0]
         rng = np.random.default_rng([seed, 2])
-        self.windows: list[list[tuple[Window, float]]] = []
+        self.windows: list[list[tuple[ValidationWindow, float]]] = []
         for pair in camera_pairs.pairs:
             rows, cols = (rng.integers(n - side + 1, size=WINDOWS).tolist() for n in pair.trained)
-            windows = [Window(pair, *start) for start in zip(rows, cols, strict=True)]
+            windows = [ValidationWindow(pair, *start) for start in zip(rows, cols, strict=True)]
             measured = [(window, psnr(window)) for window in windows]
             self.windows.append([each for each in measured if not math.isnan(each[1])])
 

@@ -18,7 +18,7 @@ from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
-from ledcli.training.data.sources import Source
+from ledcli.training.data.sources import SourceDomain
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.start import Pretrained, Start
 from ledcli.training.optim import Schedule
@@ -65,7 +65,7 @@ class MethodInputs:
     """Its name."""
     input_form: str = "stabilised"
     """Of the pretrained model."""
-    sources: Sequence[Source] = ()
+    sources: Sequence[SourceDomain] = ()
     """Other cameras' shots, for a method with `takes_sources`."""
     collector: Collector | None = None
     """What received the photos of the pairs, for a method that has one."""

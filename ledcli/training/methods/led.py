@@ -21,7 +21,7 @@ from ledcli.noise.vst import electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
 from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, Finished, MethodInputs
 from ledcli.training.methods.start import Pretrained, Start
-from ledcli.training.optim import Phase, Schedule
+from ledcli.training.optim import Schedule, TrainingPhase
 from ledcli.zoo.folding import fold, network_inputs, prove
 from ledcli.zoo.spec import ModelSpec
 
@@ -42,9 +42,9 @@ PERIODS = (2, 4, 8)
 CLIPPED = 0.98
 """Of white: where the truth is brighter the long frame may be clipped."""
 
-SCHEDULES: dict[str, tuple[Phase, ...]] = {
-    "joint": (Phase(1.0, {CSA: 5e-4, OMNR: 2e-4}),),
-    "led": (Phase(2 / 3, {CSA: 1e-4}), Phase(1.0, {OMNR: 1e-5})),
+SCHEDULES: dict[str, tuple[TrainingPhase, ...]] = {
+    "joint": (TrainingPhase(1.0, {CSA: 5e-4, OMNR: 2e-4}),),
+    "led": (TrainingPhase(2 / 3, {CSA: 1e-4}), TrainingPhase(1.0, {OMNR: 1e-5})),
 }
 """``led`` has the published phases and rates: 1,000 iterations on the CSA at 1e-4, then 500 on the
 OMNR branch at 1e-5. ``joint`` trains both at once, at rates that suit a stabilised network; at
