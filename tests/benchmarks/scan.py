@@ -19,11 +19,10 @@ import numpy as np
 from checkout import RESULTS
 from report import context, head, keep, table
 
-from ledcli.pairs.candidates import candidates
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import ratio_of
 from ledcli.pairs.result import write_scan
-from ledcli.pairs.scan import _Scanner
+from ledcli.pairs.scan import _Scanner, candidates
 from ledcli.reporting import SILENT
 from tests.pairs.shoots import LENSES, candidates_one_by_one, shoot
 

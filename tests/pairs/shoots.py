@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ledcli.pairs.candidates import (
+from ledcli.pairs.checks import SAME_SCENE
+from ledcli.pairs.frames import Frame, FrameSummary
+from ledcli.pairs.scan import (
     MAX_CANDIDATES,
     MAX_RATIO,
     MIN_DEVIATIONS,
@@ -13,8 +15,6 @@ from ledcli.pairs.candidates import (
     MIN_SIMILARITY,
     SIMILAR_LEVEL,
 )
-from ledcli.pairs.checks import SAME_SCENE
-from ledcli.pairs.frames import Frame, FrameSummary
 from ledcli.pairs.similarity import Signature
 from ledcli.raw.exif import Exif
 

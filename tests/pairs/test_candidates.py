@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ledcli.pairs import candidates as module
-from ledcli.pairs.candidates import candidates, with_other_exposure
+from ledcli.pairs import scan as module
+from ledcli.pairs.scan import candidates, with_other_exposure
 from tests.pairs.shoots import LENSES, candidates_one_by_one, shoot
 
 
