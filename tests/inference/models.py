@@ -21,6 +21,8 @@ from ledcli.zoo.model_file import save_model
 from ledcli.zoo.spec import ModelSpec
 
 PLANES = {"bayer": 4, "xtrans": 9}
+LINE = NoiseProfile(6e-4, 1e-7)
+"""A camera's gain and read variance, of white."""
 
 
 def write_model(

@@ -18,12 +18,10 @@ from ledcli.inference.agreement import Agreement, Verdict, compare, made_up_fram
 from ledcli.inference.backends import Target
 from ledcli.inference.backends.torch import BACKEND, CPU
 from ledcli.inference.denoiser import Denoiser
-from ledcli.noise.estimate import NoiseProfile
 from ledcli.raw.reader import read_raw
-from tests.inference.models import scene, shoot, write_model
+from tests.inference.models import LINE, scene, shoot, write_model
 from tests.shoot import make_raw
 
-LINE = NoiseProfile(6e-4, 1e-7)
 WRONG = {
     "smears": lambda out: out.roll(1, 1),
     "is off a little": lambda out: out + 0.01,
@@ -67,11 +65,6 @@ def card(monkeypatch):
     monkeypatch.setattr(BACKEND, "prepare", prepared)
     monkeypatch.setattr(network, "compare", counted)
     return told
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 def test_a_device_that_agrees_is_used_and_compared_once(card, model):

@@ -16,15 +16,8 @@ from ledcli.noise.smoothing import Smoothing
 from ledcli.noise.vignetting import VignettingMap
 from ledcli.sensor.cfa import Phase
 from ledcli.zoo.model_file import file_sha256, load_model
-from tests.inference.models import scene, shoot, write_model
+from tests.inference.models import LINE, scene, shoot, write_model
 from tests.nets.random_nets import write_random
-
-LINE = NoiseProfile(6e-4, 1e-7)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -13,43 +13,13 @@ from ledcli.inference.agreement import MAX_RMS
 from ledcli.inference.backends import openvino as module
 from ledcli.inference.backends.openvino import BACKEND
 from ledcli.inference.denoiser import Denoiser
-from ledcli.noise.estimate import NoiseProfile
-from ledcli.raw.exif import Exif
-from tests.inference.models import scene, shoot, write_model, write_modulated
+from tests.inference.models import LINE, scene, shoot
+from tests.inference.test_backends import both
 from tests.nets.random_nets import write_random
 from tests.shoot import make_raw
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnx")
-
-LINE = NoiseProfile(6e-4, 1e-7)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-def both(model, csa_set="b", precision="float32", **how):
-    return (
-        Denoiser(model, csa_set, device="cpu", precision=kind, backend=backend, **how)
-        for backend, kind in (("torch", "float32"), ("openvino", precision))
-    )
-
-
-@pytest.mark.parametrize("form", ["gain", "stabilised"])
-def test_both_backends_give_the_same_photo(tmp_path, form):
-    """To 1e-4 of white, in tiles and whole; all windows of a frame have one size."""
-    model = write_model(tmp_path / "tiny.safetensors", form=form)
-    planes = shoot(scene(150, 141), 20)
-    for tile in (64, 0):
-        by_torch, by_openvino = both(model, tile=tile, halo=16)
-        expected = by_torch.denoise(planes, 20, noise=LINE)
-        by_openvino.net.compiled.clear()
-        out = by_openvino.denoise(planes, 20, noise=LINE)
-        assert out.dtype == np.float32 and len(by_openvino.net.compiled) == 1
-        np.testing.assert_allclose(out, expected, atol=1e-4)
-        assert np.abs(expected - planes * 20).max() > 1e-2
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -58,7 +28,7 @@ def test_lower_precisions_leave_the_outer_layers_in_float32(model, precision):
         BACKEND.targets("cpu", precision)
     except UsageError as error:
         pytest.skip(str(error))
-    by_torch, by_openvino = both(model, precision=precision, check=False)
+    by_torch, by_openvino = both(model, "openvino", precision=precision, check=False)
     planes = shoot(scene(96, 120), 20)
     expected = by_torch.denoise(planes, 20, noise=LINE)
     out = by_openvino.denoise(planes, 20, noise=LINE)
@@ -70,21 +40,10 @@ def test_lower_precisions_leave_the_outer_layers_in_float32(model, precision):
     assert (rounded != result).float().mean() > 0.9
 
 
-def test_other_networks_are_the_same_in_both(tmp_path):
-    xtrans = write_model(tmp_path / "xtrans.safetensors", cfa="xtrans")
-    planes = np.random.default_rng(0).uniform(0, 0.03, (9, 48, 40)).astype(np.float32)
-    with torch.inference_mode():
-        expected, out = (
-            each.run(torch.from_numpy(planes), 20, LINE) for each in both(xtrans, check=False)
-        )
-    np.testing.assert_allclose(out, expected, atol=1e-4)
-    modulated = write_modulated(tmp_path / "adl.safetensors")
-    shot = Exif(make="Led", model="Testcam One", iso=1600.0)
-    expected, out = (
-        each.denoise(shoot(scene(64, 80), 20), 20, noise=LINE, exif=shot)
-        for each in both(modulated, "", check=False)
-    )
-    np.testing.assert_allclose(out, expected, atol=1e-4)
+def test_all_windows_of_a_frame_have_one_size(model):
+    ready = Denoiser(model, "b", backend="openvino", check=False, tile=64, halo=16)
+    ready.denoise(shoot(scene(150, 141), 20), 20, noise=LINE)
+    assert len(ready.net.compiled) == 1
 
 
 def test_tiles_are_larger_unless_they_change_the_picture(model, tmp_path):
@@ -113,14 +72,6 @@ def test_what_is_not_there_is_refused_in_one_line_with_what_is(model, tmp_path, 
     assert run([*how, "--precision", "int3"]) == 2
     err = capsys.readouterr().err
     assert "no precision 'int3': choose auto, float32" in err and err.count("\n") == 1
-
-
-def test_without_the_extra_the_error_says_how_to_get_it(tmp_path, capsys, monkeypatch):
-    make_raw(tmp_path / "a.NEF")
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    assert run(["denoise", str(tmp_path / "a.NEF"), "--backend", "openvino"]) == 2
-    err = capsys.readouterr().err
-    assert "pip install 'ledcli[openvino]'" in err and err.count("\n") == 1
 
 
 def test_nothing_that_reports_to_others_is_imported():
