@@ -55,6 +55,8 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing into $(VENV): the first time this takes some minutes"
 	@$(INSTALL) -e '.[dev,onnx,openvino]'
+	@$(INSTALL) --only-binary ray -e '.[ray]' || \
+		echo "Ray has no wheel for this Python: its tests are skipped"
 	@# The hooks install themselves in a developer's checkout.
 	@[ -n "$$CI" ] || [ ! -d .git ] || $(BIN)/pre-commit install >/dev/null
 	@touch $@

@@ -57,6 +57,7 @@ def denoise(
     overwrite: bool = False,
     dry_run: bool = False,
     engine: Engine = Engine(),  # noqa: B008  (immutable)
+    ray: str | None = None,
     stop: Stop = lambda: False,
     report: Reporter = SILENT,
 ) -> list[Result]:
@@ -86,6 +87,8 @@ def denoise(
         ``I/N``: only part I of N of the photos; ``auto``: that of this task of a job array.
     engine : Engine
         Device, precision, tile size and backend.
+    ray : str, optional
+        Work on a Ray cluster: ``local`` starts one, ``auto`` and ``HOST:PORT`` join one.
     stop : callable
         Asked between photos; returns True to end early.
     report : Reporter
@@ -120,7 +123,18 @@ def denoise(
     raws = [paths] if isinstance(paths, str | Path) else paths
     folder = None if out is None else Path(out)
     options = DenoiseOptions(
-        raws, folder, settings, formats, model, name, recursive, shard, engine, overwrite, dry_run
+        raws,
+        folder,
+        settings,
+        formats,
+        model,
+        name,
+        recursive,
+        shard,
+        engine,
+        overwrite,
+        dry_run,
+        ray=ray,
     )
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
@@ -285,6 +299,7 @@ def evaluate(
     ratios: Sequence[float] = (),
     quality: str = "standard",
     engine: Engine = Engine(),  # noqa: B008  (immutable)
+    ray: str | None = None,
     stop: Stop = lambda: False,
     report: Reporter = SILENT,
 ) -> "Evaluation":
@@ -307,7 +322,7 @@ def evaluate(
         ``fast`` measures the fast model, ``best`` each model with self-ensemble.
     engine : Engine
         Device, precision and tile size.
-    stop, report
+    ray, stop, report
         As for `denoise`.
 
     Raises
@@ -316,7 +331,7 @@ def evaluate(
         The dataset or a model cannot be used. A frame that cannot be read is skipped instead.
     """
     from ledcli.evaluation.datasets.base import DatasetOptions
-    from ledcli.evaluation.evaluate import evaluate as run
+    from ledcli.evaluation.run import evaluate as run
 
     listed = None if list_file is None else Path(list_file)
     options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
@@ -325,6 +340,7 @@ def evaluate(
         options,
         quality=Quality(quality),
         engine=engine,
+        ray=ray,
         stoppable=lambda: nullcontext(stop),
         report=report,
     )

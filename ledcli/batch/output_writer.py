@@ -1,8 +1,9 @@
 """Writes denoised photos in all their formats, and records them in the manifests."""
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -10,7 +11,7 @@ from typing import Self
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.settings import Job, Result, Settings, Stamp
 from ledcli.errors import OutputError
-from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.output.atomic import atomic_write, make_folder, move_part
 from ledcli.output.formats import FORMATS
 from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, other_corrections
 from ledcli.output.maker_notes import MakerNotes
@@ -20,6 +21,10 @@ from ledcli.raw.reader import RawPhoto
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
 FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
 """Errors of a disk that no later photo would escape."""
+
+
+About = Mapping[str, object]
+"""What the manifest says of the photo that a file was made from."""
 
 
 class OutputWriter:
@@ -56,16 +61,41 @@ class OutputWriter:
             finish = None
             if FORMATS[name].maker_notes:
                 finish = self._copy_maker_notes(denoised.photo, result)
-            record = partial(self._record, job, name, denoised.photo, result)
-            try:
+            photo, exif = denoised.photo, denoised.photo.exif
+            about = {"make": exif.make, "model": exif.model, "iso": exif.iso, "cfa": photo.cfa}
+            about |= {"ratio": result.ratio, "format": name}
+            with self._watching_the_disk():
                 make_folder(path.parent)
-                atomic_write(path, data, finish=finish, before_rename=record)
-            except OutputError as error:
-                cause = error.__cause__
-                if isinstance(cause, OSError) and cause.errno in FATAL:
-                    self.broken = f"not started, as nothing can be written ({cause.strerror})"
-                raise
+                self._place(job, name, data, finish, about, result)
             result.outputs.append(path)
+
+    def move(self, job: Job, name: str, part: Path, about: About, result: Result) -> None:
+        """Record a part file that another process has written, and give it its name."""
+        with self._watching_the_disk():
+            move_part(part, job.outputs[name], partial(self._record, job, name, about, result))
+        result.outputs.append(job.outputs[name])
+
+    def _place(
+        self,
+        job: Job,
+        name: str,
+        data: bytes,
+        finish: Callable[[Path], None] | None,
+        about: About,
+        result: Result,
+    ) -> None:
+        record = partial(self._record, job, name, about, result)
+        atomic_write(job.outputs[name], data, finish=finish, before_rename=record)
+
+    @contextlib.contextmanager
+    def _watching_the_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in FATAL:
+                self.broken = f"not started, as nothing can be written ({cause.strerror})"
+            raise
 
     def _check_corrections(self, name: str, photo: RawPhoto, result: Result) -> None:
         """Warn of corrections that a format neither has made nor leaves to a raw developer."""
@@ -81,12 +111,9 @@ class OutputWriter:
             )
 
     def _record(
-        self, job: Job, name: str, photo: RawPhoto, result: Result, written: os.stat_result
+        self, job: Job, name: str, about: About, result: Result, written: os.stat_result
     ) -> None:
-        exif, path = photo.exif, job.outputs[name]
-        about = {"make": exif.make, "model": exif.model, "iso": exif.iso, "cfa": photo.cfa}
-        about |= {"ratio": result.ratio, "format": name}
-        made_with = self.settings.made_with(name, result.model)
+        path, made_with = job.outputs[name], self.settings.made_with(name, result.model)
         manifest, stamp = self.manifests[job.root], result.source_stamp or Stamp(0, 0)
         entry = manifest.new_entry(path, job.source, stamp, made_with, about, written)
         manifest.record(entry)

@@ -17,7 +17,7 @@ from ledcli.reporting import ProgressBar
 if TYPE_CHECKING:
     from ledcli.batch.photo import PhotoStages
 
-_IN_NETWORK = 0.95
+IN_NETWORK = 0.95
 """Share of a photo's work that is done when its network is; the rest when it is written."""
 
 
@@ -47,8 +47,8 @@ class RunProgress:
             self._bar.resize(self._total * (1 + self._unread_bytes / self._read_bytes))
 
     def reached(self, number: int, share: float) -> None:
-        """Move the bar to a share of a photo's work."""
-        done = share * self._megapixels[number]
+        """Move the bar to a share of a photo's work; one that is begun anew waits there."""
+        done = max(share * self._megapixels[number], self._done[number])
         self._bar.advance(done - self._done[number], self._note)
         self._done[number] = done
 
@@ -152,7 +152,7 @@ class Pipeline:
     def _moved(self, progress: RunProgress, number: int, share: float) -> None:
         if self._left:
             raise _Left
-        self._events.put(partial(progress.reached, number, share * _IN_NETWORK))
+        self._events.put(partial(progress.reached, number, share * IN_NETWORK))
 
 
 class _Left(BaseException):

@@ -6,7 +6,7 @@ What is missing or changed is denoised, under the locks of the output folders.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,17 @@ from ledcli.batch.settings import (
 from ledcli.batch.shards import Shard, array_variable, parse_shard
 from ledcli.errors import NoRawsError, OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
-from ledcli.reporting import SILENT, Reporter, Stop
+from ledcli.reporting import SILENT, ProgressBar, Reporter, Stop
 from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
 
 if TYPE_CHECKING:
+    from ledcli.batch.output_writer import OutputWriter
     from ledcli.inference.denoiser import DenoiserCache
+
+    _Make = Callable[
+        [Sequence[Job], OutputWriter, Stop, ProgressBar], Generator[Result, None, None]
+    ]
+    """Makes photos, and yields a result for each."""
 
 LONG_RUN_S = 60.0
 """Seconds of network time in a run from which the fast model is suggested on a slow processor."""
@@ -54,6 +60,8 @@ class DenoiseRun:
     """The part of a run that this is; the jobs are those of its photos."""
     denoisers: DenoiserCache | None = None
     """The models in memory, for another run; by default it loads its own."""
+    ray: str | None = None
+    """The address of a Ray cluster that makes the photos; see `batch.cluster_join`."""
     _slow: bool = False
     """Whether the network runs on a processor without fast bfloat16, and no result says so."""
 
@@ -63,7 +71,7 @@ class DenoiseRun:
         Raises UsageError, as `run` does, if the engine that was asked for does not exist.
         """
         planned = self._plan(overwrite)
-        if any(photo.make for photo in planned):
+        if self.ray is None and any(photo.make for photo in planned):
             self.engine.check()
         return list(map(_untouched, self.jobs, planned))
 
@@ -106,16 +114,10 @@ class DenoiseRun:
 
         with contextlib.ExitStack() as stack:
             bar = stack.enter_context(report.progress(None, "denoising", "MP"))
-            pipeline = stack.enter_context(Pipeline(self.settings))
-            # Decoded in a process of its own while this one imports torch.
             missing = (job for job, photo in zip(self.jobs, planned, strict=True) if photo.make)
-            pipeline.begin(next(missing))
+            engine, make = self._begin(next(missing), stack, report)
             from ledcli.batch.output_writer import OutputWriter
-            from ledcli.batch.photo import PhotoStages
-            from ledcli.inference.denoiser import DenoiserCache
 
-            denoisers = self.denoisers or DenoiserCache(*self.engine)
-            self._slow = denoisers.slow and self.settings.quality == Quality.STANDARD
             roots = {job.root for job in self.jobs}
             locks = folder_locks(roots, report.info, stop, shard=self.shard)
             if not (holds := stack.enter_context(locks)):
@@ -140,11 +142,10 @@ class DenoiseRun:
             if to_make:
                 of = f" of {len(self.jobs)}" if len(to_make) < len(self.jobs) else ""
                 photos = "photo" if len(self.jobs) == 1 else "photos"
-                report.info(f"{len(to_make)}{of} {photos}, {denoisers.description}")
+                report.info(f"{len(to_make)}{of} {photos}, {engine}")
             writer = OutputWriter(self.manifests, self.settings, report.info)
             stack.enter_context(writer)
-            stages = PhotoStages(self.settings, self.chooser, denoisers, writer)
-            made = pipeline.run(to_make, stages, lambda: stop() or writer.broken is not None, bar)
+            made = make(to_make, writer, lambda: stop() or writer.broken is not None, bar)
             stack.enter_context(contextlib.closing(made))
             shown: set[str] = set()
             for job, photo in zip(self.jobs, planned, strict=True):
@@ -164,6 +165,33 @@ class DenoiseRun:
                 shown.update(result.warnings)
                 self._suggest_fast(result)
                 yield result
+
+    def _begin(
+        self, first: Job, stack: contextlib.ExitStack, report: Reporter
+    ) -> tuple[str, _Make]:
+        """Begin with the first photo or join the cluster; return what runs it, and makes photos."""
+        if self.ray is not None:
+            from ledcli.batch.cluster_photos import ClusterPhotos
+
+            how = self.settings, self.chooser, self.engine
+            cluster = stack.enter_context(ClusterPhotos(self.ray, *how, report))
+            return cluster.description, cluster.run
+        pipeline = stack.enter_context(Pipeline(self.settings))
+        # Decoded in a process of its own while this one imports torch.
+        pipeline.begin(first)
+        from ledcli.batch.photo import PhotoStages
+        from ledcli.inference.denoiser import DenoiserCache
+
+        denoisers = self.denoisers or DenoiserCache(*self.engine)
+        self._slow = denoisers.slow and self.settings.quality == Quality.STANDARD
+
+        def make(
+            jobs: Sequence[Job], writer: OutputWriter, stop: Stop, bar: ProgressBar
+        ) -> Generator[Result, None, None]:
+            stages = PhotoStages(self.settings, self.chooser, denoisers, writer)
+            return pipeline.run(jobs, stages, stop, bar)
+
+        return denoisers.description, make
 
 
 def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseRun:
@@ -215,7 +243,8 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
         report.info(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
     only = named.chosen.path if named else None
     engine = options.engine._replace(backend=choose_backend(options.engine.backend, only))
-    return DenoiseRun(jobs, settings, chooser, engine, manifests, rejected, shard)
+    how = settings, chooser, engine, manifests, rejected, shard
+    return DenoiseRun(jobs, *how, ray=options.ray)
 
 
 def _untouched(job: Job, photo: PlannedPhoto) -> Result:

@@ -231,6 +231,7 @@ class DenoiseOptions:
     overwrite: bool = False
     dry_run: bool = False
     watch: bool = False
+    ray: str | None = None
 
 
 class Status(StrEnum):

@@ -37,10 +37,11 @@ def watch(
 
     Yields the result of each photo that was denoised or failed. One that failed is tried again when
     its file changes. Models stay in memory. Raises UsageError for inputs that are no folders, and
-    in a dry run; else as `plan_denoise` and `DenoiseRun.run`.
+    in a dry run or for a cluster; else as `plan_denoise` and `DenoiseRun.run`.
     """
-    if options.dry_run:
-        raise UsageError("--watch and --dry-run exclude each other")
+    if options.dry_run or options.ray:
+        other = "--dry-run" if options.dry_run else "--ray"
+        raise UsageError(f"--watch and {other} exclude each other")
     inputs = [str(path) for path in options.paths]
     folders = [Path(os.path.expanduser(text)) for text in inputs]
     for folder in folders:

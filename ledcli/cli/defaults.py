@@ -33,7 +33,7 @@ UNCONFIGURED = ("config", "demo")
 MAX_BYTES = 1 << 20
 TYPED = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run"])
 TYPED |= {"force", "force-read", "accept-license", "quiet", "json", "watch", "shard", "files-from"}
-TYPED |= {"registry", "report", "config", "choose", "models.pull.name", "models.import.name"}
+TYPED |= {"registry", "report", "ray", "config", "choose", "models.pull.name", "models.import.name"}
 """Options that decide about one run, or that a folder from elsewhere must not set: a file cannot.
 
 Some have the names of their commands before them.

@@ -68,6 +68,7 @@ def denoise(
             "Batch array.",
         ),
     ] = None,
+    ray: opt.RayOption = None,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Keep running, and take what comes into the folders."),
@@ -101,6 +102,10 @@ def denoise(
     A part of a long run, on each of four machines::
 
         led denoise /nas/raw -r --out /nas/clean --shard 0/4
+
+    The same on a Ray cluster, from one of its machines::
+
+        led denoise /nas/raw -r --out /nas/clean --ray auto
 
     Whatever comes into a folder, until Ctrl-C::
 
@@ -138,8 +143,9 @@ def denoise(
         chroma,
     )
     names = [f.strip() for group in formats or [] for f in group.split(",")]
+    how = overwrite, dry_run, watch, ray
     options = DenoiseOptions(
-        raws, out, settings, names, model, name, recursive, shard, engine, overwrite, dry_run, watch
+        raws, out, settings, names, model, name, recursive, shard, engine, *how
     )
     # By photo: in a watch one that failed is tried again when its file changes.
     became: dict[Path | int, Status] = {}

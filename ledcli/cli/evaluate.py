@@ -59,6 +59,7 @@ def evaluate(
     precision: opt.PrecisionOption = "auto",
     quality: opt.QualityOption = Quality.STANDARD,
     tile: opt.TileOption = None,
+    ray: opt.RayOption = None,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Measure PSNR and SSIM of models on SID, ELD, pairs or calibrated noise.
@@ -83,9 +84,9 @@ def evaluate(
         led evaluate --photos ~/kodak --cameras SonyA7S2 --ratios 100
     """
     from ledcli.evaluation.datasets.base import DatasetOptions
-    from ledcli.evaluation.evaluate import evaluate as measure
     from ledcli.evaluation.report import check_report
     from ledcli.evaluation.results import check_csv
+    from ledcli.evaluation.run import evaluate as measure
 
     if csv is not None:
         check_csv(csv)
@@ -103,6 +104,7 @@ def evaluate(
         options,
         quality=quality,
         engine=Engine(device, precision, tile),
+        ray=ray,
         on_frame=partial(show_frame, output),
         stoppable=partial(stoppable, lambda: output.info(STOPPING.format("frame"))),
         report=output,

@@ -51,6 +51,15 @@ TileOption = Annotated[
         help="Tile size in pixels of one colour (NAFNet, Restormer, onnx, openvino); 0: no tiles."
     ),
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="local|auto|HOST:PORT",
+        help="Work on a Ray cluster: start one on this machine, join the one it belongs to, or the "
+        "one at an address.",
+    ),
+]
 SeedOption = Annotated[int, typer.Option(help="Random seed.", min=0)]
 ForceReadOption = Annotated[
     bool,

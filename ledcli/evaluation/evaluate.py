@@ -5,18 +5,16 @@ models, and all are compared with LibRaw's picture of the long frame, so that al
 run are comparable.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.batch.settings import Engine, Quality
+from ledcli.batch.settings import Engine
 from ledcli.errors import LedError, ModelError, PairError, UsageError, memory_error
-from ledcli.evaluation.datasets import read_dataset
-from ledcli.evaluation.datasets.base import Case, DatasetOptions, FramePair, Source, free_name
+from ledcli.evaluation.datasets.base import Case, FramePair, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
     compare,
@@ -25,17 +23,17 @@ from ledcli.evaluation.metrics import (
     most_detailed,
     render_planes,
 )
-from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult, count
+from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.photo_noise import estimate_photo_noise
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.frames import read_pair
 from ledcli.raw.reader import RawPhoto
-from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
+from ledcli.reporting import SILENT, Reporter, Stop
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import LAYOUTS, layout_of
-from ledcli.zoo.selection import FAST_CHOOSES, camera_noise, default_name
+from ledcli.zoo.selection import camera_noise
 from ledcli.zoo.store import find_model
 
 MAX_CROPS = 12
@@ -97,7 +95,7 @@ class Measurement:
         *,
         ensemble: bool = False,
     ) -> None:
-        names = _picture_models(candidates)
+        names = picture_models(candidates)
         if names and source.cases and all(case.raws is None for case in source.cases):
             raise UsageError(
                 f"{names[0]} makes pictures, which are measured against LibRaw's of raw files: "
@@ -112,19 +110,11 @@ class Measurement:
 
     def run(self, stop: Stop = lambda: False) -> Iterator[MeasuredFrame]:
         """Measure the frames in order; a bad frame does not stop the others, `stop` does."""
-        for case in self.source.cases:
-            if stop():
-                return
-            try:
-                measured = _measure(case, _read(case, self.report), self.candidates, self.ensemble)
-            except LedError as error:
-                measured = MeasuredFrame(case, error=error)
-            except MemoryError:
-                problem = memory_error(case.raws.short if case.raws else case.name)
-                measured = MeasuredFrame(case, error=problem)
+        for measured in self._measured(stop):
             self._tried += 1
             if measured.error is not None:
-                self._skipped.append(f"{case.name}: {measured.error}")
+                name = measured.case.name if measured.case else ""
+                self._skipped.append(f"{name}: {measured.error}")
             self._frames += measured.results
             if measured.crop is not None:
                 self._crops.append(measured.crop)
@@ -133,11 +123,30 @@ class Measurement:
                 del self._crops[MAX_CROPS:]
             yield measured
 
+    def _measured(self, stop: Stop) -> Iterator[MeasuredFrame]:
+        for case in self.source.cases:
+            if stop():
+                return
+            yield measure(case, self.candidates, self.report, self.ensemble)
+
     def evaluation(self) -> Evaluation:
         """Return all that was measured so far, with the worst crops."""
         models = [NOISY, *(candidate.name for candidate in self.candidates)]
         name, left = self.source.name, len(self.source.cases) - self._tried
         return Evaluation(name, models, self._frames, self._crops, self._skipped, left)
+
+
+def measure(
+    case: Case, candidates: Sequence[Candidate], report: Reporter, ensemble: bool
+) -> MeasuredFrame:
+    """Measure one frame; an error goes into the result."""
+    try:
+        return _measure(case, _read(case, report), candidates, ensemble)
+    except LedError as error:
+        return MeasuredFrame(case, error=error)
+    except MemoryError:
+        problem = memory_error(case.raws.short if case.raws else case.name)
+        return MeasuredFrame(case, error=problem)
 
 
 def _read(case: Case, report: Reporter) -> FramePair:
@@ -161,7 +170,7 @@ def _measure(
             kind = LAYOUTS[denoiser.spec.cfa].title
             raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     crop = most_detailed(frame.truth)
-    if _picture_models(candidates):
+    if picture_models(candidates):
         crop, metric = in_picture(crop, len(frame.truth)), "psnr_srgb"
         if case.raws is None:
             raise PairError(
@@ -250,49 +259,10 @@ def _developed(photo: RawPhoto, mosaic: Planes) -> Picture:
     return picture
 
 
-def _picture_models(candidates: Sequence[Candidate]) -> list[str]:
+def picture_models(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the names of the models that make pictures."""
     return [name for name, denoiser in candidates if denoiser.spec.makes_pictures]
 
 
 def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
     return np.rint(picture * 255).astype(np.uint8)
-
-
-def evaluate(
-    paths: Mapping[str, str | Path | None],
-    options: DatasetOptions,
-    *,
-    quality: Quality = Quality.STANDARD,
-    engine: Engine = Engine(),  # noqa: B008  (immutable)
-    on_frame: Callable[[MeasuredFrame], None] = lambda measured: None,
-    stoppable: Stoppable = never_stop,
-    report: Reporter = SILENT,
-) -> Evaluation:
-    """Measure ``options.models`` on the one dataset that is given (see `read_dataset`).
-
-    `on_frame` receives each frame, those that cannot be measured first. Raises UsageError for
-    models beside the quality ``fast``, which is a model of its own.
-    """
-    if quality == Quality.FAST:
-        if options.models:
-            raise UsageError(FAST_CHOOSES.format("the models"))
-        options = replace(options, models=[default_name("bayer", fast=True)])
-    source = read_dataset(paths, options)
-    candidates = load_candidates(options.models, engine)
-    for note in {note: None for each in candidates for note in each.denoiser.notes}:
-        report.warn(note)
-    measurement = Measurement(source, candidates, report, ensemble=quality == Quality.BEST)
-    if makers := _picture_models(candidates):
-        report.info(
-            f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "
-            "full-size pictures, compared with LibRaw's"
-        )
-    for line in source.skipped:
-        on_frame(MeasuredFrame(None, error=LedError(line)))
-    frames = count(len(source.cases), "frame")
-    report.info(f"{source.name}: {frames}, {count(len(candidates), 'model')}")
-    with stoppable() as stop, report.progress(len(source.cases), "measuring", "frames") as bar:
-        for measured in measurement.run(stop):
-            on_frame(measured)
-            bar.advance(note=measured.case.name if measured.case else "")
-    return measurement.evaluation()

@@ -139,24 +139,54 @@ def atomic_write(
     """
     path = Path(path)
     # A short name of its own: a name of 255 bytes leaves no room for a suffix.
-    try:
+    with part_file(path.parent) as part:
+        write_part(part, path, data, finish)
+        move_part(part, path, before_rename, overwrite=overwrite)
+
+
+def write_part(
+    part: Path,
+    path: Path,
+    data: bytes | bytearray | memoryview,
+    finish: Callable[[Path], None] | None = None,
+) -> None:
+    """Do the first half of `atomic_write`: write the part file of `path`."""
+    with _explained(path):
         if path.is_dir():
             raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
-        with part_file(path.parent) as part:
-            with open(part, "xb") as file:
-                file.write(data)
-                if finish is None:
-                    _flush(file)
-            if finish is not None:
-                finish(part)
-                with open(part, "r+b") as file:
-                    _flush(file)
-            if before_rename is not None:
-                before_rename(os.stat(part))
-            if overwrite:
-                os.replace(part, path)
-            else:
-                _move_to_new(part, path)
+        with open(part, "xb") as file:
+            file.write(data)
+            if finish is None:
+                _flush(file)
+        if finish is not None:
+            finish(part)
+            with open(part, "r+b") as file:
+                _flush(file)
+
+
+def move_part(
+    part: Path,
+    path: Path,
+    before_rename: Callable[[os.stat_result], None] | None = None,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Do the second half of `atomic_write`: give a part file its name."""
+    with _explained(path, overwrite):
+        if before_rename is not None:
+            before_rename(os.stat(part))
+        if overwrite:
+            os.replace(part, path)
+        else:
+            _move_to_new(part, path)
+    _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _explained(path: Path, overwrite: bool = True) -> Iterator[None]:
+    """Raise OutputError for what goes wrong while a file is written."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise
@@ -164,7 +194,6 @@ def atomic_write(
         if isinstance(error, FileNotFoundError) and path.parent.is_dir():
             why = "another program removed its unfinished file: run the command again"
         raise OutputError(f"{path}: cannot be written: {why}") from error
-    _flush_folder(path.parent)
 
 
 def remove_abandoned_part_files(folder: Path) -> int:

@@ -48,7 +48,7 @@ class NamedModel:
 
     def __init__(self, name: str | Path) -> None:
         found = find_model(name)
-        self.spec = read_spec(found.path)
+        self.name, self.spec = str(name), read_spec(found.path)
         self.ratio_range = self.spec.ratio_range
         self.chosen = replace(found, sha256=file_sha256(found.path))
 

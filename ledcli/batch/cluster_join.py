@@ -1,0 +1,80 @@
+"""Join a Ray cluster, or start one on this machine, without a word of Ray's own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import tempfile
+from typing import Any
+
+from ledcli.errors import UsageError
+
+LOCAL, AUTO = "local", "auto"
+"""Addresses: a cluster of this machine alone, started for the run; the one that runs here."""
+CONNECT_S = 10.0
+"""Seconds for an address to answer."""
+_OBJECT_BYTES = 100 << 20
+"""Of the object store of a local cluster; answers are small."""
+
+
+def join(address: str, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401
+    """Return the module `ray`, in a cluster that the stack leaves; nothing of its own is printed.
+
+    Raises UsageError if Ray is not installed or the cluster cannot be reached.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning about it
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.util.scheduling_strategies
+        from ray._private import worker
+    except ImportError:
+        raise UsageError("Ray is not installed: pip install 'ledcli[ray]'") from None
+    if ray.is_initialized():  # by the program that calls led's functions
+        return ray
+    options: dict[str, Any] = {"address": address}
+    if not os.environ.get("LED_DEBUG"):
+        options |= {"logging_level": logging.CRITICAL, "log_to_driver": False}
+        # Without this it still prints to standard output when a node dies.
+        stack.callback(setattr, worker, "_worker_logs_enabled", True)
+        worker._worker_logs_enabled = False
+    if address == LOCAL:
+        # Other programs that look for a cluster on this machine do not find it.
+        folder = tempfile.TemporaryDirectory(prefix="led-", ignore_cleanup_errors=True)
+        options |= {"_temp_dir": stack.enter_context(folder), "include_dashboard": False}
+        options |= {"object_store_memory": _OBJECT_BYTES}
+    elif address != AUTO:
+        _check_address(address)
+    handler = signal.getsignal(signal.SIGTERM)
+    stack.callback(ray.shutdown)
+    try:
+        ray.init(**options)
+    except ConnectionError:
+        raise UsageError(
+            f"--ray {address}: no Ray cluster runs on this machine: start it with 'ray start', or "
+            f"use --ray {LOCAL}"
+        ) from None
+    except Exception as error:  # of many kinds
+        why = " ".join(str(error).split())
+        raise UsageError(f"--ray {address}: the cluster cannot be joined: {why}") from error
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, handler)  # Ray has one of its own
+    return ray
+
+
+def _check_address(address: str) -> None:
+    """Raise UsageError if an address is none, or nothing answers there."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit()) or "/" in host:
+        raise UsageError(f"--ray {address}: must be {LOCAL}, {AUTO} or HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"--ray {address}: no Ray cluster answers there ({error}): start one with 'ray start "
+            f"--head', or use --ray {LOCAL}"
+        ) from None

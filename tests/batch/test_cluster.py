@@ -1,0 +1,228 @@
+"""A run on a Ray cluster of two local nodes."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from ledcli import api
+from ledcli.batch import cluster_photos
+from ledcli.batch.cluster import Cluster
+from ledcli.batch.cluster_actor import DEPTH, Start
+from ledcli.cli.app import run
+from ledcli.reporting import Silent
+from tests.inference.models import write_model
+from tests.shoot import make_raw
+
+PHOTOS = 8
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.texts = []
+
+    def warn(self, text):
+        self.texts.append(str(text))
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes; the second one is killed by the first test."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from ray.cluster_utils import Cluster as Nodes
+
+    small = {"object_store_memory": 80 << 20}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, **small})
+        nodes.second = nodes.add_node(num_cpus=1, **small)
+        yield nodes
+        nodes.shutdown()
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(PHOTOS):
+        path = tmp_path / "raw" / str(i % 2) / f"{i}.ARW"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_raw(path, shape=(64, 64), seed=i)
+    write_model(tmp_path / "tiny.safetensors")
+    return [
+        "denoise",
+        "raw",
+        "-r",
+        "--model",
+        "tiny.safetensors",
+        "--device",
+        "cpu",
+        "--ratio",
+        "4",
+    ]
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): re.sub(rb"\d{4}-\d\d-\d\dT[\d:]{8}Z", b"", path.read_bytes())
+        for path in Path(folder).rglob("*.*")
+        if ".led" not in path.parts
+    }
+
+
+class Works:
+    """Makes work for `Cluster.run`, which each actor imports."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __call__(self):
+        return getattr(self, self.how)
+
+    def double(self, task, moved):
+        return 2 * task
+
+    def die(self, task, moved):
+        if task == 3:
+            os._exit(1)
+        return 2 * task
+
+
+class Numbers:
+    """A client whose results are the answers."""
+
+    def __init__(self):
+        self.ended = []
+
+    def task(self, number, attempt):
+        attempt.callback(self.ended.append, number)
+        return number
+
+    def done(self, number, answer):
+        return answer
+
+    def lost(self, number, why):
+        return why
+
+    def moved(self, number, size, share):
+        pass
+
+
+def test_a_node_that_dies_costs_its_photos_a_second_try(nodes, tree, monkeypatch, capsys):
+    free, task, tasks, killed = Cluster._free, cluster_photos._Photos.task, {}, []
+
+    def free_and_kill(self, queue, lost):
+        if not killed and sum(member.ready for member in self._members) < 2:
+            return
+        for member, number in free(self, queue, lost):
+            yield member, number
+            if not killed and member.node == nodes.second.node_id:
+                killed.extend(member.work)
+                nodes.remove_node(nodes.second, allow_graceful=False)
+                for part in tasks[killed[0]].parts.values():
+                    part.parent.mkdir(parents=True, exist_ok=True)
+                    part.write_bytes(b"half a file")
+
+    def remembered(self, number, attempt):
+        tasks[number] = task(self, number, attempt)
+        return tasks[number]
+
+    Path("raw/1/broken.ARW").write_bytes(b"no raw")
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "_free", free_and_kill)
+        patched.setattr(cluster_photos._Photos, "task", remembered)
+        words = [*tree, "--format", "dng,tiff"]
+        assert run([*words, "--out", "out", "--ray", nodes.address]) == 1
+    out, err = capsys.readouterr()
+    assert killed and len(out.splitlines()) == PHOTOS
+    assert f"{PHOTOS + 1} photos, 2 workers on 2 Ray nodes, each with 1 CPU\n" in err
+    assert len(re.findall(r"a worker on .* ended: its work is done anew\n", err)) == 1
+    assert "raw/1/broken.ARW: " in err and err.endswith(f"{PHOTOS} done, 1 failed\n")
+    assert not re.search(r"^\d{4}-\d\d-\d\d|^\(|ray::|Traceback", err, re.MULTILINE)  # Ray's own
+    # As a local run, which finds nothing left to do.
+    assert run([*words, "--out", "here"]) == 1
+    here = capsys.readouterr()
+    assert out.replace("out/", "here/") == here.out
+    assert files("out") == files("here") and len(files("out")) == 2 * PHOTOS
+    lines = Path("out/.led/manifest.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * PHOTOS
+    assert run([*words, "--out", "out"]) == 1
+    assert f"0 done, {PHOTOS} skipped, 1 failed" in capsys.readouterr().err
+    assert not list(Path().rglob(".led-*"))
+    assert actors(nodes) == {"DEAD"}
+
+
+def actors(nodes):
+    """Return the states of all actors of the cluster."""
+    import ray
+
+    with Cluster(nodes.address, Silent()):
+        return {actor["State"] for actor in ray._private.state.actors().values()}
+
+
+def test_a_task_that_ends_every_worker_is_given_up_alone(nodes, monkeypatch):
+    monkeypatch.setattr("ledcli.batch.cluster.ATTEMPTS", 2)
+    notes, numbers = Notes(), Numbers()
+    with Cluster(nodes.address, notes) as cluster:
+        start = Start.of(Works("die"), [], [])
+        results = list(cluster.run(numbers, PHOTOS, start, lambda: False))
+    assert "given up: 2 workers ended with it" in results[3]
+    assert [r for n, r in enumerate(results) if n != 3] == [2 * n for n in range(PHOTOS) if n != 3]
+    assert numbers.ended.count(3) == len(notes.texts) == 2
+
+
+def test_a_stop_lets_what_is_begun_end(nodes):
+    stopped = []
+    with Cluster(nodes.address, Silent()) as cluster:
+        start, numbers = Start.of(Works("double"), [], []), Numbers()
+        made = cluster.run(numbers, 100, start, lambda: bool(stopped))
+        results = [next(made)]
+        stopped.append(True)
+        results += made
+    assert results == [2 * n for n in range(len(results))] and len(results) <= 2 * DEPTH + 1
+    assert sorted(numbers.ended) == list(range(len(results)))
+
+
+@pytest.mark.parametrize("what", ["folder", "version", "model"])
+def test_a_node_that_differs_is_not_used(nodes, tree, monkeypatch, what, capsys):
+    how = {
+        "folder": ("ledcli.batch.cluster_actor.os.getcwd", lambda: "/"),
+        "version": ("ledcli.__version__", "99.9"),
+        "model": ("ledcli.batch.cluster_actor.model_hashes", lambda names: {"tiny": "another"}),
+    }
+    monkeypatch.setattr(*how[what])
+    assert run([*tree, "--out", "out", "--ray", nodes.address]) == 1
+    told = capsys.readouterr().err.splitlines()
+    problem = {
+        "folder": r"does not see out/.led/\.led-\S+part: all machines need the folders",
+        "version": r"has led \S+, not 99\.9",
+        "model": r"has other models than this machine \(tiny, tiny.safetensors\)",
+    }[what]
+    assert re.search(f"a node is not used: \\S+ {problem}", told[-2])
+    assert re.search(f"no node of the Ray cluster can do the work: \\S+ {problem}", told[-1])
+    assert not list(Path().rglob(".led*"))
+
+
+def test_figures_are_those_of_a_local_evaluation(nodes, tree, tmp_path):
+    make_raw(tmp_path / "long.ARW", shape=(64, 64), iso=100)
+    Path("pairs.txt").write_text("raw/0/0.ARW long.ARW 1\nraw/1/1.ARW long.ARW 1\n")
+    how = {"pairs": "pairs.txt", "engine": api.Engine("cpu")}
+    there = api.evaluate(["tiny.safetensors"], ray=nodes.address, **how)
+    here = api.evaluate(["tiny.safetensors"], **how)
+    assert there.frames == here.frames and len(there.frames) == 4
+
+
+def test_ray_that_is_not_there(tree, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run([*tree, "--ray", "local"]) == 2
+    assert "pip install 'ledcli[ray]'" in capsys.readouterr().err
+    assert run([*tree, "--ray", "local", "--watch"]) == 2
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "here", ":1"])
+def test_an_address_without_a_cluster_is_one_line(tree, address, capsys):
+    pytest.importorskip("ray")
+    assert run([*tree, "--ray", address]) == 2
+    assert re.fullmatch(f"led: --ray {address}: .*\n", capsys.readouterr().err)
+    assert not Path("denoised").exists()
