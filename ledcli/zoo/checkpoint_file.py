@@ -119,11 +119,9 @@ def read_sections(path: Path) -> dict[str, Tensors]:
             f"{path}: contains a {type(content).__name__}, not a dictionary of tensors: it is not "
             "a checkpoint of a network"
         )
-    sections = {"": _tensors(content)}
-    for key, value in content.items():
-        if isinstance(key, str) and isinstance(value, dict):
-            sections[key] = _tensors(value)
-    sections = {key: tensors for key, tensors in sections.items() if tensors}
+    inner = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, dict)}
+    parts = {"": content, **inner}
+    sections = {key: tensors for key, part in parts.items() if (tensors := _tensors(part))}
     _check_tensors(path, sections)
     return sections
 

@@ -216,9 +216,9 @@ def fold_model(
     """Fold a model file, prove it, on a photo too if one is given, and write the plain model.
 
     `half` stores 16-bit weights; `dry_run` does everything but write the file; `report` receives
-    what may be wrong with the photo. Raises ModelError
-    if the model cannot be read or folded, or the proof fails; OutputError or UsageError if the new
-    file cannot be written, exists (unless `overwrite`), or is the model itself.
+    what may be wrong with the photo. Raises ModelError if the model cannot be read or folded, or
+    the proof fails; OutputError or UsageError if the new file cannot be written, exists (unless
+    `overwrite`), or is the model itself.
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")

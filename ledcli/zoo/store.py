@@ -171,14 +171,12 @@ def list_models() -> list[ListedModel]:
     """List all names that `find_model` knows: the bundled ones in order, then the installed."""
     registry = read_registry()
     hidden = _installed_names()
-    models = [
+    bundled = (
         ListedModel(name, path, csa_set, bundled=True, default=name == registry.defaults["bayer"])
         for name, (path, csa_set) in registry.names.items()
         if name not in hidden
-    ]
-    for name, path in installed_models():
-        models.append(ListedModel(name, path, "", bundled=False, default=False))
-    return models
+    )
+    return [*bundled, *(ListedModel(*model, "", False, False) for model in installed_models())]
 
 
 def installed_dir() -> Path:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,31 +30,20 @@ class SourceBatch(NamedTuple):
     isos: list[float]
 
 
-class SourceDomain(Protocol):
-    """A source domain of adaptive domain learning: batches of other cameras' shots."""
-
-    name: str
-    sensors: Sequence[str]
-    """Names of the cameras that it has shots of."""
-    side: int
-    """The largest crop that it has, in plane pixels."""
-
-    def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
-        """Draw crops ``(count, 4, side, side)``."""
-
-
 class PairSource:
     """The pairs of a camera."""
 
     def __init__(self, camera: str, camera_pairs: CameraPairs) -> None:
         self.name, self.camera_pairs = camera, camera_pairs
         self.sensors: Sequence[str] = (camera,)
+        """Names of the cameras that it has shots of."""
         self.side = camera_pairs.side // MULTIPLE * MULTIPLE
+        """The largest crop that it has, in plane pixels."""
 
     def draw(
         self, rng: np.random.Generator, count: int, side: int, among: Sequence[TrainingPair] = ()
     ) -> SourceBatch:
-        """Draw crops of all pairs, or of those given."""
+        """Draw crops ``(count, 4, side, side)`` of all pairs, or of those given."""
         chosen = self.camera_pairs.choose(rng, count, among)
         batch = self.camera_pairs.crop(rng, chosen, side)
         return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
@@ -87,6 +76,10 @@ class MadeUpSource:
         batch = short_frames(clean, ratio, stack_noise(frames), sampler.generator)
         isos = (NOMINAL_ISO * batch.gain * CALIBRATED_WHITE).tolist()
         return SourceBatch(batch, known, isos)
+
+
+SourceDomain = PairSource | MadeUpSource
+"""A source domain of adaptive domain learning: batches of other cameras' shots."""
 
 
 def find_sources(
