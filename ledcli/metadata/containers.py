@@ -201,18 +201,14 @@ def png_text(data: Bytes, keyword: str) -> bytes | None:
         return None
     for kind, at, size in _chunks(data, len(_PNG), len(data), trailer=4):
         if kind == b"iTXt" and data[at : at + len(start)] == start:
-            return _international_text(_block(data, at, size)[len(start) :])
-    return None
-
-
-def _international_text(chunk: bytes) -> bytes | None:
-    """Return an iTXt chunk's text from what follows its keyword (PNG specification, 11.3.3.4)."""
-    fields = chunk[2:].split(b"\0", 2)
-    if len(fields) == 3:
-        with contextlib.suppress(zlib.error):
-            compressed, text = chunk[0], fields[2]
-            inflate = zlib.decompressobj().decompress
-            return inflate(text, _MAX_BLOCK_BYTES) if compressed else text
+            # What follows the keyword: PNG specification, 11.3.3.4.
+            chunk = _block(data, at, size)[len(start) :]
+            fields = chunk[2:].split(b"\0", 2)
+            with contextlib.suppress(zlib.error, ValueError):
+                _, _, text = fields
+                inflate = zlib.decompressobj().decompress
+                return inflate(text, _MAX_BLOCK_BYTES) if chunk[0] else text
+            return None
     return None
 
 

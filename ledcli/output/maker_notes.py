@@ -102,22 +102,20 @@ class Exiftool:
 
     def kill(self) -> None:
         """Kill the process; the next command starts another."""
-        for process in (self._process, self._feeder):
-            if process is not None:
-                process.kill()
-                process.wait()
-                if process.stdin is not None:
-                    with contextlib.suppress(OSError):
-                        process.stdin.close()
+        for process in filter(None, (self._process, self._feeder)):
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
         self._process = self._feeder = None
 
     def abort(self) -> None:
         """Make the current command in another thread fail, and every later one."""
         self.aborted = True
         # The thread that runs the command waits for the processes.
-        for process in (self._process, self._feeder):
-            if process is not None:
-                process.kill()
+        for process in filter(None, (self._process, self._feeder)):
+            process.kill()
         self._lines.put(None)  # on Windows a second process keeps the output open
 
     def _start(self) -> None:

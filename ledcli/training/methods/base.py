@@ -125,8 +125,8 @@ class FinetuneMethod(ABC):
         """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
         Of the pretrained model, blind, as `led denoise` runs it: what the camera did is undone and
-        redone. Without one, of the input times the ratio. Called before
-        `begin`; ``bf16`` is whether to compute in bfloat16.
+        redone. Without one, of the input times the ratio. Called before `begin`; ``bf16`` is
+        whether to compute in bfloat16.
         """
         spec, net, csa_set, _ = pretrained
         if spec.output == "srgb":

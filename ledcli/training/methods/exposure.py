@@ -20,7 +20,7 @@ from ledcli.nets.forms import (
 )
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.training.data.sampler import Batch
-from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, MethodInputs
+from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe
 from ledcli.training.methods.led import known, mean_known
 from ledcli.training.methods.start import Pretrained, Start, transfer_weights
 
@@ -53,10 +53,7 @@ class ExposureMethod(FinetuneMethod):
     parallel = True
 
     recipe: ExposureRecipe
-
-    def __init__(self, recipe: ExposureRecipe, inputs: MethodInputs) -> None:
-        super().__init__(recipe, inputs)
-        self.form = AdaptiveForm()
+    form = AdaptiveForm()
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained weights that fit; the layer of Eq. 12 is initialised."""
