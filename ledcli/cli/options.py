@@ -1,6 +1,7 @@
 """Options that mean the same in every command, and the parsing of their values."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -92,24 +93,11 @@ QualityOption = Annotated[
         "(self-ensemble), 4 times slower."
     ),
 ]
-LumaOption = Annotated[
-    float | None,
-    typer.Option(
-        help="As --strength, for noise in brightness (grain) only.",
-        show_default="--strength",
-        min=0,
-        max=1,
-    ),
-]
-ChromaOption = Annotated[
-    float | None,
-    typer.Option(
-        help="As --strength, for noise in colour (blotches) only.",
-        show_default="--strength",
-        min=0,
-        max=1,
-    ),
-]
+LUMA = "As --strength, for noise in brightness (grain) only."
+CHROMA = "As --strength, for noise in colour (blotches) only."
+_SHARE = partial(typer.Option, show_default="--strength", min=0, max=1)
+LumaOption = Annotated[float | None, _SHARE(help=LUMA)]
+ChromaOption = Annotated[float | None, _SHARE(help=CHROMA)]
 NoiseOption = Annotated[
     str,
     typer.Option(

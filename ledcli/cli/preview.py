@@ -29,14 +29,8 @@ def preview(
             show_default="0.5,0.75,1",
         ),
     ] = None,
-    luma: Annotated[
-        str | None,
-        typer.Option(metavar="S,...", help="As --strength, for noise in brightness (grain) only."),
-    ] = None,
-    chroma: Annotated[
-        str | None,
-        typer.Option(metavar="S,...", help="As --strength, for noise in colour (blotches) only."),
-    ] = None,
+    luma: Annotated[str | None, typer.Option(metavar="S,...", help=opt.LUMA)] = None,
+    chroma: Annotated[str | None, typer.Option(metavar="S,...", help=opt.CHROMA)] = None,
     quality: Annotated[
         str | None,
         typer.Option(
