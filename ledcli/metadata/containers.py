@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory, byte_order
 
@@ -38,8 +38,8 @@ _CRW_MAKE_MODEL, _CRW_SERIAL = 0x080A, 0x180B
 _CRW_KIND, _CRW_FOLDERS, _CRW_IN_PLACE = 0x3800, (0x2800, 0x3000), 0x4000
 
 
-class FileBytes:
-    """Random access to a regular file without reading all of it; a context manager.
+class FileBytes(contextlib.AbstractContextManager["FileBytes"]):
+    """Random access to a regular file without reading all of it.
 
     Opening and slicing raise OSError.
     """
@@ -50,9 +50,6 @@ class FileBytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         self._file = open(path, "rb", buffering=_BUFFER_BYTES)  # noqa: SIM115
         self._size = os.fstat(self._file.fileno()).st_size
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self._file.close()

@@ -16,7 +16,6 @@ from typing import IO
 from ledcli.errors import OutputError, os_reason
 
 _ELSEWHERE = "choose another folder with --out"
-_DISCONNECTED = f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}"
 _BAD_NAME = "the disk's format does not allow this name: choose another with --name"
 # Only Windows refuses to replace a file that a program has open.
 _OPEN_ELSEWHERE = ", or close the program that has the file open" if os.name == "nt" else ""
@@ -37,12 +36,10 @@ _ADVICE = {
     "EFBIG": "larger than a file may be on this disk or in this session: "
     f"{_ELSEWHERE} on another disk, or raise the limit ('ulimit -f')",
     "EIO": f"the disk reports an error: check it, and {_ELSEWHERE} on another disk",
-    "ENODEV": _DISCONNECTED,
-    "ENXIO": _DISCONNECTED,
-    "ESTALE": _DISCONNECTED,
-    "ENOTCONN": _DISCONNECTED,
-    "EHOSTDOWN": _DISCONNECTED,
-    "ETIMEDOUT": _DISCONNECTED,
+    **dict.fromkeys(
+        ("ENODEV", "ENXIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "ETIMEDOUT"),
+        f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}",
+    ),
     "EMFILE": "too many files are open: raise the limit ('ulimit -n'), or close other programs",
     "ENFILE": "too many files are open on this machine: close other programs",
     "ENOMEM": "the system is out of memory: close other programs",

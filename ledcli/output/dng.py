@@ -44,7 +44,6 @@ from ledcli.sensor.cfa import pattern
 
 SOFTWARE = f"led {__version__}"
 """Written to the Software tag and to the record of what was done."""
-COMPRESSIONS = ("ljpeg", "none")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?")
 _TILE_STEP = 16
 """Tile sides are multiples of 16 (TIFF 6.0, section 15)."""
@@ -78,10 +77,6 @@ def dng_bytes(
     Raises OutputError if `x` has values that are not numbers, or the file would be larger than
     4 GB.
     """
-    if x.shape != photo.mosaic.shape:
-        raise ValueError(f"an image of {x.shape} for a mosaic of {photo.mosaic.shape}")
-    if compression not in COMPRESSIONS:
-        raise ValueError(f"{compression!r} is not one of {', '.join(COMPRESSIONS)}")
     if linear and not photo.monochrome:
         corrected = apply_gain_maps(x, photo.phase, photo.carried, (MOSAIC_LIST,))
         samples = demosaic(photo, corrected, headroom)

@@ -167,7 +167,7 @@ def _read_lines(output: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> No
     lines.put(None)
 
 
-class MakerNotes:
+class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
     """Copies maker notes, one file at a time, with one exiftool process.
 
     Use it as a context manager, or `close` it. It is safe to use from several threads. The timeout
@@ -192,9 +192,6 @@ class MakerNotes:
         """Return an instance if exiftool is on the PATH, otherwise None."""
         program = shutil.which("exiftool")
         return cls(program) if program else None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()

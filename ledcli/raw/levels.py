@@ -68,15 +68,14 @@ def read_levels(
     black = np.array([raw.black_level_per_channel[index] for index in indices], np.float32)
     is_float, doubt = dng is not None and dng.is_float, ""
     white = np.full(len(black), 1 if is_float else raw.white_level, np.float32)
+    levels = Levels(black, white)
     if dng is not None:
-        levels, doubt = _of_dng(path, samples, phase, area, dng, Levels(black, white))
+        levels, doubt = _of_dng(path, samples, phase, area, dng, levels)
     elif isinstance(phase, Phase) and len(stated) == len(black):
         exact = np.array(stated, np.float32)[[0, 1, 3, 2]]
-        levels = Levels(exact if np.abs(exact - black).max() < _CUT_OFF else black, white)
+        levels = Levels(exact, white) if np.abs(exact - black).max() < _CUT_OFF else levels
     elif isinstance(phase, Phase):
         levels = Levels(measured_black(samples, phase, area, black), white)
-    else:
-        levels = Levels(black, white)
     low, high = levels.black.max(), levels.white.min()
     if not low < high <= (math.inf if is_float else MAX_WHITE):
         raise RawError(
