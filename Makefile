@@ -54,7 +54,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
 		{ echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing into $(VENV): the first time this takes some minutes"
-	@$(INSTALL) -e '.[dev,onnx,openvino]'
+	@$(INSTALL) -e '.[dev,backends]'
 	@$(INSTALL) --only-binary ray -e '.[ray]' || \
 		echo "Ray has no wheel for this Python: its tests are skipped"
 	@# The hooks install themselves in a developer's checkout.
@@ -63,12 +63,12 @@ $(READY): pyproject.toml constraints.txt
 
 $(READY_DOCS): $(READY)
 	@echo "installing what only the documentation needs"
-	@$(INSTALL) -e '.[dev,onnx,openvino,docs]'
+	@$(INSTALL) -e '.[dev,backends,docs]'
 	@touch $@
 
 $(READY_BENCH): $(READY)
 	@echo "installing what only the benchmarks need"
-	@$(INSTALL) -e '.[dev,onnx,openvino,bench]'
+	@$(INSTALL) -e '.[dev,backends,bench]'
 	@touch $@
 
 clean:

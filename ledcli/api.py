@@ -122,20 +122,8 @@ def denoise(
     )
     raws = [paths] if isinstance(paths, str | Path) else paths
     folder = None if out is None else Path(out)
-    options = DenoiseOptions(
-        raws,
-        folder,
-        settings,
-        formats,
-        model,
-        name,
-        recursive,
-        shard,
-        engine,
-        overwrite,
-        dry_run,
-        ray=ray,
-    )
+    how = model, name, recursive, shard, engine, overwrite, dry_run
+    options = DenoiseOptions(raws, folder, settings, formats, *how, ray=ray)
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
 
@@ -226,8 +214,7 @@ def scan_pairs(
     Returns
     -------
     Scan
-        The pairs, dark frames, frames that are not used and why, what is missing, and subfolders
-        that cannot be read (`problems`).
+        The pairs, dark frames, unused frames and why, what is missing, and `problems`.
 
     Raises
     ------
@@ -264,8 +251,7 @@ def finetune(
     report : Reporter
         Receives messages and progress.
     stoppable : callable
-        Makes the context in which the training runs; its value is called after each iteration and
-        returns True to stop. A stopped training leaves a checkpoint to resume from.
+        Opens the context in which the training can be stopped; it can be resumed afterwards.
     **options
         Fields of `FinetuneSettings`, instead of ``settings``: ``pretrained``, ``name`` and others.
 
@@ -320,9 +306,7 @@ def evaluate(
         Only these ratios; all if empty.
     quality : str
         ``fast`` measures the fast model, ``best`` each model with self-ensemble.
-    engine : Engine
-        Device, precision and tile size.
-    ray, stop, report
+    engine, ray, stop, report
         As for `denoise`.
 
     Raises

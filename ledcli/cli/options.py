@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from ledcli.batch.settings import Engine, Quality
+from ledcli.batch.settings import MAX_RATIO, Engine, Quality, checked_noise
 from ledcli.cli.console import Output
 from ledcli.errors import UsageError
 from ledcli.output.formats import FORMATS
@@ -189,9 +189,7 @@ CamerasOption = Annotated[
 GainsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="K,...",
-        help="System gains for --photos, DN per electron.",
-        show_default="two per camera",
+        metavar="K,...", help="System gains for --photos, DN per electron.", show_default="two each"
     ),
 ]
 RatiosOption = Annotated[
@@ -239,10 +237,7 @@ def show_help(context: typer.Context) -> None:
 
 def parse_numbers(text: str | None, option: str, minimum: float, example: str) -> list[float]:
     """Read a comma-separated option such as ``--ratios 100,300``; raises UsageError."""
-    try:
-        numbers = [float(part) for part in text.split(",")] if text else []
-    except ValueError:
-        numbers = [-1.0]
+    numbers = _floats(text) if text else []
     if not all(minimum <= number < float("inf") and number > 0 for number in numbers):
         limit = f"from {minimum:g}" if minimum else "above 0"
         raise UsageError(
@@ -255,13 +250,18 @@ def parse_shares(text: str | None, option: str) -> list[float] | None:
     """Read a comma-separated option such as ``--strength 0.5,1``; raises UsageError."""
     if text is None:
         return None
-    try:
-        shares = [float(part) for part in text.split(",")]
-    except ValueError:
-        shares = [-1.0]
+    shares = _floats(text)
     if not all(0 <= share <= 1 for share in shares):
         raise UsageError(f"{option} takes comma-separated numbers from 0 to 1, not {text}")
     return shares
+
+
+def _floats(text: str) -> list[float]:
+    """Split comma-separated numbers; NaN stands for text that is none."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return [float("nan")]
 
 
 def parse_words(text: str | None) -> list[str]:
@@ -275,8 +275,6 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
     Raises UsageError if both are given or a value is out of range, and MetadataError if the raw
     file given for ``--exposure`` has no exposure level. A ratio of None means ``auto``.
     """
-    from ledcli.batch.settings import MAX_RATIO
-
     if ratio is not None and exposure is not None:
         raise UsageError("--ratio and --exposure exclude each other: use one of them")
     if exposure is not None:
@@ -294,14 +292,10 @@ def parse_brightness(ratio: str | None, exposure: str | None) -> tuple[float | N
 
 def parse_noise(text: str) -> tuple[float, float] | None:
     """Read ``--noise``, as in `batch.settings.Settings`; None means ``auto``. Raises UsageError."""
-    from ledcli.batch.settings import checked_noise
-
     if text == "auto":
         return None
-    try:
-        gain, read = (float(part) for part in text.split(","))
-    except ValueError:
-        gain = read = -1.0
+    values = _floats(text)
+    gain, read = values if len(values) == 2 else (-1.0, -1.0)
     return checked_noise(gain, read, text)
 
 

@@ -32,7 +32,7 @@ from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.reporting import OnProgress
-from ledcli.sensor.cfa import AnyPhase, Phase, to_standard_phase
+from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, to_standard_phase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import MIRRORS
 from ledcli.zoo.selection import NO_STEPS
@@ -65,7 +65,7 @@ class Denoiser(ReadyNetwork):
         planes: Planes | str | Path,
         ratio: float = 1.0,
         *,
-        phase: AnyPhase = Phase.RGGB,
+        phase: AnyPhase | None = None,
         noise: NoiseProfile | NoiseAtIso | PhotoNoise | None = None,
         strength: float = 1.0,
         luma: float | None = None,
@@ -85,8 +85,8 @@ class Denoiser(ReadyNetwork):
             multiplied by the ratio; or a raw file, which has its own phase and EXIF.
         ratio : float
             Digital gain of the result.
-        phase : Phase or XTransPhase
-            Of the mosaic that the planes are packed from.
+        phase : Phase or XTransPhase, optional
+            Of the mosaic that the planes are packed from; the standard phase by default.
         noise : NoiseProfile, NoiseAtIso or PhotoNoise, optional
             The photo's noise; the camera's own at its ISO, black included; or an estimate with what
             the camera did to the photo, which models of the stabilised form are spared. The default
@@ -130,6 +130,7 @@ class Denoiser(ReadyNetwork):
             steps = default_steps(ratio) if self.spec.refines else 1
         if steps > 1 and not self.spec.refines:
             raise ModelError(NO_STEPS.format(f"{self.name} has no"))
+        phase = phase or STANDARD_PHASE[self.spec.cfa]
         self.set_shot(exif)
         given, stabilised = planes, self.spec.input_form == "stabilised"
         noise = estimate_photo_noise(planes) if noise is None else noise
