@@ -93,33 +93,24 @@ class FrameSummary:
 class PhotoCache:
     """Decoded photos; the latest are kept as long as they fit."""
 
-    def __init__(
-        self, warn: Callable[[str], None], *, force: bool = False, limit: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, warn: Callable[[str], None], *, force: bool = False) -> None:
         self._warn, self._warned = warn, set[str]()
         self._read = partial(read_raw, force=force)
-        self._limit, self._bytes = limit, 0
         self._kept: OrderedDict[Path, RawPhoto] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> RawPhoto:
         """Return a photo, decoding it if necessary; raises LedError as `decoders.run`."""
-        with self._lock:
-            if path in self._kept:
-                self._kept.move_to_end(path)
-                return self._kept[path]
-        photo = decoders.run(self._read, path)
+        photo = self._kept.get(path) or decoders.run(self._read, path)
         with self._lock:
             for warning in photo.warnings:
                 if warning not in self._warned:
                     self._warn(warning)
             self._warned.update(photo.warnings)
-            if path not in self._kept:
-                self._kept[path] = photo
-                self._bytes += photo.mosaic.nbytes
-            while self._bytes > self._limit:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= dropped.mosaic.nbytes
+            self._kept[path] = photo
+            self._kept.move_to_end(path)
+            while sum(kept.mosaic.nbytes for kept in self._kept.values()) > CACHE_BYTES:
+                self._kept.popitem(last=False)
         return photo
 
 
