@@ -38,7 +38,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 docs: $(READY_DOCS)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY_BENCH)
 	$(BIN)/python tests/benchmarks/speed.py

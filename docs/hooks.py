@@ -1,7 +1,8 @@
-"""Build the page that follows from the code: the command reference."""
+"""Build the pages made of what lies outside docs/: the command reference, CONTRIBUTING.md."""
 
 import re
 from enum import EnumType
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -24,9 +25,13 @@ the folder of installed models, and `NO_COLOR` turns colours off.
 
 
 def on_files(files: Files, config: object) -> Files:
-    """Add `commands.md`, written from the commands themselves."""
+    """Add `commands.md`, written from the commands themselves, and `contributing.md`."""
     text = INTRODUCTION + "".join(section(f"led {c.name}", load_command(c.name)) for c in COMMANDS)
     files.append(File.generated(config, "commands.md", content=text))
+    text = (
+        (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8").replace("](docs/", "](")
+    )
+    files.append(File.generated(config, "contributing.md", content=text))
     return files
 
 
@@ -54,7 +59,7 @@ def row(parameter: Any) -> str:
     if options:
         options[0] = f"{options[0]} {metavar}".strip()
     names = ", ".join(f"`{name}`" for name in options or [metavar or parameter.name.upper()])
-    return f"| {names} | {plain(parameter.help)} | {default(parameter)} |".replace("\n", " ")
+    return f"| {names} | {cell(parameter.help)} | {default(parameter)} |".replace("\n", " ")
 
 
 def choices(parameter: Any) -> list[str]:
@@ -66,7 +71,7 @@ def choices(parameter: Any) -> list[str]:
 def default(parameter: Any) -> str:
     """Return the default of an option as `--help` shows it; nothing for a flag."""
     if isinstance(parameter.show_default, str):
-        return plain(parameter.show_default)
+        return cell(parameter.show_default)
     value = getattr(parameter.default, "value", parameter.default)
     if value is None or value is False or value == ... or callable(value):
         return ""
@@ -76,3 +81,8 @@ def default(parameter: Any) -> str:
 def plain(text: str) -> str:
     """Undo the escapes that keep rich from reading square brackets as markup."""
     return text.replace("\\[", "[")
+
+
+def cell(text: str) -> str:
+    """Write help in a table, options as code: a line must not break inside of one."""
+    return re.sub(r"(?<!\S)(--[a-z-]+)", r"`\1`", plain(text))

@@ -189,7 +189,9 @@ CamerasOption = Annotated[
 GainsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="K,...", help="System gains for --photos, DN per electron.", show_default="two each"
+        metavar="K,...",
+        help="System gains for --photos (DN/electron).",
+        show_default="two per camera",
     ),
 ]
 RatiosOption = Annotated[
