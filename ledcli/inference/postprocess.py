@@ -1,4 +1,4 @@
-"""After the network: bias correction, green equilibration, checkerboard removal, highlights.
+"""After the network: bias correction, green equilibration, checkerboard removal.
 
 The three corrections take `clean`, the denoised planes ``(planes, h, w)`` times `ratio`, change it
 in place and return it. `noise` is the photo's before denoising: differences much larger than its
@@ -8,18 +8,14 @@ standard deviation are detail.
 import itertools
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.nets.forms import local_mean, window_sums
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.cfa import AnyPhase, MonoPhase, Phase, offsets
 from ledcli.sensor.layout import layout_of
-
-Planes = NDArray[np.float32]
 
 BLOCK = 16
 """Side in plane pixels of the blocks that sums are taken over first."""
@@ -34,12 +30,13 @@ def _block_sums(planes: Tensor, side: int) -> Tensor:
     """Sum ``(..., h, w)`` over square blocks; nothing lies beyond the border."""
     rows, cols = (-n % side for n in planes.shape[-2:])
     padded = F.pad(planes, (0, cols, 0, rows)) if rows or cols else planes
-    return F.avg_pool2d(padded, side, divisor_override=1)
+    # Down the columns first: they lie beside each other in memory.
+    return padded.unflatten(-2, (-1, side)).sum(-2).unflatten(-1, (-1, side)).sum(-1)
 
 
 # Bias correction
 
-BIAS_BAND = 64
+BIAS_BAND = 16
 """Plane rows processed at a time, a multiple of the block: they fit the cache."""
 BIAS_WINDOW = 2.25
 """Standard deviation of the Gaussian window in blocks: it covers 16,000 plane pixels."""
@@ -77,10 +74,18 @@ def correct_bias(
     blocks = _BiasSums(*(torch.cat(parts, 1) for parts in zip(*sums, strict=True)))
     mean = blocks.bias.sum((1, 2)) / blocks.weight.sum((1, 2)).clamp_min(1)
     local = blocks._replace(bias=blocks.bias - blocks.weight * mean[:, None, None])
-    correction = mean[:, None, None] + _local_bias(local)
-    size = [n * BLOCK for n in correction.shape[1:]]
-    wide = F.interpolate(correction[None], size, mode="bilinear", align_corners=False)[0]
-    return clean.add_(wide[:, : clean.shape[1], : clean.shape[2]], alpha=ratio)
+    correction = (mean[:, None, None] + _local_bias(local)) * ratio
+    # Linear from the middle of one block to that of the next.
+    height, width = clean.shape[1:]
+    size = [correction.shape[1], correction.shape[2] * BLOCK]
+    lines = F.interpolate(correction[None], size, mode="bilinear", align_corners=False)[0]
+    lines = F.pad(lines[None, ..., :width], (0, 0, 1, 1), mode="replicate")[0]
+    shares = (torch.arange(BLOCK) + 0.5).div_(BLOCK)[:, None]
+    for number, top in enumerate(range(-BLOCK // 2, height, BLOCK)):
+        rows = slice(max(top, 0), min(top + BLOCK, height))
+        above, below = lines[:, number, None], lines[:, number + 1, None]
+        clean[:, rows] += torch.lerp(above, below, shares[rows.start - top : rows.stop - top])
+    return clean
 
 
 class _BiasSums(NamedTuple):
@@ -92,14 +97,16 @@ class _BiasSums(NamedTuple):
 
 
 def _bias_sums(noisy: Tensor, level: Tensor, noise: NoiseProfile, saturated: Tensor) -> _BiasSums:
-    deviation = _deviation(level, noise)
-    usable = (level < saturated).float()
-    limited = (noisy - level).div_(deviation).clamp_(-BIAS_OUTLIER, BIAS_OUTLIER)
-    return _BiasSums(
-        weight=_block_sums(usable, BLOCK),
-        bias=_block_sums(limited.mul_(deviation).mul_(usable), BLOCK),
-        variance=_block_sums(deviation.square_().mul_(usable), BLOCK),
-    )
+    variance = level.clamp_min(0).mul_(noise.gain).add_(noise.read_variance)
+    limit = variance.sqrt().mul_(BIAS_OUTLIER)
+    bias = torch.minimum(torch.maximum(noisy - level, -limit), limit)
+    usable = level < saturated
+    if usable.all():
+        weight = _block_sums(level.new_ones(1, *level.shape[1:]), BLOCK).expand(len(level), -1, -1)
+    else:
+        bias, variance = bias.mul_(usable), variance.mul_(usable)
+        weight = _block_sums(usable.float(), BLOCK)
+    return _BiasSums(weight, _block_sums(bias, BLOCK), _block_sums(variance, BLOCK))
 
 
 def _local_bias(blocks: _BiasSums) -> Tensor:
@@ -127,7 +134,7 @@ GREEN_WINDOW = 3
 it gained most on the quality benchmark, 0.1 dB on the mean of its cells."""
 GREEN_MAX_DIFFERENCE = 1.0
 """Standard deviations of the photo's noise; a larger difference is detail."""
-GREEN_BAND = 256
+GREEN_BAND = 64
 """Plane rows processed at a time."""
 R, G1, B, G2 = range(4)
 
@@ -161,12 +168,18 @@ def equilibrate_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: 
             # The windows of a band reach into its neighbours.
             start, end = max(top - reach, 0), min(top + GREEN_BAND, rows)
             band = clean[:, start : end + reach]
-            one, other = (band[list(planes)].mean(0) for planes in (first, second))
+            one, other = (_mean_plane(band, planes) for planes in (first, second))
             part = _smooth_difference(one, other, shift, ratio, noise) / 2
             halves[top:end] = part[top - start : end - start]
-        clean[list(first)] -= halves
-        clean[list(second)] += halves
+        for plane in first:
+            clean[plane] -= halves
+        for plane in second:
+            clean[plane] += halves
     return clean
+
+
+def _mean_plane(band: Tensor, planes: tuple[int, ...]) -> Tensor:
+    return band[planes[0]] if len(planes) == 1 else band[list(planes)].mean(0)
 
 
 def _smooth_difference(
@@ -197,7 +210,7 @@ CHECKERBOARD_MIN_RATIO = 4.0
 """Below, the pattern is a thousandth of the level at most: nothing is done."""
 CHECKERBOARD_MAX_RESPONSE = 0.15
 """Standard deviations of the photo's noise; a larger response is detail."""
-CHECKERBOARD_BAND = 128
+CHECKERBOARD_BAND = 32
 """Plane rows processed at a time, a multiple of the block."""
 _SMOOTH, _SHARP = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, torch.tensor([-1.0, 3.0, -3.0, 1.0]) / 8
 _MASKS = torch.stack(
@@ -229,14 +242,19 @@ def remove_checkerboard(clean: Tensor, ratio: float, noise: NoiseProfile) -> Ten
     by_column, by_row, checkerboard = (around[0] / around[1].clamp_min(1e-6)).unbind(1)
     straight = layout_of(len(clean)).regular
     checkerboard[[plane for plane in range(len(clean)) if plane not in straight]] = 0
-    for top in tops:
-        here = slice(top // BLOCK, (top + band) // BLOCK)
-        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            pattern = by_column * (-1) ** j + by_row * (-1) ** i + checkerboard * (-1) ** (i + j)
-            wide = pattern[:, here].repeat_interleave(BLOCK // 2, 1)
-            wide = wide.repeat_interleave(BLOCK // 2, 2)
-            pixels = clean[:, top + i : top + band : 2, j::2]
-            pixels -= wide[:, : pixels.shape[1], : pixels.shape[2]]
+    patterns = torch.stack(
+        [
+            by_column * right + by_row * down + checkerboard * (right * down)
+            for down, right in itertools.product((1, -1), repeat=2)
+        ],
+        -1,
+    )
+    # Those of the two rows of a cell, (planes, blocks, 2, w), repeat down the block.
+    cells = patterns.unflatten(-1, (2, 1, 2)).transpose(2, 3)
+    wide = cells.expand(-1, -1, -1, -1, BLOCK // 2, -1).flatten(3)[..., : clean.shape[2]]
+    for number, row in itertools.product(range(wide.shape[1]), range(2)):
+        pixels = clean[:, BLOCK * number + row : BLOCK * (number + 1) : 2]
+        pixels -= wide[:, number, row, None]
     return clean
 
 
@@ -262,68 +280,3 @@ def _checkerboard_sums(
     if last == bottom:
         counts[..., -1, :] = 0
     return _block_sums(amplitude.mul_(counts), BLOCK // 2), _block_sums(counts, BLOCK // 2)
-
-
-# Highlights
-
-BLEND_FROM, BLEND_TO = 0.8, 1.0
-"""Shares of the level up to which a network is reliable: where the photo begins to be blended in,
-and from where on it replaces the network's result."""
-HIGHLIGHT_REACH = 1
-"""Cells to each side by which a highlight is widened and then smoothed, so that its edge follows
-the picture and not the remaining noise."""
-HIGHLIGHT_BAND = 256
-"""Rows of cells processed at a time."""
-
-
-def keep_highlights(
-    clean: Planes, planes: Planes, ratio: float, *, reliable_to: float = 1.0
-) -> Planes:
-    """Blend the photo's own highlights in where the network has no information.
-
-    A network whose input was ``min(x * ratio, 1)`` is reliable up to white. One with the whole
-    input is reliable up to the sensor's white, which is at `ratio`: there the photo is 2 to 5
-    times noisier than the network's result (synthetic lamps, D850, ratios 8 to 300).
-
-    All planes of a cell are blended with one weight, by the brightest of them, so that the blend
-    has no tint. Every cell in which something would be clipped comes from the photo alone,
-    whatever its neighbours.
-
-    `clean` are denoised planes (planes, h, w) times the ratio; `planes` the photo's, not multiplied
-    by it. `reliable_to` is the level up to which the network is reliable; white is 1. The result
-    reaches up to `ratio` and is unchanged below ``BLEND_FROM`` and not beside a highlight: a new
-    array if something is blended, else `clean` itself.
-    """
-    if ratio <= 1 or not clean.size or float(clean.max()) <= BLEND_FROM * reliable_to:
-        return clean
-    kept = clean.copy()
-    rows, around = clean.shape[1], 2 * HIGHLIGHT_REACH
-    for top in range(0, rows, HIGHLIGHT_BAND):
-        bottom = min(top + HIGHLIGHT_BAND, rows)
-        first, last = max(top - around, 0), min(bottom + around, rows)
-        weight = _photo_weight(clean[:, first:last].max(0) / reliable_to)
-        weight = weight[top - first : bottom - first]
-        blended = weight > 0
-        if blended.any():
-            band, own = kept[:, top:bottom], planes[:, top:bottom]
-            photo = np.minimum(own[:, blended], 1) * np.float32(ratio)
-            band[:, blended] += weight[blended] * (photo - band[:, blended])
-    return kept
-
-
-def headroom_of(planes: Planes) -> float:
-    """Return the value that white must cover so that no plane (n, h, w) clips; at least 1."""
-    largest = float(planes.max(initial=1.0))
-    return largest if np.isfinite(largest) else 1.0
-
-
-def _photo_weight(brightest: Planes) -> Planes:
-    """Weight of the photo in each cell (h, w), by the brightest plane; smooth from 0 to 1."""
-    level = torch.from_numpy(brightest)[None]
-    # All widened levels around a cell are at least its own, and so is their mean.
-    for combine in (F.max_pool2d, F.avg_pool2d):
-        padded = F.pad(level, (HIGHLIGHT_REACH,) * 4, mode="replicate")
-        level = combine(padded, 2 * HIGHLIGHT_REACH + 1, 1)
-    t = ((level[0] - BLEND_FROM) / (BLEND_TO - BLEND_FROM)).clamp_(0, 1)
-    weight: Planes = (t * t * (3 - 2 * t)).numpy()
-    return weight

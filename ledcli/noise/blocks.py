@@ -26,7 +26,7 @@ MIN_USABLE = 0.05
 noise above black."""
 MAX_CLIPPED = 0.98
 """If more of a dark frame is clipped, it does not tell its noise."""
-STRIP = 4
+STRIP = 2
 """Rows of blocks that are measured at a time: they stay in the processor's cache."""
 MAX_SPECTRA = 4000
 """Blocks whose spectra are averaged, drawn at random from more."""
@@ -67,7 +67,8 @@ def measure_blocks(planes: NDArray[np.float32]) -> Blocks:
             inner = in_blocks(strip[1:-1, 1:-1])
             mean[index, here] = _block_means(strip[1:-1, 1:-1])
             noise[index, here], structure[index, here] = _noise_and_structure(strip)
-            usable[index, here] = inner.max(1).max(2) < SATURATED
+            below = inner.max() < SATURATED
+            usable[index, here] = below or inner.max(1).max(2) < SATURATED
             if clipped:
                 usable[index, here] &= inner.min(1).min(2) > lowest
     neighbours = mean
@@ -98,11 +99,14 @@ def too_few(blocks: Blocks, planes: NDArray[np.float32]) -> bool:
 def _noise_and_structure(strip: Plane) -> tuple[Floats, Floats]:
     """Noise and structure of a strip with a border of one pixel; white noise gives 1 and 2."""
     ends, middle = strip[:, 2:] + strip[:, :-2], 2 * strip[:, 1:-1]
-    detail, smooth = ends - middle, ends + middle
-    ends, middle = detail[2:] + detail[:-2], 2 * detail[1:-1]
-    both = ends - middle
-    along_rows = ends + middle
-    down_columns = smooth[2:] + smooth[:-2] - 2 * smooth[1:-1]
+    detail = ends - middle
+    smooth = np.add(ends, middle, out=middle)
+    down_columns = np.add(smooth[2:], smooth[:-2], out=ends[2:])
+    down_columns -= np.multiply(smooth[1:-1], 2, out=smooth[1:-1])
+    middle = np.multiply(detail[1:-1], 2, out=smooth[1:-1])
+    ends = detail[2:] + detail[:-2]
+    both = np.subtract(ends, middle, out=detail[1:-1])
+    along_rows = np.add(ends, middle, out=ends)
     np.square(both, out=both)
     np.square(along_rows, out=along_rows)
     along_rows += np.square(down_columns, out=down_columns)

@@ -37,8 +37,8 @@ TEXTURE = 1.2
 """Standard deviations of noise over the median of its size, 1.48, less what that is off by."""
 REACH = 2
 """Plane pixels on each side of a sample that are its surroundings."""
-BAND, CHUNK = 128, 1 << 15
-"""Plane rows searched, and candidates judged, at a time."""
+BAND, CHUNK = 32, 1 << 15
+"""Plane rows searched, and candidates judged, at a time: the rows stay in the cache."""
 
 Planes = NDArray[np.float32]
 Positions = NDArray[np.intp]
@@ -73,9 +73,10 @@ def _candidates(planes: Planes, noise: NoiseProfile) -> NDArray[np.bool_]:
 
     Light and noise alone are compared here, which is fast; the transform takes part later.
     """
-    found = np.zeros(planes.shape, np.bool_)
+    found = np.empty(planes.shape, np.bool_)
     gain, variance = (CANDIDATE**2 * value for value in noise)
     rows = planes.shape[1]
+    parts = torch.empty(4, BAND, planes.shape[2])
     for plane, start in itertools.product(range(len(planes)), range(0, rows, BAND)):
         end = min(start + BAND, rows)
         first, last = max(start - 1, 0), min(end + 1, rows)
@@ -83,15 +84,21 @@ def _candidates(planes: Planes, noise: NoiseProfile) -> NDArray[np.bool_]:
         x = F.pad(x, (1, 1, int(first == start), int(last == end)), mode="reflect")[0]
         above, below, left, right = x[:-2, 1:-1], x[2:, 1:-1], x[1:-1, :-2], x[1:-1, 2:]
         x = x[1:-1, 1:-1]
+        one, two, three, four = parts[:, : end - start]
         # The second lowest and the second highest of the four.
-        middle = torch.maximum(torch.minimum(above, below), torch.minimum(left, right))
-        other = torch.minimum(torch.maximum(above, below), torch.maximum(left, right))
-        low, high = torch.minimum(middle, other), torch.maximum(middle, other)
-        hot = (x > BRIGHT * high) & (x > high)
-        hot &= (x - high).square_() > high.clamp_min_(0).mul_(gain).add_(variance)
-        dead = (x < DARK * low) & (x < low)
-        dead &= (low - x).square_() > low.clamp_min_(0).mul_(gain).add_(variance)
-        found[plane, start:end] = hot | dead
+        torch.minimum(above, below, out=one)
+        torch.maximum(one, torch.minimum(left, right, out=two), out=one)
+        torch.maximum(above, below, out=two)
+        torch.minimum(two, torch.maximum(left, right, out=three), out=two)
+        torch.minimum(one, two, out=three)
+        torch.maximum(one, two, out=four)
+        over, high = torch.sub(x, four, out=one), four.clamp_min_(0)
+        hot = over > torch.mul(high, BRIGHT - 1, out=two)
+        hot &= over.square_() > high.mul_(gain).add_(variance)
+        under, low = torch.sub(three, x, out=one), three.clamp_min_(0)
+        dead = under > torch.mul(low, 1 - DARK, out=two)
+        dead &= under.square_() > low.mul_(gain).add_(variance)
+        torch.logical_or(hot, dead, out=torch.from_numpy(found[plane, start:end]))
     return found
 
 

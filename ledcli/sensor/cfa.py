@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ledcli.sensor.layout import BAYER, MONO, XTRANS, Layout, Position
 
@@ -164,12 +164,13 @@ def standard_start(colours: NDArray[np.intp], layout: Layout) -> tuple[int, int]
     raise ValueError(f"the colours are not those of a mosaic of the layout '{layout.name}'")
 
 
-def pack(mosaic: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
+def pack(mosaic: NDArray[Any], phase: AnyPhase, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Sort a mosaic (H, W), of any type and at least one period high and wide, by colour.
 
     Returns planes (4, ceil(H/2), ceil(W/2)), or (9, ceil((row + H)/3), ceil((col + W)/3)) of an
     X-Trans at the phase (row, col), in the layout's order, contiguous. Cells cut by the border are
-    completed with the samples one period further in, which have the same colour.
+    completed with the samples one period further in, which have the same colour. The planes are of
+    the mosaic's type if not told otherwise.
     """
     height, width = mosaic.shape
     layout = phase.layout
@@ -177,7 +178,7 @@ def pack(mosaic: NDArray[Any], phase: AnyPhase) -> NDArray[Any]:
         raise ValueError(f"a mosaic of {height}x{width} is smaller than the sensor's pattern")
     rows, cols = _cells(phase, (height, width))
     whole = _completed(mosaic, phase, (layout.side * rows, layout.side * cols))
-    planes = np.empty((layout.planes, rows, cols), mosaic.dtype)
+    planes = np.empty((layout.planes, rows, cols), dtype or mosaic.dtype)
     for plane, samples in _views(planes, whole, phase):
         plane[...] = samples
     return planes

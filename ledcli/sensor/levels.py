@@ -84,7 +84,7 @@ class Levels:
     def planes(self, mosaic: NDArray[Any], phase: AnyPhase) -> Values:
         """Pack a mosaic (H, W) in DN into normalised planes (planes, h, w)."""
         # Faster than packing what `normalise` returns.
-        planes = pack(mosaic, phase).astype(np.float32)
+        planes = pack(mosaic, phase, np.float32)
         if self.pattern:
             planes -= pack(self.pattern.level(), phase)
         for number, plane in enumerate(planes):
