@@ -108,6 +108,16 @@ class Settings:
     chroma: float | None = None
     """The strength for noise in brightness and in colour; None is `strength`."""
 
+    def __post_init__(self) -> None:
+        """Raise UsageError for what the command line refuses as well."""
+        ratio, exposure = (1 if each is None else each for each in (self.ratio, self.exposure))
+        shares = (self.strength, *self.grain)
+        if not (1 <= ratio <= MAX_RATIO and exposure > 0 and all(0 <= s <= 1 for s in shares)):
+            raise UsageError(
+                f"the ratio must be from 1 to {MAX_RATIO:g}, the exposure level above 0, and "
+                "strength, luma and chroma from 0 to 1"
+            )
+
     @property
     def grain(self) -> tuple[float, float]:
         """The shares of noise in brightness and in colour that are removed."""

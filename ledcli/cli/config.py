@@ -92,7 +92,7 @@ def show(
 
 @app.command()
 def path(output: opt.OutputOptions = opt.PLAIN) -> None:
-    """Show where the files are, the one that counts less first.
+    """Show where the files are, in rising order of precedence.
 
     Examples
     --------

@@ -48,7 +48,7 @@ def integrate(
     """Install led's plug-in into a photo program.
 
     For darktable: copies the script to lua/led.lua in its configuration folder and adds one line
-    to luarc there, unless it has it; what else luarc holds stays as it is. Run it again after
+    to luarc there, unless it has it; the rest of luarc stays as it is. Run it again after
     updating or moving led. To undo it, remove that line and the script.
 
     Examples

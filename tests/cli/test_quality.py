@@ -119,6 +119,14 @@ def test_evaluate_measures_the_fast_model_and_self_ensemble(tmp_path):
     assert best != standard
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"ratio": 0}, {"ratio": 0.5}, {"exposure": 0}, {"strength": 2}, {"luma": -1}]
+)
+def test_the_api_refuses_what_the_command_line_refuses(wrong):
+    with pytest.raises(UsageError, match="must be from"):
+        api.denoise("raw", **wrong)
+
+
 def test_the_api_loads_the_fast_model():
     assert api.load_model(quality="fast").name == "quick/generic"
     for name, quality in (("generic", "fast"), (None, "best")):
