@@ -44,7 +44,10 @@ AnyDeviceOption = Annotated[
 ]
 PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
 AnyPrecisionOption = Annotated[
-    str, typer.Option(help="auto, bf16 or float32; fp16 with --backend openvino.")
+    str,
+    typer.Option(
+        help="auto, bf16 or float32; fp16 with --backend openvino, int8 with --quality fast too."
+    ),
 ]
 TileOption = Annotated[
     int | None,

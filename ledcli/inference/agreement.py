@@ -30,7 +30,7 @@ ROWS, COLS = 128, 320
 """Of a made-up frame, plane pixels: small, and more than one tile of the smallest size."""
 STRIP_ROWS = 4
 """Of a strip of such a frame: so low that three levels down some are not at the frame's border."""
-MAX_RMS = {"float32": 2e-4, "fp16": 1e-3, "bf16": 3e-3}
+MAX_RMS = {"float32": 2e-4, "fp16": 1e-3, "bf16": 3e-3, "int8": 3e-3}
 """Of white: far below the noise left in a photo at ratio 100 (0.03)."""
 MAX_AGE = 30 * 86400
 """Seconds."""

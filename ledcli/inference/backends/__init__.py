@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ledcli.zoo.spec import ModelSpec
 
 
-Precision = Literal["bf16", "fp16", "float32"]
+Precision = Literal["bf16", "fp16", "int8", "float32"]
 
 
 class Target(NamedTuple):

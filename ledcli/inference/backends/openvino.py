@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ledcli.errors import DeviceError, UsageError
 from ledcli.inference.backends import Loaded, Precision, Target
+from ledcli.inference.backends.int8 import round_below_top
 from ledcli.inference.backends.torch import CPU, fast_in_bf16
 from ledcli.nets.network import Network
 from ledcli.zoo.model_file import load_model
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
 
 KINDS = ("gpu", "npu", "cpu")
 """Of device. ``auto`` takes a GPU, else the CPU; an NPU has to be asked for."""
-HINTS: dict[Precision, str] = {"float32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""OpenVINO's names of the precisions."""
-_CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bf16": "BF16", "fp16": "FP16"}
+HINTS: dict[Precision, str] = {"float32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+"""OpenVINO's names of the precisions; int8 is in the network."""
+_CAPABILITIES: dict[Precision, str] = {
+    "float32": "FP32",
+    "bf16": "BF16",
+    "fp16": "FP16",
+    "int8": "INT8",
+}
 _VERSIONS = (
     "FULL_DEVICE_NAME",
     "DEVICE_ARCHITECTURE",
@@ -78,13 +84,15 @@ class OpenvinoBackend:
         return Loaded(*load_model(path))
 
     def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
-        """Export a folded network; its first and last layer stay in torch unless in float32."""
+        """Export a folded network; in 16 bits its first and last layer stay in torch."""
         architecture = net.architecture
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.eval().requires_grad_(False)
         planes = net.get_parameter(f"{architecture.first_layer}.weight").shape[1]
         sample = torch.zeros(1, planes, *2 * (architecture.size_multiple,))
-        if target.precision == "float32":
+        if target.precision == "int8":
+            round_below_top(spec, net)
+        if target.precision in ("float32", "int8"):
             return OpenvinoNet(trace_onnx(net, sample), target)
         inner = OpenvinoNet(trace_onnx(_Inner(net), net._enter(sample)), target)
         return _OuterInTorch(net, inner)
