@@ -11,7 +11,7 @@ import heapq
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -53,7 +53,7 @@ class Client(Protocol[R_co]):
         """Receive the progress of a task."""
 
 
-class _Share(NamedTuple):
+class Share(NamedTuple):
     """What the actors of a node get."""
 
     actors: int
@@ -100,7 +100,7 @@ class Cluster:
     @property
     def description(self) -> str:
         """On how many devices the run will work."""
-        shares = [share for _, share in self._shares()]
+        shares = [share for _, share in divide(self._nodes(), self._gpus)]
         each = {"a GPU" if share.gpus else _count(share.cpus, "CPU") for share in shares}
         actors, nodes = sum(share.actors for share in shares), len(shares)
         each_has = f"each with {' or '.join(sorted(each))}"
@@ -214,7 +214,8 @@ class Cluster:
         if time.monotonic() - self._looked < LOOK_S:
             return
         self._looked = time.monotonic()
-        shares = self._shares()
+        nodes = [node for node in self._nodes() if node["NodeID"] not in self._unfit]
+        shares = divide(nodes, self._gpus)
         if not shares:
             why = "; ".join(dict.fromkeys(self._unfit.values()))
             raise LedError(f"no node of the Ray cluster can do the work{why and ': '}{why}")
@@ -269,27 +270,29 @@ class Cluster:
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
-    def _shares(self) -> list[tuple[dict[str, Any], _Share]]:
-        """Return the nodes that can be used, each with what its actors get.
 
-        A GPU where the cluster has some; else the CPUs of a node, by as many as OMP_NUM_THREADS
-        says, or at most `MAX_CPUS`.
-        """
-        threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-        asked = int(threads) if threads.isdigit() else 0
-        nodes = [node for node in self._nodes() if node["NodeID"] not in self._unfit]
-        on_gpus = self._gpus and any(node["Resources"].get("GPU") for node in nodes)
-        found = []
-        for node in nodes:
-            cpus, gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
-            if on_gpus:
-                share = _Share(gpus, min(cpus // max(gpus, 1), MAX_CPUS), 1)
-            else:
-                each = min(asked, cpus) if asked else cpus // max(-(-cpus // MAX_CPUS), 1)
-                share = _Share(cpus // max(each, 1), each, 0)
-            if share.actors:
-                found.append((node, share))
-        return found
+def divide(
+    nodes: Sequence[Mapping[str, Any]], gpus: bool = True
+) -> list[tuple[Mapping[str, Any], Share]]:
+    """Return the nodes of a cluster that can be used, each with what its actors get.
+
+    A GPU where the cluster has some; else the CPUs of a node, by as many as OMP_NUM_THREADS says,
+    or at most `MAX_CPUS`.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    asked = int(threads) if threads.isdigit() else 0
+    on_gpus = gpus and any(node["Resources"].get("GPU") for node in nodes)
+    found = []
+    for node in nodes:
+        cpus, own = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
+        if on_gpus:
+            share = Share(own, min(cpus // max(own, 1), MAX_CPUS), 1)
+        else:
+            each = min(asked, cpus) if asked else cpus // max(-(-cpus // MAX_CPUS), 1)
+            share = Share(cpus // max(each, 1), each, 0)
+        if share.actors:
+            found.append((node, share))
+    return found
 
 
 def _count(number: int, what: str) -> str:

@@ -16,6 +16,8 @@ from ledcli.zoo.store import find_model, installed_models
 
 DEPTH = 3
 """Tasks in an actor at once: a photo is read, one is in the network, and one is written."""
+CARRIED = ("LED_HOME", "SOURCE_DATE_EPOCH")
+"""Variables that actors take from the driver: where models are, and the date in records."""
 
 Moved = Callable[[int, float], None]
 """Receives a task's size, such as its pixels, and the share of it that is done."""
@@ -33,8 +35,8 @@ class Start(NamedTuple):
     version: str
     folder: str
     """The driver's working folder: relative paths are the same everywhere."""
-    home: str | None
-    """LED_HOME, where installed models are."""
+    environment: Mapping[str, str]
+    """Of the driver's, what `CARRIED` names."""
     seen: tuple[str, ...]
     """Paths that exist."""
     models: Mapping[str, str]
@@ -53,7 +55,7 @@ class Start(NamedTuple):
         return cls(
             ledcli.__version__,
             os.getcwd(),
-            os.environ.get("LED_HOME"),
+            {name: os.environ[name] for name in CARRIED if name in os.environ},
             tuple(map(os.fspath, seen)),
             model_hashes(names),
             names,
@@ -78,8 +80,7 @@ class Actor:
             start = Start(*given)
             with contextlib.suppress(OSError):
                 os.chdir(start.folder)
-            if start.home is not None:
-                os.environ["LED_HOME"] = start.home
+            os.environ.update(start.environment)
             for path in start.seen:
                 if not os.path.exists(path):
                     raise NodeProblem(

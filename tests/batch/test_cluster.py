@@ -9,7 +9,7 @@ import pytest
 
 from ledcli import api
 from ledcli.batch import cluster_photos
-from ledcli.batch.cluster import Cluster
+from ledcli.batch.cluster import Cluster, Share, divide
 from ledcli.batch.cluster_actor import DEPTH, Start
 from ledcli.cli.app import run
 from ledcli.reporting import Silent
@@ -211,6 +211,24 @@ def test_figures_are_those_of_a_local_evaluation(nodes, tree, tmp_path):
     there = api.evaluate(["tiny.safetensors"], ray=nodes.address, **how)
     here = api.evaluate(["tiny.safetensors"], **how)
     assert there.frames == here.frames and len(there.frames) == 4
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shares"),
+    [
+        ([(8, 0), (0, 0)], [Share(1, 8, 0)]),
+        ([(20, 0), (2, 0)], [Share(3, 6, 0), Share(1, 2, 0)]),
+        ([(64, 4), (16, 0), (4, 1)], [Share(4, 8, 1), Share(1, 4, 1)]),
+        ([(0, 1)], [Share(1, 0, 1)]),
+    ],
+)
+def test_a_worker_gets_a_gpu_or_its_part_of_the_cpus(nodes, shares, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    nodes = [{"Resources": {"CPU": float(cpus), "GPU": float(gpus)}} for cpus, gpus in nodes]
+    assert [share for _, share in divide(nodes)] == shares
+    assert not any(share.gpus for _, share in divide(nodes, gpus=False))
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert [share.cpus for _, share in divide(nodes[:1], gpus=False)] in ([4], [])
 
 
 def test_ray_that_is_not_there(tree, monkeypatch, capsys):
