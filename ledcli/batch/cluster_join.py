@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from ledcli.errors import UsageError
@@ -46,24 +47,44 @@ def join(address: str, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401
         folder = tempfile.TemporaryDirectory(prefix="led-", ignore_cleanup_errors=True)
         options |= {"_temp_dir": stack.enter_context(folder), "include_dashboard": False}
         options |= {"object_store_memory": _OBJECT_BYTES}
-    elif address != AUTO:
-        _check_address(address)
-    handler = signal.getsignal(signal.SIGTERM)
+    else:
+        if address != AUTO:
+            _check_address(address)
+        # It waits minutes for what is no cluster.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     stack.callback(ray.shutdown)
     try:
-        ray.init(**options)
-    except ConnectionError:
-        raise UsageError(
-            f"--ray {address}: no Ray cluster runs on this machine: start it with 'ray start', or "
-            f"use --ray {LOCAL}"
-        ) from None
+        with _quietly():
+            ray.init(**options)
     except Exception as error:  # of many kinds
-        why = " ".join(str(error).split())
-        raise UsageError(f"--ray {address}: the cluster cannot be joined: {why}") from error
-    finally:
-        with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, handler)  # Ray has one of its own
+        if address == AUTO and isinstance(error, ConnectionError):
+            raise UsageError(
+                f"--ray {address}: no Ray cluster runs on this machine: start one with 'ray start "
+                f"--head', or use --ray {LOCAL}"
+            ) from None
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UsageError(
+            f"--ray {address}: the cluster cannot be joined: {why}. One with a token "
+            "needs RAY_AUTH_MODE=token and that token here too."
+        ) from error
     return ray
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Ray's native code from printing, and Ray from handling SIGTERM."""
+    handler = signal.getsignal(signal.SIGTERM)
+    before = os.dup(2)
+    try:
+        if not os.environ.get("LED_DEBUG"):
+            with open(os.devnull, "w") as null:
+                os.dup2(null.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _check_address(address: str) -> None:
