@@ -7,14 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ledcli.batch.settings import (
-    Compression,
-    DenoiseOptions,
-    Highlights,
-    Quality,
-    Settings,
-    Status,
-)
+from ledcli.batch.settings import Compression, DenoiseOptions, Highlights, Quality, Settings, Status
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED, INTERRUPTED, STOPPING, stoppable
 from ledcli.cli.results import show_model, show_result
@@ -127,25 +120,13 @@ def denoise(
     if not raws:
         raise UsageError("name raw files or folders, or a list of them by --files-from")
     factor, level = opt.parse_brightness(ratio, exposure)
-    settings = Settings(
-        factor,
-        level,
-        strength,
-        highlights,
-        compression,
-        linear,
-        again,
-        quality,
-        steps,
-        force_read,
-        opt.parse_noise(noise),
-        luma,
-        chroma,
-    )
+    given = opt.parse_noise(noise)
+    how = strength, highlights, compression, linear, again, quality, steps, force_read
+    settings = Settings(factor, level, *how, noise=given, luma=luma, chroma=chroma)
     names = [f.strip() for group in formats or [] for f in group.split(",")]
-    how = overwrite, dry_run, watch, ray
+    run = overwrite, dry_run, watch, ray
     options = DenoiseOptions(
-        raws, out, settings, names, model, name, recursive, shard, engine, *how
+        raws, out, settings, names, model, name, recursive, shard, engine, *run
     )
     # By photo: in a watch one that failed is tried again when its file changes.
     became: dict[Path | int, Status] = {}
