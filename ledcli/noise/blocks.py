@@ -139,7 +139,8 @@ def _block_means(values: NDArray[Any]) -> Floats:
 
 
 def _clips_at_black(plane: Plane, lowest: np.float32) -> bool:
-    return bool(lowest < SATURATED and (plane <= lowest).mean() > MAX_BLACK_CLIP)
+    clipped = np.count_nonzero(plane <= lowest)
+    return bool(lowest < SATURATED and clipped > MAX_BLACK_CLIP * plane.size)
 
 
 def variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:

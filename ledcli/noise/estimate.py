@@ -112,9 +112,7 @@ def fit_profile(blocks: Blocks, stated: NoiseProfile | None = None) -> NoiseProf
     return profile._replace(read_variance=max(profile.read_variance, MIN_VARIANCE))
 
 
-def quiet_points(
-    blocks: Blocks, profile: NoiseProfile
-) -> list[tuple["QuietPoint", NDArray[np.int64]]]:
+def quiet_points(blocks: Blocks, profile: NoiseProfile) -> "QuietPoints":
     """Measure the noise of the quietest blocks at each brightness; with the blocks, as indices."""
     usable = np.flatnonzero(blocks.usable)
     if len(usable) < 2:
@@ -140,6 +138,9 @@ class QuietPoint(NamedTuple):
     mean: float
     variance: float
     error: float
+
+
+QuietPoints = list[tuple[QuietPoint, NDArray[np.int64]]]
 
 
 def quiet_point(

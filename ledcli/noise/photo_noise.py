@@ -11,14 +11,19 @@ import numpy as np
 
 from ledcli.noise.blocks import (
     MIN_VARIANCE,
-    Blocks,
     Floats,
     Planes,
     measure,
     too_few,
     variance_clipped_at_black,
 )
-from ledcli.noise.estimate import NoiseProfile, fit_from_below, fit_profile, quiet_points
+from ledcli.noise.estimate import (
+    NoiseProfile,
+    QuietPoints,
+    fit_from_below,
+    fit_profile,
+    quiet_points,
+)
 from ledcli.noise.smoothing import Smoothing, find_smoothing
 from ledcli.noise.vignetting import MAX_OFF, MODEL_ERROR, VignettingMap, find_vignetting
 from ledcli.sensor.layout import layout_of
@@ -123,34 +128,37 @@ def estimate_photo_noise(
             profile = profile._replace(read_variance=max(profile.read_variance, floor))
             return PhotoNoise(profile, gain_known=False, read_known=read_known)
     profile = fit_profile(blocks)
-    smoothing, excess = find_smoothing(
-        chosen, blocks, profile, can_be_undone=len(layout_of(len(planes)).regular) == len(planes)
-    )
+    quiet = quiet_points(blocks, profile)
+    can_be_undone = len(layout_of(len(planes)).regular) == len(planes)
+    smoothing, excess = find_smoothing(chosen, blocks, profile, quiet, can_be_undone=can_be_undone)
     if smoothing is not None:
         chosen, blocks = measure(smoothing.undo(planes))
         profile = fit_profile(blocks)
+        quiet = quiet_points(blocks, profile)
     vignetting, black = find_vignetting(chosen, blocks, profile), 0.0
     if vignetting is not None:
         blocks = vignetting.without(blocks, chosen.shape[1:])
-    elif black := _find_black(blocks, profile):
+    elif black := _find_black(_points(quiet)):
         blocks = blocks._replace(mean=blocks.mean - black, neighbours=blocks.neighbours - black)
+    before = profile
     if vignetting is not None or black:
         profile = fit_profile(blocks)
     elif stated is not None and smoothing is None:
         profile = fit_profile(blocks, stated)
-    known, correlated = _what_is_known(blocks, profile, floor), excess > 1
+    if profile is not before:
+        quiet = quiet_points(blocks, profile)
+    known, correlated = _what_is_known(_points(quiet), profile, floor), excess > 1
     if smoothing is not None:
         excess = 1 / smoothing.measured_after_undo()
     profile = NoiseProfile(profile.gain * excess, max(profile.read_variance * excess, floor))
     return PhotoNoise(profile, smoothing, black, vignetting, *known, correlated)
 
 
-def _find_black(blocks: Blocks, profile: NoiseProfile) -> float:
+def _find_black(points: Floats) -> float:
     """Find how far black lies above 0: where the variance would reach 0 on its line.
 
     0 unless that explains the noise much better than a line through 0.
     """
-    points = _points(blocks, profile)
     if len(points) < MIN_POINTS:
         return 0.0
     straight, darkest = _misfit(points, 0.0), float(points[:, 0].min())
@@ -163,9 +171,9 @@ def _find_black(blocks: Blocks, profile: NoiseProfile) -> float:
     return black if misfits[black] < min(MAX_REMAINING * straight, MAX_MISFIT) else 0.0
 
 
-def _points(blocks: Blocks, profile: NoiseProfile) -> Floats:
+def _points(quiet: QuietPoints) -> Floats:
     """Return mean, variance and its error at each brightness, ``(points, 3)``."""
-    points = np.array([point for point, _ in quiet_points(blocks, profile)]).reshape(-1, 3)
+    points = np.array([point for point, _ in quiet]).reshape(-1, 3)
     points[:, 2] = np.hypot(points[:, 2], MODEL_ERROR * points[:, 1])
     return points
 
@@ -177,9 +185,8 @@ def _misfit(points: Floats, black: float) -> float:
     return float(np.minimum(off**2, MAX_OFF).mean())
 
 
-def _what_is_known(blocks: Blocks, profile: NoiseProfile, floor: float) -> tuple[bool, bool]:
+def _what_is_known(points: Floats, profile: NoiseProfile, floor: float) -> tuple[bool, bool]:
     """Return whether the photo tells the gain, and whether it tells the read noise."""
-    points = _points(blocks, profile)
     if len(points) < 2:
         return False, False
     mean, variance, error = points.T

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ledcli.noise.blocks import BLOCK, Blocks, Floats, Planes, longest, mean_spectrum, misfit_of
-from ledcli.noise.estimate import NoiseProfile, quiet_points
+from ledcli.noise.estimate import NoiseProfile, QuietPoints
 
 STEP, MAX_BESIDE, MAX_DIAGONAL = 0.01, 0.24, 0.12
 """Weights that are tried: every hundredth, up to those of the neighbours beside and diagonal."""
@@ -72,16 +72,21 @@ class Smoothing(NamedTuple):
 
 
 def find_smoothing(
-    planes: Planes, blocks: Blocks, profile: NoiseProfile, *, can_be_undone: bool = True
+    planes: Planes,
+    blocks: Blocks,
+    profile: NoiseProfile,
+    points: QuietPoints,
+    *,
+    can_be_undone: bool = True,
 ) -> tuple[Smoothing | None, float]:
     """Find how a photo was smoothed; None unless that is clear.
 
-    `planes` are those that the blocks and the profile were measured on. The second result is the
-    variance of long waves over the profile's, if the noise is clearly not white but no kernel
-    explains it, or it cannot be undone: on an X-Trans, a kernel of the regular planes says nothing
-    of the others. Otherwise 1.
+    `planes` are those that the blocks, the profile and its `quiet_points` are of. The second result
+    is the variance of long waves over the profile's, if the noise is clearly not white but no
+    kernel explains it, or it cannot be undone: on an X-Trans, a kernel of the regular planes says
+    nothing of the others. Otherwise 1.
     """
-    chosen = [quiet for _, quiet in quiet_points(blocks, profile)]
+    chosen = [quiet for _, quiet in points]
     quiet = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
     if len(quiet) < MIN_BLOCKS:
         return None, 1.0
