@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ import pytest
 from ledcli import api
 from ledcli.batch import cluster_photos
 from ledcli.batch.cluster import Cluster, Share, divide
-from ledcli.batch.cluster_actor import DEPTH, Start
+from ledcli.batch.cluster_actor import DEPTH, NodeProblem, Start
+from ledcli.batch.manifest import FileState, Manifests
+from ledcli.batch.output_writer import OutputWriter
+from ledcli.batch.pipeline import RunProgress
+from ledcli.batch.settings import Engine, Job, Settings
 from ledcli.cli.app import run
 from ledcli.reporting import Silent
 from tests.inference.models import write_model
@@ -211,6 +216,31 @@ def test_figures_are_those_of_a_local_evaluation(nodes, tree, tmp_path):
     there = api.evaluate(["tiny.safetensors"], ray=nodes.address, **how)
     here = api.evaluate(["tiny.safetensors"], **how)
     assert there.frames == here.frames and len(there.frames) == 4
+
+
+def test_a_part_file_gets_its_name_from_the_driver_alone(tree):
+    """The steps of a photo without a cluster between them."""
+    job = Job(Path("raw/0/0.ARW"), {"dng": Path("out/0.dng")}, Path("out"))
+    seen, manifests = Path("seen"), Manifests()
+    seen.touch()
+    with OutputWriter(manifests, Settings(), print) as writer, ExitStack() as attempt:
+        progress = RunProgress(Silent(), [job.source])
+        photos = cluster_photos._Photos([job], {job.root: seen}, writer, progress)
+        task = photos.task(0, attempt)
+        work = cluster_photos.PhotoWork(Settings(), "tiny.safetensors", Engine("cpu"))
+        answer = work(task, lambda *moved: None)
+        assert os.listdir("out") == [task.parts["dng"].name] and not answer.result.outputs
+        full = photos.done(0, answer._replace(written={}, broken="the disk is full"))
+        assert not full.outputs and writer.broken == "the disk is full"
+        assert photos.done(0, answer).outputs == [job.outputs["dng"]]
+        assert manifests[job.root].look(job.outputs["dng"])[0] is FileState.CURRENT
+        with pytest.raises(NodeProblem, match=r"wrote out.0\.dng, which is not seen here"):
+            photos.done(0, answer)
+        seen.unlink()
+        with pytest.raises(NodeProblem, match="does not see seen any more"):
+            work(task, lambda *moved: None)
+    manifests.close()
+    assert sorted(os.listdir("out")) == [".led", "0.dng"]
 
 
 @pytest.mark.parametrize(
