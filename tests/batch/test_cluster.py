@@ -18,6 +18,7 @@ from ledcli.batch.pipeline import RunProgress
 from ledcli.batch.settings import Engine, Job, Settings
 from ledcli.cli.app import run
 from ledcli.reporting import Silent
+from tests.batch.works import Works
 from tests.inference.models import write_model
 from tests.shoot import make_raw
 
@@ -74,24 +75,6 @@ def files(folder):
         for path in Path(folder).rglob("*.*")
         if ".led" not in path.parts
     }
-
-
-class Works:
-    """Makes work for `Cluster.run`, which each actor imports."""
-
-    def __init__(self, how):
-        self.how = how
-
-    def __call__(self):
-        return getattr(self, self.how)
-
-    def double(self, task, moved):
-        return 2 * task
-
-    def die(self, task, moved):
-        if task == 3:
-            os._exit(1)
-        return 2 * task
 
 
 class Numbers:
