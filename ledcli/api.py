@@ -42,6 +42,7 @@ def denoise(
     luma: float | None = None,
     chroma: float | None = None,
     noise: tuple[float, float] | None = None,
+    dark: PathLike | Sequence[PathLike] = (),
     quality: str = "standard",
     steps: int | None = None,
     highlights: str = "clip",
@@ -79,6 +80,8 @@ def denoise(
         The same for noise in brightness (grain) and in colour (blotches); ``strength`` by default.
     noise : (float, float), optional
         Gain (DN per electron) and read noise (DN); by default estimated, or the tuned model's.
+    dark : path or sequence of path
+        Dark frames (lens cap on) or folders of them: photos of their camera and ISO are corrected.
     quality, steps, highlights, formats, compression, linear, name, recursive, again, force_read
         As the options of `led denoise`; so are ``overwrite`` and ``dry_run``.
     model : path, optional
@@ -123,7 +126,8 @@ def denoise(
     raws = [paths] if isinstance(paths, str | Path) else paths
     folder = None if out is None else Path(out)
     how = model, name, recursive, shard, engine, overwrite, dry_run
-    options = DenoiseOptions(raws, folder, settings, formats, *how, ray=ray)
+    darks = [dark] if isinstance(dark, str | Path) else dark
+    options = DenoiseOptions(raws, folder, settings, formats, *how, ray=ray, dark=darks)
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
 

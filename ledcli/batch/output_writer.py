@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from ledcli.batch.darks import ALSO_OF_EXIF, exif_in
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.settings import Job, Result, Settings, Stamp
 from ledcli.errors import OutputError
@@ -64,6 +65,8 @@ class OutputWriter:
             photo, exif = denoised.photo, denoised.photo.exif
             about = {"make": exif.make, "model": exif.model, "iso": exif.iso, "cfa": photo.cfa}
             about |= {"ratio": result.ratio, "format": name}
+            if self.settings.dark:
+                about |= {key: getattr(exif, key) for key in ALSO_OF_EXIF}
             with self._watching_the_disk():
                 make_folder(path.parent)
                 self._place(job, name, data, finish, about, result)
@@ -113,7 +116,8 @@ class OutputWriter:
     def _record(
         self, job: Job, name: str, about: About, result: Result, written: os.stat_result
     ) -> None:
-        path, made_with = job.outputs[name], self.settings.made_with(name, result.model)
+        path = job.outputs[name]
+        made_with = self.settings.made_with(name, result.model, exif_in(about))
         manifest, stamp = self.manifests[job.root], result.source_stamp or Stamp(0, 0)
         entry = manifest.new_entry(path, job.source, stamp, made_with, about, written)
         manifest.record(entry)

@@ -77,7 +77,7 @@ class PhotoStages:
         )
         result.warnings += [warning for warning in warnings if warning]
         result.tile_note = denoiser.tile_note(frame.planes)
-        own, phase = camera_noise(denoiser.spec, photo.exif), photo.phase
+        own, phase = own_noise(frame, denoiser), photo.phase
         if denoiser.spec.makes_pictures:
             settings.check_for_pictures(denoiser.name)
             check_square(photo)
@@ -141,6 +141,15 @@ def choose_ratio(frame: DecodedFrame, settings: Settings, bounds: tuple[float, f
         # A histogram is not more accurate than two digits, which are easier to read in a record.
         return min(max(float(f"{frame.auto_ratio:.2g}"), lowest, 1.0), highest)
     return settings.ratio
+
+
+def own_noise(frame: DecodedFrame, denoiser: Denoiser) -> NoiseAtIso | None:
+    """Return the noise that a model has measured of a photo's camera, if any."""
+    own = camera_noise(denoiser.spec, frame.photo.exif)
+    if own is None or frame.dark is None:
+        return own
+    # Dark frames have corrected the error of black already.
+    return own._replace(offsets=np.zeros_like(own.offsets))
 
 
 def choose_noise(
@@ -214,6 +223,7 @@ def _note(result: Result, settings: Settings) -> dict[str, object]:
         **(result.model.record() if result.model else {}),
         "noise": result.noise_from,
         **({"noise_note": result.noise_note} if result.noise_note else {}),
+        **({"dark": result.dark_note} if result.dark_note else {}),
         "ratio": result.ratio,
         **settings.processing(),
         "headroom": result.headroom,

@@ -14,12 +14,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ledcli.batch.darks import exif_in
 from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.manifest import FileState, Manifest, Manifests
 from ledcli.batch.settings import DEFAULT_NAME, Job, Settings, Stamp
 from ledcli.errors import LedError, OutputError, UsageError
 from ledcli.output.formats import find_formats
-from ledcli.raw.exif import Exif
 from ledcli.zoo.selection import Chooser
 
 KEYS = {
@@ -220,9 +220,9 @@ def plan_photos(
 
     def expected(photo: Record) -> Record:
         try:
-            exif = Exif(make=photo["make"], model=photo["model"], iso=photo["iso"])
+            exif = exif_in(photo)
             model = chooser.choose(exif, float(photo["ratio"]), photo.get("cfa", "bayer"))
-            return settings.made_with(str(photo["format"]), model)
+            return settings.made_with(str(photo["format"]), model, exif)
         except (KeyError, TypeError, ValueError):
             return {}
 

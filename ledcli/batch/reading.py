@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledcli.batch.settings import Job, Result, Settings, Stamp
 from ledcli.errors import DeviceError, LedError, RawError, memory_error
 from ledcli.raw.decoder import decode_file, decoders
+from ledcli.raw.exif import read_exif
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ledcli.noise.dark import DarkPattern
     from ledcli.noise.photo_noise import PhotoNoise
     from ledcli.raw.reader import RawPhoto
+
+
+NO_DARK = "{}: denoised without dark frames: {}"
 
 
 class DecodedFrame(NamedTuple):
@@ -28,6 +33,8 @@ class DecodedFrame(NamedTuple):
     planes: NDArray[np.float32]
     noise: PhotoNoise
     auto_ratio: float
+    dark: DarkPattern | None = None
+    """By which black has been corrected."""
 
 
 def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | None]:
@@ -37,17 +44,39 @@ def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | Non
         with suppress(OSError, ValueError):  # the decoder says why
             result.source_stamp = Stamp.of(os.stat(job.source))
         with timed(result, "decode"):
-            decoded = decoders.run(partial(decode_file, force=settings.force_read), job.source)
+            darks = _darks(job, settings, result)
+            how = partial(decode_file, force=settings.force_read, darks=darks)
+            decoded = decoders.run(how, job.source)
         if decoded.note and not settings.again:
             raise RawError(
                 f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
                 f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
             )
+        photo = decoded.photo
+        dark = None
+        if darks:
+            from ledcli.noise.dark import fitting
+
+            if dark := fitting(darks, photo.phase, photo.mosaic.shape):
+                result.dark_note = dark.describe(photo.span)
+            else:
+                result.warnings.append(NO_DARK.format(job.source, "they differ from it in size"))
         with timed(result, "pack"):
-            planes = decoded.photo.planes()
-        result.warnings += decoded.photo.warnings
-        frame = DecodedFrame(decoded.photo, planes, decoded.noise, decoded.auto_ratio)
+            planes = photo.planes(dark)
+        result.warnings += photo.warnings
+        frame = DecodedFrame(photo, planes, decoded.noise, decoded.auto_ratio, dark)
     return result, frame
+
+
+def _darks(job: Job, settings: Settings, result: Result) -> list[DarkPattern]:
+    """Return what the dark frames of a photo's camera, ISO and time show; warns without any."""
+    if settings.dark is None:
+        return []
+    frames, why = settings.dark.of(decoders.run(read_exif, job.source))
+    if why:
+        result.warnings.append(NO_DARK.format(job.source, why))
+    patterns = [settings.dark.patterns[frame] for frame in frames]
+    return list({id(pattern): pattern for pattern in patterns}.values())
 
 
 @contextmanager

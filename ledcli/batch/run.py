@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ledcli.batch.darks import DarkFrames
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import FoundRaw, find_raws
 from ledcli.batch.manifest import Manifests
@@ -170,6 +171,9 @@ class DenoiseRun:
         self, first: Job, stack: contextlib.ExitStack, report: Reporter
     ) -> tuple[str, _Make]:
         """Begin with the first photo or join the cluster; return what runs it, and makes photos."""
+        if dark := self.settings.dark:
+            dark = dark.measured(report, force=self.settings.force_read)
+            self.settings = replace(self.settings, dark=dark)
         if self.ray is not None:
             from ledcli.batch.cluster_photos import ClusterPhotos
 
@@ -222,6 +226,8 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
             note=report.warn,
             out=options.out,
         )
+    if dark := DarkFrames.find(options.dark):
+        settings, raws = replace(settings, dark=dark), dark.without(raws)
     manifests = Manifests()
     photos, results = split_results(raws, options.out, manifests)
     if raws and not photos and not results:

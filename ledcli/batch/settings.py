@@ -13,7 +13,9 @@ from ledcli.errors import LedError, UsageError
 from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMATS, find_formats
 
 if TYPE_CHECKING:
+    from ledcli.batch.darks import DarkFrames
     from ledcli.noise.estimate import NoiseProfile
+    from ledcli.raw.exif import Exif
     from ledcli.zoo.store import ChosenModel
 
 MAX_RATIO = 10_000.0
@@ -107,6 +109,8 @@ class Settings:
     luma: float | None = None
     chroma: float | None = None
     """The strength for noise in brightness and in colour; None is `strength`."""
+    dark: DarkFrames | None = None
+    """Dark frames that photos of their camera and ISO are corrected by."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what the command line refuses as well."""
@@ -146,9 +150,16 @@ class Settings:
             record["given_noise"] = "{:g},{:g}".format(*self.noise)
         return record
 
-    def made_with(self, format_name: str, model: ChosenModel | None) -> dict[str, object]:
-        """Return all but the photo that decides an output: if it differs, so does the file."""
+    def made_with(
+        self, format_name: str, model: ChosenModel | None, exif: Exif | None = None
+    ) -> dict[str, object]:
+        """Return all but the photo that decides an output: if it differs, so does the file.
+
+        The photo's `exif` tells which of the dark frames are used.
+        """
         record = self.processing()
+        if self.dark and exif and (identity := self.dark.identity(exif)):
+            record["dark"] = identity
         record["ratio"] = self.ratio if self.exposure is None else None
         record["exposure"] = self.exposure
         record |= {name: getattr(self, name) for name in FORMATS[format_name].settings}
@@ -242,6 +253,7 @@ class DenoiseOptions:
     dry_run: bool = False
     watch: bool = False
     ray: str | None = None
+    dark: Sequence[str | Path] = ()
 
 
 class Status(StrEnum):
@@ -279,6 +291,8 @@ class Result:
     """``given``, ``profile`` (the model has the camera's), ``blind`` (estimated), ``unused``."""
     noise_note: str = ""
     """What the camera did to the photo's noise."""
+    dark_note: str = ""
+    """What was corrected by dark frames."""
     tile_note: str = ""
     """What tiles change, for networks whose tiles differ from the whole frame."""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -23,6 +23,7 @@ def denoise(
     chroma: opt.ChromaOption = None,
     quality: opt.QualityOption = Quality.STANDARD,
     noise: opt.NoiseOption = "auto",
+    dark: opt.DarkOption = None,
     steps: opt.StepsOption = None,
     highlights: Annotated[
         Highlights,
@@ -108,6 +109,10 @@ def denoise(
 
         led denoise ./raw --ratio 100 --noise 4.2,8
 
+    Black as dark frames show it, which no single photo does::
+
+        led denoise ./raw --ratio 300 --dark ./lens-cap
+
     Every photo as bright as a long exposure, or as its own histogram asks for::
 
         led denoise ./raw --exposure long.ARW
@@ -124,7 +129,7 @@ def denoise(
     how = strength, highlights, compression, linear, again, quality, steps, force_read
     settings = Settings(factor, level, *how, noise=given, luma=luma, chroma=chroma)
     names = [f.strip() for group in formats or [] for f in group.split(",")]
-    run = overwrite, dry_run, watch, ray
+    run = overwrite, dry_run, watch, ray, dark or []
     options = DenoiseOptions(
         raws, out, settings, names, model, name, recursive, shard, engine, *run
     )

@@ -110,6 +110,16 @@ NoiseOption = Annotated[
         show_default="auto, estimated from each photo or measured by the tuned model",
     ),
 ]
+DarkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dark",
+        metavar="FRAME",
+        help="Dark frame (lens cap on, same camera and ISO), or a folder of them; repeatable. "
+        "Corrects black, shading, columns and hot pixels.",
+        show_default=False,
+    ),
+]
 StepsOption = Annotated[
     int | None,
     typer.Option(

@@ -48,6 +48,7 @@ def preview(
         ),
     ] = None,
     noise: opt.NoiseOption = "auto",
+    dark: opt.DarkOption = None,
     steps: opt.StepsOption = None,
     photos: Annotated[
         int,
@@ -93,12 +94,18 @@ def preview(
         led preview IMG_1.CR2 --luma 0.5,0.7,0.9 --chroma 1
         led preview IMG_1.CR2 --model sony,my-camera --strength 1 --out compare.png
     """
+    from ledcli.batch.darks import DarkFrames
     from ledcli.batch.settings import Quality, Settings
     from ledcli.preview.variants import as_text, command_of, plan_variants
 
     factor, level = opt.parse_brightness(ratio, exposure)
     settings = Settings(
-        factor, level, steps=steps, force_read=force_read, noise=opt.parse_noise(noise)
+        factor,
+        level,
+        steps=steps,
+        force_read=force_read,
+        noise=opt.parse_noise(noise),
+        dark=DarkFrames.find(dark or []),
     )
     named = opt.parse_words(quality)
     if unknown := set(named) - set(Quality):
@@ -115,6 +122,8 @@ def preview(
     given = {"noise": noise, "steps": steps} | engine._asdict()
     for option, value in given.items():
         shared += [] if value in ("auto", None) else [f"--{option}", str(value)]
+    for frame in dark or []:
+        shared += ["--dark", frame]
     shared += ["--recursive"] * recursive + ["--force-read"] * force_read
     commands = {v.number: command_of(v, inputs, shared) for v in variants}
     texts = {number: as_text(words) for number, words in commands.items()}

@@ -63,6 +63,7 @@ def show_result(output: Output, result: "Result", *, dry_run: bool = False) -> N
         "gain": noise.gain if noise else None,
         "read_variance": noise.read_variance if noise else None,
         "noise_note": result.noise_note,
+        "dark": result.dark_note,
         "seconds": {part: round(s, 4) for part, s in result.seconds.items()},
     }
     notes = []
@@ -73,6 +74,8 @@ def show_result(output: Output, result: "Result", *, dry_run: bool = False) -> N
         notes.append(f"highlights kept: {stops:.1f} stops above white")
     if result.noise_note:
         notes.append(result.noise_note)
+    if result.dark_note:
+        notes.append(result.dark_note)
     text = f" ({', '.join(notes)})" if notes else ""
     output.result(record, _line(result.source, result.outputs) + text)
     if result.suggestion and not output.json:

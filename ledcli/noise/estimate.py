@@ -41,6 +41,8 @@ ROUNDS = 2
 STATED_ERROR, MAX_CONTRADICTION = 0.3, 1.0
 """Relative error of the noise that a file states, and the logarithm of its variance over what is
 measured from which it is ignored."""
+DARK_ERROR = 0.01
+"""Relative error of the read variance that dark frames show."""
 FIT_ROUNDS = 30
 TRUSTED_EXCESS, DOUBTED_EXCESS = 1.0, 0.67
 """Standard errors by which a point may lie above the line, and by how many more it loses three
@@ -88,19 +90,24 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
     return fit_profile(blocks)
 
 
-def fit_profile(blocks: Blocks, stated: NoiseProfile | None = None) -> NoiseProfile:
+def fit_profile(
+    blocks: Blocks, stated: NoiseProfile | None = None, read_variance: float | None = None
+) -> NoiseProfile:
     """Fit a profile to measured blocks; one of almost no noise if fewer than two are usable.
 
     What a file states of its noise counts as three more measurements, unless those of the blocks
-    contradict it.
+    contradict it. A read variance that dark frames show is taken as it is.
     """
     profile = NoiseProfile(0.0, 1.0)
     for _ in range(ROUNDS):
         points = [point for point, _ in quiet_points(blocks, profile)]
         if not points:
             # All clipped: nothing to denoise.
-            return stated or NoiseProfile(0.0, MIN_VARIANCE)
+            return stated or NoiseProfile(0.0, read_variance or MIN_VARIANCE)
         measured = np.array(points)
+        if read_variance is not None:
+            at_black = [(0.0, read_variance, DARK_ERROR * read_variance)]
+            measured = np.concatenate([measured, at_black])
         profile = fit_from_below(*measured.T)
         if stated is not None:
             mean, variance, _ = np.median(measured, 0)

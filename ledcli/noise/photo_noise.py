@@ -99,7 +99,10 @@ class PhotoNoise(NamedTuple):
 
 
 def estimate_photo_noise(
-    planes: Planes, step: float = 0.0, stated: NoiseProfile | None = None
+    planes: Planes,
+    step: float = 0.0,
+    stated: NoiseProfile | None = None,
+    dark_read: float | None = None,
 ) -> PhotoNoise:
     """Estimate the noise of one photo, and find what the camera did to it.
 
@@ -113,6 +116,9 @@ def estimate_photo_noise(
     stated : NoiseProfile, optional
         What the file says (DNG's NoiseProfile). It counts as three measurements of low accuracy,
         unless the photo contradicts it.
+    dark_read : float, optional
+        Read variance of the dark frames that black has been corrected by; for photos whose noise
+        the camera has not changed.
     """
     floor = max(step**2 / 12, MIN_VARIANCE)
     chosen, blocks = measure(planes)
@@ -127,7 +133,7 @@ def estimate_photo_noise(
                 profile = stated
             profile = profile._replace(read_variance=max(profile.read_variance, floor))
             return PhotoNoise(profile, gain_known=False, read_known=read_known)
-    profile = fit_profile(blocks)
+    profile = fit_profile(blocks, read_variance=dark_read)
     quiet = quiet_points(blocks, profile)
     can_be_undone = len(layout_of(len(planes)).regular) == len(planes)
     smoothing, excess = find_smoothing(chosen, blocks, profile, quiet, can_be_undone=can_be_undone)
@@ -138,20 +144,22 @@ def estimate_photo_noise(
     vignetting, black = find_vignetting(chosen, blocks, profile), 0.0
     if vignetting is not None:
         blocks = vignetting.without(blocks, chosen.shape[1:])
-    elif black := _find_black(_points(quiet)):
+    elif dark_read is None and (black := _find_black(_points(quiet))):
         blocks = blocks._replace(mean=blocks.mean - black, neighbours=blocks.neighbours - black)
     before = profile
     if vignetting is not None or black:
         profile = fit_profile(blocks)
     elif stated is not None and smoothing is None:
-        profile = fit_profile(blocks, stated)
+        profile = fit_profile(blocks, stated, dark_read)
     if profile is not before:
         quiet = quiet_points(blocks, profile)
-    known, correlated = _what_is_known(_points(quiet), profile, floor), excess > 1
+    gain_known, read_known = _what_is_known(_points(quiet), profile, floor)
+    correlated = excess > 1
     if smoothing is not None:
         excess = 1 / smoothing.measured_after_undo()
     profile = NoiseProfile(profile.gain * excess, max(profile.read_variance * excess, floor))
-    return PhotoNoise(profile, smoothing, black, vignetting, *known, correlated)
+    read_known |= dark_read is not None and smoothing is None and vignetting is None
+    return PhotoNoise(profile, smoothing, black, vignetting, gain_known, read_known, correlated)
 
 
 def _find_black(points: Floats) -> float:

@@ -52,7 +52,7 @@ def measure_dark_shading(iso: float, frames: Iterable[Planes]) -> DarkShading | 
 
     None without a frame.
     """
-    grids = [_cell_means(planes) for planes in frames]
+    grids = [cell_means(planes) for planes in frames]
     if not grids:
         return None
     return DarkShading(iso, np.mean(grids, axis=0, dtype=np.float32))
@@ -102,7 +102,8 @@ def upsample(values: Planes, shape: tuple[int, ...]) -> Planes:
     return values
 
 
-def _cell_means(planes: Planes) -> Planes:
+def cell_means(planes: Planes) -> Planes:
+    """Return the nodes ``(planes, rows, cols)`` of a frame ``(planes, h, w)``: means of areas."""
     counts = [max(1, min(n, s // MIN_CELL)) for n, s in zip(NODES, planes.shape[1:], strict=True)]
     low, high = np.quantile(planes[:, ::3, ::3], USUAL, axis=(1, 2), keepdims=True)
     kept = planes.clip(2 * low - high, 2 * high - low)

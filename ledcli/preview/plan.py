@@ -1,7 +1,7 @@
 """What a preview shows and where it is written."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,8 +43,10 @@ class PreviewPlan:
         from ledcli.inference.denoiser import DenoiserCache
         from ledcli.preview.run import Previewer
 
-        denoisers = DenoiserCache(*self.engine)
-        yield from Previewer(self.settings, self.variants, self.chooser, denoisers).run(self.photos)
+        denoisers, settings = DenoiserCache(*self.engine), self.settings
+        if dark := settings.dark:
+            settings = replace(settings, dark=dark.measured(force=settings.force_read))
+        yield from Previewer(settings, self.variants, self.chooser, denoisers).run(self.photos)
 
     def write(self, previewed: "Sequence[PreviewedPhoto]", commands: Mapping[int, str]) -> None:
         """Write the page or the sheet, completely or not at all; raises OutputError.
@@ -97,6 +99,8 @@ def plan_preview(
     )
     if any(out.exists() and out.samefile(raw.file) for raw in raws):
         raise UsageError(f"{out}: is one of the photos: choose another --out")
+    if settings.dark:
+        raws = settings.dark.without(raws)
     photos, results = split_results(raws)
     for raw in results:
         error = RawError(f"{raw.file}: already denoised by led: name the camera's raw")

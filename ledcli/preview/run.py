@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ledcli.batch.photo import choose_model, choose_noise, choose_ratio
+from ledcli.batch.photo import choose_model, choose_noise, choose_ratio, own_noise
 from ledcli.batch.reading import DecodedFrame, errors_in, read_photo, timed
 from ledcli.batch.settings import Job, Quality, Result, Settings
 from ledcli.errors import ModelError
@@ -36,7 +36,7 @@ from ledcli.preview.variants import Variant
 from ledcli.raw.colour import shot_wb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import RawPhoto
-from ledcli.zoo.selection import Chooser, camera_noise
+from ledcli.zoo.selection import Chooser
 
 DEMOSAIC_MARGIN = STEP
 """Plane pixels around a crop that are rendered too: demosaicing sees beyond it."""
@@ -143,7 +143,7 @@ class Previewer:
                 f"{denoiser.name} makes pictures straight from the raw, and a preview compares raw "
                 "planes: name another model"
             )
-        noise = choose_noise(frame, camera_noise(denoiser.spec, photo.exif), self.settings, result)
+        noise = choose_noise(frame, own_noise(frame, denoiser), self.settings, result)
         parts = []
         for crop in crops:
             inner = crop.area.grown(DEMOSAIC_MARGIN, (height, width))

@@ -18,6 +18,7 @@ from ledcli.errors import LedError, RawError
 from ledcli.raw.decoder_child import STOPPED, Child, Request
 
 if TYPE_CHECKING:
+    from ledcli.noise.dark import DarkPattern
     from ledcli.noise.photo_noise import PhotoNoise
     from ledcli.raw.reader import RawPhoto
 
@@ -47,10 +48,14 @@ class Decoded(NamedTuple):
     note: dict[str, str] | None
 
 
-def decode_file(path: Path, *, force: bool = False) -> Decoded:
-    """Read one raw file and what a run needs to know of it; `force` and RawError as `read_raw`."""
+def decode_file(path: Path, *, force: bool = False, darks: Iterable[DarkPattern] = ()) -> Decoded:
+    """Read one raw file and what a run needs to know of it; `force` and RawError as `read_raw`.
+
+    Noise and brightness are measured with black as the first of the `darks` has it that fits.
+    """
     # Here, as the parent needs none of them and starts its child sooner.
     from ledcli.metadata.xmp import read_note
+    from ledcli.noise.dark import fitting
     from ledcli.raw.colour import auto_ratio
     from ledcli.raw.reader import read_raw
 
@@ -62,8 +67,9 @@ def decode_file(path: Path, *, force: bool = False) -> Decoded:
         if note is None:
             raise
         raise RawError(f"{path}: already written by led: give the camera's raw") from None
-    planes = photo.planes()
-    return Decoded(photo, photo.estimate_noise(planes), auto_ratio(planes), note)
+    dark = fitting(darks, photo.phase, photo.mosaic.shape)
+    planes = photo.planes(dark)
+    return Decoded(photo, photo.estimate_noise(planes, dark), auto_ratio(planes), note)
 
 
 class Decoders:

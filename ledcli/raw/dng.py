@@ -5,7 +5,6 @@ that the first opcode list marks as bad: they are replaced by their neighbours. 
 it takes no white balance, and multiplies the colour matrix by it.
 """
 
-import itertools
 import math
 import zlib
 from typing import Any
@@ -18,6 +17,7 @@ from ledcli.metadata.dng_mosaic import Area, DngMosaic, read_opcodes
 from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory
 from ledcli.raw.libraw import multipliers, usable_matrix
 from ledcli.sensor.cfa import AnyPhase, pack, unpack
+from ledcli.sensor.defects import replace_defects
 from ledcli.sensor.levels import Levels
 
 _BITS, _COMPRESSION, _ROWS_PER_STRIP, _PREDICTOR = 258, 259, 278, 317
@@ -33,11 +33,6 @@ _CONSTANT, _LIST = 4, 5
 """FixBadPixelsConstant, FixBadPixelsList."""
 MAX_SHARE = 0.05
 """Of the pixels: more are not single defects. A camera may store black as the same value."""
-MAX_ROUNDS = 8
-"""Samples of a plane that a defect may be wide or high, in pairs: it is filled from its edge."""
-_CHUNK = 1 << 18
-_STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
-"""The nearest samples of a plane, and those that are taken if none of these is good."""
 
 _MATRICES, _CALIBRATIONS, _ILLUMINANTS = (50721, 50722), (50723, 50724), (50778, 50779)
 _ANALOG_BALANCE, _WHITE_XY = 50727, 50729
@@ -54,7 +49,6 @@ _KELVIN = {
 """Colour temperature of the light that a matrix is for."""
 
 Samples = NDArray[np.float32]
-Index = NDArray[np.intp]
 Matrix = NDArray[np.float64]
 
 
@@ -170,37 +164,11 @@ def find_bad_pixels(
 def replace_bad_pixels(
     mosaic: NDArray[np.uint16], phase: AnyPhase, bad: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
-    """Return the mosaic (H, W) with bad pixels as the median of the good ones next to them.
-
-    What lies deeper inside a group of bad pixels than `MAX_ROUNDS` stays as it is.
-    """
-    planes, wrong = pack(mosaic, phase), pack(bad, phase)
-    for _ in range(MAX_ROUNDS):
-        positions = np.argwhere(wrong)
-        before, done = wrong.copy(), False
-        for start, steps in itertools.product(range(0, len(positions), _CHUNK), _STEPS):
-            at = positions[start : start + _CHUNK]
-            plane, row, col = at[wrong[tuple(at.T)]].T
-            values = np.stack([_good(planes, before, plane, row + r, col + c) for r, c in steps], 1)
-            some = ~np.isnan(values).all(1)
-            here = plane[some], row[some], col[some]
-            if len(here[0]):
-                planes[here] = np.rint(np.nanmedian(values[some], 1)).astype(np.uint16)
-                wrong[here], done = False, True
-        if not done:
-            break
+    """Return the mosaic (H, W) with bad pixels as the median of the good ones next to them."""
+    planes = pack(mosaic, phase)
+    replace_defects(planes, pack(bad, phase))
     repaired: NDArray[np.uint16] = unpack(planes, phase, (mosaic.shape[0], mosaic.shape[1]))
     return repaired
-
-
-def _good(
-    planes: NDArray[np.uint16], wrong: NDArray[np.bool_], plane: Index, row: Index, col: Index
-) -> Samples:
-    """Return samples, NaN where they are bad or outside."""
-    _, rows, cols = planes.shape
-    inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
-    at = plane, row.clip(0, rows - 1), col.clip(0, cols - 1)
-    return np.where(inside & ~wrong[at], planes[at], np.nan).astype(np.float32)
 
 
 def _mark(bad: NDArray[np.bool_], numbers: NDArray[np.int64]) -> None:

@@ -13,6 +13,7 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
+from ledcli.noise.dark import DarkPattern
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.raw.dng import (
@@ -126,18 +127,27 @@ class RawPhoto:
         """Mosaic (H, W), black at 0 and white at 1, not clipped."""
         return self.levels.normalise(self.mosaic, self.phase)
 
-    def planes(self) -> Values:
-        """Planes (planes, h, w), black at 0 and white at 1, not clipped."""
-        return self.levels.planes(self.mosaic, self.phase)
+    def planes(self, dark: DarkPattern | None = None) -> Values:
+        """Planes (planes, h, w), black at 0 and white at 1, not clipped.
+
+        The error of black that dark frames show is corrected.
+        """
+        planes = self.levels.planes(self.mosaic, self.phase)
+        if dark is not None:
+            dark.correct(planes)
+        return planes
 
     @property
     def span(self) -> float:
         """White - black in DN, the mean of the planes."""
         return float((self.white - self.black).mean())
 
-    def estimate_noise(self, planes: NDArray[np.float32]) -> PhotoNoise:
-        """Estimate the noise of its `planes`."""
-        return estimate_photo_noise(planes, 1 / self.span, self.stated_noise)
+    def estimate_noise(
+        self, planes: NDArray[np.float32], dark: DarkPattern | None = None
+    ) -> PhotoNoise:
+        """Estimate the noise of its `planes`, from which a dark pattern has been subtracted."""
+        read = None if dark is None else dark.read_variance
+        return estimate_photo_noise(planes, 1 / self.span, self.stated_noise, read)
 
 
 def read_raw(path: Path, *, force: bool = False) -> RawPhoto:
