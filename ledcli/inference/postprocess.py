@@ -198,7 +198,7 @@ def _smooth_difference(
     difference = one - other
     limit = _deviation(level, noise).mul_(GREEN_MAX_DIFFERENCE * ratio)
     # Detail counts as no difference: where little is smooth, little is known and little is done.
-    mean = difference.mul_(difference.abs() <= limit)
+    mean = difference.mul_(difference.abs().le_(limit))
     for _ in range(2):
         mean = local_mean(mean, GREEN_WINDOW)
     return mean
@@ -272,7 +272,7 @@ def _checkerboard_sums(
     band = F.pad(clean[:, None, first:last], padding, mode="replicate")
     level, amplitude = F.conv2d(band, _MASKS, stride=2).split((1, 3), 1)
     limit = _deviation(level / ratio, noise).mul_(CHECKERBOARD_MAX_RESPONSE * ratio)
-    counts = (amplitude.abs() <= limit).float()
+    counts = amplitude.abs().le_(limit)
     # At the frame's border the masks see repeated pixels.
     counts[..., [0, -1]] = 0
     if first == top:
