@@ -6,6 +6,10 @@ noise; its variance over small blocks without structure lies on the line
 has structure is decided by the other planes: they see the same texture but have noise of their
 own, so the choice does not favour blocks whose noise is low by chance.
 
+Where all of a photo is grainy, no block is free of structure. Structure has about the same contrast
+in all colours, so its variance goes with the square of the brightness of a plane, that of noise
+with the brightness: what the bright planes of a place have too much of is not noise.
+
 Only the greens of an X-Trans are used: its red and blue samples swap positions from cell to cell,
 which on a slope looks like noise.
 """
@@ -44,6 +48,18 @@ measured from which it is ignored."""
 DARK_ERROR = 0.01
 """Relative error of the read variance that dark frames show."""
 FIT_ROUNDS = 30
+TEXTURE_LEVELS, TEXTURE_ERROR = 2, 0.3
+"""Brightnesses of places, each with a contrast of its own, and relative error of its equality in
+all colours."""
+TEXTURE_DOUBT, TEXTURE_POWER = 4.0, 0.75
+"""Standard errors below which a contrast is chance if all blocks are as quiet as the quietest; it
+falls with this power of their share. Photos whose quietest blocks are few have texture in those as
+well."""
+MIN_NOISE = 0.5
+"""Share of the variance of the quietest blocks that is not taken for texture."""
+MIN_COLOUR = 1.2
+"""Mean brightness of the brightest plane over that of the darkest below which colours tell nothing:
+on an X-Trans, whose greens alone are measured, or without colour."""
 TRUSTED_EXCESS, DOUBTED_EXCESS = 1.0, 0.67
 """Standard errors by which a point may lie above the line, and by how many more it loses three
 quarters of its weight."""
@@ -100,23 +116,78 @@ def fit_profile(
     """
     profile = NoiseProfile(0.0, 1.0)
     for _ in range(ROUNDS):
-        points = [point for point, _ in quiet_points(blocks, profile)]
-        if not points:
+        quiet = quiet_points(blocks, profile)
+        if not quiet:
             # All clipped: nothing to denoise.
             return stated or NoiseProfile(0.0, read_variance or MIN_VARIANCE)
-        measured = np.array(points)
+        points, squares = _points_by_plane(blocks, [chosen for _, chosen in quiet])
+        share = sum(len(chosen) for _, chosen in quiet) / float(blocks.usable.sum())
+        doubt = TEXTURE_DOUBT * share**TEXTURE_POWER
         if read_variance is not None:
-            at_black = [(0.0, read_variance, DARK_ERROR * read_variance)]
-            measured = np.concatenate([measured, at_black])
-        profile = fit_from_below(*measured.T)
+            at_black = [[0.0], [read_variance], [DARK_ERROR * read_variance]]
+            points = np.concatenate([points, at_black], 1)
+            squares = np.concatenate([squares, np.zeros((1, squares.shape[1]))])
+        profile = without_texture(points, squares, doubt)
         if stated is not None:
-            mean, variance, _ = np.median(measured, 0)
+            mean, variance, _ = np.median([point for point, _ in quiet], 0)
             if stated.agrees(mean, variance):
-                levels = np.array([0, mean, measured[:, 0].max()])
+                levels = np.array([0, mean, points[0].max()])
                 at = stated.variance(levels)
-                more = np.stack([levels, at, STATED_ERROR * at], 1)
-                profile = fit_from_below(*np.concatenate([measured, more]).T)
+                points = np.concatenate([points, [levels, at, STATED_ERROR * at]], 1)
+                squares = np.concatenate([squares, np.zeros((3, squares.shape[1]))])
+                profile = without_texture(points, squares, doubt)
     return profile._replace(read_variance=max(profile.read_variance, MIN_VARIANCE))
+
+
+def _points_by_plane(blocks: Blocks, quiet: list[NDArray[np.int64]]) -> tuple[Floats, Floats]:
+    """Measure the quietest blocks of each brightness plane by plane.
+
+    Returns mean, variance and its error ``(3, points)``, and the mean square of the brightness in
+    the column of a point's level ``(points, levels)``, by the brightness of its place in all
+    planes; without columns if the planes have too little colour.
+    """
+    planes, size = blocks.mean.shape
+    chosen = np.concatenate(quiet)
+    plane, place = np.divmod(chosen, size)
+    part = np.repeat(np.arange(len(quiet)), [len(some) for some in quiet]) * planes + plane
+    own = blocks.neighbours.take(chosen).clip(0)
+    measured = (
+        blocks.mean.take(chosen),
+        np.maximum(blocks.noise.take(chosen), MIN_VARIANCE),
+        own**2,
+        blocks.neighbours.mean(0)[place],
+    )
+    counts = np.bincount(part)
+    there = counts > 0
+    counts = counts[there]
+    mean, variance, square, light = (
+        np.bincount(part, values)[there] / counts for values in measured
+    )
+    order = np.argsort(light)
+    share = np.empty_like(light)
+    share[order] = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
+    level = (share * TEXTURE_LEVELS).astype(int)
+    squares = np.where(level[:, None] == np.arange(TEXTURE_LEVELS), square[:, None], 0)
+    of_planes = blocks.mean.mean(1)
+    if of_planes.max() < MIN_COLOUR * of_planes.min():
+        squares = squares[:, :0]
+    return np.stack([mean, variance, variance * BLOCK_ERROR / counts**0.5]), squares
+
+
+def without_texture(points: Floats, squares: Floats, doubt: float) -> NoiseProfile:
+    """Fit a profile with texture taken out, but no more of it than may be."""
+    mean, variance, error = points
+    with_texture = fit_from_below(mean, variance, error)
+    if not squares.shape[1]:
+        return with_texture
+    profile = fit_from_below(mean, variance, error, squares, doubt)
+    left = float((profile.variance(mean) / with_texture.variance(mean)).mean())
+    share = min(1.0, (1 - MIN_NOISE) / max(1 - left, 1e-9))
+    gain, read_variance = (
+        before + share * (after - before)
+        for before, after in zip(with_texture, profile, strict=True)
+    )
+    return NoiseProfile(gain, read_variance)
 
 
 def quiet_points(blocks: Blocks, profile: NoiseProfile) -> "QuietPoints":
@@ -177,21 +248,53 @@ def quiet_point(
     return point, part[: counts[last]]
 
 
-def fit_from_below(mean: Floats, variance: Floats, error: Floats) -> NoiseProfile:
-    """Fit a profile to points; those far above it count little."""
-    error = np.maximum(error, MIN_VARIANCE)
-    weight = 1 / error**2
-    trust = np.ones_like(weight)
+def fit_from_below(
+    mean: Floats,
+    variance: Floats,
+    error: Floats,
+    squares: Floats | None = None,
+    doubt: float = 0.0,
+) -> NoiseProfile:
+    """Fit a profile to points; those far above it count little.
+
+    Texture adds an unknown multiple of each column of `squares` ``(points, levels)``, 0 unless that
+    exceeds `doubt` standard errors.
+    """
+    squares = np.zeros((len(mean), 0)) if squares is None else squares
+    relative = np.maximum(error, MIN_VARIANCE) / np.maximum(variance, MIN_VARIANCE)
+    line = np.stack([mean, np.ones_like(mean)], 1)
+    trust, texture = np.ones_like(mean), np.zeros_like(mean)
+    weight = 1 / (relative * np.maximum(variance, MIN_VARIANCE)) ** 2
     profile = NoiseProfile(0.0, 0.0)
     for _ in range(FIT_ROUNDS):
-        profile = NoiseProfile(*fit_nonnegative_line(mean, variance, weight * trust))
-        excess = (variance - profile.gain * mean - profile.read_variance) / error
-        # Texture raises a point; noise raises and lowers it by about its error.
-        doubt = (excess - TRUSTED_EXCESS).clip(min=0) / DOUBTED_EXCESS
-        trust = 1 / (1 + doubt**2) ** 2
+        profile = NoiseProfile(*fit_nonnegative_line(mean, variance - texture, weight * trust))
         # Weighted by the fitted variance, not the measured one: low outliers gain nothing.
-        weight = (variance / (profile.variance(mean) * error)) ** 2
+        expected = profile.variance(mean) + texture
+        off = np.hypot(expected * relative, TEXTURE_ERROR * texture)
+        # Texture raises a point; noise raises and lowers it by about its error.
+        excess = ((variance - expected) / off - TRUSTED_EXCESS).clip(min=0) / DOUBTED_EXCESS
+        trust, weight = 1 / (1 + excess**2) ** 2, 1 / off**2
+        if squares.shape[1]:
+            texture = squares @ _contrasts(line, variance, squares, weight * trust, doubt)
     return profile
+
+
+def _contrasts(
+    line: Floats, variance: Floats, squares: Floats, weight: Floats, doubt: float
+) -> Floats:
+    """Fit line and texture together by least squares; return the contrasts as far as sure."""
+    weighted = weight[:, None] * squares
+    total = np.maximum((weighted * squares).sum(0), 1e-300)
+    along = weighted.T @ line / total[:, None]
+    rest = line - squares @ along
+    covariance = np.linalg.pinv((weight[:, None] * rest).T @ rest, 1e-9)
+    fitted = line @ (covariance @ (rest.T @ (weight * variance)))
+    contrast = weighted.T @ (variance - fitted) / total
+    error = np.sqrt(1 / total + np.einsum("ni,ij,nj->n", along, covariance, along))
+    # The non-negative garrotte (Breiman 1995): nearly all of what is clear, nothing of chance.
+    clear = np.maximum(contrast, doubt * error)
+    sure: Floats = clear - (doubt * error) ** 2 / clear
+    return sure
 
 
 def fit_nonnegative_line(x: Floats, y: Floats, weight: Floats) -> tuple[float, float]:
