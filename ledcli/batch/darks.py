@@ -117,6 +117,12 @@ class DarkFrames:
         nearest = min(map(apart, usable))
         return [frame for frame in usable if apart(frame) == nearest], ""
 
+    def patterns_for(self, exif: Exif) -> tuple[list[DarkPattern], str]:
+        """Return what the frames `of` a photo show, by size."""
+        frames, why = self.of(exif)
+        found = {id(self.patterns[frame]): self.patterns[frame] for frame in frames}
+        return list(found.values()), why
+
     def identity(self, exif: Exif) -> str | None:
         """Return what differs if other frames are used for a photo; None without any."""
         stamps = sorted(frame.stamp for frame in self.of(exif)[0])

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ledcli.raw.reader import RawPhoto
 
 
-NO_DARK = "{}: denoised without dark frames: {}"
-
-
 class DecodedFrame(NamedTuple):
     """A decoded photo; its planes (planes, h, w) are normalised, not multiplied by the ratio."""
 
@@ -39,12 +36,14 @@ class DecodedFrame(NamedTuple):
 
 def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | None]:
     """Decode a photo and pack it for the network."""
-    result, frame = Result(job.source), None
+    result, frame, dark, why = Result(job.source), None, None, ""
     with errors_in(result):
         with suppress(OSError, ValueError):  # the decoder says why
             result.source_stamp = Stamp.of(os.stat(job.source))
         with timed(result, "decode"):
-            darks = _darks(job, settings, result)
+            darks: list[DarkPattern] = []
+            if settings.dark is not None:
+                darks, why = settings.dark.patterns_for(decoders.run(read_exif, job.source))
             how = partial(decode_file, force=settings.force_read, darks=darks)
             decoded = decoders.run(how, job.source)
         if decoded.note and not settings.again:
@@ -53,30 +52,18 @@ def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | Non
                 f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
             )
         photo = decoded.photo
-        dark = None
         if darks:
             from ledcli.noise.dark import fitting
 
-            if dark := fitting(darks, photo.phase, photo.mosaic.shape):
-                result.dark_note = dark.describe(photo.span)
-            else:
-                result.warnings.append(NO_DARK.format(job.source, "they differ from it in size"))
+            dark = fitting(darks, photo.phase, photo.mosaic.shape)
+            why = "" if dark else "they differ from it in size"
+        result.dark_note = dark.describe(photo.span) if dark else ""
+        result.warnings += [f"{job.source}: denoised without dark frames: {why}"] if why else []
         with timed(result, "pack"):
             planes = photo.planes(dark)
         result.warnings += photo.warnings
         frame = DecodedFrame(photo, planes, decoded.noise, decoded.auto_ratio, dark)
     return result, frame
-
-
-def _darks(job: Job, settings: Settings, result: Result) -> list[DarkPattern]:
-    """Return what the dark frames of a photo's camera, ISO and time show; warns without any."""
-    if settings.dark is None:
-        return []
-    frames, why = settings.dark.of(decoders.run(read_exif, job.source))
-    if why:
-        result.warnings.append(NO_DARK.format(job.source, why))
-    patterns = [settings.dark.patterns[frame] for frame in frames]
-    return list({id(pattern): pattern for pattern in patterns}.values())
 
 
 @contextmanager

@@ -96,21 +96,23 @@ class DarkMeasurement:
 
     def __init__(self, phase: AnyPhase, shape: tuple[int, ...], dn: float) -> None:
         self._phase, self._shape, self._min_hot = phase, shape, MIN_HOT_DN * dn
-        self._smooth: list[Planes] = []
-        self._columns: list[Planes] = []
-        self._rows: list[Planes] = []
+        self._means: list[tuple[Planes, Planes, Planes]] = []
+        """Nodes, means of columns and of rows of each frame."""
         self._sum: Planes | None = None
         self._variance = self._hot = 0.0
 
     def add(self, planes: Planes) -> str:
         """Take the normalised planes ``(planes, h, w)`` of a frame, which are overwritten.
 
-        Returns why they are not those of a dark frame, and then takes nothing; else "".
+        Returns why they are not those of a dark frame, else "". A copy of a frame before is left
+        out: two would seem to have no noise.
         """
         if np.count_nonzero(planes == planes.min()) > MAX_CUT * planes.size:
             return "its noise is cut off at black"
         count, height, width = planes.shape
         smooth = cell_means(planes)
+        if any(np.array_equal(smooth, before) for before, _, _ in self._means):
+            return ""
         columns, rows = np.empty((count, width), np.float32), np.empty((count, height), np.float32)
         for number, plane in enumerate(planes):
             plane -= upsample(smooth[number : number + 1], plane.shape)[0]
@@ -124,9 +126,7 @@ class DarkMeasurement:
         variance = _mean_square(planes)
         if why := _shows_light(planes, smooth, variance):
             return why
-        self._smooth.append(smooth)
-        self._columns.append(columns)
-        self._rows.append(rows)
+        self._means.append((smooth, columns, rows))
         self._variance += variance
         self._hot = max(self._hot, hot)
         self._sum = planes if self._sum is None else np.add(self._sum, planes, out=self._sum)
@@ -135,7 +135,7 @@ class DarkMeasurement:
     def result(self) -> DarkPattern:
         """Return what the frames show, of which there is at least one."""
         assert self._sum is not None
-        frames, mean, hot = len(self._smooth), self._sum, self._hot
+        frames, mean, hot = len(self._means), self._sum, self._hot
         mean /= np.float32(frames)
         variance = self._variance / frames
         usual = _mean_square(mean[np.abs(mean) < hot / 2])
@@ -154,20 +154,13 @@ class DarkMeasurement:
             mean /= np.float32(step)
             np.rint(mean.clip(-_STEPS, _STEPS, out=mean), out=mean)
             pixels = mean.astype(np.int8)
-        columns, _ = _repeated(self._columns, noise / mean.shape[1])
-        rows, row_noise = _repeated(self._rows, np.inf)
-        return DarkPattern(
-            phase=self._phase,
-            shape=self._shape,
-            frames=frames,
-            smooth=_shading(self._smooth, noise, max(row_noise - noise / mean.shape[2], 0.0), mean),
-            columns=columns,
-            rows=rows,
-            pixels=pixels,
-            step=step * weight,
-            hot=found,
-            read_variance=(1 - weight) ** 2 * pattern + (1 + weight**2 / frames) * noise,
-        )
+        nodes, columns, rows = map(np.array, zip(*self._means, strict=True))
+        columns, _ = _repeated(columns, noise / mean.shape[1])
+        rows, row_noise = _repeated(rows, np.inf)
+        smooth = _shading(nodes, noise, max(row_noise - noise / mean.shape[2], 0.0), mean)
+        left = (1 - weight) ** 2 * pattern + (1 + weight**2 / frames) * noise
+        how = self._phase, self._shape, frames
+        return DarkPattern(*how, smooth, columns, rows, pixels, step * weight, found, left)
 
     def _hot_from(self, planes: Planes) -> float:
         low, high = np.quantile(planes[..., ::3, ::3], USUAL)
@@ -183,25 +176,23 @@ def _weight(values: Planes, error: float) -> np.float32:
     return np.float32(max(1 - error / max(_mean_square(values), MIN_VARIANCE), 0.0))
 
 
-def _repeated(frames: list[Planes], error: float) -> tuple[Planes, float]:
-    """Return what frames have in common, and the variance of what each adds.
+def _repeated(frames: Planes, error: float) -> tuple[Planes, float]:
+    """Return what frames ``(frames, ...)`` have in common, and the variance of what each adds.
 
-    `error` is the variance to expect of that where there is one frame.
+    `error` is what the variance of the mean's error is where there is one frame.
     """
-    values = np.array(frames)
-    mean: Planes = values.mean(0)
-    if len(frames) == 1:
-        return mean * _weight(mean, error), _mean_square(mean)
-    added = float(values.var(0, ddof=1).mean())
-    return mean * _weight(mean, added / len(frames)), added
+    mean: Planes = frames.mean(0)
+    added = float(frames.var(0, ddof=1).mean()) if len(frames) > 1 else _mean_square(mean)
+    error = added / len(frames) if len(frames) > 1 else error
+    return mean * _weight(mean, error), added
 
 
-def _shading(frames: list[Planes], noise: float, row_noise: float, like: Planes) -> Planes:
+def _shading(frames: Planes, noise: float, row_noise: float, like: Planes) -> Planes:
     """Return the nodes of offset and shading, without what may be noise of pixels and rows.
 
     The noise of rows is in the nodes' rows, and in all planes.
     """
-    nodes: Planes = np.array(frames).mean(0)
+    nodes: Planes = frames.mean(0)
     _, down, across = nodes.shape
     rows_of_node, cols_of_node = like.shape[1] / down, like.shape[2] / across
     offset = nodes.mean((1, 2), keepdims=True)

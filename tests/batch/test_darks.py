@@ -1,6 +1,7 @@
 """A run with dark frames: which fit a photo, what becomes of the others, record and resume."""
 
 import os
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -160,3 +161,29 @@ def test_dark_frames_beside_the_photos_are_no_photos(here, capsys):
     shown = capsys.readouterr()
     assert [path.name for path in (here / "denoised").glob("*.dng")] == ["a.dng"]
     assert "2 dark frames: black +" in shown.out and "2 at ISO 800" in shown.err
+
+
+@pytest.mark.parametrize("phase", ["GBRG", (1, 4), "monochrome"])
+def test_every_sensor_has_dark_frames(here, phase):
+    shape = (132, 168)
+    for name in ("raw/a.ARW", "darks/d.ARW"):
+        shoot(here / name, shape=shape, phase=phase, seed=len(name))
+    found = DarkFrames.find(["darks"]).measured()
+    photo = read_raw(here / "raw" / "a.ARW")
+    (pattern,), _ = pickle.loads(pickle.dumps(found)).patterns_for(photo.exif)
+    left = photo.planes(pattern).mean((1, 2)) * photo.span
+    assert np.abs(photo.planes().mean((1, 2)) * photo.span).min() > OFFSET - 3
+    assert np.abs(left).max() < 0.3
+
+
+def test_a_preview_is_of_the_corrected_photo_and_its_commands_have_the_frames(here, capsys):
+    shoot(here / "raw" / "a.ARW", light=0.01)
+    shoot(here / "darks" / "d.ARW", seed=1)
+    (here / "led.toml").write_text('[preview]\ndark = ["darks"]\n')
+    words = "preview raw --ratio 10 --strength 1 --quality standard --model tiny.safetensors"
+    assert run(words.split()) == 0
+    shown = capsys.readouterr()
+    assert "--dark darks" in shown.out and "denoised without" not in shown.err
+    shoot(here / "darks" / "d.ARW", light=0.2)
+    assert run([*words.split(), "--overwrite"]) == UsageError.exit_status
+    assert "is no dark frame" in capsys.readouterr().err
