@@ -80,10 +80,8 @@ def denoise(
         The same for noise in brightness (grain) and in colour (blotches); ``strength`` by default.
     noise : (float, float), optional
         Gain (DN per electron) and read noise (DN); by default estimated, or the tuned model's.
-    dark : path or sequence of path
-        Dark frames (lens cap on) or folders of them: photos of their camera and ISO are corrected.
-    quality, steps, highlights, formats, compression, linear, name, recursive, again, force_read
-        As the options of `led denoise`; so are ``overwrite`` and ``dry_run``.
+    quality, dark, steps, highlights, formats, compression, linear, name, recursive, again
+        As the options of `led denoise`; so are ``force_read``, ``overwrite`` and ``dry_run``.
     model : path, optional
         A model's name or file; by default the best one for each photo.
     shard : str, optional
@@ -123,11 +121,9 @@ def denoise(
         steps=steps,
         force_read=force_read,
     )
-    raws = [paths] if isinstance(paths, str | Path) else paths
-    folder = None if out is None else Path(out)
-    how = model, name, recursive, shard, engine, overwrite, dry_run
-    darks = [dark] if isinstance(dark, str | Path) else dark
-    options = DenoiseOptions(raws, folder, settings, formats, *how, ray=ray, dark=darks)
+    raws, darks = ([p] if isinstance(p, str | Path) else p for p in (paths, dark))
+    how = settings, formats, model, name, recursive, shard, engine, overwrite, dry_run
+    options = DenoiseOptions(raws, None if out is None else Path(out), *how, ray=ray, dark=darks)
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
 

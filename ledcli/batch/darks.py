@@ -22,11 +22,9 @@ from ledcli.reporting import SILENT, Reporter
 if TYPE_CHECKING:
     from ledcli.noise.dark import DarkMeasurement, DarkPattern
 
-MAX_TIME, SHORT_S = 8.0, 1.0
+MAX_DARK_TIME, SHORT_S = 8.0, 1.0
 """A dark frame's exposure over that of its photos: in longer ones the sensor's glow shows; but not
 up to so many seconds."""
-
-
 ALSO_OF_EXIF = ("exposure_time", "serial")
 """What the manifest says of photos where there are dark frames, beside make, model and ISO."""
 
@@ -105,10 +103,10 @@ class DarkFrames:
             own = "no ISO" if exif.iso is None else f"ISO {exif.iso:g}"
             return [], f"it has {own}, they have {isos}"
         time = exif.exposure_time
-        longest = math.inf if time is None else max(MAX_TIME * time, SHORT_S)
+        longest = math.inf if time is None else max(MAX_DARK_TIME * time, SHORT_S)
         usable = [f for f in at_iso if (f.exif.exposure_time or 0) <= longest]
         if not usable:
-            return [], f"those of its ISO are exposed more than {MAX_TIME:g} times longer"
+            return [], f"those of its ISO are exposed more than {MAX_DARK_TIME:g} times longer"
 
         def apart(frame: DarkFrame) -> float:
             own = frame.exif.exposure_time

@@ -110,16 +110,8 @@ NoiseOption = Annotated[
         show_default="auto, estimated from each photo or measured by the tuned model",
     ),
 ]
-DarkOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dark",
-        metavar="FRAME",
-        help="Dark frame (lens cap on, same camera and ISO), or a folder of them; repeatable. "
-        "Corrects black, shading, columns and hot pixels.",
-        show_default=False,
-    ),
-]
+DARK = "Dark frame (lens cap on, same camera and ISO) or folder of them; repeatable."
+DarkOption = Annotated[list[str] | None, typer.Option("--dark", metavar="FRAME", help=DARK)]
 StepsOption = Annotated[
     int | None,
     typer.Option(

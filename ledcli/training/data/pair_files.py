@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ledcli.batch.darks import MAX_DARK_TIME
 from ledcli.errors import LedError, MetadataError, PairError, memory_error
 from ledcli.pairs.checks import check_pair
 from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
@@ -17,9 +18,6 @@ from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
 from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, Planes, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
-
-MAX_DARK_TIME = 8.0
-"""A dark frame's exposure over the longest short one's: in longer ones the sensor's glow shows."""
 
 Take = Callable[[RawPhoto, RawPhoto, float, float], None]
 """Receives the short and the long frame of a pair, their ratio and the short ISO."""
