@@ -74,6 +74,11 @@ class DarkFrames:
             frames.append(DarkFrame(file, exif, (state.st_size, state.st_mtime_ns)))
         return cls(tuple(frames)) if frames else None
 
+    @property
+    def raws(self) -> list[FoundRaw]:
+        """The frames as raws, which no output may replace."""
+        return [FoundRaw(frame.file, Path(), Path()) for frame in self.frames]
+
     def without(self, raws: Sequence[FoundRaw]) -> list[FoundRaw]:
         """Return the raws that are no dark frames."""
         own = {os.path.realpath(frame.file) for frame in self.frames}

@@ -226,8 +226,10 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
             note=report.warn,
             out=options.out,
         )
+    sources = raws
     if dark := DarkFrames.find(options.dark):
-        settings, raws = replace(settings, dark=dark), dark.without(raws)
+        settings, sources = replace(settings, dark=dark), [*raws, *dark.raws]
+        raws = dark.without(raws)
     manifests = Manifests()
     photos, results = split_results(raws, options.out, manifests)
     if raws and not photos and not results:
@@ -240,7 +242,9 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
     for raw in results:
         error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
         rejected.append(Result(raw.file, error=error))
-    jobs = plan_names(photos, formats, options.out, options.name, sources=raws, manifests=manifests)
+    jobs = plan_names(
+        photos, formats, options.out, options.name, sources=sources, manifests=manifests
+    )
     if shard is not None:
         of = len(jobs)
         jobs = [job for raw, job in zip(photos, jobs, strict=True) if shard.has(raw)]

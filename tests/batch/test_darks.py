@@ -11,7 +11,7 @@ from ledcli import denoise
 from ledcli.batch.darks import DarkFrames
 from ledcli.batch.settings import Engine, Status
 from ledcli.cli.app import run
-from ledcli.errors import UsageError
+from ledcli.errors import OutputError, UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
@@ -161,6 +161,15 @@ def test_dark_frames_beside_the_photos_are_no_photos(here, capsys):
     shown = capsys.readouterr()
     assert [path.name for path in (here / "denoised").glob("*.dng")] == ["a.dng"]
     assert "2 dark frames: black +" in shown.out and "2 at ISO 800" in shown.err
+
+
+def test_no_dark_frame_is_replaced_by_a_result(here):
+    shoot(here / "raw" / "a.ARW", light=0.01)
+    dark = shoot(here / "raw" / "a.dng", seed=1)
+    before = dark.read_bytes()
+    with pytest.raises(OutputError, match=r"a\.dng is one of the photos"):
+        run_with("raw/a.dng", photos="raw/a.ARW", out="raw", overwrite=True)
+    assert dark.read_bytes() == before
 
 
 @pytest.mark.parametrize("phase", ["GBRG", (1, 4), "monochrome"])
