@@ -291,7 +291,7 @@ class Manifest:
                 kept = [entry.line()] if entry else []
             self._lines[name] = kept
         every = [line for lines in self._lines.values() for line in lines]
-        text = "\n".join([*self._other_lines, *every, ""])
+        text = "\n".join([*dict.fromkeys(self._other_lines), *every, ""])
         atomic_write(self.path, text.encode("utf-8", "replace"))
         for name in ended:
             with contextlib.suppress(OSError):

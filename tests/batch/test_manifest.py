@@ -318,6 +318,18 @@ def test_a_whole_run_takes_the_lines_of_shards_and_ended_processes_into_its_own_
     assert len(lines(root)) == 8 and all_known(root)
 
 
+def test_lines_of_a_manifest_that_stays_are_taken_once(root, several):
+    newer = b'{"v":2,"what":"another version\'s"}'
+    with (root / ".led" / min(several)).open("ab") as file:
+        file.write(newer + b"\n")
+    for shard in range(3):
+        with closing(Manifest(root)) as manifest:
+            manifest.begin(f"{shard}-of-3", exclusive=True)
+            write(manifest, f"{shard}.dng")
+        whole_run(root)
+    assert lines(root).count(newer) == 1
+
+
 def test_killed_while_it_takes_the_lines_of_others_a_run_loses_none(root, several, monkeypatch):
     unlink, removed = os.unlink, []
 
