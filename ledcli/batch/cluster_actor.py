@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 import ledcli
-from ledcli.errors import ModelError
+from ledcli.errors import DeviceError, LedError, ModelError
 from ledcli.zoo.model_file import file_sha256
 from ledcli.zoo.store import find_model, installed_models
 
@@ -91,6 +91,8 @@ class Actor:
                 names = ", ".join(sorted({name for name, _ in differing}))
                 raise NodeProblem(f"has other models than this machine ({names}): copy them there")
             self._work = pickle.loads(start.make)()
+        except (LedError, ImportError, OSError) as error:  # another node may have what is missing
+            return NodeProblem(f"cannot start: {error}")
         except Exception as error:
             return error
         return None
@@ -100,6 +102,8 @@ class Actor:
         assert self._work is not None
         try:
             return self._work(task, partial(self._moved, number)), None
+        except DeviceError as error:
+            return None, NodeProblem(f"cannot work: {error}")
         except Exception as error:
             return None, error
         finally:
@@ -116,7 +120,7 @@ class Actor:
 def model_hashes(names: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of models by name; without names, of all that are installed."""
     found = {}
-    for name, path in [(name, find_model(name).path) for name in names] or installed_models():
-        with contextlib.suppress(ModelError):  # damaged ones are told of where they are used
-            found[name] = file_sha256(path)
+    for name, path in [(name, None) for name in names] or installed_models():
+        with contextlib.suppress(ModelError):  # told of where it is used
+            found[name] = file_sha256(path or find_model(name).path)
     return found

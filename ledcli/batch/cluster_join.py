@@ -49,7 +49,7 @@ def join(address: str, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401
         options |= {"object_store_memory": _OBJECT_BYTES}
     else:
         if address != AUTO:
-            _check_address(address)
+            _check_answers(address)
         # It waits minutes for what is no cluster.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     stack.callback(ray.shutdown)
@@ -87,11 +87,18 @@ def _quietly() -> Iterator[None]:
             signal.signal(signal.SIGTERM, handler)
 
 
-def _check_address(address: str) -> None:
-    """Raise UsageError if an address is none, or nothing answers there."""
+def check_address(address: str) -> None:
+    """Raise UsageError for what is no address; asks nobody."""
     host, _, port = address.rpartition(":")
-    if not (host and port.isascii() and port.isdigit()) or "/" in host:
+    is_host = host and "/" not in host and port.isascii() and port.isdigit()
+    if address not in (LOCAL, AUTO) and not is_host:
         raise UsageError(f"--ray {address}: must be {LOCAL}, {AUTO} or HOST:PORT")
+
+
+def _check_answers(address: str) -> None:
+    """Raise UsageError if an address is none, or nothing answers there."""
+    check_address(address)
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except (OSError, OverflowError) as error:

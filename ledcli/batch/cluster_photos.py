@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,15 +20,18 @@ from typing import NamedTuple
 from ledcli.batch.cluster import Cluster
 from ledcli.batch.cluster_actor import Moved, NodeProblem, Start
 from ledcli.batch.manifest import STATE_FOLDER, Manifests
-from ledcli.batch.output_writer import About, OutputWriter
+from ledcli.batch.output_writer import FULL, GONE, About, OutputWriter
 from ledcli.batch.pipeline import IN_NETWORK, RunProgress
 from ledcli.batch.reading import errors_in, read_photo
 from ledcli.batch.settings import Engine, Job, Quality, Result, Settings
-from ledcli.errors import LedError
+from ledcli.errors import LedError, OutputError
 from ledcli.output.atomic import part_file, write_part
 from ledcli.raw.decoder import ReaderThreads, decoders
 from ledcli.reporting import ProgressBar, Reporter, Stop
 from ledcli.zoo.selection import BestModel, Chooser, NamedModel
+
+KEEP_S = 10.0
+"""How often the files that show workers the output folders are touched (seconds)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class PhotoWork:
         self._network, self._encoder = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     def __call__(self, task: _Task, moved: Moved) -> _Answer:
-        """Write the part files of a photo; raises NodeProblem if its files are not seen here."""
+        """Write a photo's part files; raises NodeProblem if its folders are not seen here."""
         for path in task.seen:
             if not os.path.exists(path):
                 raise NodeProblem(f"does not see {path} any more")
@@ -84,12 +88,17 @@ class PhotoWork:
         writing = self._encoder.submit(self._stages.write, task, denoising.result(), result)
         del denoising
         result = writing.result()
+        cause = result.error.__cause__ if isinstance(result.error, OutputError) else None
+        if isinstance(cause, OSError) and cause.errno in GONE:
+            raise NodeProblem(f"cannot write here: {result.error}")
         result.outputs = []
         return _Answer(result, pixels, task.written, self._messages[:], self._writer.broken)
 
 
 class _PartWriter(OutputWriter):
     """Writes part files; what follows is the driver's."""
+
+    fatal = FULL
 
     def _place(
         self,
@@ -185,4 +194,21 @@ class ClusterPhotos(contextlib.ExitStack):
             models = [self._model] if self._model else []
             start = Start.of(self._make, witnesses.values(), models)
             photos = _Photos(jobs, witnesses, writer, progress)
-            yield from self._cluster.run(photos, len(jobs), start, stop)
+            kept = _keeping(witnesses.values(), stop)
+            yield from self._cluster.run(photos, len(jobs), start, kept)
+
+
+def _keeping(paths: Collection[Path], stop: Stop) -> Stop:
+    """Return a `stop` that keeps files young when it is asked: other runs remove old part files."""
+    due = 0.0
+
+    def asked() -> bool:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + KEEP_S
+            for path in paths:
+                with contextlib.suppress(OSError):  # told of where a photo is written
+                    path.touch()
+        return stop()
+
+    return asked

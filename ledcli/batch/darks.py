@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -89,7 +89,7 @@ class DarkFrames:
 
         Raises UsageError for one that is no dark frame, RawError for one that cannot be read.
         """
-        patterns = _measure(self.frames, force)
+        patterns = self.patterns or _measure(self.frames, force)
         isos = Counter(frame.exif.iso for frame in self.frames)
         report.info(f"dark frames: {', '.join(f'{n} at ISO {iso:g}' for iso, n in isos.items())}")
         return replace(self, patterns=patterns)
@@ -137,7 +137,6 @@ def _same_body(one: Exif, other: Exif) -> bool:
     return same and (not one.serial or not other.serial or one.serial == other.serial)
 
 
-@lru_cache(1)  # watching a folder begins one run after the other
 def _measure(frames: tuple[DarkFrame, ...], force: bool) -> Mapping[DarkFrame, DarkPattern]:
     from ledcli.noise.dark import DarkMeasurement
     from ledcli.raw.reader import read_raw

@@ -19,9 +19,10 @@ from ledcli.output.maker_notes import MakerNotes
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import RawPhoto
 
-FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO}
-FATAL.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
-"""Errors of a disk that no later photo would escape."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+GONE = {errno.EIO, errno.ENODEV, errno.ENXIO}
+GONE.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
+"""Errors of a disk that no later photo would escape; if it is gone, other machines may see it."""
 
 
 About = Mapping[str, object]
@@ -33,6 +34,9 @@ class OutputWriter:
 
     Used by one thread, except for `abort`.
     """
+
+    fatal = FULL | GONE
+    """Errors after which nothing more is written."""
 
     def __init__(
         self, manifests: Manifests, settings: Settings, on_message: Callable[[str], None]
@@ -96,7 +100,7 @@ class OutputWriter:
             yield
         except OutputError as error:
             cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in FATAL:
+            if isinstance(cause, OSError) and cause.errno in self.fatal:
                 self.broken = f"not started, as nothing can be written ({cause.strerror})"
             raise
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ledcli.batch.cluster_join import check_address
 from ledcli.batch.darks import DarkFrames
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import FoundRaw, find_raws
@@ -205,6 +206,8 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
     NoRawsError if there are no raws, unless more may come in a watch.
     """
     settings = options.settings
+    if options.ray is not None:
+        check_address(options.ray)
     fast = settings.quality == Quality.FAST
     if fast and options.model is not None:
         raise UsageError(FAST_CHOOSES.format("--model"))
@@ -227,7 +230,7 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
             out=options.out,
         )
     sources = raws
-    if dark := DarkFrames.find(options.dark):
+    if dark := settings.dark or DarkFrames.find(options.dark):
         settings, sources = replace(settings, dark=dark), [*raws, *dark.raws]
         raws = dark.without(raws)
     manifests = Manifests()

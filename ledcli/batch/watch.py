@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ledcli.batch.folders import NO_EVENTS, mount_of
@@ -49,10 +50,14 @@ def watch(
             raise UsageError(f"{folder}: is no folder, and --watch takes folders only")
     once = _Once(report)
     # Options that do not fit are told now, before a photo comes.
-    engine = plan_denoise(options, once).engine
+    first = plan_denoise(options, once)
+    if dark := first.settings.dark:
+        # Their drive may be gone when a photo comes.
+        dark = dark.measured(once, force=options.settings.force_read)
+        options = replace(options, settings=replace(options.settings, dark=dark))
     from ledcli.inference.denoiser import DenoiserCache
 
-    denoisers = DenoiserCache(*engine)
+    denoisers = DenoiserCache(*first.engine)
     changes = changes or Changes(folders, options.recursive, report)
     settled = _Settled(clock)
     while not stop():

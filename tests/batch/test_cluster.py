@@ -1,9 +1,13 @@
 """A run on a Ray cluster of two local nodes."""
 
+import errno
 import os
+import pickle
 import re
 import sys
 from contextlib import ExitStack
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,13 +15,15 @@ import pytest
 from ledcli import api
 from ledcli.batch import cluster_photos
 from ledcli.batch.cluster import Cluster, Share, divide
-from ledcli.batch.cluster_actor import DEPTH, NodeProblem, Start
+from ledcli.batch.cluster_actor import DEPTH, Actor, NodeProblem, Start
 from ledcli.batch.manifest import FileState, Manifests
 from ledcli.batch.output_writer import OutputWriter
 from ledcli.batch.pipeline import RunProgress
 from ledcli.batch.settings import Engine, Job, Settings
 from ledcli.cli.app import run
+from ledcli.errors import OutputError
 from ledcli.reporting import Silent
+from ledcli.zoo.selection import NamedModel
 from tests.batch.works import Works
 from tests.inference.models import write_model
 from tests.shoot import make_raw
@@ -226,6 +232,57 @@ def test_a_part_file_gets_its_name_from_the_driver_alone(tree):
     assert sorted(os.listdir("out")) == [".led", "0.dng"]
 
 
+def test_a_drive_that_one_machine_lost_is_that_machine_s_problem(tree, monkeypatch):
+    parts = {"dng": Path("part")}
+    task = cluster_photos._Task(Path("raw/0/0.ARW"), {"dng": Path("0.dng")}, Path(), parts, [])
+    work = cluster_photos.PhotoWork(Settings(), "tiny.safetensors", Engine("cpu"))
+
+    def fail(number):
+        def write_part(part, path, *_):
+            raise OutputError(f"{path}: cannot be written") from OSError(number, "no")
+
+        monkeypatch.setattr(cluster_photos, "write_part", write_part)
+
+    fail(errno.EIO)
+    with pytest.raises(NodeProblem, match=r"cannot write here: 0\.dng: cannot be written"):
+        work(task, lambda *moved: None)
+    fail(errno.ENOSPC)
+    assert "nothing can be written" in work(task, lambda *moved: None).broken
+
+
+def test_what_one_machine_lacks_is_that_machine_s_problem(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    actor = Actor(1)
+
+    def prepared(make, start=None):
+        return actor.prepare(*(start or Start.of(make, [], []))._replace(make=pickle.dumps(make)))
+
+    for make, why in {
+        partial(import_module, "no_package"): "No module named 'no_package'",
+        partial(NamedModel, "none"): "no model is called 'none'",
+    }.items():
+        error = prepared(make)
+        assert isinstance(error, NodeProblem) and str(error).startswith(f"cannot start: {why}")
+    assert isinstance(prepared(partial(int, "a bug")), ValueError)
+    there = Start.of(Works("double"), [], [])._replace(names=("none",), models={"none": "12"})
+    assert "has other models than this machine (none)" in str(prepared(Works("double"), there))
+    assert prepared(Works("no_device")) is None
+    answer, error = actor.do(0, 1)
+    assert answer is None and isinstance(error, NodeProblem) and "wrong pictures" in str(error)
+
+
+def test_what_shows_workers_the_folder_stays_young(tmp_path, monkeypatch):
+    stop = cluster_photos._keeping([path := tmp_path / "seen"], lambda: True)
+    assert stop() and path.exists()
+    os.utime(path, (1, 1))
+    assert stop() and path.stat().st_mtime == 1  # not at every call
+    monkeypatch.setattr(cluster_photos, "KEEP_S", 0)
+    stop = cluster_photos._keeping([path], lambda: False)
+    assert not stop() and path.stat().st_mtime > 1
+    path.unlink()
+    assert not stop() and path.exists()
+
+
 @pytest.mark.parametrize(
     ("nodes", "shares"),
     [
@@ -257,3 +314,9 @@ def test_an_address_without_a_cluster_is_one_line(tree, address, capsys):
     assert run([*tree, "--ray", address]) == 2
     assert re.fullmatch(f"led: --ray {address}: .*\n", capsys.readouterr().err)
     assert not Path("denoised").exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://here:1", "here:x", ""])
+def test_what_is_no_address_is_told_in_a_dry_run_too(tree, address, capsys):
+    assert run([*tree, "--ray", address, "--dry-run"]) == 2
+    assert "must be local, auto or HOST:PORT" in capsys.readouterr().err

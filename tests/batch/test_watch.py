@@ -1,10 +1,12 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ledcli.batch import watch as module
@@ -87,6 +89,22 @@ def test_what_comes_is_taken_once_it_has_stopped_growing(here):
     assert not report.warnings and len(report.infos) == len(set(report.infos))
     # What is there already is not made again, nor reported.
     assert watched(here, Time(*[None] * 6)) == []
+
+
+def test_dark_frames_are_not_needed_again(here):
+    dark = Path("drive")
+    dark.mkdir()
+    black = np.random.default_rng(0).normal(512, 3, (64, 96)).round().astype(np.uint16)
+    make_raw(dark / "d.ARW", mosaic=black)
+
+    def gone():
+        shutil.rmtree(dark)
+        raw("a.ARW")
+
+    report = Report()
+    clock = Time(None, gone, *[None] * 5)
+    assert watched(here, clock, report, dark=[dark]) == [("a.ARW", "done", 5)]
+    assert report.infos.count("dark frames: 1 at ISO 800") == 1 and not report.warnings
 
 
 def test_one_that_failed_is_tried_again_when_it_changes(here):

@@ -2,6 +2,8 @@
 
 import os
 
+from ledcli.errors import DeviceError
+
 
 class Works:
     """Makes work for `Cluster.run`, which each actor imports."""
@@ -14,6 +16,9 @@ class Works:
 
     def double(self, task, moved):
         return 2 * task
+
+    def no_device(self, task, moved):
+        raise DeviceError("cuda computes wrong pictures")
 
     def die(self, task, moved):
         if task == 3:
