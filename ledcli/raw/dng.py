@@ -47,6 +47,8 @@ _KELVIN = {
     **dict.fromkeys((2, 14), 4150.0),
 }
 """Colour temperature of the light that a matrix is for."""
+_EPICENTRE = (0.3320, 0.1858)
+"""Chromaticity in which the lines of equal temperature meet: none can be told at its height."""
 
 Samples = NDArray[np.float32]
 Matrix = NDArray[np.float64]
@@ -62,10 +64,11 @@ def read_float_samples(data: Bytes, mosaic: Directory, shape: tuple[int, int]) -
     rows, cols = _one(mosaic, _ROWS_PER_STRIP, shape[0]), shape[1]
     if tiled:
         rows, cols = _one(mosaic, _TILE_HEIGHT, 0), _one(mosaic, _TILE_WIDTH, 0)
-    rows, down, across = min(rows, 2 * shape[0]), 0, 0
-    if min(rows, cols) > 0:
-        down, across = math.ceil(shape[0] / rows), math.ceil(shape[1] / cols)
-    if not len(offsets) == len(counts) == down * across or cols > 2 * shape[1] + 64:
+    if rows <= 0 or not 0 < cols <= 2 * shape[1] + 64:
+        raise ValueError("its parts have no possible size")
+    rows = min(rows, 2 * shape[0])
+    down, across = math.ceil(shape[0] / rows), math.ceil(shape[1] / cols)
+    if not len(offsets) == len(counts) == down * across:
         raise ValueError("its parts do not make up the image")
     samples = np.zeros(shape, np.float32)
     for number, (start, size) in enumerate(zip(offsets, counts, strict=True)):
@@ -197,7 +200,7 @@ def wb_and_matrix(image: Fields) -> tuple[NDArray[np.float64], Matrix] | None:
     if _WHITE_XY not in image or _MATRICES[0] not in image:
         return None
     x, y = image[_WHITE_XY].numbers()
-    if min(x, y) < 0.05 or x + y >= 1:
+    if min(x, y) < 0.05 or x + y >= 1 or y == _EPICENTRE[1]:
         return None
     matrix, here = _matrix(image, _D65_KELVIN), _matrix(image, _temperature(x, y))
     if not usable_matrix(matrix) or not usable_matrix(here):
@@ -225,6 +228,6 @@ def _matrix(image: Fields, kelvin: float) -> Matrix:
 
 def _temperature(x: float, y: float) -> float:
     """Return the correlated colour temperature in kelvin (McCamy 1992)."""
-    n = (x - 0.3320) / (0.1858 - y)
+    n = (x - _EPICENTRE[0]) / (_EPICENTRE[1] - y)
     kelvin = 437 * n**3 + 3601 * n**2 + 6861 * n + 5517
     return float(np.clip(kelvin, 1000, 50000))

@@ -80,6 +80,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     assert "compression 52546" in why(_259=52546)
     assert "64 bits" in why(_258=64)
     assert "make up" in why(_278=8)
+    assert "no possible size" in why(_278=0)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_two_matrices_are_mixed_by_the_temperature_of_the_white(tmp_path):
     np.testing.assert_allclose(wb(between), _white(half, between), rtol=0.05)
 
 
-@pytest.mark.parametrize("xy", [(0.0, 0.3), (0.7, 0.4)])
+@pytest.mark.parametrize("xy", [(0.0, 0.3), (0.7, 0.4), (0.4, 0.1858)])
 def test_an_impossible_white_point_is_none(tmp_path, xy):
     path = tmp_path / "a.dng"
     make_raw(path, neutral=None, more_tags=[(50729, RATIONAL, 2, _fractions(xy))])
