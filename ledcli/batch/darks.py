@@ -30,9 +30,14 @@ ALSO_OF_EXIF = ("exposure_time", "serial")
 
 
 def exif_in(photo: Mapping[str, Any]) -> Exif:
-    """Return what a manifest says of a photo's shot; KeyError if that is too little."""
-    own = {key: photo[key] for key in ("make", "model", "iso")}
-    return Exif(**own, **{key: photo.get(key) for key in ALSO_OF_EXIF})
+    """Return what a manifest says of a photo's shot; KeyError or ValueError if it is damaged."""
+    found = {key: photo[key] for key in ("make", "model", "iso")}
+    found |= {key: photo.get(key) for key in ALSO_OF_EXIF}
+    for key, value in found.items():
+        kinds = (int, float) if key in ("iso", "exposure_time") else (str,)
+        if value is not None and not isinstance(value, kinds):
+            raise ValueError(f"{key} is {value!r}")
+    return Exif(**found)
 
 
 class DarkFrame(NamedTuple):

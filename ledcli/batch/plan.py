@@ -223,7 +223,7 @@ def plan_photos(
             exif = exif_in(photo)
             model = chooser.choose(exif, float(photo["ratio"]), photo.get("cfa", "bayer"))
             return settings.made_with(str(photo["format"]), model, exif)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return {}
 
     return [plan_photo(job, manifests[job.root], expected, overwrite) for job in jobs]

@@ -6,13 +6,14 @@ import pytest
 
 from ledcli.batch import plan as module
 from ledcli.batch.inputs import find_raws
-from ledcli.batch.manifest import Manifest
-from ledcli.batch.plan import plan_names, plan_photo, split_results
+from ledcli.batch.manifest import Manifest, Manifests
+from ledcli.batch.plan import plan_names, plan_photo, plan_photos, split_results
 from ledcli.batch.settings import Quality, Settings, Stamp
 from ledcli.errors import LedError, ModelError, OutputError
 from ledcli.output.atomic import atomic_write
 from ledcli.output.dng import dng_bytes
 from ledcli.raw.reader import read_raw
+from ledcli.zoo.selection import BestModel
 from tests.shoot import make_raw
 
 MADE = {"ratio": 2.0, "model": "ab", "range": (1, 300)}
@@ -84,6 +85,15 @@ def test_what_is_expected_goes_by_what_the_run_found_in_the_photo(here):
 
     assert plan_photo(job, Manifest(job.root), expected).why == module.UP_TO_DATE
     assert asked == [{"make": "SONY", "iso": 800}]
+
+
+@pytest.mark.parametrize("wrong", [{"make": 1}, {"model": []}, {"iso": "x"}, {"ratio": 10**400}])
+def test_a_damaged_line_of_the_manifest_makes_it_again(here, wrong):
+    (job,) = jobs_of()
+    shot = {"make": "SONY", "model": "A", "iso": 800, "ratio": 1.0, "format": "dng"}
+    make(job, photo=shot | wrong)
+    (planned,) = plan_photos([job], Settings(), BestModel(), Manifests())
+    assert planned.why == module.SETTINGS_CHANGED
 
 
 def test_a_changed_photo_is_made_again(here):
