@@ -34,10 +34,7 @@ MAX_BYTES = 1 << 20
 TYPED = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run"])
 TYPED |= {"force", "force-read", "accept-license", "quiet", "json", "watch", "shard", "files-from"}
 TYPED |= {"registry", "report", "ray", "config", "choose", "models.pull.name", "models.import.name"}
-"""Options that decide about one run, or that a folder from elsewhere must not set: a file cannot.
-
-Some have the names of their commands before them.
-"""
+"""Options for one run, or that a folder from elsewhere must not set; some with their commands."""
 REPLACES = {
     "ratio": ("exposure",),
     "exposure": ("ratio",),
@@ -254,11 +251,13 @@ class Chosen(NamedTuple):
         return [d for n, d in self.defaults.items() if n not in without and not self._typed(n)]
 
     def explain(self, error: LedError) -> None:
-        """Add to an error where the values that it speaks of are from."""
+        """Add to an error where the values are from whose options it names: advice names others."""
         said = str(error)
         for each in self.used():
-            value = re.escape(each.text)
-            if re.search(rf"--{each.option}(?![\w-])|'{value}'|^{value}(?!\w)", said):
+            name, value = each.option, re.escape(each.text)
+            about = rf"(^(--[\w-]+ and )*|leave (out )?)--{name}(?![\w-])"
+            about += rf"|--{name} {value}(?![\w.-])|\bno {name} (is called )?'{value}'"
+            if re.search(about, said):
                 error.args = (f"{error} ({each.option} = {each.text} is from {each.source})",)
 
     def _typed(self, name: str) -> bool:

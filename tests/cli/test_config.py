@@ -220,7 +220,12 @@ def test_init_makes_a_file_whose_examples_are_right_and_keeps_one_that_is_there(
         ("[finetune]\nschedule = 'sad'", "finetune", "schedule = sad"),
         ("[evaluate]\ngains = '3'", "evaluate --pairs pairs.txt", "gains = 3"),
         ("[evaluate]\nsid = 'x'", "evaluate --pairs pairs.txt", "sid = x"),
-        ("[evaluate]\nsid = 'x'", "evaluate", "sid = x"),
+        ("[evaluate]\nsid = 'x'", "evaluate", None),
+        ("[denoise]\nout = 'x'", "denoise x/none.dng", None),
+        ("[denoise]\nratio = 1", "denoise 1.dng", None),
+        ("[denoise]\nmodel = 'generic'", "denoise generic/a.dng", None),
+        ("[denoise]\nname = '{stem}-led{ext}'", "denoise a.dng --format sad", None),
+        ("[denoise]\nprecision = 'int8'", "denoise a.dng", "precision = int8"),
         ("[evaluate]\ndevice = 'sad'", "evaluate --pairs pairs.txt", "device = sad"),
         ("[denoise]\nlinear = true", "denoise a.dng --format png", "linear = true"),
         ("[denoise]\nmodel = 'nobody'", "denoise a.dng", "model = nobody"),
@@ -237,7 +242,7 @@ def test_an_error_says_which_file_a_value_is_from(files, capsys, text, typed, sa
     status = run([*typed.split(), "-q"])
     said = capsys.readouterr().err
     if says is None:
-        assert (status, said) == (0, "")
+        assert " is from " not in said
         return
     assert status in (1, 2) and said.count("\n") == 1
     place = "led.toml, preset p" if "preset" in text else "led.toml"

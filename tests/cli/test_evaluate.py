@@ -94,7 +94,7 @@ def test_photographs_and_a_calibrated_camera(shoot, capsys):
     ("given", "why"),
     [
         ([], "name what to measure on"),
-        (["--pairs", "pairs.txt", "--photos", "."], "one of"),
+        (["--pairs", "pairs.txt", "--photos", "."], "exclude each other"),
         (["--pairs", "pairs.txt", "--list", "x"], "--list is for --sid only"),
         (["--pairs", "pairs.txt", "--cameras", "SonyA7S2"], "for --photos only"),
         (["--pairs", "pairs.txt", "--ratios", "0.5"], "numbers from 1"),

@@ -256,6 +256,8 @@ def test_every_data_set_and_option_is_an_option_of_led_evaluate():
 
 def test_exactly_one_data_set_is_read_and_only_with_its_own_options(tmp_path):
     with pytest.raises(UsageError, match="one of --sid, --eld, --pairs and --photos"):
+        read_dataset({"sid": None}, DatasetOptions())
+    with pytest.raises(UsageError, match="--sid and --eld exclude each other"):
         read_dataset({"sid": tmp_path, "eld": tmp_path}, DatasetOptions())
     with pytest.raises(UsageError, match="--list is for --sid only"):
         read_dataset({"eld": tmp_path}, DatasetOptions(list_file=tmp_path / "list.txt"))

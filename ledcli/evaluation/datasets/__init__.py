@@ -24,7 +24,10 @@ def read_dataset(paths: Mapping[str, str | Path | None], options: DatasetOptions
     is wanted, and PairError if a list of pairs is wrong.
     """
     given = {name: path for name, path in paths.items() if path is not None}
-    if len(given) != 1:
+    if len(given) > 1:
+        named = " and ".join(f"--{name}" for name in given)
+        raise UsageError(f"{named} exclude each other: use one of them")
+    if not given:
         names = [f"--{name}" for name in DATASETS]
         raise UsageError(f"name what to measure on: one of {', '.join(names[:-1])} and {names[-1]}")
     ((name, path),) = given.items()

@@ -115,7 +115,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "bf16" or (name == "auto" and fast_in_bf16(device)):
         return "bf16"
     if name not in ("float32", "auto"):
-        raise UsageError(f"no precision '{name}': choose auto, bf16 or float32")
+        hint = f"; {name} needs --backend openvino" if name in ("int8", "fp16") else ""
+        raise UsageError(f"no precision '{name}': choose auto, bf16 or float32{hint}")
     return "float32"
 
 
