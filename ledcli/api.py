@@ -1,8 +1,7 @@
 """The public Python API. The command line parses its options, calls these functions, and prints.
 
 The functions take paths and plain values, never print, and raise `LedError` with a message of one
-line. Long ones take a `Reporter`, which receives messages and progress. Examples are in
-docs/python-api.md.
+line. Long ones take a `Reporter` for messages and progress. Examples are in docs/python-api.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ledcli.batch import arguments as args
 from ledcli.batch.settings import (
     Compression,
     DenoiseOptions,
@@ -18,8 +18,8 @@ from ledcli.batch.settings import (
     Quality,
     Result,
     Settings,
-    checked_noise,
 )
+from ledcli.errors import UsageError
 from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
 
 if TYPE_CHECKING:
@@ -106,23 +106,22 @@ def denoise(
         Nothing could be started: bad options, no such model, an output folder that is read-only.
     """
     settings = Settings(
-        # Floats, as on the command line: a record of 100 would differ from one of 100.0.
-        ratio=None if ratio is None else float(ratio),
-        exposure=None if exposure is None else float(exposure),
-        strength=float(strength),
-        luma=None if luma is None else float(luma),
-        chroma=None if chroma is None else float(chroma),
-        noise=None if noise is None else checked_noise(float(noise[0]), float(noise[1]), noise),
-        highlights=Highlights(highlights),
-        compression=Compression(compression),
+        ratio=args.number_or_none(ratio, "ratio"),
+        exposure=args.number_or_none(exposure, "exposure"),
+        strength=args.converted(float, strength, "strength"),
+        luma=args.number_or_none(luma, "luma"),
+        chroma=args.number_or_none(chroma, "chroma"),
+        noise=args.noise_or_none(noise),
+        highlights=args.converted(Highlights, highlights, "highlights"),
+        compression=args.converted(Compression, compression, "compression"),
         linear=linear,
         again=again,
-        quality=Quality(quality),
-        steps=steps,
+        quality=args.converted(Quality, quality, "quality"),
+        steps=args.steps_or_none(steps),
         force_read=force_read,
     )
-    raws, darks = ([p] if isinstance(p, str | Path) else p for p in (paths, dark))
-    how = settings, formats, model, name, recursive, shard, engine, overwrite, dry_run
+    raws, darks = args.several(paths), args.several(dark)
+    how = settings, args.several(formats), model, name, recursive, shard, engine, overwrite, dry_run
     options = DenoiseOptions(raws, None if out is None else Path(out), *how, ray=ray, dark=darks)
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
@@ -173,20 +172,19 @@ def load_model(
     UsageError
         The quality is ``best``, or ``fast`` beside a name.
     """
-    from ledcli.errors import UsageError
     from ledcli.inference.denoiser import Denoiser
     from ledcli.zoo.selection import default_name
     from ledcli.zoo.store import find_model
 
-    if Quality(quality) == Quality.BEST:
+    asked = args.converted(Quality, quality, "quality")
+    if asked == Quality.BEST:
         raise UsageError("quality 'best' is not a model: give ensemble=True to Denoiser.denoise")
-    if Quality(quality) == Quality.FAST:
+    if asked == Quality.FAST:
         if name is not None:
             raise UsageError("quality 'fast' chooses the model: leave out the quality or the name")
         name = default_name("bayer", fast=True)
     found = find_model(name)
-    chosen = found.csa_set if csa_set is None else csa_set
-    return Denoiser(found.path, chosen, **engine._asdict())
+    return Denoiser(found.path, found.csa_set if csa_set is None else csa_set, **engine._asdict())
 
 
 def scan_pairs(
@@ -318,11 +316,13 @@ def evaluate(
     from ledcli.evaluation.run import evaluate as run
 
     listed = None if list_file is None else Path(list_file)
-    options = DatasetOptions(ratios, listed, cameras, gains, [str(model) for model in models])
+    noisy = args.several(cameras), args.numbers(gains, "gains")
+    named = [str(model) for model in args.several(models)]
+    options = DatasetOptions(args.numbers(ratios, "ratios"), listed, *noisy, named)
     return run(
         {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
         options,
-        quality=Quality(quality),
+        quality=args.converted(Quality, quality, "quality"),
         engine=engine,
         ray=ray,
         stoppable=lambda: nullcontext(stop),

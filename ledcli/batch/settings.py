@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ MAX_RATIO = 10_000.0
 """13 stops: a larger ratio is more likely a typing error than a photo."""
 DEFAULT_NAME = "{stem}{ext}"
 """Of an output, as `--name` gives it."""
+MAX_STEPS = 20
+"""Refinement steps."""
 MAX_DN = 65535.0
 """No sample is larger."""
 _TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
@@ -114,12 +117,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise UsageError for what the command line refuses as well."""
-        ratio, exposure = (1 if each is None else each for each in (self.ratio, self.exposure))
+        given = (self.ratio, self.exposure, self.steps)
+        ratio, exposure, steps = (1 if each is None else each for each in given)
         shares = (self.strength, *self.grain)
-        if not (1 <= ratio <= MAX_RATIO and exposure > 0 and all(0 <= s <= 1 for s in shares)):
+        numbers = 1 <= ratio <= MAX_RATIO and 0 < exposure < math.inf and 1 <= steps <= MAX_STEPS
+        if not (numbers and all(0 <= share <= 1 for share in shares)):
             raise UsageError(
-                f"the ratio must be from 1 to {MAX_RATIO:g}, the exposure level above 0, and "
-                "strength, luma and chroma from 0 to 1"
+                f"the ratio must be from 1 to {MAX_RATIO:g}, the exposure level above 0, the steps "
+                f"from 1 to {MAX_STEPS}, and strength, luma and chroma from 0 to 1"
             )
 
     @property

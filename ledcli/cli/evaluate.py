@@ -93,10 +93,10 @@ def evaluate(
     if report is not None:
         check_report(report)
     options = DatasetOptions(
-        opt.parse_numbers(ratios, "--ratios", 1, "100,300"),
+        opt.parse_numbers(ratios, "--ratios"),
         list_file,
         opt.parse_words(cameras),
-        opt.parse_numbers(gains, "--gains", 0, "3"),
+        opt.parse_numbers(gains, "--gains"),
         models or [],
     )
     evaluation = measure(

@@ -125,7 +125,7 @@ def finetune(
         sources=tuple(source or ()),
         name=name,
         out=out,
-        ratios=tuple(opt.parse_numbers(ratios, "--ratios", 1, "100,300")),
+        ratios=tuple(opt.parse_numbers(ratios, "--ratios")),
         keep_shifted=keep,
         force=force,
         force_read=force_read,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
-from ledcli.errors import LedError, MetadataError, PairError, memory_error
+from ledcli.errors import LedError, MetadataError, PairError, UsageError, memory_error
 from ledcli.metadata.xmp import read_note
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.similarity import Signature, frame_features, is_dark
@@ -153,6 +153,13 @@ def ratio_of(short: Exif, long: Exif, paths: tuple[Path, Path]) -> float:
             f"{paths[1]}: is exposed less than {paths[0]}: a pair is SHORT LONG, in that order"
         )
     return nominal_ratio(ratio)
+
+
+def check_ratios(ratios: Sequence[float]) -> None:
+    """Raise UsageError for what is no ratio."""
+    for ratio in ratios:
+        if not 1 <= ratio < math.inf:
+            raise UsageError(f"--ratios takes numbers from 1, such as 100,300, not {ratio:g}")
 
 
 def is_wanted(ratio: float, ratios: Sequence[float]) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ledcli.errors import OutputError, UsageError
+from ledcli.pairs.frames import check_ratios
 from ledcli.training.methods import find_method
 from ledcli.training.methods.base import FinetuneMethod
 from ledcli.training.methods.start import NO_MODEL
@@ -55,6 +56,7 @@ class FinetuneSettings:
 def method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
     """Return the method; raise LedError if the other settings do not go with it."""
     method, out = find_method(settings.method), settings.out
+    check_ratios(settings.ratios)
     if out is not None:
         if out.suffix != SUFFIX:
             raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")

@@ -1,6 +1,7 @@
 """What can be measured: frames known by their headers, read one by one; pairs of files."""
 
 import itertools
+import math
 import os
 import re
 from collections import Counter
@@ -17,7 +18,7 @@ from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
 from ledcli.noise.photo_noise import PhotoNoise
-from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
+from ledcli.pairs.frames import check_ratios, is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair, read_list
 from ledcli.raw.colour import shot_wb, srgb_from_camera
 from ledcli.raw.decoder import decoders
@@ -91,6 +92,13 @@ class DatasetOptions:
     """System gains K of that noise, DN per electron; empty takes two of each camera."""
     models: Sequence[str] = ()
     """The models to measure: photographs are made for their kind of sensor."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for an impossible ratio or gain."""
+        check_ratios(self.ratios)
+        for gain in self.gains:
+            if not 0 < gain < math.inf:
+                raise UsageError(f"--gains takes numbers above 0, such as 3, not {gain:g}")
 
 
 class Dataset(NamedTuple):

@@ -1,0 +1,68 @@
+"""What the Python API is given: one line of `LedError` for what it does not take."""
+
+import math
+
+import pytest
+
+from ledcli import api
+from ledcli.batch.arguments import noise_or_none, numbers
+from ledcli.errors import UsageError
+from tests.shoot import make_raw
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"highlights": "nope"},
+        {"quality": "nope"},
+        {"compression": "nope"},
+        {"ratio": "auto"},
+        {"ratio": 10**400},
+        {"strength": None},
+        {"noise": "1,2"},
+        {"noise": "12"},
+        {"noise": (1,)},
+        {"noise": (1, 2, 3)},
+        {"noise": 1},
+        {"exposure": math.inf},
+        {"exposure": math.nan},
+        {"steps": 0},
+        {"steps": 21},
+        {"steps": 1.5},
+    ],
+)
+def test_what_denoise_does_not_take_is_named(tmp_path, wrong):
+    make_raw(tmp_path / "a.dng")
+    (name,) = wrong
+    with pytest.raises(UsageError, match=rf"{name}.* (from|not|above) ") as error:
+        api.denoise(tmp_path, dry_run=True, **wrong)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"ratios": [value]} for value in (0, math.nan, -5, math.inf, "x")),
+        *({"gains": [value]} for value in (0, math.nan, -5, math.inf, None)),
+        {"quality": "nope"},
+    ],
+)
+def test_what_evaluate_does_not_take_is_named(tmp_path, wrong):
+    (name,) = wrong
+    with pytest.raises(UsageError, match=rf"{name} takes .*, not "):
+        api.evaluate(pairs=tmp_path / "pairs.txt", **wrong)
+
+
+def test_load_model_names_a_quality_that_is_none():
+    with pytest.raises(UsageError, match="quality takes fast, standard, best, not 'nope'"):
+        api.load_model(quality="nope")
+
+
+def test_one_value_does_for_several(tmp_path):
+    make_raw(tmp_path / "a.dng")
+    (planned,) = api.denoise(str(tmp_path), formats="png", dry_run=True)
+    assert [path.suffix for path in planned.outputs] == [".png"]
+    with pytest.raises(UsageError, match="no format 'sad'"):
+        api.denoise(tmp_path, formats="sad", dry_run=True)
+    assert numbers(100, "ratios") == numbers("100", "ratios") == [100.0]
+    assert noise_or_none([4, "8"]) == (4.0, 8.0)
