@@ -224,7 +224,6 @@ def test_init_makes_a_file_whose_examples_are_right_and_keeps_one_that_is_there(
         ("[denoise]\nout = 'x'", "denoise x/none.dng", None),
         ("[denoise]\nratio = 1", "denoise 1.dng", None),
         ("[denoise]\nmodel = 'generic'", "denoise generic/a.dng", None),
-        ("[denoise]\nname = '{stem}-led{ext}'", "denoise a.dng --format sad", None),
         ("[denoise]\nprecision = 'int8'", "denoise a.dng", "precision = int8"),
         ("[evaluate]\ndevice = 'sad'", "evaluate --pairs pairs.txt", "device = sad"),
         ("[denoise]\nlinear = true", "denoise a.dng --format png", "linear = true"),
