@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ledcli.batch.inputs import FoundRaw, find_raws
-from ledcli.errors import LedError, UsageError
+from ledcli.batch.inputs import IN_SUBFOLDERS, FoundRaw, find_raws
+from ledcli.errors import LedError, NoRawsError, UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
@@ -61,14 +61,24 @@ class DarkFrames:
     def find(cls, paths: Sequence[str | Path]) -> Self | None:
         """Find the frames in files, folders and patterns; None without any.
 
-        Raises UsageError for what does not exist or has no camera or ISO, RawError as `read_exif`.
+        Raises UsageError for what does not exist or has no camera or ISO, RawError for what cannot
+        be read.
         """
-        files = [raw.file for raw in find_raws([str(path) for path in paths])] if paths else []
+        try:
+            files = [raw.file for raw in find_raws([str(path) for path in paths])] if paths else []
+        except UsageError as error:
+            why = str(error)
+            if isinstance(error, NoRawsError):
+                why = f"{why.removesuffix(IN_SUBFOLDERS)}; subfolders are not searched"
+            raise UsageError(f"--dark {why}") from None
         frames = []
         for file, exif in zip(files, decoders.each(read_exif, files), strict=True):
             if isinstance(exif, LedError):
                 raise exif
             if exif.iso is None or exif.camera is None:
+                from ledcli.raw.reader import read_raw
+
+                decoders.run(read_raw, file)  # it may be no raw, or truncated
                 raise UsageError(
                     f"{file}: names no camera or ISO, so the photos that it fits are unknown: "
                     "leave it out of --dark"
@@ -84,10 +94,24 @@ class DarkFrames:
         """The frames as raws, which no output may replace."""
         return [FoundRaw(frame.file, Path(), Path()) for frame in self.frames]
 
-    def without(self, raws: Sequence[FoundRaw]) -> list[FoundRaw]:
-        """Return the raws that are no dark frames."""
+    def without(
+        self, raws: Sequence[FoundRaw], report: Reporter, *, force: bool, more: bool = False
+    ) -> list[FoundRaw]:
+        """Return the raws that are no dark frames, and report how many are.
+
+        If all are, raises as `measured`, since photos may be among them; else UsageError, unless
+        there are or may come `more` inputs.
+        """
         own = {os.path.realpath(frame.file) for frame in self.frames}
-        return [raw for raw in raws if os.path.realpath(raw.file) not in own]
+        left = [raw for raw in raws if os.path.realpath(raw.file) not in own]
+        if raws and not left:
+            self.measured(force=force)
+            if not more:
+                raise UsageError("all inputs are among --dark: name photos to denoise as well")
+        if count := len(raws) - len(left):
+            inputs = "1 input is" if count == 1 else f"{count} inputs are"
+            report.info(f"{inputs} among --dark, so not denoised")
+        return left
 
     def measured(self, report: Reporter = SILENT, *, force: bool = False) -> Self:
         """Read the frames and find out what they show.

@@ -24,6 +24,7 @@ RAW_SUFFIXES = frozenset({
 
 DEFAULT_FOLDER = "denoised"
 """The output folder without ``--out``."""
+IN_SUBFOLDERS = "; use --recursive to search its subfolders"
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"} | {
     kind: "a device" for kind in (stat.S_IFCHR, stat.S_IFBLK)
@@ -142,7 +143,7 @@ class _Search:
             self._unreadable(path, error)
             return []
         if not found and len(self.problems) == problems:
-            hint = "" if self.recursive else "; use --recursive to search its subfolders"
+            hint = "" if self.recursive else IN_SUBFOLDERS
             self.problems.append(NoRawsError(f"{path}: no raw files in this folder{hint}"))
         return found
 

@@ -70,11 +70,15 @@ class DenoiseRun:
     def preview(self, *, overwrite: bool = False) -> list[Result]:
         """Return what would become of each photo; writes nothing and loads no network.
 
-        Raises UsageError, as `run` does, if the engine that was asked for does not exist.
+        Raises UsageError, as `run` does, if the engine that was asked for does not exist, and as
+        `DarkFrames.measured`.
         """
         planned = self._plan(overwrite)
-        if self.ray is None and any(photo.make for photo in planned):
-            self.engine.check()
+        if any(photo.make for photo in planned):
+            if dark := self.settings.dark:
+                dark.measured(force=self.settings.force_read)
+            if self.ray is None:
+                self.engine.check()
         return list(map(_untouched, self.jobs, planned))
 
     def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
@@ -232,7 +236,8 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
     sources = raws
     if dark := settings.dark or DarkFrames.find(options.dark):
         settings, sources = replace(settings, dark=dark), [*raws, *dark.raws]
-        raws = dark.without(raws)
+        more = options.watch or bool(rejected)
+        raws = dark.without(raws, report, force=settings.force_read, more=more)
     manifests = Manifests()
     photos, results = split_results(raws, options.out, manifests)
     if raws and not photos and not results:

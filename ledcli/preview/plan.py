@@ -100,7 +100,8 @@ def plan_preview(
     if any(out.exists() and out.samefile(raw.file) for raw in raws):
         raise UsageError(f"{out}: is one of the photos: choose another --out")
     if settings.dark:
-        raws = settings.dark.without(raws)
+        force, more = settings.force_read, bool(rejected)
+        raws = settings.dark.without(raws, report, force=force, more=more)
     photos, results = split_results(raws)
     for raw in results:
         error = RawError(f"{raw.file}: already denoised by led: name the camera's raw")

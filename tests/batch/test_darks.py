@@ -11,7 +11,7 @@ from ledcli import denoise
 from ledcli.batch.darks import DarkFrames
 from ledcli.batch.settings import Engine, Status
 from ledcli.cli.app import run
-from ledcli.errors import OutputError, UsageError
+from ledcli.errors import OutputError, RawError, UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
@@ -121,14 +121,21 @@ def test_a_frame_that_is_not_dark_ends_the_run_before_a_photo_is_made(here):
     shoot(here / "raw" / "a.ARW", light=0.01)
     shoot(here / "darks" / "d.ARW")
     shoot(here / "darks" / "bright.ARW", light=0.1, seed=2)
-    with pytest.raises(UsageError, match=r"bright\.ARW: is no dark frame: its mean is"):
-        run_with("darks")
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match=r"bright\.ARW: is no dark frame: its mean is"):
+            run_with("darks", dry_run=dry_run)
     assert not list(here.glob("denoised/*.dng"))
     make_raw(here / "no-iso.ARW", iso=None)
     with pytest.raises(UsageError, match=r"no-iso\.ARW: names no camera or ISO"):
         run_with("no-iso.ARW")
-    with pytest.raises(UsageError, match="missing"):
+    (here / "notes.ARW").write_text("no raw")
+    with pytest.raises(RawError, match=r"notes\.ARW: (?!names no camera)"):
+        run_with("notes.ARW")
+    with pytest.raises(UsageError, match=r"^--dark missing: no such"):
         run_with("missing")
+    (here / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"^--dark empty: no raw files .*; subfolders are not"):
+        run_with("empty")
     (made,) = run_with("darks/d.ARW")
     with pytest.raises(UsageError, match="is denoised by led"):
         run_with(made.outputs[0], out="out")
@@ -161,6 +168,17 @@ def test_dark_frames_beside_the_photos_are_no_photos(here, capsys):
     shown = capsys.readouterr()
     assert [path.name for path in (here / "denoised").glob("*.dng")] == ["a.dng"]
     assert "2 dark frames: black +" in shown.out and "2 at ISO 800" in shown.err
+    assert "2 inputs are among --dark" in shown.err
+
+
+@pytest.mark.parametrize("verb", ["denoise", "preview"])
+def test_inputs_that_are_all_among_the_dark_frames_are_an_error(here, capsys, verb):
+    shoot(here / "mix" / "dark.ARW", seed=1)
+    assert run([verb, "mix/dark.ARW", "--dark", "mix"]) == UsageError.exit_status
+    assert "all inputs are among --dark" in capsys.readouterr().err
+    shoot(here / "mix" / "photo.ARW", light=0.1)
+    assert run([verb, "mix", "--dark", "mix"]) == UsageError.exit_status
+    assert "photo.ARW: is no dark frame" in capsys.readouterr().err
 
 
 def test_no_dark_frame_is_replaced_by_a_result(here):
