@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_DARK_TIME, SHORT_S = 8.0, 1.0
 """A dark frame's exposure over that of its photos: in longer ones the sensor's glow shows; but not
 up to so many seconds."""
+UNFIT = "{}: denoised without dark frames: {}"
 ALSO_OF_EXIF = ("exposure_time", "serial")
 """What the manifest says of photos where there are dark frames, beside make, model and ISO."""
 

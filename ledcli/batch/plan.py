@@ -207,6 +207,8 @@ class PlannedPhoto(NamedTuple):
     kept: tuple[Path, ...] = ()
     why: str = ""
     error: LedError | None = None
+    unfit: str = ""
+    """Why no dark frame fits a photo that is skipped."""
 
 
 def plan_photos(
@@ -217,16 +219,24 @@ def plan_photos(
     overwrite: bool = False,
 ) -> list[PlannedPhoto]:
     """Return what is left to do for each photo; raises OutputError for an unreadable manifest."""
+    why = ""
 
     def expected(photo: Record) -> Record:
+        nonlocal why
         try:
             exif = exif_in(photo)
+            why = settings.dark.of(exif)[1] if settings.dark else ""
             model = chooser.choose(exif, float(photo["ratio"]), photo.get("cfa", "bayer"))
             return settings.made_with(str(photo["format"]), model, exif)
         except (KeyError, TypeError, ValueError, OverflowError):
             return {}
 
-    return [plan_photo(job, manifests[job.root], expected, overwrite) for job in jobs]
+    planned = []
+    for job in jobs:
+        why = ""
+        photo = plan_photo(job, manifests[job.root], expected, overwrite)
+        planned.append(photo if photo.make or photo.error else photo._replace(unfit=why))
+    return planned
 
 
 def plan_photo(

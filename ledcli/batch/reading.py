@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from ledcli.batch.darks import UNFIT
 from ledcli.batch.settings import Job, Result, Settings, Stamp
 from ledcli.errors import DeviceError, LedError, RawError, memory_error
 from ledcli.raw.decoder import decode_file, decoders
@@ -58,7 +59,7 @@ def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | Non
             dark = fitting(darks, photo.phase, photo.mosaic.shape)
             why = "" if dark else "they differ from it in size"
         result.dark_note = dark.describe(photo.span) if dark else ""
-        result.warnings += [f"{job.source}: denoised without dark frames: {why}"] if why else []
+        result.warnings += [UNFIT.format(job.source, why)] if why else []
         with timed(result, "pack"):
             planes = photo.planes(dark)
         result.warnings += photo.warnings

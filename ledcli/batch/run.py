@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ledcli.batch.cluster_join import check_address
-from ledcli.batch.darks import DarkFrames
+from ledcli.batch.darks import UNFIT, DarkFrames
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.inputs import FoundRaw, find_raws
 from ledcli.batch.manifest import Manifests
@@ -269,4 +269,5 @@ def _untouched(job: Job, photo: PlannedPhoto) -> Result:
     outputs = [job.outputs[name] for name in photo.make]
     why = photo.why if photo.error is None else ""
     made = outputs or list(photo.kept)
-    return Result(job.source, made, photo.error, why, Status.PLANNED if outputs else None)
+    unfit = [UNFIT.format(job.source, photo.unfit)] if photo.unfit else []
+    return Result(job.source, made, photo.error, why, Status.PLANNED if outputs else None, unfit)

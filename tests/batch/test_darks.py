@@ -95,6 +95,10 @@ def test_a_photo_that_no_dark_frame_fits_is_denoised_without_and_one_line_says_w
         (line,) = result.warnings
         assert why in line and str(result.source) in line and result.dark_note == ""
     assert results[3].warnings == [] and results[3].dark_note
+    again = run_with("darks")
+    assert {r.status for r in again} == {Status.SKIPPED}
+    # The manifest has no size.
+    assert [r.warnings for r in again] == [*(r.warnings for r in results[:2]), [], []]
 
 
 def test_frames_of_the_nearest_exposure_time_and_the_same_body_are_used(here):

@@ -52,9 +52,9 @@ def decide(job, made=MADE, overwrite=False):
 
 def test_the_first_run_makes_all_the_second_nothing(here):
     (job,) = jobs_of(formats=("dng", "png"))
-    assert decide(job) == (("dng", "png"), (), module.MISSING, None)
+    assert decide(job)[:4] == (("dng", "png"), (), module.MISSING, None)
     make(job)
-    assert decide(job) == ((), tuple(job.outputs.values()), module.UP_TO_DATE, None)
+    assert decide(job)[:4] == ((), tuple(job.outputs.values()), module.UP_TO_DATE, None)
 
 
 def test_what_is_missing_is_made_and_the_rest_kept(here):
@@ -107,7 +107,7 @@ def test_overwrite_makes_all(here):
     (job,) = jobs_of(formats=("dng", "png"))
     make(job)
     job.outputs["png"].write_bytes(b"edited")
-    assert decide(job, overwrite=True) == (("dng", "png"), (), module.OVERWRITE, None)
+    assert decide(job, overwrite=True)[:4] == (("dng", "png"), (), module.OVERWRITE, None)
 
 
 def test_a_file_that_led_did_not_write_is_never_replaced_unasked(here):
@@ -127,7 +127,7 @@ def test_an_edited_result_is_kept_and_said_so(here):
     (job,) = jobs_of(formats=("dng", "png"))
     make(job)
     job.outputs["dng"].write_bytes(b"edited with care")
-    assert decide(job) == ((), tuple(job.outputs.values()), module.EDITED, None)
+    assert decide(job)[:4] == ((), tuple(job.outputs.values()), module.EDITED, None)
 
 
 def test_an_edited_result_is_not_replaced_by_one_of_other_settings(here):
@@ -174,7 +174,7 @@ def test_a_result_whose_newer_version_never_came_is_known_by_its_own_line(here):
         newer = MADE | {"ratio": 3.0}
         manifest.record(manifest.new_entry(path, job.source, stamp, newer, {}, late.stat()))
     assert decide(job).why == module.UP_TO_DATE
-    assert decide(job, newer)[::2] == (("dng",), module.SETTINGS_CHANGED)
+    assert decide(job, newer)[:3:2] == (("dng",), module.SETTINGS_CHANGED)
 
 
 def test_a_photo_that_is_gone_is_left_to_the_reading(here):
