@@ -104,7 +104,7 @@ class Numbers:
 
 
 def test_a_node_that_dies_costs_its_photos_a_second_try(nodes, tree, monkeypatch, capsys):
-    free, task, tasks, killed = Cluster._free, cluster_photos._Photos.task, {}, []
+    free, task, killed = Cluster._free, cluster_photos._Photos.task, []
 
     def free_and_kill(self, queue, lost):
         if not killed and sum(member.ready for member in self._members) < 2:
@@ -114,22 +114,26 @@ def test_a_node_that_dies_costs_its_photos_a_second_try(nodes, tree, monkeypatch
             if not killed and member.node == nodes.second.node_id:
                 killed.extend(member.work)
                 nodes.remove_node(nodes.second, allow_graceful=False)
-                for part in tasks[killed[0]].parts.values():
-                    part.parent.mkdir(parents=True, exist_ok=True)
-                    part.write_bytes(b"half a file")
 
-    def remembered(self, number, attempt):
-        tasks[number] = task(self, number, attempt)
-        return tasks[number]
+    def half(part):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"half a file")
+
+    def unfinished(self, number, attempt):
+        """Leave half a file of each attempt; its worker may live on for a moment."""
+        made = task(self, number, attempt)
+        for part in made.parts.values():
+            attempt.callback(half, part)
+        return made
 
     Path("raw/1/broken.ARW").write_bytes(b"no raw")
     with monkeypatch.context() as patched:
         patched.setattr(Cluster, "_free", free_and_kill)
-        patched.setattr(cluster_photos._Photos, "task", remembered)
+        patched.setattr(cluster_photos._Photos, "task", unfinished)
         words = [*tree, "--format", "dng,tiff"]
         assert run([*words, "--out", "out", "--ray", nodes.address]) == 1
     out, err = capsys.readouterr()
-    assert killed and len(out.splitlines()) == PHOTOS
+    assert killed and len(out.splitlines()) == PHOTOS, err
     assert f"{PHOTOS + 1} photos, 2 workers on 2 Ray nodes, each with 1 CPU\n" in err
     assert len(re.findall(r"a worker on .* ended: its work is done anew\n", err)) == 1
     assert "raw/1/broken.ARW: " in err and err.endswith(f"{PHOTOS} done, 1 failed\n")
