@@ -1,4 +1,4 @@
-"""What holds for every test: few threads, fixed seeds, no model but the bundled ones."""
+"""What holds for every test: few threads, fixed seeds, no clock, no model but the bundled ones."""
 
 import os
 import random
@@ -15,6 +15,7 @@ else:
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # What a shell starts in the background has Ctrl-C ignored, and would hand that on to the commands
 # that the tests interrupt.
@@ -22,6 +23,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# The same examples everywhere, and no failure for a slow machine.
+allowed = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("led", deadline=None, derandomize=True, suppress_health_check=allowed)
+settings.load_profile("led")
 
 
 @pytest.fixture(autouse=True)

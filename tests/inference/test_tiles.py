@@ -10,7 +10,7 @@ from ledcli.inference.tiles import tiled, windows
 MULTIPLES = st.sampled_from([1, 2, 8, 16])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     blocks=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     tile=st.integers(64, 700),
@@ -52,7 +52,7 @@ def blur(window):
     return F.conv2d(window, kernel, padding=2, groups=3) + 0.5 * pooled
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     tile=st.integers(16, 128),

@@ -237,7 +237,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_oserror(tmp_path):
         read_carried(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([*_containers(), "TIFF", "big-endian"]))
 def test_damage_never_raises(seed, kind):
     rng = random.Random(seed)

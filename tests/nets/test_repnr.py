@@ -28,7 +28,7 @@ def randomise(net):
     return net
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     channels=st.tuples(st.integers(1, 6), st.integers(1, 6)),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.errors import OutputError
@@ -24,7 +24,6 @@ def test_the_pedestal_follows_the_camera_and_has_a_limit(tmp_path):
 @given(
     st.sampled_from([*PHASES["bayer"], *PHASES["xtrans"]]), st.integers(2, 70), st.integers(2, 70)
 )
-@settings(deadline=None)
 def test_values_become_the_nearest_dn_and_stop_at_both_ends(phase, height, width):
     black = BLACK if phase in list(Phase) else np.linspace(1900, 2100, 9).astype(int)
     x = np.random.default_rng(height).uniform(-0.2, 1.2, (height, width)).astype(np.float32)

@@ -54,7 +54,7 @@ def test_the_header_says_two_components_predictor_one_and_sixteen_bits():
 
 
 @given(st.integers(32, 200), st.integers(32, 200), st.booleans(), st.sampled_from(KINDS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tiles_cover_the_picture_and_hold_it(height, width, coloured, kind):
     shape = (height, width, 3) if coloured else (height, width)
     samples = _samples(kind, shape)

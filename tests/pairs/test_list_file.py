@@ -34,7 +34,7 @@ def read(folder, text):
     return read_list(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(names=st.lists(NAMES, min_size=2, max_size=6, unique=True), below=st.booleans())
 def test_a_written_list_is_read_back_whatever_the_names(names, below):
     with tempfile.TemporaryDirectory() as folder:

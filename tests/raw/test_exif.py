@@ -4,7 +4,7 @@ import sys
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledcli.errors import LedError, MetadataError, RawError
@@ -176,9 +176,7 @@ def test_a_cr3_keeps_its_tags_in_boxes(tmp_path):
     assert (exif.model, exif.iso) == ("R99", 3200)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["dng", "crw", "cr3", "raf", "mrw"]))
 def test_damaged_headers_raise_nothing_but_led_errors(tmp_path, seed, kind):
     import numpy as np

@@ -78,7 +78,7 @@ def test_folding_leaves_the_network_alone():
         assert torch.equal(value, before[name])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000), csa_set=st.sampled_from(SPEC.csa_sets))
 def test_the_proof_holds_whatever_the_weights(seed, csa_set):
     net = tuned_net(seed=seed)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledcli.errors import ModelError, OutputError
@@ -223,7 +223,6 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_a_file_cut_off_anywhere_is_refused(model, model_bytes, data):
     path = model.with_name("cut.safetensors")
@@ -231,7 +230,6 @@ def test_a_file_cut_off_anywhere_is_refused(model, model_bytes, data):
     assert_refused(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_a_damaged_header_raises_nothing_but_model_errors(model, model_bytes, data):
     length = struct.unpack("<Q", model_bytes[:8])[0]
