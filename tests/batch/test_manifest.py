@@ -33,13 +33,14 @@ def root(tmp_path, monkeypatch):
     return Path("out")
 
 
-def write(manifest, name, data=b"data", made=MADE, source="raw/a.CR2"):
+def write(manifest, name, data=b"data", made=MADE, source="raw/a.CR2", finish=None):
     """Write an output as a run does."""
     path = manifest.root / name
     stamp = Stamp.of(os.stat(source))
     atomic_write(
         path,
         data,
+        finish=finish,
         before_rename=lambda state: manifest.record(
             manifest.new_entry(path, Path(source), stamp, made, PHOTO, state)
         ),
@@ -366,10 +367,11 @@ def test_a_file_that_got_a_line_meanwhile_stays(root, several):
 
 
 def test_the_latest_line_is_that_of_the_latest_file_whichever_manifest_has_it(root):
-    for shard, made in (("1-of-2", {"ratio": 1.0}), ("0-of-2", {"ratio": 2.0})):
+    for shard, ratio in (("1-of-2", 1.0), ("0-of-2", 2.0)):
         with closing(Manifest(root)) as manifest:
             manifest.begin(shard, exclusive=True)
-            path = write(manifest, "a.dng", made=made)
+            date = lambda part, when=ratio: os.utime(part, (when, when))  # noqa: E731
+            path = write(manifest, "a.dng", made={"ratio": ratio}, finish=date)
     path.write_bytes(b"edited")
     again = Manifest(root)
     assert again.look(path)[0] is FileState.EDITED

@@ -329,14 +329,11 @@ def test_an_edited_result_is_kept(here, tiny):
 
 def test_a_stop_finishes_what_has_begun_and_the_next_run_goes_on(here, tiny):
     shoot(here, *(f"{n}.ARW" for n in range(6)))
-    planned, seen = planned_run(tiny), []
-    left = []
-    for result in planned.run(stop=lambda: len(seen) >= 2):
-        (left if result.undone else seen).append(result)
-    assert 2 <= len(seen) < 6 and statuses(seen) == ["done"] * len(seen)
-    assert statuses(left) == ["not started"] * (6 - len(seen))
-    assert visible(here / "denoised") == [f"{n}.dng" for n in range(len(seen))]
-    assert statuses(run_all(tiny)) == ["skipped"] * len(seen) + ["done"] * (6 - len(seen))
+    asked = iter([False] * 3)  # for the lock and before two photos
+    told = list(planned_run(tiny).run(stop=lambda: next(asked, True)))
+    assert statuses(told) == ["done"] * 2 + ["not started"] * 4
+    assert visible(here / "denoised") == ["0.dng", "1.dng"]
+    assert statuses(run_all(tiny)) == ["skipped"] * 2 + ["done"] * 4
 
 
 def test_a_planned_run_can_be_run_again(here, tiny):
@@ -542,7 +539,9 @@ def test_progress_is_in_megapixels_and_moves_within_a_photo(here, tiny, monkeypa
     assert watched.total == pytest.approx(0.32 * 0.768)
     assert watched.done[-1] == pytest.approx(watched.total)
     assert watched.done == sorted(watched.done)
-    assert watched.notes == ["1 of 3: a.ARW", "2 of 3: b.ARW", "3 of 3: c.ARW"]
+    # The bar does not move for one that fails: its note may be replaced before it is shown.
+    shown = [note for note in watched.notes if note != "2 of 3: b.ARW"]
+    assert shown == ["1 of 3: a.ARW", "3 of 3: c.ARW"]
     assert moved[0] > 5
 
 
