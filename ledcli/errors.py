@@ -41,6 +41,10 @@ class OutputError(LedError):
     """An output cannot be written."""
 
 
+class ExistsError(OutputError, FileExistsError):
+    """A file exists and is not to be replaced."""
+
+
 class TrainingError(LedError):
     """Training cannot start or go on: no data, a bad checkpoint, a loss that is not a number."""
 

@@ -122,16 +122,15 @@ def init(
 
         led config init
     """
-    from ledcli.output.atomic import atomic_write
+    from ledcli.output.atomic import atomic_write, check_new
 
     file = Path(FILE).resolve() if here else user_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, TEMPLATE.encode(), overwrite=False)
-    except FileExistsError:
-        raise OutputError(f"{file}: already exists; edit it") from None
     except OSError as error:
         raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
+    check_new(file, "edit it")
+    atomic_write(file, TEMPLATE.encode(), overwrite=False)
     output.result({"path": file}, printable(file))
 
 

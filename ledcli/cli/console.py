@@ -275,6 +275,12 @@ class Output:
             self.trace(problem)
         self._say(Text.assemble(("led: ", "bold red"), printable(problem)))
 
+    def failed(self, file: object, error: Exception, **record: object) -> None:
+        """Print why a file failed: the error, and with `--json` an object as well."""
+        self.error(error)
+        if self.json:
+            self.result({"file": file, "status": "failed", "error": str(error), **record})
+
     def trace(self, problem: BaseException) -> None:
         """Print the trace of an exception."""
         with self._bar_lifted():

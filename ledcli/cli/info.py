@@ -1,14 +1,13 @@
 """`led info`: what a raw file says and how noisy it is."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
-from ledcli.cli.console import Output, printable
+from ledcli.cli.console import printable
 from ledcli.errors import LedError
 
 if TYPE_CHECKING:
@@ -50,12 +49,12 @@ def info(
     problems: list[LedError] = []
     raws = find_raws(inputs, recursive=recursive, problem=problems.append, note=output.warn)
     for problem in problems:
-        _fail(output, None, problem)
+        output.failed(None, problem)
     failed, decode = len(problems), partial(decode_file, force=force_read)
     files = [raw.file for raw in raws]
     for file, decoded in zip(files, decoders.each(decode, files), strict=True):
         if isinstance(decoded, LedError):
-            _fail(output, file, decoded)
+            output.failed(file, decoded)
             failed += 1
             continue
         for warning in decoded.photo.warnings:
@@ -64,12 +63,6 @@ def info(
         output.result(record, _text(record))
     if failed:
         raise typer.Exit(FAILED)
-
-
-def _fail(output: Output, file: Path | None, problem: LedError) -> None:
-    output.error(problem)
-    if output.json:
-        output.result({"file": file, "status": "failed", "error": str(problem)})
 
 
 def _record(decoded: "Decoded") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.batch.settings import Result
-    from ledcli.preview.run import PreviewedPhoto
+    from ledcli.preview.crops import PreviewedPhoto
 
 SEVERAL = "Comma-separated: "
 
@@ -96,7 +96,8 @@ def preview(
     """
     from ledcli.batch.darks import DarkFrames
     from ledcli.batch.settings import Quality, Settings
-    from ledcli.preview.variants import as_text, command_of, plan_variants
+    from ledcli.preview.run import as_text, command_of, plan_variants
+    from ledcli.preview.run import preview as make
 
     factor, level = opt.parse_brightness(ratio, exposure)
     settings = Settings(
@@ -142,40 +143,33 @@ def preview(
         output.result(records[choose - 1], printable(texts[choose]))
         return
 
-    from ledcli.preview.plan import plan_preview
+    failed: list[Result] = []
+    shown: set[str] = set()
 
-    planned = plan_preview(
+    def show(previewed: "PreviewedPhoto") -> None:
+        failed.extend([previewed.result] if previewed.result.error else [])
+        _show(output, previewed, shown)
+
+    found = make(
         inputs,
         out,
         variants,
         settings,
+        commands=texts,
         engine=engine,
         recursive=recursive,
         count=photos,
         overwrite=overwrite,
+        dry_run=dry_run,
+        on_photo=show,
         report=output,
     )
-    for result in planned.rejected:
-        _show_failed(output, result)
-    failed = len(planned.rejected)
-    if dry_run:
-        planned.engine.check()
-    else:
-        previewed: list[PreviewedPhoto] = []
-        shown: set[str] = set()
-        with output.progress(len(planned.photos), "previewing", "photos") as bar:
-            for each in planned.run():
-                failed += each.result.error is not None
-                _show(output, each, shown)
-                previewed.append(each)
-                bar.advance(note=str(each.result.source))
-        if not any(each.tiles for each in previewed):
-            raise typer.Exit(FAILED)
-        planned.write(previewed, texts)
+    if not found:
+        raise typer.Exit(FAILED)
     rows = [(number, text) for number, text in texts.items()]
     output.table(("TILE", "COMMAND"), rows, records=records, right=("TILE",))
     status = "planned" if dry_run else "done"
-    output.result({"output": out, "status": status, "photos": planned.photos}, printable(out))
+    output.result({"output": out, "status": status, "photos": found}, printable(out))
     if failed:
         raise typer.Exit(FAILED)
 
@@ -188,7 +182,7 @@ def _show(output: Output, previewed: "PreviewedPhoto", shown: set[str]) -> None:
             output.warn(warning)
             shown.add(warning)
     if result.error is not None:
-        _show_failed(output, result)
+        output.failed(result.source, result.error)
         return
     for number, why in previewed.failed.items():
         output.warn(f"tile {number}: {why}")
@@ -197,9 +191,3 @@ def _show(output: Output, previewed: "PreviewedPhoto", shown: set[str]) -> None:
         seconds = {part: round(s, 4) for part, s in result.seconds.items()}
         record = {"file": result.source, "status": "done", "ratio": result.ratio, "crops": crops}
         output.result({**record, "not_shown": previewed.failed, "seconds": seconds})
-
-
-def _show_failed(output: Output, result: "Result") -> None:
-    output.error(result.error)
-    if output.json:
-        output.result({"file": result.source, "status": "failed", "error": str(result.error)})

@@ -42,7 +42,10 @@ def show_result(output: Output, result: "Result", *, dry_run: bool = False) -> N
         output.warn(warning)
     record: dict[str, object] = {"file": result.source, "status": result.status}
     if result.error is not None:
-        _show_failed(output, result.source, result.error, result.outputs)
+        output.failed(result.source, result.error, outputs=result.outputs)
+        if result.outputs and not output.json:
+            written = ", ".join(map(str, result.outputs))
+            output.info(f"{result.source}: written nevertheless: {written}")
         return
     if result.why:
         text = _line(result.source, result.outputs)
@@ -80,17 +83,6 @@ def show_result(output: Output, result: "Result", *, dry_run: bool = False) -> N
     output.result(record, _line(result.source, result.outputs) + text)
     if result.suggestion and not output.json:
         output.hint(result.suggestion)
-
-
-def _show_failed(
-    output: Output, source: Path | None, error: Exception, written: Sequence[Path]
-) -> None:
-    output.error(error)
-    if output.json:
-        record = {"file": source, "status": "failed", "error": str(error), "outputs": written}
-        output.result(record)
-    elif written:
-        output.info(f"{source}: written nevertheless: {', '.join(map(str, written))}")
 
 
 def _line(source: Path | None, outputs: Sequence[Path]) -> str:

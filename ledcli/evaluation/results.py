@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
-from ledcli.output.atomic import atomic_write
+from ledcli.output.atomic import atomic_write, check_new
 
 NOISY = "noisy"
 """Stands among the models for the input itself, times the ratio."""
@@ -175,10 +175,7 @@ def count(number: int, noun: str) -> str:
 
 def check_csv(csv: Path) -> None:
     """Raise OutputError if a CSV file cannot be written there."""
-    if not os.path.isdir(csv.parent):
-        raise OutputError(f"{csv}: the folder does not exist; create it first")
-    if os.path.lexists(csv):
-        raise OutputError(f"{csv}: already exists; choose another name with --csv")
+    check_new(csv, "choose another name with --csv")
     if not os.access(csv.parent, os.W_OK):
         raise OutputError(f"{csv}: the folder is not writable; choose another one with --csv")
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from ledcli.errors import OutputError, os_reason
+from ledcli.errors import ExistsError, OutputError, os_reason
 
 _ELSEWHERE = "choose another folder with --out"
 _BAD_NAME = "the disk's format does not allow this name: choose another with --name"
@@ -25,7 +25,7 @@ _ADVICE = {
     "EACCES": f"permission denied: {_ELSEWHERE} that you may write to{_OPEN_ELSEWHERE}",
     "EPERM": f"permission denied: {_ELSEWHERE} that you may write to",
     "EROFS": f"the disk is read-only: {_ELSEWHERE} on another disk",
-    "ENOENT": "its folder does not exist: make it first",
+    "ENOENT": "its folder does not exist: create it first",
     "ENOTDIR": f"a part of its path is a file, not a folder: {_ELSEWHERE}",
     "EEXIST": f"a part of its path is a file, not a folder: {_ELSEWHERE}",
     "EISDIR": "there is a folder of that name: remove it or choose another name",
@@ -46,6 +46,9 @@ _ADVICE = {
 }
 """By the name of the errno: not every system has every number."""
 
+REPLACE = "use --overwrite, or another name with --out"
+RENAME = "choose another name with --out"
+"""What to do about a file that exists."""
 PART_FILE_MAX_AGE_S = 3600.0
 """An older part file is abandoned even if its process may run: process ids are reused."""
 
@@ -114,6 +117,17 @@ def make_folder(folder: Path) -> None:
             raise OutputError(f"{folder}: cannot be created: {explain(error)}") from error
 
 
+def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:
+    """Raise OutputError if a file cannot be written later: it exists, or has no folder.
+
+    An existing one may be replaced with `overwrite`; else the error ends in the `advice`.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise ExistsError(f"{path}: already exists; {advice}")
+    if not os.path.isdir(path.parent):
+        raise OutputError(f"{path}: {_ADVICE['ENOENT']}")
+
+
 def atomic_write(
     path: Path,
     data: bytes | bytearray | memoryview,
@@ -128,7 +142,7 @@ def atomic_write(
     file is renamed. After an error or an interruption the part file is removed.
 
     An existing file is replaced; a symbolic link is replaced, not followed. Without `overwrite` the
-    name must be free: of two writers at once, one gets the FileExistsError. `finish` is called with
+    name must be free: of two writers at once, one gets the ExistsError. `finish` is called with
     the path of the part file, which it may change or replace; `before_rename` with the `os.stat` of
     the finished part file, so that a journal can record it: an exception stops the write.
 
@@ -186,7 +200,7 @@ def _explained(path: Path, overwrite: bool = True) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
-            raise
+            raise ExistsError(f"{path}: already exists; choose another name") from None
         why = explain(error)
         if isinstance(error, FileNotFoundError) and path.parent.is_dir():
             why = "another program removed its unfinished file: run the command again"

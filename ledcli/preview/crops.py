@@ -1,18 +1,28 @@
-"""Which parts of a photo tell most about its noise: fine detail, a shadow, and a highlight.
+"""Crops of a photo: which parts tell most about its noise, and cutting the photo down to them.
 
-Light is averaged over cells of 4 x 4 samples of all planes, which takes most of the noise, and
-cells over blocks of 4 x 4. What the cells of a block differ by, less the noise that is left, is
-detail. Crops begin at blocks.
+Those are fine detail, a shadow, and a highlight. Light is averaged over cells of 4 x 4 samples of
+all planes, which takes most of the noise, and cells over blocks of 4 x 4. What the cells of a block
+differ by, less the noise that is left, is detail. Crops begin at blocks.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.batch.settings import Result
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.preview.areas import STEP, Area
+from ledcli.noise.photo_noise import PhotoNoise
+from ledcli.noise.profile import NoiseAtIso
+from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, apply_gain_maps
+from ledcli.output.render import DenoisedPhoto
+from ledcli.raw.reader import RawPhoto
+from ledcli.sensor.cfa import first_pixel, pack
 
+STEP = 16
+"""Plane pixels. Crops begin at multiples of this, so that networks halve their planes, corrections
+count their blocks, and the colours of an X-Trans alternate as in the whole frame."""
 DETAIL, SHADOW, HIGHLIGHT = KINDS = ("detail", "shadow", "highlight")
 PIXELS = 320
 """Side of a crop in pixels of the mosaic, about."""
@@ -35,7 +45,52 @@ DARK, MAX_SHADOW = 0.25, 0.35
 DARKEST = 1e-3
 """Weight of darkness itself in the choice of a shadow, beside its detail."""
 
-Floats = NDArray[np.float32]
+
+Planes = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+AnyNoise = NoiseProfile | NoiseAtIso | PhotoNoise
+
+
+class Area(NamedTuple):
+    """A rectangle of plane pixels; bottom and right are exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows of a plane."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def cols(self) -> slice:
+        """Its columns of a plane."""
+        return slice(self.left, self.right)
+
+    def of(self, planes: Planes) -> Planes:
+        """Return this part of planes ``(n, h, w)``; a copy."""
+        return planes[:, self.rows, self.cols].copy()
+
+    def grown(self, margin: int, shape: tuple[int, ...]) -> Self:
+        """Return it with a margin, a multiple of `STEP`, as far as a frame ``(h, w)`` goes."""
+        margin = -(-margin // STEP) * STEP
+        return type(self)(
+            max(self.top - margin, 0),
+            max(self.left - margin, 0),
+            min(self.bottom + margin, shape[0]),
+            min(self.right + margin, shape[1]),
+        )
+
+    def within(self, other: "Area") -> Self:
+        """Return its place in the planes of an area around it."""
+        return type(self)(
+            self.top - other.top,
+            self.left - other.left,
+            self.bottom - other.top,
+            self.right - other.left,
+        )
 
 
 class Crop(NamedTuple):
@@ -45,18 +100,38 @@ class Crop(NamedTuple):
     area: Area
 
 
+@dataclass
+class Tiles:
+    """One crop of a photo as pictures, uint8 ``(H, W, 3)``: sRGB, upright, all of one size."""
+
+    crop: Crop
+    noisy: Picture
+    variants: dict[int, Picture] = field(default_factory=dict)
+    """By the variant's number; without those that failed."""
+
+
+@dataclass
+class PreviewedPhoto:
+    """The crops of one photo; `result` has what `led denoise` would say of it, or its error."""
+
+    result: Result
+    tiles: list[Tiles] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why there is no picture, by the variant's number."""
+
+
 class _Candidates(NamedTuple):
     """Of each position of a crop, in blocks ``(rows, cols)``."""
 
-    tone: Floats
-    detail: Floats
-    shadow: Floats
+    tone: Planes
+    detail: Planes
+    shadow: Planes
     """Detail of the blocks that are dark but not black."""
-    clipped: Floats
+    clipped: Planes
 
 
 def choose_crops(
-    planes: Floats, noise: NoiseProfile, ratio: float, shown: Area, side: int
+    planes: Planes, noise: NoiseProfile, ratio: float, shown: Area, side: int
 ) -> list[Crop]:
     """Choose three parts of a photo that do not overlap; fewer of a tiny one.
 
@@ -99,7 +174,7 @@ def choose_crops(
     return [chosen[kind] for kind in KINDS if kind in chosen]
 
 
-def _score(kind: str, found: _Candidates, free: NDArray[np.bool_]) -> Floats:
+def _score(kind: str, found: _Candidates, free: NDArray[np.bool_]) -> Planes:
     if kind == DETAIL:
         return found.detail - found.clipped
     if kind == HIGHLIGHT:
@@ -109,7 +184,7 @@ def _score(kind: str, found: _Candidates, free: NDArray[np.bool_]) -> Floats:
     return found.shadow - DARKEST * found.tone
 
 
-def _candidates(planes: Floats, noise: NoiseProfile, ratio: float, count: int) -> _Candidates:
+def _candidates(planes: Planes, noise: NoiseProfile, ratio: float, count: int) -> _Candidates:
     cells = _means(planes, CELL)
     light = cells.mean(0)
     brightest = cells.max(0)
@@ -133,17 +208,84 @@ def _candidates(planes: Floats, noise: NoiseProfile, ratio: float, count: int) -
     return _Candidates(tone, np.sqrt(detail), np.sqrt(shadow), share_clipped)
 
 
-def _means(planes: Floats, side: int) -> Floats:
+def _means(planes: Planes, side: int) -> Planes:
     """Average ``(n, h, w)`` over squares."""
     n, rows, cols = planes.shape
     # Rows first, in which samples lie side by side.
     lines = planes.reshape(n, rows // side, side, cols).mean(2)
-    means: Floats = lines.reshape(n, rows // side, cols // side, side).mean(3)
+    means: Planes = lines.reshape(n, rows // side, cols // side, side).mean(3)
     return means
 
 
-def _box_means(blocks: Floats, count: int) -> Floats:
+def _box_means(blocks: Planes, count: int) -> Planes:
     """Average ``(h, w)`` over squares of blocks, at every position."""
     windows = np.lib.stride_tricks.sliding_window_view(blocks, (count, count))
-    means: Floats = windows.mean((2, 3), dtype=np.float32)
+    means: Planes = windows.mean((2, 3), dtype=np.float32)
     return means
+
+
+def mosaic_area(photo: RawPhoto, area: Area) -> Area:
+    """Return the pixels of a photo's mosaic whose samples an area of its planes has."""
+    side, (top, left) = photo.phase.layout.side, first_pixel(photo.phase)
+    height, width = photo.mosaic.shape
+    return Area(
+        max(side * area.top - top, 0),
+        max(side * area.left - left, 0),
+        min(side * area.bottom - top, height),
+        min(side * area.right - left, width),
+    )
+
+
+def shown_area(photo: RawPhoto, shape: tuple[int, ...]) -> Area:
+    """Return the plane pixels, of ``(h, w)``, that lie in the maker's crop."""
+    if photo.crop is None:
+        return Area(0, 0, shape[0], shape[1])
+    side, (top, left) = photo.phase.layout.side, first_pixel(photo.phase)
+    first, start, height, width = photo.crop
+    return Area(
+        -(-(first + top) // side),
+        -(-(start + left) // side),
+        (first + top + height) // side,
+        (start + left + width) // side,
+    )
+
+
+def cut(photo: RawPhoto, area: Area, shown: Area) -> RawPhoto:
+    """Return a photo of an area, whose picture will be that of `shown` in it.
+
+    The levels stay those of the whole mosaic: its samples are not for reading.
+    """
+    pixels = mosaic_area(photo, area)
+    inner = mosaic_area(photo, shown).within(pixels)
+    crop = (inner.top, inner.left, inner.bottom - inner.top, inner.right - inner.left)
+    return replace(
+        photo,
+        mosaic=photo.mosaic[pixels.rows, pixels.cols],
+        phase=photo.phase.shifted(pixels.top, pixels.left),
+        crop=crop,
+        carried=replace(photo.carried, raw={}),
+    )
+
+
+def noise_of_part(noise: AnyNoise, frame: tuple[int, int], area: Area) -> AnyNoise:
+    """Return the noise of a part of a frame ``(h, w)``, with the black and gain of its place."""
+    if isinstance(noise, NoiseProfile):
+        return noise
+    return noise.part(frame, area.rows, area.cols)
+
+
+def gains_of(photo: RawPhoto) -> Planes | None:
+    """Return a DNG's gain maps over the planes ``(n, h, w)``; None if it has none."""
+    if not photo.carried.raw.keys() & {MOSAIC_LIST, IMAGE_LIST}:
+        return None
+    ones = np.ones(photo.mosaic.shape, np.float32)
+    return cast(Planes, pack(apply_gain_maps(ones, photo.phase, photo.carried), photo.phase))
+
+
+def develop(photo: RawPhoto, planes: Planes, around: Area, shown: Area) -> Picture:
+    """Render denoised planes ``(n, h, w)`` of an area as `shown` in it: sRGB, 8 bits, upright.
+
+    Returns uint8 ``(H, W, 3)``. The planes are times the ratio, and their gain maps applied.
+    """
+    picture = DenoisedPhoto(cut(photo, around, shown), planes=planes).picture
+    return ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,201 +1,216 @@
-"""Making a preview: only three crops of each photo, with their surroundings, are denoised.
+"""A preview of photos in variants: qualities or models, with strengths; and the command of each."""
 
-The noise, the ratio and the model are those of the whole photo. A crop therefore equals the same
-crop of the result of `led denoise`, as far as its surroundings hold all that the network sees. The
-bias correction (inference/postprocess.py) is the exception: it knows the mean of the surroundings,
-and not that of the photo.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import itertools
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from ledcli.batch.photo import choose_model, choose_noise, choose_ratio, own_noise
-from ledcli.batch.reading import DecodedFrame, errors_in, read_photo, timed
-from ledcli.batch.settings import Job, Quality, Result, Settings
-from ledcli.errors import ModelError
-from ledcli.inference.denoiser import Denoiser, DenoiserCache
-from ledcli.inference.grain import leave_grain
-from ledcli.noise.outliers import remove_outliers
-from ledcli.output.tags import at_its_own_brightness
-from ledcli.preview.areas import (
-    STEP,
-    Area,
-    Picture,
-    Planes,
-    develop,
-    gains_of,
-    noise_of_part,
-    shown_area,
-)
-from ledcli.preview.crops import PIXELS, Crop, choose_crops
-from ledcli.preview.variants import Variant
-from ledcli.raw.colour import shot_wb
+from ledcli.batch.inputs import find_raws
+from ledcli.batch.plan import split_results
+from ledcli.batch.settings import Engine, Quality, Result, Settings
+from ledcli.errors import RawError, UsageError
+from ledcli.inference.backends import choose_backend
+from ledcli.output.atomic import REPLACE, atomic_write, check_new
 from ledcli.raw.decoder import decoders
-from ledcli.raw.reader import RawPhoto
-from ledcli.zoo.selection import Chooser
+from ledcli.reporting import Reporter
+from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
 
-DEMOSAIC_MARGIN = STEP
-"""Plane pixels around a crop that are rendered too: demosaicing sees beyond it."""
-READERS = 2
-"""Photos decoded at a time."""
+if TYPE_CHECKING:
+    from ledcli.preview.crops import PreviewedPhoto
 
+SUFFIXES = (".html", ".png")
+MAX_VARIANTS = 24
+"""More are no longer compared, and make too large a page."""
+DEFAULT_STRENGTHS = (0.5, 0.75, 1.0)
+DEFAULT_QUALITIES = (Quality.FAST, Quality.STANDARD)
 
-@dataclass
-class Tiles:
-    """One crop of a photo as pictures, uint8 ``(H, W, 3)``: sRGB, upright, all of one size."""
-
-    crop: Crop
-    noisy: Picture
-    variants: dict[int, Picture] = field(default_factory=dict)
-    """By the variant's number; without those that failed."""
+Strengths = Sequence[float] | None
 
 
-@dataclass
-class PreviewedPhoto:
-    """The crops of one photo; `result` has what `led denoise` would say of it, or its error."""
+@dataclass(frozen=True)
+class Variant:
+    """One way to denoise all photos."""
 
-    result: Result
-    tiles: list[Tiles] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    """Why there is no picture, by the variant's number."""
-
-
-@dataclass
-class Previewer:
-    """Makes previews of photos in several variants; `chooser` returns what picks a model."""
-
+    number: int
+    """From 1; on the tiles."""
     settings: Settings
-    variants: Sequence[Variant]
-    chooser: Callable[[Variant], Chooser]
-    denoisers: DenoiserCache
+    model: str | None
+    """As the user named it; None is the best for each photo."""
 
-    def run(self, photos: Sequence[Path]) -> Iterator[PreviewedPhoto]:
-        """Yield the preview of each photo, in order; one that fails does not stop the others."""
-        read = partial(_read, self.settings)
-        for result, frame in decoders.in_parallel(read, photos, READERS):
-            previewed = PreviewedPhoto(result)
-            with errors_in(result):
-                if frame is not None:
-                    self._preview(frame, previewed)
-            if result.error is not None:
-                previewed.tiles.clear()
-            yield previewed
+    @property
+    def network(self) -> str:
+        """Which network, in a word or two."""
+        quality = self.settings.quality
+        named = [os.path.basename(self.model)] if self.model is not None else []
+        if self.model is None or quality != Quality.STANDARD:
+            named.append(quality)
+        return " ".join(named)
 
-    def _preview(self, frame: DecodedFrame, previewed: PreviewedPhoto) -> None:
-        result = previewed.result
-        bounds = self.chooser(self.variants[0]).ratio_range
-        ratio = result.ratio = choose_ratio(frame, self.settings, bounds)
-        photo = frame.photo
-        if self.settings.ratio is None and self.settings.exposure is None:
-            photo = at_its_own_brightness(photo, ratio)
-        grains = (variant.settings.grain for variant in self.variants)
-        if photo.monochrome and any(luma != chroma for luma, chroma in grains):
-            result.warnings.append(f"{photo.path}: is monochrome: --chroma has no effect")
-        with timed(result, "crops"):
-            repaired = remove_outliers(frame.planes, frame.noise.profile, photo.phase)
-            shown = shown_area(photo, frame.planes.shape[1:])
-            side = max(PIXELS // photo.phase.layout.side // STEP, 1) * STEP
-            crops = choose_crops(repaired, frame.noise.profile, ratio, shown, side)
-            del repaired
-        rendering = _Rendering(photo, frame.planes, ratio)
-        with timed(result, "render"):
-            previewed.tiles = [Tiles(crop, rendering.noisy(crop)) for crop in crops]
-        clean: dict[tuple[object, ...], list[Planes]] = {}
-        for variant in self.variants:
-            try:
-                with timed(result, "model"):
-                    denoiser, chosen = choose_model(
-                        frame, ratio, self.chooser(variant), self.denoisers, result.warnings
-                    )
-                best = variant.settings.quality == Quality.BEST
-                key = (chosen.path, chosen.csa_set, best)
-                if key not in clean:
-                    result.model = chosen
-                    result.warnings += denoiser.notes
-                    clean[key] = self._denoise(frame, denoiser, best, crops, result)
-            except ModelError as error:
-                previewed.failed[variant.number] = str(error)
-                continue
-            with timed(result, "render"):
-                for tiles, planes in zip(previewed.tiles, clean[key], strict=True):
-                    tiles.variants[variant.number] = rendering.denoised(
-                        tiles.crop, planes, variant.settings
-                    )
-        if len(previewed.failed) == len(self.variants):
-            raise ModelError(next(iter(previewed.failed.values())))
+    @property
+    def strength(self) -> str:
+        """How much is removed, in a few words."""
+        luma, chroma = self.settings.grain
+        return f"strength {luma:g}" if luma == chroma else f"luma {luma:g}, chroma {chroma:g}"
 
-    def _denoise(
-        self,
-        frame: DecodedFrame,
-        denoiser: Denoiser,
-        best: bool,
-        crops: Sequence[Crop],
-        result: Result,
-    ) -> list[Planes]:
-        """Return the denoised planes of each crop with the margin that rendering takes."""
-        photo, (height, width) = frame.photo, frame.planes.shape[1:]
-        if denoiser.spec.makes_pictures:
-            raise ModelError(
-                f"{denoiser.name} makes pictures straight from the raw, and a preview compares raw "
-                "planes: name another model"
-            )
-        noise = choose_noise(frame, own_noise(frame, denoiser), self.settings, result)
-        parts = []
-        for crop in crops:
-            inner = crop.area.grown(DEMOSAIC_MARGIN, (height, width))
-            around = crop.area.grown(denoiser.halo, (height, width))
-            with timed(result, "network"):
-                planes = denoiser.denoise(
-                    around.of(frame.planes),
-                    result.ratio or 1.0,
-                    phase=photo.phase,
-                    noise=noise_of_part(noise, (height, width), around),
-                    steps=self.settings.steps,
-                    ensemble=best,
-                    exif=photo.exif,
-                )
-            parts.append(inner.within(around).of(planes))
-        return parts
+    @property
+    def label(self) -> str:
+        """Both."""
+        return f"{self.network}, {self.strength}"
+
+    @property
+    def options(self) -> list[str]:
+        """Its options of `led denoise`, written out, as a file may set other defaults."""
+        luma, chroma = self.settings.grain
+        options = ["--quality", str(self.settings.quality)]
+        if self.model is not None:
+            options += ["--model", self.model]
+        if luma == chroma:
+            return [*options, "--strength", f"{luma:g}"]
+        return [*options, "--luma", f"{luma:g}", "--chroma", f"{chroma:g}"]
 
 
-class _Rendering:
-    """Renders the crops of one photo."""
+def plan_variants(
+    settings: Settings,
+    *,
+    strengths: Strengths = None,
+    lumas: Strengths = None,
+    chromas: Strengths = None,
+    qualities: Sequence[Quality] = (),
+    models: Sequence[str] = (),
+) -> list[Variant]:
+    """Combine every network with every strength; `settings` are what they share.
 
-    def __init__(self, photo: RawPhoto, planes: Planes, ratio: float) -> None:
-        self._photo, self._planes, self._ratio = photo, planes, ratio
-        self._gains = gains_of(photo)
-        self._balance = shot_wb(photo).tolist()
-
-    def noisy(self, crop: Crop) -> Picture:
-        """Render a crop as it is, times the ratio."""
-        return self._render(crop, self._noisy(crop))
-
-    def denoised(self, crop: Crop, clean: Planes, settings: Settings) -> Picture:
-        """Render a crop with some of its noise; `clean` has none, and the margin around."""
-        noisy = torch.from_numpy(self._noisy(crop))
-        blended = torch.from_numpy(clean.copy())
-        phase = self._photo.phase
-        blended = leave_grain(blended, noisy, *settings.grain, phase, self._balance)
-        return self._render(crop, blended.numpy())
-
-    def _noisy(self, crop: Crop) -> Planes:
-        noisy: Planes = self._around(crop).of(self._planes)
-        noisy *= self._ratio
-        return noisy
-
-    def _around(self, crop: Crop) -> Area:
-        return crop.area.grown(DEMOSAIC_MARGIN, self._planes.shape[1:])
-
-    def _render(self, crop: Crop, planes: Planes) -> Picture:
-        around = self._around(crop)
-        if self._gains is not None:
-            planes = planes * around.of(self._gains)
-        return develop(self._photo, planes, around, crop.area)
+    Raises UsageError if there are too many, or a model is named with the quality ``fast``.
+    """
+    if models and Quality.FAST in qualities:
+        raise UsageError(FAST_CHOOSES.format("--model"))
+    qualities = qualities or ((Quality.STANDARD,) if models else DEFAULT_QUALITIES)
+    if strengths is None:
+        # With luma and chroma given, the strength has no effect.
+        strengths = (1.0,) if lumas and chromas else DEFAULT_STRENGTHS
+    grains = {
+        replace(settings, strength=each, luma=luma, chroma=chroma).grain: None
+        for each, luma, chroma in itertools.product(strengths, lumas or (None,), chromas or (None,))
+    }
+    networks = dict.fromkeys(itertools.product(models or (None,), qualities))
+    if len(networks) * len(grains) > MAX_VARIANTS:
+        raise UsageError(
+            f"{len(networks) * len(grains)} variants: name fewer strengths, qualities or models, "
+            f"{MAX_VARIANTS} together at most"
+        )
+    numbers = itertools.count(1)
+    return [
+        Variant(next(numbers), replace(settings, quality=quality, luma=luma, chroma=chroma), model)
+        for (model, quality), (luma, chroma) in itertools.product(networks, grains)
+    ]
 
 
-def _read(settings: Settings, photo: Path) -> tuple[Result, DecodedFrame | None]:
-    return read_photo(Job(photo, {}, photo.parent), settings)
+def command_of(variant: Variant, inputs: Sequence[str], shared: Sequence[str]) -> list[str]:
+    """Return the words of the `led denoise` that makes a variant of all inputs.
+
+    `shared` are the options that all variants have. A name that looks like an option gets its
+    folder.
+    """
+    names = [os.path.join(".", name) if name.startswith("-") else name for name in inputs]
+    return ["led", "denoise", *names, *shared, *variant.options]
+
+
+def as_text(words: Sequence[str]) -> str:
+    """Quote a command for the shell of this system."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def preview(
+    inputs: Sequence[str],
+    out: Path,
+    variants: Sequence[Variant],
+    settings: Settings,
+    *,
+    commands: Mapping[int, str],
+    engine: Engine,
+    recursive: bool,
+    count: int,
+    overwrite: bool,
+    dry_run: bool,
+    on_photo: Callable[["PreviewedPhoto"], None],
+    report: Reporter,
+) -> list[Path]:
+    """Write a page or a contact sheet of photos, and return these: at most `count`, evenly spread.
+
+    `commands` are those of the variants, by number. `on_photo` gets each photo as soon as its crops
+    are denoised, and first the inputs that cannot be shown. If all fail, nothing is written and
+    nothing returned.
+
+    Raises UsageError if no raw is found or the output is neither a page nor a picture, OutputError
+    if it cannot be written or is not to be replaced, ModelError if there is no such model.
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out takes a name that ends in {' or '.join(SUFFIXES)}, not {out}")
+    check_new(out, REPLACE, overwrite=overwrite)
+    rejected: list[Result] = []
+    raws = find_raws(
+        inputs,
+        recursive=recursive,
+        problem=lambda error: rejected.append(Result(None, error=error)),
+        note=report.warn,
+    )
+    if any(out.exists() and out.samefile(raw.file) for raw in raws):
+        raise UsageError(f"{out}: is one of the photos: choose another --out")
+    if settings.dark:
+        force, more = settings.force_read, bool(rejected)
+        raws = settings.dark.without(raws, report, force=force, more=more)
+    photos, results = split_results(raws)
+    for raw in results:
+        error = RawError(f"{raw.file}: already denoised by led: name the camera's raw")
+        rejected.append(Result(raw.file, error=error))
+    files = [raw.file for raw in photos]
+    if len(files) > count:
+        report.info(f"{count} of {len(files)} photos, evenly spread; --photos shows more")
+        files = [files[n * (len(files) - 1) // max(count - 1, 1)] for n in range(count)]
+
+    @cache
+    def chooser(model: str | None, fast: bool) -> Chooser:
+        return NamedModel(model) if model is not None else BestModel(fast)
+
+    def chooser_of(variant: Variant) -> Chooser:
+        return chooser(variant.model, variant.settings.quality == Quality.FAST)
+
+    choosers = [chooser_of(variant) for variant in variants]  # a wrong name is one error
+    for each in choosers:
+        each.check_steps(settings.steps)
+    named = {each.chosen.path for each in choosers if isinstance(each, NamedModel)}
+    backend = choose_backend(engine.backend, named.pop() if len(named) == 1 else None)
+    if not named:  # of several models, each finds its own
+        engine = engine._replace(backend=backend)
+    from ledcli.preview.crops import PreviewedPhoto
+
+    for result in rejected:
+        on_photo(PreviewedPhoto(result))
+    if dry_run:
+        engine.check()
+        return files
+    decoders.start()  # while torch is imported
+    from ledcli.inference.denoiser import DenoiserCache
+    from ledcli.preview.pages import page_html, sheet_png
+    from ledcli.preview.tiles import Previewer
+
+    denoisers = DenoiserCache(*engine)
+    if dark := settings.dark:
+        settings = replace(settings, dark=dark.measured(force=settings.force_read))
+    previewed = []
+    with report.progress(len(files), "previewing", "photos") as bar:
+        for photo in Previewer(settings, variants, chooser_of, denoisers).run(files):
+            on_photo(photo)
+            previewed.append(photo)
+            bar.advance(note=str(photo.result.source))
+    if not any(photo.tiles for photo in previewed):
+        return []
+    sheet = out.suffix.lower() == ".png"
+    data = sheet_png(previewed, variants) if sheet else page_html(previewed, variants, commands)
+    atomic_write(out, data, overwrite=overwrite)
+    return files

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ledcli import __version__
-from ledcli.errors import LedError, OutputError, TrainingError, UsageError
+from ledcli.errors import LedError, TrainingError, UsageError
 from ledcli.inference.network import training_target
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
@@ -31,7 +31,7 @@ from ledcli.training.methods import recipe_of
 from ledcli.training.methods.base import FinetuneMethod, MethodInputs
 from ledcli.training.methods.start import NO_MODEL, no_model, pretrained_model
 from ledcli.training.optim import worker_count
-from ledcli.training.settings import ALREADY_THERE, FinetuneSettings, method_of
+from ledcli.training.settings import FinetuneSettings, method_of
 from ledcli.zoo.folding import Proof
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.selection import default_name, is_fast
@@ -250,10 +250,7 @@ def finetune(
     name = free_name(name)  # it may have been taken while this ran
     path = install_model(name, tuned.folded, tuned.plain.state_dict())
     if settings.out is not None:
-        try:
-            save_model(settings.out, spec, tuned.net.state_dict(), overwrite=False)
-        except FileExistsError:
-            raise OutputError(ALREADY_THERE.format(settings.out)) from None
+        save_model(settings.out, spec, tuned.net.state_dict(), overwrite=False)
         report.info(f"wrote {settings.out}")
     checkpoint.unlink(missing_ok=True)
     return replace(result, status=Status.DONE, name=name, tuned=tuned, path=path)

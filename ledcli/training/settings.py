@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ledcli.errors import OutputError, UsageError
+from ledcli.errors import UsageError
+from ledcli.output.atomic import RENAME, check_new
 from ledcli.pairs.frames import check_ratios
 from ledcli.training.methods import find_method
 from ledcli.training.methods.base import FinetuneMethod
 from ledcli.training.methods.start import NO_MODEL
 from ledcli.zoo.selection import FAST_CHOOSES
 from ledcli.zoo.store import FAST, SUFFIX, check_name
-
-ALREADY_THERE = "{}: already exists: choose another name with --out"
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,7 @@ def method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
     if out is not None:
         if out.suffix != SUFFIX:
             raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
-        if not out.parent.is_dir():
-            raise OutputError(f"{out}: its folder does not exist: make it first")
-        if out.exists() or out.is_symlink():
-            raise OutputError(ALREADY_THERE.format(out))
+        check_new(out, RENAME)
     if settings.name is not None:
         check_name(settings.name)
     if settings.pretrained == NO_MODEL and method.needs_pretrained:

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 import ledcli
-from ledcli.errors import ModelError, OutputError, UsageError
+from ledcli.errors import ModelError, UsageError
 from ledcli.nets import repnr
 from ledcli.nets.forms import form_of
 from ledcli.nets.network import Network
 from ledcli.nets.repnr import RepNRConv
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.output.atomic import REPLACE, check_new
 from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import read_raw
 from ledcli.reporting import SILENT, Reporter
@@ -249,15 +250,9 @@ def made_of(path: Path, out: Path, *, overwrite: bool) -> Iterator[None]:
 
     Raises OutputError if the file exists and must not be replaced, or has no folder.
     """
-    exists = OutputError(f"{out}: already exists; use --overwrite, or another name with -o")
-    if not overwrite and (out.exists() or out.is_symlink()):
-        raise exists
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: the folder does not exist; create it first")
+    check_new(out, REPLACE, overwrite=overwrite)
     try:
         yield
-    except FileExistsError:  # made meanwhile
-        raise exists from None
     except ModelError as error:
         named = str(error).startswith((f"{path}:", f"{out}:"))
         raise (error if named else ModelError(f"{path}: {error}")) from error.__cause__

@@ -1,15 +1,18 @@
-"""The preview as one picture: a row for each crop, a column for each variant."""
+"""The preview as a page with a slider over each crop, or as one picture: a row for each crop."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ledcli.evaluation.report import encode_pictures, render_page
 from ledcli.output.render import srgb_profile
-from ledcli.preview.run import PreviewedPhoto
-from ledcli.preview.variants import Variant
+from ledcli.preview.crops import PreviewedPhoto
+from ledcli.preview.run import Variant
 
+NOISY = 0
+"""Number of the noisy tile."""
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Ink = tuple[int, int, int]
 
@@ -23,6 +26,30 @@ LINE = 28
 """Pixels from line to line of text."""
 GUTTER = 110
 """Pixels on the left, for what a row shows."""
+
+
+def page_html(
+    previewed: Sequence[PreviewedPhoto],
+    variants: Sequence[Variant],
+    commands: Mapping[int, str],
+) -> bytes:
+    """Return the page, which opens without a network; `commands` are by number.
+
+    The slider is that of the report of `led evaluate`.
+    """
+    photos = [each for each in previewed if each.tiles]
+    pictures = [{NOISY: tiles.noisy, **tiles.variants} for each in photos for tiles in each.tiles]
+    addresses, storage = encode_pictures(pictures)
+    each_crop = iter(addresses)
+    return render_page(
+        ["evaluation/report", "preview/preview"],
+        photos=[(each, [(tiles, next(each_crop)) for tiles in each.tiles]) for each in photos],
+        failed=[each.result.error for each in previewed if each.result.error is not None],
+        labels={NOISY: "noisy", **{v.number: f"{v.number}: {v.label}" for v in variants}},
+        variants=variants,
+        commands=commands,
+        storage=storage,
+    )
 
 
 def sheet_png(previewed: Sequence[PreviewedPhoto], variants: Sequence[Variant]) -> bytes:
