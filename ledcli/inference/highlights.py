@@ -66,5 +66,4 @@ def _photo_weight(brightest: Planes) -> Planes:
         padded = F.pad(level, (HIGHLIGHT_REACH,) * 4, mode="replicate")
         level = combine(padded, 2 * HIGHLIGHT_REACH + 1, 1)
     t = ((level[0] - BLEND_FROM) / (BLEND_TO - BLEND_FROM)).clamp_(0, 1)
-    weight: Planes = (t * t * (3 - 2 * t)).numpy()
-    return weight
+    return (t * t * (3 - 2 * t)).numpy()

@@ -71,8 +71,7 @@ class ModulatedNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network as it is modulated."""
-        y: Tensor = self.net(x)
-        return y
+        return self.net(x)
 
     @torch.no_grad()
     def folded(self, sensor: str | None, iso: float | None) -> Network:

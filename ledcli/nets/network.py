@@ -54,12 +54,10 @@ class Network(nn.Module):
     def _leave(self, h: Tensor) -> Tensor:
         """Run the last layer in float32."""
         with torch.autocast(h.device.type, enabled=False):
-            out: Tensor = self.get_submodule(self.architecture.last_layer)(h.float())
-            return out
+            return self.get_submodule(self.architecture.last_layer)(h.float())
 
     def _first(self, x: Tensor) -> Tensor:
-        h: Tensor = self.get_submodule(self.architecture.float32_layers[0])(x)
-        return h
+        return self.get_submodule(self.architecture.float32_layers[0])(x)
 
     def _inner(self, h: Tensor) -> Tensor:
         """Map the first layer's output ``(N, C, H, W)`` to the last layer's input."""

@@ -165,8 +165,7 @@ class Restormer(Network):
         h = self.reduce_chan_level2(torch.cat((self.up3_2(h), two), 1))
         h = self.decoder_level2(h)
         h = self.decoder_level1(torch.cat((self.up2_1(h), one), 1))
-        refined: Tensor = self.refinement(h)
-        return refined
+        return self.refinement(h)
 
 
 def _reach(blocks: Sequence[int], refinement: int) -> int:

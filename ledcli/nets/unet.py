@@ -79,8 +79,7 @@ class UNet(StagedNetwork):
         return self._convolve(f"conv{level}_2", self._convolve(f"conv{level}_1", h))
 
     def _convolve(self, name: str, h: Tensor) -> Tensor:
-        activated: Tensor = self.activation(self.get_submodule(name)(h))
-        return activated
+        return self.activation(self.get_submodule(name)(h))
 
 
 BLOCK_REACH = 2

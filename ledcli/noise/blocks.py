@@ -134,8 +134,7 @@ def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
 
 def _block_means(values: NDArray[Any]) -> Floats:
     # Down the columns first: they lie beside each other in memory.
-    means: Floats = in_blocks(values).sum(1, np.float32).sum(2, np.float64) / BLOCK**2
-    return means
+    return in_blocks(values).sum(1, np.float32).sum(2, np.float64) / BLOCK**2
 
 
 def _clips_at_black(plane: Plane, lowest: np.float32) -> bool:
@@ -189,8 +188,7 @@ def mean_spectrum(planes: Planes, chosen: NDArray[np.int64], variance: Floats) -
     slope = (inside - inside.mean()) / (BLOCK * np.var(inside) * BLOCK) ** 0.5
     for ramp in (slope[:, None] + 0 * slope, slope + 0 * slope[:, None]):
         samples -= (samples * ramp).sum((1, 2), keepdims=True) * ramp
-    power: Floats = np.square(np.abs(np.fft.fft2(samples))).mean(0)
-    return power
+    return np.square(np.abs(np.fft.fft2(samples))).mean(0)
 
 
 def misfit_of(spectrum: Floats, expected: Floats, *, without_diagonal: bool = False) -> Floats:
@@ -201,8 +199,7 @@ def misfit_of(spectrum: Floats, expected: Floats, *, without_diagonal: bool = Fa
     """
     compared = (4 if without_diagonal else 2) <= _SQUARES
     relative = np.maximum(spectrum[compared], 1e-30) / expected[..., compared]
-    misfit: Floats = np.log(relative.mean(-1)) - np.log(relative).mean(-1)
-    return misfit
+    return np.log(relative.mean(-1)) - np.log(relative).mean(-1)
 
 
 def longest(spectrum: Floats) -> float:

@@ -202,8 +202,7 @@ def _shading(frames: Planes, noise: float, row_noise: float, like: Planes) -> Pl
     rest = nodes - rows - offset
     of_pixels = noise / (rows_of_node * cols_of_node * len(frames))
     of_rows = row_noise / (rows_of_node * len(frames)) + of_pixels / across
-    smooth: Planes = offset + rows * _weight(rows, of_rows) + rest * _weight(rest, of_pixels)
-    return smooth
+    return offset + rows * _weight(rows, of_rows) + rest * _weight(rest, of_pixels)
 
 
 def _shows_light(residual: Planes, smooth: Planes, variance: float) -> str:

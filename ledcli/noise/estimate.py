@@ -293,8 +293,7 @@ def _contrasts(
     error = np.sqrt(1 / total + np.einsum("ni,ij,nj->n", along, covariance, along))
     # The non-negative garrotte (Breiman 1995): nearly all of what is clear, nothing of chance.
     clear = np.maximum(contrast, doubt * error)
-    sure: Floats = clear - (doubt * error) ** 2 / clear
-    return sure
+    return clear - (doubt * error) ** 2 / clear
 
 
 def fit_nonnegative_line(x: Floats, y: Floats, weight: Floats) -> tuple[float, float]:

@@ -174,5 +174,4 @@ class _Frame:
         return plane, (y + self._top) // self._side, (x + self._left) // self._side
 
     def _light(self, s: Tensor) -> NDArray[np.float32]:
-        light: NDArray[np.float32] = (unstabilise(s, self._t0) * self._gain).numpy()
-        return light
+        return (unstabilise(s, self._t0) * self._gain).numpy()

@@ -121,13 +121,11 @@ def _kernels() -> tuple[Floats, Floats]:
 
 
 def _inverse(response: Floats) -> Floats:
-    inverse: Floats = response / (response**2 + MIN_RESPONSE**2 * (1 - response))
-    return inverse
+    return response / (response**2 + MIN_RESPONSE**2 * (1 - response))
 
 
 def _response(weights: "Smoothing | Floats", down: Floats, right: Floats) -> Floats:
     """Return by what a kernel multiplies waves of so many radians per sample."""
     column, row, diagonal = weights
     beside = 2 * column * (np.cos(down) - 1) + 2 * row * (np.cos(right) - 1)
-    response: Floats = 1 + beside + 4 * diagonal * (np.cos(down) * np.cos(right) - 1)
-    return response
+    return 1 + beside + 4 * diagonal * (np.cos(down) * np.cos(right) - 1)

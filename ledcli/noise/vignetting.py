@@ -64,8 +64,7 @@ class VignettingMap(NamedTuple):
 
     def at(self, radius_squared: Floats) -> Floats:
         """Return the gain at squared distances from the middle; 1 is in the corners."""
-        gain: Floats = 1 + radius_squared * (self.square + radius_squared * self.fourth)
-        return gain
+        return 1 + radius_squared * (self.square + radius_squared * self.fourth)
 
     @property
     def corners(self) -> float:
@@ -195,8 +194,7 @@ def _gains(cells: _Cells, profile: NoiseProfile) -> Floats:
     """Return the gain at which a profile has each cell's variance."""
     photons = profile.gain * cells.mean.clip(0)
     root = np.sqrt(photons**2 + 4 * profile.read_variance * cells.variance)
-    gains: Floats = 2 * cells.variance / np.maximum(photons + root, 1e-30)
-    return gains
+    return 2 * cells.variance / np.maximum(photons + root, 1e-30)
 
 
 def _misfit(cells: _Cells, vignetting: VignettingMap) -> tuple[float, NoiseProfile]:
@@ -217,5 +215,4 @@ def _centres(length: int, step: int) -> Floats:
 def _radius_squared(shape: tuple[int, ...], step: int) -> Floats:
     down, right = (_centres(length, step) for length in shape)
     corner = (shape[0] / 2) ** 2 + (shape[1] / 2) ** 2
-    radius_squared: Floats = (down[:, None] ** 2 + right**2) / corner
-    return radius_squared
+    return (down[:, None] ** 2 + right**2) / corner

@@ -63,8 +63,7 @@ class Motion(NamedTuple):
             np.minimum(np.arange(size) // self.side, count - 1)
             for size, count in zip(shape, self.blocks.shape, strict=True)
         )
-        found: NDArray[np.bool_] = self.blocks[np.ix_(rows, cols)]
-        return found
+        return self.blocks[np.ix_(rows, cols)]
 
     def place(self, pixels: int) -> str:
         """Say where it is, for messages: in pixels of the mosaic, ``pixels`` to a cell."""

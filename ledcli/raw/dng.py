@@ -170,8 +170,7 @@ def replace_bad_pixels(
     """Return the mosaic (H, W) with bad pixels as the median of the good ones next to them."""
     planes = pack(mosaic, phase)
     replace_defects(planes, pack(bad, phase))
-    repaired: NDArray[np.uint16] = unpack(planes, phase, (mosaic.shape[0], mosaic.shape[1]))
-    return repaired
+    return unpack(planes, phase, (mosaic.shape[0], mosaic.shape[1]))
 
 
 def _mark(bad: NDArray[np.bool_], numbers: NDArray[np.int64]) -> None:

@@ -80,8 +80,7 @@ class Schedule:
 
     def as_json(self) -> dict[str, Any]:
         """Return the schedule as JSON values, for the record."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return values
+        return json.loads(json.dumps(asdict(self)))
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the part of the training that is done, 0 to 1."""

@@ -98,10 +98,7 @@ def ciede2000(a: Floats, b: Floats) -> NDArray[np.float64]:
     # Blues: chroma and hue are not independent there.
     blue = 60 * np.exp(-(((hue - 275) / 25) ** 2))
     rotation = -2 * _corner(chroma) * np.sin(np.radians(blue))
-    difference: NDArray[np.float64] = np.sqrt(
-        d_light**2 + d_chroma**2 + d_hue**2 + rotation * d_chroma * d_hue
-    )
-    return difference
+    return np.sqrt(d_light**2 + d_chroma**2 + d_hue**2 + rotation * d_chroma * d_hue)
 
 
 def _chroma_and_hue(

@@ -77,8 +77,7 @@ class PatternCamera:
         signal = torch.from_numpy(clean)[None] * (CALIBRATED_WHITE / ratio)
         generator = torch.Generator().manual_seed(seed_of(f"{self.name} {ratio:g} {key}"))
         dn = add_noise(signal, noise_of(*NOISE), generator)[0].numpy() + self.pattern
-        frame: Planes = (dn.round() * np.float32(DN)).clip(max=1)
-        return frame
+        return (dn.round() * np.float32(DN)).clip(max=1)
 
 
 SHAPE = (4, 192, 192)

@@ -162,7 +162,7 @@ class Bench:
     def identity(self, variant: str) -> dict[str, Any]:
         """Return what a kept result must have been made with to count."""
         recipe = self.recipe(variant)
-        identity: dict[str, Any] = {
+        return {
             "model": self.sha256[:12],
             "start": START,
             "device": self.device.type,
@@ -170,7 +170,6 @@ class Bench:
             "schedule": _schedule(recipe).as_json(),
             "line error": list(PROFILE_ERROR),
         }
-        return identity
 
     def run(self, camera: OddCamera, variant: str) -> dict[str, Any]:
         """Tune if the variant is tuned, and measure it in every cell."""
@@ -369,8 +368,7 @@ def _verdict(done: dict[str, Any]) -> str:
     cameras = [c.name for c in CAMERAS if f"{c.name}: two" in done]
 
     def run(camera: str, variant: str) -> dict[str, Any]:
-        found: dict[str, Any] = done[f"{camera}: {variant}"]
-        return found
+        return done[f"{camera}: {variant}"]
 
     def gain(variant: str, over: str) -> tuple[float, float]:
         """Return the mean gain, and the least of any camera, ratio and ISO."""

@@ -102,8 +102,7 @@ def _version(commit: str) -> Estimate:
     )
     module = types.ModuleType("earlier")
     exec(compile(done.stdout, MODULE, "exec"), module.__dict__)
-    estimate: Estimate = module.estimate_noise
-    return estimate
+    return module.estimate_noise
 
 
 def _photos(folder: Path, kodak: Path, count: int) -> Iterator[tuple[str, str, Planes]]:
@@ -137,8 +136,7 @@ def _shrunk(path: Path, rows: int, cols: int, factor: float | None = None) -> Pl
         np.asarray(Image.fromarray(linear[..., c]).resize((cols, rows), Image.Resampling.BOX))
         for c in range(3)
     ]
-    seen: Planes = np.stack(bands, -1) / np.array(WHITE_BALANCE, np.float32)
-    return seen
+    return np.stack(bands, -1) / np.array(WHITE_BALANCE, np.float32)
 
 
 def _wall(tiles: list[Planes], side: int) -> Planes:

@@ -153,10 +153,9 @@ class ActivatedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, C, H, W)`` and activate."""
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        return torch.ops.mkldnn._convolution_pointwise(
             x, *_arguments(self.plain), "leaky_relu", [self.slope], ""
         )
-        return result
 
 
 class FusedBlock(nn.Module):
@@ -172,10 +171,9 @@ class FusedBlock(nn.Module):
         """Map ``(N, C, H, W)`` to the same shape, less the rows that are not padded."""
         h = self.first(x)
         rows = h.shape[2] if self.second.padding[0] else h.shape[2] - 2
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+        return torch.ops.mkldnn._convolution_pointwise.binary(
             h, middle_rows(x, rows), *_arguments(self.second), "add", 1.0, None, [], None
         )
-        return result
 
 
 def fuse(net: Network) -> None:

@@ -146,8 +146,7 @@ def pack_rgb(rgb: Linear, cfa: str = "bayer") -> Planes:
     period = len(cell)
     for (row, col), colour in np.ndenumerate(cell):
         mosaic[row::period, col::period] = rgb[row::period, col::period, colour]
-    planes: Planes = pack(mosaic, phase)
-    return planes
+    return pack(mosaic, phase)
 
 
 class _Kind(NamedTuple):

@@ -191,8 +191,7 @@ class FinetuneMethod(ABC):
 
     def denoise(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return what the network makes of a batch, as it is compared with the truth."""
-        result: Tensor = self.form(net, *batch[1:])
-        return result
+        return self.form(net, *batch[1:])
 
     def validation_batches(self) -> list[Batch]:
         """Return the validation crops, one batch per pair."""
