@@ -9,8 +9,8 @@ from ledcli.batch.output_writer import OutputWriter
 from ledcli.batch.reading import DecodedFrame, errors_in, timed
 from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
 from ledcli.errors import MetadataError, ModelError
+from ledcli.inference.blending import headroom_of, keep_highlights
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
-from ledcli.inference.highlights import headroom_of, keep_highlights
 from ledcli.metadata.xmp import now
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise

@@ -121,18 +121,9 @@ class Verdict:
 
     def __init__(self, target: Target, sha256: str, csa_set: str) -> None:
         self.precision = target.precision
-        key = json.dumps(
-            [
-                __version__,
-                platform.platform(),
-                platform.node(),
-                target.identity,
-                target.precision,
-                sha256,
-                csa_set,
-            ]
-        )
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        machine = platform.platform(), platform.node()
+        parts = __version__, *machine, target.identity, target.precision, sha256, csa_set
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self.file: Path = cache_dir() / "agreement" / f"{name}.json"
 
     def read(self) -> Agreement | None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.errors import ModelError
 from ledcli.inference.backends import choose_backend, load_backend
-from ledcli.inference.grain import leave_grain
+from ledcli.inference.blending import leave_grain
 from ledcli.inference.network import ReadyNetwork
 from ledcli.inference.postprocess import (
     BIAS_SATURATED,
@@ -23,6 +22,7 @@ from ledcli.inference.postprocess import (
 )
 from ledcli.inference.tiles import check_tile
 from ledcli.nets.forms import default_steps, refine, subpixel
+from ledcli.noise.blocks import Planes
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
@@ -36,8 +36,6 @@ from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, to_standard_phase
 from ledcli.sensor.layout import layout_of
 from ledcli.sensor.symmetry import MIRRORS
 from ledcli.zoo.selection import NO_STEPS
-
-Planes = NDArray[np.float32]
 
 
 def self_ensemble(
@@ -94,8 +92,8 @@ class Denoiser(ReadyNetwork):
         strength : float
             0 gives the input times the ratio, 1 the denoised planes; linear between them.
         luma, chroma : float, optional
-            The same for noise in brightness and in colour alone (inference/grain.py); `strength` by
-            default.
+            The same for noise in brightness and in colour alone (inference/blending.py);
+            `strength` by default.
         white_balance : sequence of float
             Multipliers of R, G and B, by which brightness and colour are told apart; a raw file has
             its own.
@@ -178,7 +176,7 @@ class Denoiser(ReadyNetwork):
         shape: tuple[int, int],
         noise: NoiseAtIso | None = None,
         progress: OnProgress | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Planes:
         """Make a picture of a photo with SID's network, from raw straight to sRGB.
 
         `shape` is the mosaic's; `noise` the camera's own; the rest as for `denoise`.

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.vst import electron_scale, stabilise, unstabilise
+from ledcli.noise.physics import column, electron_scale, stabilise, unstabilise
 
 LOCAL_MEAN = 5
 """Side of the local mean's window, plane pixels; the mean carries the stabilised signal's size."""
@@ -208,19 +208,17 @@ class AdaptiveForm(GainForm):
         return share * _clip(image) + (1 - share) * _clip(signal + residual)
 
 
-_FORMS: dict[str, type[GainForm] | type[StabilisedForm]] = {
+FORMS: dict[str, type[GainForm] | type[StabilisedForm]] = {
     "gain": GainForm,
     "stabilised": StabilisedForm,
 }
-FORMS: dict[str, Form] = {name: kind() for name, kind in _FORMS.items()}
-"""The forms of Bayer planes."""
 
 
 def form_of(input_form: str, output: str = "planes", planes: int = 4) -> Form:
     """Return a model's form, by what its header says of input and output."""
     if output == "adaptive":
         return AdaptiveForm(planes)
-    return SrgbForm(planes) if output == "srgb" else _FORMS[input_form](planes)
+    return SrgbForm(planes) if output == "srgb" else FORMS[input_form](planes)
 
 
 def exposure_schedule(ratio: float, steps: int) -> list[float]:
@@ -309,11 +307,6 @@ def _asinh(x: Tensor) -> Tensor:
     square = x.square()
     ratio = (1 + square).sqrt_().add_(1)
     return torch.log1p(x.abs().add_(square.div_(ratio))).copysign_(x)
-
-
-def column(per_photo: Tensor) -> Tensor:
-    """Return figures ``(N,)`` of photos as ``(N, 1, 1, 1)``, to multiply their planes by."""
-    return per_photo.reshape(-1, 1, 1, 1)
 
 
 def _clip(x: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ _SQUARES = _CYCLES[:, None] ** 2 + _CYCLES**2
 MIN_VARIANCE = 1e-12
 
 Floats = NDArray[np.float64]
-Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
+"""Of one or more planes, normalised: black is 0, white 1."""
 
 
 class Blocks(NamedTuple):
@@ -52,7 +52,7 @@ class Blocks(NamedTuple):
     usable: NDArray[np.bool_]
 
 
-def measure_blocks(planes: NDArray[np.float32]) -> Blocks:
+def measure_blocks(planes: Planes) -> Blocks:
     """Measure the blocks inside a border of one pixel, which the masks need."""
     rows, cols = (max((n - 2) // BLOCK, 0) for n in planes.shape[1:])
     mean, noise, structure = np.zeros((3, len(planes), rows, cols))
@@ -91,12 +91,12 @@ def measure(planes: Planes) -> tuple[Planes, "Blocks"]:
     return chosen, blocks
 
 
-def too_few(blocks: Blocks, planes: NDArray[np.float32]) -> bool:
+def too_few(blocks: Blocks, planes: Planes) -> bool:
     """Return True if most of a photo is clipped."""
     return bool(blocks.usable.sum() < MIN_USABLE * planes.size / BLOCK**2)
 
 
-def _noise_and_structure(strip: Plane) -> tuple[Floats, Floats]:
+def _noise_and_structure(strip: Planes) -> tuple[Floats, Floats]:
     """Noise and structure of a strip with a border of one pixel; white noise gives 1 and 2."""
     ends, middle = strip[:, 2:] + strip[:, :-2], 2 * strip[:, 1:-1]
     detail = ends - middle
@@ -113,14 +113,14 @@ def _noise_and_structure(strip: Plane) -> tuple[Floats, Floats]:
     return _block_means(both) / MASK_GAIN, _block_means(along_rows) / MASK_GAIN
 
 
-def second_difference(plane: Plane) -> Plane:
+def second_difference(plane: Planes) -> Planes:
     """Return what slopes do not explain of a plane ``(h, w)``, as ``(h - 2, w - 2)``.
 
     White noise keeps its variance; what a row or a column has in common is cancelled.
     """
     rows = plane[:, 2:] + plane[:, :-2]
     rows -= 2 * plane[:, 1:-1]
-    both: Plane = rows[2:] + rows[:-2]
+    both: Planes = rows[2:] + rows[:-2]
     both -= 2 * rows[1:-1]
     both /= np.float32(MASK_GAIN**0.5)
     return both
@@ -137,20 +137,20 @@ def _block_means(values: NDArray[Any]) -> Floats:
     return in_blocks(values).sum(1, np.float32).sum(2, np.float64) / BLOCK**2
 
 
-def _clips_at_black(plane: Plane, lowest: np.float32) -> bool:
+def _clips_at_black(plane: Planes, lowest: np.float32) -> bool:
     clipped = np.count_nonzero(plane <= lowest)
     return bool(lowest < SATURATED and clipped > MAX_BLACK_CLIP * plane.size)
 
 
-def variance_clipped_at_black(planes: NDArray[np.float32]) -> float | None:
-    """Read variance of a dark frame that is clipped at or above black; None if it is not.
+def variance_clipped_at_black(planes: Planes, blocks: Blocks) -> float | None:
+    """Read variance of a dark frame that is clipped at or above black; None if most is not.
 
     Of noise ``n`` only ``max(n - z s, 0)`` is left, with ``s`` its deviation. The share of clipped
     pixels tells ``z``, and the second moment of the rest over ``(1 + z^2)(1 - P(z)) - z p(z)``, of
     the normal distribution, is ``s^2``. The darkest quarter of the blocks stands for black.
     """
     moments, shares = [], []
-    for plane in planes:
+    for plane in planes if too_few(blocks, planes) else ():
         lowest = plane.min()
         if _clips_at_black(plane, lowest):
             above = in_blocks(plane - lowest)

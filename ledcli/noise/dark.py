@@ -7,16 +7,16 @@ of its error: ``signal / (signal + error)`` of it (Wiener's weight). With one fr
 are their noise, and the pixels' pattern cannot be told from theirs, but hot pixels can.
 """
 
+import itertools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.noise.blocks import MIN_VARIANCE
+from ledcli.noise.blocks import MIN_VARIANCE, Planes
 from ledcli.noise.profile import USUAL, cell_means, upsample
 from ledcli.sensor.cfa import AnyPhase
-from ledcli.sensor.defects import replace_defects
 
 HOT = 1.5
 """Spans of the `USUAL` pixels from black: those further away are hot or dead. Nine standard
@@ -34,8 +34,13 @@ MAX_CUT = 0.2
 """Share of the samples that may have the lowest value: in frames cut off at black more have."""
 _STEPS = 127
 """Largest value of the pixels' pattern."""
+MAX_ROUNDS = 8
+"""Samples of a plane that a defect may be wide or high, in pairs: it is filled from its edge."""
+_CHUNK = 1 << 18
+_NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
+"""The nearest samples of a plane, and those that are taken if none of these is good."""
 
-Planes = NDArray[np.float32]
+Index = NDArray[np.intp]
 
 
 class DarkPattern(NamedTuple):
@@ -219,3 +224,36 @@ def _shows_light(residual: Planes, smooth: Planes, variance: float) -> str:
     means = np.abs(sums) / (count * BLOCK**2)
     clear = max(CLEAR * sigma / (count**0.5 * BLOCK), OF_SHADING * float(nodes.std()))
     return "it shows a picture" if (means > clear).mean() > MAX_CLEAR else ""
+
+
+def replace_defects(planes: NDArray[Any], wrong: NDArray[np.bool_]) -> None:
+    """Set wrong samples of planes (planes, h, w) to the median of the good ones next to them.
+
+    Both arrays are changed: what lies deeper inside a group than `MAX_ROUNDS` stays wrong.
+    """
+    whole = np.issubdtype(planes.dtype, np.integer)
+    for _ in range(MAX_ROUNDS):
+        positions = np.argwhere(wrong)
+        before, done = wrong.copy(), False
+        for start, steps in itertools.product(range(0, len(positions), _CHUNK), _NEIGHBOURS):
+            at = positions[start : start + _CHUNK]
+            plane, row, col = at[wrong[tuple(at.T)]].T
+            values = np.stack([_good(planes, before, plane, row + r, col + c) for r, c in steps], 1)
+            some = ~np.isnan(values).all(1)
+            here = plane[some], row[some], col[some]
+            if len(here[0]):
+                median = np.nanmedian(values[some], 1)
+                planes[here] = np.rint(median) if whole else median
+                wrong[here], done = False, True
+        if not done:
+            break
+
+
+def _good(
+    planes: NDArray[Any], wrong: NDArray[np.bool_], plane: Index, row: Index, col: Index
+) -> NDArray[np.float32]:
+    """Return samples, NaN where they are bad or outside."""
+    _, rows, cols = planes.shape
+    inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+    at = plane, row.clip(0, rows - 1), col.clip(0, cols - 1)
+    return np.where(inside & ~wrong[at], planes[at], np.nan).astype(np.float32)

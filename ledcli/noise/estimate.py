@@ -24,8 +24,8 @@ from ledcli.noise.blocks import (
     MIN_VARIANCE,
     Blocks,
     Floats,
+    Planes,
     measure,
-    too_few,
     variance_clipped_at_black,
 )
 
@@ -84,7 +84,7 @@ class NoiseProfile(NamedTuple):
         return bool(abs(np.log(self.variance(signal) / variance)) < MAX_CONTRADICTION)
 
 
-def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
+def estimate_noise(planes: Planes) -> NoiseProfile:
     """Estimate the noise profile of one photo.
 
     Parameters
@@ -99,10 +99,8 @@ def estimate_noise(planes: NDArray[np.float32]) -> NoiseProfile:
         Without row noise: the mask cancels what a row has in common.
     """
     chosen, blocks = measure(planes)
-    if too_few(blocks, chosen):
-        read_variance = variance_clipped_at_black(chosen)
-        if read_variance is not None:
-            return NoiseProfile(0.0, read_variance)
+    if (read_variance := variance_clipped_at_black(chosen, blocks)) is not None:
+        return NoiseProfile(0.0, read_variance)
     return fit_profile(blocks)
 
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ledcli.noise.blocks import Planes
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.vst import electron_scale, stabilise, unstabilise
+from ledcli.noise.physics import electron_scale, stabilise, unstabilise
 from ledcli.sensor.cfa import AnyPhase, first_pixel, pattern, unpack
 
 CANDIDATE, FAR = 3.5, 5.0
@@ -40,7 +41,6 @@ REACH = 2
 BAND, CHUNK = 32, 1 << 15
 """Plane rows searched, and candidates judged, at a time: the rows stay in the cache."""
 
-Planes = NDArray[np.float32]
 Positions = NDArray[np.intp]
 Index = tuple[Positions, Positions, Positions]
 """Plane, row and column of samples."""
@@ -114,7 +114,7 @@ class _Frame:
         _, rows, cols = planes.shape
         self.shape = (self._side * rows - self._top, self._side * cols - self._left)
 
-    def outliers(self, y: Positions, x: Positions) -> tuple[Index, NDArray[np.float32]]:
+    def outliers(self, y: Positions, x: Positions) -> tuple[Index, Planes]:
         """Return which of the candidates ``(n,)`` are outliers, and what to replace them by."""
         value, square = self._around(y, x)
         level = square.median(1).values
@@ -173,5 +173,5 @@ class _Frame:
         plane = self._pattern[y % period, x % period]
         return plane, (y + self._top) // self._side, (x + self._left) // self._side
 
-    def _light(self, s: Tensor) -> NDArray[np.float32]:
+    def _light(self, s: Tensor) -> Planes:
         return (unstabilise(s, self._t0) * self._gain).numpy()

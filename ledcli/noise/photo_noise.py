@@ -14,7 +14,6 @@ from ledcli.noise.blocks import (
     Floats,
     Planes,
     measure,
-    too_few,
     variance_clipped_at_black,
 )
 from ledcli.noise.estimate import (
@@ -122,17 +121,13 @@ def estimate_photo_noise(
     """
     floor = max(step**2 / 12, MIN_VARIANCE)
     chosen, blocks = measure(planes)
-    if too_few(blocks, chosen):
-        read_variance = variance_clipped_at_black(chosen)
-        if read_variance is not None:
-            read_known = read_variance > floor
-            profile = NoiseProfile(0.0, read_variance)
-            if stated is not None and (
-                not read_known or stated.agrees(np.zeros(()), read_variance)
-            ):
-                profile = stated
-            profile = profile._replace(read_variance=max(profile.read_variance, floor))
-            return PhotoNoise(profile, gain_known=False, read_known=read_known)
+    if (read_variance := variance_clipped_at_black(chosen, blocks)) is not None:
+        read_known = read_variance > floor
+        profile = NoiseProfile(0.0, read_variance)
+        if stated is not None and (not read_known or stated.agrees(np.zeros(()), read_variance)):
+            profile = stated
+        profile = profile._replace(read_variance=max(profile.read_variance, floor))
+        return PhotoNoise(profile, gain_known=False, read_known=read_known)
     profile = fit_profile(blocks, read_variance=dark_read)
     quiet = quiet_points(blocks, profile)
     can_be_undone = len(layout_of(len(planes)).regular) == len(planes)

@@ -9,10 +9,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ledcli.errors import PairError
-from ledcli.noise.blocks import MIN_VARIANCE, SATURATED, in_blocks, second_difference
+from ledcli.noise.blocks import (
+    MIN_VARIANCE,
+    SATURATED,
+    Floats,
+    Planes,
+    in_blocks,
+    second_difference,
+)
 from ledcli.noise.estimate import fit_nonnegative_line
 from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 
@@ -28,9 +34,6 @@ EXPOSURE_ROUNDS, VARIANCE_ROUNDS = 12, 3
 """Rounds of the reweighted fits."""
 SCALE_SPREAD = 0.05
 """Standard deviation of true exposure ratios around those of the EXIF data."""
-
-Planes = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 
 class ExposureFit(NamedTuple):

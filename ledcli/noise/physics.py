@@ -1,10 +1,22 @@
-"""The ELD noise model: shot, Tukey-lambda read, row, quantisation, colour bias.
+"""The ELD noise model, and the transform that gives noise the same variance everywhere.
 
-Everything is in DN above black. A short frame of a clean signal ``c`` is::
+The model: shot, Tukey-lambda read, row, quantisation, colour bias. Everything is in DN above black.
+A short frame of a clean signal ``c`` is::
 
     K Poisson(c / K) + TL(lambda, read) + N(0, row) per sensor row + U(-1/2, 1/2) q + bias
 
 (ELD, Wei et al. 2020, equations 1 to 9; 'ptrqc' in published code.)
+
+The transform: photon noise plus read noise has the variance ``gain * x + read_variance``, linear in
+the signal (LED, section 3.1). In electrons, ``e = x / gain``, it is ``e + v`` with
+``v = read_variance / gain**2``. The generalised Anscombe transform makes it one for every camera,
+ISO and ratio::
+
+    t = e + t0,  t0 = max(v + 3/8, 1)
+    s = 2 sqrt(t) - 2 sqrt(t0)     where t >= 1
+    s = t + 1 - 2 sqrt(t0)         below: the tangent, so that nothing under zero is cut
+
+so that ``s`` is 0 where there is no light. The inverse is algebraic.
 """
 
 from dataclasses import dataclass, fields
@@ -17,10 +29,27 @@ from ledcli.sensor.layout import layout_of
 
 MIN_LAMBDA = 1e-3
 """Below this the Tukey-lambda formula loses digits in float32; its limit is used instead."""
+MAX_READ_VARIANCE = 1e4
+"""Electrons squared. With more, photon noise is lost in read noise wherever the signal is not a
+hundred times the noise; the gain is then raised until it fits, for float32's digits."""
+
+
+def column(per_frame: Tensor) -> Tensor:
+    """Return figures ``(N,)`` of frames as ``(N, 1, 1, 1)``, to multiply their planes by."""
+    return per_frame.reshape(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
-class NoiseParameters:
+class PerFrame:
+    """Tensors whose first axis is the frame."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on another device."""
+        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class NoiseParameters(PerFrame):
     """Noise parameters of ``N`` frames: Tensors ``(N,)``."""
 
     gain: Tensor
@@ -35,10 +64,6 @@ class NoiseParameters:
     take that of G1."""
     step: Tensor
     """Quantisation step, DN."""
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same parameters on another device."""
-        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def pixel_variance(self) -> Tensor:
         """Return the variance ``(N,)`` of a pixel without light, row noise excluded, DN^2."""
@@ -66,7 +91,7 @@ def tukey_variance(shape: Tensor) -> Tensor:
 
 def shot_noise(clean: Tensor, gain: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Photon noise: ``K Poisson(c / K)`` of a clean signal ``(N, planes, h, w)``, DN."""
-    k = _column(gain)
+    k = column(gain)
     return torch.poisson((clean / k).clamp_min(0), generator) * k
 
 
@@ -76,12 +101,12 @@ def read_noise(
     """Tukey-lambda read noise of the shape of ``like``, DN."""
     # Open interval: the quantile is infinite at 0 and 1.
     p = _uniform(like, generator).clamp(2**-24, 1 - 2**-24)
-    return tukey_quantile(p, _column(shape)) * _column(scale)
+    return tukey_quantile(p, column(shape)) * column(scale)
 
 
 def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Row noise, a Gaussian value per sensor row, DN; shaped as by `on_sensor_lines`."""
-    return on_sensor_lines(like, 0, generator) * _column(scale)
+    return on_sensor_lines(like, 0, generator) * column(scale)
 
 
 def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None = None) -> Tensor:
@@ -106,7 +131,7 @@ def quantisation_noise(
     like: Tensor, step: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """Uniform noise one quantisation step wide, of the shape of ``like``, DN."""
-    return (_uniform(like, generator) - 0.5) * _column(step)
+    return (_uniform(like, generator) - 0.5) * column(step)
 
 
 def add_noise(
@@ -133,5 +158,29 @@ def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
-def _column(per_frame: Tensor) -> Tensor:
-    return per_frame.reshape(-1, 1, 1, 1)
+def electron_scale(gain: Tensor, read_variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gain to divide by and the transform's offset ``t0``, both shaped as given.
+
+    Gain and read variance are those of the noise profile, for white - black = 1.
+    """
+    gain = torch.maximum(gain, (read_variance / MAX_READ_VARIANCE).sqrt()).clamp_min(1e-12)
+    return gain, (read_variance / gain**2 + 3 / 8).clamp_min(1.0)
+
+
+def stabilise(electrons: Tensor, t0: Tensor) -> Tensor:
+    """Transform electrons to a signal whose noise has unit variance; shapes broadcast."""
+    t, root = electrons + t0, t0.sqrt()
+    # The difference of the roots, written so that float32 keeps it where t0 is large.
+    above = (2 * electrons).div_(t.clamp_min(1.0).sqrt_().add_(root))
+    # The tangent lies above the roots, and where t < 1 below this.
+    return torch.minimum(above, t.add_(1 - 2 * root))
+
+
+def unstabilise(s: Tensor, t0: Tensor) -> Tensor:
+    """Return the electrons of a stabilised signal: the exact inverse of `stabilise`.
+
+    That is the square of the part where t >= 1, and the rest as it is.
+    """
+    root = t0.sqrt()
+    curved = torch.maximum(s, 2 - 2 * root)
+    return torch.add(root, curved, alpha=0.25) * curved + (s - curved)

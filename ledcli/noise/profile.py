@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ledcli.noise.blocks import Planes
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import LAYOUTS
 
@@ -35,8 +35,6 @@ MAX_COEFFICIENT, MAX_ISO, MAX_SHADING, MAX_NODES, MAX_SIDE = 1e3, 1e8, 1.0, 4096
 """Limits for slopes and intercepts, ISOs, shading (of white), nodes and sides of a frame: a file
 beyond them is damaged."""
 KEYS = {"isos", "gain", "variance", "shading", "frame"}
-
-Planes = NDArray[np.float32]
 
 
 class DarkShading(NamedTuple):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ledcli.noise.blocks import Floats, Planes
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.pairs.frames import Frame
 from ledcli.pairs.motion import Motion, find_motion
@@ -61,7 +61,7 @@ class BrightnessFit(NamedTuple):
     ratio: float
     ratio_error: float
     """Standard error, as a share of the ratio."""
-    offsets: NDArray[np.float64]
+    offsets: Floats
     """Black of the short frame minus that of the long one (planes,); white - black = 1."""
     offset_error: float
     """Standard error of the offsets."""
@@ -214,7 +214,7 @@ def fit_brightness(short: Bins, long: Bins) -> BrightnessFit | None:
     return BrightnessFit(1 / slope, slope_error / slope, offsets[:, 0, 0], offset_error)
 
 
-def _error_of_sum(terms: NDArray[np.float64]) -> float:
+def _error_of_sum(terms: Floats) -> float:
     """Return the standard error of a sum of terms (planes, rows, columns) with banding.
 
     Banding makes the bins of a row or column err together: only whole rows, or columns, are
@@ -224,9 +224,7 @@ def _error_of_sum(terms: NDArray[np.float64]) -> float:
     return float(max((by_row**2).sum(), (by_column**2).sum()) ** 0.5)
 
 
-def _measure_shift(
-    short: NDArray[np.float32], long: NDArray[np.float32], side: int
-) -> Shift | None:
+def _measure_shift(short: Planes, long: Planes, side: int) -> Shift | None:
     """Shift of the whole, or of the quarter that is surely shifted most: cameras rotate too."""
     whole = register(short, long)
     if whole is None:

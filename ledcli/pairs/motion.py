@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from ledcli.noise.blocks import Floats, Planes
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.profile import upsample
 from ledcli.pairs.similarity import STD_PER_MAD, clipping_level
@@ -39,8 +40,6 @@ SHADING_NODES = 4
 MIN_TRUSTED = 0.5
 """Share of a window's samples that must be unclipped."""
 
-Floats = NDArray[np.float64]
-Planes = NDArray[np.float32]
 Exposure = tuple[float, Floats]
 """Scale and offsets ``(planes,)`` of ``short = scale * long + offset``."""
 Noise = tuple[NoiseProfile, NoiseProfile]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from ledcli.noise.blocks import Floats, Planes
 from ledcli.raw.reader import RawPhoto
 
 BINS = 64
@@ -61,14 +62,14 @@ MIN_SIDE = 16
 class Bins(NamedTuple):
     """Light of a frame."""
 
-    halves: NDArray[np.float32]
+    halves: Planes
     """Means over the even and the odd rows of cells of each bin (2, planes, rows, columns);
     white - black = 1."""
-    clipped: NDArray[np.float32]
+    clipped: Planes
     """Share of each bin's pixels that are clipped (rows, columns)."""
 
     @property
-    def luminance(self) -> NDArray[np.float32]:
+    def luminance(self) -> Planes:
         """Mean over halves and planes (rows, columns)."""
         return self.halves.mean((0, 1))
 
@@ -76,7 +77,7 @@ class Bins(NamedTuple):
 class Signature(NamedTuple):
     """What a frame shows, whatever its exposure."""
 
-    vector: NDArray[np.float32]
+    vector: Planes
     """Fine structure of the bins (bins,), of length 1; without shading, banding and brightness."""
     reliability: float
     """Share of the vector's variance that is light; 0 is all noise."""
@@ -103,9 +104,9 @@ class Shift(NamedTuple):
 class FrameFeatures:
     """What the checks need of a frame."""
 
-    planes: NDArray[np.float32]
+    planes: Planes
     """Normalised (planes, h, w)."""
-    cells: NDArray[np.float32]
+    cells: Planes
     """Mean of the planes without hot and dead pixels (h, w): the mosaic binned by cells."""
     bins: Bins
     signature: Signature
@@ -119,7 +120,7 @@ def frame_features(photo: RawPhoto) -> FrameFeatures:
     return FrameFeatures(planes, despiked.mean(0), bins, _signature(bins))
 
 
-def clipping_level(planes: NDArray[np.float32]) -> float:
+def clipping_level(planes: Planes) -> float:
     """Value from which the pixels of a frame are clipped: near white, or where the sensor fills up.
 
     Many sensors saturate some percent below the white level of the file. The brightest pixel of a
@@ -154,7 +155,7 @@ def is_dark(frame: FrameFeatures) -> bool:
     return register(frame.cells[0:rows:2], frame.cells[1:rows:2]) is None
 
 
-def _without_hot_pixels(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _without_hot_pixels(planes: Planes) -> Planes:
     """Clip every sample to the range of its two neighbours on each side: edges stay.
 
     Along the row only, so that rows stay independent of each other.
@@ -170,7 +171,7 @@ def _without_hot_pixels(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     return despiked
 
 
-def _binned(planes: NDArray[np.float32], despiked: NDArray[np.float32]) -> Bins:
+def _binned(planes: Planes, despiked: Planes) -> Bins:
     """Average planes (n, h, w) in bins: light of the despiked ones, clipping of the full ones."""
     count, height, width = planes.shape
     side = max(MIN_BIN, -(-max(height, width) // BINS))
@@ -217,7 +218,7 @@ def _centred(light: NDArray[Any]) -> NDArray[Any]:
     return light - rows - cols + light.mean((-2, -1), keepdims=True)
 
 
-def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | None:
+def register(short: Planes, long: Planes) -> Shift | None:
     """Measure the shift between the cells (h, w) of two frames, the short one times the ratio.
 
     Returns None where nothing common to both stands out of the noise: other scenes, or one
@@ -242,7 +243,7 @@ def register(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | N
     return found
 
 
-def _correlate(short: NDArray[np.float32], long: NDArray[np.float32]) -> Shift | None:
+def _correlate(short: Planes, long: Planes) -> Shift | None:
     height, width = short.shape
     window = np.outer(_tukey_window(height), _tukey_window(width))
     a, b = (np.fft.rfft2(window * (frame - frame.mean())) for frame in (short, long))
@@ -299,14 +300,14 @@ def _refine(
     return Shift(float(at[0]), float(at[1]), error, peak)
 
 
-def _middle(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+def _middle(frame: Planes) -> Planes:
     height, width = frame.shape
     rows, cols = min(height, MAX_SIDE), min(width, MAX_SIDE)
     top, left = (height - rows) // 2, (width - cols) // 2
     return frame[top : top + rows, left : left + cols]
 
 
-def _tukey_window(length: int) -> NDArray[np.float64]:
+def _tukey_window(length: int) -> Floats:
     edge = max(1, int(length * TAPER))
     rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(edge) + 0.5) / edge)
     window = np.ones(length)

@@ -17,8 +17,8 @@ from ledcli.batch.photo import choose_model, choose_noise, choose_ratio, own_noi
 from ledcli.batch.reading import DecodedFrame, errors_in, read_photo, timed
 from ledcli.batch.settings import Job, Quality, Result, Settings
 from ledcli.errors import ModelError
+from ledcli.inference.blending import leave_grain
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
-from ledcli.inference.grain import leave_grain
 from ledcli.noise.outliers import remove_outliers
 from ledcli.output.tags import at_its_own_brightness
 from ledcli.preview.crops import (

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ledcli.noise.blocks import Planes
 from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.layout import layout_of
@@ -78,7 +79,7 @@ def srgb_from_camera(photo: RawPhoto) -> NDArray[np.float64]:
     return np.linalg.inv(camera / sums)
 
 
-def auto_ratio(planes: NDArray[np.float32]) -> float:
+def auto_ratio(planes: Planes) -> float:
     """Return the ratio that brings a photo to a normal brightness, from its own histogram.
 
     Noise is averaged away in some ten thousand blocks. The ratio brings the brightest hundredth
@@ -112,7 +113,7 @@ def auto_ratio(planes: NDArray[np.float32]) -> float:
     return ratio if ratio >= MIN_RATIO else 1.0
 
 
-def _block_levels(planes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _block_levels(planes: Planes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Level of every block in R, G, B, ``(3, blocks)``, and its noise ``(3,)``."""
     side = max(MIN_PART, max(planes.shape[1:]) // (BLOCKS * PARTS))
     rows, cols = (n // (side * PARTS) for n in planes.shape[1:])

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ledcli.metadata.carried import Fields
 from ledcli.metadata.dng_mosaic import Area, DngMosaic, read_opcodes
 from ledcli.metadata.tiff import STRIPS, TILES, Bytes, Directory
+from ledcli.noise.dark import replace_defects
 from ledcli.raw.libraw import multipliers, usable_matrix
 from ledcli.sensor.cfa import AnyPhase, pack, unpack
-from ledcli.sensor.defects import replace_defects
 from ledcli.sensor.levels import Levels
 
 _BITS, _COMPRESSION, _ROWS_PER_STRIP, _PREDICTOR = 258, 259, 278, 317

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ledcli import __version__
-from ledcli.nets.forms import StabilisedForm, column, form_of
+from ledcli.nets.forms import StabilisedForm, form_of
 from ledcli.nets.repnr import deploy, select
-from ledcli.noise.vst import electron_scale, stabilise, unstabilise
+from ledcli.noise.physics import column, electron_scale, stabilise, unstabilise
 from ledcli.sensor.symmetry import MIRRORS
 from ledcli.training.data.crops import FULL_SCALE, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler

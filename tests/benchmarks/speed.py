@@ -36,7 +36,7 @@ from ledcli.batch.settings import Engine, Settings
 from ledcli.inference.backends.torch import choose_device
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import tiled
-from ledcli.nets.forms import FORMS
+from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
 from ledcli.raw.reader import read_raw
@@ -229,7 +229,7 @@ def _measure_upstream(options: argparse.Namespace) -> None:
     found = find_model(options.model)
     spec, repnr = load_model(found.path)
     plain = deploy(repnr, found.csa_set) if spec.csa_sets else repnr
-    in_planes = FORMS[spec.input_form].in_planes
+    in_planes = form_of(spec.input_form).in_planes
     size = tuple(options.upstream)
     print(json.dumps(whole_frame_seconds(plain, in_planes, size, choose_device(), options.repeats)))
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ledcli.batch.settings import Settings
-from ledcli.inference.grain import LUMINANCE, leave_grain
+from ledcli.inference.blending import LUMINANCE, leave_grain
 from ledcli.sensor.cfa import STANDARD_PHASE, MonoPhase, Phase
 from ledcli.sensor.layout import LAYOUTS, layout_of
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ledcli.inference.highlights import BLEND_FROM, BLEND_TO, headroom_of, keep_highlights
+from ledcli.inference.blending import BLEND_FROM, BLEND_TO, headroom_of, keep_highlights
 
 RATIO = 10.0
 

@@ -8,7 +8,7 @@ from torch import nn
 from ledcli.cli.app import run
 from ledcli.errors import DeviceError
 from ledcli.inference import agreement
-from ledcli.inference.backends.int8 import TOP, RoundedConv
+from ledcli.inference.backends.openvino import TOP, RoundedConv
 from ledcli.inference.denoiser import Denoiser
 from ledcli.nets.network import build
 from ledcli.zoo.model_file import save_model

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ledcli.nets.forms import FORMS, StabilisedForm, form_of
+from ledcli.nets.forms import StabilisedForm, form_of
 
 
 class Recorder(nn.Module):
@@ -32,18 +32,18 @@ def photo(seed=0):
 def test_the_gain_form_is_the_clipped_frame_times_the_ratio():
     x, net = photo(), Recorder()
     ratio = line(1.0, 100.0)
-    out = FORMS["gain"](net, x, ratio, line(1e-3, 1e-3), line(1e-6, 1e-6))
+    out = form_of("gain")(net, x, ratio, line(1e-3, 1e-3), line(1e-6, 1e-6))
     expected = torch.minimum(x * ratio.reshape(2, 1, 1, 1), torch.tensor(1.0))
     assert torch.equal(net.seen, expected) and torch.equal(out, expected)
     assert net.seen.min() < 0  # the noise's mean survives
-    assert net.seen.shape[1] == FORMS["gain"].in_planes
+    assert net.seen.shape[1] == form_of("gain").in_planes
 
 
 @pytest.mark.parametrize("ratio", [1.0, 300.0])
 @pytest.mark.parametrize("gain,variance", [(1e-3, 1e-6), (1e-5, 1e-9), (0.0, 1e-4), (6e-4, 0.0)])
 def test_the_stabilised_form_with_a_silent_network_is_the_identity(ratio, gain, variance):
     x, net = photo(), Zero()
-    out = FORMS["stabilised"](
+    out = form_of("stabilised")(
         net, x, line(ratio, ratio), line(gain, gain), line(variance, variance)
     )
     assert out.dtype == torch.float32
@@ -54,7 +54,7 @@ def test_the_stabilised_form_with_a_silent_network_is_the_identity(ratio, gain, 
 
 def test_nothing_under_zero_or_over_white_is_cut():
     x = torch.linspace(-2, 3, 4 * 16 * 16).reshape(1, 4, 16, 16)
-    out = FORMS["stabilised"](Zero(), x, line(1.0), line(1e-3), line(1e-6))
+    out = form_of("stabilised")(Zero(), x, line(1.0), line(1e-3), line(1e-6))
     torch.testing.assert_close(out, x, atol=1e-5, rtol=1e-5)
 
 
@@ -62,8 +62,8 @@ def test_the_network_is_given_planes_that_bfloat16_can_hold():
     """Detail in deviations of noise, softly limited; the size itself compressed; read noise."""
     x, net = photo(), Zero()
     gain, variance = 1e-4, 1e-8
-    FORMS["stabilised"](net, x, line(1.0, 1.0), line(gain, gain), line(variance, variance))
-    assert net.seen.shape[1] == FORMS["stabilised"].in_planes == 9
+    form_of("stabilised")(net, x, line(1.0, 1.0), line(gain, gain), line(variance, variance))
+    assert net.seen.shape[1] == form_of("stabilised").in_planes == 9
     detail, mean, read = net.seen[:, :4], net.seen[:, 4:8], net.seen[:, 8:]
     assert detail.abs().max() <= 8
     assert mean.abs().max() < 10
@@ -72,16 +72,18 @@ def test_the_network_is_given_planes_that_bfloat16_can_hold():
 
 def test_each_photo_of_a_batch_has_its_own_ratio_and_noise():
     x = photo()
-    both = FORMS["stabilised"](Recorder(), x, line(1.0, 100.0), line(1e-3, 1e-4), line(1e-6, 1e-7))
+    both = form_of("stabilised")(
+        Recorder(), x, line(1.0, 100.0), line(1e-3, 1e-4), line(1e-6, 1e-7)
+    )
     for i, (r, g, v) in enumerate(((1.0, 1e-3, 1e-6), (100.0, 1e-4, 1e-7))):
-        alone = FORMS["stabilised"](Recorder(), x[i : i + 1], line(r), line(g), line(v))
+        alone = form_of("stabilised")(Recorder(), x[i : i + 1], line(r), line(g), line(v))
         torch.testing.assert_close(both[i : i + 1], alone)
 
 
 def test_a_flat_frame_stays_at_its_level():
     """The inverse adds no darkening and no colour cast: with nothing to remove, nothing moves."""
     x = torch.tensor([0.001, 0.002, 0.0005, 0.002]).reshape(1, 4, 1, 1).expand(1, 4, 32, 32)
-    out = FORMS["stabilised"](Zero(), x, line(300.0), line(6e-4), line(2e-7))
+    out = form_of("stabilised")(Zero(), x, line(300.0), line(6e-4), line(2e-7))
     torch.testing.assert_close(out, x * 300, atol=1e-5, rtol=1e-5)
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledcli.noise.vst import MAX_READ_VARIANCE, electron_scale, stabilise, unstabilise
+from ledcli.noise.physics import MAX_READ_VARIANCE, electron_scale, stabilise, unstabilise
 
 OFFSETS = st.floats(1, 1e4)
 """t0: read variance in electrons squared, and 3/8."""

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ledcli.noise.vst import stabilise
+from ledcli.noise.physics import stabilise
 from ledcli.training.methods.led import (
     LINEAR_FLOOR,
     PAST_WHITE,

@@ -1,7 +1,6 @@
 """Backends: what computes the network. This file imports no torch.
 
-A new backend is a line in `BACKENDS` and a module of the same name, whose `BACKEND` fits the
-protocol below.
+A new backend is a line in `BACKENDS` and a module of the same name, whose `BACKEND` is a `Backend`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from ledcli.errors import UsageError
-from ledcli.zoo.model_file import is_onnx, require, require_onnx
+from ledcli.zoo.model_file import is_onnx, load_model, require, require_onnx
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +53,9 @@ class Loaded(NamedTuple):
 class Backend(Protocol):
     """A way to compute a network."""
 
-    label: str
+    label: str = ""
     """Added to device and precision in messages; empty for torch."""
-    min_tile: int
+    min_tile: int = 0
     """Least default side of a tile, plane pixels, for networks without global operations."""
 
     def devices(self) -> dict[str, str]:
@@ -71,6 +70,7 @@ class Backend(Protocol):
 
     def load(self, path: Path, target: Target) -> Loaded:
         """Read a model file; raises ModelError."""
+        return Loaded(*load_model(path))
 
     def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
         """Turn a folded network in torch into one that the backend runs; raises ModelError."""

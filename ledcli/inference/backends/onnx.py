@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from ledcli.errors import UsageError
-from ledcli.inference.backends import Loaded, Target
+from ledcli.inference.backends import Backend, Loaded, Target
 from ledcli.nets.network import Network
-from ledcli.zoo.model_file import is_onnx, load_model
+from ledcli.zoo.model_file import is_onnx
 from ledcli.zoo.onnx import CPU_PROVIDER, OnnxNet, load_onnx, to_onnx
 from ledcli.zoo.spec import ModelSpec
 
@@ -24,10 +24,10 @@ _NAMES = {"dml": "directml"}
 _REMOTE = "azure"
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """Runs exported files, and other models after exporting them in memory."""
 
-    label, min_tile = ", onnxruntime", 0
+    label = ", onnxruntime"
 
     def devices(self) -> dict[str, str]:
         """Return the providers of the installed build, and those that others have."""
@@ -53,7 +53,7 @@ class OnnxBackend:
         """Read an exported file or a model file; raises ModelError."""
         if is_onnx(path):
             return Loaded(*load_onnx(path, _providers()[target.name]))
-        return Loaded(*load_model(path))
+        return super().load(path, target)
 
     def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
         """Export a folded network; raises ModelError unless the result equals torch's."""

@@ -1,26 +1,22 @@
 """The torch backend: devices, precisions, and convolutions fused with their activation."""
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ledcli.errors import UsageError
-from ledcli.inference.backends import Loaded, Precision, Target
+from ledcli.inference.backends import Backend, Precision, Target
 from ledcli.nets.network import Network, middle_rows
 from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
-from ledcli.zoo.model_file import load_model
 from ledcli.zoo.spec import ModelSpec
 
 CPU = torch.device("cpu")
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Runs any model on any device of torch's."""
-
-    label, min_tile = "", 0
 
     def devices(self) -> dict[str, str]:
         """Return CUDA, XPU, MPS and the CPU; one that is not there says so."""
@@ -42,10 +38,6 @@ class TorchBackend:
                 kinds.append("float32")
             targets += [Target(str(each), kind, each, _identity(each)) for kind in kinds]
         return targets
-
-    def load(self, path: Path, target: Target) -> Loaded:
-        """Read a model file; raises ModelError."""
-        return Loaded(*load_model(path))
 
     def prepare(self, spec: ModelSpec, net: Network, target: Target) -> nn.Module:
         """Move a plain network to its device; its inner layers to the precision."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError, memory_error
-from ledcli.noise.blocks import measure_blocks
+from ledcli.noise.blocks import Planes, measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import RawPhoto
@@ -36,7 +36,6 @@ NOISE_QUANTILE = 0.05
 MIN_MEAN = 0.02
 """Blocks that are darker, in the square root of the signal over 2, are not measured."""
 
-Planes = NDArray[np.float32]
 Crops = NDArray[np.uint16]
 """As in a crop file, ``(n, planes, S, S)``."""
 Report = Callable[[str], None]

@@ -2,11 +2,13 @@
 
 `Defects` are the out-of-model noise of the sensor; `Faults` are what cameras do to a frame before
 they save it: corrected vignetting, smoothing, defective pixels, a wrong black level, values clipped
-at black, and quantisation coarser than the noise. A backbone trained on them tolerates them.
+at black, and quantisation coarser than the noise. A backbone trained on them tolerates them. Both
+stay on the CPU: what has to be done is decided by their values, and reading one from another device
+would wait for it.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ledcli.nets.forms import column
-from ledcli.noise.physics import on_sensor_lines
+from ledcli.noise.physics import PerFrame, column, on_sensor_lines
 from ledcli.training.data.scenes import log_uniform
 
 COLUMN_SHARE, HOT_SHARE = 0.25, 0.25
@@ -51,20 +52,7 @@ COARSE_SHARE, COARSE_STEP = 0.04, (0.5, 4.0)
 
 
 @dataclass(frozen=True)
-class _PerFrame:
-    """Tensors whose first axis is the frame.
-
-    They stay on the CPU: what has to be done is decided by their values, and reading one from
-    another device would wait for it.
-    """
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same on another device."""
-        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-
-@dataclass(frozen=True)
-class Defects(_PerFrame):
+class Defects(PerFrame):
     """The out-of-model noise of ``N`` frames, each ``(N,)``."""
 
     columns: Tensor
@@ -99,7 +87,7 @@ def sample_defects(count: int, share: float, rng: np.random.Generator) -> Defect
 
 
 @dataclass(frozen=True)
-class Faults(_PerFrame):
+class Faults(PerFrame):
     """The faults of ``N`` frames, each ``(N,)``; zero means none, except for `clip`."""
 
     rows: Tensor

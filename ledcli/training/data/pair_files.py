@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ledcli.batch.darks import MAX_DARK_TIME
 from ledcli.errors import LedError, MetadataError, PairError, memory_error
+from ledcli.noise.blocks import Planes
 from ledcli.pairs.checks import check_pair
 from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair
@@ -16,7 +17,7 @@ from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
-from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, Planes, RawPair, camera_pairs
+from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
 
 Take = Callable[[RawPhoto, RawPhoto, float, float], None]

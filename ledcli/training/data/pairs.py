@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ledcli.errors import PairError
+from ledcli.noise.blocks import Planes
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
@@ -44,7 +45,6 @@ MAX_PIXELS = 1 << 28
 """Pixels of all pairs that are kept in memory: of planes 4.3 GB, of mosaics and pictures 2 GB. Of
 more pairs less of each frame is kept."""
 
-Planes = NDArray[np.float32]
 Half = NDArray[np.float16]
 AnyPlanes = Planes | Half
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ledcli.nets.forms import column
 from ledcli.noise.cameras import (
     CALIBRATED_WHITE,
     MAKERS,
@@ -20,7 +19,7 @@ from ledcli.noise.cameras import (
     random_camera,
     virtual_cameras,
 )
-from ledcli.noise.physics import NoiseParameters, add_noise
+from ledcli.noise.physics import NoiseParameters, add_noise, column
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
 from ledcli.training.data.crops import FULL_SCALE, Crops, crop_noise

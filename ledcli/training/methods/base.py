@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import ModelError
-from ledcli.nets.forms import column, form_of
+from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
+from ledcli.noise.physics import column
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs

@@ -10,15 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.forms import (
-    AdaptiveForm,
-    add_photons,
-    column,
-    default_steps,
-    exposure_schedule,
-    refine,
-)
+from ledcli.nets.forms import AdaptiveForm, add_photons, default_steps, exposure_schedule, refine
 from ledcli.noise.estimate import NoiseProfile
+from ledcli.noise.physics import column
 from ledcli.training.data.sampler import Batch
 from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe
 from ledcli.training.methods.led import known, mean_known

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import Form, StabilisedForm, column, form_of
+from ledcli.nets.forms import Form, StabilisedForm, form_of
 from ledcli.nets.repnr import blocks, convert
-from ledcli.noise.vst import electron_scale, stabilise, unstabilise
+from ledcli.noise.physics import column, electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
 from ledcli.training.methods.base import FinetuneMethod, FinetuneRecipe, Finished, MethodInputs
 from ledcli.training.methods.start import Pretrained, Start
@@ -229,8 +229,8 @@ def frame_loss(
     ``denoised`` are the network's stabilised planes, ``clean`` the truth times the ratio, clipped
     at 1, ``counts`` 1 where it is known and 0 elsewhere, all ``(N, 4, h, w)``; what is denoised
     above 1 counts little. ``level`` and ``t0`` ``(N, 1, 1, 1)`` are the gain times the ratio, and
-    the transform's offset (noise/vst.py). ``pattern_weight`` is that of the part of the error that
-    repeats: a checkerboard hardly counts in a mean square error, but is seen.
+    the transform's offset (noise/physics.py). ``pattern_weight`` is that of the part of the error
+    that repeats: a checkerboard hardly counts in a mean square error, but is seen.
     """
     stable = denoised - stabilise(clean / level, t0)
     linear = under_white(unstabilise(denoised, t0) * level) - clean
