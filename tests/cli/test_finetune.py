@@ -173,43 +173,54 @@ def test_bad_input_is_one_line_and_leaves_nothing(listed, tiny, home, tmp_path, 
     ]
 
 
-def child(tiny, name, *options):
-    """Start a tuning that writes a checkpoint at every iteration."""
-    code = (
-        "import sys, torch, ledcli.training.finetune as tune; torch.set_num_threads(1); "
-        "tune.CHECKPOINT_EVERY = 0.0; from ledcli.cli.app import run; sys.exit(run(sys.argv[1:]))"
-    )
+CHILD = """
+import sys
+import torch
+import ledcli.training.finetune as tune
+from ledcli.cli.app import run
+
+torch.set_num_threads(1)
+tune.CHECKPOINT_EVERY = 0.0
+save = tune.Trainer.save
+tune.Trainer.save = lambda *given: (save(*given), sys.stdin.read())
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def child(tiny, name, *options, stdin=subprocess.DEVNULL):
+    """Start a tuning that writes a checkpoint at every iteration, and waits for `stdin`'s end."""
     words = ["finetune", "--pretrained", str(tiny), "--iters", "40", "--name", name, "--force"]
-    command = [sys.executable, "-c", code, *words, "-q", *options]
+    command = [sys.executable, "-c", CHILD, *words, "-q", *options]
     root = str(Path(__file__).resolve().parents[2])
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": root})
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": root}, stdin=stdin)
+
+
+def wait_for(checkpoint, running):
+    while not checkpoint.exists() and running.poll() is None:
+        time.sleep(0.01)
 
 
 def test_killed_at_a_random_moment_and_resumed_it_ends_with_the_same_weights(listed, tiny, home):
     assert child(tiny, "whole").wait() == 0
     killed = child(tiny, "killed")
     checkpoint = home / "killed.checkpoint"
-    while not checkpoint.exists() and killed.poll() is None:
-        time.sleep(0.01)
+    wait_for(checkpoint, killed)
     time.sleep(random.random())
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    if checkpoint.exists():  # else it was done already, which is right too
-        assert not (home / "killed.safetensors").exists()
+    if not (home / "killed.safetensors").exists():  # else it was done already, which is right too
         assert child(tiny, "killed", "--resume").wait() == 0
-    assert not checkpoint.exists()
+        assert not checkpoint.exists()
     nets = [load_model(home / f"{name}.safetensors")[1] for name in ("whole", "killed")]
     for name, value in nets[0].state_dict().items():
         assert torch.equal(value, nets[1].state_dict()[name]), name
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(listed, tiny, home):
-    stopped = child(tiny, "stopped")
-    checkpoint = home / "stopped.checkpoint"
-    while not checkpoint.exists() and stopped.poll() is None:
-        time.sleep(0.01)
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.wait() == 130
+    with child(tiny, "stopped", stdin=subprocess.PIPE) as stopped:
+        wait_for(home / "stopped.checkpoint", stopped)
+        stopped.send_signal(signal.SIGINT)
+    assert stopped.returncode == 130
     assert [path.name for path in home.iterdir()] == ["stopped.checkpoint"]
     assert child(tiny, "stopped", "--resume").wait() == 0
 
