@@ -31,7 +31,9 @@ from ledcli.errors import LedError, RawError, memory_error, os_reason
 
 START_LIMIT_S = 120.0
 EXIT_WAIT_S = 1.0
-"""Time for a child that has ended, or was killed, to be gone."""
+"""Time for a child that was killed to be gone."""
+END_WAIT_S = 20.0
+"""Time for a child that has closed its pipe to have an exit status, on a busy machine too."""
 
 # The child gets the parent's search path and imports nothing from the current folder (-P).
 _CHILD_CODE = (
@@ -41,7 +43,7 @@ _CHILD_CODE = (
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 """Threads that wait must not take the cores from the network."""
 STOPPED = "no more photos are read: the run was stopped"
-_ENDED = object()
+_NO_MORE = object()
 MAX_PARTS = 64
 MAX_PART_BYTES = 1 << 34
 """A larger part is not a message but what a crash left in the pipe."""
@@ -75,13 +77,13 @@ def send(pipe: FileIO, message: object) -> None:
 
 
 def receive(pipe: FileIO) -> object:
-    """Read a message; raises EOFError if the other end is gone or sent garbage."""
+    """Read a message; raises EOFError if the other end is gone, others for garbage."""
     (count,) = struct.unpack("<Q", _read(pipe, 8))
     if not 1 <= count <= MAX_PARTS:
-        raise EOFError
+        raise ValueError
     sizes = struct.unpack(f"<{count}Q", _read(pipe, 8 * count))
     if max(sizes) > MAX_PART_BYTES:
-        raise EOFError
+        raise ValueError
     body, *arrays = [_read(pipe, size) for size in sizes]
     return pickle.loads(body, buffers=arrays)
 
@@ -150,7 +152,8 @@ class Child:
         except Exception as error:
             # The end of the pipe, or what a crash left in it.
             self._from.close()
-            self._messages.put(error if isinstance(error, MemoryError) else _ENDED)
+            known = isinstance(error, EOFError | MemoryError)
+            self._messages.put(error if known else _NO_MORE)
 
     def ask(self, request: Request, limit_s: float) -> object:
         """Return the answer; raises EOFError if the child is gone, TimeoutError, MemoryError."""
@@ -168,10 +171,10 @@ class Child:
             message = self._messages.get(timeout=limit_s)
         except queue.Empty:
             raise TimeoutError from None
-        if message is _ENDED:
-            self._ended = True
+        if message is _NO_MORE:
             raise EOFError
-        if isinstance(message, MemoryError):
+        if isinstance(message, EOFError | MemoryError):
+            self._ended = isinstance(message, EOFError)
             raise message
         return message
 
@@ -183,11 +186,11 @@ class Child:
         """End the process; its exit status is kept if it had ended by itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             # If it has ended by itself, its exit status tells why.
-            self._process.wait(EXIT_WAIT_S if self._ended else 0)
+            self._process.wait(END_WAIT_S if self._ended else 0)
             self.exit_status = self._process.returncode
         with contextlib.suppress(OSError):
             self._process.kill()
-        self._messages.put(_ENDED)
+        self._messages.put(_NO_MORE)
         with contextlib.suppress(subprocess.TimeoutExpired):
             # A read from a drive that is gone cannot be killed until the drive gives up.
             self._process.wait(EXIT_WAIT_S)
