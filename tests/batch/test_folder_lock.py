@@ -47,7 +47,7 @@ def another_run(tmp_path, request):
     assert process.stdout.readline() == b"held\n"
     yield process
     process.kill()
-    process.wait(30)
+    process.wait(300)
     process.stdin.close()
     process.stdout.close()
 
@@ -65,7 +65,7 @@ def test_the_second_run_reports_once_and_waits(tmp_path, another_run):
         pauses.append(seconds)
         if len(pauses) == 3:
             another_run.stdin.close()  # it ends
-            another_run.wait(30)
+            another_run.wait(300)
 
     with folder_lock(tmp_path, said.append, never, pause) as held:
         assert held
@@ -76,7 +76,7 @@ def test_the_second_run_reports_once_and_waits(tmp_path, another_run):
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
 def test_a_killed_run_frees_its_folder(tmp_path, another_run):
     another_run.send_signal(signal.SIGKILL)
-    another_run.wait(30)
+    another_run.wait(300)
     with folder_lock(tmp_path, unexpected, never, unexpected) as held:
         assert held
 
@@ -177,7 +177,7 @@ def test_what_may_have_the_same_photos_waits_for_a_shard(tmp_path, another_run, 
     def pause(seconds):
         if said:
             another_run.stdin.close()  # it ends
-            another_run.wait(30)
+            another_run.wait(300)
 
     with folder_lock(tmp_path, said.append, never, pause, shard) as held:
         assert held is Hold.EXCLUSIVE
@@ -197,7 +197,7 @@ def test_a_shard_waits_for_a_whole_run(tmp_path, another_run):
 @SHARD
 def test_the_lock_of_a_killed_shard_is_removed_by_a_whole_run(tmp_path, another_run):
     another_run.send_signal(signal.SIGKILL)
-    another_run.wait(30)
+    another_run.wait(300)
     assert sorted(os.listdir(tmp_path / ".led")) == ["lock", "lock-0-of-4"]
     with folder_lock(tmp_path, unexpected, never, unexpected):
         assert os.listdir(tmp_path / ".led") == ["lock"]

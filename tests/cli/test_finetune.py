@@ -180,7 +180,7 @@ import ledcli.training.finetune as tune
 from ledcli.cli.app import run
 
 torch.set_num_threads(1)
-tune.CHECKPOINT_EVERY = 0.0
+tune.CHECKPOINT_EVERY = -1.0
 save = tune.Trainer.save
 tune.Trainer.save = lambda *given: (save(*given), sys.stdin.read())
 sys.exit(run(sys.argv[1:]))

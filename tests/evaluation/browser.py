@@ -99,10 +99,15 @@ class Browser:
             self.events.append(message)
         return message
 
-    def wait(self, name):
-        """Read on until an event has come."""
-        while not any(event["method"] == name for event in self.events):
-            self._read()
+    def wait(self, fits, start=0):
+        """Read on until an event fits, from one on; return its number."""
+        number = start
+        while True:
+            while number == len(self.events):
+                self._read()
+            if fits(self.events[number]):
+                return number
+            number += 1
 
     def open(self, path, *, width=1280, height=900, dark=False, scripts=True):
         self.events.clear()
@@ -111,8 +116,10 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("Page.loadEventFired")
+        loader = self.call("Page.navigate", url=path.resolve().as_uri())["loaderId"]
+        begun = self.wait(lambda event: event["params"].get("frame", {}).get("loaderId") == loader)
+        # Not the event of the page before.
+        self.wait(lambda event: event["method"] == "Page.loadEventFired", begun)
 
     def run(self, script):
         """Value of a JavaScript expression on the page."""

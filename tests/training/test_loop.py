@@ -64,7 +64,7 @@ def test_a_run_killed_and_resumed_ends_with_the_weights_of_an_unbroken_one(tmp_p
 
     checkpoint = tmp_path / "run.checkpoint"
     killed = trainer()
-    for line in killed.run(checkpoint, log_every=1, checkpoint_every=0):
+    for line in killed.run(checkpoint, log_every=1, checkpoint_every=-1):
         # A line comes before its checkpoint: the kill loses this step.
         if line.step > killed_at:
             break
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_checkp
     checkpoint = tmp_path / "c"
     broken = trainer(Broken(), iterations=100)
     with pytest.raises(TrainingError, match=r"not a number at step 3.: lower the learning rate"):
-        list(broken.run(checkpoint, log_every=1, checkpoint_every=0))
+        list(broken.run(checkpoint, log_every=1, checkpoint_every=-1))
     good = trainer(iterations=100)
     good.resume(checkpoint)
     assert all(w.isfinite().all() for w in weights(good))

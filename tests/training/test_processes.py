@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -47,11 +46,11 @@ except LedError as error:
 
 
 def two_processes(code):
-    """Run code in two processes as a launcher does; return their statuses and what they wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    about = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    """Run code in two processes as torchrun does; return their statuses and what they wrote."""
+    # Kept here, as torchrun does: a port that one process finds free may be taken for the next.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    about = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    about["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     children = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -62,7 +61,7 @@ def two_processes(code):
         )
         for rank in range(2)
     ]
-    texts = [child.communicate(timeout=120) for child in children]
+    texts = [child.communicate(timeout=600) for child in children]
     return [child.returncode for child in children], texts
 
 
@@ -83,7 +82,7 @@ def test_two_processes_pretrain_and_one_goes_on(tmp_path, capsys):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["step 4", f"wrote {out}"]
