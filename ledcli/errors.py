@@ -58,6 +58,16 @@ def os_reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text without its full stop; else what kind it is."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def foreseen(error: LedError | MemoryError, subject: object) -> LedError:
+    """Return the error for a file that cannot be read, or needs too much memory."""
+    return error if isinstance(error, LedError) else memory_error(subject)
+
+
 def memory_error(subject: object) -> LedError:
     """Return the error for a file that needs more memory than there is."""
     return LedError(f"{subject}: needs more memory than there is: close other programs")

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from ledcli.errors import UsageError
+from ledcli.errors import UsageError, first_line
 
 LOCAL, AUTO = "local", "auto"
 """Addresses: a cluster of this machine alone, started for the run; the one that runs here."""
@@ -62,9 +62,8 @@ def join(address: str, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401
                 f"--ray {address}: no Ray cluster runs on this machine: start one with 'ray start "
                 f"--head', or use --ray {LOCAL}"
             ) from None
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UsageError(
-            f"--ray {address}: the cluster cannot be joined: {why}. One with a token "
+            f"--ray {address}: the cluster cannot be joined: {first_line(error)}. One with a token "
             "needs RAY_AUTH_MODE=token and that token here too."
         ) from error
     return ray

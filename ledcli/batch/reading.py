@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ledcli.batch.darks import UNFIT
 from ledcli.batch.settings import Job, Result, Settings, Stamp
-from ledcli.errors import DeviceError, LedError, RawError, memory_error
+from ledcli.errors import DeviceError, LedError, RawError, foreseen
 from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import read_exif
 
@@ -85,10 +85,8 @@ def errors_in(result: Result) -> Iterator[None]:
         yield
     except DeviceError:
         raise  # the next ones would fail as well
-    except LedError as error:
-        result.error = error
-    except MemoryError:
-        result.error = memory_error(result.source)
+    except (LedError, MemoryError) as error:
+        result.error = foreseen(error, result.source)
     except Exception as error:  # of any library
         result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
         result.error.__cause__ = error

@@ -33,7 +33,7 @@ from ledcli import __version__
 from ledcli.cli import options as opt
 from ledcli.cli.console import Output, debugging
 from ledcli.cli.defaults import UNCONFIGURED, with_defaults
-from ledcli.errors import LedError
+from ledcli.errors import LedError, first_line
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
@@ -223,7 +223,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # a bug in led: still one line for the user
         if debugging():
             output.trace(error)
-        problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        problem = f"{type(error).__name__}: {first_line(error)}"
         output.error(f"unexpected {problem}. Please report it; LED_DEBUG=1 shows the trace.")
         return FAILED
     if status == INTERRUPTED:

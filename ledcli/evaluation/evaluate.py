@@ -5,7 +5,7 @@ models, and all are compared with LibRaw's picture of the long frame, so that al
 run are comparable.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import LedError, ModelError, PairError, UsageError, memory_error
+from ledcli.errors import LedError, ModelError, PairError, UsageError, first_line, foreseen
 from ledcli.evaluation.datasets.base import Case, FramePair, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
@@ -30,7 +30,7 @@ from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.frames import read_pair
 from ledcli.raw.reader import RawPhoto
-from ledcli.reporting import SILENT, Reporter, Stop
+from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import LAYOUTS, layout_of
 from ledcli.zoo.selection import camera_noise
@@ -81,72 +81,53 @@ def load_candidates(models: Sequence[str], engine: Engine | None = None) -> list
     return [Candidate(*pair) for pair in found.items()]
 
 
-class Measurement:
-    """Measures a data set frame by frame, and collects the results.
+def check_candidates(source: Source, candidates: Sequence[Candidate]) -> None:
+    """Raise UsageError if a model makes pictures and there are no raws to measure it on."""
+    names = picture_models(candidates)
+    if names and source.cases and all(case.raws is None for case in source.cases):
+        raise UsageError(
+            f"{names[0]} makes pictures, which are measured against LibRaw's of raw files: "
+            f"{source.name} has none, so name a list of raws with --pairs"
+        )
 
-    Raises UsageError if a model makes pictures, and the source has no raw files to measure it on.
-    """
 
-    def __init__(
-        self,
-        source: Source,
-        candidates: Sequence[Candidate],
-        report: Reporter = SILENT,
-        *,
-        ensemble: bool = False,
-    ) -> None:
-        names = picture_models(candidates)
-        if names and source.cases and all(case.raws is None for case in source.cases):
-            raise UsageError(
-                f"{names[0]} makes pictures, which are measured against LibRaw's of raw files: "
-                f"{source.name} has none, so name a list of raws with --pairs"
-            )
-        self.source, self.candidates, self.report = source, candidates, report
-        self.ensemble = ensemble
-        self._frames: list[FrameResult] = []
-        self._crops: list[Crop] = []
-        self._skipped = list(source.skipped)
-        self._tried = 0
-
-    def run(self, stop: Stop = lambda: False) -> Iterator[MeasuredFrame]:
-        """Measure the frames in order; a bad frame does not stop the others, `stop` does."""
-        for measured in self._measured(stop):
-            self._tried += 1
-            if measured.error is not None:
-                name = measured.case.name if measured.case else ""
-                self._skipped.append(f"{name}: {measured.error}")
-            self._frames += measured.results
-            if measured.crop is not None:
-                self._crops.append(measured.crop)
-                first = self.candidates[0].name
-                self._crops.sort(key=lambda crop: crop.psnr[first] - crop.psnr[NOISY])
-                del self._crops[MAX_CROPS:]
-            yield measured
-
-    def _measured(self, stop: Stop) -> Iterator[MeasuredFrame]:
-        for case in self.source.cases:
-            if stop():
-                return
-            yield measure(case, self.candidates, self.report, self.ensemble)
-
-    def evaluation(self) -> Evaluation:
-        """Return all that was measured so far, with the worst crops."""
-        models = [NOISY, *(candidate.name for candidate in self.candidates)]
-        name, left = self.source.name, len(self.source.cases) - self._tried
-        return Evaluation(name, models, self._frames, self._crops, self._skipped, left)
+def collect(
+    source: Source,
+    candidates: Sequence[Candidate],
+    measured: Iterable[MeasuredFrame],
+    on_frame: Callable[[MeasuredFrame], None] = lambda frame: None,
+) -> Evaluation:
+    """Return the results of the frames of a source, as far as they were measured."""
+    models = [candidate.name for candidate in candidates]
+    frames: list[FrameResult] = []
+    crops: list[Crop] = []
+    skipped, left = list(source.skipped), len(source.cases)
+    for each in measured:
+        on_frame(each)
+        left -= 1
+        if each.error is not None:
+            skipped.append(f"{each.case.name if each.case else ''}: {each.error}")
+        frames += each.results
+        if each.crop is not None:
+            crops.append(each.crop)
+            # The worst: where the first model improves least.
+            crops.sort(key=lambda crop: crop.psnr[models[0]] - crop.psnr[NOISY])
+            del crops[MAX_CROPS:]
+    return Evaluation(source.name, [NOISY, *models], frames, crops, skipped, left)
 
 
 def measure(
-    case: Case, candidates: Sequence[Candidate], report: Reporter, ensemble: bool
+    case: Case,
+    candidates: Sequence[Candidate],
+    report: Reporter = SILENT,
+    ensemble: bool = False,
 ) -> MeasuredFrame:
     """Measure one frame; an error goes into the result."""
     try:
         return _measure(case, _read(case, report), candidates, ensemble)
-    except LedError as error:
-        return MeasuredFrame(case, error=error)
-    except MemoryError:
-        problem = memory_error(case.raws.short if case.raws else case.name)
-        return MeasuredFrame(case, error=problem)
+    except (LedError, MemoryError) as error:
+        file = case.raws.short if case.raws else case.name
+        return MeasuredFrame(case, error=foreseen(error, file))
 
 
 def _read(case: Case, report: Reporter) -> FramePair:
@@ -155,8 +136,8 @@ def _read(case: Case, report: Reporter) -> FramePair:
     except (LedError, MemoryError):
         raise
     except Exception as error:  # of any library: one frame must not end a long run
-        first = (str(error).splitlines() or [""])[0]
-        raise LedError(f"cannot be read: {type(error).__name__}: {first}") from error
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise LedError(f"cannot be read: {what}") from error
     for warning in frame.warnings:
         report.warn(warning)
     return frame

@@ -1,10 +1,11 @@
 """A run of `led evaluate`: the dataset, the models, the frames, here or on a cluster."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from ledcli.batch.cluster_actor import Moved, Start
@@ -14,7 +15,8 @@ from ledcli.evaluation.datasets import read_dataset
 from ledcli.evaluation.datasets.base import Case, DatasetOptions
 from ledcli.evaluation.evaluate import (
     MeasuredFrame,
-    Measurement,
+    check_candidates,
+    collect,
     load_candidates,
     measure,
     picture_models,
@@ -50,11 +52,7 @@ def evaluate(
     candidates = load_candidates(options.models, engine if ray is None else Engine("cpu"))
     for note in {note: None for each in candidates for note in each.denoiser.notes}:
         report.warn(note)
-    how = source, candidates, report
-    measurement = Measurement(*how, ensemble=quality == Quality.BEST)
-    if ray is not None:
-        given = [Path(path) for path in paths.values() if path is not None]
-        measurement = _OnCluster(ray, options.models, engine, given, measurement)
+    check_candidates(source, candidates)
     if makers := picture_models(candidates):
         report.info(
             f"{', '.join(makers)} makes pictures straight from the raw: all sRGB figures are of "
@@ -64,40 +62,34 @@ def evaluate(
         on_frame(MeasuredFrame(None, error=LedError(line)))
     frames = count(len(source.cases), "frame")
     report.info(f"{source.name}: {frames}, {count(len(candidates), 'model')}")
-    with stoppable() as stop, report.progress(len(source.cases), "measuring", "frames") as bar:
-        for measured in measurement.run(stop):
-            on_frame(measured)
-            bar.advance(note=measured.case.name if measured.case else "")
-    return measurement.evaluation()
+    ensemble = quality == Quality.BEST
 
-
-class _OnCluster(Measurement):
-    """A measurement whose frames are measured on a Ray cluster."""
-
-    def __init__(
-        self,
-        address: str,
-        models: Sequence[str],
-        engine: Engine,
-        given: Sequence[Path],
-        local: Measurement,
-    ) -> None:
-        super().__init__(local.source, local.candidates, local.report, ensemble=local.ensemble)
-        self._address, self._models, self._engine = address, models, engine
-        raws = [case.raws.short for case in self.source.cases[:1] if case.raws]
-        self._seen = [*given, *raws]
-
-    def _measured(self, stop: Stop) -> Iterator[MeasuredFrame]:
+    def measured(stop: Stop) -> Generator[MeasuredFrame, None, None]:
+        if ray is None:
+            for case in takewhile(lambda _: not stop(), source.cases):
+                yield measure(case, candidates, report, ensemble)
+            return
         from ledcli.batch.cluster import Cluster
 
-        cases = self.source.cases
-        make = partial(_CaseWork, self._models, self._engine, self.ensemble)
-        start = Start.of(make, self._seen, self._models or [default_name("bayer")])
-        with Cluster(self._address, self.report, gpus=self._engine.device != "cpu") as cluster:
-            self.report.info(cluster.description)
-            client = _Cases(cases, self.report)
-            with contextlib.closing(cluster.run(client, len(cases), start, stop)) as frames:
-                yield from frames
+        raws = [case.raws.short for case in source.cases[:1] if case.raws]
+        seen = [*(Path(path) for path in paths.values() if path is not None), *raws]
+        work = partial(_CaseWork, options.models, engine, ensemble)
+        start = Start.of(work, seen, options.models or [default_name("bayer")])
+        with Cluster(ray, report, gpus=engine.device != "cpu") as cluster:
+            report.info(cluster.description)
+            client = _Cases(source.cases, report)
+            yield from cluster.run(client, len(source.cases), start, stop)
+
+    def show(frame: MeasuredFrame) -> None:
+        on_frame(frame)
+        bar.advance(note=frame.case.name if frame.case else "")
+
+    with (
+        stoppable() as stop,
+        report.progress(len(source.cases), "measuring", "frames") as bar,
+        contextlib.closing(measured(stop)) as found,
+    ):
+        return collect(source, candidates, found, show)
 
 
 class _CaseWork:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.inputs import find_raws
-from ledcli.errors import LedError, memory_error
+from ledcli.errors import LedError, foreseen
 from ledcli.pairs.checks import SAME_SCENE, CheckedPair, check_pair
 from ledcli.pairs.frames import (
     Frame,
@@ -90,10 +90,8 @@ def check_listed(
             ratio = pair.ratio or ratio_of(short.exif, long.exif, (pair.short, pair.long))
             frames = Frame(pair.short, short.exif), Frame(pair.long, long.exif)
             return CheckedPair(*frames, check_pair(short, long, ratio))
-        except LedError as error:
-            return error
-        except MemoryError:
-            return memory_error(pair.short)
+        except (LedError, MemoryError) as error:
+            return foreseen(error, pair.short)
 
     yield from decoders.in_parallel(check, pairs, CHECKING_THREADS)
 
@@ -200,10 +198,8 @@ class _Scanner:
             try:
                 photos = self._photos.read(short.file), self._photos.read(long.file)
                 check = check_pair(*photos, ratio)
-            except LedError as error:
-                return error
-            except MemoryError:
-                return memory_error(short.file)
+            except (LedError, MemoryError) as error:
+                return foreseen(error, short.file)
             if not check.same_scene:
                 continue
             pair = CheckedPair(short, long, check)

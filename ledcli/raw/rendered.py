@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ledcli.errors import RawError
+from ledcli.errors import RawError, first_line
 from ledcli.raw.reader import RawPhoto, read_raw
 
 RENDERED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
@@ -36,7 +36,7 @@ def read_rendered(path: Path) -> NDArray[Any]:
         try:
             return np.asarray(imagecodecs.rgbe_decode(path.read_bytes()), np.float32)
         except (OSError, ValueError, RuntimeError) as error:
-            raise RawError(f"{path}: cannot be read as a photograph: {_first(error)}") from None
+            raise RawError(f"{path}: cannot be read as a photograph: {first_line(error)}") from None
     with _opened(path) as opened:
         return np.asarray(opened.convert("RGB"))
 
@@ -60,8 +60,4 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise RawError(f"{path}: is not a readable photograph: remove it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RawError(f"{path}: cannot be read as a photograph: {_first(error)}") from None
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise RawError(f"{path}: cannot be read as a photograph: {first_line(error)}") from None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ledcli import __version__
-from ledcli.errors import DeviceError, ModelError, UsageError
+from ledcli.errors import DeviceError, ModelError, UsageError, first_line
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
 from ledcli.output.atomic import atomic_write
@@ -80,7 +80,7 @@ class OnnxNet(nn.Module):
             (given,), (_,) = self.session.get_inputs(), self.session.get_outputs()
         except Exception as error:  # its own types have no common base
             kind = ModelError if provider == CPU_PROVIDER else DeviceError
-            raise kind(f"onnxruntime rejects the network: {_first(error)}") from error
+            raise kind(f"onnxruntime rejects the network: {first_line(error)}") from error
         if self.session.get_providers()[0] != provider:
             # onnxruntime takes the CPU instead, and says so in its log only.
             raise DeviceError(f"{provider} does not start: a library or driver is missing")
@@ -93,7 +93,7 @@ class OnnxNet(nn.Module):
             (out,) = self.session.run(None, {self.input: given})
         except Exception as error:
             # Worded as torch does: callers recognise full memory by it.
-            raise RuntimeError(f"onnxruntime: {_first(error)}") from error
+            raise RuntimeError(f"onnxruntime: {first_line(error)}") from error
         return torch.from_numpy(out)
 
 
@@ -118,10 +118,6 @@ def load_onnx(
         return file.header.spec, plain, OnnxNet(file.data, provider)
     except ModelError as error:
         raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 class Exported(NamedTuple):
@@ -208,7 +204,7 @@ def trace_onnx(plain: nn.Module, sample: Tensor) -> bytes:
                 dynamic_axes={INPUT: _DYNAMIC, OUTPUT: _DYNAMIC},
             )
     except Exception as error:  # torch's own, of any kind
-        first = f"{type(error).__name__}: {_first(error)}"
+        first = f"{type(error).__name__}: {first_line(error)}"
         raise ModelError(
             f"torch {torch.__version__} cannot export this network ({first})"
         ) from error

@@ -24,7 +24,7 @@ from report import context, head, keep, table
 
 from ledcli.cli.console import Output
 from ledcli.evaluation.datasets.base import source_of_pairs
-from ledcli.evaluation.evaluate import Measurement, load_candidates
+from ledcli.evaluation.evaluate import collect, load_candidates, measure
 from ledcli.evaluation.results import NOISY, Evaluation
 from ledcli.evaluation.simulation import PAIR_ISOS, make_pairs
 from ledcli.pairs.list_file import Pair, write_list
@@ -144,11 +144,11 @@ def _measured(pairs: list[tuple[str, Pair]], model: Path) -> Evaluation:
         [pair for _, pair in pairs],
         names=[name for name, _ in pairs],
     )
-    measurement = Measurement(source, load_candidates([str(model), LED]))
-    for measured in measurement.run():
-        if measured.error is not None:
-            raise SystemExit(f"{measured.case.name}: {measured.error}")
-    return measurement.evaluation()
+    candidates = load_candidates([str(model), LED])
+    found = collect(source, candidates, (measure(case, candidates) for case in source.cases))
+    if found.skipped:
+        raise SystemExit(found.skipped[0])
+    return found
 
 
 def _by_iso(evaluation: Evaluation) -> dict[str, dict[str, list[float]]]:

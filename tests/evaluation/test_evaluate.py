@@ -8,7 +8,7 @@ import pytest
 from ledcli.batch.settings import Engine
 from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, FramePair, Source
-from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, Measurement, load_candidates
+from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, collect, load_candidates, measure
 from ledcli.evaluation.results import METRICS, NOISY, Evaluation, FrameResult
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
@@ -46,9 +46,7 @@ class Off:
 def run(cases, *models):
     source = Source("made up", list(cases), [])
     candidates = [Candidate(f"m{i}", model) for i, model in enumerate(models)]
-    measurement = Measurement(source, candidates)
-    list(measurement.run())
-    return measurement.evaluation()
+    return collect(source, candidates, (measure(case, candidates) for case in source.cases))
 
 
 def test_an_offset_gives_the_metrics_worked_out_by_hand():

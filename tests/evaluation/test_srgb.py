@@ -7,7 +7,14 @@ import pytest
 
 from ledcli.errors import UsageError
 from ledcli.evaluation.datasets.base import Case, Source, source_of_pairs
-from ledcli.evaluation.evaluate import Candidate, Measurement, in_picture, load_candidates
+from ledcli.evaluation.evaluate import (
+    Candidate,
+    check_candidates,
+    collect,
+    in_picture,
+    load_candidates,
+    measure,
+)
 from ledcli.evaluation.results import NOISY
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.list_file import Pair
@@ -33,9 +40,7 @@ def make_raw_file(path, **about):
 
 
 def measured(source, models):
-    measurement = Measurement(source, models)
-    list(measurement.run())
-    return measurement.evaluation()
+    return collect(source, models, (measure(case, models) for case in source.cases))
 
 
 class Perfect:
@@ -89,8 +94,8 @@ def test_a_source_without_raws_is_refused_at_once(tmp_path):
     models = load_candidates([str(write_pictures(tmp_path / "p.safetensors"))])
     case = Case("a", "", None, 20.0, lambda: pytest.fail("read"))
     with pytest.raises(UsageError, match="made-up has none"):
-        Measurement(Source("made-up", [case], []), models)
-    Measurement(Source("made-up", [case], []), [])
+        check_candidates(Source("made-up", [case], []), models)
+    check_candidates(Source("made-up", [case], []), [])
 
 
 def test_a_frame_without_raws_does_not_stop_the_others(source, tmp_path):
@@ -126,7 +131,7 @@ def test_a_raw_s_own_noise_and_its_warnings_are_used(tmp_path):
     spy = SimpleNamespace(spec=spec, denoise=lambda x, *_, noise, **__: given.append(noise) or x)
     source = source_of_pairs("a shoot", [Pair(short, long)])
     report = SimpleNamespace(warn=told.append)
-    list(Measurement(source, [Candidate("spy", spy)], report).run())
+    measure(source.cases[0], [Candidate("spy", spy)], report)
     photo = read_raw(short)
     assert given == [photo.estimate_noise(photo.planes())]
     assert given[0].profile.read_variance >= 1 / photo.span**2 / 12

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ledcli.batch.inputs import RAW_SUFFIXES
-from ledcli.errors import LedError, TrainingError, memory_error
+from ledcli.errors import LedError, TrainingError, foreseen
 from ledcli.noise.blocks import Planes, measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
@@ -189,7 +189,7 @@ def _photo_crops(
             if isinstance(error, ValueError):
                 report(f"{path}: skipped: {error}")
             else:
-                problem(error if isinstance(error, LedError) else memory_error(path))
+                problem(foreseen(error, path))
             continue
         given += len(crops)
         yield from crops

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledcli.batch.darks import MAX_DARK_TIME
-from ledcli.errors import LedError, MetadataError, PairError, memory_error
+from ledcli.errors import LedError, MetadataError, PairError, foreseen
 from ledcli.noise.blocks import Planes
 from ledcli.pairs.checks import check_pair
 from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
@@ -152,11 +152,8 @@ def load_pairs(
             try:
                 short, long = read_pair(pair, force=force_read)
                 check = check_pair(short, long, ratio)
-            except LedError as error:
-                problem(error)
-                continue
-            except MemoryError:
-                problem(memory_error(pair.short))
+            except (LedError, MemoryError) as error:
+                problem(foreseen(error, pair.short))
                 continue
             finally:
                 step(pair.short)
