@@ -261,7 +261,7 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
     for job in jobs:
         source = _size(job.source)
         for name, path in job.outputs.items():
-            minimum, usual = FORMATS[name].size(settings)
+            minimum, usual = FORMATS[name].size(**FORMATS[name].options(settings))
             number, folder = disk_of(path.parent)
             disk = disks.setdefault(number, _Disk(folder))
             old = _size(path)

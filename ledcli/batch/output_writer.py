@@ -62,11 +62,9 @@ class OutputWriter:
         """Write all formats of a photo; raises OutputError."""
         for name, path in job.outputs.items():
             self._check_corrections(name, denoised.photo, result)
-            data = FORMATS[name].encode(denoised, self.settings)
-            finish = None
-            if FORMATS[name].maker_notes:
-                finish = self._copy_maker_notes(denoised.photo, result)
-            photo, exif = denoised.photo, denoised.photo.exif
+            form, photo, exif = FORMATS[name], denoised.photo, denoised.photo.exif
+            data = form.encode(denoised, **form.options(self.settings))
+            finish = self._copy_maker_notes(photo, result) if form.maker_notes else None
             about = {"make": exif.make, "model": exif.model, "iso": exif.iso, "cfa": photo.cfa}
             about |= {"ratio": result.ratio, "format": name}
             if self.settings.dark:

@@ -167,7 +167,7 @@ class Settings:
             record["dark"] = identity
         record["ratio"] = self.ratio if self.exposure is None else None
         record["exposure"] = self.exposure
-        record |= {name: getattr(self, name) for name in FORMATS[format_name].settings}
+        record |= FORMATS[format_name].options(self)
         if model:
             record |= {"model": model.sha256, "csa_set": model.csa_set}
         return record

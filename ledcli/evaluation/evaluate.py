@@ -151,26 +151,24 @@ def _measure(
             kind = LAYOUTS[denoiser.spec.cfa].title
             raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     crop = most_detailed(frame.truth)
+    raw, metric = None, "psnr"
     if picture_models(candidates):
         crop, metric = in_picture(crop, len(frame.truth)), "psnr_srgb"
         if case.raws is None:
             raise PairError(
                 "has no raw files, which are needed to measure a model that makes pictures"
             )
-        short, long = read_pair(case.raws)
-        if short.monochrome:
+        raw, long = read_pair(case.raws)
+        if raw.monochrome:
             raise ModelError(
                 "is monochrome, and a model that makes colour pictures was named: leave it out"
             )
         truth = _developed(long, long.normalised())
-        found = _measure_all(case, frame, candidates, truth, short, ensemble)
     else:
-        metric = "psnr"
         truth = render_planes(frame.truth, frame.white_balance, frame.to_srgb)
-        found = _measure_all(case, frame, candidates, truth, None, ensemble)
     about = case.name, case.camera, case.iso, case.ratio
     results, pictures, psnr = [], {}, {}
-    for name, metrics, rendered in found:
+    for name, metrics, rendered in _measure_all(case, frame, candidates, truth, raw, ensemble):
         results.append(FrameResult(name, *about, metrics))
         pictures[name], psnr[name] = _eight_bits(rendered[crop]), metrics[metric]
         del rendered  # before the next model needs its memory

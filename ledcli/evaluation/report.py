@@ -27,7 +27,6 @@ from ledcli.evaluation import results
 from ledcli.evaluation.results import (
     METRICS,
     NOISY,
-    Crop,
     Evaluation,
     Group,
     Key,
@@ -102,7 +101,9 @@ def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None 
     if necessary; only its ``index.html`` is replaced. The date on the page, `when`, is by default
     today. Raises OutputError if it cannot be written.
     """
-    pictures, storage = encode_crops(evaluation.crops)
+    # The truth is under None, as a model may have any name.
+    shown = [{**crop.pictures, None: crop.truth} for crop in evaluation.crops]
+    pictures, storage = encode_pictures(shown)
     page = render_page(
         ["evaluation/report"],
         evaluation=evaluation,
@@ -280,17 +281,6 @@ def _chart(evaluation: Evaluation, key: Key) -> dict[str, Any]:
         "y_label": "PSNR of the planes, dB",
         "curves": curves,
     }
-
-
-def encode_crops(
-    crops: Sequence[Crop], limit: int = MAX_PICTURES
-) -> tuple[list[dict[str | None, str]], str]:
-    """Encode crops for the page, as `encode_pictures`: by model, the truth under None.
-
-    A model may have any name.
-    """
-    pictures = [{**crop.pictures, None: crop.truth} for crop in crops]
-    return encode_pictures(pictures, limit)
 
 
 def encode_pictures(

@@ -111,15 +111,10 @@ class Evaluation:
         found: dict[Value, list[FrameResult]] = defaultdict(list)
         for frame in self.frames:
             found[getattr(frame, key)].append(frame)
-
-        def order(value: Value) -> tuple[bool, float, str]:
-            if isinstance(value, str):
-                return False, 0, value
-            return value is None, value or 0, ""
-
+        known = sorted(value for value in found if value is not None)
         return [
             (value, {g.model: g for g in replace(self, frames=found[value]).means(value)})
-            for value in sorted(found, key=order)
+            for value in [*known, *found.keys() & {None}]
         ]
 
     def groups(self, key: Key) -> list[Group]:

@@ -56,7 +56,7 @@ def dng_bytes(
     photo: RawPhoto,
     x: NDArray[np.float32],
     *,
-    software: str,
+    software: str = SOFTWARE,
     note: Mapping[str, object] | None = None,
     compression: str = "ljpeg",
     linear: bool = False,

@@ -8,24 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.output.render import DenoisedPhoto
-
-
-class EncodeSettings(Protocol):
-    """The settings that an encoder reads; `batch.settings.Settings` has them."""
-
-    @property
-    def compression(self) -> str:
-        """Of a DNG: ``ljpeg`` or ``none``."""
-
-    @property
-    def linear(self) -> bool:
-        """Whether a DNG is demosaiced."""
 
 
 class Size(NamedTuple):
@@ -43,17 +31,21 @@ class Format:
     """In ``--format`` and in the manifest."""
     suffix: str
     """Of the file name, with the dot."""
-    encode: Callable[[DenoisedPhoto, EncodeSettings], bytes]
-    """Makes the file's bytes; raises OutputError."""
-    size: Callable[[EncodeSettings], Size]
-    """Estimates the size of the file, for the check of free disk space."""
+    encode: Callable[..., bytes]
+    """Makes the file's bytes of a `DenoisedPhoto` and its `options`; raises OutputError."""
+    size: Callable[..., Size]
+    """Estimates the size of the file, by its options, for the check of free disk space."""
     raw: bool = False
     """Holds camera colours, with headroom above white, for a raw developer; otherwise a developed
     sRGB picture."""
     maker_notes: bool = False
     """The source's maker notes are copied into it."""
     settings: tuple[str, ...] = ()
-    """The attributes of `EncodeSettings` that change its files."""
+    """The attributes of `batch.settings.Settings` that change its files."""
+
+    def options(self, settings: object) -> dict[str, Any]:
+        """Return what `encode` and `size` need to know of a run's settings."""
+        return {name: getattr(settings, name) for name in self.settings}
 
 
 def find_formats(names: Iterable[str]) -> list[Format]:
@@ -65,32 +57,22 @@ def find_formats(names: Iterable[str]) -> list[Format]:
     return [FORMATS[name] for name in names]
 
 
-def _encode_dng(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
-    from ledcli.output.dng import SOFTWARE, dng_bytes
+def _encode_dng(photo: DenoisedPhoto, **options: Any) -> bytes:  # noqa: ANN401
+    from ledcli.output.dng import dng_bytes
 
-    return dng_bytes(
-        photo.photo,
-        photo.mosaic,
-        software=SOFTWARE,
-        note=photo.note,
-        compression=settings.compression,
-        linear=settings.linear,
-        headroom=photo.headroom,
-    )
+    return dng_bytes(photo.photo, photo.mosaic, note=photo.note, headroom=photo.headroom, **options)
 
 
-def _encode_png(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
-    from ledcli.output.dng import SOFTWARE
+def _encode_png(photo: DenoisedPhoto) -> bytes:
     from ledcli.output.render import png_bytes
 
-    return png_bytes(photo.picture, photo=photo.photo, software=SOFTWARE, note=photo.note)
+    return png_bytes(photo.picture, photo=photo.photo, note=photo.note)
 
 
-def _encode_tiff(photo: DenoisedPhoto, settings: EncodeSettings) -> bytes:
-    from ledcli.output.dng import SOFTWARE
+def _encode_tiff(photo: DenoisedPhoto) -> bytes:
     from ledcli.output.render import tiff_bytes
 
-    return tiff_bytes(photo.picture, photo=photo.photo, software=SOFTWARE, note=photo.note)
+    return tiff_bytes(photo.picture, photo=photo.photo, note=photo.note)
 
 
 # Cameras store 12 to 14 bits a pixel in 0.7 (lossy) to 2 bytes (uncompressed), typically in 1.25.
@@ -103,8 +85,6 @@ _DNG_SIZES = {
     (True, "ljpeg"): Size(1.5, 3.3),
     (True, "none"): Size(3.0, 4.8),
 }
-
-
 _PICTURE_SIZE = Size(1.5, 3.8)
 
 FORMATS: Mapping[str, Format] = {
@@ -114,13 +94,13 @@ FORMATS: Mapping[str, Format] = {
             "dng",
             ".dng",
             _encode_dng,
-            lambda settings: _DNG_SIZES[settings.linear, settings.compression],
+            lambda linear, compression: _DNG_SIZES[linear, compression],
             raw=True,
             maker_notes=True,
             settings=("compression", "linear"),
         ),
-        Format("png", ".png", _encode_png, lambda _: _PICTURE_SIZE),
-        Format("tiff", ".tif", _encode_tiff, lambda _: _PICTURE_SIZE),
+        Format("png", ".png", _encode_png, lambda: _PICTURE_SIZE),
+        Format("tiff", ".tif", _encode_tiff, lambda: _PICTURE_SIZE),
     )
 }
 DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT = "dng", "png"

@@ -73,7 +73,7 @@ class DenoisedPhoto:
         photo = self.photo
         x = apply_gain_maps(self.mosaic, photo.phase, photo.carried)
         plain = replace(photo, orientation=1, carried=replace(photo.carried, raw={}))
-        whole = develop_dng(dng_bytes(plain, x, software=SOFTWARE, compression="none"))
+        whole = develop_dng(dng_bytes(plain, x, compression="none"))
         return upright(cropped(whole, photo), photo.orientation)
 
 
@@ -85,7 +85,7 @@ def develop_mosaic(photo: RawPhoto, x: NDArray[np.float32]) -> NDArray[np.uint16
     """
     check_square(photo)
     plain = replace(photo, orientation=1, crop=None)
-    return develop_dng(dng_bytes(plain, x, software=SOFTWARE, compression="none"))
+    return develop_dng(dng_bytes(plain, x, compression="none"))
 
 
 def check_square(photo: RawPhoto) -> None:
@@ -132,7 +132,7 @@ def png_bytes(
     rgb: NDArray[np.uint16],
     *,
     photo: RawPhoto | None = None,
-    software: str | None = None,
+    software: str = SOFTWARE,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
     """Make a PNG of 16 bits per channel with the sRGB profile, of an upright picture (h, w, 3).
@@ -167,7 +167,7 @@ def tiff_bytes(
     rgb: NDArray[np.uint16],
     *,
     photo: RawPhoto | None = None,
-    software: str | None = None,
+    software: str = SOFTWARE,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
     """Make a TIFF of 16 bits per channel with the sRGB profile.
@@ -210,7 +210,7 @@ def _xmp(photo: RawPhoto | None, note: Mapping[str, object] | None) -> bytes | N
     return xmp_packet(note or {}, base, upright=True) if note or base else None
 
 
-def _tags(photo: RawPhoto | None, software: str | None) -> Directory:
+def _tags(photo: RawPhoto | None, software: str) -> Directory:
     """Make a directory with the tags of the shot and of an sRGB picture."""
     root = Directory()
     put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else None)

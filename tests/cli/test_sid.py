@@ -125,7 +125,7 @@ def test_what_a_picture_cannot_be_is_refused_in_a_line(tmp_path, model, raw, cap
 def test_found_out_late_a_dng_of_a_picture_is_refused_too(raw):
     picture = DenoisedPhoto(read_raw(raw), developed=np.zeros((*SHAPE, 3), np.uint16))
     with pytest.raises(OutputError, match="--format png"):
-        FORMATS["dng"].encode(picture, Settings())
+        FORMATS["dng"].encode(picture, **FORMATS["dng"].options(Settings()))
 
 
 def test_a_second_run_finds_the_picture_done(tmp_path, model, raw, capsys):

@@ -96,7 +96,7 @@ def test_sid_packed_by_led_is_found_under_the_raw_s_name(sony, tmp_path):
         )
     line = "./short/10003_00_0.1s.ARW ./long/10003_00_10s.ARW ISO1600 ISO100\n"
     (tmp_path / "valid_100.txt").write_text(line)
-    (case,) = sid(packed, tmp_path / "valid_100.txt").cases
+    (case,) = sid(packed, DatasetOptions(list_file=tmp_path / "valid_100.txt")).cases
     assert case[:4] == ("10003_00_0.1s", "SonyA7S2", 1600, 100)
     frame = case.read()
     assert (frame.short == np.float32(0.0055)).all() and (frame.truth == 0.5).all()
@@ -110,7 +110,7 @@ def test_a_wrong_list_of_sid_is_refused(sony):
 
 
 def test_only_the_ratios_that_are_asked_for(sony):
-    assert found(sid(sony, ratios=[300])) == [("10003_00_0.033s", 300)]
+    assert found(sid(sony, DatasetOptions([300]))) == [("10003_00_0.033s", 300)]
 
 
 def test_what_is_not_sid_is_refused(tmp_path):
@@ -134,7 +134,7 @@ def test_eld_s_frames_belong_to_the_nearest_long_one(tmp_path):
     assert names[-1] == "SonyA7S2/scene-10/IMG_0004"
     assert [ratio for _, ratio in found(source)] == [10, 100] * 3
     assert len(source.skipped) == 3 and all("image 16" in line for line in source.skipped)
-    assert len(eld(root / "SonyA7S2", [100]).cases) == 2
+    assert len(eld(root / "SonyA7S2", DatasetOptions([100])).cases) == 2
     with pytest.raises(UsageError, match="ELD"):
         eld(root / "SonyA7S2" / "scene-1")
 
@@ -200,7 +200,7 @@ def test_frames_of_two_sizes_are_not_a_pair(tmp_path):
 def test_photographs_with_calibrated_noise(tmp_path):
     rng = np.random.default_rng(0)
     iio.imwrite(tmp_path / "a.png", rng.integers(40, 200, (70, 100, 3)).astype(np.uint8))
-    source = photographs(tmp_path, ["nikond850"], ratios=[20])
+    source = photographs(tmp_path, DatasetOptions([20], cameras=["nikond850"]))
     assert [case.camera for case in source.cases] == ["NikonD850 K=2.5", "NikonD850 K=10"]
     quiet, loud = (case.read() for case in source.cases)
     assert quiet.truth.shape == (4, 32, 48)
@@ -216,7 +216,7 @@ def test_wrong_folders_and_cameras_are_named(tmp_path):
     with pytest.raises(UsageError, match="no photograph"):
         photographs(tmp_path)
     with pytest.raises(UsageError, match="SonyA7S2"):
-        photographs(tmp_path, ["Leica"])
+        photographs(tmp_path, DatasetOptions(cameras=["Leica"]))
     with pytest.raises(UsageError, match="no such folder"):
         photographs(tmp_path / "nowhere")
 
@@ -228,7 +228,9 @@ def test_a_bad_photograph_is_one_line_and_a_value_given_twice_counts_once(tmp_pa
     iio.imwrite(tmp_path / "small.png", picture[:20])
     iio.imwrite(tmp_path / "deep.tif", np.full((40, 40), 9000, np.uint16))
     (tmp_path / "none.jpg").write_bytes(b"no picture")
-    source = photographs(tmp_path, ["SonyA7S2", "sonya7s2"], [3, 3.0], [1, 20, 1])
+    source = photographs(
+        tmp_path, DatasetOptions([1, 20, 1], None, ["SonyA7S2", "sonya7s2"], [3, 3.0])
+    )
     assert found(source) == [("a SonyA7S2 K=3 x1", 1), ("a SonyA7S2 K=3 x20", 20)]
     assert [line.split(": ")[1] for line in source.skipped] == [
         "is grey of more than 8 bits",
@@ -241,7 +243,7 @@ def test_a_truncated_photograph_is_refused_when_it_is_read(tmp_path):
     rng = np.random.default_rng(0)
     iio.imwrite(tmp_path / "a.png", rng.integers(0, 255, (64, 64, 3)).astype(np.uint8))
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
-    (case,) = photographs(tmp_path, ["SonyA7S2"], [3], [1]).cases
+    (case,) = photographs(tmp_path, DatasetOptions([1], None, ["SonyA7S2"], [3])).cases
     with pytest.raises(RawError, match=r"a\.png: cannot be read as a photograph"):
         case.read()
 

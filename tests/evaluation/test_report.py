@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ledcli.errors import OutputError
-from ledcli.evaluation.report import encode_crops, write_report
+from ledcli.evaluation.report import encode_pictures, write_report
 from ledcli.evaluation.results import NOISY, Evaluation, FrameResult, Group, place_curves
 from tests.evaluation.browser import Browser, program
 from tests.evaluation.evaluations import CAMERAS, MODELS, RATIOS, evaluation
@@ -298,10 +298,11 @@ def test_pictures_are_lossless_until_they_are_too_large(made):
     def kinds(crops):
         return {address.split(";")[0] for crop in crops for address in crop.values()}
 
-    crops, storage = encode_crops(made.crops)
+    shown = [{**crop.pictures, None: crop.truth} for crop in made.crops]
+    crops, storage = encode_pictures(shown)
     assert kinds(crops) == {"data:image/png"}
     assert "without loss" in storage
     size = sum(len(address) for crop in crops for address in crop.values())
-    crops, storage = encode_crops(made.crops, limit=size // 2)
+    crops, storage = encode_pictures(shown, limit=size // 2)
     assert kinds(crops) == {"data:image/jpeg"}
     assert "JPEGs of quality" in storage

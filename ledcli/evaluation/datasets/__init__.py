@@ -1,6 +1,6 @@
 """The data sets that models can be measured on.
 
-A new layout is a `Dataset` in a file beside this one, a line in `DATASETS`, and an option of its
+A new layout is a function in a file beside this one, a line in `DATASETS`, and an option of its
 name in cli/evaluate.py.
 """
 
@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ledcli.errors import UsageError
-from ledcli.evaluation.datasets.base import PAIR_LIST, Dataset, DatasetOptions, Source
-from ledcli.evaluation.datasets.folders import ELD, SID
-from ledcli.evaluation.datasets.photographs import PHOTOGRAPHS
+from ledcli.evaluation.datasets.base import Dataset, DatasetOptions, Source, listed
+from ledcli.evaluation.datasets.folders import eld, sid
+from ledcli.evaluation.datasets.photographs import photographs
 
-DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (SID, ELD, PAIR_LIST, PHOTOGRAPHS)
+DATASETS = {
+    "sid": Dataset(sid, options=("list_file",)),
+    "eld": Dataset(eld),
+    "pairs": Dataset(listed),
+    "photos": Dataset(photographs, options=("cameras", "gains")),
 }
+"""By the name of the option of `led evaluate`, without dashes."""
 
 
 def read_dataset(paths: Mapping[str, str | Path | None], options: DatasetOptions) -> Source:
@@ -31,11 +35,11 @@ def read_dataset(paths: Mapping[str, str | Path | None], options: DatasetOptions
         names = [f"--{name}" for name in DATASETS]
         raise UsageError(f"name what to measure on: one of {', '.join(names[:-1])} and {names[-1]}")
     ((name, path),) = given.items()
-    for other in DATASETS.values():
-        for option in set(other.options) - set(DATASETS[name].options):
+    for other, dataset in DATASETS.items():
+        for option in set(dataset.options) - set(DATASETS[name].options):
             if getattr(options, option):
                 option = option.removesuffix("_file")
-                raise UsageError(f"--{option} is for --{other.name} only: leave it out")
+                raise UsageError(f"--{option} is for --{other} only: leave it out")
     source = DATASETS[name].read(Path(path), options)
     if not source.cases and not source.skipped:
         ratios = ",".join(f"{ratio:g}" for ratio in options.ratios)

@@ -101,11 +101,12 @@ class DatasetOptions:
                 raise UsageError(f"--gains takes numbers above 0, such as 3, not {gain:g}")
 
 
+EVERYTHING = DatasetOptions()
+
+
 class Dataset(NamedTuple):
     """A kind of data set: an entry of `DATASETS`."""
 
-    name: str
-    """Of its option of `led evaluate`, without dashes."""
     read: Callable[[Path, DatasetOptions], Source]
     """Lists the frames of a folder or file; raises LedError."""
     options: tuple[str, ...] = ()
@@ -148,17 +149,15 @@ def source_of_pairs(
     return Source(name, cases, failed)
 
 
-def listed(list_file: Path, ratios: Sequence[float] = ()) -> Source:
+def listed(list_file: Path, options: DatasetOptions = EVERYTHING) -> Source:
     """Read a list of pairs, as `led pairs scan` writes it, or one of SID, ELD, LED or DarkRAW.
 
-    Only the ratios given, or all. Raises PairError if the list is wrong.
+    Raises PairError if the list is wrong.
     """
     skipped: list[str] = []
     pairs = read_list(list_file, missing=lambda error: skipped.append(str(error)))
-    return source_of_pairs(f"pairs of {list_file.name}", pairs, ratios=ratios, skipped=skipped)
-
-
-PAIR_LIST = Dataset("pairs", lambda path, options: listed(path, options.ratios))
+    name = f"pairs of {list_file.name}"
+    return source_of_pairs(name, pairs, ratios=options.ratios, skipped=skipped)
 
 
 def unique_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:

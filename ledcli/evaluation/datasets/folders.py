@@ -5,11 +5,17 @@ ELD's have ``CAMERA/scene-1/IMG_0001.ARW``: long and short frames by their numbe
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from ledcli.errors import PairError, UsageError
-from ledcli.evaluation.datasets.base import Dataset, Source, folders_in, frames_in, source_of_pairs
+from ledcli.evaluation.datasets.base import (
+    EVERYTHING,
+    DatasetOptions,
+    Source,
+    folders_in,
+    frames_in,
+    source_of_pairs,
+)
 from ledcli.evaluation.datasets.packed import SUFFIXES
 from ledcli.pairs.list_file import Find, Pair, read_list
 
@@ -22,16 +28,17 @@ REFERENCES = (1, 6, 11, 16)
 """Numbers of a scene's long frames; each other frame belongs to the nearest."""
 
 
-def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = ()) -> Source:
+def sid(folder: Path, options: DatasetOptions = EVERYTHING) -> Source:
     """Read a folder in SID's layout: ``Sony/short``, ``Sony/long`` and ``Sony_test_list.txt``.
 
     The folder is of one camera, with ``short`` and ``long`` in it, or the one above. Frames are
     raws, or packed as ``.npz`` or ``.npy`` under the raw's name. The default list is the test list
-    or, where there is none, the test scenes by their numbers. Only the ratios given are taken, or
-    all. Raises UsageError if the folder is not in SID's layout, and PairError if the list is wrong.
+    or, where there is none, the test scenes by their numbers. Raises UsageError if the folder is
+    not in SID's layout, and PairError if the list is wrong.
     """
     root = _camera(folder)
     title = f"SID layout, {root.resolve().name}"
+    list_file = options.list_file
     if list_file is None:
         names = [name.format(root.resolve().name) for name in LISTS]
         lists = (path / name for name in names for path in (root, root.parent))
@@ -46,14 +53,7 @@ def sid(folder: Path, list_file: Path | None = None, ratios: Sequence[float] = (
             find=_files(root, list_file.parent),
             missing=lambda error: skipped.append(str(error)),
         )
-    return source_of_pairs(title, pairs, ratios=ratios, by_name=True, skipped=skipped)
-
-
-SID = Dataset(
-    "sid",
-    lambda path, options: sid(path, options.list_file, options.ratios),
-    options=("list_file",),
-)
+    return source_of_pairs(title, pairs, ratios=options.ratios, by_name=True, skipped=skipped)
 
 
 def _camera(folder: Path) -> Path:
@@ -113,13 +113,13 @@ def _tests(root: Path, skipped: list[str]) -> list[Pair]:
     return pairs
 
 
-def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
+def eld(folder: Path, options: DatasetOptions = EVERYTHING) -> Source:
     """Read a folder in ELD's layout: ``SonyA7S2/scene-1/IMG_0001.ARW`` and so on.
 
     Images 1, 6, 11 and 16 of a scene are its long frames; every other one is a short frame and
-    belongs to the long frame with the nearest number. The tags give the ratio; only the ratios
-    given are taken, or all (ELD's figures are of 100 and 200). The folder is of all cameras, or of
-    one. Raises UsageError if it is not in ELD's layout.
+    belongs to the long frame with the nearest number. The tags give the ratio; ELD's figures are of
+    100 and 200. The folder is of all cameras, or of one. Raises UsageError if it is not in ELD's
+    layout.
     """
     cameras = [folder] if _scenes(folder) else folders_in(folder)
     pairs: dict[str, Pair] = {}
@@ -140,12 +140,8 @@ def eld(folder: Path, ratios: Sequence[float] = ()) -> Source:
             f"{folder}: is not in ELD's layout: name the folder that holds CAMERA/scene-1/IMG_0001"
         )
     title = f"ELD layout, {folder.resolve().name}"
-    return source_of_pairs(
-        title, list(pairs.values()), names=list(pairs), ratios=ratios, skipped=skipped
-    )
-
-
-ELD = Dataset("eld", lambda path, options: eld(path, options.ratios))
+    names, found = list(pairs), list(pairs.values())
+    return source_of_pairs(title, found, names=names, ratios=options.ratios, skipped=skipped)
 
 
 def _scenes(camera: Path) -> list[Path]:

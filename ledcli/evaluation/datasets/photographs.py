@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ledcli.errors import LedError, UsageError
 from ledcli.evaluation.datasets.base import (
+    EVERYTHING,
     Case,
-    Dataset,
+    DatasetOptions,
     FramePair,
     Source,
     check_folder,
@@ -44,28 +45,22 @@ _BALANCE = np.array(WHITE_BALANCE, np.float32)
 Planes = NDArray[np.float32]
 
 
-def photographs(
-    folder: Path,
-    cameras: Sequence[str] = (),
-    gains: Sequence[float] = (),
-    ratios: Sequence[float] = (),
-    *,
-    cfa: str = "bayer",
-) -> Source:
+def photographs(folder: Path, options: DatasetOptions = EVERYTHING) -> Source:
     """Make short frames of clean photographs with the noise of calibrated cameras.
 
-    The photographs are in sRGB, also in subfolders. Cameras are names of `calibrated_cameras()`,
-    by default all, gains are system gains K in DN per electron, by default two of each camera, and
-    ratios are by default 1, 20, 100 and 300. The sensor is ``bayer`` or ``xtrans``. Raises
-    UsageError if a camera is unknown, or the folder has no photograph.
+    The photographs are in sRGB, also in subfolders. Cameras are names of `calibrated_cameras()`;
+    ratios are by default 1, 20, 100 and 300. Raises UsageError if a camera is unknown, the models
+    are for different kinds of sensors, or the folder has no photograph.
     """
+    cfa = sensor_of(options.models)
     known = {name.lower(): name for name in calibrated_cameras()}
-    unknown = [name for name in cameras if name.lower() not in known]
+    unknown = [name for name in options.cameras if name.lower() not in known]
     if unknown:
         raise UsageError(
             f"no calibrated camera '{unknown[0]}': choose from {', '.join(known.values())}"
         )
-    chosen = list(dict.fromkeys(known[name.lower()] for name in cameras)) or list(known.values())
+    asked = dict.fromkeys(known[name.lower()] for name in options.cameras)
+    chosen = list(asked) or list(known.values())
     files, skipped = _photographs(folder)
     names = unique_names(
         [file.stem for file in files], [str(file.relative_to(folder)) for file in files]
@@ -80,22 +75,13 @@ def photographs(
         )
         for name, file in zip(names, files, strict=True)
         for camera in chosen
-        for gain in tuple(dict.fromkeys(gains)) or GAINS.get(camera, OTHER_GAINS)
-        for ratio in tuple(dict.fromkeys(ratios)) or RATIOS
+        for gain in tuple(dict.fromkeys(options.gains)) or GAINS.get(camera, OTHER_GAINS)
+        for ratio in tuple(dict.fromkeys(options.ratios)) or RATIOS
     ]
     number = count(len(files), "photograph")
     seen = "" if cfa == "bayer" else f" as {LAYOUTS[cfa].title}"
     title = f"{folder.resolve().name}, {number}{seen}, noise of {', '.join(chosen)}"
     return Source(title, cases, skipped)
-
-
-PHOTOGRAPHS = Dataset(
-    "photos",
-    lambda path, options: photographs(
-        path, options.cameras, options.gains, options.ratios, cfa=sensor_of(options.models)
-    ),
-    options=("cameras", "gains"),
-)
 
 
 def sensor_of(models: Sequence[str]) -> str:
