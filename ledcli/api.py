@@ -9,16 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledcli.batch import arguments as args
-from ledcli.batch.settings import (
-    Compression,
-    DenoiseOptions,
-    Engine,
-    Highlights,
-    Quality,
-    Result,
-    Settings,
-)
+from ledcli.batch.settings import DenoiseOptions, Engine, Quality, Result, Settings, converted
 from ledcli.errors import UsageError
 from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
 
@@ -105,23 +96,22 @@ def denoise(
     LedError
         Nothing could be started: bad options, no such model, an output folder that is read-only.
     """
+    words = dict[str, Any](highlights=highlights, compression=compression, quality=quality)
     settings = Settings(
-        ratio=args.number_or_none(ratio, "ratio"),
-        exposure=args.number_or_none(exposure, "exposure"),
-        strength=args.converted(float, strength, "strength"),
-        luma=args.number_or_none(luma, "luma"),
-        chroma=args.number_or_none(chroma, "chroma"),
-        noise=args.noise_or_none(noise),
-        highlights=args.converted(Highlights, highlights, "highlights"),
-        compression=args.converted(Compression, compression, "compression"),
+        ratio=ratio,
+        exposure=exposure,
+        strength=strength,
+        luma=luma,
+        chroma=chroma,
+        noise=noise,
         linear=linear,
         again=again,
-        quality=args.converted(Quality, quality, "quality"),
-        steps=args.steps_or_none(steps),
+        steps=steps,
         force_read=force_read,
+        **words,
     )
-    raws, darks = args.several(paths), args.several(dark)
-    how = settings, args.several(formats), model, name, recursive, shard, engine, overwrite, dry_run
+    raws, darks = _several(paths), _several(dark)
+    how = settings, _several(formats), model, name, recursive, shard, engine, overwrite, dry_run
     options = DenoiseOptions(raws, None if out is None else Path(out), *how, ray=ray, dark=darks)
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
@@ -147,10 +137,10 @@ def denoise_each(
     planned = plan_denoise(options, report)
     yield from planned.rejected
     if options.dry_run:
-        yield from planned.preview(overwrite=options.overwrite)
+        yield from planned.preview()
         return
     with stoppable() as stop:
-        yield from planned.run(overwrite=options.overwrite, stop=stop, report=report)
+        yield from planned.run(stop=stop, report=report)
 
 
 def load_model(
@@ -176,7 +166,7 @@ def load_model(
     from ledcli.zoo.selection import default_name
     from ledcli.zoo.store import find_model
 
-    asked = args.converted(Quality, quality, "quality")
+    asked = converted(Quality, quality, "quality")
     if asked == Quality.BEST:
         raise UsageError("quality 'best' is not a model: give ensemble=True to Denoiser.denoise")
     if asked == Quality.FAST:
@@ -316,15 +306,24 @@ def evaluate(
     from ledcli.evaluation.run import evaluate as run
 
     listed = None if list_file is None else Path(list_file)
-    noisy = args.several(cameras), args.numbers(gains, "gains")
-    named = [str(model) for model in args.several(models)]
-    options = DatasetOptions(args.numbers(ratios, "ratios"), listed, *noisy, named)
+    noisy = _several(cameras), _numbers(gains, "gains")
+    named = [str(model) for model in _several(models)]
+    options = DatasetOptions(_numbers(ratios, "ratios"), listed, *noisy, named)
     return run(
         {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
         options,
-        quality=args.converted(Quality, quality, "quality"),
+        quality=converted(Quality, quality, "quality"),
         engine=engine,
         ray=ray,
         stoppable=lambda: nullcontext(stop),
         report=report,
     )
+
+
+def _several(value: Any) -> Sequence[Any]:  # noqa: ANN401
+    """Return what may be one text, path or number instead of a sequence as a sequence."""
+    return [value] if isinstance(value, str | Path | int | float) else value
+
+
+def _numbers(value: object, name: str) -> list[float]:
+    return converted(lambda given: list(map(float, _several(given))), value, name, "numbers")

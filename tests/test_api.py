@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ledcli import api
-from ledcli.batch.arguments import noise_or_none, numbers
+from ledcli.batch.settings import Settings
 from ledcli.errors import UsageError
 from tests.shoot import make_raw
 
@@ -64,5 +64,5 @@ def test_one_value_does_for_several(tmp_path):
     assert [path.suffix for path in planned.outputs] == [".png"]
     with pytest.raises(UsageError, match="no format 'sad'"):
         api.denoise(tmp_path, formats="sad", dry_run=True)
-    assert numbers(100, "ratios") == numbers("100", "ratios") == [100.0]
-    assert noise_or_none([4, "8"]) == (4.0, 8.0)
+    assert api._numbers(100, "ratios") == api._numbers("100", "ratios") == [100.0]
+    assert Settings(noise=[4, "8"]).noise == (4.0, 8.0)

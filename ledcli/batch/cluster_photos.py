@@ -28,7 +28,7 @@ from ledcli.errors import LedError, OutputError
 from ledcli.output.atomic import part_file, write_part
 from ledcli.raw.decoder import ReaderThreads, decoders
 from ledcli.reporting import ProgressBar, Reporter, Stop
-from ledcli.zoo.selection import BestModel, Chooser, NamedModel
+from ledcli.zoo.selection import Chooser, NamedModel, chooser_of
 
 KEEP_S = 10.0
 """How often the files that show workers the output folders are touched (seconds)."""
@@ -64,8 +64,7 @@ class PhotoWork:
         from ledcli.batch.photo import PhotoStages
         from ledcli.inference.denoiser import DenoiserCache
 
-        fast = settings.quality == Quality.FAST
-        chooser = BestModel(fast) if model is None else NamedModel(model)
+        chooser = chooser_of(model, settings.quality == Quality.FAST)
         self._settings, self._messages = settings, list[str]()
         self._writer = _PartWriter(Manifests(), settings, self._messages.append)
         self._stages = PhotoStages(settings, chooser, DenoiserCache(*engine), self._writer)

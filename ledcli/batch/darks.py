@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ledcli.batch.inputs import IN_SUBFOLDERS, FoundRaw, find_raws
 from ledcli.errors import LedError, NoRawsError, UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
+from ledcli.raw.inputs import IN_SUBFOLDERS, FoundRaw, find_raws
 from ledcli.reporting import SILENT, Reporter
 
 if TYPE_CHECKING:

@@ -1,10 +1,15 @@
-"""A file of lines that is only appended to, and survives what network drives do to it."""
+"""A file of lines that is only appended to, and what files are recognised by.
+
+Both survive what network drives do to them.
+"""
 
 import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ledcli.errors import OutputError
 from ledcli.output.atomic import make_folder
@@ -13,6 +18,27 @@ MAX_LINE_BYTES = 1 << 20
 """A line has about 1 kB; a longer one is damage."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
 """Errors of a file that was removed or replaced; ESTALE on network drives."""
+_TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size in bytes and modification time in nanoseconds, by which a file is recognised."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, state: os.stat_result) -> Self:
+        """Take it from the result of `os.stat`."""
+        return cls(state.st_size, state.st_mtime_ns)
+
+    def matches(self, now: Self) -> bool:
+        """Return True if the file is unchanged; the disk may have rounded its time since."""
+        apart = abs(self.mtime_ns - now.mtime_ns)
+        rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
+        return self.size == now.size and (apart == 0 or rounded)
 
 
 class Journal:

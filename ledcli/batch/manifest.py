@@ -13,8 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from ledcli.batch.journal import Journal, check_no_link, read_lines
-from ledcli.batch.settings import Stamp
+from ledcli.batch.journal import Journal, Stamp, check_no_link, read_lines
 from ledcli.errors import OutputError
 from ledcli.metadata.xmp import read_note
 from ledcli.output.atomic import atomic_write, explain, is_abandoned, unique_name

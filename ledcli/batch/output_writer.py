@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from ledcli.batch.darks import ALSO_OF_EXIF, exif_in
+from ledcli.batch.journal import Stamp
 from ledcli.batch.manifest import Manifests
-from ledcli.batch.settings import Job, Result, Settings, Stamp
+from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import OutputError
 from ledcli.output.atomic import atomic_write, make_folder, move_part
 from ledcli.output.formats import FORMATS

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledcli.batch.darks import exif_in
-from ledcli.batch.inputs import FoundRaw
+from ledcli.batch.journal import Stamp
 from ledcli.batch.manifest import FileState, Manifest, Manifests
-from ledcli.batch.settings import DEFAULT_NAME, Job, Settings, Stamp
+from ledcli.batch.settings import DEFAULT_NAME, Job, Settings
 from ledcli.errors import LedError, OutputError, UsageError
 from ledcli.output.formats import find_formats
+from ledcli.raw.inputs import FoundRaw
 from ledcli.zoo.selection import Chooser
 
 KEYS = {

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledcli.batch.darks import UNFIT
-from ledcli.batch.settings import Job, Result, Settings, Stamp
+from ledcli.batch.journal import Stamp
+from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import DeviceError, LedError, RawError, foreseen
 from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import read_exif

@@ -6,14 +6,14 @@ What is missing or changed is denoised, under the locks of the output folders.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ledcli.batch.cluster_join import check_address
 from ledcli.batch.darks import UNFIT, DarkFrames
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
-from ledcli.batch.inputs import FoundRaw, find_raws
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.pipeline import Pipeline
 from ledcli.batch.plan import PlannedPhoto, plan_names, plan_photos, split_results
@@ -30,17 +30,12 @@ from ledcli.batch.settings import (
 from ledcli.batch.shards import Shard, array_variable, parse_shard
 from ledcli.errors import NoRawsError, OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
-from ledcli.reporting import SILENT, ProgressBar, Reporter, Stop
-from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
+from ledcli.raw.inputs import FoundRaw, find_raws
+from ledcli.reporting import SILENT, Reporter, Stop
+from ledcli.zoo.selection import FAST_CHOOSES, Chooser, NamedModel, chooser_of
 
 if TYPE_CHECKING:
-    from ledcli.batch.output_writer import OutputWriter
     from ledcli.inference.denoiser import DenoiserCache
-
-    _Make = Callable[
-        [Sequence[Job], OutputWriter, Stop, ProgressBar], Generator[Result, None, None]
-    ]
-    """Makes photos, and yields a result for each."""
 
 LONG_RUN_S = 60.0
 """Seconds of network time in a run from which the fast model is suggested on a slow processor."""
@@ -55,6 +50,8 @@ class DenoiseRun:
     settings: Settings
     chooser: Chooser
     engine: Engine = field(default_factory=Engine)
+    overwrite: bool = False
+    """Denoise all, not only what is missing or changed."""
     manifests: Manifests = field(default_factory=Manifests)
     rejected: list[Result] = field(default_factory=list)
     """Inputs that cannot be denoised, with the reason."""
@@ -67,13 +64,13 @@ class DenoiseRun:
     _slow: bool = False
     """Whether the network runs on a processor without fast bfloat16, and no result says so."""
 
-    def preview(self, *, overwrite: bool = False) -> list[Result]:
+    def preview(self) -> list[Result]:
         """Return what would become of each photo; writes nothing and loads no network.
 
         Raises UsageError, as `run` does, if the engine that was asked for does not exist, and as
         `DarkFrames.measured`.
         """
-        planned = self._plan(overwrite)
+        planned = self._plan()
         if any(photo.make for photo in planned):
             if dark := self.settings.dark:
                 dark.measured(force=self.settings.force_read)
@@ -81,8 +78,9 @@ class DenoiseRun:
                 self.engine.check()
         return list(map(_untouched, self.jobs, planned))
 
-    def _plan(self, overwrite: bool) -> list[PlannedPhoto]:
-        return plan_photos(self.jobs, self.settings, self.chooser, self.manifests, overwrite)
+    def _plan(self) -> list[PlannedPhoto]:
+        how = self.settings, self.chooser, self.manifests, self.overwrite
+        return plan_photos(self.jobs, *how)
 
     def _suggest_fast(self, result: Result) -> None:
         """Suggest the fast model, once, if it would save a long run much time."""
@@ -95,24 +93,17 @@ class DenoiseRun:
                 "--quality fast is 5 times as fast, at a lower quality"
             )
 
-    def run(
-        self,
-        *,
-        overwrite: bool = False,
-        stop: Stop = lambda: False,
-        report: Reporter = SILENT,
-    ) -> Iterator[Result]:
+    def run(self, *, stop: Stop = lambda: False, report: Reporter = SILENT) -> Iterator[Result]:
         """Denoise what is missing or changed; a photo that fails does not stop the others.
 
         Yields a result for each photo, in the order of the jobs, as soon as it is written. `stop`
         is called between photos, in another thread; once it returns True, the photos in work are
-        finished and the others not started. `overwrite` denoises all; `report` gets progress and
-        messages about the run as a whole. Raises OutputError if an output folder cannot be written
-        to, or has too little space; UsageError or ModelError if the engine or the model does not
-        exist.
+        finished and the others not started. `report` gets progress and messages about the run as a
+        whole. Raises OutputError if an output folder cannot be written to, or has too little space;
+        UsageError or ModelError if the engine or the model does not exist.
         """
         remove_leftovers(self.jobs)
-        planned = self._plan(overwrite)
+        planned = self._plan()
         if not any(photo.make for photo in planned):
             # Nothing to do: no lock to wait for, no network to load.
             yield from map(_untouched, self.jobs, planned)
@@ -134,7 +125,7 @@ class DenoiseRun:
             stack.callback(self.manifests.close)
             if self.manifests.refresh():
                 # Another run has written since.
-                planned = self._plan(overwrite)
+                planned = self._plan()
             for root, hold in holds.items():
                 name = self.shard.name if self.shard else None
                 self.manifests[root].begin(name, exclusive=hold is Hold.EXCLUSIVE)
@@ -174,7 +165,7 @@ class DenoiseRun:
 
     def _begin(
         self, first: Job, stack: contextlib.ExitStack, report: Reporter
-    ) -> tuple[str, _Make]:
+    ) -> tuple[str, Callable[..., Generator[Result, None, None]]]:
         """Begin with the first photo or join the cluster; return what runs it, and makes photos."""
         if dark := self.settings.dark:
             dark = dark.measured(report, force=self.settings.force_read)
@@ -193,14 +184,10 @@ class DenoiseRun:
 
         denoisers = self.denoisers or DenoiserCache(*self.engine)
         self._slow = denoisers.slow and self.settings.quality == Quality.STANDARD
-
-        def make(
-            jobs: Sequence[Job], writer: OutputWriter, stop: Stop, bar: ProgressBar
-        ) -> Generator[Result, None, None]:
-            stages = PhotoStages(self.settings, self.chooser, denoisers, writer)
-            return pipeline.run(jobs, stages, stop, bar)
-
-        return denoisers.description, make
+        stages = partial(PhotoStages, self.settings, self.chooser, denoisers)
+        return denoisers.description, lambda jobs, writer, stop, bar: pipeline.run(
+            jobs, stages(writer), stop, bar
+        )
 
 
 def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseRun:
@@ -216,8 +203,8 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
     if fast and options.model is not None:
         raise UsageError(FAST_CHOOSES.format("--model"))
     shard = None if options.shard is None else parse_shard(options.shard)
-    named = None if options.model is None else NamedModel(options.model)
-    chooser = named or BestModel(fast)
+    chooser = chooser_of(options.model, fast)
+    named = chooser if isinstance(chooser, NamedModel) else None
     pictures = named.chosen.name if named and named.spec.makes_pictures else None
     formats = choose_formats(options.formats, settings, pictures)
     if pictures and not options.formats:
@@ -261,7 +248,7 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
         report.info(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
     only = named.chosen.path if named else None
     engine = options.engine._replace(backend=choose_backend(options.engine.backend, only))
-    how = settings, chooser, engine, manifests, rejected, shard
+    how = settings, chooser, engine, options.overwrite, manifests, rejected, shard
     return DenoiseRun(jobs, *how, ray=options.ray)
 
 

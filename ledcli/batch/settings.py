@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import EnumMeta, StrEnum
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+from ledcli.batch.journal import Stamp
 from ledcli.errors import LedError, UsageError
 from ledcli.output.formats import DEFAULT_FORMAT, DEFAULT_PICTURE_FORMAT, FORMATS, find_formats
 
@@ -27,8 +28,6 @@ MAX_STEPS = 20
 """Refinement steps."""
 MAX_DN = 65535.0
 """No sample is larger."""
-_TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-"""Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
 
 
 class Compression(StrEnum):
@@ -51,25 +50,6 @@ class Quality(StrEnum):
     FAST = "fast"
     STANDARD = "standard"
     BEST = "best"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Size in bytes and modification time in nanoseconds, by which a file is recognised."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, state: os.stat_result) -> Self:
-        """Take it from the result of `os.stat`."""
-        return cls(state.st_size, state.st_mtime_ns)
-
-    def matches(self, now: Stamp) -> bool:
-        """Return True if the file is unchanged; the disk may have rounded its time since."""
-        apart = abs(self.mtime_ns - now.mtime_ns)
-        rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
-        return self.size == now.size and (apart == 0 or rounded)
 
 
 @dataclass(frozen=True)
@@ -116,7 +96,11 @@ class Settings:
     """Dark frames that photos of their camera and ISO are corrected by."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what the command line refuses as well."""
+        """Convert values as the command line has them; raise UsageError for what it refuses."""
+        for name, (kind, takes) in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None or not takes.endswith(_NONE):
+                object.__setattr__(self, name, converted(kind, value, name, takes))
         given = (self.ratio, self.exposure, self.steps)
         ratio, exposure, steps = (1 if each is None else each for each in given)
         shares = (self.strength, *self.grain)
@@ -189,6 +173,18 @@ class Settings:
                 )
 
 
+Kind = TypeVar("Kind")
+
+
+def converted(kind: Callable[[Any], Kind], value: object, name: str, takes: str = "") -> Kind:
+    """Return a value as ``kind(value)``; UsageError says what it takes (an enum its values)."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        values = ", ".join(map(str, kind)) if isinstance(kind, EnumMeta) else takes
+        raise UsageError(f"{name} takes {values}, not {value!r}") from None
+
+
 def checked_noise(gain: float, read: float, given: object) -> tuple[float, float]:
     """Return `Settings.noise`; raises UsageError, which names what was `given`, if it is none."""
     if not (0 <= gain <= MAX_DN and 0 <= read <= MAX_DN and gain + read > 0):
@@ -197,6 +193,24 @@ def checked_noise(gain: float, read: float, given: object) -> tuple[float, float
             f"not {given}"
         )
     return gain, read
+
+
+def _noise(given: Any) -> tuple[float, float]:  # noqa: ANN401
+    gain, read = map(float, given if not isinstance(given, str) else ())
+    return checked_noise(gain, read, given)
+
+
+_NONE = " or None"
+_KINDS: Mapping[str, tuple[Callable[[Any], object], str]] = {
+    **dict.fromkeys(("ratio", "exposure", "luma", "chroma"), (float, "a number" + _NONE)),
+    "strength": (float, "a number"),
+    "noise": (_noise, "two numbers" + _NONE),
+    "steps": (index, "a whole number" + _NONE),
+    "highlights": (Highlights, ""),
+    "compression": (Compression, ""),
+    "quality": (Quality, ""),
+}
+"""What settings are converted to, and what they take."""
 
 
 def choose_formats(

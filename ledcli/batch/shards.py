@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.plan import alike
 from ledcli.errors import UsageError
+from ledcli.raw.inputs import FoundRaw
 
 MAX_SHARDS = 1_000_000
 _ARRAYS = (

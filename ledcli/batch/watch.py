@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ledcli.batch.folders import NO_EVENTS, mount_of
-from ledcli.batch.inputs import find_raws
+from ledcli.batch.journal import Stamp
 from ledcli.batch.run import plan_denoise
-from ledcli.batch.settings import DenoiseOptions, Result, Stamp, Status
+from ledcli.batch.settings import DenoiseOptions, Result, Status
 from ledcli.errors import NoRawsError, UsageError
+from ledcli.raw.inputs import find_raws
 from ledcli.reporting import Reporter, Stop
 
 SETTLED_S = 3.0
@@ -77,7 +78,7 @@ def watch(
             planned = plan_denoise(options, once)
             planned.jobs = [job for job in planned.jobs if job.source in ready]
             planned.denoisers = denoisers
-            for result in planned.run(overwrite=options.overwrite, stop=stop, report=once):
+            for result in planned.run(stop=stop, report=once):
                 if result.status in (Status.DONE, Status.FAILED):
                     yield result
         else:

@@ -119,7 +119,7 @@ def denoise(
         led denoise ./raw --ratio auto --highlights keep
     """
     from ledcli.api import denoise_each
-    from ledcli.batch.inputs import read_list
+    from ledcli.raw.inputs import read_list
 
     raws = [*(inputs or []), *(read_list(files_from) if files_from else [])]
     if not raws:

@@ -44,7 +44,7 @@ def info(
     from ledcli.raw.decoder import decode_file, decoders
 
     decoders.start()  # while the rest is imported
-    from ledcli.batch.inputs import find_raws
+    from ledcli.raw.inputs import find_raws
 
     problems: list[LedError] = []
     raws = find_raws(inputs, recursive=recursive, problem=problems.append, note=output.warn)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, OutputError, PairError, UsageError, os_reason
 from ledcli.output.atomic import atomic_write
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
 from ledcli.pairs.list_file import Pair, check_list_replaceable, relative_name, write_list
 from ledcli.pairs.rule import MissingPair, RatioRule
+from ledcli.raw.inputs import RAW_SUFFIXES
 
 FORMAT = "led pairs 1"
 """Identifies the record; a file of that name without it is never replaced."""

@@ -17,7 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.batch.inputs import find_raws
 from ledcli.errors import LedError, foreseen
 from ledcli.pairs.checks import SAME_SCENE, CheckedPair, check_pair
 from ledcli.pairs.frames import (
@@ -34,6 +33,7 @@ from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import missing_tags
+from ledcli.raw.inputs import find_raws
 from ledcli.reporting import SILENT, Reporter
 
 MIN_RATIO = 1.5

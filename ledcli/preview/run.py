@@ -10,15 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.batch.inputs import find_raws
 from ledcli.batch.plan import split_results
 from ledcli.batch.settings import Engine, Quality, Result, Settings
 from ledcli.errors import RawError, UsageError
 from ledcli.inference.backends import choose_backend
 from ledcli.output.atomic import REPLACE, atomic_write, check_new
 from ledcli.raw.decoder import decoders
+from ledcli.raw.inputs import find_raws
 from ledcli.reporting import Reporter
-from ledcli.zoo.selection import FAST_CHOOSES, BestModel, Chooser, NamedModel
+from ledcli.zoo.selection import FAST_CHOOSES, Chooser, NamedModel, chooser_of
 
 if TYPE_CHECKING:
     from ledcli.preview.crops import PreviewedPhoto
@@ -173,14 +173,12 @@ def preview(
         report.info(f"{count} of {len(files)} photos, evenly spread; --photos shows more")
         files = [files[n * (len(files) - 1) // max(count - 1, 1)] for n in range(count)]
 
-    @cache
-    def chooser(model: str | None, fast: bool) -> Chooser:
-        return NamedModel(model) if model is not None else BestModel(fast)
+    once = cache(chooser_of)
 
-    def chooser_of(variant: Variant) -> Chooser:
-        return chooser(variant.model, variant.settings.quality == Quality.FAST)
+    def chooser(variant: Variant) -> Chooser:
+        return once(variant.model, variant.settings.quality == Quality.FAST)
 
-    choosers = [chooser_of(variant) for variant in variants]  # a wrong name is one error
+    choosers = list(map(chooser, variants))  # a wrong name is one error
     for each in choosers:
         each.check_steps(settings.steps)
     named = {each.chosen.path for each in choosers if isinstance(each, NamedModel)}
@@ -204,7 +202,7 @@ def preview(
         settings = replace(settings, dark=dark.measured(force=settings.force_read))
     previewed = []
     with report.progress(len(files), "previewing", "photos") as bar:
-        for photo in Previewer(settings, variants, chooser_of, denoisers).run(files):
+        for photo in Previewer(settings, variants, chooser, denoisers).run(files):
             on_photo(photo)
             previewed.append(photo)
             bar.advance(note=str(photo.result.source))

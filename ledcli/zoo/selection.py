@@ -140,6 +140,11 @@ Chooser = NamedModel | BestModel
 """What chooses the model for a photo: `choose` returns it, `skip` excludes a damaged one."""
 
 
+def chooser_of(model: str | Path | None, fast: bool) -> Chooser:
+    """Return what chooses the model that is named, or the best for each photo."""
+    return BestModel(fast) if model is None else NamedModel(model)
+
+
 def best_model(
     camera: str | None,
     make: str | None,

@@ -6,10 +6,10 @@ import pytest
 
 from ledcli.batch import folders as module
 from ledcli.batch.folders import check_space
-from ledcli.batch.inputs import find_raws
 from ledcli.batch.plan import plan_names
 from ledcli.batch.settings import Compression, Settings
 from ledcli.errors import OutputError
+from ledcli.raw.inputs import find_raws
 
 MB = 1_000_000
 

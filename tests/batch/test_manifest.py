@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ledcli.batch import journal
 from ledcli.batch import manifest as module
 from ledcli.batch.folders import folder_lock
+from ledcli.batch.journal import Stamp
 from ledcli.batch.manifest import FileState, Manifest, ManifestEntry, Manifests
-from ledcli.batch.settings import Stamp
 from ledcli.errors import OutputError
 from ledcli.output import atomic
 from ledcli.output.atomic import atomic_write

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledcli.batch.inputs import FoundRaw, find_raws
 from ledcli.batch.plan import KEYS, alike, plan_names
 from ledcli.errors import OutputError, UsageError
 from ledcli.output.formats import FORMATS
+from ledcli.raw.inputs import FoundRaw, find_raws
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from ledcli.batch import plan as module
-from ledcli.batch.inputs import find_raws
+from ledcli.batch.journal import Stamp
 from ledcli.batch.manifest import Manifest, Manifests
 from ledcli.batch.plan import plan_names, plan_photo, plan_photos, split_results
-from ledcli.batch.settings import Quality, Settings, Stamp
+from ledcli.batch.settings import Quality, Settings
 from ledcli.errors import LedError, ModelError, OutputError
 from ledcli.output.atomic import atomic_write
 from ledcli.output.dng import dng_bytes
+from ledcli.raw.inputs import find_raws
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.selection import BestModel
 from tests.shoot import make_raw

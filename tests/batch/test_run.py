@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ledcli.batch.inputs import find_raws
 from ledcli.batch.photo import PhotoStages
 from ledcli.batch.pipeline import Pipeline
 from ledcli.batch.plan import plan_names
@@ -22,6 +21,7 @@ from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
 from ledcli.output.atomic import part_file_path
 from ledcli.output.formats import FORMATS
+from ledcli.raw.inputs import find_raws
 from ledcli.raw.reader import read_raw
 from ledcli.reporting import SILENT
 from ledcli.zoo.model_file import file_sha256
@@ -53,7 +53,7 @@ def planned_run(chooser, formats=("dng",), **settings):
 
 
 def run_all(chooser, formats=("dng",), overwrite=False, **settings):
-    return list(planned_run(chooser, formats, **settings).run(overwrite=overwrite))
+    return list(replace(planned_run(chooser, formats, **settings), overwrite=overwrite).run())
 
 
 def test_a_bad_photo_does_not_stop_the_others_and_no_source_is_touched(here, tiny):
@@ -341,7 +341,7 @@ def test_a_planned_run_can_be_run_again(here, tiny):
     planned = planned_run(tiny)
     assert statuses(planned.run()) == ["done"]
     assert statuses(planned.run()) == ["skipped"]
-    assert statuses(planned.run(overwrite=True)) == ["done"]
+    assert statuses(replace(planned, overwrite=True).run()) == ["done"]
     manifest = here / "denoised" / ".led" / "manifest.jsonl"
     assert len(manifest.read_text().splitlines()) == 2
 

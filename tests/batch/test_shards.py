@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from ledcli import api
-from ledcli.batch.inputs import FoundRaw
 from ledcli.batch.run import plan_denoise
 from ledcli.batch.settings import DenoiseOptions, Engine, Settings, Status
 from ledcli.batch.shards import Shard, array_variable, parse_shard
 from ledcli.cli.app import run
 from ledcli.errors import UsageError
+from ledcli.raw.inputs import FoundRaw
 from tests.inference.models import write_model
 from tests.shoot import make_raw
 

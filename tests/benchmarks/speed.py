@@ -29,7 +29,6 @@ from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_secon
 from report import context, head, keep, table
 from torch import Tensor
 
-from ledcli.batch.inputs import find_raws
 from ledcli.batch.plan import plan_names
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings
@@ -39,6 +38,7 @@ from ledcli.inference.tiles import tiled
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import estimate_noise
+from ledcli.raw.inputs import find_raws
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import load_model
 from ledcli.zoo.selection import NamedModel

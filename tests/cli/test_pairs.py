@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.batch import inputs
 from ledcli.cli.app import run
 from ledcli.pairs.list_file import read_list
+from ledcli.raw import inputs
 from tests.pairs.scenes import CAMERA, SHAPE, picture, shot, through
 from tests.shoot import make_dark, make_raw, truncate
 

@@ -8,12 +8,12 @@ import pytest
 import rawpy
 import tifffile
 
-from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import RawError
 from ledcli.metadata.dng_mosaic import mosaic_directory, wrong_layout
 from ledcli.metadata.tiff import STRIPS, TILES, Directory, FieldType, serialise
 from ledcli.output.dng import dng_bytes
 from ledcli.raw.decoder import decoders
+from ledcli.raw.inputs import RAW_SUFFIXES
 from ledcli.raw.libraw import XYZ_FROM_SRGB, colour_matrix
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.cfa import Phase, pack, pattern

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
 from ledcli.noise.photo_noise import PhotoNoise
@@ -23,6 +22,7 @@ from ledcli.pairs.list_file import Pair, read_list
 from ledcli.raw.colour import shot_wb, srgb_from_camera
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
+from ledcli.raw.inputs import RAW_SUFFIXES
 from ledcli.sensor.cfa import AnyPhase, Phase
 
 MAX_NAMED_RATIO = 300.0

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ledcli.batch.inputs import RAW_SUFFIXES
 from ledcli.errors import LedError, TrainingError, foreseen
 from ledcli.noise.blocks import Planes, measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
+from ledcli.raw.inputs import RAW_SUFFIXES
 from ledcli.raw.reader import RawPhoto
 from ledcli.raw.rendered import HDR_SUFFIX, RENDERED_SUFFIXES, read_photograph
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack

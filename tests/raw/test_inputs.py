@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ledcli.batch import inputs
-from ledcli.batch.inputs import FoundRaw, find_raws, read_list
 from ledcli.errors import UsageError
+from ledcli.raw import inputs
+from ledcli.raw.inputs import FoundRaw, find_raws, read_list
 
 
 @pytest.fixture
