@@ -117,10 +117,7 @@ def denoise(
 
 
 def denoise_each(
-    options: DenoiseOptions,
-    *,
-    stoppable: Stoppable = never_stop,
-    report: Reporter = SILENT,
+    options: DenoiseOptions, *, stoppable: Stoppable = never_stop, report: Reporter = SILENT
 ) -> Iterator[Result]:
     """Denoise raws as `denoise` does, and yield the result of each photo as soon as it is written.
 

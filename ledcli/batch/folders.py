@@ -20,12 +20,7 @@ from ledcli.batch.manifest import STATE_FOLDER
 from ledcli.batch.settings import Job, Settings
 from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError
-from ledcli.output.atomic import (
-    explain,
-    make_folder,
-    part_file,
-    remove_abandoned_part_files,
-)
+from ledcli.output.atomic import explain, make_folder, part_file, remove_abandoned_part_files
 from ledcli.output.formats import FORMATS
 
 LOCK = "lock"

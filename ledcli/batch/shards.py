@@ -12,12 +12,7 @@ from ledcli.errors import UsageError
 from ledcli.raw.inputs import FoundRaw
 
 MAX_SHARDS = 1_000_000
-_ARRAYS = (
-    "SLURM_ARRAY_TASK_ID",
-    "AWS_BATCH_JOB_ARRAY_INDEX",
-    "PBS_ARRAY_INDEX",
-    "PBS_ARRAYID",
-)
+_ARRAYS = ("SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "PBS_ARRAY_INDEX", "PBS_ARRAYID")
 _NAME = re.compile(r"(\d{1,7})-of-(\d{1,7})", re.ASCII)
 
 

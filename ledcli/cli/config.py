@@ -45,8 +45,7 @@ TEMPLATE = """\
 # quality = "best"
 """
 
-app = typer.Typer(help="Show and make the file with the defaults of options (led.toml).")
-app.callback(invoke_without_command=True)(opt.show_help)
+app = opt.group("Show and make the file with the defaults of options (led.toml).")
 
 
 @app.command()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json as jsonlib
-import math
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import PurePath
 
 from rich import progress as rich_progress
 from rich.console import Console
@@ -48,27 +46,18 @@ def printable(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Convert to JSON types; NaN and infinities become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, PurePath):
-        return str(value)
+    """Convert what JSON does not have."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if hasattr(value, "tolist"):  # a NumPy array or scalar, a tensor
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
-    return str(value)
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def to_json(record: object) -> str:
     """Return one line of ASCII JSON; paths become text, NaN and infinities null."""
-    return jsonlib.dumps(_plain(record), allow_nan=False)
+    text = jsonlib.dumps(record, default=_plain)
+    return jsonlib.dumps(jsonlib.loads(text, parse_constant=lambda _: None))
 
 
 def rate_text(steps_per_s: float, unit: str) -> str:

@@ -64,8 +64,7 @@ def denoise(
     ] = None,
     ray: opt.RayOption = None,
     watch: Annotated[
-        bool,
-        typer.Option("--watch", help="Keep running, and take what comes into the folders."),
+        bool, typer.Option("--watch", help="Keep running, and take what comes into the folders.")
     ] = False,
     model: opt.ModelOption = None,
     engine: opt.EngineOptions = opt.AUTO,

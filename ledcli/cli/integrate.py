@@ -5,10 +5,9 @@ import re
 import shutil
 import string
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,14 +25,8 @@ _OURS = b"-- led for darktable: "
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-_./: ")
 
 
-class Program(StrEnum):
-    """The programs that led has a plug-in for."""
-
-    DARKTABLE = "darktable"
-
-
 def integrate(
-    program: Annotated[Program, typer.Argument(help="The photo program.")],
+    program: Annotated[Literal["darktable"], typer.Argument(help="The photo program.")],
     config: Annotated[
         Path | None,
         typer.Option(

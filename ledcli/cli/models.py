@@ -23,11 +23,7 @@ COLUMNS = (
     "NAME", "CAMERAS", "FORM", "CSA SET", "RATIO", "ISO", "TUNED", "PSNR", "SIZE", "FROM",
 )  # fmt: skip
 
-app = typer.Typer(
-    help="List, describe, fetch, import, export and remove models.",
-    callback=opt.show_help,
-    invoke_without_command=True,
-)
+app = opt.group("List, describe, fetch, import, export and remove models.")
 app.command("pull")(pull)
 app.command("import")(import_)
 app.command("export")(export)
@@ -66,12 +62,7 @@ def list_(output: opt.OutputOptions = opt.PLAIN) -> None:
 
 
 @app.command("info")
-def info(
-    name: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A name, or a file (.safetensors, .onnx).")
-    ],
-    output: opt.OutputOptions = opt.PLAIN,
-) -> None:
+def info(model: opt.ModelArgument, output: opt.OutputOptions = opt.PLAIN) -> None:
     """Show everything that a model file says about itself.
 
     Examples
@@ -84,7 +75,7 @@ def info(
     from ledcli.zoo.model_file import file_sha256, read_header
     from ledcli.zoo.store import find_model
 
-    found = find_model(name)
+    found = find_model(model)
     header = read_header(found.path)
     spec = header.spec
     record: dict[str, object] = {

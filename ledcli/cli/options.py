@@ -236,10 +236,14 @@ EngineOptions = Annotated[
 ]
 
 
-def show_help(context: typer.Context) -> None:
-    """Print the help of a group of commands that is called without one; its callback."""
-    if context.invoked_subcommand is None:
-        Output().result(context.get_help())
+def group(help: str) -> typer.Typer:
+    """Return a group of commands; called without one, it prints its help."""
+
+    def show_help(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            Output().result(context.get_help())
+
+    return typer.Typer(help=help, callback=show_help, invoke_without_command=True)
 
 
 def parse_numbers(text: str | None, option: str) -> list[float]:

@@ -24,9 +24,7 @@ LIST = Path("pairs.txt")
 JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "unpaired": "unpaired"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
-app = typer.Typer(
-    help="Find and verify pairs of shots.", callback=opt.show_help, invoke_without_command=True
-)
+app = opt.group("Find and verify pairs of shots.")
 
 
 @app.command("scan")
@@ -63,11 +61,7 @@ def scan(
     check_replaceable(out)
     replaced = " (the old list was replaced)" if out.exists() else ""
     found = scan_pairs(
-        folder,
-        None if dry_run else out,
-        keep_shifted=keep,
-        force_read=force_read,
-        report=output,
+        folder, None if dry_run else out, keep_shifted=keep, force_read=force_read, report=output
     )
     record = scan_record(found, out.parent)
     for problem in found.problems:

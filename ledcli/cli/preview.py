@@ -51,8 +51,7 @@ def preview(
     dark: opt.DarkOption = None,
     steps: opt.StepsOption = None,
     photos: Annotated[
-        int,
-        typer.Option(help="Photos to show of those found, evenly spread.", min=1, max=24),
+        int, typer.Option(help="Photos to show of those found, evenly spread.", min=1, max=24)
     ] = 4,
     out: Annotated[
         Path,
@@ -126,19 +125,14 @@ def preview(
     for frame in dark or []:
         shared += ["--dark", frame]
     shared += ["--recursive"] * recursive + ["--force-read"] * force_read
-    commands = {v.number: command_of(v, inputs, shared) for v in variants}
-    texts = {number: as_text(words) for number, words in commands.items()}
-    records = [
-        {
-            "tile": v.number,
-            "label": v.label,
-            "command": texts[v.number],
-            "arguments": commands[v.number],
-        }
-        for v in variants
-    ]
+    texts, records = {}, []
+    for variant in variants:
+        words = command_of(variant, inputs, shared)
+        number, texts[variant.number] = variant.number, as_text(words)
+        record = {"tile": number, "label": variant.label, "command": texts[number]}
+        records.append({**record, "arguments": words})
     if choose is not None:
-        if choose not in commands:
+        if choose not in texts:
             raise UsageError(f"--choose takes a tile's number, 1 to {len(variants)}, not {choose}")
         output.result(records[choose - 1], printable(texts[choose]))
         return
@@ -166,8 +160,7 @@ def preview(
     )
     if not found:
         raise typer.Exit(FAILED)
-    rows = [(number, text) for number, text in texts.items()]
-    output.table(("TILE", "COMMAND"), rows, records=records, right=("TILE",))
+    output.table(("TILE", "COMMAND"), list(texts.items()), records=records, right=("TILE",))
     status = "planned" if dry_run else "done"
     output.result({"output": out, "status": status, "photos": found}, printable(out))
     if failed:

@@ -117,10 +117,7 @@ def collect(
 
 
 def measure(
-    case: Case,
-    candidates: Sequence[Candidate],
-    report: Reporter = SILENT,
-    ensemble: bool = False,
+    case: Case, candidates: Sequence[Candidate], report: Reporter = SILENT, ensemble: bool = False
 ) -> MeasuredFrame:
     """Measure one frame; an error goes into the result."""
     try:

@@ -46,10 +46,7 @@ class GainMap(NamedTuple):
 
 
 def apply_gain_maps(
-    x: Mosaic,
-    phase: AnyPhase,
-    carried: Carried,
-    lists: tuple[int, ...] = (MOSAIC_LIST, IMAGE_LIST),
+    x: Mosaic, phase: AnyPhase, carried: Carried, lists: tuple[int, ...] = (MOSAIC_LIST, IMAGE_LIST)
 ) -> Mosaic:
     """Return the mosaic (H, W) multiplied by the gain maps of some opcode lists, in their order.
 

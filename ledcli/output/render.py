@@ -147,10 +147,7 @@ def png_bytes(
     lines[:, 1:] = samples
     lines[:, 7:] -= samples[:, :-6]
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    chunks = [
-        _chunk(b"IHDR", header),
-        _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile())),
-    ]
+    chunks = [_chunk(b"IHDR", header), _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile()))]
     if photo is not None:
         tags = _tags(photo, software)
         tags.fields.pop(IPTC_TAG, None)  # PNG has no place for it

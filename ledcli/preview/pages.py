@@ -29,9 +29,7 @@ GUTTER = 110
 
 
 def page_html(
-    previewed: Sequence[PreviewedPhoto],
-    variants: Sequence[Variant],
-    commands: Mapping[int, str],
+    previewed: Sequence[PreviewedPhoto], variants: Sequence[Variant], commands: Mapping[int, str]
 ) -> bytes:
     """Return the page, which opens without a network; `commands` are by number.
 
@@ -80,10 +78,9 @@ def _photo_block(previewed: PreviewedPhoto, variants: Sequence[Variant], width: 
     def write(at: tuple[int, int], text: str, font: Font, room: int, ink: Ink = INK) -> None:
         draw.text(at, _fitting(text, font, room), fill=ink, font=font)
 
-    source = previewed.result.source
-    ratio = previewed.result.ratio or 1.0
-    title = "" if source is None else source.name
-    write((GAP, GAP), f"{title}   x {ratio:g}", large, size[0] - 2 * GAP)
+    source, ratio = previewed.result.source, previewed.result.ratio
+    assert source is not None  # as it has tiles
+    write((GAP, GAP), f"{source.name}   x {ratio:g}", large, size[0] - 2 * GAP)
     lefts = [GUTTER + number * (width + GAP) for number in range(1 + len(variants))]
     write((lefts[0], GAP + LINE), "noisy", large, width)
     for variant, left in zip(variants, lefts[1:], strict=True):
