@@ -95,8 +95,7 @@ def preview(
     """
     from ledcli.batch.darks import DarkFrames
     from ledcli.batch.settings import Quality, Settings
-    from ledcli.preview.run import as_text, command_of, plan_variants
-    from ledcli.preview.run import preview as make
+    from ledcli.preview.variants import as_text, command_of, plan_variants
 
     factor, level = opt.parse_brightness(ratio, exposure)
     settings = Settings(
@@ -136,6 +135,8 @@ def preview(
             raise UsageError(f"--choose takes a tile's number, 1 to {len(variants)}, not {choose}")
         output.result(records[choose - 1], printable(texts[choose]))
         return
+
+    from ledcli.preview.run import preview as make
 
     failed: list[Result] = []
     shown: set[str] = set()

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ledcli.evaluation.report import encode_pictures, render_page
 from ledcli.output.render import srgb_profile
 from ledcli.preview.crops import PreviewedPhoto
-from ledcli.preview.run import Variant
+from ledcli.preview.variants import Variant
 
 NOISY = 0
 """Number of the noisy tile."""

@@ -36,7 +36,7 @@ from ledcli.preview.crops import (
     noise_of_part,
     shown_area,
 )
-from ledcli.preview.run import Variant
+from ledcli.preview.variants import Variant
 from ledcli.raw.colour import shot_wb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import RawPhoto

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ledcli.batch.settings import Quality, Settings
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
-from ledcli.preview.run import plan_variants
 from ledcli.preview.tiles import Previewer
+from ledcli.preview.variants import plan_variants
 from ledcli.zoo.selection import BestModel
 
 RATIO = 100.0

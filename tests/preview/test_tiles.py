@@ -11,8 +11,8 @@ from ledcli.noise.vignetting import VignettingMap
 from ledcli.output.gain_maps import MOSAIC_LIST
 from ledcli.output.render import DenoisedPhoto
 from ledcli.preview.crops import Area, Crop, develop, noise_of_part, shown_area
-from ledcli.preview.run import plan_variants
 from ledcli.preview.tiles import DEMOSAIC_MARGIN, Previewer, _Rendering
+from ledcli.preview.variants import plan_variants
 from ledcli.zoo.selection import NamedModel
 from tests.inference.models import noise_profile, write_model
 from tests.output.test_gain_maps import listed, opcode
