@@ -58,7 +58,7 @@ def test_an_error_is_named_and_ends_only_its_part(tmp_path, monkeypatch):
 
 def test_a_part_that_takes_too_long_is_stopped(tmp_path):
     options = argparse.Namespace(device="cpu", tiny=True)
-    assert gpu.in_a_process("finetune", options, 0.5) == {"error": "stopped after 0 s"}
+    assert gpu.in_a_process("finetune", options, 0.01) == {"error": "stopped after 0 s"}
 
 
 def test_the_report_keeps_what_a_stopped_part_had_found():

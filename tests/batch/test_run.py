@@ -469,11 +469,13 @@ def test_the_second_ctrl_c_ends_the_write_before_the_lock_is_released(here, tiny
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return False
 
+    before = threading.enumerate()
     with pytest.raises(KeyboardInterrupt):
         list(planned_run(tiny).run(stop=stop))
     assert SlowExiftool.aborted.is_set()
     there = set(visible(here / "denoised"))
-    assert not [t.name for t in threading.enumerate() if t.name.startswith("led-write")]
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not [thread for thread in left if thread.name.startswith("led-write")]
     monkeypatch.undo()
     monkeypatch.chdir(here)
     again = run_all(tiny)

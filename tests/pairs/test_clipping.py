@@ -3,12 +3,10 @@ import pytest
 
 from ledcli.pairs.similarity import CLIPPED, clipping_level
 
-RNG = np.random.default_rng(0)
-
 
 def frame(brightest):
     """Planes of a frame whose brightest tenth is at one value."""
-    planes = RNG.uniform(0, 0.5, (4, 20, 30)).astype(np.float32)
+    planes = np.random.default_rng(0).uniform(0, 0.5, (4, 20, 30)).astype(np.float32)
     planes[:, :2] = brightest
     return planes
 
