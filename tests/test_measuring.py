@@ -10,8 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import evenness
-from elsewhere import PMRID, TRIALS, twelve
-from facts import BM3D, NOISY, facts_of
+from facts import BM3D, NOISY, PMRID, TRIALS, facts_of, twelve
 from figures import detailed_blocks, figures, summary
 from protocol import CELLS, Cell, Photo, Shot, cells
 

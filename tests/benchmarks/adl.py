@@ -16,13 +16,12 @@ trained on them from scratch, in the gain form and by L1 as in the paper, for th
 Judged on frames of other scenes by the same camera.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from report import context, head, keep, table
+from report import context, finish, head, parser_of, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.simulation import CAMERA
@@ -58,9 +57,7 @@ PLAIN, FIRST, ADL = "plain", "plain, source first", "adl"
 
 def main() -> None:
     """Train, judge, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--json", type=Path, required=True, metavar="OUT")
     options = parser.parse_args()
@@ -102,8 +99,7 @@ def main() -> None:
         f"{len(SEEDS)} seeds.\n\n"
         + table(["trained on", "dB", "over base, plain", "by seed", "source steps kept"], rows)
     )
-    print(markdown)
-    keep(options.json, about | {"results": results}, markdown)
+    finish(options.json, about | {"results": results}, markdown)
 
 
 class Plain:

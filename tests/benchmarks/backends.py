@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, parser_of, table
 
 from ledcli.evaluation.datasets.photographs import noise_of, short_frame
 from ledcli.evaluation.metrics import psnr
@@ -41,9 +40,7 @@ RATIO = 100.0
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--side", type=int, default=832, help="of a window, plane pixels")
     parser.add_argument("--rounds", type=int, default=5, help="of both backends in turn")
     parser.add_argument("--frame", type=int, default=1024, help="side of a frame")
@@ -64,8 +61,7 @@ def main() -> None:
         print(name, results[name], file=sys.stderr, flush=True)
     about = context() | vars(options) | {"json": None}
     markdown = report(about, results)
-    print(markdown)
-    keep(options.json or RESULTS / "backends.json", about | {"results": results}, markdown)
+    finish(options.json or RESULTS / "backends.json", about | {"results": results}, markdown)
 
 
 @torch.inference_mode()

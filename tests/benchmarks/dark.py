@@ -8,7 +8,6 @@ middle of photographs; a camera's have ten times as many rows and columns, by wh
 rows and shading are known three times as well.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -20,9 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from checkout import RESULTS, SHARED
 from protocol import Planes, photos, score
-from report import context, head, keep, table
+from report import RESULTS, SHARED, context, head, keep, parser_of, table
 
 from ledcli.evaluation.datasets.photographs import noise_of, seed_of
 from ledcli.inference.denoiser import Denoiser
@@ -90,9 +88,7 @@ CAMERAS = (
 
 def main() -> None:
     """Run, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "eval" / "kodak")
     parser.add_argument("--json", type=Path, default=RESULTS / "dark.json")
     options = parser.parse_args()

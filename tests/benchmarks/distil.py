@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import checkout  # noqa: F401
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from report import parser_of
 from torch import Tensor, nn
 
 from ledcli import __version__
@@ -161,9 +161,7 @@ def _coded(planes: Tensor) -> Tensor:
 
 def main() -> None:
     """Fill a pool, or train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("what", choices=("pool", "train"))
     parser.add_argument("crops", type=Path)
     parser.add_argument("pool", type=Path)

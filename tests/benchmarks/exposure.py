@@ -9,16 +9,14 @@ takes. Judged on the NikonD850 of the quality protocol; exposure diffusion with 
 looks.
 """
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from checkout import SHARED
 from protocol import Cell, Shot, photos
-from report import context, head, keep, table
+from report import SHARED, context, finish, head, parser_of, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
@@ -42,9 +40,7 @@ LEARNING_RATE = 2e-3
 
 def main() -> None:
     """Train, judge, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--whole", action="store_true", help="a network of the bundled one's size")
     parser.add_argument("--side", type=int, default=64, help="of a crop, plane pixels")
@@ -100,8 +96,7 @@ def main() -> None:
         f"Crops of {recipe.side} plane pixels, {recipe.batch} an iteration, "
         f"L1 at {recipe.l1:g}. N counts the evaluations of the network.\n\n" + table(columns, rows)
     )
-    print(markdown)
-    keep(options.json, about | {"results": results}, markdown)
+    finish(options.json, about | {"results": results}, markdown)
 
 
 class OneCamera:

@@ -18,10 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from checkout import RESULTS, SHARED
-from damage import KINDS, variants
-from hostile import hostile
-from report import context, head, keep, table
+from damage import KINDS, hostile, variants
+from report import RESULTS, SHARED, context, finish, head, note, parser_of, table
 from stops import full_disk, killed, small_raws
 from watch import led
 
@@ -49,23 +47,19 @@ def main() -> int:
         if {"kills", "disk"} & set(options.parts):
             raws, whole = small_raws(folder / "small", options.photos)
             if "kills" in options.parts:
-                results.append(killed(raws, whole, folder / "kills", options.kills, _note))
+                results.append(killed(raws, whole, folder / "kills", options.kills, note))
             if "disk" in options.parts:
-                results += full_disk(raws, whole, folder / "disk", _note)
+                results += full_disk(raws, whole, folder / "disk", note)
     wrong = sum(result["wrong"] for result in results)
     about = context() | {"seed": SEED, "wrong": wrong}
     markdown = _markdown(about, results)
-    print(markdown)
     path = options.json or (None if options.quick else RESULTS / "faults.json")
-    if path:
-        keep(path, about | {"parts": results}, markdown)
+    finish(path, about | {"parts": results}, markdown)
     return 1 if wrong else 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="a few of each, to try it")
     parser.add_argument("--variants", type=int, help="damaged files, of six raws")
     parser.add_argument("--kills", type=int, help="runs that are killed")
@@ -85,14 +79,14 @@ def _options() -> argparse.Namespace:
 def _damaged(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     """Denoise damaged variants of six raws, then the damaged files that others made."""
     originals = _originals(folder / "whole")
-    _note(f"{count} damaged variants of {', '.join(path.name for path in originals)}")
+    note(f"{count} damaged variants of {', '.join(path.name for path in originals)}")
     damaged = folder / "damaged"
     made = variants(originals, damaged, count, random.Random(SEED))
     batches = [made[start : start + BATCH] for start in range(0, len(made), BATCH)]
     totals: Counter[str] = Counter()
     for number, batch in enumerate(batches):
         totals += _run(batch, folder / f"out{number}")
-        _note(f"{min(BATCH * (number + 1), count)} of {count}: {dict(totals)}")
+        note(f"{min(BATCH * (number + 1), count)} of {count}: {dict(totals)}")
     yield _result(f"{count} damaged variants of six raws", totals)
     files = hostile(folder / "hostile")
     yield _result(
@@ -147,13 +141,11 @@ def _run(files: list[Path], out: Path) -> Counter[str]:
         complaints = judges.complaints(written)
         counts["complaints"] = len(complaints)
         for path, said in complaints.items():
-            _note(f"exiftool of {path.name}: {said}")
+            note(f"exiftool of {path.name}: {said}")
     if any(counts[kind] for kind in ("tracebacks", "hangs", "crashes", "unreported", "unopened")):
-        _note(
-            f"status {done.status}, {len(results)} of {len(files)} told of\n{done.errors[-4000:]}"
-        )
+        note(f"status {done.status}, {len(results)} of {len(files)} told of\n{done.errors[-4000:]}")
     counts["peak"] = 0
-    _note(f"{len(files)} files in {done.seconds:.0f} s, {done.peak / 1e9:.2f} GB at most")
+    note(f"{len(files)} files in {done.seconds:.0f} s, {done.peak / 1e9:.2f} GB at most")
     return counts
 
 
@@ -161,7 +153,7 @@ def _opens(path: Path) -> bool:
     try:
         judges.libraw(path)
     except Exception as error:
-        _note(f"{path.name} does not open: {error}")
+        note(f"{path.name} does not open: {error}")
         return False
     return True
 
@@ -191,10 +183,6 @@ def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
     ]
     verdict = f"{about['wrong']} wrong" if about["wrong"] else "nothing wrong"
     return text + table(["what", "what came of it"], rows) + f"\nIn all: {verdict}.\n"
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import torch
-from checkout import RESULTS, SHARED
 from oddcameras import (
     BANDING,
     CAMERAS,
@@ -35,7 +34,7 @@ from oddcameras import (
     wall,
 )
 from protocol import PHOTOS, photos, score
-from report import context, head, keep, table
+from report import RESULTS, SHARED, context, head, keep, parser_of, table
 
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.inference.denoiser import Denoiser
@@ -116,9 +115,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cameras", type=lambda text: text.split(","), help="by commas")
     parser.add_argument("--variants", help=f"by commas, of {', '.join(VARIANTS)}")
     parser.add_argument("--extras", default="rows", help="camera of the variants run on one only")

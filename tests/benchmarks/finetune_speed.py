@@ -12,7 +12,6 @@ for each other count as busy. ``--quick`` leaves out the two other ways, which s
 most, and does one turn of one step.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -22,9 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from checkout import RESULTS
 from gpu_parts import flops_of
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, parser_of, table
 
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.sensor.cfa import Phase
@@ -57,9 +55,7 @@ class Spent(NamedTuple):
 
 def main() -> None:
     """Time, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help="of a turn")
@@ -123,8 +119,7 @@ def main() -> None:
     )
     header = ["training", "step", "processor time", "share by the clock", "by processor time"]
     text += table(header, rows)
-    print(text)
-    keep(options.json, about | {"ways": results}, text)
+    finish(options.json, about | {"ways": results}, text)
 
 
 def _spent(work: Callable[[], object], device: torch.device) -> Spent:

@@ -6,7 +6,6 @@
 A whole run writes results/folderrun.json and folderrun.md; a quick one only where --json says.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -18,8 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, note, quick_options, table
 from watch import Finished, led
 
 from ledcli.batch.manifest import Manifest
@@ -44,39 +42,27 @@ RUN_LIMIT_S = 3600.0
 
 def main() -> int:
     """Measure, print and keep."""
-    options = _options()
+    options = quick_options(__doc__, "few and small photos")
     shape = (1000, 1500) if options.quick else SHAPE
     finished = 20 if options.quick else FINISHED
     in_a_row = 6 if options.quick else IN_A_ROW
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         raws = _raws(folder / "raws", shape, in_a_row)
-        _note("the network alone")
+        note("the network alone")
         network = [_network(raws, shape)]
-        _note(f"{in_a_row} photos in a row")
+        note(f"{in_a_row} photos in a row")
         row = _denoise(raws, folder / "row")
         network.append(_network(raws, shape))
-        _note(f"{finished} photos that are finished")
+        note(f"{finished} photos that are finished")
         many = _finished(folder, raws, finished)
         again = [_nothing_to_do(many, folder / "done", finished) for _ in range(REPEATS)]
     results = _results(shape, finished, row, in_a_row, network, again)
     about = context() | {"aims": {"again_s": MOST_AGAIN_S, "times": MOST_TIMES}}
     markdown = _markdown(about, results)
-    print(markdown)
     path = options.json or (None if options.quick else RESULTS / "folderrun.json")
-    if path:
-        keep(path, about | results, markdown)
+    finish(path, about | results, markdown)
     return int(results["again_s"] > MOST_AGAIN_S)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few and small photos, to try it")
-    parser.add_argument("--folder", type=Path, help="where to work; the system's otherwise")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
-    return parser.parse_args()
 
 
 def _raws(folder: Path, shape: tuple[int, int], count: int) -> Path:
@@ -106,12 +92,8 @@ def _network(raws: Path, shape: tuple[int, int]) -> float:
 
 
 def _denoise(raws: Path, out: Path) -> Finished:
-    done = led(
-        "denoise", raws, "--ratio", RATIO, "--out", out, "--json", "--quiet", limit_s=RUN_LIMIT_S
-    )
-    if done.status:
-        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
-    return done
+    words = ("denoise", raws, "--ratio", RATIO, "--out", out, "--json", "--quiet")
+    return led(*words, limit_s=RUN_LIMIT_S).checked()
 
 
 def _finished(folder: Path, raws: Path, count: int) -> Path:
@@ -201,10 +183,6 @@ def _markdown(about: dict[str, Any], results: dict[str, Any]) -> str:
         ],
     ]
     return text + table(["run", "photos", "time", "times the network's alone"], rows)
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from checkout import RESULTS
 from gpu_parts import Bench, Found, agreement, memory, photo
 from gpu_training import finetune, pretrain
-from report import context, head, keep, table
+from report import RESULTS, context, head, keep, parser_of, table
 
 from ledcli.errors import LedError
 from ledcli.inference.backends.torch import choose_device
@@ -81,9 +80,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="cuda", help="as of led denoise")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all of them")

@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkout import RESULTS, SHARED
 from protocol import CELLS, Shot, cells, photos, photos_of, score
-from report import context, head, keep, table
+from report import RESULTS, SHARED, context, finish, head, parser_of, table
 
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
@@ -44,9 +43,7 @@ RATIO = 100.0
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cells", help="parts of cell names, by commas: A7S2, K2.5")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "eval" / "kodak")
     parser.add_argument("--crop", type=int, help="side in plane pixels; whole photographs without")
@@ -73,10 +70,8 @@ def main() -> None:
         times[isa or "all"] = json.loads(done.stdout)
     about = context() | {"crop": options.crop, "side": options.side, "rounds": options.rounds}
     text = report(about, losses, times)
-    print(text)
     path = options.json or (None if options.cells else RESULTS / "int8.json")
-    if path:
-        keep(path, about | {"psnr_differences": losses, "seconds": times}, text)
+    finish(path, about | {"psnr_differences": losses, "seconds": times}, text)
 
 
 def quality(options: argparse.Namespace) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from checkout import ROOT
+from report import ROOT
 from torch import Tensor, nn
 
 PRODUCT_SIDE = 4096

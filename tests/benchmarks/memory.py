@@ -7,14 +7,12 @@ The memory is that of the process and its children together, pages they share co
 at twenty times a second. A whole run writes results/memory.json and memory.md.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, note, quick_options, table
 from watch import Finished, led
 
 from tests.shoot import make_raw
@@ -30,7 +28,7 @@ RUN_LIMIT_S = 1800.0
 
 def main() -> int:
     """Measure, print and keep."""
-    options = _options()
+    options = quick_options(__doc__, "6 MP and 30 photos")
     count = 30 if options.quick else 200
     early = 10 if options.quick else EARLY
     sizes = {(2000, 3000): 2.0e9} if options.quick else LARGE
@@ -39,7 +37,7 @@ def main() -> int:
         folder = Path(name)
         for number, (shape, limit) in enumerate(sizes.items()):
             megapixels = shape[0] * shape[1] / 1e6
-            _note(f"a raw of {megapixels:.0f} MP")
+            note(f"a raw of {megapixels:.0f} MP")
             raw = folder / f"large{number}.ARW"
             make_raw(raw, shape=shape, gain=4.0, read_noise=5.0, iso=12800)
             done = _denoise(raw, folder / raw.stem)
@@ -52,7 +50,7 @@ def main() -> int:
                     "seconds": done.seconds,
                 }
             )
-        _note(f"{count} raws of {SMALL[0] * SMALL[1] / 1e6:.1f} MP")
+        note(f"{count} raws of {SMALL[0] * SMALL[1] / 1e6:.1f} MP")
         (folder / "raws").mkdir()
         make_raw(folder / "raws" / "0000.ARW", shape=SMALL)
         for number in range(1, count):
@@ -73,31 +71,16 @@ def main() -> int:
     }
     about = context()
     markdown = _markdown(about, results)
-    print(markdown)
     path = options.json or (None if options.quick else RESULTS / "memory.json")
-    if path:
-        keep(path, about | results, markdown)
+    finish(path, about | results, markdown)
     return 1 if wrong else 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="6 MP and 30 photos, to try it")
-    parser.add_argument("--folder", type=Path, help="where to work; the system's otherwise")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
-    return parser.parse_args()
-
-
 def _denoise(raws: Path, out: Path) -> Finished:
-    done = led(
+    return led(
         "denoise", raws, "--ratio", 100, "--out", out, "--json", "--quiet",
         limit_s=RUN_LIMIT_S, memory=True,
-    )  # fmt: skip
-    if done.status:
-        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
-    return done
+    ).checked()  # fmt: skip
 
 
 def _peak_at(done: Finished, photos: int) -> int:
@@ -130,10 +113,6 @@ def _markdown(about: dict[str, Any], results: dict[str, Any]) -> str:
     text = head("Memory", about)
     text += "Peak of the process and its children together; of ten photos in the lower rows.\n\n"
     return text + table(["what", "peak memory"], rows)
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

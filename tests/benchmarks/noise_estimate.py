@@ -7,7 +7,6 @@ natural logarithm of found over true, averaged over the photo's histogram (0.1 i
 ``--before`` measures an earlier version of the estimate on the same frames.
 """
 
-import argparse
 import subprocess
 import time
 import types
@@ -17,10 +16,9 @@ from typing import Any, NamedTuple
 
 import imageio.v3 as iio
 import numpy as np
-from checkout import RESULTS, ROOT, SHARED
 from numpy.typing import NDArray
 from PIL import Image
-from report import context, head, keep, table
+from report import RESULTS, ROOT, SHARED, context, finish, head, parser_of, table
 
 from ledcli.evaluation.datasets.photographs import (
     WHITE_BALANCE,
@@ -71,9 +69,7 @@ class Row(NamedTuple):
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "train")
     parser.add_argument("--kodak", type=Path, default=SHARED / "clean" / "eval" / "kodak")
     parser.add_argument("--count", type=int, default=12, help="single photos")
@@ -92,8 +88,7 @@ def main() -> None:
     about = context()
     cells = _cells(rows, list(versions))
     text = _report(cells, list(versions), seconds, about)
-    print(text)
-    keep(options.json, about | {"seconds": seconds, "cells": cells}, text)
+    finish(options.json, about | {"seconds": seconds, "cells": cells}, text)
 
 
 def _version(commit: str) -> Estimate:

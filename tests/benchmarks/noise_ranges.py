@@ -7,7 +7,6 @@ counts leave that file). A profile is within a range when a camera could be draw
 read noise is as strong.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from checkout import RESULTS, SHARED
-from report import context, head, keep, table
+from report import RESULTS, SHARED, context, finish, head, parser_of, table
 
 from ledcli.noise.cameras import (
     CALIBRATED_WHITE,
@@ -44,9 +42,7 @@ class Profile(NamedTuple):
 
 def main() -> None:
     """Count, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--profiles", type=Path, default=SHARED / "cameras" / "darktable_noiseprofiles.json"
     )
@@ -75,8 +71,7 @@ def main() -> None:
     markdown = head("Noise ranges", about) + table(
         ["ranges", f"of {len(profiles)} profiles", "cameras with all of theirs"], rows
     )
-    print(markdown)
-    keep(RESULTS / "noise_ranges.json", about | {"ranges": results}, markdown)
+    finish(RESULTS / "noise_ranges.json", about | {"ranges": results}, markdown)
 
 
 def _profiles(database: Mapping) -> Iterator[Profile]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import checkout  # noqa: F401
 import imageio.v3 as iio
 import numpy as np
+import report  # noqa: F401
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray

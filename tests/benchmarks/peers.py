@@ -6,7 +6,6 @@ Fills the cache of quality.py, hours on one core; what is there already is not d
     python tests/benchmarks/peers.py --cells D850
 """
 
-import argparse
 import json
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checkout import RESULTS, SHARED
 from figures import Figures, figures
 from numpy.typing import NDArray
 from protocol import Planes, Shot, cells, photos, photos_of
+from report import RESULTS, SHARED, parser_of
 
 from ledcli.noise.cameras import CALIBRATED_WHITE
 
@@ -118,9 +117,7 @@ def _package() -> Any:
 
 def main() -> None:
     """Compute what the cache lacks."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cells", help="parts of cell names, by commas: A7S2, D850-100")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "eval" / "kodak")
     options = parser.parse_args()

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, head, keep, table
 
 from ledcli.training.data.crops import pack_crops
 from ledcli.training.data.sampler import PretrainRecipe

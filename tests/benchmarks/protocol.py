@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import checkout  # noqa: F401
 import numpy as np
+import report  # noqa: F401
 from numpy.typing import NDArray
 
 from ledcli.evaluation.datasets.photographs import clean_planes, noise_of, seed_of, short_frame

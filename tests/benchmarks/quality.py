@@ -14,13 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from checkout import RESULTS, SHARED
 from facts import BM3D, NOISY, Fact, facts_of
 from figures import figures, summary
 from peers import CACHE, Bm3d, bm3d_version
 from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos, photos_of
 from qualityreport import markdown, mean_figures
-from report import context, keep
+from report import RESULTS, SHARED, context, finish, parser_of
 
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
@@ -60,18 +59,13 @@ def main() -> None:
         if method not in (NOISY, BM3D)
     }
     text = markdown(about, results, facts)
-    print(text)
     whole = whole_photos and chosen == CELLS and len(pictures) == PHOTOS
     path = options.json or (RESULTS / "quality.json" if whole and not options.model else None)
-    if path:
-        keep(path, about | _kept(results, facts), text)
-        print(f"written: {path.name}, {path.with_suffix('.md').name}", file=sys.stderr)
+    finish(path, about | _kept(results, facts), text)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cells", help="parts of cell names, by commas: A7S2, D850-100, K2.5")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "eval" / "kodak")
     parser.add_argument(

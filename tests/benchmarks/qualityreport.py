@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from elsewhere import PMRID, TRIALS, twelve
-from facts import BM3D, Fact, Result, largest_bias
+from facts import BM3D, PMRID, TRIALS, Fact, Result, largest_bias, twelve
 from report import head, table
 
 Figures = dict[str, Any]

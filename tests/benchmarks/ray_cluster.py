@@ -6,7 +6,6 @@
 A whole run writes results/ray_cluster.json and ray_cluster.md; a quick one only where --json says.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -16,8 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, quick_options, table
 from stops import EPOCH
 from watch import Finished, Running, led
 
@@ -40,7 +38,7 @@ RUN_LIMIT_S = 3600.0
 
 def main() -> int:
     """Run, print and keep; 1 if a photo was lost or done twice, or differs."""
-    options = _options()
+    options = quick_options(__doc__, "few photos")
     count = 20 if options.quick else PHOTOS
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -57,21 +55,9 @@ def main() -> int:
         results["killed"] = _with_a_node_killed(folder, whole, count)
     about = context()
     markdown = _markdown(about, results)
-    print(markdown)
     path = options.json or (None if options.quick else RESULTS / "ray_cluster.json")
-    if path:
-        keep(path, about | results, markdown)
+    finish(path, about | results, markdown)
     return int(not (same and len(whole) == count and results["killed"]["right"]))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few photos, to try it")
-    parser.add_argument("--folder", type=Path, help="where to work; the system's otherwise")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
-    return parser.parse_args()
 
 
 def _photos(folder: Path, count: int) -> None:
@@ -89,10 +75,7 @@ def _denoise(folder: Path, out: str, *words: str, threads: int, **how: Any) -> F
     options = ("--device", "cpu", "--quality", "fast", "--json")
     command = ("denoise", folder / "raw", "-r", "--out", folder / out, *options)
     environment = {"OMP_NUM_THREADS": str(threads), **PASSIVE, **EPOCH}
-    done = led(*command, *words, limit_s=RUN_LIMIT_S, environment=environment, **how)
-    if done.status:
-        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
-    return done
+    return led(*command, *words, limit_s=RUN_LIMIT_S, environment=environment, **how).checked()
 
 
 def _measured(folder: Path, out: str, *words: str) -> dict[str, float]:
@@ -149,8 +132,8 @@ def _with_a_node_killed(folder: Path, whole: dict[str, bytes], count: int) -> di
         done = _denoise(folder, "killed", *words, threads=1, on_line=kill)
     finally:
         nodes.shutdown()
-    reported = Counter(json.loads(text)["status"] for _, text in done.lines)
-    files = Counter(json.loads(text)["file"] for _, text in done.lines)
+    results = [json.loads(text) for _, text in done.lines]
+    reported, files = (Counter(each[key] for each in results) for key in ("status", "file"))
     written = Counter(
         json.loads(line)["output"]
         for line in (folder / "killed/.led/manifest.jsonl").read_text().splitlines()

@@ -14,9 +14,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import checkout  # noqa: F401
 import numpy as np
 import torch
+from report import parser_of
 from torch import Tensor, nn
 
 from ledcli.evaluation.simulation import CAMERA as DEMO_CAMERA
@@ -59,9 +59,7 @@ FAULT_CAMERA, FAULT_GAIN, BANDS_GAIN = "NikonD850", 10.0, 4.0
 
 def main() -> None:
     """Train or only measure; append the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("crops", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--name", default="")

@@ -1,5 +1,10 @@
-"""How results are kept: a JSON file, and beside it the same for readers."""
+"""What the benchmarks share: where the checkout is, their options, and how results are kept.
 
+Importing this makes the checkout's packages importable, installed or not. Results are a JSON file,
+and beside it the same for readers.
+"""
+
+import argparse
 import json
 import os
 import platform
@@ -10,6 +15,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
+SHARED = ROOT.parent / "shared" / "data"
+"""Photographs and calibrations that do not belong to the checkout."""
+
+sys.path.insert(0, str(ROOT))
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser that shows a benchmark's docstring as it is."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def quick_options(doc: str | None, quick: str) -> argparse.Namespace:
+    """Return the options of a benchmark of runs: ``quick`` says what --quick does."""
+    parser = parser_of(doc)
+    parser.add_argument("--quick", action="store_true", help=f"{quick}, to try it")
+    parser.add_argument("--folder", type=Path, help="where to work; the system's otherwise")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
+    return parser.parse_args()
+
+
+def note(text: str) -> None:
+    """Tell how far a benchmark is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def context() -> dict[str, Any]:
@@ -53,6 +86,14 @@ def head(title: str, about: dict[str, Any]) -> str:
         f"# {title}\n\n`{about['command']}`, {about['date']}\n\n{about['machine']}; "
         f"{about['threads']} threads, torch {about['torch']}, Python {about['python']}.\n\n"
     )
+
+
+def finish(path: Path | None, results: dict[str, Any], markdown: str) -> None:
+    """Show the markdown; keep it and the results if there is a path."""
+    print(markdown)
+    if path:
+        keep(path, results, markdown)
+        note(f"written: {path.name}, {path.with_suffix('.md').name}")
 
 
 def keep(path: Path, results: dict[str, Any], markdown: str) -> None:

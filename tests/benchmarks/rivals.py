@@ -12,16 +12,14 @@ ratios that the published ones were made for:
 - led: the bundled model's recipe, which has not seen this camera's noise alone.
 """
 
-import argparse
 import copy
 import time
 from pathlib import Path
 
 import torch
-from checkout import SHARED
 from figures import figures, summary
 from protocol import Cell, Shot, photos
-from report import context, head, keep, table
+from report import SHARED, context, finish, head, parser_of, table
 from torch import nn
 
 from ledcli.nets.repnr import blocks, deploy
@@ -51,9 +49,7 @@ OURS = PretrainRecipe()
 
 def main() -> None:
     """Train, judge, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--iterations", type=int, default=500, help="of the published ones")
     parser.add_argument("--crops", type=Path, required=True, help="crop file of led pretrain")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "eval" / "kodak")
@@ -90,8 +86,7 @@ def main() -> None:
     markdown = head("Rivals of equal compute", about) + table(
         ["training", "iterations", *(f"{CAMERA} K={GAIN:g}, {r:g}" for r in RATIOS)], rows
     )
-    print(markdown)
-    keep(options.json, about | {"rivals": results}, markdown)
+    finish(options.json, about | {"rivals": results}, markdown)
 
 
 class Rival:

@@ -10,14 +10,12 @@ them the plain way, each frame with each, for 1,000 frames: it must find the sam
 NumPy's wait for each other on a busy machine, which counts as processor time: one is used.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, parser_of, table
 
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import ratio_of
@@ -56,9 +54,7 @@ class _Recorded(_Scanner):
 
 def main() -> None:
     """Time, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--json", type=Path, default=RESULTS / "scan.json")
     options = parser.parse_args()
@@ -90,8 +86,7 @@ def main() -> None:
     text += f"Processor time, the fastest of {TURNS} turns.\n\n"
     header = ["shoot", "frames", "pairs", "compare", "all", "growth", "each with each, compare"]
     text += table(header, rows)
-    print(text)
-    keep(options.json, context() | {"scans": results}, text)
+    finish(options.json, context() | {"scans": results}, text)
 
 
 def _scan(frames, summaries):

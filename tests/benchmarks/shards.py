@@ -6,7 +6,6 @@
 A whole run writes results/shards.json and shards.md; a quick one only where --json says.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -17,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, quick_options, table
 from stops import EPOCH
 from watch import Finished, Running, led
 
@@ -43,7 +41,7 @@ NO_LOCKS = "import fcntl\nfcntl.flock = lambda *given: None\n"
 
 def main() -> int:
     """Run, print and keep; 1 if a photo was lost or done twice, or differs."""
-    options = _options()
+    options = quick_options(__doc__, "few photos")
     count = 60 if options.quick else PHOTOS
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -51,7 +49,7 @@ def main() -> int:
         write_model(folder / "tiny.safetensors", sets=())
         print(f"{count} photos in a single run", flush=True)
         start = time.monotonic()
-        _checked(_denoise(folder, "whole"))
+        _denoise(folder, "whole").checked()
         single_s = time.monotonic() - start
         whole = _results(folder / "whole")
         results: dict[str, Any] = {"photos": count, "single_s": single_s}
@@ -60,21 +58,9 @@ def main() -> int:
             results["locks" if locks else "no_locks"] = _in_shards(folder, whole, locks, photos)
     about = context()
     markdown = _markdown(about, results)
-    print(markdown)
     path = options.json or (None if options.quick else RESULTS / "shards.json")
-    if path:
-        keep(path, about | results, markdown)
+    finish(path, about | results, markdown)
     return int(not all(results[each]["right"] for each in ("locks", "no_locks")))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few photos, to try it")
-    parser.add_argument("--folder", type=Path, help="where to work; the system's otherwise")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
-    return parser.parse_args()
 
 
 def _photos(folder: Path, count: int) -> list[str]:
@@ -101,12 +87,6 @@ def _denoise(folder: Path, out: str, *words: object, **how: Any) -> Finished:
     command = ("denoise", folder / "raw", "-r", "--out", folder / out, *options, *words)
     environment = {"OMP_NUM_THREADS": "1", **EPOCH, **how.pop("environment", {})}
     return led(*command, limit_s=RUN_LIMIT_S, environment=environment, **how)
-
-
-def _checked(done: Finished) -> Finished:
-    if done.status:
-        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
-    return done
 
 
 def _results(folder: Path) -> dict[str, bytes]:
@@ -138,9 +118,9 @@ def _in_shards(
     def run(index: int) -> tuple[Finished, Finished | None]:
         words = ("--shard", f"{index}/{SHARDS}")
         if index != KILLED:
-            return _checked(_denoise(folder, out, *words, environment=environment)), None
+            return _denoise(folder, out, *words, environment=environment).checked(), None
         first = _denoise(folder, out, *words, environment=environment, on_line=kill)
-        return first, _checked(_denoise(folder, out, *words, environment=environment))
+        return first, _denoise(folder, out, *words, environment=environment).checked()
 
     start = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -163,7 +143,7 @@ def _in_shards(
     nothing = []
     for _ in range(REPEATS):
         start, cpu = time.monotonic(), _cpu_s()
-        last = _checked(_denoise(folder, out, environment=environment))
+        last = _denoise(folder, out, environment=environment).checked()
         nothing.append((time.monotonic() - start, _cpu_s() - cpu))
         statuses = Counter(json.loads(text)["status"] for _, text in last.lines)
     there = _results(folder / out)

@@ -11,7 +11,6 @@ of the long frame. A whole run writes results/sid.json and sid.md; any other onl
 
 import argparse
 import os
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, parser_of, table
 
 from ledcli.cli.console import Output
 from ledcli.evaluation.datasets.base import source_of_pairs
@@ -58,11 +56,7 @@ def main() -> None:
         "pretrained": options.pretrained,
     }
     text = _markdown(about, results)
-    print(text)
-    path = options.json or (RESULTS / "sid.json" if whole else None)
-    if path:
-        keep(path, about | results, text)
-        print(f"written: {path.name}, {path.with_suffix('.md').name}", file=sys.stderr)
+    finish(options.json or (RESULTS / "sid.json" if whole else None), about | results, text)
 
 
 def _options() -> argparse.Namespace:
@@ -74,9 +68,7 @@ def _options() -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     recipe = SidRecipe()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--scenes", type=int, default=12, help="that are trained on, by two ISOs")
     parser.add_argument("--held", type=int, default=4, help="that are not, by two ISOs")
     parser.add_argument("--size", type=int, default=1280, help="side of a frame in pixels")

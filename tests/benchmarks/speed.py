@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from checkout import RESULTS
 from measure import flops_per_pixel, matrix_rate, peak_of_led, whole_frame_seconds
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, note, parser_of, table
 from torch import Tensor
 
 from ledcli.batch.plan import plan_names
@@ -73,7 +72,7 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for name, shape in shapes.items():
-            _note(f"{name}: making the raw")
+            note(f"{name}: making the raw")
             raw = Path(folder) / f"{name.replace(' ', '')}.ARW"
             make_raw(raw, shape=shape, gain=4.0, read_noise=5.0, iso=12800)
             size = tuple(n // 2 for n in shape)
@@ -92,18 +91,18 @@ def main() -> None:
                 ),
             }
             if not options.network:
-                _note(f"{name}: the whole frame in float32")
+                note(f"{name}: the whole frame in float32")
                 padded = tuple(-(-n // denoiser.multiple) * denoiser.multiple for n in size)
                 upstream = result["upstream"] = _upstream(options, padded)
                 result["times_upstream"] = upstream and upstream / result["strips"]
-                _note(f"{name}: led denoise in a process of its own")
+                note(f"{name}: led denoise in a process of its own")
                 out = Path(folder) / "child"
                 result["process_seconds"], result["peak_bytes"] = peak_of_led(
                     "denoise", str(raw), f"--ratio={RATIO:g}", f"--out={out}", "--quiet",
                     f"--precision={denoiser.precision}",
                     *([f"--model={options.model}"] if options.model else []),
                 )  # fmt: skip
-                _note(f"{name}: {repeats + 1} photos in a run, the first to warm up")
+                note(f"{name}: {repeats + 1} photos in a run, the first to warm up")
                 result["seconds"] = _parts(denoiser, found.path, raw, repeats)
             results.append(result)
     about = context() | {
@@ -117,18 +116,13 @@ def main() -> None:
         "repeats": repeats,
     }
     markdown = _markdown(about, results)
-    print(markdown)
     whole = not (options.quick or options.network)
     path = options.json or (RESULTS / "speed.json" if whole else None)
-    if path:
-        keep(path, about | {"photos": results}, markdown)
-        _note(f"written: {path.name}, {path.with_suffix('.md').name}")
+    finish(path, about | {"photos": results}, markdown)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="one run of 1 MP, to try it")
     parser.add_argument("--network", action="store_true", help="only the network, no led denoise")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the network at most")
@@ -211,7 +205,7 @@ def _rounds(
                 work(frame)
                 seconds.append(clock() - before)
             rounds.append(Round(*seconds, statistics.fmean(rates)))
-            _note(f"  {rounds[-1]}")
+            note(f"  {rounds[-1]}")
             if time.monotonic() - begun > 60 * options.minutes:
                 break
     return rounds
@@ -287,10 +281,6 @@ def _markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
             for r in results
         ],
     )
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ ran before. With --against, the stages of another checkout alternate with these 
 whole run writes results/stages.json and stages.md; --quick is 1 MP, to try it.
 """
 
-import argparse
 import importlib
 import resource
 import shutil
@@ -21,8 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, head, keep, parser_of, table
 
 from tests.shoot import make_raw
 
@@ -33,9 +31,7 @@ BLUR = 9
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout")
     parser.add_argument("--rounds", type=int, default=4, help="the first warms up")
     parser.add_argument("--quick", action="store_true", help="one round of 1 MP")

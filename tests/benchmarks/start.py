@@ -18,8 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from checkout import RESULTS
-from report import context, head, keep, table
+from report import RESULTS, context, finish, head, parser_of, table
 from watch import led
 
 from ledcli.inference.denoiser import Denoiser
@@ -72,16 +71,12 @@ def main() -> None:
         **{name: _compared(cold, warm, name) for name in Taken._fields},
     }
     markdown = _markdown(about, results)
-    print(markdown)
     path = options.json or (None if options.quick else RESULTS / "start.json")
-    if path:
-        keep(path, about | results, markdown)
+    finish(path, about | results, markdown)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="one small photo, to try it")
     parser.add_argument("--megapixels", type=float, default=24, help="size of the photo")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="runs to take the median of")
@@ -91,10 +86,8 @@ def _options() -> argparse.Namespace:
 
 def _cold(raw: Path, out: Path) -> Taken:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = led("denoise", raw, "--ratio", RATIO, "--out", out, "--quiet", limit_s=LIMIT_S)
+    done = led("denoise", raw, "--ratio", RATIO, "--out", out, "--quiet", limit_s=LIMIT_S).checked()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.status:
-        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
     return Taken(done.seconds, _cpu(after) - _cpu(before))
 
 

@@ -36,9 +36,7 @@ def small_raws(folder: Path, count: int) -> tuple[Path, Whole]:
         light = scene(SHAPE, number) / 4
         make_raw(raws / f"IMG_{number:02d}.ARW", light=light, seed=number)
     write_model(folder / "tiny.safetensors", sets=())
-    done = _denoise(raws, folder / "whole")
-    if done.status:
-        raise SystemExit(f"led denoise failed with {done.status}:\n{done.errors}")
+    _denoise(raws, folder / "whole").checked()
     return raws, visible(folder / "whole")
 
 

@@ -7,18 +7,16 @@
 `Denoiser.denoise` with the noise given: the corrections before and after too. --json keeps them.
 """
 
-import argparse
 import os
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-import checkout  # noqa: F401
 import numpy as np
 import torch
 from measure import flops_per_pixel
-from report import context, head, keep, table
+from report import context, head, keep, parser_of, table
 
 from ledcli.inference.denoiser import Denoiser
 from ledcli.nets.forms import form_of
@@ -38,9 +36,7 @@ WAYS = {
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--megapixels", type=float, default=6.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from checkout import ROOT
+from report import ROOT
 
 LOOK_S = 0.05
 """How often the memory is looked at."""
@@ -50,6 +50,12 @@ class Finished:
     def peak(self) -> int:
         """Most memory at a time, in bytes."""
         return max((size for _, size in self.memory), default=0)
+
+    def checked(self) -> "Finished":
+        """Return it; raises SystemExit if it failed."""
+        if self.status:
+            raise SystemExit(f"led denoise failed with {self.status}:\n{self.errors}")
+        return self
 
     @property
     def tracebacks(self) -> int:
