@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,16 +42,13 @@ class Method(Protocol):
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return figures on validation data, for the log."""
 
-
-@runtime_checkable
-class ValidatesSteps(Protocol):
-    """A method that validates training steps; the loop rolls back those it rejects."""
-
-    def must_validate(self, progress: float) -> bool:
+    def must_validate(self) -> bool:
         """Return whether the step whose loss was just taken must be validated."""
+        return False
 
     def accepts(self, net: nn.Module) -> bool:
-        """Return whether to keep the step that has just been made."""
+        """Return whether to keep the step that has just been made; the loop rolls others back."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ class Trainer:
     ``groups`` of parameters are those that the schedule's phases name; by default all are one
     group. The loss is called once for each of the ``workers`` of each of the ``processes``, which
     compute a step in parallel; ``bf16`` autocasts it to bfloat16. ``muon`` trains the kernels by
-    Muon instead of Adam. ``clock`` gives the seconds that count as training time. A method that
-    `ValidatesSteps` also decides which steps are kept.
+    Muon instead of Adam. ``clock`` gives the seconds that count as training time.
     """
 
     def __init__(
@@ -185,7 +181,7 @@ class Trainer:
             self._set_rates(progress)
             loss = self._gradients(progress)
             before = None
-            if isinstance(self.method, ValidatesSteps) and self.method.must_validate(progress):
+            if self.method.must_validate():
                 before = Snapshot(self.trained, self.optimisers)
             norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
             # Most steps are shorter than the limit: then every gradient stays as it is. On other
@@ -231,7 +227,6 @@ class Trainer:
         return self.processes.average(value.detach(), weights)
 
     def _accepted(self) -> bool:
-        assert isinstance(self.method, ValidatesSteps)
         with torch.inference_mode(), self.autocast():
             return self.method.accepts(self.net)
 

@@ -24,7 +24,7 @@ from ledcli.noise.cameras import calibrated_cameras
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, Crops, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
-from ledcli.training.loop import LogLine, Trainer
+from ledcli.training.loop import LogLine, Method, Trainer
 from ledcli.training.methods.led import form_loss
 from ledcli.training.optim import Schedule, worker_count
 from ledcli.training.processes import Processes
@@ -36,8 +36,8 @@ LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
 VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 
 
-class PretrainMethod:
-    """Trains a CSA set and the shared weights on sampled frames, as `Method` of the loop.
+class PretrainMethod(Method):
+    """Trains a CSA set and the shared weights on sampled frames.
 
     The last crops of the crop file ``(n, planes, S, S)`` are kept for validation; a batch is
     computed in ``parts``, as many as there are workers in all processes.

@@ -36,7 +36,7 @@ from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.scenes import make_scene
 from ledcli.training.data.sources import MadeUpSource, PairSource, SourceBatch, SourceDomain
-from ledcli.training.loop import Trainer
+from ledcli.training.loop import Method, Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import form_loss
@@ -102,7 +102,7 @@ def main() -> None:
     finish(options.json, about | {"results": results}, markdown)
 
 
-class Plain:
+class Plain(Method):
     """Naive fine-tuning: crops of one pool, every step kept.
 
     The pool is the target's pairs and seven times as many of the source, or, when the source goes

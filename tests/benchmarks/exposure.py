@@ -26,7 +26,7 @@ from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
 from ledcli.training.data.crops import load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
-from ledcli.training.loop import Trainer
+from ledcli.training.loop import Method, Trainer
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.exposure import ExposureMethod, ExposureRecipe
 from ledcli.training.methods.led import form_loss
@@ -122,7 +122,7 @@ class OneCamera:
         return [self.batch(np.random.default_rng(0), 4, 128)]
 
 
-class Plain:
+class Plain(Method):
     """The published way: L1 between the network's output and the clean planes."""
 
     def __init__(self, shots: OneCamera, recipe: ExposureRecipe) -> None:

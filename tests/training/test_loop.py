@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from ledcli.errors import TrainingError
-from ledcli.training.loop import Trainer
+from ledcli.training.loop import Method, Trainer
 from ledcli.training.optim import Schedule
 
 CPU = torch.device("cpu")
 
 
-class Regression:
+class Regression(Method):
     """Fit y = 3 x - 1 under noise; every draw comes from the loop's generator."""
 
     def loss(self, net, progress, generator):

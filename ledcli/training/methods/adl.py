@@ -128,7 +128,7 @@ class AdlMethod(FinetuneMethod):
         sensors, isos = foreign.sensors + own.sensors, foreign.isos + own.isos
         return self._loss(net, SourceBatch(both, sensors, isos))
 
-    def must_validate(self, progress: float) -> bool:
+    def must_validate(self) -> bool:
         """Return whether the step that was just drawn has a source in it."""
         return self._on_trial is not None
 

@@ -1,7 +1,7 @@
 """What a method of fine-tuning is: one class each, listed in `ledcli.training.methods`."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -20,7 +20,7 @@ from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.sources import SourceDomain
-from ledcli.training.loop import Trainer
+from ledcli.training.loop import Method, Trainer
 from ledcli.training.methods.start import Pretrained, Start
 from ledcli.training.optim import Schedule
 from ledcli.zoo.folding import Proof
@@ -74,7 +74,7 @@ class MethodInputs:
     """Parts of a batch that are computed in parallel, by a method with `parallel`."""
 
 
-class FinetuneMethod(ABC):
+class FinetuneMethod(Method):
     """A method of fine-tuning. The loop asks it for losses, `finetune` for the rest.
 
     Class attributes state what is special about it; the fields of its recipe are its options.
@@ -175,7 +175,7 @@ class FinetuneMethod(ABC):
 
     @abstractmethod
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Draw crops and return their loss, as `ledcli.training.loop.Method` wants it."""
+        """Draw crops and return their loss."""
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of the validation crops."""
