@@ -172,13 +172,10 @@ class StripRun:
     def _extended(self, number: int, first: int, last: int) -> tuple[int, int]:
         """Return the rows that a stage takes, on its own level, for rows of its result."""
         stage, height = self._padded[number - 1], self._results[number].height
-        step = max(self._scaled_step(number, n) for n in stage.inputs)
+        # So many rows are one row of an input on a coarser level.
+        step = max(1 << max(self._levels[n] - self._levels[number], 0) for n in stage.inputs)
         start, stop = max(first - stage.reach, 0), min(last + stage.reach, height)
         return start // step * step, -(-stop // step) * step
-
-    def _scaled_step(self, number: int, other: int) -> int:
-        """Return the rows of a stage that are one row of another on a coarser level; 1 if finer."""
-        return 1 << max(self._levels[other] - self._levels[number], 0)
 
     def _scaled(self, row: int, number: int, other: int) -> int:
         """Return a stage's row on the level of another."""
@@ -187,11 +184,8 @@ class StripRun:
     def _needed(self, number: int) -> int:
         """Return the first row of a result that a later stage will still take."""
         takers = [n for n, stage in enumerate(self._padded, start=1) if number in stage.inputs]
-        return min(
-            self._scaled(self._extended(n, end, end)[0], n, number)
-            for n in takers
-            for end in [self._results[n].end]
-        )
+        starts = ((n, self._extended(n, end := self._results[n].end, end)[0]) for n in takers)
+        return min(self._scaled(start, n, number) for n, start in starts)
 
 
 def _with_form(stages: Sequence[Stage], form: Form, figures: Figures) -> list[Stage]:

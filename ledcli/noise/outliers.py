@@ -133,7 +133,8 @@ class _Frame:
         outlier = below_black | (alone & (size < QUIET * spread))
         near = square[:, _NEAREST].median(1).values
         s = torch.where((near - level).abs() > FLAT, near, level)[outlier]
-        return self._index(y[outlier.numpy()], x[outlier.numpy()]), self._light(s)
+        light = (unstabilise(s, self._t0) * self._gain).numpy()
+        return self._index(y[outlier.numpy()], x[outlier.numpy()]), light
 
     def _shown(self, y: Positions, x: Positions) -> tuple[Tensor, Tensor]:
         """Return by how much pixels' neighbours exceed their level: weighted sum, mean square root.
@@ -172,6 +173,3 @@ class _Frame:
         period = len(self._pattern)
         plane = self._pattern[y % period, x % period]
         return plane, (y + self._top) // self._side, (x + self._left) // self._side
-
-    def _light(self, s: Tensor) -> Planes:
-        return (unstabilise(s, self._t0) * self._gain).numpy()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.sensor.cfa import AnyPhase, pack, pattern
+from ledcli.sensor.cfa import AnyPhase, pack, pattern, unpack
 
 Values = NDArray[np.float32]
 
@@ -73,26 +73,15 @@ class Levels:
         0 is black, 1 is white, noise goes below 0. The range is one per plane, as black does not
         change what a photon adds.
         """
-        x = np.array(mosaic, np.float32)
-        if self.pattern:
-            x -= self.pattern.level()
-        cell = pattern(phase)
-        for (row, col), plane in np.ndenumerate(cell):
-            self._scale(x[row :: len(cell), col :: len(cell)], int(plane))
-        return x
+        return unpack(self.planes(mosaic, phase), phase, (mosaic.shape[0], mosaic.shape[1]))
 
     def planes(self, mosaic: NDArray[Any], phase: AnyPhase) -> Values:
         """Pack a mosaic (H, W) in DN into normalised planes (planes, h, w)."""
-        # Faster than packing what `normalise` returns.
         planes = pack(mosaic, phase, np.float32)
         if self.pattern:
             planes -= pack(self.pattern.level(), phase)
-        for number, plane in enumerate(planes):
-            self._scale(plane, number)
+        for plane, black, white in zip(planes, self.black, self.white, strict=True):
+            if not self.pattern:
+                plane -= black
+            plane /= np.float32(float(white) - float(black))
         return planes
-
-    def _scale(self, samples: Values, plane: int) -> None:
-        """Normalise samples of a plane in place; a pattern has been subtracted already."""
-        if not self.pattern:
-            samples -= self.black[plane]
-        samples /= np.float32(float(self.white[plane]) - float(self.black[plane]))

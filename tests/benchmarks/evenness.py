@@ -12,21 +12,14 @@ BORDER = 8
 
 
 class Grid(NamedTuple):
-    """What the phases of a grid differ by; of the plane where it stands out most.
-
-    Attributes
-    ----------
-    largest : float
-        How far a phase's mean is off the mean of all.
-    rms : float
-        Root mean square of the same over the phases.
-    chance : float
-        The rms that noise alone makes, from what independent draws differ by.
-    """
+    """What the phases of a grid differ by; of the plane where it stands out most."""
 
     largest: float
+    """How far a phase's mean is off the mean of all."""
     rms: float
+    """Root mean square of the same over the phases."""
     chance: float
+    """The rms that noise alone makes, from what independent draws differ by."""
 
 
 def phases(results: list[Planes], period: int) -> Grid:
@@ -63,25 +56,17 @@ def _pattern(planes: Planes, period: int) -> NDArray[np.float64]:
 
 
 class Steps(NamedTuple):
-    """How smoothly a smooth gradient came back; of the worst plane.
-
-    Attributes
-    ----------
-    largest : float
-        Largest jump of the error from a column to the next, means over the rows.
-    median : float
-        Median size of such jumps: what chance makes; a band's edge stands out of it.
-    levels : float
-        Distinct values along a row over its pixels: a result of few bits has few.
-    inside, border : float
-        Root mean square of the error of column means, inside and in the columns at either end.
-    """
+    """How smoothly a smooth gradient came back; of the worst plane."""
 
     largest: float
+    """Largest jump of the error from a column to the next, means over the rows."""
     median: float
+    """Median size of such jumps: what chance makes; a band's edge stands out of it."""
     levels: float
+    """Distinct values along a row over its pixels: a result of few bits has few."""
     inside: float
     border: float
+    """Root mean square of the error of column means, inside and in the columns at either end."""
 
 
 def steps(result: Planes, truth: Planes) -> Steps:
@@ -102,19 +87,13 @@ def steps(result: Planes, truth: Planes) -> Steps:
 
 
 class Seams(NamedTuple):
-    """What tiles change of the whole frame.
-
-    Attributes
-    ----------
-    rms, largest : float
-        Of the difference pixel by pixel.
-    step : float
-        Largest jump of the difference across a seam, mean over the rows: what an eye would see.
-    """
+    """What tiles change of the whole frame."""
 
     rms: float
     largest: float
+    """Of the difference pixel by pixel."""
     step: float
+    """Largest jump of the difference across a seam, mean over the rows: what an eye would see."""
 
 
 def seams(tiled: Planes, whole: Planes, tile: int) -> Seams:

@@ -15,21 +15,14 @@ Result = dict[str, Any]
 
 
 class Row(NamedTuple):
-    """A rival that does not run here.
-
-    Attributes
-    ----------
-    title : str
-        What it is.
-    source : str
-        How it was measured.
-    scores : mapping
-        By cell; a cell may be missing.
-    """
+    """A rival that does not run here."""
 
     title: str
+    """What it is."""
     source: str
+    """How it was measured."""
     scores: Mapping[str, Score]
+    """By cell; a cell may be missing."""
 
 
 def twelve() -> tuple[Cell, ...]:
@@ -86,24 +79,16 @@ TRIALS = (
 
 
 class Fact(NamedTuple):
-    """One figure.
-
-    Attributes
-    ----------
-    name : str
-        What it is the figure of.
-    wanted : str
-        What is asked of the bundled model; empty where nothing is.
-    reached : str
-        The figure for readers; ``-`` where it is not known.
-    value : float or None
-        The same as a number.
-    """
+    """One figure."""
 
     name: str
+    """What it is the figure of."""
     wanted: str
+    """What is asked of the bundled model; empty where nothing is."""
     reached: str
+    """The figure for readers; ``-`` where it is not known."""
     value: float | None
+    """The same as a number."""
 
 
 class Difference(NamedTuple):

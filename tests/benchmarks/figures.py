@@ -19,25 +19,17 @@ DETAILED_SHARE = 0.1
 
 
 class Figures(NamedTuple):
-    """Of one photo's planes.
-
-    Attributes
-    ----------
-    psnr, ssim : float
-        Of the four planes clipped to 0..1; dB and mean.
-    detail : float
-        PSNR of the most detailed tenth of the photo.
-    delta_e : float
-        Mean CIEDE2000 of the rendered picture.
-    bias : 4 floats
-        Mean error of the planes R, G1, B, G2 as a share of white.
-    """
+    """Of one photo's planes."""
 
     psnr: float
     ssim: float
+    """Of the four planes clipped to 0..1; dB and mean."""
     detail: float
+    """PSNR of the most detailed tenth of the photo."""
     delta_e: float
+    """Mean CIEDE2000 of the rendered picture."""
     bias: tuple[float, ...]
+    """Mean error of the planes R, G1, B, G2 as a share of white."""
 
     def as_json(self) -> dict[str, Any]:
         """Return rounded figures by name."""

@@ -48,21 +48,14 @@ Planes = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class OddCamera:
-    """A camera, its noise model and the part that is in no model.
-
-    Attributes
-    ----------
-    model : Camera
-        The ELD part: what a perfect calibration would find.
-    seed : int
-        Of the dark shading.
-    shading : float
-        Its size in standard deviations of the read noise; 0 is none.
-    """
+    """A camera, its noise model and the part that is in no model."""
 
     model: Camera
+    """The ELD part: what a perfect calibration would find."""
     seed: int
+    """Of the dark shading."""
     shading: float = 0.0
+    """Its size in standard deviations of the read noise; 0 is none."""
 
     @property
     def name(self) -> str:

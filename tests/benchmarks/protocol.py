@@ -81,21 +81,14 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Photo:
-    """A clean photograph.
-
-    Attributes
-    ----------
-    path : Path
-        Its file.
-    crop : int or None
-        Side of the middle that is used, in plane pixels (smoke runs); None takes all.
-    shrink : int
-        By how much it is shrunk before.
-    """
+    """A clean photograph."""
 
     path: Path
+    """Its file."""
     crop: int | None = None
+    """Side of the middle that is used, in plane pixels (smoke runs); None takes all."""
     shrink: int = 1
+    """By how much it is shrunk before."""
 
     @cached_property
     def planes(self) -> Planes:

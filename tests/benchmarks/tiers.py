@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import flops_per_pixel
+from gpu_parts import flops_of
 from report import context, head, keep, parser_of, table
 
 from ledcli.inference.denoiser import Denoiser
-from ledcli.nets.forms import form_of
-from ledcli.nets.repnr import deploy
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.zoo.model_file import load_model
 from ledcli.zoo.selection import default_name
 from ledcli.zoo.store import find_model
 
@@ -64,7 +61,7 @@ def main() -> None:
         "instructions": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
         "precision": next(iter(denoisers.values())).precision,
         "shape": planes.shape,
-        "flops_per_plane_pixel": {name: _flops(name) for name in denoisers},
+        "flops_per_plane_pixel": {n: flops_of(find_model(n)) for n in denoisers},
     }
     text = _markdown(about, results)
     print(text)
@@ -77,14 +74,6 @@ def _compared(rounds: list[dict[str, float]]) -> dict[str, float]:
     standard, fast = rounds[0]
     found = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     return found | {"ratio": statistics.median(each[standard] / each[fast] for each in rounds)}
-
-
-def _flops(name: str) -> float:
-    found = find_model(name)
-    spec, net = load_model(found.path)
-    plain = deploy(net, found.csa_set)
-    planes = form_of(spec.input_form).in_planes
-    return flops_per_pixel(plain, planes, plain.architecture.size_multiple)
 
 
 def _markdown(about: dict[str, Any], results: dict[str, dict[str, float]]) -> str:

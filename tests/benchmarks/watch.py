@@ -22,29 +22,20 @@ _KB = 1024
 
 @dataclass
 class Finished:
-    """What became of a process.
-
-    Attributes
-    ----------
-    status : int
-        Exit status; negative: the signal that ended it.
-    hung : bool
-        Whether it ran past its limit and was killed.
-    seconds : float
-    lines : list of (seconds since the start, str)
-        Of standard output.
-    errors : str
-        Standard error.
-    memory : list of (seconds since the start, bytes)
-        Of the process and its children; what several of them share counts once.
-    """
+    """What became of a process."""
 
     status: int
+    """Exit status; negative: the signal that ended it."""
     hung: bool
+    """Whether it ran past its limit and was killed."""
     seconds: float
     lines: list[tuple[float, str]]
+    """(seconds since the start, str). Of standard output."""
     errors: str
+    """Standard error."""
     memory: list[tuple[float, int]] = field(default_factory=list)
+    """(seconds since the start, bytes). Of the process and its children; what several of them share
+    counts once."""
 
     @property
     def peak(self) -> int:
