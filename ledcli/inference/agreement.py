@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ledcli import __version__
-from ledcli.errors import LedError
+from ledcli.errors import LedError, first_line
 from ledcli.inference.backends import Target
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.output.atomic import atomic_write
@@ -108,8 +108,7 @@ def compare(run: Run, expected: list[Tensor], planes: int, precision: str) -> Ag
 
 def failed(precision: str, error: Exception) -> Agreement:
     """Return what an error of a device means."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return Agreement(precision, error=f"fails: {lines[0].rstrip('.')}")
+    return Agreement(precision, error=f"fails: {first_line(error)}")
 
 
 class Verdict:
