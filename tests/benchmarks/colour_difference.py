@@ -19,16 +19,9 @@ _CHROMA_CORNER = 25.0**7
 
 
 def bias(result: Floats, truth: Floats) -> NDArray[np.float64]:
-    """Return the mean error of every plane as a share of white; above 0 the result is too bright.
+    """Return the mean error (C,) of every plane as a share of white; above 0 it is too bright.
 
-    Parameters
-    ----------
-    result, truth : (C, h, w)
-        White at 1; not clipped, because a file keeps values below black.
-
-    Returns
-    -------
-    float64 array (C,)
+    Both are (C, h, w), white at 1; not clipped, because a file keeps values below black.
     """
     error: NDArray[np.float64] = np.mean(result, (1, 2), np.float64)
     error -= np.mean(truth, (1, 2), np.float64)
@@ -36,17 +29,9 @@ def bias(result: Floats, truth: Floats) -> NDArray[np.float64]:
 
 
 def delta_e2000(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Return the colour difference of two sRGB pictures by pixel; about 1 is just visible.
+    """Return the colour difference (h, w) of two sRGB pictures; about 1 is just visible.
 
-    Parameters
-    ----------
-    a, b : (h, w, 3)
-        sRGB, 0 to 1.
-
-    Returns
-    -------
-    float64 array (h, w)
-        CIEDE2000 under D65, all weights 1.
+    It is CIEDE2000 under D65, all weights 1. The pictures are (h, w, 3), 0 to 1.
     """
     return ciede2000(lab_from_srgb(a), lab_from_srgb(b))
 

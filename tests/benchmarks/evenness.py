@@ -23,19 +23,10 @@ class Grid(NamedTuple):
 
 
 def phases(results: list[Planes], period: int) -> Grid:
-    """Compare the phases of a grid in independent draws of one flat patch.
+    """Compare the phases of a grid in independent draws of one flat patch, in the results' unit.
 
-    Parameters
-    ----------
-    results : two or more of (4, h, w)
-        h and w multiples of the period; some 16 pixels along the border are left out.
-    period : int
-        Plane pixels.
-
-    Returns
-    -------
-    Grid
-        In the unit of the results.
+    There are two or more of (4, h, w), with h and w multiples of the period in plane pixels; some
+    16 pixels along the border are left out.
     """
     edge = -(-2 * BORDER // period) * period
     inner = [planes[:, edge:-edge, edge:-edge] for planes in results]

@@ -80,14 +80,7 @@ def detailed_blocks(clean: Planes) -> NDArray[np.bool_]:
     Detail is what slopes do not explain of the square root of the signal, in which photon noise
     is equally strong everywhere: the eye's scale, and what a denoiser has to tell from noise.
 
-    Parameters
-    ----------
-    clean : float32 ``(4, h, w)``
-        h and w multiples of 16.
-
-    Returns
-    -------
-    bool ``(h, w)``
+    Maps ``(4, h, w)``, with h and w multiples of 16, to ``(h, w)``.
     """
     rows, cols = (n // BLOCK for n in clean.shape[1:])
     energy = np.zeros((rows, cols))

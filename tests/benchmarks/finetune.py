@@ -33,7 +33,7 @@ from oddcameras import (
     Planes,
     wall,
 )
-from protocol import PHOTOS, photos, score
+from protocol import PHOTOS, photos, score, true_profile
 from report import RESULTS, SHARED, context, head, keep, parser_of, table
 
 from ledcli.inference.backends.torch import choose_device, choose_precision
@@ -220,7 +220,7 @@ class Bench:
                 )
             denoiser = Denoiser(path, TARGET, device=str(self.device))
         if variant == "rival":
-            return denoiser, lambda short, iso: (short, _true_line(camera, iso))
+            return denoiser, lambda short, iso: (short, true_profile(camera.noise(iso)))
         return denoiser, lambda short, iso: _by_lines(shots.noise_profile, short, iso)
 
     def _cell(
@@ -258,9 +258,10 @@ class Rival(LedMethod):
         frames, lines = [], []
         for clean, ratio, iso in zip(drawn.clean, drawn.ratio, isos, strict=True):
             signal = clean[None] * (CALIBRATED_WHITE / ratio)
-            dn = add_noise(signal, self.camera.noise(float(iso)), generator)[0]
+            noise = self.camera.noise(float(iso))
+            dn = add_noise(signal, noise, generator)[0]
             frames.append((dn.round() / CALIBRATED_WHITE).clamp_max(1))
-            lines.append(_true_line(self.camera, float(iso)))
+            lines.append(true_profile(noise))
         gain, variance = (torch.tensor(column) for column in zip(*lines, strict=True))
         return drawn._replace(x=torch.stack(frames), gain=gain, variance=variance)
 
@@ -281,12 +282,6 @@ def _by_lines(lines: CameraNoiseProfile, short: Planes, iso: float) -> tuple[Pla
     # A test frame is the top left of the sensor; the shading is of all of it.
     whole = upsample(noise.offsets, FRAME)
     return short - whole[:, : short.shape[1], : short.shape[2]], noise.profile
-
-
-def _true_line(camera: OddCamera, iso: float) -> NoiseProfile:
-    noise = camera.noise(iso)
-    variance = float(noise.pixel_variance()) / CALIBRATED_WHITE**2
-    return NoiseProfile(float(noise.gain) / CALIBRATED_WHITE, variance)
 
 
 def _scenes(folder: Path) -> list[Path]:

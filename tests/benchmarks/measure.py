@@ -91,19 +91,8 @@ def whole_frame_seconds(
 ) -> float | None:
     """Run a network as published code does: whole frame, float32, contiguous, eager.
 
-    Parameters
-    ----------
-    net : nn.Module
-        Plain, in float32.
-    in_planes : int
-        Planes of its input.
-    size : (rows, cols)
-        Of the frame in plane pixels, multiples of what the network needs.
-
-    Returns
-    -------
-    float or None
-        Median of the seconds; None where the memory does not hold the frame.
+    The size (rows, cols) of the frame is in plane pixels, multiples of what the plain network
+    needs. Returns the median of the seconds; None where the memory does not hold the frame.
     """
     net = net.to(device).to(memory_format=torch.contiguous_format).eval()
     x = torch.randn(1, in_planes, *size, device=device)

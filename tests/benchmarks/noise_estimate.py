@@ -18,6 +18,7 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from protocol import Planes, true_profile
 from report import RESULTS, ROOT, SHARED, context, finish, head, parser_of, table
 
 from ledcli.evaluation.datasets.photographs import (
@@ -27,7 +28,6 @@ from ledcli.evaluation.datasets.photographs import (
     seed_of,
     short_frame,
 )
-from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.training.data.crops import pack_rgb
@@ -47,7 +47,6 @@ ONE, WALL, LARGE, KODAK = (
 LARGE_CAMERAS = CAMERAS[:2]
 MODULE = "ledcli/noise/estimate.py"
 
-Planes = NDArray[np.float32]
 Estimate = Callable[[Planes], NoiseProfile]
 
 
@@ -144,10 +143,7 @@ def _measure(group: str, name: str, clean: Planes, versions: dict[str, Estimate]
     for camera in LARGE_CAMERAS if group == LARGE else CAMERAS:
         for gain in GAINS:
             noise = noise_of(camera, gain)
-            true = NoiseProfile(
-                float(noise.gain) / CALIBRATED_WHITE,
-                float(noise.pixel_variance()) / CALIBRATED_WHITE**2,
-            )
+            true = true_profile(noise)
             for ratio in RATIOS:
                 seed = seed_of(f"{group} {name} {camera} {gain:g} {ratio:g}")
                 short = short_frame(clean, noise, ratio, seed)

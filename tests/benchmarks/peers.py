@@ -28,12 +28,8 @@ TOLERANCE = 0.002
 class Bm3d:
     """BM3D under a generalised Anscombe transform, told the true noise; results are kept.
 
-    Parameters
-    ----------
-    cache : Path or None
-        Figures by photo and cell, so that only what is new is computed; None keeps nothing.
-    compute : bool
-        Off: only what the cache holds.
+    The cache has figures by photo and cell, so that only what is new is computed; None keeps
+    nothing. Without ``compute`` there is only what it holds.
     """
 
     def __init__(self, cache: Path | None, compute: bool = True) -> None:

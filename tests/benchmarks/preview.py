@@ -14,6 +14,7 @@ from ledcli.batch.settings import Quality, Settings
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.preview.tiles import Previewer
 from ledcli.preview.variants import plan_variants
+from ledcli.raw.exif import read_exif
 from ledcli.zoo.selection import BestModel
 
 RATIO = 100.0
@@ -56,19 +57,13 @@ def main(raw: Path, whole: bool) -> None:
             )
         if whole:
             crops, spent[:] = spent[0] * scale, (0.0, 0.0, 0)
-            model = chooser.choose(photo_exif(raw), RATIO)
+            model = chooser.choose(read_exif(raw), RATIO)
             denoisers.get(model.path, model.csa_set).denoise(raw, RATIO)
             print(
                 f"{quality}, whole frame: {spent[0]:.2f} s of processor time, {spent[1]:.2f} s on "
                 f"the clock: {spent[0] / crops:.1f} times the {CROPS} crops",
                 flush=True,
             )
-
-
-def photo_exif(raw: Path):
-    from ledcli.raw.exif import read_exif
-
-    return read_exif(raw)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from ledcli.evaluation.datasets.photographs import clean_planes, noise_of, seed_of, short_frame
 from ledcli.evaluation.metrics import psnr, ssim
+from ledcli.noise.cameras import CALIBRATED_WHITE
+from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.physics import NoiseParameters
 
 VERSION = "1"
@@ -70,6 +72,12 @@ CELLS = tuple(
     for gain in gains
     for ratio in RATIOS
 )
+
+
+def true_profile(noise: NoiseParameters) -> NoiseProfile:
+    """Return the profile of a frame's noise; row noise is not in it."""
+    variance = float(noise.pixel_variance()) / CALIBRATED_WHITE**2
+    return NoiseProfile(float(noise.gain) / CALIBRATED_WHITE, variance)
 
 
 class Score(NamedTuple):

@@ -17,13 +17,12 @@ from typing import Any
 from facts import BM3D, NOISY, Fact, facts_of
 from figures import figures, summary
 from peers import CACHE, Bm3d, bm3d_version
-from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos, photos_of
+from protocol import CELLS, PHOTOS, Cell, Photo, Shot, cells, photos, photos_of, true_profile
 from qualityreport import markdown, mean_figures
 from report import RESULTS, SHARED, context, finish, parser_of
 
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
-from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import estimate_photo_noise
 from ledcli.zoo.selection import default_name
 from ledcli.zoo.store import find_model
@@ -120,7 +119,7 @@ def _measure(
             NOISY: figures(shot.noisy, picture).as_json(),
             BM3D: bm3d.figures(shot),
         }
-        truth = _true_line(shot)
+        truth = true_profile(shot.noise)
         # As `led denoise` does it: the noise from the planes, then the model.
         blind = estimate_photo_noise(shot.short, 1 / CALIBRATED_WHITE)
         for name, denoiser in models.items():
@@ -144,12 +143,6 @@ def _measure(
         "estimated_over_true_gain": [round(g, 3) for g in gains],
         "estimated_over_true_variance": [round(v, 3) for v in variances],
     }
-
-
-def _true_line(shot: Shot) -> NoiseProfile:
-    """Return the line that the shot was made with; row noise is not in it."""
-    variance = float(shot.noise.pixel_variance()) / CALIBRATED_WHITE**2
-    return NoiseProfile(shot.cell.gain / CALIBRATED_WHITE, variance)
 
 
 def _kept(results: list[dict[str, Any]], facts: dict[str, list[Fact]]) -> dict[str, Any]:

@@ -63,24 +63,12 @@ def led(
     prepare: Callable[[], None] | None = None,
     memory: bool = False,
 ) -> Finished:
-    """Run `led` to its end.
+    """Run `led` with a command line to its end.
 
-    Parameters
-    ----------
-    words
-        The command line.
-    limit_s : float
-        It is killed after that.
-    environment : mapping, optional
-        On top of this process's.
-    on_line : callable, optional
-        Called at each line of standard output with the process and the number of lines so far.
-    kill_after_s : float, optional
-        SIGKILL after that, unless it has ended.
-    prepare : callable, optional
-        Called in the new process before `led` starts.
-    memory : bool
-        Look at the memory all the time (Linux).
+    It is killed after ``limit_s``, or without waiting for its end after ``kill_after_s``.
+    ``environment`` is on top of this process's. ``on_line`` is called at each line of standard
+    output with the process and the number of lines so far, ``prepare`` in the new process before
+    `led` starts. With ``memory`` its memory is looked at all the time (Linux).
     """
     running = Running(words, environment or {}, prepare)
     until = running.start + (limit_s if kill_after_s is None else kill_after_s)
