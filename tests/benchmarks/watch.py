@@ -59,19 +59,18 @@ def led(
     limit_s: float,
     environment: Mapping[str, str] | None = None,
     on_line: Callable[["Running", int], None] | None = None,
-    kill_after_s: float | None = None,
     prepare: Callable[[], None] | None = None,
     memory: bool = False,
 ) -> Finished:
     """Run `led` with a command line to its end.
 
-    It is killed after ``limit_s``, or without waiting for its end after ``kill_after_s``.
-    ``environment`` is on top of this process's. ``on_line`` is called at each line of standard
-    output with the process and the number of lines so far, ``prepare`` in the new process before
-    `led` starts. With ``memory`` its memory is looked at all the time (Linux).
+    It is killed after ``limit_s``. ``environment`` is on top of this process's. ``on_line`` is
+    called at each line of standard output with the process and the number of lines so far,
+    ``prepare`` in the new process before `led` starts. With ``memory`` its memory is looked at all
+    the time (Linux).
     """
     running = Running(words, environment or {}, prepare)
-    until = running.start + (limit_s if kill_after_s is None else kill_after_s)
+    until = running.start + limit_s
     count, looked = 0, 0.0
     sizes: list[tuple[float, int]] = []
     while running.process.poll() is None and time.perf_counter() < until:
@@ -83,7 +82,7 @@ def led(
         if memory and now - looked >= LOOK_S:
             sizes.append((now - running.start, family_bytes(running.process.pid)))
             looked = now
-    hung = running.process.poll() is None and kill_after_s is None
+    hung = running.process.poll() is None
     running.kill()
     return running.finished(hung, sizes)
 
