@@ -9,13 +9,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from ledcli.noise.blocks import (
-    MIN_VARIANCE,
-    Floats,
-    Planes,
-    measure,
-    variance_clipped_at_black,
-)
+from ledcli.noise.blocks import MIN_VARIANCE, Floats, Planes, measure, variance_clipped_at_black
 from ledcli.noise.estimate import (
     NoiseProfile,
     QuietPoints,

@@ -21,18 +21,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import torch
-from oddcameras import (
-    BANDING,
-    CAMERAS,
-    FRAME,
-    HOT,
-    LONG_ISO,
-    SIZE,
-    TILES,
-    OddCamera,
-    Planes,
-    wall,
-)
+from oddcameras import BANDING, CAMERAS, FRAME, HOT, LONG_ISO, SIZE, TILES, OddCamera, Planes, wall
 from protocol import PHOTOS, photos, score, true_profile
 from report import RESULTS, SHARED, context, head, keep, parser_of, table
 

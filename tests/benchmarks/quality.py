@@ -115,10 +115,7 @@ def _measure(
     gains, variances = [], []
     for picture in pictures:
         shot = Shot(picture, cell)
-        of_shot = {
-            NOISY: figures(shot.noisy, picture).as_json(),
-            BM3D: bm3d.figures(shot),
-        }
+        of_shot = {NOISY: figures(shot.noisy, picture).as_json(), BM3D: bm3d.figures(shot)}
         truth = true_profile(shot.noise)
         # As `led denoise` does it: the noise from the planes, then the model.
         blind = estimate_photo_noise(shot.short, 1 / CALIBRATED_WHITE)
