@@ -5,10 +5,16 @@ The public functions of `ledcli.api` are available here: `denoise`, `scan_pairs`
 that `import ledcli` stays fast.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# A thread of torch's (GNU OpenMP) that waits for the others keeps its core busy for 300,000 rounds
+# by default: beside other programs the network took ten times as long. Read as torch is imported.
+if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+    os.environ["GOMP_SPINCOUNT"] = "20000"
 
 if TYPE_CHECKING:
     from ledcli.api import denoise, evaluate, finetune, load_model, scan_pairs

@@ -48,6 +48,7 @@ def denoise(
     force_read: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    precision: str = "auto",
     engine: Engine = Engine(),  # noqa: B008  (immutable)
     ray: str | None = None,
     stop: Stop = lambda: False,
@@ -77,8 +78,10 @@ def denoise(
         A model's name or file; by default the best one for each photo.
     shard : str, optional
         ``I/N``: only part I of N of the photos; ``auto``: that of this task of a job array.
+    precision : str
+        ``auto``, ``bf16`` or ``float32``; of some backends ``fp16`` and ``int8``, as in the command.
     engine : Engine
-        Device, precision, tile size and backend.
+        Device, tile size and backend; its precision counts if ``precision`` is ``auto``.
     ray : str, optional
         Work on a Ray cluster: ``local`` starts one, ``auto`` and ``HOST:PORT`` join one.
     stop : callable
@@ -111,6 +114,8 @@ def denoise(
         **words,
     )
     raws, darks = _several(paths), _several(dark)
+    if precision != "auto":
+        engine = engine._replace(precision=precision)
     how = settings, _several(formats), model, name, recursive, shard, engine, overwrite, dry_run
     options = DenoiseOptions(raws, None if out is None else Path(out), *how, ray=ray, dark=darks)
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))

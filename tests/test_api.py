@@ -1,6 +1,9 @@
 """What the Python API is given: one line of `LedError` for what it does not take."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +54,25 @@ def test_what_evaluate_does_not_take_is_named(tmp_path, wrong):
     (name,) = wrong
     with pytest.raises(UsageError, match=rf"{name} takes .*, not "):
         api.evaluate(pairs=tmp_path / "pairs.txt", **wrong)
+
+
+def test_denoise_takes_the_precision_of_the_command(tmp_path):
+    make_raw(tmp_path / "a.dng")
+    planned = api.denoise(tmp_path, precision="float32", dry_run=True)
+    assert [each.status for each in planned] == ["planned"]
+    with pytest.raises(UsageError, match="no precision 'int9': choose auto, bf16 or float32"):
+        api.denoise(tmp_path, precision="int9", dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "20000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "9"}, "9")],
+)
+def test_waiting_threads_give_way_unless_the_environment_says_otherwise(given, expected):
+    kept = {n: v for n, v in os.environ.items() if n not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    show = "import ledcli, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    how = {"env": kept | given, "capture_output": True, "text": True}
+    assert subprocess.run([sys.executable, "-c", show], **how).stdout.strip() == expected
 
 
 def test_load_model_names_a_quality_that_is_none():

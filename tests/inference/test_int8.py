@@ -10,6 +10,7 @@ from ledcli.errors import DeviceError
 from ledcli.inference import agreement
 from ledcli.inference.backends.openvino import TOP, RoundedConv
 from ledcli.inference.denoiser import Denoiser
+from ledcli.inference.network import ReadyNetwork
 from ledcli.nets.network import build
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.spec import ModelSpec
@@ -75,10 +76,14 @@ def test_a_network_that_loses_too_much_is_refused(resunet, monkeypatch):
         Denoiser(resunet, "", backend="openvino", device="cpu", precision="int8")
 
 
-def test_other_networks_are_refused_in_one_line(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["unet", "generic"])
+def test_other_networks_are_refused_without_a_comparison(name, tmp_path, capsys, monkeypatch):
+    def compare(*args):
+        pytest.fail("compared")
+
+    monkeypatch.setattr(ReadyNetwork, "compared", compare)
     make_raw(tmp_path / "a.NEF")
-    model = write_model(tmp_path / "unet.safetensors")
-    how = ["denoise", str(tmp_path / "a.NEF"), "--model", str(model), "--backend", "openvino"]
-    assert run([*how, "--precision", "int8"]) != 0
-    err = capsys.readouterr().err
-    assert "unet has no int8; leave out --precision" in err
+    model = name if name == "generic" else str(write_model(tmp_path / f"{name}.safetensors"))
+    how = ["denoise", str(tmp_path / "a.NEF"), "--model", model, "--backend", "openvino"]
+    assert run([*how, "--precision", "int8"]) == 1
+    assert ": only fast models have int8: use --quality fast" in capsys.readouterr().err

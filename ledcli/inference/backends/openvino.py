@@ -273,10 +273,10 @@ class RoundedConv(nn.Module):
 def round_below_top(spec: ModelSpec, net: Network) -> None:
     """Round a folded network in place, to the ranges that made-up frames have.
 
-    Raises ModelError if it is no ResUNet.
+    Raises ModelError if it is not built as the fast model: others lose too much.
     """
-    if not isinstance(net, ResUNet):
-        raise ModelError(f"{spec.architecture} has no int8; leave out --precision")
+    if not (isinstance(net, ResUNet) and all(isinstance(up, ResizeConv) for up in net.up)):
+        raise ModelError("only fast models have int8: use --quality fast or leave out --precision")
     bounds: dict[str, tuple[float, float]] = {}
 
     def widen(name: str, _: nn.Module, given: tuple[Tensor]) -> None:
