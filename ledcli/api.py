@@ -79,7 +79,7 @@ def denoise(
     shard : str, optional
         ``I/N``: only part I of N of the photos; ``auto``: that of this task of a job array.
     precision : str
-        ``auto``, ``bf16`` or ``float32``; of some backends ``fp16`` and ``int8``, as in the command.
+        As ``--precision``: ``auto``, ``bf16`` or ``float32``; some backends have others.
     engine : Engine
         Device, tile size and backend; its precision counts if ``precision`` is ``auto``.
     ray : str, optional

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import ledcli
 from ledcli.batch.cluster_actor import DEPTH, Actor, NodeProblem, Start
-from ledcli.batch.cluster_join import join
+from ledcli.batch.cluster_join import LOCAL, join
 from ledcli.errors import LedError
 from ledcli.reporting import Reporter, Stop
 
@@ -32,7 +32,7 @@ PROGRESS_S = 0.5
 LOOK_S = 2.0
 """How often actors tell their progress, and nodes are looked for (seconds)."""
 WAIT_S = 30.0
-"""After so many seconds without a ready actor, say that the cluster is busy."""
+"""After so many seconds without a ready actor, say what is waited for."""
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -81,7 +81,7 @@ class Cluster:
     """
 
     def __init__(self, address: str, report: Reporter, *, gpus: bool = True) -> None:
-        self._report, self._gpus = report, gpus
+        self._report, self._gpus, self._own = report, gpus, address == LOCAL
         self._members: list[_Member] = []
         self._unfit: dict[str, str] = {}  # nodes that are not used, and why
         self._pending: dict[Any, Callable[[Callable[[], Any]], None]] = {}
@@ -162,7 +162,8 @@ class Cluster:
                     self._ask(client)
                 elif time.monotonic() - waiting_since > WAIT_S:
                     waiting_since = float("inf")
-                    self._report.info("waiting for a free device of the Ray cluster")
+                    busy = "" if self._own else ", or the cluster's devices are busy"
+                    self._report.info(f"waiting for a Ray worker: none has started yet{busy}")
                 self._wait()
         finally:
             self._end_all()  # before what they write is removed

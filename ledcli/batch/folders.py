@@ -75,7 +75,7 @@ def folder_lock(
     for path in (state, state / LOCK, own):
         check_no_link(path)
     made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
-    make_folder(state)
+    make_folder(state, root)
     lock: FileLock | None = None
     hold, tries, lacking = Hold.STOPPED, 0, ""
     try:
@@ -85,10 +85,10 @@ def folder_lock(
                     hold = Hold.EXCLUSIVE if _excludes(own) else Hold.SHARED
                     lacking = "has file locks that may not exclude other runs"
             except FileNotFoundError:
-                make_folder(state)  # its last holder has just removed it
+                make_folder(state, root)  # its last holder has just removed it
             except (OSError, NotImplementedError) as error:  # filelock's for "no locks here"
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                    raise OutputError(f"{state}: cannot be written to: {explain(error)}") from error
+                    raise OutputError(f"{root}: cannot be written to: {explain(error)}") from error
                 hold, lacking = Hold.SHARED, "does not support file locks"
             if not hold:
                 tries += 1

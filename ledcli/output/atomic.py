@@ -104,17 +104,21 @@ def part_file(folder: Path) -> Iterator[Path]:
         _writing.discard(path.name)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents; raises OutputError."""
+def make_folder(folder: Path, named: Path | None = None) -> None:
+    """Make a folder and its parents; raises OutputError, of the one that the user has `named`."""
     for tries in range(1, MAKE_TRIES + 1):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return
         except (OSError, ValueError) as error:
             # A run that ends removes its folders if they are empty, perhaps right now.
-            if tries < MAKE_TRIES and isinstance(error, FileNotFoundError | FileExistsError):
+            gone = isinstance(error, FileNotFoundError)
+            if tries < MAKE_TRIES and (gone or isinstance(error, FileExistsError)):
                 continue
-            raise OutputError(f"{folder}: cannot be created: {explain(error)}") from error
+            shown = named or folder
+            what = "written to" if os.path.isdir(shown) else "created"
+            why = f"no folder can be made there: {_ELSEWHERE}" if gone else explain(error)
+            raise OutputError(f"{shown}: cannot be {what}: {why}") from error
 
 
 def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -278,8 +279,29 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path, monkeypatch, n
 
     monkeypatch.setattr(module.FileLock, "acquire", acquire)
     with (
-        pytest.raises(OutputError, match=rf"\.led: cannot be written to: .*{why}"),
+        pytest.raises(OutputError, match=rf"\w: cannot be written to: .*{why}"),
         folder_lock(tmp_path, unexpected, never, unexpected),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "problem"),
+    [
+        (errno.ENOENT, "out", "created: no folder can be made there: .*--out"),
+        (errno.EACCES, "out", "created: permission denied: .*--out"),
+        (errno.EACCES, "", "written to: permission denied: .*--out"),
+    ],
+)
+def test_the_folder_that_the_user_named_is_blamed(tmp_path, monkeypatch, number, name, problem):
+    def mkdir(path, *how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    folder = tmp_path / name
+    with (
+        pytest.raises(OutputError, match=f"^{re.escape(str(folder))}: cannot be {problem}"),
+        folder_lock(folder, unexpected, never),
     ):
         pass
 
