@@ -73,13 +73,12 @@ def denoise(
     noise : (float, float), optional
         Gain (DN per electron) and read noise (DN); by default estimated, or the tuned model's.
     quality, dark, steps, highlights, formats, compression, linear, name, recursive, again
-        As the options of `led denoise`; so are ``force_read``, ``overwrite`` and ``dry_run``.
+        As the options of `led denoise`; so are ``force_read``, ``overwrite``, ``dry_run`` and
+        ``precision`` (``auto``, ``bf16`` or ``float32``; of some backends ``fp16`` and ``int8``).
     model : path, optional
         A model's name or file; by default the best one for each photo.
     shard : str, optional
         ``I/N``: only part I of N of the photos; ``auto``: that of this task of a job array.
-    precision : str
-        As ``--precision``: ``auto``, ``bf16`` or ``float32``; some backends have others.
     engine : Engine
         Device, tile size and backend; its precision counts if ``precision`` is ``auto``.
     ray : str, optional

@@ -37,7 +37,7 @@ from ledcli.errors import LedError, first_line
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
-STOPPING = "stopping after this {}; press Ctrl-C again to stop at once"
+STOPPING = "stopping, as soon as no {} is in work; press Ctrl-C again to stop at once"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -190,7 +190,7 @@ def _root(
 
 def _usage_line(problem: typer.TyperException) -> str:
     """Return typer's message as one line that names the matching help."""
-    text = " ".join(problem.format_message().split())
+    text = " ".join(problem.format_message().replace("Value error, ", "").split())
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "led"
     return f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} See '{path} --help'."

@@ -80,6 +80,11 @@ def time_text(seconds: float) -> str:
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
+def left_text(seconds: float | None) -> str:
+    """Write how long work will take; nothing if that is not known, or the end is late."""
+    return f"{time_text(seconds)} left" if seconds and seconds >= 0.5 else ""
+
+
 class Progress(Silent):
     """Progress that shows nothing; base class of those that do."""
 
@@ -118,7 +123,7 @@ class PlainProgress(Progress):
         done, left = f"{self._label}: {round(self._done, digits):g}", ""
         if self._total is not None:
             done += f" of {round(self._total, digits):g}"
-            left = f"{time_text(max(self._total - self._done, 0) / rate)} left"
+            left = left_text((self._total - self._done) / rate)
         parts = (done, rate_text(rate, self._unit or "steps"), left, note)
         self._write(", ".join(part for part in parts if part))
 
@@ -139,6 +144,11 @@ class _RateColumn(rich_progress.ProgressColumn):
         return Text("" if speed is None else rate_text(speed, self._unit))
 
 
+class _LeftColumn(rich_progress.ProgressColumn):
+    def render(self, task: rich_progress.Task) -> Text:
+        return Text(left_text(task.time_remaining))
+
+
 class BarProgress(Progress):
     """A bar that disappears when the work is done."""
 
@@ -148,7 +158,7 @@ class BarProgress(Progress):
             rich_progress.BarColumn(bar_width=None),
             rich_progress.TaskProgressColumn(show_speed=False),
             _RateColumn(unit or "steps"),
-            rich_progress.TimeRemainingColumn(),
+            _LeftColumn(),
             rich_progress.TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,

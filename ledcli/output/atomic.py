@@ -122,7 +122,7 @@ def make_folder(folder: Path, named: Path | None = None) -> None:
 
 
 def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:
-    """Raise OutputError if a file cannot be written later: it exists, or has no folder.
+    """Raise OutputError if a file cannot be written later: it exists, or none can be made there.
 
     An existing one may be replaced with `overwrite`; else the error ends in the `advice`.
     """
@@ -130,6 +130,8 @@ def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:
         raise ExistsError(f"{path}: already exists; {advice}")
     if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: {_ADVICE['ENOENT']}")
+    with part_file(path.parent) as trial, _explained(path):
+        _open_new(trial).close()
 
 
 def atomic_write(
@@ -169,7 +171,7 @@ def write_part(
     with _explained(path):
         if path.is_dir():
             raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
-        with open(part, "xb") as file:
+        with _open_new(part) as file:
             file.write(data)
             if finish is None:
                 _flush(file)
@@ -195,6 +197,15 @@ def move_part(
         else:
             _move_to_new(part, path)
     _flush_folder(path.parent)
+
+
+def _open_new(part: Path) -> IO[bytes]:
+    try:
+        return open(part, "xb")
+    except FileNotFoundError:
+        if not part.parent.is_dir():
+            raise
+        raise OSError("no file can be made there: choose another folder") from None
 
 
 @contextlib.contextmanager

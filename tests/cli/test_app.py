@@ -9,7 +9,7 @@ import typer
 
 from ledcli import __version__
 from ledcli.cli import app as cli
-from ledcli.cli.console import Output, PlainProgress, printable, rate_text, time_text
+from ledcli.cli.console import Output, PlainProgress, left_text, printable, rate_text, time_text
 from ledcli.errors import RawError, UsageError
 
 
@@ -355,6 +355,10 @@ def test_plain_progress_of_small_photos_has_more_digits():
     now[0] = 10
     bar.advance(0.0206)
     assert said == ["denoising: 0.021 of 0.041, 7.4 MP/h, 0:10 left"]
+
+
+def test_no_time_left_is_shown_for_work_whose_end_is_late():
+    assert [left_text(seconds) for seconds in (None, 0, 0.4, -1, 61)] == [*[""] * 4, "1:01 left"]
 
 
 def test_rates_and_times_are_readable():

@@ -9,7 +9,7 @@ import pytest
 
 from ledcli.errors import OutputError
 from ledcli.output import atomic
-from ledcli.output.atomic import atomic_write, make_folder, remove_abandoned_part_files
+from ledcli.output.atomic import atomic_write, check_new, make_folder, remove_abandoned_part_files
 
 try:
     import resource
@@ -291,3 +291,9 @@ def test_a_folder_is_made_with_those_above_it(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "c"):
         with pytest.raises(OutputError, match="cannot be created: a part of its path is a file"):
             make_folder(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux alone has it")
+def test_a_file_that_can_never_be_made_is_refused_before_the_work():
+    with pytest.raises(OutputError, match=r"^/proc/a\.html: cannot be .*: (no file|permi)"):
+        check_new(Path("/proc/a.html"), "")

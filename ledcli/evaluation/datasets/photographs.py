@@ -57,7 +57,7 @@ def photographs(folder: Path, options: DatasetOptions = EVERYTHING) -> Source:
     unknown = [name for name in options.cameras if name.lower() not in known]
     if unknown:
         raise UsageError(
-            f"no calibrated camera '{unknown[0]}': choose from {', '.join(known.values())}"
+            f"--cameras {unknown[0]}: is not calibrated: choose from {', '.join(known.values())}"
         )
     asked = dict.fromkeys(known[name.lower()] for name in options.cameras)
     chosen = list(asked) or list(known.values())

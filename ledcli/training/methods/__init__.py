@@ -18,7 +18,7 @@ METHODS: dict[str, type[FinetuneMethod]] = {
 def find_method(name: str) -> type[FinetuneMethod]:
     """Return a method by its name; raises UsageError."""
     if name not in METHODS:
-        raise UsageError(f"no method '{name}': choose {' or '.join(METHODS)}")
+        raise UsageError(f"no method '{name}': choose {', '.join(METHODS)}")
     return METHODS[name]
 
 
