@@ -34,8 +34,6 @@ class RepNRConv(nn.Module):
         super().__init__()
         if plain.groups != 1 or plain.padding_mode != "zeros":
             raise ValueError("RepNR blocks replace ungrouped, zero-padded convolutions only")
-        if isinstance(plain.padding, str):
-            raise ValueError("the padding must be given in pixels")
         self.stride: Any = plain.stride
         self.padding: Any = plain.padding
         self.dilation: Any = plain.dilation

@@ -157,7 +157,7 @@ def finetune(
             one_iso=settings.force,
             force_read=settings.force_read,
             step=lambda path: bar.advance(note=path.name),
-            take=collector.take if collector else None,
+            take=collector,
             problem=problem,
         )
     for warning in loaded.warnings:

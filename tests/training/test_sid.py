@@ -25,7 +25,7 @@ def loaded(folder, **how):
     collector, raws = SrgbCollector(2), []
     for seed, iso in enumerate((400, 6400)):
         short, long = photos_of(shoot_pair(folder, f"p{iso}", iso, 20, seed, **how))
-        collector.take(short, long, 20.0, float(iso))
+        collector(short, long, 20.0, float(iso))
         about = (20.0, float(iso), 100.0, "shot", short.phase)
         raws.append(RawPair(short.planes(), long.planes(), *about))
     return camera_pairs(raws), collector

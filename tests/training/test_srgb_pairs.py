@@ -87,7 +87,7 @@ def test_validation_windows_lie_in_the_last_rows_and_are_the_same_in_the_noisy_p
 def test_a_pair_as_it_is_read(tmp_path, phase):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, phase=phase))
     collector = SrgbCollector(1)
-    collector.take(short, long, 20.0, 400.0)
+    collector(short, long, 20.0, 400.0)
     (pair,) = collector.pairs(lines_of(short, 0.01)).pairs
     np.testing.assert_allclose(pair.mosaic, short.normalised() - 0.01, atol=2e-3)
     np.testing.assert_array_equal(pair.picture, develop_mosaic(long, long.normalised()))
@@ -100,7 +100,7 @@ def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("ledcli.training.methods.sid.MAX_PIXELS", 2 * 151 * 320)
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1))
     collector = SrgbCollector(2)
-    collector.take(short, long, 20.0, 400.0)
+    collector(short, long, 20.0, 400.0)
     (pair,) = collector.pairs(lines_of(short, 0.0)).pairs
     top = (256 - 151) // 2
     assert pair.mosaic.shape == (151, 320) and pair.picture.shape == (151, 320, 3)
@@ -112,13 +112,13 @@ def test_of_a_large_frame_the_middle_rows_are_kept(tmp_path, monkeypatch):
 def test_frames_that_are_too_small_are_refused(tmp_path):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, shape=(100, 200)))
     with pytest.raises(PairError, match="too few"):
-        SrgbCollector(1).take(short, long, 20.0, 400.0)
+        SrgbCollector(1)(short, long, 20.0, 400.0)
 
 
 def test_monochrome_frames_are_refused(tmp_path):
     short, long = photos_of(shoot_pair(tmp_path, "a", 400, 20, 1, phase=MONO))
     with pytest.raises(PairError, match="monochrome"):
-        SrgbCollector(1).take(short, long, 20.0, 400.0)
+        SrgbCollector(1)(short, long, 20.0, 400.0)
 
 
 def test_a_batch_has_planes_and_pictures_of_every_pair():

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from ledcli.errors import ModelError
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.physics import column
-from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.layout import LAYOUTS
+from ledcli.training.data.pair_files import Take
 from ledcli.training.data.pairs import MULTIPLE, CameraPairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.sources import SourceDomain
@@ -49,13 +49,6 @@ class FinetuneRecipe:
     seed: int = 0
 
 
-class Collector(Protocol):
-    """Takes from the photos of the pairs what a method needs besides their planes."""
-
-    def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
-        """Receive the frames of a pair, their ratio and the short ISO."""
-
-
 @dataclass(frozen=True)
 class MethodInputs:
     """What a method trains on."""
@@ -68,7 +61,7 @@ class MethodInputs:
     """Of the pretrained model."""
     sources: Sequence[SourceDomain] = ()
     """Other cameras' shots, for a method with `takes_sources`."""
-    collector: Collector | None = None
+    collector: Take | None = None
     """What received the photos of the pairs, for a method that has one."""
     workers: int = 1
     """Parts of a batch that are computed in parallel, by a method with `parallel`."""
@@ -114,7 +107,7 @@ class FinetuneMethod(Method):
         self.side = min(recipe.side, self.max_side()) // MULTIPLE * MULTIPLE
 
     @classmethod
-    def collector(cls, count: int) -> Collector | None:
+    def collector(cls, count: int) -> Take | None:
         """Return what receives the photos of so many pairs while they are read, if it needs any."""
         return None
 

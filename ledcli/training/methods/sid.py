@@ -169,7 +169,7 @@ class SrgbCollector:
         self._max_pixels = MAX_PIXELS // max(count, 1)
         self._taken: list[tuple[SrgbPair, float]] = []
 
-    def take(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
+    def __call__(self, short: RawPhoto, long: RawPhoto, ratio: float, iso: float) -> None:
         """Develop a pair and keep what is trained on: the middle rows of a large frame.
 
         Raises PairError if the frames are too small or monochrome, and what `develop_mosaic`
