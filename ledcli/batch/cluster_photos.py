@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from ledcli.batch.pipeline import IN_NETWORK, RunProgress
 from ledcli.batch.reading import errors_in, read_photo
 from ledcli.batch.settings import Engine, Job, Quality, Result, Settings
 from ledcli.errors import LedError, OutputError
-from ledcli.output.atomic import part_file, write_part
+from ledcli.output.atomic import part_file
 from ledcli.raw.decoder import ReaderThreads, decoders
 from ledcli.reporting import ProgressBar, Reporter, Stop
 from ledcli.zoo.selection import Chooser, NamedModel, chooser_of
@@ -99,17 +99,12 @@ class _PartWriter(OutputWriter):
 
     fatal = FULL
 
-    def _place(
-        self,
-        job: Job,
-        name: str,
-        data: bytes,
-        finish: Callable[[Path], None] | None,
-        about: About,
-        result: Result,
-    ) -> None:
+    def part(self, job: Job, name: str) -> contextlib.AbstractContextManager[Path]:
         assert isinstance(job, _Task)
-        write_part(job.parts[name], job.outputs[name], data, finish)
+        return contextlib.nullcontext(job.parts[name])
+
+    def move(self, job: Job, name: str, part: Path, about: About, result: Result) -> None:
+        assert isinstance(job, _Task)
         job.written[name] = about
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -13,7 +14,7 @@ from ledcli.batch.journal import Stamp
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import OutputError
-from ledcli.output.atomic import atomic_write, make_folder, move_part
+from ledcli.output.atomic import make_folder, move_part, part_file, write_part
 from ledcli.output.formats import FORMATS
 from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, other_corrections
 from ledcli.output.maker_notes import MakerNotes
@@ -72,26 +73,19 @@ class OutputWriter:
                 about |= {key: getattr(exif, key) for key in ALSO_OF_EXIF}
             with self._watching_the_disk():
                 make_folder(path.parent)
-                self._place(job, name, data, finish, about, result)
-            result.outputs.append(path)
+                with self.part(job, name) as part:
+                    write_part(part, path, data, finish)
+                    self.move(job, name, part, about, result)
+
+    def part(self, job: Job, name: str) -> AbstractContextManager[Path]:
+        """Return the part file of an output, which is removed when its context ends."""
+        return part_file(job.outputs[name].parent)
 
     def move(self, job: Job, name: str, part: Path, about: About, result: Result) -> None:
-        """Record a part file that another process has written, and give it its name."""
+        """Record a part file that is complete, and give it its name."""
         with self._watching_the_disk():
             move_part(part, job.outputs[name], partial(self._record, job, name, about, result))
         result.outputs.append(job.outputs[name])
-
-    def _place(
-        self,
-        job: Job,
-        name: str,
-        data: bytes,
-        finish: Callable[[Path], None] | None,
-        about: About,
-        result: Result,
-    ) -> None:
-        record = partial(self._record, job, name, about, result)
-        atomic_write(job.outputs[name], data, finish=finish, before_rename=record)
 
     @contextlib.contextmanager
     def _watching_the_disk(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
+from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
 from ledcli import __version__
@@ -176,8 +177,7 @@ app = typer.Typer(
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+        bool, Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Denoise RAW photos taken in very little light.

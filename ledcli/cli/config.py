@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import COMMANDS, load_command
@@ -51,7 +51,7 @@ app = opt.group("Show and make the file with the defaults of options (led.toml).
 @app.command()
 def show(
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With the options of this preset.")
+        str | None, Option(metavar="NAME", help="With the options of this preset.")
     ] = None,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
@@ -109,7 +109,7 @@ def path(output: opt.OutputOptions = opt.PLAIN) -> None:
 @app.command()
 def init(
     here: Annotated[
-        bool, typer.Option("--here", help="In the working folder, for what is below it.")
+        bool, Option("--here", help="In the working folder, for what is below it.")
     ] = False,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer import Option
 
 from ledcli.batch.settings import Quality
 from ledcli.cli.console import Output
@@ -292,7 +293,7 @@ def _choose(context: typer.Context, value: str | None) -> Chosen | None:
 
 PresetOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         f"--{PRESET}",
         metavar="NAME|none",
         help=f"Options of a preset in {FILE} ('led config'); none: ignore the file.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.console import Output
@@ -18,10 +19,10 @@ RATIO = 100.0
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(metavar="[DIR]", help="Working folder.")] = Path("demo"),
-    count: Annotated[int, typer.Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
-    iters: Annotated[int, typer.Option(help="Fine-tuning iterations.", min=1)] = 150,
-    crops: Annotated[int, typer.Option(help="Crops per iteration.", min=1, max=256)] = 16,
+    out: Annotated[Path, Argument(metavar="[DIR]", help="Working folder.")] = Path("demo"),
+    count: Annotated[int, Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
+    iters: Annotated[int, Option(help="Fine-tuning iterations.", min=1)] = 150,
+    crops: Annotated[int, Option(help="Crops per iteration.", min=1, max=256)] = 16,
     seed: opt.SeedOption = 4,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from ledcli.batch.settings import Compression, DenoiseOptions, Highlights, Quality, Settings, Status
 from ledcli.cli import options as opt
@@ -27,17 +28,17 @@ def denoise(
     steps: opt.StepsOption = None,
     highlights: Annotated[
         Highlights,
-        typer.Option(help="Highlights pushed above white: clip them, or keep them in the DNG."),
+        Option(help="Highlights pushed above white: clip them, or keep them in the DNG."),
     ] = Highlights.CLIP,
     out: opt.OutFolderOption = None,
     name: opt.NameOption = "{stem}{ext}",
     formats: opt.FormatOption = None,
     compression: Annotated[
-        Compression, typer.Option(help="Compression of the DNG: lossless JPEG, or none.")
+        Compression, Option(help="Compression of the DNG: lossless JPEG, or none.")
     ] = Compression.LJPEG,
     linear: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--linear/--no-linear",
             help="Write a demosaiced DNG, for programs that prefer it.",
             show_default=False,
@@ -46,7 +47,7 @@ def denoise(
     recursive: opt.RecursiveOption = False,
     files_from: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--files-from",
             metavar="LIST|-",
             help="Read more inputs from a file, or '-' for standard input: one a line, or "
@@ -55,7 +56,7 @@ def denoise(
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--shard",
             metavar="I/N|auto",
             help="Do part I of N (from 0) of the photos, or that of this task of a SLURM or AWS "
@@ -64,14 +65,14 @@ def denoise(
     ] = None,
     ray: opt.RayOption = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Keep running, and take what comes into the folders.")
+        bool, Option("--watch", help="Keep running, and take what comes into the folders.")
     ] = False,
     model: opt.ModelOption = None,
     engine: opt.EngineOptions = opt.AUTO,
     again: opt.AgainOption = False,
     force_read: opt.ForceReadOption = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make all results again; replace existing files.")
+        bool, Option("--overwrite", help="Make all results again; replace existing files.")
     ] = False,
     dry_run: opt.DryRunOption = False,
     output: opt.OutputOptions = opt.PLAIN,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from ledcli.batch.settings import Engine, Quality
 from ledcli.cli import options as opt
@@ -15,18 +16,18 @@ from ledcli.cli.results import show_frame, show_means, write_files
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="MODEL",
             help="Model names ('led models list') or files.",
             show_default="the bundled default",
         ),
     ] = None,
     sid: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder in SID's layout: short, long.")
+        Path | None, Option(metavar="DIR", help="Folder in SID's layout: short, long.")
     ] = None,
     list_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--list",
             metavar="FILE",
             help="SID: list of pairs to use.",
@@ -34,26 +35,24 @@ def evaluate(
         ),
     ] = None,
     eld: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder in ELD's layout: CAMERA/scene-1.")
+        Path | None, Option(metavar="DIR", help="Folder in ELD's layout: CAMERA/scene-1.")
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(metavar="LIST", help="List of pairs, from 'led pairs scan', DarkRAW or LED."),
+        Option(metavar="LIST", help="List of pairs, from 'led pairs scan', DarkRAW or LED."),
     ] = None,
     photos: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Clean photographs; calibrated noise is added."),
+        Path | None, Option(metavar="DIR", help="Clean photographs; calibrated noise is added.")
     ] = None,
     cameras: opt.CamerasOption = None,
     gains: opt.GainsOption = None,
     ratios: opt.RatiosOption = None,
     csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write one row per frame and model."),
+        Path | None, Option("--csv", metavar="FILE", help="Write one row per frame and model.")
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a page of tables, curves and crops (index.html)."),
+        Option(metavar="DIR", help="Write a page of tables, curves and crops (index.html)."),
     ] = None,
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "auto",

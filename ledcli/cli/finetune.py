@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED, INTERRUPTED, stoppable
@@ -12,11 +13,11 @@ from ledcli.cli.results import show_finetuned
 
 def finetune(
     pairs: Annotated[
-        Path, typer.Argument(metavar="[PAIRS]", help="List of pairs, from 'led pairs scan'.")
+        Path, Argument(metavar="[PAIRS]", help="List of pairs, from 'led pairs scan'.")
     ] = Path("pairs.txt"),
     pretrained: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME|FILE|none",
             help="Model to start from ('led models list'), or none.",
             show_default="generic, or xtrans for X-Trans pairs",
@@ -24,38 +25,38 @@ def finetune(
     ] = None,
     quality: Annotated[
         Literal["fast", "standard"],
-        typer.Option(help="fast tunes the fast model, for 'led denoise --quality fast'."),
+        Option(help="fast tunes the fast model, for 'led denoise --quality fast'."),
     ] = "standard",
     method: Annotated[
         str,
-        typer.Option(
+        Option(
             help="led: LED; adl: adaptive domain learning; exposure: exposure diffusion; sid: "
             "straight to sRGB, no DNGs."
         ),
     ] = "led",
     source: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             metavar="LIST|FOLDER",
             help="ADL: another camera's list of pairs, or clean photos.",
             show_default="simulated cameras and scenes",
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the tuned model.", show_default="the camera's")
+        str | None, Option(help="Name of the tuned model.", show_default="the camera's")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the model here, not folded.")
+        Path | None, Option(metavar="FILE", help="Also write the model here, not folded.")
     ] = None,
     ratios: Annotated[
-        str | None, typer.Option(metavar="RATIO,...", help="Use only pairs of these ratios.")
+        str | None, Option(metavar="RATIO,...", help="Use only pairs of these ratios.")
     ] = None,
     iters: Annotated[
-        int | None, typer.Option(help="Iterations.", min=1, show_default="1500, sid: 2000")
+        int | None, Option(help="Iterations.", min=1, show_default="1500, sid: 2000")
     ] = None,
     crops: Annotated[
         int | None,
-        typer.Option(
+        Option(
             help="Crops per iteration; 4 take a third of the time.",
             min=1,
             show_default="led and adl: 16, others: 8",
@@ -63,7 +64,7 @@ def finetune(
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="LED: joint (CSA and OMNR branch at once), or led (published phases and rates).",
             show_default="joint",
         ),
@@ -71,20 +72,18 @@ def finetune(
     seed: opt.SeedOption = 0,
     shot_noise: Annotated[
         float | None,
-        typer.Option(
-            help="LED: share of crops brightened, with matching photon noise.", min=0, max=1
-        ),
+        Option(help="LED: share of crops brightened, with matching photon noise.", min=0, max=1),
     ] = None,
     l1: Annotated[
         float | None,
-        typer.Option(help="Exposure diffusion: weight of the L1 loss.", min=0, show_default="1"),
+        Option(help="Exposure diffusion: weight of the L1 loss.", min=0, show_default="1"),
     ] = None,
     keep: opt.KeepOption = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Accept pairs at one ISO, and a model no better.")
+        bool, Option("--force", help="Accept pairs at one ISO, and a model no better.")
     ] = False,
     force_read: opt.ForceReadOption = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Continue a stopped run.")] = False,
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "auto",
     dry_run: opt.DryRunOption = False,

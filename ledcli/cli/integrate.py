@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 import ledcli
 from ledcli.cli import options as opt
@@ -26,10 +26,10 @@ _PLAIN = frozenset(string.ascii_letters + string.digits + "-_./: ")
 
 
 def integrate(
-    program: Annotated[Literal["darktable"], typer.Argument(help="The photo program.")],
+    program: Annotated[Literal["darktable"], Argument(help="The photo program.")],
     config: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="DIR",
             help="darktable's configuration folder.",
             show_default="~/.config/darktable; on Windows %LOCALAPPDATA%\\darktable",

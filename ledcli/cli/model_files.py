@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.console import Output, printable
@@ -23,13 +23,13 @@ DESCRIBED = ("architecture", "arguments", "csa_sets", "ratio_range", "cameras", 
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A published checkpoint.")],
+    file: Annotated[Path, Argument(metavar="FILE.pth", help="A published checkpoint.")],
     name: Annotated[
-        str | None, typer.Option(help="Name of the model.", show_default="the file's")
+        str | None, Option(help="Name of the model.", show_default="the file's")
     ] = None,
     ratio_range: Annotated[
         tuple[float, float] | None,
-        typer.Option(
+        Option(
             metavar="LOW HIGH",
             help="Ratios that it was trained for.",
             show_default="from the file's name",
@@ -37,7 +37,7 @@ def import_(
     ] = None,
     camera: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="'MAKE MODEL'",
             help="Camera that it was tuned to, as 'led info' shows it.",
             show_default="from the file's name",
@@ -88,15 +88,13 @@ def import_(
 
 def pull(
     release_name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="The model to download; without it, list them."),
+        str | None, Argument(metavar="NAME", help="The model to download; without it, list them.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the installed model.", show_default="NAME")
+        str | None, Option(help="Name of the installed model.", show_default="NAME")
     ] = None,
     registry: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="A registry with more models or mirrors."),
+        Path | None, Option(metavar="FILE.toml", help="A registry with more models or mirrors.")
     ] = None,
     accept_license: opt.AcceptOption = False,
     force: opt.ForceOption = False,
@@ -190,12 +188,10 @@ def reparam(
     model: opt.ModelArgument,
     out: opt.OutOption,
     csa_set: opt.CsaSetOption = None,
-    photo: Annotated[
-        Path | None, typer.Option(metavar="RAW", help="Verify on this photo too.")
-    ] = None,
+    photo: Annotated[Path | None, Option(metavar="RAW", help="Verify on this photo too.")] = None,
     half: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--half/--no-half",
             help="Store rounded 16-bit weights: half the size.",
             show_default=False,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import typer
+from typer import Argument
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
@@ -98,7 +99,7 @@ def info(model: opt.ModelArgument, output: opt.OutputOptions = opt.PLAIN) -> Non
 
 @app.command("rm")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An installed model's name.")],
+    name: Annotated[str, Argument(metavar="NAME", help="An installed model's name.")],
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
     """Delete an installed model from this machine.

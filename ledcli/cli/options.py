@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
+from typer import Argument, Option
 
 from ledcli.batch.settings import MAX_RATIO, MAX_STEPS, Engine, Quality, checked_noise
 from ledcli.cli.console import Output
@@ -13,67 +14,64 @@ from ledcli.errors import UsageError
 from ledcli.output.formats import FORMATS
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object per result on standard output.")
+    bool, Option("--json", help="Print one JSON object per result on standard output.")
 ]
 QuietOption = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="No progress, messages or hints; warnings and errors stay."),
+    bool, Option("--quiet", "-q", help="No progress, messages or hints; warnings and errors stay.")
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
+    bool, Option("--dry-run", help="Show what would be written; write nothing.")
 ]
 RecursiveOption = Annotated[
     bool,
-    typer.Option(
-        "--recursive/--no-recursive", "-r", help="Search subfolders too.", show_default=False
-    ),
+    Option("--recursive/--no-recursive", "-r", help="Search subfolders too.", show_default=False),
 ]
 RawsArgument = Annotated[
-    list[str], typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
+    list[str], Argument(metavar="RAW...", help="Raw files, folders or patterns.")
 ]
 InputsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="RAW...", help="Raw files, folders or patterns.")
+    list[str] | None, Argument(metavar="RAW...", help="Raw files, folders or patterns.")
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or xpu.")]
+DeviceOption = Annotated[str, Option(help="auto, cpu, cuda, mps or xpu.")]
 AnyDeviceOption = Annotated[
     str,
-    typer.Option(
+    Option(
         help="auto, cpu, cuda, mps or xpu; gpu or npu with --backend openvino; any provider of "
         "onnxruntime, such as directml, with --backend onnx. 'led doctor' lists them."
     ),
 ]
-PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+PrecisionOption = Annotated[str, Option(help="auto, bf16 or float32.")]
 AnyPrecisionOption = Annotated[
     str,
-    typer.Option(
+    Option(
         help="auto, bf16 or float32; fp16 with --backend openvino, int8 with --quality fast too."
     ),
 ]
 TileOption = Annotated[
     int | None,
-    typer.Option(
+    Option(
         help="Tile size in pixels of one colour (NAFNet, Restormer, onnx, openvino); 0: no tiles."
     ),
 ]
 RayOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--ray",
         metavar="local|auto|HOST:PORT",
         help="Work on a Ray cluster: start one on this machine, join the one it belongs to, or the "
         "one at an address.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Random seed.", min=0)]
+SeedOption = Annotated[int, Option(help="Random seed.", min=0)]
 ForceReadOption = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--force-read", help="Read frames whose pixels look damaged; truncated files still fail."
     ),
 ]
 RatioOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="FACTOR|auto",
         help="Digital gain: brighten by this factor, or as each photo's histogram asks for.",
         show_default="1, brightness unchanged",
@@ -81,29 +79,29 @@ RatioOption = Annotated[
 ]
 ExposureOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="LEVEL|LONGFILE",
         help="Brighten each photo to this exposure level (ISO x seconds), or that of a raw.",
     ),
 ]
 StrengthOption = Annotated[
-    float, typer.Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
+    float, Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
 ]
 QualityOption = Annotated[
     Quality,
-    typer.Option(
+    Option(
         help="fast: a small network, 5 times as fast, 0.6 dB worse; best: four mirrored passes "
         "(self-ensemble), 4 times slower."
     ),
 ]
 LUMA = "As --strength, for noise in brightness (grain) only."
 CHROMA = "As --strength, for noise in colour (blotches) only."
-_SHARE = partial(typer.Option, show_default="--strength", min=0, max=1)
+_SHARE = partial(Option, show_default="--strength", min=0, max=1)
 LumaOption = Annotated[float | None, _SHARE(help=LUMA)]
 ChromaOption = Annotated[float | None, _SHARE(help=CHROMA)]
 NoiseOption = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="GAIN,READ|auto",
         help="Noise of the photos: gain in DN per electron and read noise in DN. Turns the search "
         "for smoothing, vignetting and black in the photo off.",
@@ -111,10 +109,10 @@ NoiseOption = Annotated[
     ),
 ]
 DARK = "Dark frame (lens cap on, same camera and ISO) or folder of them; repeatable."
-DarkOption = Annotated[list[str] | None, typer.Option("--dark", metavar="FRAME", help=DARK)]
+DarkOption = Annotated[list[str] | None, Option("--dark", metavar="FRAME", help=DARK)]
 StepsOption = Annotated[
     int | None,
-    typer.Option(
+    Option(
         metavar="N",
         help="Refinement steps (exposure-diffusion models only).",
         show_default="2 from ratio 200, else 1",
@@ -123,18 +121,18 @@ StepsOption = Annotated[
     ),
 ]
 OutFolderOption = Annotated[
-    Path | None, typer.Option("--out", help="Output folder.", show_default="'denoised' beside it")
+    Path | None, Option("--out", help="Output folder.", show_default="'denoised' beside it")
 ]
 NameOption = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="TEMPLATE",
         help="Output names from the photo's {stem}, {ext}, {name}, {suffix}, {folder}.",
     ),
 ]
 FormatOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--format",
         help=f"Any of {', '.join(FORMATS)}, comma-separated.",
         show_default="dng; png for models that make pictures",
@@ -142,28 +140,26 @@ FormatOption = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="Model name ('led models list') or file (.safetensors, .onnx).",
         show_default="the best for each photo",
     ),
 ]
 BackendOption = Annotated[
     str,
-    typer.Option(
+    Option(
         help="Engine for the network: auto, torch, onnx (needs ledcli[onnx]) or openvino (needs "
         "ledcli[openvino])."
     ),
 ]
-AgainOption = Annotated[
-    bool, typer.Option("--again", help="Denoise photos that led already denoised.")
-]
+AgainOption = Annotated[bool, Option("--again", help="Denoise photos that led already denoised.")]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Model name ('led models list') or file.")
+    str, Argument(metavar="MODEL", help="Model name ('led models list') or file.")
 ]
-OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
+OutOption = Annotated[Path, Option("--out", "-o", metavar="FILE", help="File to write.")]
 CsaSetOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--set",
         metavar="NAME",
         help="CSA set to fold.",
@@ -172,28 +168,24 @@ CsaSetOption = Annotated[
 ]
 KeepOption = Annotated[
     bool,
-    typer.Option(
-        "--keep/--no-keep", help="Keep pairs whose frames are shifted.", show_default=False
-    ),
+    Option("--keep/--no-keep", help="Keep pairs whose frames are shifted.", show_default=False),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+OverwriteOption = Annotated[bool, Option("--overwrite", help="Replace an existing file.")]
 AcceptOption = Annotated[
-    bool,
-    typer.Option("--accept-license", help="Accept the licence of the weights; once is enough."),
+    bool, Option("--accept-license", help="Accept the licence of the weights; once is enough.")
 ]
 ForceOption = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--force", help="Accept RepNR tensors that do not fold into the file's own params_deploy."
     ),
 ]
 CamerasOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all"),
+    str | None, Option(metavar="NAMES", help="Calibrated cameras for --photos.", show_default="all")
 ]
 GainsOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="K,...",
         help="System gains for --photos (DN/electron).",
         show_default="two per camera",
@@ -201,7 +193,7 @@ GainsOption = Annotated[
 ]
 RatiosOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="RATIO,...",
         help="Only these ratios: 100,300.",
         show_default="all; 1,20,100,300 for --photos",

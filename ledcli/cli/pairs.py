@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
@@ -29,8 +30,8 @@ app = opt.group("Find and verify pairs of shots.")
 
 @app.command("scan")
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the shots.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="List to write.")] = LIST,
+    folder: Annotated[Path, Argument(metavar="DIR", help="Folder with the shots.")],
+    out: Annotated[Path, Option("--out", "-o", metavar="FILE", help="List to write.")] = LIST,
     keep: opt.KeepOption = False,
     force_read: opt.ForceReadOption = False,
     dry_run: opt.DryRunOption = False,
@@ -96,7 +97,7 @@ def scan(
 
 @app.command("check")
 def check(
-    pairs: Annotated[Path, typer.Argument(metavar="[LIST]", help="List of pairs.")] = LIST,
+    pairs: Annotated[Path, Argument(metavar="[LIST]", help="List of pairs.")] = LIST,
     keep: opt.KeepOption = False,
     force_read: opt.ForceReadOption = False,
     output: opt.OutputOptions = opt.PLAIN,

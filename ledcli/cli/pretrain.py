@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
@@ -15,55 +16,46 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.safetensors"),
+    out: Annotated[Path, Option(help="Model file to write.")] = Path("model.safetensors"),
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it, only procedural scenes.")
+        Path | None, Option(help="Folder of photographs; without it, only procedural scenes.")
     ] = None,
     crops: Annotated[
         Path | None,
-        typer.Option(help="Crop file; made if it does not exist.", show_default="beside --out"),
+        Option(help="Crop file; made if it does not exist.", show_default="beside --out"),
     ] = None,
-    crops_size: Annotated[
-        float, typer.Option(help="Size of a new crop file in MB.", min=1)
-    ] = 500.0,
+    crops_size: Annotated[float, Option(help="Size of a new crop file in MB.", min=1)] = 500.0,
     cfa: Annotated[
         Literal["bayer", "xtrans"],
-        typer.Option(help="Colour filter array of the model.", show_default=True),
+        Option(help="Colour filter array of the model.", show_default=True),
     ] = "bayer",
     form: Annotated[
-        str, typer.Option(help="Input form: stabilised, or gain as in the LED paper.")
+        str, Option(help="Input form: stabilised, or gain as in the LED paper.")
     ] = "stabilised",
-    ratios: Annotated[tuple[float, float], typer.Option(help="Lowest and highest ratio.")] = (
-        1.0,
-        300.0,
-    ),
+    ratios: Annotated[tuple[float, float], Option(help="Lowest and highest ratio.")] = (1.0, 300.0),
     virtual: Annotated[
-        int, typer.Option(help="Number of virtual cameras; each gets its own CSA set.", min=1)
+        int, Option(help="Number of virtual cameras; each gets its own CSA set.", min=1)
     ] = 5,
     arch: Annotated[
-        str, typer.Option(help="Architecture: resunet, unet (LED paper), nafnet or restormer.")
+        str, Option(help="Architecture: resunet, unet (LED paper), nafnet or restormer.")
     ] = "resunet",
     channels: Annotated[
         int | None,
-        typer.Option(
-            help="Channels of the top level.", min=1, show_default="resunet: 16, others: 32"
-        ),
+        Option(help="Channels of the top level.", min=1, show_default="resunet: 16, others: 32"),
     ] = None,
-    iters: Annotated[int, typer.Option(help="Iterations.", min=1)] = 100_000,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time budget; the schedule adapts to it.")
-    ] = None,
-    optimiser: Annotated[str, typer.Option(help="muon, or adam as in the LED paper.")] = "muon",
+    iters: Annotated[int, Option(help="Iterations.", min=1)] = 100_000,
+    minutes: Annotated[float | None, Option(help="Time budget; the schedule adapts to it.")] = None,
+    optimiser: Annotated[str, Option(help="muon, or adam as in the LED paper.")] = "muon",
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4")
+        float | None, Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4")
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="Model file whose weights to start from.", show_default="random weights"),
+        Option(help="Model file whose weights to start from.", show_default="random weights"),
     ] = None,
     decay: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="Keep the peak learning rate until this last share of the training.",
             min=0,
             max=1,
@@ -72,7 +64,7 @@ def pretrain(
     ] = None,
     faults: Annotated[
         float,
-        typer.Option(
+        Option(
             help="Camera faults in training: corrected vignetting, smoothing, defective pixels, "
             "a wrong black level, bands. 1 is usual, 0 none.",
             min=0,
@@ -80,7 +72,7 @@ def pretrain(
     ] = 0.0,
     seed: opt.SeedOption = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the checkpoint beside --out.")
+        bool, Option("--resume", help="Continue from the checkpoint beside --out.")
     ] = False,
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "auto",

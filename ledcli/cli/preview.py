@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
@@ -23,17 +24,17 @@ def preview(
     exposure: opt.ExposureOption = None,
     strength: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="S,...",
             help=SEVERAL + "strengths to compare, 0 to 1.",
             show_default="0.5,0.75,1",
         ),
     ] = None,
-    luma: Annotated[str | None, typer.Option(metavar="S,...", help=opt.LUMA)] = None,
-    chroma: Annotated[str | None, typer.Option(metavar="S,...", help=opt.CHROMA)] = None,
+    luma: Annotated[str | None, Option(metavar="S,...", help=opt.LUMA)] = None,
+    chroma: Annotated[str | None, Option(metavar="S,...", help=opt.CHROMA)] = None,
     quality: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="Q,...",
             help=SEVERAL + "any of fast, standard, best.",
             show_default="fast,standard; standard with --model",
@@ -41,7 +42,7 @@ def preview(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="M,...",
             help=SEVERAL + "model names ('led models list') or files.",
             show_default="the best for each photo",
@@ -51,17 +52,17 @@ def preview(
     dark: opt.DarkOption = None,
     steps: opt.StepsOption = None,
     photos: Annotated[
-        int, typer.Option(help="Photos to show of those found, evenly spread.", min=1, max=24)
+        int, Option(help="Photos to show of those found, evenly spread.", min=1, max=24)
     ] = 4,
     out: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--out", "-o", metavar="FILE", help="Page (.html) or contact sheet (.png) to write."
         ),
     ] = Path("preview.html"),
     choose: Annotated[
         int | None,
-        typer.Option(
+        Option(
             metavar="N", help="Print the command of tile N for the same options; write nothing."
         ),
     ] = None,

@@ -25,6 +25,7 @@ from ledcli.evaluation.metrics import (
 )
 from ledcli.evaluation.results import NOISY, Crop, Evaluation, FrameResult
 from ledcli.inference.denoiser import Denoiser
+from ledcli.noise.blocks import Planes
 from ledcli.noise.photo_noise import estimate_photo_noise
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
@@ -37,8 +38,6 @@ from ledcli.zoo.selection import camera_noise
 from ledcli.zoo.store import find_model
 
 MAX_CROPS = 12
-
-Planes = NDArray[np.float32]
 
 
 class Candidate(NamedTuple):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Result
+from ledcli.noise.blocks import Planes
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.profile import NoiseAtIso
@@ -46,7 +47,6 @@ DARKEST = 1e-3
 """Weight of darkness itself in the choice of a shadow, beside its detail."""
 
 
-Planes = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 AnyNoise = NoiseProfile | NoiseAtIso | PhotoNoise
 

@@ -19,6 +19,7 @@ from ledcli.batch.settings import Job, Quality, Result, Settings
 from ledcli.errors import ModelError
 from ledcli.inference.blending import leave_grain
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
+from ledcli.noise.blocks import Planes
 from ledcli.noise.outliers import remove_outliers
 from ledcli.output.tags import at_its_own_brightness
 from ledcli.preview.crops import (
@@ -27,7 +28,6 @@ from ledcli.preview.crops import (
     Area,
     Crop,
     Picture,
-    Planes,
     PreviewedPhoto,
     Tiles,
     choose_crops,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import LedError, PairError, UsageError, os_reason
 from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
+from ledcli.noise.blocks import Planes
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.pairs.frames import check_ratios, is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair, read_list
@@ -29,8 +30,6 @@ MAX_NAMED_RATIO = 300.0
 """SID caps the ratio of its names: 0.033 s and 10 s count as 300."""
 _SECONDS = re.compile(r"_(\d+(?:\.\d+)?)s(?=\.|$)")
 """SID: ``10003_00_0.04s.ARW``; LED names ELD's frames so, by their exposure level."""
-
-Planes = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ledcli.errors import LedError, UsageError
 from ledcli.evaluation.datasets.base import (
@@ -21,6 +20,7 @@ from ledcli.evaluation.datasets.base import (
     unique_names,
 )
 from ledcli.evaluation.results import count
+from ledcli.noise.blocks import Planes
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.raw.colour import linear_from_srgb
@@ -41,8 +41,6 @@ RATIOS = (1.0, 20.0, 100.0, 300.0)
 WHITE_BALANCE = (2.0, 1.0, 1.7)
 """Linear red and blue are divided by these: a daylight scene as a sensor sees it."""
 _BALANCE = np.array(WHITE_BALANCE, np.float32)
-
-Planes = NDArray[np.float32]
 
 
 def photographs(folder: Path, options: DatasetOptions = EVERYTHING) -> Source:
