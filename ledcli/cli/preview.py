@@ -128,8 +128,8 @@ def preview(
     texts, records = {}, []
     for variant in variants:
         words = command_of(variant, inputs, shared)
-        number, texts[variant.number] = variant.number, as_text(words)
-        record = {"tile": number, "label": variant.label, "command": texts[number]}
+        text = texts[variant.number] = as_text(words)
+        record = {"tile": variant.number, "label": variant.label, "command": text}
         records.append({**record, "arguments": words})
     if choose is not None:
         if choose not in texts:
@@ -143,7 +143,8 @@ def preview(
     shown: set[str] = set()
 
     def show(previewed: "PreviewedPhoto") -> None:
-        failed.extend([previewed.result] if previewed.result.error else [])
+        if previewed.result.error is not None:
+            failed.append(previewed.result)
         _show(output, previewed, shown)
 
     found = make(
