@@ -12,6 +12,11 @@ Stoppable = Callable[[], AbstractContextManager[Stop]]
 """Opens the context in which work can be stopped, such as by Ctrl-C."""
 
 
+def count(number: int, noun: str) -> str:
+    """Write a number of things: ``1 frame``, ``3 frames``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class ProgressBar(Protocol):
     """The progress of a piece of work."""
 

@@ -20,7 +20,7 @@ import ledcli
 from ledcli.batch.cluster_actor import DEPTH, Actor, NodeProblem, Start
 from ledcli.batch.cluster_join import LOCAL, join
 from ledcli.errors import LedError
-from ledcli.reporting import Reporter, Stop
+from ledcli.reporting import Reporter, Stop, count
 
 ATTEMPTS = 3
 """How often a task may lose its actor before it is given up."""
@@ -101,10 +101,10 @@ class Cluster:
     def description(self) -> str:
         """On how many devices the run will work."""
         shares = [share for _, share in divide(self._nodes(), self._gpus)]
-        each = {"a GPU" if share.gpus else _count(share.cpus, "CPU") for share in shares}
+        each = {"a GPU" if share.gpus else count(share.cpus, "CPU") for share in shares}
         actors, nodes = sum(share.actors for share in shares), len(shares)
         each_has = f"each with {' or '.join(sorted(each))}"
-        return f"{_count(actors, 'worker')} on {_count(nodes, 'Ray node')}, {each_has}"
+        return f"{count(actors, 'worker')} on {count(nodes, 'Ray node')}, {each_has}"
 
     def run(
         self, client: Client[R_co], count: int, start: Start, stop: Stop
@@ -294,7 +294,3 @@ def divide(
         if share.actors:
             found.append((node, share))
     return found
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from ledcli.batch.folders import NO_EVENTS, mount_of
@@ -171,20 +172,11 @@ class _Once:
     """A reporter that passes each message on once: runs over the same folder repeat theirs."""
 
     def __init__(self, report: Reporter) -> None:
-        self._report, self._said = report, set[str]()
+        self._info, self._warn = cache(report.info), cache(report.warn)
         self.progress = report.progress
 
     def info(self, text: object) -> None:
-        """Pass a message on."""
-        if self._new(text):
-            self._report.info(text)
+        self._info(str(text))
 
     def warn(self, text: object) -> None:
-        """Pass a warning on."""
-        if self._new(text):
-            self._report.warn(text)
-
-    def _new(self, text: object) -> bool:
-        new = str(text) not in self._said
-        self._said.add(str(text))
-        return new
+        self._warn(str(text))

@@ -1,6 +1,7 @@
 """`led config`: defaults and presets of the commands' options."""
 
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -22,28 +23,8 @@ from ledcli.cli.defaults import (
 )
 from ledcli.errors import OutputError
 
-TEMPLATE = """\
-# Defaults of led's options: a table for each command, an option without its dashes for each line.
-# The file of the working folder overrides that of the user, and the command line overrides both.
-# 'led denoise --help' lists the options; 'led config show' says what is set where.
-
-# [denoise]
-# format = ["dng", "png"]
-# highlights = "keep"
-
-# [finetune]
-# iters = 3000
-
-# led denoise --preset concert
-# [preset.concert.denoise]
-# ratio = 8
-# luma = 0.7
-
-# led denoise --preset stars
-# [preset.stars.denoise]
-# ratio = "auto"
-# quality = "best"
-"""
+TEMPLATE = files("ledcli.cli").joinpath(FILE).read_text("utf-8")
+"""What `led config init` writes: examples, commented out."""
 
 app = opt.group("Show and make the file with the defaults of options (led.toml).")
 

@@ -14,6 +14,7 @@ from ledcli.cli import options as opt
 from ledcli.cli.app import FAILED
 from ledcli.cli.console import Output, printable
 from ledcli.errors import LedError, PairError
+from ledcli.reporting import count
 
 if TYPE_CHECKING:
     from ledcli.pairs.checks import CheckedPair
@@ -88,9 +89,9 @@ def scan(
     if not found.pairs:
         raise _no_pairs(folder, found, keep)
     _note_quotes(output, found, out)
-    count = f"{len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''}"
     details = f"written to {out}{replaced}; details in {record_path(out)}"
-    output.info(f"{count} {f'would be written to {out}' if dry_run else details}")
+    pairs = count(len(found.pairs), "pair")
+    output.info(f"{pairs} {f'would be written to {out}' if dry_run else details}")
     if found.problems or any(frame.unreadable for frame in found.unpaired):
         raise typer.Exit(FAILED)
 
@@ -173,7 +174,7 @@ def _show_rules(output: Output, rules: Sequence[RatioRule]) -> None:
 def _no_pairs(folder: Path, found: Scan, keep: bool) -> PairError:
     from ledcli.pairs.rule import first_pairs
 
-    among = f"among its {len(found.frames)} frame{'' if len(found.frames) == 1 else 's'}"
+    among = f"among its {count(len(found.frames), 'frame')}"
     if found.rules:
         shifted = any(pair.check.shifted for pair in found.dropped)
         kept = ", or accept shifted pairs with --keep" if shifted and not keep else ""

@@ -30,12 +30,12 @@ from ledcli.evaluation.results import (
     Evaluation,
     Group,
     Key,
-    count,
     format_metric,
     format_value,
     place_curves,
 )
 from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.reporting import count
 
 PAGE = "index.html"
 MAX_PICTURES = 9_000_000

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ledcli.errors import OutputError
 from ledcli.output.atomic import atomic_write, check_new
+from ledcli.reporting import count
 
 NOISY = "noisy"
 """Stands among the models for the input itself, times the ratio."""
@@ -161,11 +162,6 @@ def format_value(value: Value) -> str:
     if value is None or value == "":
         return "unknown"
     return value if isinstance(value, str) else f"{value:.6g}"
-
-
-def count(number: int, noun: str) -> str:
-    """Write a number of things: ``1 frame``, ``3 frames``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def check_csv(csv: Path) -> None:

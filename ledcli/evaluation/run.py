@@ -21,8 +21,8 @@ from ledcli.evaluation.evaluate import (
     measure,
     picture_models,
 )
-from ledcli.evaluation.results import Evaluation, count
-from ledcli.reporting import SILENT, Reporter, Silent, Stop, Stoppable, never_stop
+from ledcli.evaluation.results import Evaluation
+from ledcli.reporting import SILENT, Reporter, Silent, Stop, Stoppable, count, never_stop
 from ledcli.zoo.selection import FAST_CHOOSES, default_name
 
 

@@ -59,8 +59,9 @@ class Previewer:
 
     def run(self, photos: Sequence[Path]) -> Iterator[PreviewedPhoto]:
         """Yield the preview of each photo, in order; one that fails does not stop the others."""
-        read = partial(_read, self.settings)
-        for result, frame in decoders.in_parallel(read, photos, READERS):
+        jobs = (Job(photo, {}, photo.parent) for photo in photos)
+        read = partial(read_photo, settings=self.settings)
+        for result, frame in decoders.in_parallel(read, jobs, READERS):
             previewed = PreviewedPhoto(result)
             with errors_in(result):
                 if frame is not None:
@@ -179,7 +180,3 @@ class _Rendering:
         if self._gains is not None:
             planes = planes * around.of(self._gains)
         return develop(self._photo, planes, around, crop.area)
-
-
-def _read(settings: Settings, photo: Path) -> tuple[Result, DecodedFrame | None]:
-    return read_photo(Job(photo, {}, photo.parent), settings)

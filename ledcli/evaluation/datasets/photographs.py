@@ -19,13 +19,13 @@ from ledcli.evaluation.datasets.base import (
     natural_order,
     unique_names,
 )
-from ledcli.evaluation.results import count
 from ledcli.noise.blocks import Planes
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.physics import NoiseParameters, add_noise
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.rendered import RENDERED_SUFFIXES, check_rendered, read_rendered
+from ledcli.reporting import count
 from ledcli.sensor.cfa import STANDARD_PHASE
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.crops import pack_rgb
