@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ledcli import api
-from ledcli.batch import cluster_photos
+from ledcli.batch import cluster_photos, output_writer
 from ledcli.batch.cluster import Cluster, Share, divide
 from ledcli.batch.cluster_actor import Actor, NodeProblem, Start
 from ledcli.batch.manifest import FileState, Manifests
@@ -247,7 +247,7 @@ def test_a_drive_that_one_machine_lost_is_that_machine_s_problem(tree, monkeypat
         def write_part(part, path, *_):
             raise OutputError(f"{path}: cannot be written") from OSError(number, "no")
 
-        monkeypatch.setattr(cluster_photos, "write_part", write_part)
+        monkeypatch.setattr(output_writer, "write_part", write_part)
 
     fail(errno.EIO)
     with pytest.raises(NodeProblem, match=r"cannot write here: 0\.dng: cannot be written"):
