@@ -2,11 +2,15 @@
 
 import ast
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+OPTIONAL = ("bm3d", "nncf", "openvino", "ray", "scipy", "skimage")
+"""Packages that only some benchmarks need."""
 PACKAGE = ROOT / "ledcli"
 LEVELS = [
     "errors",
@@ -131,6 +135,32 @@ def test_there_is_no_import_circle():
 
     for name in GRAPH:
         visit(name, ())
+
+
+def defined_in(path: Path) -> set[str]:
+    """Return the names that a module defines or imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_find_what_they_import(path):
+    known = MODULES | {each.stem: each for each in BENCHMARKS.glob("*.py")}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                assert submodule in known or alias.name in defined_in(known[node.module]), submodule
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            root = node.module.partition(".")[0]
+            assert root in OPTIONAL or (root != "ledcli" and find_spec(root)), node.module
 
 
 def test_the_package_stays_small():

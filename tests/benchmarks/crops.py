@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from checkout import ROOT, SHARED
 from nightscene import night_street
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from protocol import GAINS, Cell, Planes, score
+from report import ROOT, SHARED
 
 import ledcli
 from ledcli.evaluation.datasets.photographs import (
