@@ -50,7 +50,7 @@ def demo(
 
     shots, raws, home = out / "shots", out / "raw", out / "home"
     for folder in (shots, raws, home):
-        make_folder(folder)
+        make_folder(folder, out)
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
     pairs = out / "pairs.txt"

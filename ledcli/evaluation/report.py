@@ -34,7 +34,7 @@ from ledcli.evaluation.results import (
     format_value,
     place_curves,
 )
-from ledcli.output.atomic import atomic_write, make_folder
+from ledcli.output.atomic import atomic_write, check_new, make_folder
 from ledcli.reporting import count
 
 PAGE = "index.html"
@@ -89,8 +89,11 @@ def check_report(folder: Path) -> None:
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not os.path.isdir(nearest):
         raise OutputError(f"{nearest}: is a file, not a folder; choose another one with --report")
-    if not os.access(nearest, os.W_OK):
-        raise OutputError(f"{nearest}: not writable; choose another folder with --report")
+    try:
+        check_new(nearest / "index.html", "", overwrite=True)
+    except OutputError as error:
+        why = "nothing can be written there: choose another folder with --report"
+        raise OutputError(f"{folder}: {why}") from error
 
 
 def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None = None) -> Path:

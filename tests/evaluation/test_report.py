@@ -3,12 +3,13 @@
 import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ledcli.errors import OutputError
-from ledcli.evaluation.report import encode_pictures, write_report
+from ledcli.evaluation.report import check_report, encode_pictures, write_report
 from ledcli.evaluation.results import NOISY, Evaluation, FrameResult, Group, place_curves
 from tests.evaluation.browser import Browser, program
 from tests.evaluation.evaluations import CAMERAS, MODELS, RATIOS, evaluation
@@ -306,3 +307,9 @@ def test_pictures_are_lossless_until_they_are_too_large(made):
     crops, storage = encode_pictures(shown, limit=size // 2)
     assert kinds(crops) == {"data:image/jpeg"}
     assert "JPEGs of quality" in storage
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux alone has it")
+def test_a_folder_that_can_never_be_made_is_refused_before_the_work():
+    with pytest.raises(OutputError, match=r"^/proc/a: nothing can be written there: .*--report"):
+        check_report(Path("/proc/a"))
