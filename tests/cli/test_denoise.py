@@ -633,7 +633,7 @@ def test_on_a_terminal_the_bar_moves_within_a_photo(tmp_path):
     assert child.wait() == 0
     bars = re.findall(r"denoising .*? (\d+)%([^%]*?) 1 of 1: a.ARW", shown.decode())
     assert len({percent for percent, _ in bars}) > 5
-    assert re.search(r"MP/.*\d:\d\d:\d\d", bars[-1][1])  # rate and time left
+    assert re.search(r"MP/.*\d:\d\d left", bars[-1][1])  # rate and time left
 
 
 def test_steps_of_a_model_without_any_are_one_error(tmp_path, capsys):
