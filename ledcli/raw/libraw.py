@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import rawpy
 from numpy.typing import NDArray
 
 from ledcli.errors import RawError, os_reason
-from ledcli.metadata.containers import truncated
+from ledcli.metadata.containers import is_crw, truncated
 from ledcli.metadata.dng_mosaic import mosaic_directory, stored_size, wrong_layout
 from ledcli.metadata.tiff import byte_order
 from ledcli.sensor.cfa import AnyPhase, MonoPhase, find_phase, pattern
@@ -71,6 +72,8 @@ class OpenedRaw:
     """Of the file, in bytes."""
     whole: bool
     """The file is as long as its header says; False if the header does not tell."""
+    crw: bool = False
+    """A Canon CRW, whose time has no zone: LibRaw takes it for UTC."""
 
     def shot(self) -> dict[str, Any]:
         """Return what LibRaw knows of the shot, by the field names of `Exif`; 0 is "unknown"."""
@@ -86,8 +89,9 @@ class OpenedRaw:
                 # Canons come with "unknown" for their owner's name.
                 "artist": "" if other.artist == "unknown" else other.artist,
             }
-            if other.timestamp.timestamp() > 0:
-                known["datetime"] = other.timestamp.strftime("%Y:%m:%d %H:%M:%S")
+            if (time := other.timestamp).timestamp() > 0:
+                time = time.astimezone(UTC) if self.crw else time
+                known["datetime"] = time.strftime("%Y:%m:%d %H:%M:%S")
         known["lens"] = self.raw.lens.model
         return known
 
@@ -124,9 +128,9 @@ def open_raw(path: Path) -> Iterator[OpenedRaw]:
                 )
         except (rawpy.LibRawError, rawpy.NotSupportedError, OSError, ValueError) as error:
             raise RawError(f"{path}: {_what_is_wrong(data, error)}") from None
-        size, whole = len(data), truncated(data) is False
+        opened = OpenedRaw(raw, len(data), truncated(data) is False, is_crw(data))
         del data
-        yield OpenedRaw(raw, size, whole)
+        yield opened
     finally:
         raw.close()
 
@@ -164,8 +168,8 @@ def _what_is_wrong(data: bytes, error: Exception | None) -> str:
 
 
 def _begins_like_raw(data: bytes) -> bool:
-    cr3, crw = data[4:12] == b"ftypcrx ", data[6:14] == b"HEAPCCDR"
-    return byte_order(data) is not None or data.startswith(_MAGIC) or cr3 or crw
+    known = data.startswith(_MAGIC) or data[4:12] == b"ftypcrx " or is_crw(data)
+    return known or byte_order(data) is not None
 
 
 def find_pattern(

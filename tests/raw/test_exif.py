@@ -1,7 +1,10 @@
 import struct
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from fractions import Fraction
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from ledcli.errors import LedError, MetadataError, RawError
 from ledcli.raw.exif import Exif, read_exif, require_exposure_level
+from ledcli.raw.libraw import OpenedRaw
 from tests.shoot import SHARED, make_raw
 
 SHORT, LONG, RATIONAL, ASCII = 3, 4, 5, 2
@@ -244,6 +248,21 @@ def _crw(path, model, serial):
 def test_the_serial_number_of_a_synthetic_crw(tmp_path, model, number, serial):
     exif = read_exif(_crw(tmp_path / "a.crw", model, number))
     assert (exif.model, exif.serial) == (model.decode(), serial)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be changed here")
+@pytest.mark.parametrize(("crw", "hour"), [(True, "12"), (False, "18")])
+def test_a_crw_has_its_own_time_in_every_zone(monkeypatch, crw, hour):
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        noon = datetime(2004, 1, 2, 12, 30, tzinfo=UTC).timestamp()
+        other = Mock(timestamp=datetime.fromtimestamp(noon), artist="")
+        shot = OpenedRaw(Mock(other=other), 0, True, crw).shot()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert shot["datetime"].startswith(f"2004:01:02 {hour}:")
 
 
 @needs_real_files
