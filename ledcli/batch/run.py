@@ -32,7 +32,7 @@ from ledcli.errors import NoRawsError, OutputError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
 from ledcli.raw.inputs import FoundRaw, find_raws
 from ledcli.reporting import SILENT, Reporter, Stop
-from ledcli.zoo.selection import FAST_CHOOSES, Chooser, NamedModel, chooser_of
+from ledcli.zoo.selection import FAST_CHOOSES, FAST_INT8, Chooser, NamedModel, chooser_of
 
 if TYPE_CHECKING:
     from ledcli.inference.denoiser import DenoiserCache
@@ -248,6 +248,9 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
         report.info(f"{task} is set: use --shard auto to divide the photos among the array's tasks")
     only = named.chosen.path if named else None
     engine = options.engine._replace(backend=choose_backend(options.engine.backend, only))
+    up = named.spec.arguments.get("up") if named else None
+    if engine[1::2] == ("int8", "openvino") and not fast and up != "bilinear":
+        raise UsageError(FAST_INT8)
     how = settings, chooser, engine, options.overwrite, manifests, rejected, shard
     return DenoiseRun(jobs, *how, ray=options.ray)
 

@@ -31,6 +31,7 @@ Measured at ratio 100 on an unusual camera tuned at ISO 400 to 6400: one stop be
 against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 alone, it loses
 2.5 dB at ISO 400.
 """
+FAST_INT8 = "only fast models have int8: use --quality fast or leave out --precision"
 FAST_CHOOSES = "--quality fast chooses the model: leave it out, or leave out {}"
 """Error message for a named model beside it; with what names the model."""
 NO_STEPS = (

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ledcli.cli.app import run
-from ledcli.errors import DeviceError
+from ledcli.errors import DeviceError, ModelError
 from ledcli.inference import agreement
 from ledcli.inference.backends.openvino import TOP, RoundedConv
 from ledcli.inference.denoiser import Denoiser
@@ -14,6 +14,7 @@ from ledcli.inference.network import ReadyNetwork
 from ledcli.nets.network import build
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.store import find_model
 from tests.inference.models import LINE, scene, shoot, write_model
 from tests.inference.test_backends import both
 from tests.shoot import make_raw
@@ -77,13 +78,22 @@ def test_a_network_that_loses_too_much_is_refused(resunet, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["unet", "generic"])
-def test_other_networks_are_refused_without_a_comparison(name, tmp_path, capsys, monkeypatch):
+def test_other_networks_are_refused_without_a_comparison(name, tmp_path, monkeypatch):
     def compare(*args):
         pytest.fail("compared")
 
     monkeypatch.setattr(ReadyNetwork, "compared", compare)
-    make_raw(tmp_path / "a.NEF")
-    model = name if name == "generic" else str(write_model(tmp_path / f"{name}.safetensors"))
-    how = ["denoise", str(tmp_path / "a.NEF"), "--model", model, "--backend", "openvino"]
-    assert run([*how, "--precision", "int8"]) == 1
-    assert ": only fast models have int8: use --quality fast" in capsys.readouterr().err
+    bundled = name == "generic"
+    model = find_model(name).path if bundled else write_model(tmp_path / f"{name}.safetensors")
+    with pytest.raises(ModelError, match="only fast models have int8: use --quality fast"):
+        Denoiser(model, name if bundled else "a", backend="openvino", precision="int8")
+
+
+@pytest.mark.parametrize("model", [[], ["--model", "generic"]])
+def test_a_run_with_other_models_is_refused_in_one_line_for_all_photos(model, tmp_path, capsys):
+    for name in ("a.NEF", "b.NEF"):
+        make_raw(tmp_path / name)
+    how = ["denoise", str(tmp_path), *model, "--backend", "openvino", "--precision", "int8"]
+    assert run(how) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("led: only fast models have int8: use --quality fast")

@@ -24,6 +24,7 @@ from ledcli.nets.forms import form_of
 from ledcli.nets.network import Network
 from ledcli.nets.unet import ResizeConv, ResUNet
 from ledcli.zoo.onnx import trace_onnx
+from ledcli.zoo.selection import FAST_INT8
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import cache_dir
 
@@ -276,7 +277,7 @@ def round_below_top(spec: ModelSpec, net: Network) -> None:
     Raises ModelError if it is not built as the fast model: others lose too much.
     """
     if not (isinstance(net, ResUNet) and all(isinstance(up, ResizeConv) for up in net.up)):
-        raise ModelError("only fast models have int8: use --quality fast or leave out --precision")
+        raise ModelError(FAST_INT8)
     bounds: dict[str, tuple[float, float]] = {}
 
     def widen(name: str, _: nn.Module, given: tuple[Tensor]) -> None:
