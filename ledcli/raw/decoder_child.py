@@ -40,8 +40,8 @@ _CHILD_CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ledcli.raw.decoder_child import serve; serve()"
 )
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-"""Threads that wait must not take the cores from the network."""
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+"""Threads that wait must not take the cores from the network, and GNU's go by the last."""
 STOPPED = "no more photos are read: the run was stopped"
 _NO_MORE = object()
 MAX_PARTS = 64

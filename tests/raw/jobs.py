@@ -31,6 +31,10 @@ def modules(path):
     return sorted(sys.modules)
 
 
+def spins(path):
+    return os.environ.get("GOMP_SPINCOUNT")
+
+
 def chatter(path):
     print("a library greets", flush=True)
     os.write(1, b"a C library greets\n")

@@ -243,6 +243,10 @@ def test_the_child_does_not_import_torch(actor):
     assert not {"torch", "typer", "rich"} & set(actor.decode(Path("modules")))
 
 
+def test_threads_of_a_child_that_wait_take_no_core(actor):
+    assert actor.decode(Path("spins")) == "0"
+
+
 def test_prints_of_a_library_do_not_reach_the_messages(actor, capfd):
     assert actor.decode(Path("chatter")) == "chatter"
     assert capfd.readouterr() == ("", "")
