@@ -166,9 +166,9 @@ def format_value(value: Value) -> str:
 
 def check_csv(csv: Path) -> None:
     """Raise OutputError if a CSV file cannot be written there."""
-    check_new(csv, "choose another name with --csv")
-    if not os.access(csv.parent, os.W_OK):
+    if os.path.isdir(csv.parent) and not os.access(csv.parent, os.W_OK):
         raise OutputError(f"{csv}: the folder is not writable; choose another one with --csv")
+    check_new(csv, "choose another name with --csv")
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> Path:

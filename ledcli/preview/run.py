@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ledcli.batch.plan import split_results
 from ledcli.batch.settings import Engine, Quality, Result, Settings
-from ledcli.errors import RawError, UsageError
+from ledcli.errors import NoRawsError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
 from ledcli.output.atomic import REPLACE, atomic_write, check_new
 from ledcli.preview.variants import Variant
@@ -66,6 +66,8 @@ def preview(
     for raw in results:
         error = RawError(f"{raw.file}: already denoised by led: name the camera's raw")
         rejected.append(Result(raw.file, error=error))
+    if not (photos or rejected):
+        raise NoRawsError("nothing to preview: led wrote every file found; name the camera's raws")
     files = [raw.file for raw in photos]
     if len(files) > count:
         report.info(f"{count} of {len(files)} photos, evenly spread; --photos shows more")

@@ -1,7 +1,9 @@
 """`led evaluate` as a user runs it, on a tiny data set with a tiny model."""
 
 import csv
+import errno
 import json
+import os
 
 import imageio.v3 as iio
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from ledcli.cli.app import run
 from ledcli.evaluation.results import METRICS
 from ledcli.evaluation.simulation import make_pairs
+from ledcli.output import atomic
 from ledcli.pairs.list_file import Pair, write_list
 from tests.inference.models import write_model
 from tests.shoot import make_raw, scene
@@ -117,6 +120,16 @@ def test_what_could_not_be_written_is_refused_before_the_work(shoot, capsys):
         assert run([*given, *wrong]) == 1
         out, err = capsys.readouterr()
         assert out == "" and len(err.splitlines()) == 1
+
+
+def test_a_folder_that_is_read_only_names_the_option(shoot, capsys, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(atomic, "_open_new", refuse)  # as for anyone but root
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert run(["evaluate", "m.safetensors", "--pairs", "pairs.txt", "--csv", "f.csv"]) == 1
+    assert "not writable; choose another one with --csv" in capsys.readouterr().err
 
 
 def test_a_csv_that_fails_at_the_end_does_not_cost_the_report(shoot, capsys):

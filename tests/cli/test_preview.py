@@ -123,6 +123,13 @@ def test_a_dry_run_shows_the_commands_and_writes_nothing(capsys):
     assert sorted(Path().iterdir()) == before
 
 
+def test_a_folder_that_led_wrote_has_nothing_to_preview(capsys):
+    assert run(["denoise", "a.ARW", "--quiet"]) == 0
+    assert run(["preview", "denoised", "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "led wrote every file found; name the camera's raws" in line
+
+
 def test_some_of_many_photos_are_shown_evenly_spread(capsys):
     for number in range(7):
         make_raw(Path(f"c{number}.ARW"))
