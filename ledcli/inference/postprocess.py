@@ -48,11 +48,7 @@ denoised level, since a choice by the noisy one would itself favour low noise.""
 
 
 def correct_bias(
-    noisy: Tensor,
-    clean: Tensor,
-    ratio: float,
-    noise: NoiseProfile,
-    saturated: Tensor | None = None,
+    noisy: Tensor, clean: Tensor, ratio: float, noise: NoiseProfile, saturated: Tensor | None = None
 ) -> Tensor:
     """Give the denoised planes the local means of the noisy ones.
 

@@ -247,11 +247,7 @@ def quiet_point(
 
 
 def fit_from_below(
-    mean: Floats,
-    variance: Floats,
-    error: Floats,
-    squares: Floats | None = None,
-    doubt: float = 0.0,
+    mean: Floats, variance: Floats, error: Floats, squares: Floats | None = None, doubt: float = 0.0
 ) -> NoiseProfile:
     """Fit a profile to points; those far above it count little.
 

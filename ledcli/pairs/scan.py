@@ -61,11 +61,7 @@ Result = TypeVar("Result")
 
 
 def scan(
-    folder: Path,
-    *,
-    keep_shifted: bool = False,
-    force_read: bool = False,
-    report: Reporter = SILENT,
+    folder: Path, *, keep_shifted: bool = False, force_read: bool = False, report: Reporter = SILENT
 ) -> Scan:
     """Find the pairs in a folder and its subfolders, but hidden ones and those named ``denoised``.
 

@@ -46,7 +46,6 @@ DARK, MAX_SHADOW = 0.25, 0.35
 DARKEST = 1e-3
 """Weight of darkness itself in the choice of a shadow, beside its detail."""
 
-
 Picture = NDArray[np.uint8]
 AnyNoise = NoiseProfile | NoiseAtIso | PhotoNoise
 

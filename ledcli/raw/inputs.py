@@ -34,8 +34,6 @@ _ADVICE = dict.fromkeys(("EACCES", "EPERM"), "change its permissions, or name ot
     "ELOOP": "its links form a circle",
     "EMFILE": "too many files are open: raise the limit ('ulimit -n')",
 }
-
-
 MAX_LIST_BYTES = 1 << 28
 """Of a list of inputs: some millions of names."""
 
@@ -65,8 +63,8 @@ def find_raws(
     A file is used whatever its name, a folder stands for the raws in it (with subfolders if
     `recursive`), a pattern for the files that it matches (not every shell expands patterns). Links
     to files are followed unless the folder has the file too; links to folders inside a folder are
-    not. Hidden files and folders are
-    skipped; so is `out`, the output folder if one was chosen, unless it is named.
+    not. Hidden files and folders are skipped; so is `out`, the output folder if one was chosen,
+    unless it is named.
 
     Returns them without repetition, in the order given, folders sorted by name. The default output
     folder is ``denoised``: beside a folder that was named, in the folder of a file that was named.
