@@ -90,7 +90,7 @@ StrengthOption = Annotated[
 QualityOption = Annotated[
     Quality,
     Option(
-        help="fast: a small network, 5 times as fast, 0.6 dB worse; best: four mirrored passes "
+        help="fast: a small network, 5 times as fast, 0.3 dB worse; best: four mirrored passes "
         "(self-ensemble), 4 times slower."
     ),
 ]
