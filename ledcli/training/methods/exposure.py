@@ -27,7 +27,7 @@ class ExposureRecipe(FinetuneRecipe):
     """What decides a training by exposure diffusion besides the pairs and the start."""
 
     batch: int = 8
-    steps: int = 2
+    steps: int = 1
     """T: the network sees every crop T + 1 times, at exposures from the short frame's to the
     reference's."""
     l1: float = 1.0
