@@ -507,6 +507,9 @@ def test_two_runs_on_one_folder_share_the_work(tmp_path):
     with folder_lock(tmp_path / "denoised", print, lambda: False):
         runs = [start(folder, "--json"), start(folder, "--json")]
         said = [told(each, "another led process") for each in runs]
+    for each in runs:  # either may have come first, and the other waits for it
+        each.stdin.close()
+        each.stdin = None
     outs = [each.communicate()[0] for each in runs]
     assert [each.returncode for each in runs] == [0, 0], said
     records = [[json.loads(line)["status"] for line in out.splitlines()] for out in outs]
