@@ -27,7 +27,7 @@ def test_exposure_diffusions_model_looks_as_often_as_it_is_told(tune, home, tmp_
     assert "are initialised" in capsys.readouterr().err
     spec = read_spec(home / "led-testcam-one.safetensors")
     assert (spec.method, spec.output, spec.input_form) == ("exposure", "adaptive", "gain")
-    assert spec.training["steps"] == 2 and spec.noise_profile is not None
+    assert spec.training["steps"] == 1 and spec.noise_profile is not None
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     taken = []
     for place, steps in (("1", ["--steps", "1"]), ("2", ["--steps", "2"]), ("usual", [])):
@@ -80,7 +80,7 @@ def test_adl_without_sources_makes_its_own(tune, home):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--method", "wavelets"], "choose led or adl or exposure"),
+        (["--method", "wavelets"], "choose led, adl, exposure"),
         (["--source", "other.txt"], "--source is for --method adl"),
         (["--method", "exposure", "--schedule", "led"], "--schedule is for --method led"),
         (["--l1", "0.5"], "--l1 is for --method exposure"),

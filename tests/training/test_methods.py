@@ -18,7 +18,7 @@ def test_a_method_states_what_others_need_to_know(name):
 
 
 def test_an_unknown_method_is_named_with_those_there_are():
-    with pytest.raises(UsageError, match="'wavelets': choose led or adl or exposure or sid"):
+    with pytest.raises(UsageError, match="'wavelets': choose led, adl, exposure, sid"):
         find_method("wavelets")
 
 
