@@ -38,11 +38,7 @@ def denoise(
     ] = Compression.LJPEG,
     linear: Annotated[
         bool,
-        Option(
-            "--linear/--no-linear",
-            help="Write a demosaiced DNG, for programs that prefer it.",
-            show_default=False,
-        ),
+        Option("--linear/--no-linear", help="Write a demosaiced DNG.", show_default=False),
     ] = False,
     recursive: opt.RecursiveOption = False,
     files_from: Annotated[
@@ -147,7 +143,5 @@ def denoise(
     done = Status.PLANNED if dry_run else Status.DONE
     parts = [f"{counts[each]} {each}" for each in (done, Status.SKIPPED, Status.FAILED)]
     output.info(", ".join(part for part in parts if part != "0 skipped"))
-    if left:
-        raise typer.Exit(INTERRUPTED)
-    if counts[Status.FAILED]:
-        raise typer.Exit(FAILED)
+    if left or counts[Status.FAILED]:
+        raise typer.Exit(INTERRUPTED if left else FAILED)
