@@ -3,7 +3,7 @@
 A lens spreads the light of the smallest star, and the shadow of the smallest speck, over the
 photosites around it, whatever their colour. A sample far from its surroundings whose neighbours
 show nothing of that is a defect or a tail of the read noise, at any brightness. Far below black it
-is one in any case.
+is one in any case; a little below it is raised only, so that the mean stays.
 """
 
 import itertools
@@ -22,6 +22,9 @@ from ledcli.sensor.cfa import AnyPhase, first_pixel, pattern, unpack
 CANDIDATE, FAR = 3.5, 5.0
 """Standard deviations of noise: by how much an outlier exceeds three of its four neighbours in the
 plane, and the median of the plane around it."""
+TAIL, RAISED, CANDIDATE_DARK = 2.2, 1.8, 1.8
+"""Standard deviations of noise: a lone sample so far below black is raised so far up, since no star
+is dark, and the tails of the read noise would stay as dark specks; and `CANDIDATE` for those."""
 BRIGHT, DARK = 2.0, 0.15
 """Share of its neighbours' light that an outlier has: at least or at most. Texture differs less."""
 STAR_SHARE, STAR_ERROR, STAR_MAX = 0.3, 2.5, 2.5
@@ -74,7 +77,7 @@ def _candidates(planes: Planes, noise: NoiseProfile) -> NDArray[np.bool_]:
     Light and noise alone are compared here, which is fast; the transform takes part later.
     """
     found = np.empty(planes.shape, np.bool_)
-    gain, variance = (CANDIDATE**2 * value for value in noise)
+    bright, dark = ([n**2 * value for value in noise] for n in (CANDIDATE, CANDIDATE_DARK))
     rows = planes.shape[1]
     parts = torch.empty(4, BAND, planes.shape[2])
     for plane, start in itertools.product(range(len(planes)), range(0, rows, BAND)):
@@ -94,10 +97,10 @@ def _candidates(planes: Planes, noise: NoiseProfile) -> NDArray[np.bool_]:
         torch.maximum(one, two, out=four)
         over, high = torch.sub(x, four, out=one), four.clamp_min_(0)
         hot = over > torch.mul(high, BRIGHT - 1, out=two)
-        hot &= over.square_() > high.mul_(gain).add_(variance)
+        hot &= over.square_() > high.mul_(bright[0]).add_(bright[1])
         under, low = torch.sub(three, x, out=one), three.clamp_min_(0)
         dead = under > torch.mul(low, 1 - DARK, out=two)
-        dead &= under.square_() > low.mul_(gain).add_(variance)
+        dead &= under.square_() > low.mul_(dark[0]).add_(dark[1])
         torch.logical_or(hot, dead, out=torch.from_numpy(found[plane, start:end]))
     return found
 
@@ -109,6 +112,7 @@ class _Frame:
         self._planes = planes
         gain, variance = torch.tensor(noise.gain), torch.tensor(noise.read_variance)
         self._gain, self._t0 = electron_scale(gain, variance)
+        self._read_noise = (self._t0 - 3 / 8).sqrt()
         self._pattern, self._side = pattern(phase), phase.layout.side
         self._top, self._left = first_pixel(phase)
         _, rows, cols = planes.shape
@@ -118,23 +122,33 @@ class _Frame:
         """Return which of the candidates ``(n,)`` are outliers, and what to replace them by."""
         value, square = self._around(y, x)
         level = square.median(1).values
+        height = value - level
+        # In electrons, since the transform stretches the noise below black.
+        electrons, black = (unstabilise(s, self._t0) for s in (value, level.clamp_max(0)))
+        depth = (black - electrons) / self._read_noise
+        possible = ((height.abs() > FAR) | (depth > TAIL)).numpy()
+        y, x = y[possible], x[possible]
+        value, square, level, height, depth = (
+            part[possible] for part in (value, square, level, height, depth)
+        )
         # Where there is texture, samples differ by more than noise.
         spread = (square - level[:, None]).abs().median(1).values.mul_(TEXTURE).clamp_min_(1)
-        height = value - level
-        far = height.abs() > FAR * spread.square()
-        y, x = y[far.numpy()], x[far.numpy()]
-        value, square, level, height, spread = (
-            part[far] for part in (value, square, level, height, spread)
-        )
-        below_black = value < level.clamp_max(0) - FAR * spread
+        near = square[:, _NEAREST].median(1).values
+        s = torch.where((near - level).abs() > FLAT, near, level)
+        raised = unstabilise(level, self._t0) - RAISED * spread * self._read_noise
+        tail, replaced = depth > TAIL * spread, value < level.clamp_max(0) - FAR * spread
+        far = ~replaced & (height.abs() > FAR * spread.square())
+        replaced[far] = self._alone(y[far.numpy()], x[far.numpy()], height[far], spread[far])
+        light = torch.where(replaced, unstabilise(s, self._t0), raised) * self._gain
+        found = (tail | replaced).numpy()
+        return self._index(y[found], x[found]), light.numpy()[found]
+
+    def _alone(self, y: Positions, x: Positions, height: Tensor, spread: Tensor) -> Tensor:
+        """Return whether the neighbours of samples ``(n,)`` show nothing of their height."""
         star = STAR_SHARE * height.abs() / spread - STAR_ERROR
         shown, size = self._shown(y, x)
         alone = shown * height.sign() < star.clamp_max_(STAR_MAX) * spread
-        outlier = below_black | (alone & (size < QUIET * spread))
-        near = square[:, _NEAREST].median(1).values
-        s = torch.where((near - level).abs() > FLAT, near, level)[outlier]
-        light = (unstabilise(s, self._t0) * self._gain).numpy()
-        return self._index(y[outlier.numpy()], x[outlier.numpy()]), light
+        return alone & (size < QUIET * spread)
 
     def _shown(self, y: Positions, x: Positions) -> tuple[Tensor, Tensor]:
         """Return by how much pixels' neighbours exceed their level: weighted sum, mean square root.

@@ -17,8 +17,8 @@ LIGHT = 0.2
 
 
 def frame(level, seed=0):
-    """A flat mosaic with the noise of the profile, less than three standard deviations of it."""
-    normal = np.random.default_rng(seed).standard_normal(SHAPE).clip(-2.5, 2.5)
+    """A flat mosaic with the noise of the profile, at most 1.8 standard deviations of it."""
+    normal = np.random.default_rng(seed).standard_normal(SHAPE).clip(-1.8, 1.8)
     deviation = math.sqrt(NOISE.gain * level + NOISE.read_variance)
     return (level + deviation * normal).astype(np.float32), deviation
 
@@ -91,8 +91,19 @@ def test_lines_and_fine_texture_are_kept():
 def test_plain_noise_is_kept():
     mosaic = np.random.default_rng(2).standard_normal((400, 400)).astype(np.float32)
     planes = pack(mosaic * np.float32(math.sqrt(NOISE.read_variance)), Phase.RGGB)
-    result = remove_outliers(planes, NOISE, Phase.RGGB)
-    assert (result != planes).mean() < 5e-4
+    change = remove_outliers(planes, NOISE, Phase.RGGB) - planes
+    assert (change < 0).mean() < 5e-4
+    assert (change > 0).mean() < 1e-2
+    assert change.mean() < 0.01 * math.sqrt(NOISE.read_variance)
+
+
+def test_samples_a_little_below_black_are_raised():
+    mosaic, deviation = np.zeros(SHAPE, np.float32), math.sqrt(NOISE.read_variance)
+    mosaic[30, 30] = -3 * deviation
+    assert repaired(mosaic, Phase.RGGB)[30, 30] == pytest.approx(-1.8 * deviation, rel=1e-3)
+    light, deviation = frame(LIGHT)
+    light[30, 30] -= 3 * deviation
+    assert np.array_equal(repaired(light, Phase.RGGB), light)
 
 
 def test_a_black_level_that_is_wrong_makes_no_outliers():
