@@ -22,7 +22,7 @@ def demo(
     out: Annotated[Path, Argument(metavar="[DIR]", help="Working folder.")] = Path("demo"),
     count: Annotated[int, Option(help="Number of photos to denoise.", min=1, max=100)] = 2,
     iters: Annotated[int, Option(help="Fine-tuning iterations.", min=1)] = 150,
-    crops: Annotated[int, Option(help="Crops per iteration.", min=1, max=256)] = 16,
+    crops: Annotated[int, Option(help="Crops per iteration.", min=1, max=256)] = 4,
     seed: opt.SeedOption = 4,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
@@ -41,7 +41,7 @@ def demo(
 
     Other scenes, another folder, and the usual length of fine-tuning::
 
-        led demo /tmp/try --seed 7 --iters 1500
+        led demo /tmp/try --seed 7 --iters 600
     """
     output.info("making two pairs and some photos with a simulated camera")
 

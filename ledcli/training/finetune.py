@@ -202,13 +202,14 @@ def finetune(
     make_installed_dir()
     if settings.resume:
         trainer.resume(checkpoint, identity)
+    most = "" if trainer.schedule.patience is None else "at most "
     report.info(
-        f"tuning {pretrained} to {loaded.camera}, {recipe.iterations} iterations on {device}; "
-        f"{method.baseline} has {before:.2f} dB on validation crops"
+        f"tuning {pretrained} to {loaded.camera}, {most}{recipe.iterations} iterations on "
+        f"{device}; {method.baseline} has {before:.2f} dB on validation crops"
     )
     with stoppable() as stop:
         _train(trainer, checkpoint, identity, before, stop, report)
-    if trainer.step < recipe.iterations:
+    if trainer.step < trainer.schedule.iterations:
         return replace(result, status=Status.STOPPED)
 
     # The averaged weights: measure, describe, fold and install them.
@@ -220,6 +221,9 @@ def finetune(
         **({"quality": FAST} if is_fast(origin.spec) else {}),
         "method": method.name,
         **asdict(recipe),
+        "iterations": trainer.step,
+        "ended": "no gain" if trainer.step < recipe.iterations else "iterations",
+        "optimiser": "muon" if method.muon else "adam",
         **method.record(),
         "seconds": round(trainer.seconds),
         "device": device.type,
@@ -268,10 +272,15 @@ def _train(
     if not trainer.step:
         # Whatever keeps it from being written is better known now.
         trainer.save(checkpoint, identity)
-    done, change = trainer.step, ""
-    with report.progress(trainer.schedule.iterations - done, "tuning", "iterations") as bar:
+    first, total, change = trainer.step, trainer.schedule.iterations, ""
+    done = first
+    with report.progress(total - first, "tuning", "iterations") as bar:
         for line in trainer.run(checkpoint, identity, LOG_EVERY, CHECKPOINT_EVERY, stop):
             if "psnr" in line.validation:
                 change = f", validation {line.validation['psnr'] - before:+.2f} dB"
+            if trainer.schedule.iterations < total:
+                total = trainer.schedule.iterations
+                report.info(f"no gain since iteration {trainer.plateau.step}: the last is {total}")
+                bar.resize(total - first)
             bar.advance(line.step - done, f"loss {line.loss:.4f}{change}")
             done = line.step

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ledcli.errors import TrainingError
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.output.atomic import atomic_write
-from ledcli.training.optim import ALL, Schedule, Snapshot, Workers, one_thread, optimisers
+from ledcli.training.optim import ALL, Plateau, Schedule, Snapshot, Workers, one_thread, optimisers
 from ledcli.training.processes import Processes
 
 SETTLED, AVERAGED_STEPS = 100, 4
@@ -106,7 +106,7 @@ class Trainer:
         self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
         map_fn = self.workers.map if self.workers else map
         self.optimisers = optimisers(groups, schedule.learning_rate, muon, map_fn)
-        self.step, self.seconds, self.clock = 0, 0.0, clock
+        self.step, self.seconds, self.clock, self.plateau = 0, 0.0, clock, Plateau()
 
     def run(
         self,
@@ -118,10 +118,11 @@ class Trainer:
     ) -> Iterator[LogLine]:
         """Train to the end of the schedule; yield a log line every ``log_every`` steps.
 
-        Every ``checkpoint_every`` seconds and at the end the training is validated, and its state
-        is written to ``checkpoint`` with ``recipe``: only the same one can resume it. When
-        ``stop``, asked after every step, returns True, a checkpoint is written and the run ends.
-        Of several processes only the first yields, validates and writes; its clock counts.
+        Every ``checkpoint_every`` seconds, where the schedule asks for it and at the end the
+        training is validated, and its state is written to ``checkpoint`` with ``recipe``: only the
+        same one can resume it. When ``stop``, asked after every step, returns True, a checkpoint is
+        written and the run ends. Of several processes only the first yields, validates and writes;
+        its clock counts.
         Raises TrainingError if the loss is not a number, or the device's memory is too small.
         """
         total, counted, first = torch.zeros((), device=self.device), 0, self.step
@@ -141,6 +142,9 @@ class Trainer:
             now = self.clock()
             self.seconds += self.processes.of_first(now - before)
             before = now
+            validation = self._validate() if self.schedule.validates(self.step) else {}
+            if validation:
+                self.schedule = self.plateau.judge(validation["psnr"], self.step, self.schedule)
             done_before, progress = progress, self.schedule.progress(self.step, self.seconds)
             ended = progress >= 1
             if self.processes.rank:
@@ -149,7 +153,7 @@ class Trainer:
                 if checkpoint is not None:
                     self.save(checkpoint, recipe)
                 return
-            due = time.monotonic() - last_saved > checkpoint_every or ended
+            due = time.monotonic() - last_saved > checkpoint_every or ended or bool(validation)
             if self.step % log_every and not due:
                 continue
             loss = float(total) / counted
@@ -167,7 +171,7 @@ class Trainer:
                 learning_rate=self.schedule.rate(self.step, done_before),
                 seconds=self.seconds,
                 seconds_left=gone / share * (1 - progress) if share > 0 else math.inf,
-                validation=self._validate() if due else {},
+                validation=validation or (self._validate() if due else {}),
             )
             total.zero_()
             counted = 0
@@ -278,6 +282,8 @@ class Trainer:
                 for key, value in optimiser.state.get(weight, {}).items():
                     tensors[f"state.{i}.{key}"] = value
         state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
+        plateau = [self.plateau.psnr, self.plateau.step, self.schedule.iterations]
+        state["plateau"] = json.dumps(plateau)
         atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
 
     def resume(self, path: Path, recipe: str = "") -> None:
@@ -299,6 +305,10 @@ class Trainer:
     @torch.no_grad()
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if self.schedule.patience is not None:
+            *plateau, iterations = json.loads(state["plateau"])
+            self.plateau = Plateau(*plateau)
+            self.schedule = replace(self.schedule, iterations=iterations)
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
         # With another number of workers a run goes on as well, but with other random numbers.
         if not states:  # several processes wrote it: none that their steps have had

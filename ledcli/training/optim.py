@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,10 @@ from torch import Tensor, nn
 
 ALL = "all"
 """The group of parameters that a schedule without phases trains."""
+VALIDATE_EVERY = 50
+"""Steps between two validations of a training that ends early."""
+MIN_GAIN = 0.03
+"""PSNR in dB by which validation crops must gain in `Schedule.patience` steps."""
 MIN_RATE = 0.01
 """Share of the peak learning rate that is left at the end."""
 MOMENTUM = 0.95
@@ -77,6 +81,8 @@ class Schedule:
     this last share of the training (warm-up, stable, decay; Hu et al. 2024, "MiniCPM"). Such a
     training can be lengthened while the rate is stable, and ended at any time: resumed with
     ``minutes`` set to those it has had over ``1 - decay``, it decays from there."""
+    patience: int | None = None
+    """Steps in which the validation must gain `MIN_GAIN`; where it does not, the decay begins."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the schedule as JSON values, for the record."""
@@ -86,6 +92,10 @@ class Schedule:
         """Return the part of the training that is done, 0 to 1."""
         by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
         return min(1.0, max(step / self.iterations, by_time))
+
+    def validates(self, step: int) -> bool:
+        """Return whether a step must be validated to know when to begin the decay."""
+        return self.patience is not None and step % VALIDATE_EVERY == 0
 
     def rates(self, step: int, progress: float) -> dict[str, float]:
         """Return the learning rate of each group that a step trains."""
@@ -110,6 +120,23 @@ class Schedule:
     def rate(self, step: int, progress: float) -> float:
         """Return the highest learning rate of a step."""
         return max(self.rates(step, progress).values())
+
+
+@dataclass
+class Plateau:
+    """The last validation that gained enough, in dB, and its step."""
+
+    psnr: float = -math.inf
+    step: int = 0
+
+    def judge(self, psnr: float, step: int, schedule: Schedule) -> Schedule:
+        """Return the schedule; where the validation gains no more, its decay begins here."""
+        if psnr >= self.psnr + MIN_GAIN:
+            self.psnr, self.step = psnr, step
+        elif schedule.patience and step - self.step >= schedule.patience:
+            iterations = math.ceil(step / (1 - (schedule.decay or 0)))
+            schedule = replace(schedule, iterations=min(iterations, schedule.iterations))
+        return schedule
 
 
 class Muon(torch.optim.Optimizer):

@@ -34,7 +34,6 @@ from ledcli.noise.profile import CameraNoiseProfile, upsample
 from ledcli.sensor.cfa import Phase
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
-from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import (
     PROFILE_ERROR,
@@ -45,13 +44,11 @@ from ledcli.training.methods.led import (
     groups,
     prepare,
 )
-from ledcli.training.optim import Schedule
+from ledcli.training.methods.start import Start
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.store import find_model
 
 RATIOS = (100.0, 300.0)
-CROPS = 4
-"""Crops of an iteration, all variants alike; the default, four times as many, has a row."""
 LOW, HIGH = 400.0, 6400.0
 TEST_ISOS = (400.0, 1600.0, 6400.0)
 DARKS_PER_ISO = 2
@@ -68,7 +65,7 @@ VARIANTS = {
     "rival": "calibrated rival",
     "led": "two pairs, LED's schedule",
     "augmented": "two pairs, shot-noise augmentation",
-    "quadruple": "two pairs, 16 crops: the default",
+    "quadruple": "two pairs, 16 crops",
     "shaded-untuned": "dark shading: un-tuned",
     "shaded": "dark shading: two pairs",
     "shaded-darks": "dark shading: two pairs and dark frames",
@@ -109,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--variants", help=f"by commas, of {', '.join(VARIANTS)}")
     parser.add_argument("--extras", default="rows", help="camera of the variants run on one only")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean")
-    parser.add_argument("--iterations", type=int, default=LedRecipe().iterations)
+    parser.add_argument("--iterations", type=int, default=0, help="0: the schedule's")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=RESULTS / "finetune.json")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the tuned models here")
@@ -137,13 +134,12 @@ class Bench:
 
     def recipe(self, variant: str) -> LedRecipe:
         """Return how a variant is tuned."""
-        plain = LedRecipe(iterations=self.iterations, batch=CROPS)
         changes: dict[str, dict[str, Any]] = {
             "led": {"schedule": "led"},
             "augmented": {"shot_noise": 0.5},
-            "quadruple": {"batch": 4 * plain.batch},
+            "quadruple": {"batch": 4 * LedRecipe.batch},
         }
-        return LedRecipe(**(asdict(plain) | changes.get(variant, {})))
+        return LedRecipe(iterations=self.iterations, **changes.get(variant, {}))
 
     def identity(self, variant: str) -> dict[str, Any]:
         """Return what a kept result must have been made with to count."""
@@ -153,7 +149,7 @@ class Bench:
             "start": START,
             "device": self.device.type,
             "recipe": asdict(recipe),
-            "schedule": _schedule(recipe).as_json(),
+            "schedule": SCHEDULES[recipe.schedule].as_json(),
             "line error": list(PROFILE_ERROR),
         }
 
@@ -192,11 +188,10 @@ class Bench:
         inputs = MethodInputs(shots, self.device, input_form=spec.input_form)
         rival = variant == "rival"
         method = Rival(camera, recipe, inputs) if rival else LedMethod(recipe, inputs)
-        trainer = Trainer(
-            net, method, method.schedule(), self.device, bf16=self.bf16, groups=groups(net)
-        )
-        for line in trainer.run(log_every=250):
-            print(f"  {line.step}: {line.loss:.4f}, {line.seconds:.0f} s", file=sys.stderr)
+        trainer = method.trainer(Start(spec, net, groups(net)), bf16=self.bf16)
+        for line in trainer.run(log_every=50):
+            took = f"{line.seconds:.0f} s, {time.process_time():.0f} s of the processor"
+            print(f"  {line.step}: {line.loss:.4f}, {line.validation}, {took}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder, trainer.averaged():
             path = Path(folder) / "tuned.safetensors"
             tuned = replace(spec, csa_sets=(TARGET,), omnr=True)
@@ -253,11 +248,6 @@ class Rival(LedMethod):
             lines.append(true_profile(noise))
         gain, variance = (torch.tensor(column) for column in zip(*lines, strict=True))
         return drawn._replace(x=torch.stack(frames), gain=gain, variance=variance)
-
-
-def _schedule(recipe: LedRecipe) -> Schedule:
-    phases = SCHEDULES[recipe.schedule]
-    return Schedule(recipe.iterations, warm_up=LedMethod.warm_up, ema=0.99, phases=phases)
 
 
 def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:

@@ -33,6 +33,7 @@ from ledcli.training.data.scenes import make_scene
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import LedMethod, LedRecipe, groups, prepare
+from ledcli.training.methods.start import Start
 from ledcli.training.optim import Schedule, one_thread, worker_count
 from ledcli.training.pretrain import PretrainMethod
 from ledcli.zoo.model_file import load_model, read_spec
@@ -160,16 +161,7 @@ def _tuning(
     spec, net = load_model(found.path)
     prepare(spec, net, found.csa_set)
     inputs = MethodInputs(shots, device, input_form=spec.input_form, workers=workers)
-    method = LedMethod(recipe, inputs)
-    return Trainer(
-        net,
-        method,
-        method.schedule(),
-        device,
-        bf16=bf16,
-        groups=groups(net),
-        workers=method.workers,
-    )
+    return LedMethod(recipe, inputs).trainer(Start(spec, net, groups(net)), bf16=bf16)
 
 
 def _pretraining(

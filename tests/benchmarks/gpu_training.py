@@ -95,7 +95,7 @@ def _tuned(
         "before, dB": round(before, 3),
         "PSNR, dB": None,
     }
-    if trainer.step == recipe.iterations:
+    if trainer.step == trainer.schedule.iterations:
         trainer.swap_average()
         method.finish(start.spec, trainer.net)  # folds, and proves that nothing changed
         judge = LedMethod(recipe, MethodInputs(shots, CPU, input_form=origin.spec.input_form))

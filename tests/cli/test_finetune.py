@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from ledcli.cli.app import run
+from ledcli.training import optim
+from ledcli.training.methods.led import SCHEDULES
 from ledcli.zoo import store as bundled
 from ledcli.zoo.model_file import load_model, read_spec
 from tests.inference.models import write_model
@@ -32,9 +35,23 @@ def test_the_tuned_model_is_installed_under_the_cameras_name(listed, tiny, home,
     assert spec.ratio_range == (20.0, 20.0)
     assert spec.noise_profile.isos == (400.0, 6400.0)
     assert spec.training["isos"] == [400.0, 6400.0] and spec.training["iterations"] == 4
+    assert spec.training["ended"] == "iterations" and spec.training["optimiser"] == "muon"
     assert len(spec.training["pairs"]) == 2
     assert spec.training["psnr_after"] == pytest.approx(record["psnr_after"], abs=1e-3)
     assert [path.name for path in home.iterdir()] == ["led-testcam-one.safetensors"]
+
+
+def test_a_tuning_that_gains_no_more_ends_early_and_says_so(
+    listed, tiny, home, capsys, monkeypatch
+):
+    monkeypatch.setitem(SCHEDULES, "joint", replace(SCHEDULES["joint"], patience=1))
+    monkeypatch.setattr(optim, "VALIDATE_EVERY", 4)
+    monkeypatch.setattr(optim, "MIN_GAIN", 99.0)
+    assert run(["finetune", "--pretrained", str(tiny), "--iters", "40", "--force"]) == 0
+    said = capsys.readouterr().err
+    assert "at most 40 iterations" in said and "no gain since iteration 4: the last is 10" in said
+    training = read_spec(home / "led-testcam-one.safetensors").training
+    assert training["iterations"] == 10 and training["ended"] == "no gain"
 
 
 def test_a_second_tuning_leaves_the_first(listed, tiny, home):

@@ -1,5 +1,7 @@
 """LED's fine-tuning: what is trained, from where it starts, and that it learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,9 +70,7 @@ def led(recipe, shot_pairs, form="stabilised"):
 
 
 def trainer(net, shot_pairs, recipe):
-    method = led(recipe, shot_pairs)
-    schedule = method.schedule()
-    return Trainer(net, method, schedule, CPU, bf16=False, seed=recipe.seed, groups=groups(net))
+    return led(recipe, shot_pairs).trainer(Start(spec(), net, groups(net)), bf16=False)
 
 
 def state(net):
@@ -133,6 +133,26 @@ def test_the_published_schedule_is_the_published_one(shot_pairs):
     assert first == {CSA: pytest.approx(1e-4)} and second == {OMNR: pytest.approx(1e-5)}
     assert published.rates(999, 999 / 1500)[CSA] < 0.02 * 1e-4
     assert published.rates(1499, 1499 / 1500)[OMNR] < 0.02 * 1e-5
+
+
+def test_muon_trains_the_kernels_of_the_branch_and_adam_the_rest(shot_pairs):
+    def optimisers(schedule):
+        net = prepare(spec(), network(), "sony")
+        recipe = LedRecipe(schedule=schedule, iterations=1, side=32, batch=1)
+        tuning = trainer(net, shot_pairs, recipe)
+        tuning.schedule = replace(tuning.schedule, warm_up=0)
+        list(tuning.run())
+        return {
+            (type(each).__name__, group["name"]): (group["lr"], group["params"])
+            for each in tuning.optimisers
+            for group in each.param_groups
+        }
+
+    joint = optimisers("joint")
+    assert joint["Muon", OMNR][1] and all(w.ndim == 4 for w in joint["Muon", OMNR][1])
+    assert joint["Muon", CSA][1] == []
+    assert joint["Adam", CSA][0] == pytest.approx(5e-4)
+    assert {name for name, _ in optimisers("led")} == {"Adam"}
 
 
 def test_an_unknown_schedule_is_named():

@@ -179,6 +179,58 @@ def test_a_stable_rate_falls_at_the_end_only_and_can_be_ended_at_any_time():
     assert ended.rate(0, ended.progress(0, 6060)) < 0.81
 
 
+class Judged(Regression):
+    """Has a validation that gains until a step."""
+
+    def __init__(self, until, gain=0.1):
+        self.until, self.gain, self.count = until, gain, 0
+
+    def loss(self, net, progress, generator):
+        self.count += 1
+        return super().loss(net, progress, generator)
+
+    def validate(self, net):
+        return {"psnr": self.gain * min(self.count, self.until)}
+
+
+ENDS_EARLY = {"decay": 0.2, "patience": 100}
+
+
+def test_the_decay_begins_where_the_validation_gains_no_more():
+    trained = trainer(Judged(until=120), iterations=1000, **ENDS_EARLY)
+    lines = list(trained.run(log_every=1))
+    # Validated at 100 and 150, where it gained, at 200 and 250: 250 / (1 - 0.2) steps.
+    assert trained.step == lines[-1].step == 313 and lines[-1].progress == 1
+    assert [line.step for line in lines if line.validation] == [*range(50, 301, 50), 313]
+    rates = [line.learning_rate for line in lines]
+    assert min(rates[10:250]) == max(rates) > rates[-1] and rates[-1] < 0.1 * max(rates)
+    falling = rates[250:]
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize(("gain", "steps"), [(0.1, 300), (1e-4, 188)])
+def test_a_training_that_gains_enough_goes_to_the_end(gain, steps):
+    trained = trainer(Judged(until=10**6, gain=gain), iterations=300, **ENDS_EARLY)
+    list(trained.run())
+    assert trained.step == steps
+
+
+@pytest.mark.parametrize("stopped_at", [49, 100, 150, 170])
+def test_an_early_end_is_the_same_after_a_resumption(tmp_path, stopped_at):
+    whole = trainer(Judged(until=1), iterations=1000, **ENDS_EARLY)
+    list(whole.run())
+    cut = trainer(Judged(until=1), iterations=1000, **ENDS_EARLY)
+    list(cut.run(tmp_path / "c", stop=lambda: cut.step == stopped_at))
+    rest = trainer(Judged(until=1), iterations=1000, **ENDS_EARLY)
+    rest.resume(tmp_path / "c")
+    list(rest.run(tmp_path / "c"))
+    assert rest.step == whole.step == 188
+    assert all(torch.equal(a, b) for a, b in zip(weights(rest), weights(whole), strict=True))
+    again = trainer(Judged(until=1), iterations=1000, **ENDS_EARLY)
+    again.resume(tmp_path / "c")
+    assert list(again.run()) == []
+
+
 def test_the_clock_that_counts_can_be_given():
     ticks = iter(range(10**6))
     trained = trainer(iterations=10**6, minutes=1)

@@ -89,7 +89,7 @@ class FinetuneMethod(Method):
     """Added to the camera's name to name the model."""
     hint: ClassVar[str] = ""
     """What to tell the user once the model ``{name}`` is installed."""
-    muon: ClassVar[bool] = False
+    muon: bool = False
     """Whether Muon trains the kernels."""
     warm_up: ClassVar[int] = 20
     """Iterations over which the learning rate rises."""
