@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -175,8 +175,9 @@ class Trainer:
             )
             total.zero_()
             counted = 0
-            if due and checkpoint is not None:
-                self.save(checkpoint, recipe)
+            if due:
+                if checkpoint is not None:
+                    self.save(checkpoint, recipe)
                 last_saved = time.monotonic()
 
     def one_step(self, progress: float) -> Tensor:
@@ -282,8 +283,7 @@ class Trainer:
                 for key, value in optimiser.state.get(weight, {}).items():
                     tensors[f"state.{i}.{key}"] = value
         state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
-        plateau = [self.plateau.psnr, self.plateau.step, self.schedule.iterations]
-        state["plateau"] = json.dumps(plateau)
+        state["plateau"] = json.dumps([*astuple(self.plateau), self.schedule.iterations])
         atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
 
     def resume(self, path: Path, recipe: str = "") -> None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -177,6 +178,13 @@ def test_a_stable_rate_falls_at_the_end_only_and_can_be_ended_at_any_time():
     ended = Schedule(10**6, minutes=100 / 0.8, learning_rate=1.0, warm_up=0, decay=0.2)
     assert ended.rate(0, ended.progress(0, 5990)) == 1
     assert ended.rate(0, ended.progress(0, 6060)) < 0.81
+
+
+def test_without_a_checkpoint_it_validates_as_rarely(monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    lines = list(trainer(iterations=60).run(log_every=1, checkpoint_every=20))
+    assert 2 <= sum(bool(line.validation) for line in lines) <= 4
 
 
 class Judged(Regression):
