@@ -28,6 +28,7 @@ from report import RESULTS, SHARED, context, head, keep, parser_of, table
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.inference.denoiser import Denoiser
 from ledcli.noise.cameras import CALIBRATED_WHITE
+from ledcli.noise.dark import DarkMeasurement
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import add_noise
 from ledcli.noise.profile import CameraNoiseProfile, upsample
@@ -49,6 +50,7 @@ from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.store import find_model
 
 RATIOS = (100.0, 300.0)
+DN = 1 / CALIBRATED_WHITE
 LOW, HIGH = 400.0, 6400.0
 TEST_ISOS = (400.0, 1600.0, 6400.0)
 DARKS_PER_ISO = 2
@@ -67,6 +69,7 @@ VARIANTS = {
     "augmented": "two pairs, shot-noise augmentation",
     "quadruple": "two pairs, 16 crops",
     "shaded-untuned": "dark shading: un-tuned",
+    "shaded-untuned-darks": "dark shading: un-tuned, led denoise --dark",
     "shaded": "dark shading: two pairs",
     "shaded-darks": "dark shading: two pairs and dark frames",
 }
@@ -159,7 +162,9 @@ class Bench:
         if variant.startswith("shaded"):
             camera = camera.shaded()
         denoiser, look = self.untuned, _blind
-        if variant not in ("noisy", "untuned", "shaded-untuned"):
+        if variant == "shaded-untuned-darks":
+            look = _by_darks(camera)
+        elif variant not in ("noisy", "untuned", "shaded-untuned"):
             denoiser, look = self._tuned(camera, variant)
         seconds = time.monotonic() - before
         cells = {
@@ -252,6 +257,28 @@ class Rival(LedMethod):
 
 def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:
     return short, estimate_noise(short)
+
+
+def _by_darks(camera: OddCamera) -> Look:
+    """Return how `led denoise --dark` looks at a frame, with dark frames of every test ISO."""
+    patterns = {}
+    for iso in TEST_ISOS:
+        measurement = DarkMeasurement(Phase.RGGB, (2 * FRAME[0], 2 * FRAME[1]), DN)
+        for number in range(DARKS_PER_ISO):
+            if why := measurement.add(_dark(camera, iso, number)):
+                raise SystemExit(f"{camera.name}: {why}")
+        patterns[iso] = measurement.result()
+
+    def look(short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:
+        whole = np.zeros((4, *FRAME), np.float32)
+        corrected = whole[:, : short.shape[1], : short.shape[2]]
+        corrected[:] = short
+        patterns[iso].correct(whole)
+        return corrected, estimate_noise(corrected)._replace(
+            read_variance=patterns[iso].read_variance
+        )
+
+    return look
 
 
 def _by_lines(lines: CameraNoiseProfile, short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:
