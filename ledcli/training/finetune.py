@@ -214,6 +214,7 @@ def finetune(
 
     # The averaged weights: measure, describe, fold and install them.
     trainer.swap_average()
+    method.settle(trainer.net)
     with torch.inference_mode(), trainer.autocast():
         after = method.psnr(trainer.net)
     training = {

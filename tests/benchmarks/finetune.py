@@ -198,6 +198,7 @@ class Bench:
             took = f"{line.seconds:.0f} s, {time.process_time():.0f} s of the processor"
             print(f"  {line.step}: {line.loss:.4f}, {line.validation}, {took}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder, trainer.averaged():
+            method.settle(trainer.net)
             path = Path(folder) / "tuned.safetensors"
             tuned = replace(spec, csa_sets=(TARGET,), omnr=True)
             save_model(path, tuned, trainer.net.state_dict())

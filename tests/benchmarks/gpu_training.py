@@ -97,6 +97,7 @@ def _tuned(
     }
     if trainer.step == trainer.schedule.iterations:
         trainer.swap_average()
+        method.settle(trainer.net)
         method.finish(start.spec, trainer.net)  # folds, and proves that nothing changed
         judge = LedMethod(recipe, MethodInputs(shots, CPU, input_form=origin.spec.input_form))
         with torch.inference_mode():

@@ -155,6 +155,17 @@ def test_muon_trains_the_kernels_of_the_branch_and_adam_the_rest(shot_pairs):
     assert {name for name, _ in optimisers("led")} == {"Adam"}
 
 
+@pytest.mark.parametrize(("schedule", "kept"), [("joint", 0.8), ("led", 1.0)])
+def test_a_joint_training_ends_with_a_smaller_branch(shot_pairs, schedule, kept):
+    net = prepare(spec(), network(), "sony")
+    for weight in groups(net)[OMNR]:
+        torch.nn.init.ones_(weight)
+    before = state(net)
+    led(LedRecipe(schedule=schedule), shot_pairs).settle(net)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, before[name] * (kept if "aux" in name else 1.0))
+
+
 def test_an_unknown_schedule_is_named():
     with pytest.raises(UsageError, match=r"'adl'.*joint or led"):
         LedRecipe(schedule="adl")

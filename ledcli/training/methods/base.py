@@ -191,6 +191,9 @@ class FinetuneMethod(Method):
         """Return the validation crops, one batch per pair."""
         return self.camera_pairs.validation_batches()
 
+    def settle(self, net: nn.Module) -> None:
+        """Change the averaged weights once the training is over, in place."""
+
     def record(self) -> dict[str, Any]:
         """Return what happened during training, for the model file; JSON values."""
         return {}
