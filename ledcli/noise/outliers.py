@@ -128,14 +128,14 @@ class _Frame:
         depth = (black - electrons) / self._read_noise
         possible = ((height.abs() > FAR) | (depth > TAIL)).numpy()
         y, x = y[possible], x[possible]
-        value, square, level, height, depth = (
-            part[possible] for part in (value, square, level, height, depth)
+        value, square, level, height, depth, black = (
+            part[possible] for part in (value, square, level, height, depth, black)
         )
         # Where there is texture, samples differ by more than noise.
         spread = (square - level[:, None]).abs().median(1).values.mul_(TEXTURE).clamp_min_(1)
         near = square[:, _NEAREST].median(1).values
         s = torch.where((near - level).abs() > FLAT, near, level)
-        raised = unstabilise(level, self._t0) - RAISED * spread * self._read_noise
+        raised = black - RAISED * spread * self._read_noise
         tail, replaced = depth > TAIL * spread, value < level.clamp_max(0) - FAR * spread
         far = ~replaced & (height.abs() > FAR * spread.square())
         replaced[far] = self._alone(y[far.numpy()], x[far.numpy()], height[far], spread[far])

@@ -68,6 +68,15 @@ def test_a_dead_pixel_on_an_edge_becomes_like_its_own_side():
     assert repaired(clean, Phase.RGGB)[30, 30] > LIGHT / 2
 
 
+def test_a_black_border_beside_light_stays_black():
+    mosaic, _ = frame(LIGHT)
+    mosaic[-2:] = np.random.default_rng(3).normal(
+        0, math.sqrt(NOISE.read_variance), mosaic[-2:].shape
+    )
+    mosaic[-2:, ::8] = -3 * math.sqrt(NOISE.read_variance)
+    assert repaired(mosaic, Phase.RGGB)[-2:].max() < LIGHT / 20
+
+
 @pytest.mark.parametrize("colours", [(1.0, 1.0, 1.0), (0.35, 1.0, 0.45)])
 @pytest.mark.parametrize("fwhm", [1.0, 1.5])
 def test_stars_are_kept(fwhm, colours):
