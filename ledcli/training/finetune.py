@@ -22,7 +22,7 @@ from ledcli.errors import LedError, TrainingError, UsageError
 from ledcli.inference.network import training_target
 from ledcli.pairs.list_file import read_list
 from ledcli.pairs.result import read_darks
-from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, never_stop
+from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, count, never_stop
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.sources import find_sources
@@ -204,8 +204,9 @@ def finetune(
         trainer.resume(checkpoint, identity)
     most = "" if trainer.schedule.patience is None else "at most "
     report.info(
-        f"tuning {pretrained} to {loaded.camera}, {most}{recipe.iterations} iterations on "
-        f"{device}; {method.baseline} has {before:.2f} dB on validation crops"
+        f"tuning {pretrained} to {loaded.camera}, "
+        f"{most}{count(trainer.schedule.iterations, 'iteration')} on {device}; "
+        f"{method.baseline} has {before:.2f} dB on validation crops"
     )
     with stoppable() as stop:
         _train(trainer, checkpoint, identity, before, stop, report)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ledcli.errors import PairError
+from ledcli.errors import PairError, TrainingError
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.vignetting import VignettingMap
@@ -213,5 +213,7 @@ def test_windows_without_a_known_truth_are_not_measured():
     found = [psnr_of(b.x * 100, b.clean) for b in pairs.validation_batches()]
     assert np.isnan(found[0])
     assert mean_psnr(found) == found[1] > 5
+    with pytest.raises(TrainingError, match="not a number"):
+        mean_psnr(found[:1])
     with pytest.raises(PairError, match="bottom of every pair"):
         camera_pairs([still._replace(moved=moved)])

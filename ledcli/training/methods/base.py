@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ledcli.errors import ModelError
+from ledcli.errors import ModelError, TrainingError
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.physics import column
@@ -230,5 +230,14 @@ def psnr_of(result: Tensor, truth: Tensor) -> float:
 
 
 def mean_psnr(values: Iterable[float]) -> float:
-    """Return the mean of values in dB, without those of crops whose truth is unknown."""
-    return fmean(value for value in values if not math.isnan(value))
+    """Return the mean of values in dB, without those of crops whose truth is unknown.
+
+    Raises TrainingError if none is left: then the network's results are no numbers.
+    """
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        raise TrainingError(
+            "what the network makes of the validation crops is not a number: look for photos that "
+            "are damaged, or start from another model"
+        )
+    return fmean(known)
