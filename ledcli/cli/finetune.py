@@ -56,7 +56,7 @@ def finetune(
         Option(
             help="Iterations; led ends earlier where validation crops gain no more.",
             min=1,
-            show_default="led: 600, sid: 2000, others: 1500",
+            show_default="led: 600, sid: 2000, others and --schedule led: 1500",
         ),
     ] = None,
     crops: Annotated[

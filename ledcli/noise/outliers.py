@@ -23,8 +23,9 @@ CANDIDATE, FAR = 3.5, 5.0
 """Standard deviations of noise: by how much an outlier exceeds three of its four neighbours in the
 plane, and the median of the plane around it."""
 TAIL, RAISED, CANDIDATE_DARK = 2.2, 1.8, 1.8
-"""Standard deviations of noise: a lone sample so far below black is raised so far up, since no star
-is dark, and the tails of the read noise would stay as dark spots; and `CANDIDATE` for those."""
+"""Standard deviations of read noise, taken for 0.8 electrons at least: a lone sample so far below
+black is raised to so far below it, since no star is dark, and the tails of the read noise would
+stay as dark spots; and `CANDIDATE` for those."""
 BRIGHT, DARK = 2.0, 0.15
 """Share of its neighbours' light that an outlier has: at least or at most. Texture differs less."""
 STAR_SHARE, STAR_ERROR, STAR_MAX = 0.3, 2.5, 2.5
