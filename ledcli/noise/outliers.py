@@ -7,6 +7,7 @@ is one in any case; a little below it is raised only, so that the mean stays.
 """
 
 import itertools
+import math
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def _candidates(planes: Planes, noise: NoiseProfile) -> NDArray[np.bool_]:
     Light and noise alone are compared here, which is fast; the transform takes part later.
     """
     found = np.empty(planes.shape, np.bool_)
-    bright, dark = ([n**2 * value for value in noise] for n in (CANDIDATE, CANDIDATE_DARK))
+    gain, variance = (CANDIDATE**2 * value for value in noise)
+    share, tail = (CANDIDATE_DARK / CANDIDATE) ** 2, -TAIL * math.sqrt(noise.read_variance)
     rows = planes.shape[1]
     parts = torch.empty(4, BAND, planes.shape[2])
     for plane, start in itertools.product(range(len(planes)), range(0, rows, BAND)):
@@ -98,10 +100,11 @@ def _candidates(planes: Planes, noise: NoiseProfile) -> NDArray[np.bool_]:
         torch.maximum(one, two, out=four)
         over, high = torch.sub(x, four, out=one), four.clamp_min_(0)
         hot = over > torch.mul(high, BRIGHT - 1, out=two)
-        hot &= over.square_() > high.mul_(bright[0]).add_(bright[1])
+        hot &= over.square_() > high.mul_(gain).add_(variance)
         under, low = torch.sub(three, x, out=one), three.clamp_min_(0)
         dead = under > torch.mul(low, 1 - DARK, out=two)
-        dead &= under.square_() > low.mul_(dark[0]).add_(dark[1])
+        under, limit = under.square_(), low.mul_(gain).add_(variance)
+        dead &= (under > limit) | ((x < tail) & (under > limit.mul(share)))
         torch.logical_or(hot, dead, out=torch.from_numpy(found[plane, start:end]))
     return found
 

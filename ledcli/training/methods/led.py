@@ -9,6 +9,7 @@ weight; multiplied by the ratio, the darkest would dominate.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,6 +159,10 @@ class LedMethod(FinetuneMethod):
         if self.muon:
             for parameter in groups(net)[OMNR]:
                 parameter.mul_(OMNR_KEPT)
+
+    def record(self) -> dict[str, Any]:
+        """Return what is left of the OMNR branch."""
+        return {"omnr_kept": OMNR_KEPT if self.muon else 1.0}
 
     def finish(self, spec: ModelSpec, net: nn.Module) -> Finished:
         """Fold, and prove on the validation crops that nothing changed."""
