@@ -7,6 +7,7 @@ import pytest
 from ledcli.cli.app import run
 from ledcli.raw.reader import read_raw
 from ledcli.zoo.model_file import read_spec
+from tests.inference.models import write_modulated
 from tests.shoot import make_raw
 from tests.training.shoots import SHAPE, make_pair
 
@@ -62,19 +63,24 @@ def test_adl_says_what_it_kept_of_each_source(tune, home, tmp_path, capsys):
     (other / "pairs.txt").write_text("".join(lines))
     assert tune("--method", "adl", "--source", "other/pairs.txt", "--iters", "10") == 0
     spec = read_spec(home / "led-testcam-one.safetensors")
-    assert spec.modulation == ("Led Testcam One", "Led Testcam Two")
+    assert spec.method == "adl" and not spec.modulation
     (counts,) = spec.training["sources"].values()
     assert 1 <= counts["tried"] <= 4 and f"of {counts['tried']} steps" in capsys.readouterr().err
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     assert run(["denoise", "photo.ARW", "--ratio", "20", "-q"]) == 0
-    assert run(["models", "info", "led-testcam-one"]) == 0
+
+
+def test_the_sensors_that_a_model_tells_apart_are_named(home, capsys):
+    home.mkdir(parents=True)
+    write_modulated(home / "adl.safetensors", "Led Testcam Two")
+    assert run(["models", "info", "adl"]) == 0
     assert "Led Testcam Two" in capsys.readouterr().out
 
 
 def test_adl_without_sources_makes_its_own(tune, home):
     assert tune("--method", "adl", "-q") == 0
-    names = read_spec(home / "led-testcam-one.safetensors").modulation
-    assert "NikonD850" in names
+    training = read_spec(home / "led-testcam-one.safetensors").training
+    assert "procedural scenes" in training["sources"]
 
 
 @pytest.mark.parametrize(

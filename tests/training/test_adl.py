@@ -64,7 +64,8 @@ class Odd:
 
 
 def trained(shot_pairs, source, validator=None, **how):
-    recipe = AdlRecipe(**{"iterations": 20, "batch": 4, "side": 32, "learning_rate": 1e-3} | how)
+    usual = {"iterations": 20, "batch": 4, "side": 32, "learning_rate": 1e-3, "modulated_from": 0}
+    recipe = AdlRecipe(**usual | how)
     method = AdlMethod(recipe, MethodInputs(shot_pairs, CPU, "Test One", sources=[source]))
     if validator is not None:
         method.accepts = validator
@@ -241,3 +242,11 @@ def test_the_model_file_says_which_sensors_it_knows(shot_pairs, tmp_path):
     save_model(tmp_path / "m.safetensors", spec, trainer.net.state_dict())
     loaded, net = load_model(tmp_path / "m.safetensors")
     assert loaded == spec and net.sensors == spec.modulation
+
+
+def test_few_pairs_are_not_modulated(shot_pairs):
+    method, trainer = trained(shot_pairs, PairSource("Odd One", shot_pairs), modulated_from=5)
+    assert len(shot_pairs.pairs) < 5 and method.begin(pretrained()).spec.modulation == ()
+    before = method.psnr(trainer.net)
+    list(trainer.run())
+    assert method.psnr(trainer.net) != before and method.tried["Odd One"]

@@ -9,7 +9,7 @@ Unlike in the paper, a source that does not help is drawn less often.
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,7 +31,8 @@ from ledcli.training.methods.start import Pretrained, Start, transfer_weights
 FIRST_SHARE, LAST_SHARE = 0.2, 0.5
 """Of the target's pairs that validate a step, at the beginning and at the end."""
 FEW = 10
-"""Pairs below which those that validate are chosen by how different their gains are."""
+"""Pairs below which those that validate are chosen by how different their gains are, and there is
+no modulation: an ISO would tell which scene it is."""
 WINDOWS = 4
 """Windows of a pair that validate."""
 
@@ -60,6 +61,8 @@ class AdlRecipe(FinetuneRecipe):
     """Progress at which the target's pretraining and the sources' part end."""
     best: int = 10
     """M: with how many of the best PSNRs a step's is compared."""
+    modulated_from: int = FEW
+    """Pairs of the target from which on the network is modulated."""
     learning_rate: float = 1e-4
     """Peak, of Adam."""
 
@@ -92,29 +95,28 @@ class AdlMethod(FinetuneMethod):
         return min([self.camera_pairs.side, *(source.side for source in self.sources)])
 
     def begin(self, pretrained: Pretrained) -> Start:
-        """Transfer the pretrained network, plain, and add its modulation."""
+        """Transfer the pretrained network, plain; add its modulation unless the pairs are few."""
         start = transfer_weights(pretrained, seed=self.recipe.seed)
-        assert isinstance(start.net, Network)
         self.form = form_of(pretrained.spec.input_form, pretrained.spec.output)
-        named = [self.camera, *(sensor for each in self.sources for sensor in each.sensors)]
-        sensors = tuple(dict.fromkeys(named))
-        spec, net = replace(start.spec, modulation=sensors), ModulatedNet(start.net, sensors)
+        spec, net = start.spec, start.net
+        if len(self.camera_pairs.pairs) >= self.recipe.modulated_from:
+            assert isinstance(start.net, Network)
+            named = [self.camera, *(sensor for each in self.sources for sensor in each.sensors)]
+            sensors = tuple(dict.fromkeys(named))
+            spec, net = replace(spec, modulation=sensors), ModulatedNet(start.net, sensors)
         return Start(spec, net, note=start.note if start.new else "")
 
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
-        assert isinstance(net, ModulatedNet)
         recipe, rng = self.recipe, self.rng_of(progress)
         self._on_trial = None
         way = (progress - recipe.target_until) / (recipe.sources_until - recipe.target_until)
         if not 0 <= way < 1 or not self.sources:
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
         if self.validation is None:
+            of, psnr = self.camera_pairs, partial(self._psnr_at, net)
             with torch.inference_mode():
-                at_start = partial(self._psnr_at, net)
-                self.validation = DynamicValidation(
-                    self.camera_pairs, self.side, recipe.best, at_start, recipe.seed
-                )
+                self.validation = DynamicValidation(of, self.side, recipe.best, psnr, recipe.seed)
         source = self.sources[rng.integers(len(self.sources))]
         if rng.random() > self._success_rate(source.name):
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
@@ -134,7 +136,7 @@ class AdlMethod(FinetuneMethod):
 
     def accepts(self, net: nn.Module) -> bool:
         """Keep a step after which the network is good enough on other pairs of the target."""
-        assert self._on_trial and self.validation and isinstance(net, ModulatedNet)
+        assert self._on_trial and self.validation
         name, validating = self._on_trial
         rng = np.random.default_rng([self.recipe.seed, 1, self.tried.total()])
         self.tried[name] += 1
@@ -144,10 +146,9 @@ class AdlMethod(FinetuneMethod):
 
     def psnr(self, net: nn.Module) -> float:
         """Return the PSNR of the validation crops in dB."""
-        assert isinstance(net, ModulatedNet)
         found = []
         for pair, batch in zip(self.camera_pairs.pairs, self.validation_batches(), strict=True):
-            net.set_shots([self.camera] * len(batch.x), [pair.iso] * len(batch.x))
+            _set_shots(net, [self.camera] * len(batch.x), [pair.iso] * len(batch.x))
             found.append(self.batch_psnr(net, batch))
         return mean_psnr(found)
 
@@ -164,16 +165,21 @@ class AdlMethod(FinetuneMethod):
         """
         return (self.kept[source] + 1) / (self.tried[source] + 1)
 
-    def _loss(self, net: ModulatedNet, drawn: SourceBatch) -> Tensor:
+    def _loss(self, net: nn.Module, drawn: SourceBatch) -> Tensor:
         batch = drawn.batch.to(self.device)
-        net.set_shots(drawn.sensors, drawn.isos)
+        _set_shots(net, drawn.sensors, drawn.isos)
         return form_loss(self.form, net, batch, batch.gain, batch.variance)
 
-    def _psnr_at(self, net: ModulatedNet, window: ValidationWindow) -> float:
+    def _psnr_at(self, net: nn.Module, window: ValidationWindow) -> float:
         pair, row, col = window
         crop = pair.window(row, col, self.side)
-        net.set_shots([self.camera], [pair.iso])
+        _set_shots(net, [self.camera], [pair.iso])
         return self.batch_psnr(net, self.camera_pairs.batch_of([crop], [pair]))
+
+
+def _set_shots(net: nn.Module, sensors: Sequence[str | None], isos: Sequence[float]) -> None:
+    if isinstance(net, ModulatedNet):
+        net.set_shots(sensors, isos)
 
 
 class DynamicValidation:
