@@ -54,7 +54,7 @@ def finetune(
     iters: Annotated[
         int | None,
         Option(
-            help="Iterations; led ends earlier where validation crops gain no more.",
+            help="Iterations; --method led ends earlier if validation crops stop gaining.",
             min=1,
             show_default="led: 600, sid: 2000, others and --schedule led: 1500",
         ),

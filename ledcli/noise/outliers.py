@@ -3,7 +3,7 @@
 A lens spreads the light of the smallest star, and the shadow of the smallest speck, over the
 photosites around it, whatever their colour. A sample far from its surroundings whose neighbours
 show nothing of that is a defect or a tail of the read noise, at any brightness. Far below black it
-is one in any case; a little below it is raised only, so that the mean stays.
+is one in any case; a little below black it is only raised, so that the mean stays.
 """
 
 import itertools
@@ -24,9 +24,9 @@ CANDIDATE, FAR = 3.5, 5.0
 """Standard deviations of noise: by how much an outlier exceeds three of its four neighbours in the
 plane, and the median of the plane around it."""
 TAIL, RAISED, CANDIDATE_DARK = 2.2, 1.8, 1.8
-"""Standard deviations of read noise, taken for 0.8 electrons at least: a lone sample so far below
-black is raised to so far below it, since no star is dark, and the tails of the read noise would
-stay as dark spots; and `CANDIDATE` for those."""
+"""Standard deviations of the read noise, which counts as 0.8 electrons at least. A lone sample more
+than `TAIL` below black is raised to `RAISED` below it: no star is dark, and the tails of the read
+noise would stay as dark spots. `CANDIDATE_DARK` is the `CANDIDATE` of such samples."""
 BRIGHT, DARK = 2.0, 0.15
 """Share of its neighbours' light that an outlier has: at least or at most. Texture differs less."""
 STAR_SHARE, STAR_ERROR, STAR_MAX = 0.3, 2.5, 2.5
