@@ -118,19 +118,19 @@ class Trainer:
     ) -> Iterator[LogLine]:
         """Train to the end of the schedule; yield a log line every ``log_every`` steps.
 
-        Every ``checkpoint_every`` seconds, where the schedule asks for it and at the end the
-        training is validated, and its state is written to ``checkpoint`` with ``recipe``: only the
-        same one can resume it. When ``stop``, asked after every step, returns True, a checkpoint is
-        written and the run ends. Of several processes only the first yields, validates and writes;
-        its clock counts.
+        Every ``checkpoint_every`` seconds and at the end the training is validated, and its state
+        is written to ``checkpoint`` with ``recipe``: only the same one can resume it. A schedule
+        with ``patience`` says instead at which steps to validate. When ``stop``, asked after every
+        step, returns True, a checkpoint is written and the run ends. Of several processes only the
+        first yields, validates and writes; its clock counts.
         Raises TrainingError if the loss is not a number, or the device's memory is too small.
         """
-        total, counted, first = torch.zeros((), device=self.device), 0, self.step
+        losses: list[Tensor] = []
         before, last_saved, at_start = self.clock(), time.monotonic(), self.seconds
-        progress = self.schedule.progress(self.step, self.seconds)
+        first = progress = self.schedule.progress(self.step, self.seconds)
         while progress < 1:
             try:
-                total += self.one_step(progress)
+                losses.append(self.one_step(progress))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,7 +138,6 @@ class Trainer:
                     f"the memory of {self.device} does not hold a training step: close other "
                     "programs, use fewer crops per step, or --device cpu"
                 ) from error
-            counted += 1
             now = self.clock()
             self.seconds += self.processes.of_first(now - before)
             before = now
@@ -156,14 +155,17 @@ class Trainer:
             due = time.monotonic() - last_saved > checkpoint_every or ended or bool(validation)
             if self.step % log_every and not due:
                 continue
-            loss = float(total) / counted
+            if not validation and due and (ended or self.schedule.patience is None):
+                validation = self._validate()
+            loss = float(torch.stack(losses).mean())
+            losses.clear()
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is not a number at step {self.step}: lower the learning rate, "
                     "or look for photos that are damaged"
                 )
             gone = self.seconds - at_start
-            share = progress - self.schedule.progress(first, at_start)
+            share = progress - first
             yield LogLine(
                 step=self.step,
                 progress=progress,
@@ -171,10 +173,8 @@ class Trainer:
                 learning_rate=self.schedule.rate(self.step, done_before),
                 seconds=self.seconds,
                 seconds_left=gone / share * (1 - progress) if share > 0 else math.inf,
-                validation=validation or (self._validate() if due else {}),
+                validation=validation,
             )
-            total.zero_()
-            counted = 0
             if due:
                 if checkpoint is not None:
                     self.save(checkpoint, recipe)
@@ -306,9 +306,9 @@ class Trainer:
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if self.schedule.patience is not None:
-            *plateau, iterations = json.loads(state["plateau"])
-            self.plateau = Plateau(*plateau)
-            self.schedule = replace(self.schedule, iterations=iterations)
+            psnr, step, iterations = json.loads(state["plateau"])
+            self.plateau = Plateau(float(psnr), int(step))
+            self.schedule = replace(self.schedule, iterations=int(iterations))
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
         # With another number of workers a run goes on as well, but with other random numbers.
         if not states:  # several processes wrote it: none that their steps have had

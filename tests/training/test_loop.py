@@ -206,7 +206,7 @@ ENDS_EARLY = {"decay": 0.2, "patience": 100}
 
 def test_the_decay_begins_where_the_validation_gains_no_more():
     trained = trainer(Judged(until=120), iterations=1000, **ENDS_EARLY)
-    lines = list(trained.run(log_every=1))
+    lines = list(trained.run(log_every=1, checkpoint_every=0))
     # Validated at 100 and 150, where it gained, at 200 and 250: 250 / (1 - 0.2) steps.
     assert trained.step == lines[-1].step == 313 and lines[-1].progress == 1
     assert [line.step for line in lines if line.validation] == [*range(50, 301, 50), 313]
@@ -237,6 +237,16 @@ def test_an_early_end_is_the_same_after_a_resumption(tmp_path, stopped_at):
     again = trainer(Judged(until=1), iterations=1000, **ENDS_EARLY)
     again.resume(tmp_path / "c")
     assert list(again.run()) == []
+
+
+@pytest.mark.parametrize("plateau", ['["high", 0, 9]', "[1, 2]", "{}", "[1, null, 9]", "[1, 2"])
+def test_a_forged_plateau_is_refused(tmp_path, monkeypatch, plateau):
+    whole = trainer(Judged(until=1), iterations=60, **ENDS_EARLY)
+    monkeypatch.setattr("ledcli.training.loop.json.dumps", lambda _: plateau)
+    whole.save(tmp_path / "c")
+    again = trainer(Judged(until=1), iterations=60, **ENDS_EARLY)
+    with pytest.raises(TrainingError, match="is of another training"):
+        again.resume(tmp_path / "c")
 
 
 def test_the_clock_that_counts_can_be_given():
