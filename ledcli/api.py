@@ -67,7 +67,7 @@ def denoise(
     exposure : float, optional
         Exposure level (ISO x seconds) to bring each photo to, instead of ``ratio``.
     strength : float
-        0 leaves the noise, 1 removes all of it.
+        0 leaves the noise, 1 denoises fully.
     luma, chroma : float, optional
         The same for noise in brightness (grain) and in colour (blotches); ``strength`` by default.
     noise : (float, float), optional

@@ -90,7 +90,7 @@ class DenoiseRun:
             self._slow = False
             result.suggestion = (
                 f"the network takes {seconds:.0f} s a photo on this processor: "
-                "--quality fast is 5 times as fast, at a lower quality"
+                "--quality fast is 3 to 5 times as fast, at a lower quality"
             )
 
     def run(self, *, stop: Stop = lambda: False, report: Reporter = SILENT) -> Iterator[Result]:

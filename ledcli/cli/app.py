@@ -38,7 +38,7 @@ from ledcli.errors import LedError, first_line
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
-STOPPING = "stopping, as soon as no {} is in work; press Ctrl-C again to stop at once"
+STOPPING = "stopping after the current {}; press Ctrl-C again to stop at once"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -32,7 +32,7 @@ app = opt.group("Show and make the file with the defaults of options (led.toml).
 @app.command()
 def show(
     preset: Annotated[
-        str | None, Option(metavar="NAME", help="With the options of this preset.")
+        str | None, Option(metavar="NAME", help="Include the options of this preset.")
     ] = None,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
@@ -90,7 +90,7 @@ def path(output: opt.OutputOptions = opt.PLAIN) -> None:
 @app.command()
 def init(
     here: Annotated[
-        bool, Option("--here", help="In the working folder, for what is below it.")
+        bool, Option("--here", help="Make it in the working folder, for commands started there.")
     ] = False,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
@@ -98,7 +98,7 @@ def init(
 
     Examples
     --------
-    For all that you do::
+    For all commands, in any folder::
 
         led config init
     """

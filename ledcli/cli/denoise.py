@@ -60,9 +60,7 @@ def denoise(
         ),
     ] = None,
     ray: opt.RayOption = None,
-    watch: Annotated[
-        bool, Option("--watch", help="Keep running, and take what comes into the folders.")
-    ] = False,
+    watch: Annotated[bool, Option("--watch", help="Keep running, and denoise new files.")] = False,
     model: opt.ModelOption = None,
     engine: opt.EngineOptions = opt.AUTO,
     again: opt.AgainOption = False,
@@ -89,30 +87,21 @@ def denoise(
 
         led denoise IMG_1.CR2 IMG_2.NEF --format dng,png
 
-    A part of a long run, on each of four machines::
+    Each photo as bright as its histogram asks for::
 
-        led denoise /nas/raw -r --out /nas/clean --shard 0/4
+        led denoise ./raw --ratio auto --highlights keep
 
-    The same on a Ray cluster, from one of its machines::
-
-        led denoise /nas/raw -r --out /nas/clean --ray auto
-
-    Whatever comes into a folder, until Ctrl-C::
-
-        led denoise ./incoming --watch
-
-    A camera whose noise led cannot tell from its raws::
-
-        led denoise ./raw --ratio 100 --noise 4.2,8
-
-    Black as dark frames show it, which no single photo does::
+    Black, shading and hot pixels corrected with dark frames (lens cap on)::
 
         led denoise ./raw --ratio 300 --dark ./lens-cap
 
-    Every photo as bright as a long exposure, or as its own histogram asks for::
+    Watch a folder until Ctrl-C::
 
-        led denoise ./raw --exposure long.ARW
-        led denoise ./raw --ratio auto --highlights keep
+        led denoise ./incoming --watch
+
+    Part of a long run, on the first of four machines::
+
+        led denoise /nas/raw -r --out /nas/clean --shard 0/4
     """
     from ledcli.api import denoise_each
     from ledcli.raw.inputs import read_list

@@ -46,7 +46,7 @@ def finetune(
         str | None, Option(help="Name of the tuned model.", show_default="the camera's")
     ] = None,
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="Also write the model here, not folded.")
+        Path | None, Option(metavar="FILE", help="Also write the unfolded model ('led reparam').")
     ] = None,
     ratios: Annotated[
         str | None, Option(metavar="RATIO,...", help="Use only pairs of these ratios.")
@@ -62,7 +62,7 @@ def finetune(
     crops: Annotated[
         int | None,
         Option(
-            help="Crops per iteration; more take longer and gain a little.",
+            help="Crops per iteration.",
             min=1,
             show_default="led: 4, adl: 16, others: 8",
         ),
@@ -77,7 +77,7 @@ def finetune(
     seed: opt.SeedOption = 0,
     shot_noise: Annotated[
         float | None,
-        Option(help="LED: share of crops brightened, with matching photon noise.", min=0, max=1),
+        Option(help="LED: share of crops augmented with extra light.", min=0, max=1),
     ] = None,
     l1: Annotated[
         float | None,
@@ -85,7 +85,8 @@ def finetune(
     ] = None,
     keep: opt.KeepOption = False,
     force: Annotated[
-        bool, Option("--force", help="Accept pairs at one ISO, and a model no better.")
+        bool,
+        Option("--force", help="Accept pairs of one ISO, and install a model that is no better."),
     ] = False,
     force_read: opt.ForceReadOption = False,
     resume: Annotated[bool, Option("--resume", help="Continue a stopped run.")] = False,

@@ -85,13 +85,13 @@ ExposureOption = Annotated[
     ),
 ]
 StrengthOption = Annotated[
-    float, Option(help="0 leaves the noise, 1 removes all of it.", min=0, max=1)
+    float, Option(help="0 leaves the noise, 1 denoises fully.", min=0, max=1)
 ]
 QualityOption = Annotated[
     Quality,
     Option(
-        help="fast: a small network, 5 times as fast, 0.3 dB worse; best: four mirrored passes "
-        "(self-ensemble), 4 times slower."
+        help="fast: a small network, 3 to 5 times as fast, 0.3 dB worse; best: four mirrored "
+        "passes (self-ensemble), 4 times slower."
     ),
 ]
 LUMA = "As --strength, for noise in brightness (grain) only."
@@ -103,8 +103,8 @@ NoiseOption = Annotated[
     str,
     Option(
         metavar="GAIN,READ|auto",
-        help="Noise of the photos: gain in DN per electron and read noise in DN. Turns the search "
-        "for smoothing, vignetting and black in the photo off.",
+        help="Noise of the photos: gain in DN per electron and read noise in DN. Turns off the "
+        "detection of smoothing, vignetting correction and wrong black levels.",
         show_default="auto, estimated from each photo or measured by the tuned model",
     ),
 ]

@@ -110,7 +110,7 @@ def check(
     by the ratio of their exposures. Where something moved, the area is left out of training. Lists
     of SID, ELD and LED can be read too.
 
-    The table below shows whether the good pairs are sufficient for fine-tuning.
+    A second table shows whether the good pairs are sufficient for fine-tuning.
 
     Examples
     --------

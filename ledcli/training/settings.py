@@ -34,7 +34,7 @@ class FinetuneSettings:
     name: str | None = None
     """Of the tuned model; by default the camera's."""
     out: Path | None = None
-    """Also write the model here, not folded."""
+    """Also write the model here, before folding."""
     ratios: tuple[float, ...] = ()
     """Use the pairs of these ratios only; empty uses all."""
     keep_shifted: bool = False

@@ -488,7 +488,7 @@ def test_ctrl_c_finishes_the_photo_at_work_and_the_next_run_goes_on(tmp_path, nu
     with start(folder) as running:
         assert running.stdout.readline()
         running.send_signal(number)
-        err = told(running, "stopping, as soon as no photo is in work")
+        err = told(running, "stopping after the current photo")
         running.stdin.close()
         out, err = running.stdout.read(), err + running.stderr.read()
     assert running.returncode == 130
