@@ -6,6 +6,7 @@ line. Long ones take a `Reporter` for messages and progress. Examples are in doc
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +243,7 @@ def finetune(
     stoppable : callable
         Opens the context in which the training can be stopped; it can be resumed afterwards.
     **options
-        Fields of `FinetuneSettings`, instead of ``settings``: ``pretrained``, ``name`` and others.
+        Fields of `FinetuneSettings` that replace those of ``settings``: ``name``, ...
 
     Returns
     -------
@@ -257,7 +258,7 @@ def finetune(
     from ledcli.training.finetune import finetune as run
     from ledcli.training.settings import FinetuneSettings
 
-    how = settings or FinetuneSettings(**options)
+    how = replace(settings or FinetuneSettings(), **options)
     return run(Path(pairs), how, report=report, stoppable=stoppable)
 
 

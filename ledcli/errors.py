@@ -63,7 +63,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def foreseen(error: LedError | MemoryError, subject: object) -> LedError:
+def as_led_error(error: LedError | MemoryError, subject: object) -> LedError:
     """Return the error for a file that cannot be read, or needs too much memory."""
     return error if isinstance(error, LedError) else memory_error(subject)
 

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from ledcli import api
 from ledcli.batch.settings import Settings
-from ledcli.errors import UsageError
+from ledcli.errors import ModelError, UsageError
+from ledcli.training.settings import FinetuneSettings
 from tests.shoot import make_raw
 
 
@@ -88,3 +90,14 @@ def test_one_value_does_for_several(tmp_path):
         api.denoise(tmp_path, formats="sad", dry_run=True)
     assert api._numbers(100, "ratios") == api._numbers("100", "ratios") == [100.0]
     assert Settings(noise=[4, "8"]).noise == (4.0, 8.0)
+
+
+def test_planes_of_another_sensor_are_refused_in_a_line():
+    with pytest.raises(ModelError, match="generic is for Bayer sensors, not for photos with 9"):
+        api.load_model().denoise(np.zeros((9, 64, 64), np.float32))
+
+
+def test_options_of_a_tuning_replace_those_of_its_settings(tmp_path):
+    settings = FinetuneSettings(method="led")
+    with pytest.raises(UsageError, match="nope"):
+        api.finetune(tmp_path / "pairs.txt", settings, method="nope")

@@ -22,7 +22,7 @@ from ledcli.batch.cluster_actor import Moved, NodeProblem, Start
 from ledcli.batch.manifest import STATE_FOLDER, Manifests
 from ledcli.batch.output_writer import FULL, GONE, About, OutputWriter
 from ledcli.batch.pipeline import IN_NETWORK, RunProgress
-from ledcli.batch.reading import errors_in, read_photo
+from ledcli.batch.reading import capture_errors, read_photo
 from ledcli.batch.settings import Engine, Job, Quality, Result, Settings
 from ledcli.errors import LedError, OutputError
 from ledcli.output.atomic import part_file
@@ -145,7 +145,7 @@ class _Photos:
         for name, about in answer.written.items():
             if not task.parts[name].exists():
                 raise NodeProblem(f"wrote {task.outputs[name]}, which is not seen here")
-            with errors_in(result):
+            with capture_errors(result):
                 self._writer.move(task, name, task.parts[name], about, result)
         self._progress.reached(number, 1)
         return result

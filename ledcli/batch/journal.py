@@ -133,9 +133,8 @@ class Journal:
         assert self._file is not None
         data = (b"\n" if self._torn else b"") + line + b"\n"
         self._torn = True
-        written = os.write(self._file, data)
-        if written < len(data):
-            os.write(self._file, data[written:])
+        while data:
+            data = data[os.write(self._file, data) :]
         os.fsync(self._file)
         self._torn = False
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ledcli import __version__
 from ledcli.batch.output_writer import OutputWriter
-from ledcli.batch.reading import DecodedFrame, errors_in, timed
+from ledcli.batch.reading import DecodedFrame, capture_errors, timed
 from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
 from ledcli.errors import MetadataError, ModelError
 from ledcli.inference.blending import headroom_of, keep_highlights
@@ -17,8 +17,8 @@ from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.profile import NoiseAtIso
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
-from ledcli.output.tags import at_its_own_brightness
-from ledcli.raw.colour import shot_wb, wb_note
+from ledcli.output.tags import without_baseline_exposure
+from ledcli.raw.colour import wb_note, white_balance_of
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
 from ledcli.reporting import OnProgress
@@ -47,7 +47,7 @@ class PhotoStages:
         self, frame: DecodedFrame | None, result: Result, progress: OnProgress
     ) -> DenoisedPhoto | None:
         """Choose a photo's ratio and model, and run the network; `result` says what was done."""
-        with errors_in(result):
+        with capture_errors(result):
             if frame is not None:
                 return self._denoise(frame, result, progress)
         return None
@@ -55,7 +55,7 @@ class PhotoStages:
     def write(self, job: Job, denoised: DenoisedPhoto | None, result: Result) -> Result:
         """Encode and write a photo in all formats."""
         if denoised is not None:
-            with errors_in(result), timed(result, "encode"):
+            with capture_errors(result), timed(result, "encode"):
                 self.writer.write(job, denoised, result)
         return result
 
@@ -63,7 +63,7 @@ class PhotoStages:
         photo, settings = frame.photo, self.settings
         ratio = result.ratio = choose_ratio(frame, settings, self.chooser.ratio_range)
         if settings.ratio is None and settings.exposure is None:
-            photo = at_its_own_brightness(photo, ratio)
+            photo = without_baseline_exposure(photo, ratio)
         with timed(result, "model"):
             denoiser, result.model = choose_model(
                 frame, ratio, self.chooser, self.denoisers, result.warnings
@@ -107,9 +107,9 @@ class PhotoStages:
                 ratio,
                 phase=phase,
                 noise=noise,
-                luma=settings.grain[0],
-                chroma=settings.grain[1],
-                white_balance=shot_wb(photo).tolist(),
+                luma=settings.strengths[0],
+                chroma=settings.strengths[1],
+                white_balance=white_balance_of(photo).tolist(),
                 steps=settings.steps,
                 ensemble=settings.quality == Quality.BEST,
                 exif=photo.exif,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledcli.batch.darks import UNFIT
 from ledcli.batch.journal import Stamp
 from ledcli.batch.settings import Job, Result, Settings
-from ledcli.errors import DeviceError, LedError, RawError, foreseen
+from ledcli.errors import DeviceError, LedError, RawError, as_led_error
 from ledcli.raw.decoder import decode_file, decoders
 from ledcli.raw.exif import read_exif
 
@@ -39,7 +39,7 @@ class DecodedFrame(NamedTuple):
 def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | None]:
     """Decode a photo and pack it for the network."""
     result, frame, dark, why = Result(job.source), None, None, ""
-    with errors_in(result):
+    with capture_errors(result):
         with suppress(OSError, ValueError):  # the decoder says why
             result.source_stamp = Stamp.of(os.stat(job.source))
         with timed(result, "decode"):
@@ -80,14 +80,14 @@ def timed(result: Result, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def errors_in(result: Result) -> Iterator[None]:
+def capture_errors(result: Result) -> Iterator[None]:
     """Catch a photo's error into its result, so that the next ones are still done."""
     try:
         yield
     except DeviceError:
         raise  # the next ones would fail as well
     except (LedError, MemoryError) as error:
-        result.error = foreseen(error, result.source)
+        result.error = as_led_error(error, result.source)
     except Exception as error:  # of any library
         result.error = LedError(f"{result.source}: {type(error).__name__}: {error}")
         result.error.__cause__ = error

@@ -101,19 +101,16 @@ class Settings:
             value = getattr(self, name)
             if value is not None or not takes.endswith(_NONE):
                 object.__setattr__(self, name, converted(kind, value, name, takes))
-        given = (self.ratio, self.exposure, self.steps)
-        ratio, exposure, steps = (1 if each is None else each for each in given)
-        shares = (self.strength, *self.grain)
-        numbers = 1 <= ratio <= MAX_RATIO and 0 < exposure < math.inf and 1 <= steps <= MAX_STEPS
-        if not (numbers and all(0 <= share <= 1 for share in shares)):
-            raise UsageError(
-                f"the ratio must be from 1 to {MAX_RATIO:g}, the exposure level above 0, the steps "
-                f"from 1 to {MAX_STEPS}, and strength, luma and chroma from 0 to 1"
-            )
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{name} must be from {low} to {high:g}, not {value:g}")
+        if self.exposure is not None and not 0 < self.exposure < math.inf:
+            raise UsageError(f"exposure must be above 0, not {self.exposure:g}")
 
     @property
-    def grain(self) -> tuple[float, float]:
-        """The shares of noise in brightness and in colour that are removed."""
+    def strengths(self) -> tuple[float, float]:
+        """The strength for noise in brightness and in colour, 0 to 1."""
         luma, chroma = (self.strength if s is None else s for s in (self.luma, self.chroma))
         return luma, chroma
 
@@ -128,7 +125,7 @@ class Settings:
         if self.exposure is not None:
             ratio_from = "exposure"
         record: dict[str, object] = {"ratio_from": ratio_from}
-        luma, chroma = self.grain
+        luma, chroma = self.strengths
         record |= {"strength": luma} if luma == chroma else {"luma": luma, "chroma": chroma}
         record["highlights"] = self.highlights
         if self.quality != Quality.STANDARD:
@@ -161,7 +158,7 @@ class Settings:
         unused = {
             "--linear is for DNGs": self.linear,
             "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
-            "--strength is for raw planes": min(self.grain) < 1,
+            "--strength is for raw planes": min(self.strengths) < 1,
             "--quality best is for raw planes": self.quality == Quality.BEST,
             "--steps is for exposure diffusion": (self.steps or 1) > 1,
             "--noise is for raw planes": self.noise is not None,
@@ -211,6 +208,11 @@ _KINDS: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "quality": (Quality, ""),
 }
 """What settings are converted to, and what they take."""
+_LIMITS = {
+    "ratio": (1, MAX_RATIO),
+    "steps": (1, MAX_STEPS),
+    **dict.fromkeys(("strength", "luma", "chroma"), (0, 1)),
+}
 
 
 def choose_formats(

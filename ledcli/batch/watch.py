@@ -107,8 +107,7 @@ class _Settled:
                     continue
                 known, since = before.get(file, (stamp, now))
                 if known == stamp and now - since >= SETTLED_S:
-                    with open(file, "rb") as opened:  # a network drive may tell of an earlier state
-                        stamp = Stamp.of(os.fstat(opened.fileno()))
+                    stamp = _current(file, stamp)
                 if known == stamp and now - since >= SETTLED_S:
                     self._taken[file] = stamp
                     ready.add(file)
@@ -116,6 +115,21 @@ class _Settled:
                     self._seen[file] = stamp, since if known == stamp else now
         self.growing = bool(self._seen)
         return ready
+
+
+def _current(file: Path, stamp: Stamp) -> Stamp:
+    """Return what the opened file says; a network drive may show an earlier state before.
+
+    A file that cannot be opened keeps its stamp: reading it will tell the user why. On Windows
+    another program may still be writing it.
+    """
+    try:
+        with open(file, "rb") as opened:
+            return Stamp.of(os.fstat(opened.fileno()))
+    except OSError as error:
+        if os.name == "nt" or isinstance(error, FileNotFoundError):
+            raise
+        return stamp
 
 
 class Changes:

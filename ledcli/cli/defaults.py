@@ -32,9 +32,9 @@ NONE = "none"
 UNCONFIGURED = ("config", "demo")
 """Commands whose options have no defaults in a file."""
 MAX_BYTES = 1 << 20
-TYPED = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run"])
-TYPED |= {"force", "force-read", "accept-license", "quiet", "json", "watch", "shard", "files-from"}
-TYPED |= {"registry", "report", "ray", "config", "choose", "models.pull.name", "models.import.name"}
+ONE_RUN = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run", "ray"])
+ONE_RUN |= {"force", "force-read", "accept-license", "quiet", "json", "watch", "shard", "report"}
+ONE_RUN |= {"registry", "config", "choose", "files-from", "models.pull.name", "models.import.name"}
 """Options for one run, or that a folder from elsewhere must not set; some with their commands."""
 REPLACES = {
     "ratio": ("exposure",),
@@ -181,7 +181,7 @@ def options_of(command: Command) -> dict[str, Any]:
     options = [param for param in command.command.params if param.param_type_name == "option"]
     named = {name[2:]: param for param in options for name in param.opts if name[:2] == "--"}
     section = ".".join(command.names)
-    return {n: param for n, param in named.items() if not {n, f"{section}.{n}"} & TYPED}
+    return {n: param for n, param in named.items() if not {n, f"{section}.{n}"} & ONE_RUN}
 
 
 def _tables(
@@ -208,7 +208,7 @@ def _check(path: Path, section: str, table: Table, known: Collection[str], what:
         if key in known:
             continue
         name = f"{section}.{key}".strip(".")
-        if {key, name} & TYPED and what == "option":
+        if {key, name} & ONE_RUN and what == "option":
             raise UsageError(f"{path}: {name}: give --{key} on the command line, for one run")
         hint = _instead(key.replace("_", "-"), known)
         raise UsageError(f"{path}: {name}: no such {what}{hint or '; see led config init'}")

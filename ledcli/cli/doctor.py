@@ -9,7 +9,7 @@ from ledcli.cli.app import FAILED
 def doctor(output: opt.OutputOptions = opt.PLAIN) -> None:
     """Check what this machine can do and that every backend is correct.
 
-    Lists versions and the bundled model, then runs made-up frames with every backend, device and
+    Lists versions and the bundled model, then runs synthetic frames with every backend, device and
     precision, and compares each result with torch on the CPU in float32. What is not installed or
     not found is listed as well. Devices that agree may be used by --device auto; this is
     remembered until a driver or a version changes.

@@ -75,10 +75,6 @@ def finetune(
         ),
     ] = None,
     seed: opt.SeedOption = 0,
-    shot_noise: Annotated[
-        float | None,
-        Option(help="LED: share of crops augmented with extra light.", min=0, max=1),
-    ] = None,
     l1: Annotated[
         float | None,
         Option(help="Exposure diffusion: weight of the L1 loss.", min=0, show_default="1"),
@@ -126,7 +122,7 @@ def finetune(
         pretrained=pretrained,
         quality=quality,
         method=method,
-        options=options | {"schedule": schedule, "shot_noise": shot_noise, "l1": l1},
+        options=options | {"schedule": schedule, "l1": l1},
         sources=tuple(source or ()),
         name=name,
         out=out,

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, made-up shoots with a known truth, agreement of the fast paths."""
+"""Evaluation: metrics, synthetic shoots with a known truth, agreement of the fast paths."""

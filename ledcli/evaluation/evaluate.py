@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import LedError, ModelError, PairError, UsageError, first_line, foreseen
+from ledcli.errors import LedError, ModelError, PairError, UsageError, as_led_error, first_line
 from ledcli.evaluation.datasets.base import Case, FramePair, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
@@ -33,7 +33,7 @@ from ledcli.pairs.frames import read_pair
 from ledcli.raw.reader import RawPhoto
 from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.cfa import unpack
-from ledcli.sensor.layout import LAYOUTS, layout_of
+from ledcli.sensor.layout import layout_of
 from ledcli.zoo.selection import camera_noise
 from ledcli.zoo.store import find_model
 
@@ -123,7 +123,7 @@ def measure(
         return _measure(case, _read(case, report), candidates, ensemble)
     except (LedError, MemoryError) as error:
         file = case.raws.short if case.raws else case.name
-        return MeasuredFrame(case, error=foreseen(error, file))
+        return MeasuredFrame(case, error=as_led_error(error, file))
 
 
 def _read(case: Case, report: Reporter) -> FramePair:
@@ -142,10 +142,6 @@ def _read(case: Case, report: Reporter) -> FramePair:
 def _measure(
     case: Case, frame: FramePair, candidates: Sequence[Candidate], ensemble: bool
 ) -> MeasuredFrame:
-    for name, denoiser in candidates:
-        if denoiser.spec.planes != len(frame.short):
-            kind = LAYOUTS[denoiser.spec.cfa].title
-            raise ModelError(f"{name} is for {kind} sensors, and the frame is from another")
     crop = most_detailed(frame.truth)
     raw, metric = None, "psnr"
     if picture_models(candidates):

@@ -43,7 +43,7 @@ CAMERA = Camera(
     gain_range=(0.25, 32.0),
     read=LogLinear(0.65, 0.3, 0.0),
     row=LogLinear(0.75, 0.2, 0.0),
-    shapes=[-0.15],
+    tukey_lambdas=[-0.15],
     colour_bias=[[0.0] * 4],
 )
 BANDING = 0.5
@@ -140,7 +140,7 @@ class Tried(NamedTuple):
 
 
 def compare_engines(model: ChosenModel) -> Iterator[Tried]:
-    """Run made-up frames in every way that led knows and compare with torch on the CPU.
+    """Run synthetic frames in every way that led knows and compare with torch on the CPU.
 
     What is found is kept, so that ``auto`` uses the devices that agree and no others.
     """

@@ -1,7 +1,7 @@
 """Whether a device gives the pictures of the reference, which is torch on the CPU in float32.
 
 Drivers have been shipped that compute wrong pictures without an error. So a device is compared on
-made-up frames before it is used, and the result is kept in the cache folder: until hardware,
+synthetic frames before it is used, and the result is kept in the cache folder: until hardware,
 driver, library, led or the model change, or for a month, since not every driver states its version.
 """
 
@@ -27,7 +27,7 @@ from ledcli.output.atomic import atomic_write
 from ledcli.zoo.store import cache_dir
 
 ROWS, COLS = 128, 320
-"""Of a made-up frame, plane pixels: small, and more than one tile of the smallest size."""
+"""Of a synthetic frame, plane pixels: small, and more than one tile of the smallest size."""
 STRIP_ROWS = 4
 """Of a strip of such a frame: so low that three levels down some are not at the frame's border."""
 MAX_RMS = {"float32": 2e-4, "fp16": 1e-3, "bf16": 3e-3, "int8": 3e-3}
@@ -61,15 +61,15 @@ class Agreement:
         return "" if self.agrees else self.error or wrong
 
 
-class MadeUpFrame(NamedTuple):
-    """A made-up frame ``(planes, ROWS, COLS)``, its ratio and its noise."""
+class SyntheticFrame(NamedTuple):
+    """A synthetic frame ``(planes, ROWS, COLS)``, its ratio and its noise."""
 
     frame: Tensor
     ratio: float
     noise: NoiseProfile
 
 
-def made_up_frames(planes: int) -> Iterator[MadeUpFrame]:
+def synthetic_frames(planes: int) -> Iterator[SyntheticFrame]:
     """Make noisy frames of slopes, edges, a fine grating, black and clipped areas."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(ROWS), torch.arange(COLS), indexing="ij")
@@ -83,12 +83,12 @@ def made_up_frames(planes: int) -> Iterator[MadeUpFrame]:
         clean = light * colours / ratio
         deviation = (clean * noise.gain + noise.read_variance).sqrt()
         random = torch.randn(clean.shape, generator=generator)
-        yield MadeUpFrame((clean + deviation * random).clamp_max(1.0), ratio, noise)
+        yield SyntheticFrame((clean + deviation * random).clamp_max(1.0), ratio, noise)
 
 
 def results_of(run: Run, planes: int) -> list[Tensor]:
-    """Run the made-up frames: `run` maps a frame, its ratio and its noise to its result."""
-    return [run(*exposure) for exposure in made_up_frames(planes)]
+    """Run the synthetic frames: `run` maps a frame, its ratio and its noise to its result."""
+    return [run(*exposure) for exposure in synthetic_frames(planes)]
 
 
 def compare(run: Run, expected: list[Tensor], planes: int, precision: str) -> Agreement:

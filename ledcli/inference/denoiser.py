@@ -27,13 +27,13 @@ from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.profile import NoiseAtIso
-from ledcli.raw.colour import shot_wb
+from ledcli.raw.colour import white_balance_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif
 from ledcli.raw.reader import read_raw
 from ledcli.reporting import OnProgress
 from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, to_standard_phase
-from ledcli.sensor.layout import layout_of
+from ledcli.sensor.layout import LAYOUTS, layout_of
 from ledcli.sensor.symmetry import MIRRORS
 from ledcli.zoo.selection import NO_STEPS
 
@@ -120,10 +120,11 @@ class Denoiser(ReadyNetwork):
         if isinstance(planes, str | Path):
             photo = decoders.run(read_raw, Path(planes))
             planes, phase, exif = photo.planes(), photo.phase, photo.exif
-            white_balance = shot_wb(photo).tolist()
+            white_balance = white_balance_of(photo).tolist()
             noise = photo.estimate_noise(planes) if noise is None else noise
         if self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes pictures, not raw planes; use another model")
+        self._check_sensor(planes)
         if steps is None:
             steps = default_steps(ratio) if self.spec.refines else 1
         if steps > 1 and not self.spec.refines:
@@ -185,6 +186,7 @@ class Denoiser(ReadyNetwork):
         """
         if not self.spec.makes_pictures:
             raise ModelError(f"{self.name} makes raw planes, not pictures; use another model")
+        self._check_sensor(planes)
         if noise is not None:
             planes = noise.correct_black(planes)
         profile = noise.profile if noise else estimate_noise(planes)
@@ -192,6 +194,13 @@ class Denoiser(ReadyNetwork):
         picture = subpixel(self.run(_tensor(planes), ratio, profile, progress))
         shown = picture[:, phase.row :, phase.col :][:, : shape[0], : shape[1]].clamp_(0, 1)
         return shown.permute(1, 2, 0).contiguous().numpy()
+
+    def _check_sensor(self, planes: Planes) -> None:
+        if len(planes) != self.spec.planes:
+            raise ModelError(
+                f"{self.name} is for {LAYOUTS[self.spec.cfa].title} sensors, not for photos with "
+                f"{len(planes)} planes: use another model"
+            )
 
 
 def _tensor(planes: Planes) -> Tensor:

@@ -14,7 +14,7 @@ from ledcli.inference.backends import Target, choose_backend, load_backend
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.inference.strips import MIN_ROWS, StripNetwork, StripRun, rows_of
 from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, mirrored_to, tiled
-from ledcli.nets.forms import Figures, form_of
+from ledcli.nets.forms import FrameParameters, form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network, StagedNetwork
 from ledcli.nets.registry import tile_note
@@ -105,7 +105,7 @@ class ReadyNetwork:
 
     @torch.inference_mode()
     def compared(self, expected: list[Tensor]) -> Agreement:
-        """Compare with the reference's results of the made-up frames, in low strips if in any."""
+        """Compare with the reference's results of the synthetic frames, in low strips if in any."""
         run = partial(self.run, rows=STRIP_ROWS)
         return compare(run, expected, self.spec.planes, self.precision)
 
@@ -189,7 +189,9 @@ class ReadyNetwork:
             if progress is not None:
                 progress(furthest)
 
-        figures = Figures(*(torch.tensor([float(v)], device=self.device) for v in (ratio, *noise)))
+        parameters = FrameParameters(
+            *(torch.tensor([float(v)], device=self.device) for v in (ratio, *noise))
+        )
         if self._strips is None:
             run, smallest, what = self._run_in_tiles, MIN_TILE, "a tile of {} pixels"
             size = self.tile or max(frame.shape) + self.multiple
@@ -201,7 +203,7 @@ class ReadyNetwork:
                 # TF32 would round the layers that are float32 for a reason to ten bits. By default
                 # these flags turn cuDNN off.
                 with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                    return run(frame, figures, size, further)
+                    return run(frame, parameters, size, further)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -218,19 +220,19 @@ class ReadyNetwork:
                 self._pixels = size * frame.shape[2]
 
     def _run_in_strips(
-        self, frame: Tensor, figures: Figures, size: int, progress: OnProgress
+        self, frame: Tensor, parameters: FrameParameters, size: int, progress: OnProgress
     ) -> Tensor:
         assert self._strips is not None
         _, height, width = frame.shape
         mirrored = mirrored_to(self.multiple, frame)
-        run = StripRun(self._strips, self.form, mirrored, figures, size)
+        run = StripRun(self._strips, self.form, mirrored, parameters, size)
         return run.run(progress)[:, :height, :width]
 
     def _run_in_tiles(
-        self, frame: Tensor, figures: Figures, size: int, progress: OnProgress
+        self, frame: Tensor, parameters: FrameParameters, size: int, progress: OnProgress
     ) -> Tensor:
         def denoise(window: Tensor) -> Tensor:
-            return self.form(self.net, window.to(self.device), *figures)
+            return self.form(self.net, window.to(self.device), *parameters)
 
         return tiled(
             denoise,

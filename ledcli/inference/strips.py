@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ledcli.nets.forms import Figures, Form
+from ledcli.nets.forms import FrameParameters, InputForm
 from ledcli.nets.network import Stage, StagedNetwork, middle_rows
 from ledcli.reporting import OnProgress
 
@@ -111,15 +111,20 @@ class StripRun:
     """A network's way over one frame ``(planes, h, w)`` with its input form.
 
     ``h`` and ``w`` are multiples of the network's. The frame may be on another device than the
-    network and the `figures`. `rows` is the height of a strip.
+    network and the `parameters`. `rows` is the height of a strip.
     """
 
     def __init__(
-        self, net: StripNetwork, form: Form, frame: Tensor, figures: Figures, rows: int
+        self,
+        net: StripNetwork,
+        form: InputForm,
+        frame: Tensor,
+        parameters: FrameParameters,
+        rows: int,
     ) -> None:
         self._frame, self._rows = frame, rows
-        self._padded = _with_form(net.padded.stages(), form, figures)
-        self._unpadded = _with_form(net.unpadded.stages(), form, figures)
+        self._padded = _with_form(net.padded.stages(), form, parameters)
+        self._unpadded = _with_form(net.unpadded.stages(), form, parameters)
         self._levels = [0, *(stage.level for stage in self._padded)]
         height = frame.shape[1]
         self._results = [_Rows(height, frame[None])]
@@ -188,18 +193,20 @@ class StripRun:
         return min(self._scaled(start, n, number) for n, start in starts)
 
 
-def _with_form(stages: Sequence[Stage], form: Form, figures: Figures) -> list[Stage]:
+def _with_form(
+    stages: Sequence[Stage], form: InputForm, parameters: FrameParameters
+) -> list[Stage]:
     """Put the steps of the input form before, in and behind the stages of a network.
 
     The signal is a result of its own: it enters the network's first stage, and its last once more.
     """
-    device = figures.ratio.device
-    encode = Stage(lambda x: form.encode(x.to(device), figures), (0,), 0, form.reach)
+    device = parameters.ratio.device
+    encode = Stage(lambda x: form.encode(x.to(device), parameters), (0,), 0, form.reach)
     network = [each._replace(inputs=tuple(n + 1 for n in each.inputs)) for each in stages]
     first = network[0]
 
     def given(signal: Tensor) -> Tensor:
-        planes = form.network_input(signal, figures)
+        planes = form.network_input(signal, parameters)
         return first.run(planes.contiguous(memory_format=torch.channels_last))
 
     network[0] = first._replace(run=given)
@@ -207,7 +214,7 @@ def _with_form(stages: Sequence[Stage], form: Form, figures: Figures) -> list[St
 
     def decode(*inputs: Tensor) -> Tensor:
         out = last.run(*inputs[:-1])
-        return form.decode(out, middle_rows(inputs[-1], out.shape[2]), figures)
+        return form.decode(out, middle_rows(inputs[-1], out.shape[2]), parameters)
 
     network[-1] = last._replace(run=decode, inputs=(*last.inputs, 1))
     return [encode, *network]

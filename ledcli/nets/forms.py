@@ -36,15 +36,15 @@ Net = Callable[[Tensor], Tensor]
 """A network, or what stands for it."""
 
 
-class Figures(NamedTuple):
-    """What a form is told of the photos of a batch, each ``(N,)``."""
+class FrameParameters(NamedTuple):
+    """Ratio, gain and read variance of each frame of a batch, each ``(N,)``."""
 
     ratio: Tensor
     gain: Tensor
     read_variance: Tensor
 
 
-class Form(ABC):
+class InputForm(ABC):
     """An input form.
 
     It is applied in three steps, so that a frame can pass through it strip by strip: `encode`,
@@ -64,43 +64,43 @@ class Form(ABC):
         self, net: Net, x: Tensor, ratio: Tensor, gain: Tensor, read_variance: Tensor
     ) -> Tensor:
         """Denoise ``(N, planes, h, w)``; the others are ``(N,)``; return clean x times ratio."""
-        figures = Figures(ratio, gain, read_variance)
-        signal = self.encode(x, figures)
-        return self.decode(net(self.network_input(signal, figures)), signal, figures)
+        parameters = FrameParameters(ratio, gain, read_variance)
+        signal = self.encode(x, parameters)
+        return self.decode(net(self.network_input(signal, parameters)), signal, parameters)
 
     @abstractmethod
-    def encode(self, x: Tensor, figures: Figures) -> Tensor:
+    def encode(self, x: Tensor, parameters: FrameParameters) -> Tensor:
         """Return what the other two steps need of a frame, ``(N, P, h, w)``."""
 
     @abstractmethod
-    def network_input(self, signal: Tensor, figures: Figures) -> Tensor:
+    def network_input(self, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Return the planes for the network, ``(N, in_planes, h, w)``."""
 
     @abstractmethod
-    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+    def decode(self, out: Tensor, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Turn the network's output into clean x times ratio."""
 
 
-class GainForm(Form):
+class GainForm(InputForm):
     """LED's form: the network maps ``min(x * ratio, 1)`` to the clean image."""
 
     def __init__(self, planes: int = 4) -> None:
         super().__init__(planes)
 
-    def encode(self, x: Tensor, figures: Figures) -> Tensor:
+    def encode(self, x: Tensor, parameters: FrameParameters) -> Tensor:
         """Multiply by the ratio; gain and read variance are not used."""
-        return x * column(figures.ratio)
+        return x * column(parameters.ratio)
 
-    def network_input(self, signal: Tensor, figures: Figures) -> Tensor:
+    def network_input(self, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Clip at white."""
         return signal.clamp_max(1.0)
 
-    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+    def decode(self, out: Tensor, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Return the output as it is."""
         return out.float()
 
 
-class StabilisedForm(Form):
+class StabilisedForm(InputForm):
     """Ours: the network predicts a residual where the noise has unit variance.
 
     The stabilised planes reach hundreds while their noise is 1, too much for bfloat16. The
@@ -120,22 +120,22 @@ class StabilisedForm(Form):
     def __init__(self, planes: int = 4) -> None:
         super().__init__(2 * planes + 1)
 
-    def encode(self, x: Tensor, figures: Figures) -> Tensor:
+    def encode(self, x: Tensor, parameters: FrameParameters) -> Tensor:
         """Return the stabilised planes and their local means, ``(N, 2 planes, h, w)``."""
-        gain, t0 = self._scale(figures)
+        gain, t0 = self._scale(parameters)
         s = stabilise(x / gain, t0)
         return torch.cat((s, local_mean(s)), 1)
 
-    def network_input(self, signal: Tensor, figures: Figures) -> Tensor:
+    def network_input(self, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Return limited detail, compressed means and read noise."""
         s, mean = signal.chunk(2, 1)
-        return self._input(s, mean, self._scale(figures)[1])
+        return self._input(s, mean, self._scale(parameters)[1])
 
-    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+    def decode(self, out: Tensor, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Add the residual and invert the transform."""
-        gain, t0 = self._scale(figures)
+        gain, t0 = self._scale(parameters)
         s, mean = signal.chunk(2, 1)
-        return unstabilise(self._denoised(out, s, mean), t0).mul_(gain * column(figures.ratio))
+        return unstabilise(self._denoised(out, s, mean), t0).mul_(gain * column(parameters.ratio))
 
     def denoise(self, net: Net, s: Tensor, t0: Tensor) -> Tensor:
         """Denoise stabilised planes ``(N, planes, h, w)``; ``t0`` is ``(N, 1, 1, 1)``."""
@@ -143,8 +143,8 @@ class StabilisedForm(Form):
         return self._denoised(net(self._input(s, mean, t0)), s, mean)
 
     @staticmethod
-    def _scale(figures: Figures) -> tuple[Tensor, Tensor]:
-        return electron_scale(column(figures.gain), column(figures.read_variance))
+    def _scale(parameters: FrameParameters) -> tuple[Tensor, Tensor]:
+        return electron_scale(column(parameters.gain), column(parameters.read_variance))
 
     @staticmethod
     def _input(s: Tensor, mean: Tensor, t0: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class AdaptiveForm(GainForm):
         super().__init__(planes)
         self.out_planes = 2 * planes + 1
 
-    def decode(self, out: Tensor, signal: Tensor, figures: Figures) -> Tensor:
+    def decode(self, out: Tensor, signal: Tensor, parameters: FrameParameters) -> Tensor:
         """Blend the image with the sum of the frame and the residual."""
         planes = signal.shape[1]
         image, residual, mask = out.float().split((planes, planes, 1), 1)
@@ -214,7 +214,7 @@ FORMS: dict[str, type[GainForm] | type[StabilisedForm]] = {
 }
 
 
-def form_of(input_form: str, output: str = "planes", planes: int = 4) -> Form:
+def form_of(input_form: str, output: str = "planes", planes: int = 4) -> InputForm:
     """Return a model's form, by what its header says of input and output."""
     if output == "adaptive":
         return AdaptiveForm(planes)

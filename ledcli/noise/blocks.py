@@ -126,10 +126,10 @@ def second_difference(plane: Planes) -> Planes:
     return both
 
 
-def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
-    """View ``(h, w)`` as ``(h / 8, 8, w / 8, 8)``; what does not fill a block is left out."""
-    rows, cols = (n // BLOCK for n in values.shape)
-    return values[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
+def in_blocks(values: NDArray[Any], side: int = BLOCK) -> NDArray[Any]:
+    """View ``(h, w)`` as ``(h / side, side, w / side, side)``; what fills no block is left out."""
+    rows, cols = (n // side for n in values.shape)
+    return values[: rows * side, : cols * side].reshape(rows, side, cols, side)
 
 
 def _block_means(values: NDArray[Any]) -> Floats:

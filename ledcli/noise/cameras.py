@@ -41,7 +41,7 @@ class Camera:
     read: LogLinear
     """Tukey-lambda scale, and the row noise's standard deviation, over the gain, DN."""
     row: LogLinear
-    shapes: Sequence[float]
+    tukey_lambdas: Sequence[float]
     """Tukey lambda at gains spread evenly (in the logarithm) over the range."""
     colour_bias: Sequence[Sequence[float]]
     """Black offsets of the planes R, G1, B, G2 at gains spread in the same way, DN."""
@@ -66,12 +66,13 @@ class Camera:
         if gain is not None:
             position = ((torch.tensor(gain).log() - low) / (high - low)).clamp(0, 1).expand(count)
         k = (low + position * (high - low)).exp() if gain is None else torch.full((count,), gain)
-        shapes, biases = torch.tensor(self.shapes), torch.tensor(self.colour_bias)
-        shape = shapes[_nearest(position, len(shapes))] if spread else shapes.mean().expand(count)
+        lambdas, biases = torch.tensor(self.tukey_lambdas), torch.tensor(self.colour_bias)
+        nearest = lambdas[_nearest(position, len(lambdas))]
+        tukey_lambda = nearest if spread else lambdas.mean().expand(count)
         bias = biases[_nearest(position, len(biases))] if colour_bias else torch.zeros(count, 4)
         return NoiseParameters(
             gain=k,
-            shape=shape,
+            tukey_lambda=tukey_lambda,
             read=self.read.sample(k, generator, spread),
             row=self.row.sample(k, generator, spread),
             colour_bias=bias,
@@ -89,7 +90,7 @@ def calibrated_cameras() -> dict[str, Camera]:
             gain_range=tuple(values["gain"]),
             read=LogLinear(**values["read"]),
             row=LogLinear(**values["row"]),
-            shapes=values["shape"],
+            tukey_lambdas=values["shape"],
             colour_bias=values["colour_bias"],
         )
         for name, values in json.loads(text)["cameras"].items()
@@ -162,7 +163,7 @@ def _virtual(
         gain_range=gain_range,
         read=LogLinear(values["read_slope"], values["read_bias"], values["read_sigma"]),
         row=LogLinear(values["row_slope"], values["row_bias"], values["row_sigma"]),
-        shapes=[values["shape"]],
+        tukey_lambdas=[values["shape"]],
         colour_bias=biases.tolist(),
     )
 

@@ -54,7 +54,7 @@ class NoiseParameters(PerFrame):
 
     gain: Tensor
     """System gain K, DN per electron."""
-    shape: Tensor
+    tukey_lambda: Tensor
     """Lambda of the Tukey-lambda distribution; 0 is the logistic one. Its scale, DN, is `read`."""
     read: Tensor
     row: Tensor
@@ -67,7 +67,7 @@ class NoiseParameters(PerFrame):
 
     def pixel_variance(self) -> Tensor:
         """Return the variance ``(N,)`` of a pixel without light, row noise excluded, DN^2."""
-        return self.read**2 * tukey_variance(self.shape) + self.step**2 / 12
+        return self.read**2 * tukey_variance(self.tukey_lambda) + self.step**2 / 12
 
 
 def tukey_quantile(probability: Tensor, shape: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def add_noise(
         bias = bias[:, list(layout.colours)]  # the Bayer planes R, G1, B stand for the colours
     return (
         shot_noise(clean, noise.gain, generator)
-        + read_noise(clean, noise.shape, noise.read, generator)
+        + read_noise(clean, noise.tukey_lambda, noise.read, generator)
         + row_noise(clean, noise.row, generator)
         + quantisation_noise(clean, noise.step, generator)
         + bias[:, :, None, None]

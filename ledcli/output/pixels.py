@@ -17,7 +17,7 @@ from PIL import Image
 from ledcli.errors import OutputError
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.output.tags import put_cfa_pattern, put_colour, put_image
-from ledcli.raw.colour import shot_wb, srgb_from_camera, srgb_from_linear
+from ledcli.raw.colour import srgb_from_camera, srgb_from_linear, white_balance_of
 from ledcli.raw.libraw import demosaic_algorithm, is_xtrans
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, Phase, offsets, pack, pattern
@@ -127,7 +127,7 @@ def demosaic(photo: RawPhoto, x: Values, headroom: float = 1.0) -> Samples:
     OutputError when `x` has values that are not numbers, or LibRaw fails.
     """
     pedestal = int(black_levels(photo, x, headroom).max())
-    wb = shot_wb(photo)
+    wb = white_balance_of(photo)
     gains = wb / wb.max()
     colours = photo.colours
     black = np.full(len(colours), pedestal)
@@ -198,7 +198,7 @@ def preview_rgb(photo: RawPhoto, x: Values, long_side: int = PREVIEW_SIDE) -> Pi
     if colours.shape[:0:-1] != size:
         resized = (Image.fromarray(c).resize(size, Image.Resampling.BOX) for c in colours)
         colours = np.stack([np.asarray(colour) for colour in resized])
-    wb = shot_wb(photo)
+    wb = white_balance_of(photo)
     # Like LibRaw: the colour with the smallest gain clips at white, the others before.
     matrix = srgb_from_camera(photo).astype(np.float32)
     balanced = colours * (wb / wb.min()).astype(np.float32)[:, None, None]

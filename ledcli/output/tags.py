@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ledcli.metadata.carried import Carried, Fields, Place, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType
-from ledcli.raw.colour import shot_wb
+from ledcli.raw.colour import white_balance_of
 from ledcli.raw.exif import ISO_ELSEWHERE, UNKNOWN_CAMERA, Exif, date
 from ledcli.raw.libraw import XYZ_FROM_SRGB, usable_matrix
 from ledcli.raw.reader import RawPhoto
@@ -209,12 +209,12 @@ def _put_colours(root: Directory, photo: RawPhoto, own: dict[int, Field]) -> Non
     root.fields.update({tag: own[tag] for tag in _OF_THE_SHOT if tag in own})
     # A DNG has one of the two, and not every program reads the white point.
     if _NEUTRAL not in own and (photo.as_shot_wb is not None or _WHITE_XY not in own):
-        root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / shot_wb(photo)))
+        root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / white_balance_of(photo)))
     if _NEUTRAL in root.fields:
         root.fields.pop(_WHITE_XY, None)
 
 
-def at_its_own_brightness(photo: RawPhoto, ratio: float) -> RawPhoto:
+def without_baseline_exposure(photo: RawPhoto, ratio: float) -> RawPhoto:
     """Return a photo without BaselineExposure, after its automatic ratio.
 
     The samples times that ratio are as bright as the picture should be shown. A photo that was too

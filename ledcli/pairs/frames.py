@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
-from ledcli.errors import LedError, MetadataError, PairError, UsageError, foreseen
+from ledcli.errors import LedError, MetadataError, PairError, UsageError, as_led_error
 from ledcli.metadata.xmp import read_note
 from ledcli.pairs.list_file import Pair
 from ledcli.pairs.similarity import Signature, frame_features, is_dark
@@ -196,7 +196,7 @@ def summarise(frames: Iterable[Frame], photos: PhotoCache) -> Generator[FrameSum
             denoised = file.suffix.lower() == ".dng" and decoders.run(read_note, file) is not None
             features = frame_features(photo)
         except (LedError, MemoryError) as error:
-            return foreseen(error, file)
+            return as_led_error(error, file)
         return FrameSummary(photo.mosaic.shape, features.signature, is_dark(features), denoised)
 
     yield from decoders.in_parallel(summary, frames)

@@ -6,13 +6,13 @@ with the noise that the frames' profiles lead one to expect, and with what a shi
 or an uneven change of the light, may do.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ledcli.noise.blocks import Floats, Planes
+from ledcli.noise.blocks import Floats, Planes, in_blocks
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.profile import upsample
 from ledcli.pairs.similarity import STD_PER_MAD, clipping_level
@@ -160,11 +160,11 @@ def _block_sums(
         limit = np.maximum(SAMPLE_DEVIATIONS * np.sqrt(variance), SAMPLE_CONTRAST * positive)
         np.clip(residual, -limit, limit, out=residual)
         good = (b < clipped[0]) & (a < clipped[1])
-        in_blocks = _blocks(light, side)
-        edges = side * apart * (in_blocks.max((1, 3)) - in_blocks.min((1, 3)))
+        cut = in_blocks(light, side)
+        edges = side * apart * (cut.max((1, 3)) - cut.min((1, 3)))
         parts = (residual * good, variance * good, light * good)
-        sums = [_blocks(part, side).sum((1, 3), np.float64) for part in parts]
-        total += np.stack([*sums, edges, _blocks(good, side).sum((1, 3), np.float64)])
+        sums = [in_blocks(part, side).sum((1, 3), np.float64) for part in parts]
+        total += np.stack([*sums, edges, in_blocks(good, side).sum((1, 3), np.float64)])
     return _Sums(*total)
 
 
@@ -173,11 +173,6 @@ def _fine(lines: Planes) -> Planes:
     padded = np.pad(lines, BANDING_WINDOW // 2, mode="edge")
     around = np.convolve(padded, np.full(BANDING_WINDOW, 1 / BANDING_WINDOW), "valid")
     return (lines - around).astype(np.float32)
-
-
-def _blocks(values: NDArray[Any], side: int) -> NDArray[Any]:
-    rows, cols = (size // side for size in values.shape)
-    return values[: rows * side, : cols * side].reshape(rows, side, cols, side)
 
 
 def _without_shading(sums: _Sums, limit: float) -> _Sums:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ledcli.errors import LedError, foreseen
+from ledcli.errors import LedError, as_led_error
 from ledcli.pairs.checks import SAME_SCENE, CheckedPair, check_pair
 from ledcli.pairs.frames import (
     Frame,
@@ -87,7 +87,7 @@ def check_listed(
             frames = Frame(pair.short, short.exif), Frame(pair.long, long.exif)
             return CheckedPair(*frames, check_pair(short, long, ratio))
         except (LedError, MemoryError) as error:
-            return foreseen(error, pair.short)
+            return as_led_error(error, pair.short)
 
     yield from decoders.in_parallel(check, pairs, CHECKING_THREADS)
 
@@ -195,7 +195,7 @@ class _Scanner:
                 photos = self._photos.read(short.file), self._photos.read(long.file)
                 check = check_pair(*photos, ratio)
             except (LedError, MemoryError) as error:
-                return foreseen(error, short.file)
+                return as_led_error(error, short.file)
             if not check.same_scene:
                 continue
             pair = CheckedPair(short, long, check)

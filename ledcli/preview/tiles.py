@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from ledcli.batch.photo import choose_model, choose_noise, choose_ratio, own_noise
-from ledcli.batch.reading import DecodedFrame, errors_in, read_photo, timed
+from ledcli.batch.reading import DecodedFrame, capture_errors, read_photo, timed
 from ledcli.batch.settings import Job, Quality, Result, Settings
 from ledcli.errors import ModelError
 from ledcli.inference.blending import leave_grain
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.noise.blocks import Planes
 from ledcli.noise.outliers import remove_outliers
-from ledcli.output.tags import at_its_own_brightness
+from ledcli.output.tags import without_baseline_exposure
 from ledcli.preview.crops import (
     PIXELS,
     STEP,
@@ -37,7 +37,7 @@ from ledcli.preview.crops import (
     shown_area,
 )
 from ledcli.preview.variants import Variant
-from ledcli.raw.colour import shot_wb
+from ledcli.raw.colour import white_balance_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.reader import RawPhoto
 from ledcli.zoo.selection import Chooser
@@ -63,7 +63,7 @@ class Previewer:
         read = partial(read_photo, settings=self.settings)
         for result, frame in decoders.in_parallel(read, jobs, READERS):
             previewed = PreviewedPhoto(result)
-            with errors_in(result):
+            with capture_errors(result):
                 if frame is not None:
                     self._preview(frame, previewed)
             if result.error is not None:
@@ -76,9 +76,9 @@ class Previewer:
         ratio = result.ratio = choose_ratio(frame, self.settings, bounds)
         photo = frame.photo
         if self.settings.ratio is None and self.settings.exposure is None:
-            photo = at_its_own_brightness(photo, ratio)
-        grains = (variant.settings.grain for variant in self.variants)
-        if photo.monochrome and any(luma != chroma for luma, chroma in grains):
+            photo = without_baseline_exposure(photo, ratio)
+        strengths = (variant.settings.strengths for variant in self.variants)
+        if photo.monochrome and any(luma != chroma for luma, chroma in strengths):
             result.warnings.append(f"{photo.path}: is monochrome: --chroma has no effect")
         with timed(result, "crops"):
             repaired = remove_outliers(frame.planes, frame.noise.profile, photo.phase)
@@ -153,7 +153,7 @@ class _Rendering:
     def __init__(self, photo: RawPhoto, planes: Planes, ratio: float) -> None:
         self._photo, self._planes, self._ratio = photo, planes, ratio
         self._gains = gains_of(photo)
-        self._balance = shot_wb(photo).tolist()
+        self._balance = white_balance_of(photo).tolist()
 
     def noisy(self, crop: Crop) -> Picture:
         """Render a crop as it is, times the ratio."""
@@ -164,7 +164,7 @@ class _Rendering:
         noisy = torch.from_numpy(self._noisy(crop))
         blended = torch.from_numpy(clean.copy())
         phase = self._photo.phase
-        blended = leave_grain(blended, noisy, *settings.grain, phase, self._balance)
+        blended = leave_grain(blended, noisy, *settings.strengths, phase, self._balance)
         return self._render(crop, blended.numpy())
 
     def _noisy(self, crop: Crop) -> Planes:

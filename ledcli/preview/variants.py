@@ -41,7 +41,7 @@ class Variant:
     @property
     def strength(self) -> str:
         """How much is removed, in a few words."""
-        luma, chroma = self.settings.grain
+        luma, chroma = self.settings.strengths
         return f"strength {luma:g}" if luma == chroma else f"luma {luma:g}, chroma {chroma:g}"
 
     @property
@@ -52,7 +52,7 @@ class Variant:
     @property
     def options(self) -> list[str]:
         """Its options of `led denoise`, written out, as a file may set other defaults."""
-        luma, chroma = self.settings.grain
+        luma, chroma = self.settings.strengths
         options = ["--quality", str(self.settings.quality)]
         if self.model is not None:
             options += ["--model", self.model]
@@ -80,20 +80,20 @@ def plan_variants(
     if strengths is None:
         # With luma and chroma given, the strength has no effect.
         strengths = (1.0,) if lumas and chromas else DEFAULT_STRENGTHS
-    grains = {
-        replace(settings, strength=each, luma=luma, chroma=chroma).grain: None
+    shares = {
+        replace(settings, strength=each, luma=luma, chroma=chroma).strengths: None
         for each, luma, chroma in itertools.product(strengths, lumas or (None,), chromas or (None,))
     }
     networks = dict.fromkeys(itertools.product(models or (None,), qualities))
-    if len(networks) * len(grains) > MAX_VARIANTS:
+    if len(networks) * len(shares) > MAX_VARIANTS:
         raise UsageError(
-            f"{len(networks) * len(grains)} variants: name fewer strengths, qualities or models, "
+            f"{len(networks) * len(shares)} variants: name fewer strengths, qualities or models, "
             f"{MAX_VARIANTS} together at most"
         )
     numbers = itertools.count(1)
     return [
         Variant(next(numbers), replace(settings, quality=quality, luma=luma, chroma=chroma), model)
-        for (model, quality), (luma, chroma) in itertools.product(networks, grains)
+        for (model, quality), (luma, chroma) in itertools.product(networks, shares)
     ]
 
 

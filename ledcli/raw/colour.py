@@ -51,14 +51,14 @@ def linear_from_srgb(coded: ArrayLike) -> NDArray[Any]:
     return np.where(coded <= 0.04045, coded / 12.92, above**2.4).astype(coded.dtype)
 
 
-def shot_wb(photo: RawPhoto) -> NDArray[np.float64]:
+def white_balance_of(photo: RawPhoto) -> NDArray[np.float64]:
     """Return white balance multipliers (3,) for R, G, B: as shot, else daylight, else ones."""
     known = (wb for wb in (photo.as_shot_wb, photo.daylight_wb) if wb is not None)
     return next(known, np.ones(3))
 
 
 def wb_note(photo: RawPhoto) -> str | None:
-    """Return which white balance `shot_wb` takes where the file has none; else None."""
+    """Return which white balance `white_balance_of` takes where the file has none; else None."""
     if photo.monochrome or photo.as_shot_wb is not None:
         return None
     used = "none" if photo.daylight_wb is None else "daylight"

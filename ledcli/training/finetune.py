@@ -142,11 +142,11 @@ def finetune(
     name = settings.name or free_name(_name_of(headers[0].camera) + suffix)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
     if settings.resume and not checkpoint.is_file():
-        raise TrainingError(f"{name}: there is no stopped tuning of this name: leave out --resume")
+        raise TrainingError(f"{name}: no checkpoint of this name to resume: leave out --resume")
     if checkpoint.is_file() and not settings.resume:
         raise TrainingError(
-            f"a tuning of '{name}' was stopped: go on with --resume, or drop it with "
-            f"'led models rm {name}'"
+            f"there is a checkpoint of an earlier tuning of '{name}': continue it with --resume, "
+            f"or start anew after 'led models rm {name}'"
         )
     collector = None if settings.dry_run else method_type.collector(len(headers))
     with report.progress(len(headers), "reading", "pairs") as bar:

@@ -162,7 +162,7 @@ class Trainer:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is not a number at step {self.step}: lower the learning rate, "
-                    "or look for photos that are damaged"
+                    "or look for damaged photos"
                 )
             gone = self.seconds - at_start
             share = progress - first
@@ -289,7 +289,7 @@ class Trainer:
     def resume(self, path: Path, recipe: str = "") -> None:
         """Go on from a checkpoint; raises TrainingError when it is missing or of another recipe."""
         if not path.is_file():
-            raise TrainingError(f"{path}: there is no checkpoint to go on from: leave out --resume")
+            raise TrainingError(f"{path}: no checkpoint to resume: leave out --resume")
         try:
             with safe_open(path, "pt", device=str(self.device)) as file:
                 state = file.metadata()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ledcli import __version__
 from ledcli.errors import TrainingError
-from ledcli.nets.forms import FORMS, Form, StabilisedForm, form_of
+from ledcli.nets.forms import FORMS, InputForm, StabilisedForm, form_of
 from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
@@ -71,8 +71,7 @@ class PretrainMethod(Method):
         select(net, name)
         batch = sampler.batch(name, count, side, generator)
         profile = jitter_noise_profile(batch, sampler.generator)
-        weight = self.recipe.pattern_weight
-        return form_loss(self.form, net, batch, *profile, shot=False, pattern_weight=weight)
+        return form_loss(self.form, net, batch, *profile, shot=False)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of the validation crops at ratios 1, 20, 100 and 300: always the same."""
@@ -121,7 +120,7 @@ def jitter_noise_profile(batch: Batch, generator: torch.Generator) -> tuple[Tens
     guess = torch.where(far[1] < 0.15, 5 * how_far[1] - 2, 0.0)
     return (
         batch.gain * ((0.03 + 0.09 * unsure) * normal[0] + unsure * texture).exp(),
-        batch.variance * ((0.05 + 0.1 * unsure) * normal[1] + unsure * guess).exp(),
+        batch.read_variance * ((0.05 + 0.1 * unsure) * normal[1] + unsure * guess).exp(),
     )
 
 
@@ -155,7 +154,7 @@ def _copy_fitting(weight: Tensor, old: Tensor | None) -> bool:
     return True
 
 
-def _form(recipe: PretrainRecipe) -> Form:
+def _form(recipe: PretrainRecipe) -> InputForm:
     if recipe.form not in FORMS:
         raise TrainingError(f"no input form '{recipe.form}': choose {' or '.join(FORMS)}")
     return form_of(recipe.form, planes=recipe.planes)

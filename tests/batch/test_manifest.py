@@ -133,6 +133,16 @@ def test_after_a_line_half_written_the_next_is_whole(root, monkeypatch):
     assert again.look(root / "a.dng")[0] is FileState.ABSENT
 
 
+def test_a_line_may_be_written_in_many_parts(root, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(module.os, "write", lambda number, data: real(number, data[:7]))
+    with closing(Manifest(root)) as manifest:
+        write(manifest, "a.dng")
+        write(manifest, "b.dng")
+    again = Manifest(root)
+    assert [again.look(root / name)[0] for name in ("a.dng", "b.dng")] == [FileState.CURRENT] * 2
+
+
 @pytest.mark.parametrize("length", [0, 1, 10, 60, 150, -1])
 def test_a_torn_last_line_costs_that_line_alone(root, length):
     with closing(Manifest(root)) as manifest:

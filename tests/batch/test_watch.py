@@ -287,3 +287,13 @@ def test_an_engine_that_does_not_exist_is_told_before_a_photo_comes(here, option
     assert run(["denoise", "raw", "--watch", "--model", str(here), *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert options[0][2:] in line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, another program may be writing it")
+def test_a_file_that_cannot_be_opened_is_taken_and_so_reported(tmp_path):
+    (tmp_path / "a.ARW").mkdir()
+    times = iter([0.0, 10.0, 20.0])
+    settled = module._Settled(lambda: next(times))
+    assert settled.take([tmp_path / "a.ARW"]) == set()
+    assert settled.take([tmp_path / "a.ARW"]) == {tmp_path / "a.ARW"}
+    assert settled.take([tmp_path / "a.ARW", tmp_path / "gone.ARW"]) == set()

@@ -41,7 +41,7 @@ from ledcli.training.data.crops import encode, pack_rgb
 from ledcli.training.data.pairs import CameraPairs, RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch
 from ledcli.training.data.scenes import make_scene
-from ledcli.training.data.sources import MadeUpSource, PairSource, SourceBatch, SourceDomain
+from ledcli.training.data.sources import PairSource, SourceBatch, SourceDomain, SyntheticSource
 from ledcli.training.loop import Method, Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe
 from ledcli.training.methods.base import MethodInputs
@@ -98,7 +98,7 @@ def main() -> None:
         results = kept["results"] if all(kept.get(name) == same[name] for name in same) else {}
     frames = [_frame(1000 + n) for n in range(TESTED)]
     crops = np.stack([encode(_clean(500 + n, SIDE)) for n in range(96)])
-    useful = MadeUpSource("useful", crops, (RATIO, RATIO))
+    useful = SyntheticSource("useful", crops, (RATIO, RATIO))
     near: list[SourceDomain] = [near_source(number) for number in range(NEAR)]
     for count in numbers:
         for seed in range(options.seeds):
@@ -166,7 +166,7 @@ class Plain(Method):
             source = self.sources[rng.integers(len(self.sources))]
             parts.append(source.draw(rng, foreign, recipe.side).batch)
         batch = Batch(*map(torch.cat, zip(*parts, strict=True)))
-        return form_loss(self.form, net, batch, batch.gain, batch.variance)
+        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
 
     def _foreign(self, progress: float) -> int:
         if self.first:
@@ -183,7 +183,7 @@ class WrongNoise:
 
     name, sensors = "wrong noise", ()
 
-    def __init__(self, inner: MadeUpSource) -> None:
+    def __init__(self, inner: SyntheticSource) -> None:
         self.inner, self.side = inner, inner.side
 
     def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
@@ -273,7 +273,7 @@ def near_source(number: int) -> PairSource:
         gain_range=CAMERA.gain_range,
         read=LogLinear(CAMERA.read.slope * slopes[0], CAMERA.read.bias + np.log(factors[0]), 0.0),
         row=LogLinear(CAMERA.row.slope * slopes[1], CAMERA.row.bias + np.log(factors[1]), 0.0),
-        shapes=[CAMERA.shapes[0] * slopes[2]],
+        tukey_lambdas=[CAMERA.tukey_lambdas[0] * slopes[2]],
         colour_bias=CAMERA.colour_bias,
     )
     shots = range(10_000 * (number + 1), 10_000 * (number + 1) + NEAR_PAIRS)

@@ -48,11 +48,14 @@ RECIPE = PretrainRecipe(
     generic=0.6,
     faults=1.0,
     clean_crops=True,
-    pattern_weight=0.05,
     stages=((0.45, 16, 64), (0.8, 10, 96), (1.0, 8, 128)),
     seed=29,
 )
 SIDE, BATCH = 128, 8
+PATTERN_WEIGHT = 0.05
+"""Weight of the part of the error that repeats: it hardly counts in a mean square, but is seen."""
+PERIODS = (2, 4, 8)
+"""Periods, in plane pixels, of the patterns that the way up leaves."""
 TEACHER = 0.8
 """Weight of the teacher in the target where it is nearer to the truth than the student."""
 PARTS = ("x", "clean", "teacher", "ratio", "gain", "variance")
@@ -74,9 +77,9 @@ def fill(crops: Path, pool: Path, count: int, seed: int) -> None:
             folded[name] = deploy(teacher, name).eval()
         batch = step.batch(name, BATCH, SIDE, torch.Generator().manual_seed(step_seed))
         with torch.inference_mode():
-            found = form(folded[name], batch.x, batch.ratio, batch.gain, batch.variance)
+            found = form(folded[name], batch.x, batch.ratio, batch.gain, batch.read_variance)
         clean, found = (_coded(planes) for planes in (batch.clean, found))
-        values = (batch.x, clean, found, batch.ratio, batch.gain, batch.variance)
+        values = (batch.x, clean, found, batch.ratio, batch.gain, batch.read_variance)
         arrays = dict(zip(PARTS, map(np.asarray, values), strict=True))
         np.savez(pool / f"{seed}-{number}.npz", name=np.array(name), **arrays)
 
@@ -101,7 +104,7 @@ class Distilling(PretrainMethod):
         assert isinstance(self.form, StabilisedForm)
         batch = Batch(clean, x, *figures)
         profile = jitter_noise_profile(batch, torch.Generator().manual_seed(seed))
-        return distilled(self.form, net, batch, teacher, *profile, self.recipe.pattern_weight)
+        return distilled(self.form, net, batch, teacher, *profile)
 
 
 def distilled(
@@ -111,7 +114,6 @@ def distilled(
     teacher: Tensor,
     gain: Tensor,
     variance: Tensor,
-    pattern_weight: float,
 ) -> Tensor:
     """Return `led.form_loss` with the gradient of an error to truth and teacher ``(N, 4, h, w)``.
 
@@ -122,10 +124,27 @@ def distilled(
     level = gain * column(batch.ratio)
     stable = tuple(stabilise(planes / level, t0) for planes in (batch.clean, teacher))
     linear = led.under_white(unstabilise(denoised, t0) * level)
-    pattern = pattern_weight * led.pattern_error(denoised - stable[0])
+    pattern = PATTERN_WEIGHT * pattern_error(denoised - stable[0])
     in_noise = _log_error(denoised, *stable, led.STABLE_FLOOR, pattern)
     in_light = _log_error(linear, batch.clean, teacher, led.LINEAR_FLOOR, torch.zeros(()))
     return (in_noise + in_light) / 2
+
+
+def pattern_error(error: Tensor) -> Tensor:
+    """Return ``(N,)``, how much of the error ``(N, planes, h, w)`` repeats.
+
+    For each period, the variance of the mean error over the period's phases, times the samples of
+    a phase; then the mean over the periods. Without a pattern that is about the mean square error.
+    """
+    total = torch.zeros(len(error), device=error.device)
+    for period in PERIODS:
+        rows, cols = (n // period for n in error.shape[2:])
+        if rows * cols < 2:
+            continue
+        cut = error[:, :, : rows * period, : cols * period]
+        phases = cut.unflatten(3, (cols, period)).unflatten(2, (rows, period)).mean((2, 4))
+        total = total + rows * cols * phases.var((2, 3), correction=0).mean(1)
+    return total / len(PERIODS)
 
 
 def _log_error(out: Tensor, truth: Tensor, teacher: Tensor, floor: float, added: Tensor) -> Tensor:

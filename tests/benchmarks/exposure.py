@@ -20,7 +20,7 @@ from report import SHARED, context, finish, head, parser_of, table
 from torch import Tensor, nn
 
 from ledcli.evaluation.metrics import psnr, ssim
-from ledcli.nets.forms import AdaptiveForm, Form, form_of, refine
+from ledcli.nets.forms import AdaptiveForm, InputForm, form_of, refine
 from ledcli.nets.network import build
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.noise.estimate import estimate_noise
@@ -136,7 +136,7 @@ class Plain(Method):
         """Return the loss of the next batch."""
         seed = int(torch.randint(2**31, (), generator=generator))
         batch = self.shots.batch(np.random.default_rng(seed), self.recipe.batch, self.recipe.side)
-        return form_loss(self.form, net, batch, batch.gain, batch.variance)
+        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return nothing: judged at the end."""
@@ -162,7 +162,7 @@ def trained(
     return trainer.net.eval(), time.process_time() - begun
 
 
-def judged(net: nn.Module, form: Form, looks: int, pictures: list) -> dict[str, list[float]]:
+def judged(net: nn.Module, form: InputForm, looks: int, pictures: list) -> dict[str, list[float]]:
     """Return PSNR and SSIM at each ratio, the means over the photographs."""
     found = {}
     for ratio in RATIOS:

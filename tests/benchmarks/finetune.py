@@ -66,7 +66,6 @@ VARIANTS = {
     **{name: text for name, (_, text) in SETS.items()},
     "rival": "calibrated rival",
     "led": "two pairs, LED's schedule",
-    "augmented": "two pairs, shot-noise augmentation",
     "quadruple": "two pairs, 16 crops",
     "shaded-untuned": "dark shading: un-tuned",
     "shaded-untuned-darks": "dark shading: un-tuned, led denoise --dark",
@@ -139,7 +138,6 @@ class Bench:
         """Return how a variant is tuned."""
         changes: dict[str, dict[str, Any]] = {
             "led": {"schedule": "led"},
-            "augmented": {"shot_noise": 0.5},
             "quadruple": {"batch": 4 * LedRecipe.batch},
         }
         return LedRecipe(iterations=self.iterations, **changes.get(variant, {}))
@@ -253,7 +251,7 @@ class Rival(LedMethod):
             frames.append((dn.round() / CALIBRATED_WHITE).clamp_max(1))
             lines.append(true_profile(noise))
         gain, variance = (torch.tensor(column) for column in zip(*lines, strict=True))
-        return drawn._replace(x=torch.stack(frames), gain=gain, variance=variance)
+        return drawn._replace(x=torch.stack(frames), gain=gain, read_variance=variance)
 
 
 def _blind(short: Planes, iso: float) -> tuple[Planes, NoiseProfile]:

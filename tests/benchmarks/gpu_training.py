@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 
 def finetune(bench: Bench) -> Found:
     """Fine-tune by LED on the device and on the CPU; compare the tuned models on the CPU."""
-    shots = _made_up_pairs(bench)
+    shots = _synthetic_pairs(bench)
     recipe = LedRecipe()
     if bench.tiny:
         recipe = replace(recipe, iterations=3, batch=2, side=32)
@@ -64,7 +64,7 @@ def finetune(bench: Bench) -> Found:
     yield {"rows": rows, "difference_db": round(apart, 4), "note": note}
 
 
-def _made_up_pairs(bench: Bench) -> CameraPairs:
+def _synthetic_pairs(bench: Bench) -> CameraPairs:
     """Shoot the demo's pairs: its camera has noise that the bundled model has not seen."""
     pairs = make_pairs(bench.folder, ratio=RATIO, size=bench.pick(1024, 512))
     shots = []

@@ -112,7 +112,7 @@ def _camera(name: str, shape: float, read: tuple[float, float], row: tuple[float
         gain_range=(0.05, 64.0),
         read=LogLinear(*read, sigma=0.0),
         row=LogLinear(*row, sigma=0.0),
-        shapes=[shape],
+        tukey_lambdas=[shape],
         colour_bias=[[0.0] * 4],
     )
 

@@ -20,7 +20,7 @@ from report import parser_of
 from torch import Tensor, nn
 
 from ledcli.evaluation.simulation import CAMERA as DEMO_CAMERA
-from ledcli.nets.forms import Form, form_of
+from ledcli.nets.forms import InputForm, form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.cameras import Camera, calibrated_cameras
 from ledcli.training.data.crops import FULL_SCALE, load_crops
@@ -96,7 +96,7 @@ def main() -> None:
 
 def _train(
     recipe: PretrainRecipe, crops: np.ndarray, options: argparse.Namespace
-) -> tuple[nn.Module, Form, int]:
+) -> tuple[nn.Module, InputForm, int]:
     method = PretrainMethod(recipe, crops, CPU)
     net = method.network()
     if options.start:
@@ -112,7 +112,7 @@ def _train(
 
 
 @torch.inference_mode()
-def measured(net: nn.Module, form: Form, crops: np.ndarray) -> dict[str, float]:
+def measured(net: nn.Module, form: InputForm, crops: np.ndarray) -> dict[str, float]:
     """Return PSNR by ratio over the twelve cells, their mean, and by fault."""
     clean = (torch.from_numpy(crops[..., :SIDE, :SIDE].astype(np.float32)) / FULL_SCALE).square()
     white_balance = torch.tensor((2.0, 1.0, 1.7, 1.0)).reshape(1, 4, 1, 1)
@@ -138,7 +138,7 @@ def measured(net: nn.Module, form: Form, crops: np.ndarray) -> dict[str, float]:
     return figures
 
 
-def _pattern(net: nn.Module, form: Form) -> float:
+def _pattern(net: nn.Module, form: InputForm) -> float:
     """Return how far the phases of flat greys differ, % of the grey: the largest of three."""
     found = []
     for camera, ratio, level in (
@@ -168,7 +168,7 @@ def _faults(count: int, values: dict[str, float]) -> Faults:
 
 def _psnr(
     net: nn.Module,
-    form: Form,
+    form: InputForm,
     clean: Tensor,
     camera: Camera,
     gain: float,

@@ -14,7 +14,7 @@ from torch import nn
 from ledcli.cli.app import run
 from ledcli.errors import DeviceError
 from ledcli.inference import agreement, network
-from ledcli.inference.agreement import Agreement, Verdict, compare, made_up_frames, results_of
+from ledcli.inference.agreement import Agreement, Verdict, compare, results_of, synthetic_frames
 from ledcli.inference.backends import Target
 from ledcli.inference.backends.torch import BACKEND, CPU
 from ledcli.inference.denoiser import Denoiser
@@ -198,7 +198,7 @@ def test_a_cache_folder_that_cannot_be_written_does_not_stop_the_work(card, mode
 
 
 def test_frames_are_dark_and_bright_and_an_error_in_any_counts():
-    dark, bright = made_up_frames(4)
+    dark, bright = synthetic_frames(4)
     assert dark.ratio > bright.ratio and dark.frame.mean() < 0.01 < 0.2 < bright.frame.mean()
     assert bright.frame.max() == 1
 

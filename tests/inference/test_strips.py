@@ -9,13 +9,13 @@ from torch import nn
 from ledcli.inference.backends import Target
 from ledcli.inference.backends.torch import BACKEND, fuse
 from ledcli.inference.strips import GPU_PIXELS, MIN_ROWS, StripNetwork, StripRun, rows_of
-from ledcli.nets.forms import Figures, form_of
+from ledcli.nets.forms import FrameParameters, form_of
 from ledcli.nets.network import build
 
 CPU = torch.device("cpu")
 ROUNDING = {"float32": 2e-6, "bf16": 0.02}
 """By how much values near 1 may differ: a library computes a strip in another way than a frame."""
-FIGURES = Figures(*(torch.tensor([value]) for value in (100.0, 1e-4, 1e-7)))
+FIGURES = FrameParameters(*(torch.tensor([value]) for value in (100.0, 1e-4, 1e-7)))
 RESUNET = {"channels": (8, 16, 24), "encoder": (1, 2, 2), "decoder": (1, 2)}
 NETS = {
     "unet": ("unet", {"channels": 4}),

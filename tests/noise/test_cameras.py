@@ -31,9 +31,9 @@ def test_the_cameras_with_a_public_calibration():
         assert 0 < low < high
         assert len(camera.colour_bias) == (18 if name == "SonyA7S2" else 16)
         assert all(len(bias) == 4 for bias in camera.colour_bias)
-        assert -0.25 < min(camera.shapes) <= max(camera.shapes) < 0.25
+        assert -0.25 < min(camera.tukey_lambdas) <= max(camera.tukey_lambdas) < 0.25
     # Two lambdas of this camera are the limit, the logistic.
-    assert list(cameras["SonyA7S2"].shapes).count(0) == 2
+    assert list(cameras["SonyA7S2"].tukey_lambdas).count(0) == 2
     assert {name for names in MAKERS.values() for name in names} == set(cameras)
 
 
@@ -46,7 +46,7 @@ def test_the_figures_are_those_published():
             for figure in ("slope", "bias", "sigma"):
                 assert getattr(line, figure) == pytest.approx(profile[key][figure], abs=1e-5)
         assert camera.gain_range == pytest.approx((entry["Kmin"], entry["Kmax"]), rel=1e-4)
-        assert list(camera.shapes) == pytest.approx(entry["G_shape"], abs=1e-5)
+        assert list(camera.tukey_lambdas) == pytest.approx(entry["G_shape"], abs=1e-5)
         flat = [value for bias in camera.colour_bias for value in bias]
         assert flat == pytest.approx([v for b in entry["color_bias"] for v in b], abs=1e-5)
 
@@ -65,7 +65,9 @@ def test_without_spread_a_frame_has_the_expected_scales():
     for drawn, line in ((noise.read, camera.read), (noise.row, camera.row)):
         expected = math.exp(line.slope * math.log(10) + line.bias)
         assert drawn.tolist() == pytest.approx([expected] * 3, rel=1e-5)
-    assert noise.shape.tolist() == pytest.approx([sum(camera.shapes) / len(camera.shapes)] * 3)
+    assert noise.tukey_lambda.tolist() == pytest.approx(
+        [sum(camera.tukey_lambdas) / len(camera.tukey_lambdas)] * 3
+    )
     assert not noise.colour_bias.any()
     assert noise.step.tolist() == [1.0] * 3
 
@@ -93,7 +95,7 @@ def test_virtual_cameras_cover_every_range_evenly(count):
         "read_slope": [c.read.slope for c in cameras],
         "read_bias": [c.read.bias for c in cameras],
         "read_sigma": [c.read.sigma for c in cameras],
-        "shape": [c.shapes[0] for c in cameras],
+        "shape": [c.tukey_lambdas[0] for c in cameras],
         "row_slope": [c.row.slope for c in cameras],
         "row_bias": [c.row.bias for c in cameras],
         "row_sigma": [c.row.sigma for c in cameras],
@@ -129,7 +131,7 @@ def test_a_random_camera_lies_within_the_ranges():
         for name, value in (
             ("read_slope", camera.read.slope),
             ("row_bias", camera.row.bias),
-            ("shape", camera.shapes[0]),
+            ("shape", camera.tukey_lambdas[0]),
         ):
             low, high = VIRTUAL_RANGES[name]
             assert low <= value <= high

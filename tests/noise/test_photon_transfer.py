@@ -16,7 +16,7 @@ CAMERA = Camera(
     gain_range=(0.1, 32.0),
     read=LogLinear(0.6, 0.5, 0.0),
     row=LogLinear(0.6, 0.0, 0.0),
-    shapes=[0.1],
+    tukey_lambdas=[0.1],
     colour_bias=[[0.0] * 4],
 )
 FLAT = DarkShading(100.0, np.zeros((4, 1, 1), np.float32))

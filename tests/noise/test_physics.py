@@ -30,7 +30,7 @@ def generator(seed=0):
 
 def parameters(n=1, **values):
     """Noise of n frames that has only what is named."""
-    silent = {"gain": 1.0, "shape": 0.1, "read": 0.0, "row": 0.0, "step": 0.0} | values
+    silent = {"gain": 1.0, "tukey_lambda": 0.1, "read": 0.0, "row": 0.0, "step": 0.0} | values
     bias = silent.pop("colour_bias", torch.zeros(n, 4))
     columns = {k: torch.as_tensor(v, dtype=torch.float32).expand(n) for k, v in silent.items()}
     return NoiseParameters(colour_bias=bias, **columns)
@@ -124,7 +124,7 @@ def test_colour_bias_moves_each_plane_by_its_own_value():
 
 def test_the_components_add_up():
     bias = torch.tensor([[2.0, -1.0, 0.0, 4.0]])
-    noise = parameters(gain=4.0, shape=0.1, read=6.0, row=3.0, step=2.0, colour_bias=bias)
+    noise = parameters(gain=4.0, tukey_lambda=0.1, read=6.0, row=3.0, step=2.0, colour_bias=bias)
     noisy = add_noise(torch.full((1, 4, 400, 2000), 50.0), noise, generator()).double()
     torch.testing.assert_close(
         noisy.mean((2, 3))[0], 50 + bias[0].double(), atol=5 * 3 / math.sqrt(400), rtol=0

@@ -67,7 +67,7 @@ def _dng(path, source):
     return path
 
 
-def _made_up(folder, make, model):
+def _synthetic(folder, make, model):
     make_raw(folder / "source.dng", make=make, model=model)
     return folder / "source.dng"
 
@@ -86,7 +86,7 @@ def test_real_maker_notes_are_copied_and_nothing_else_changes(notes, source, tmp
     exif = read_exif(source)
     good = source.parent.name == "good"
     dng = tmp_path / "a.dng"
-    _dng(dng, source if good else _made_up(tmp_path, exif.make, exif.model))
+    _dng(dng, source if good else _synthetic(tmp_path, exif.make, exif.model))
     before, mosaic = source.read_bytes(), read_raw(dng).mosaic
     old = _exiftool("-a", "-s", "-G1", "-SubIFD:all", "-SubIFD1:all", "-XMP:all", dng)
     assert notes.copy(source, dng) is None
@@ -196,7 +196,7 @@ def test_every_part_file_of_a_killed_copy_is_removed_by_the_next_run(donor, tmp_
     if not source.exists():
         pytest.skip("no ../shared/data/raw here")
     exif = read_exif(source)
-    dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, exif.make, exif.model))
+    dng = _dng(tmp_path / "a.dng", _synthetic(tmp_path, exif.make, exif.model))
     with MakerNotes.find() as notes:
         notes.copy(source, dng)
     assert len(kept) == 2
@@ -227,7 +227,7 @@ def test_exiftool_exits_when_led_is_killed(donor, tmp_path):
 
 @exiftool
 def test_a_source_that_is_missing_or_has_no_notes_leaves_the_dng_unchanged(notes, tmp_path):
-    source = _made_up(tmp_path, "Led", "Testcam")
+    source = _synthetic(tmp_path, "Led", "Testcam")
     dng = _dng(tmp_path / "a.dng", source)
     before = dng.read_bytes()
     assert notes.copy(source, dng) == (
@@ -254,7 +254,7 @@ def test_a_failing_exiftool_costs_only_the_notes(tmp_path, script, words):
     program = tmp_path / "exiftool"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    source = _made_up(tmp_path, "Led", "Testcam")
+    source = _synthetic(tmp_path, "Led", "Testcam")
     dng = _dng(tmp_path / "a.dng", source)
     before = dng.read_bytes()
     with MakerNotes(str(program), timeout_s=0.2 if "sleep" in script else 300) as notes:
@@ -265,7 +265,7 @@ def test_a_failing_exiftool_costs_only_the_notes(tmp_path, script, words):
 
 
 def test_a_missing_program_is_tried_only_a_few_times(tmp_path):
-    source = _made_up(tmp_path, "Led", "Testcam")
+    source = _synthetic(tmp_path, "Led", "Testcam")
     with MakerNotes(str(tmp_path / "none")) as notes:
         said = [notes.copy(source, tmp_path / "a.dng") for _ in range(4)]
     assert "cannot be run" in said[0] and "failed too often" in said[3]
@@ -276,7 +276,7 @@ def test_a_copy_that_is_aborted_ends_and_none_begins_after(tmp_path):
     program = tmp_path / "exiftool"
     program.write_text("#!/bin/sh\necho $$ >> started\nexec sleep 1000\n")
     program.chmod(0o755)
-    dng = _dng(tmp_path / "a.dng", _made_up(tmp_path, "Led", "Testcam"))
+    dng = _dng(tmp_path / "a.dng", _synthetic(tmp_path, "Led", "Testcam"))
     before = dng.read_bytes()
     said = []
     with MakerNotes(str(program), timeout_s=300) as notes:

@@ -6,10 +6,10 @@ import pytest
 from ledcli.metadata.carried import Carried
 from ledcli.raw.colour import (
     linear_from_srgb,
-    shot_wb,
     srgb_from_camera,
     srgb_from_linear,
     wb_note,
+    white_balance_of,
 )
 from ledcli.raw.libraw import XYZ_FROM_SRGB
 from ledcli.raw.reader import read_raw
@@ -36,13 +36,13 @@ def test_the_matrix_to_srgb_keeps_white(photo):
 def test_white_balance_is_as_shot_else_daylight_else_none(photo):
     daylight = np.array([1.9, 1.0, 1.4])
     other = dataclasses.replace(photo, daylight_wb=daylight)
-    np.testing.assert_array_equal(shot_wb(other), photo.as_shot_wb)
+    np.testing.assert_array_equal(white_balance_of(other), photo.as_shot_wb)
     assert wb_note(other) is None
     other = dataclasses.replace(other, as_shot_wb=None)
-    np.testing.assert_array_equal(shot_wb(other), daylight)
+    np.testing.assert_array_equal(white_balance_of(other), daylight)
     assert wb_note(other) == "no white balance in the file: daylight used"
     other = dataclasses.replace(other, daylight_wb=None)
-    np.testing.assert_array_equal(shot_wb(other), np.ones(3))
+    np.testing.assert_array_equal(white_balance_of(other), np.ones(3))
     assert wb_note(other) == "no white balance in the file: none used"
     assert wb_note(dataclasses.replace(other, phase=MonoPhase.MONO)) is None
 

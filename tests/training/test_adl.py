@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ledcli.nets.network import build
-from ledcli.training.data.sources import MadeUpSource, PairSource, SourceBatch, find_sources
+from ledcli.training.data.sources import PairSource, SourceBatch, SyntheticSource, find_sources
 from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
 from ledcli.training.methods.base import MethodInputs
@@ -217,8 +217,8 @@ def test_a_source_that_never_helps_is_used_less_often(shot_pairs):
     assert 2 <= never <= 14 and always == 30
 
 
-def test_made_up_cameras_have_the_noise_that_they_say(crops):
-    source = MadeUpSource("scenes", crops, (100.0, 100.0))
+def test_synthetic_cameras_have_the_noise_that_they_say(crops):
+    source = SyntheticSource("scenes", crops, (100.0, 100.0))
     batch, sensors, isos = source.draw(np.random.default_rng(0), 16, 64)
     assert batch.x.shape == (16, 4, 64, 64) and (batch.ratio == 100).all()
     assert any(sensors) and not all(sensors) and set(sensors) - {None} <= set(source.sensors)

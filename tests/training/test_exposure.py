@@ -61,7 +61,7 @@ def test_black_is_safe(shot_pairs):
     loss.backward()
     assert loss == 0 and black.grad.isfinite().all()
     # The read noise's light: its variance in electrons, in units of the gained signal.
-    read = batch.variance / batch.gain**2 * batch.gain * batch.ratio
+    read = batch.read_variance / batch.gain**2 * batch.gain * batch.ratio
     assert torch.allclose(darkness.flatten(), read + 1e-3)
 
 

@@ -104,7 +104,7 @@ def frame(frame_faults, level=0.2, ratio=20.0, side=256, camera=NIKON):
 def test_without_faults_a_frame_is_that_of_the_noise_model():
     plain, none = frame(None), frame(faulty())
     torch.testing.assert_close(plain.x, none.x)
-    assert float(plain.variance) == pytest.approx(float(none.variance))
+    assert float(plain.read_variance) == pytest.approx(float(none.read_variance))
 
 
 def test_usual_shares_are_drawn_for_each_fault():
@@ -129,7 +129,7 @@ def test_a_corrected_vignette_keeps_the_light_and_raises_the_noise():
     plain, corrected = frame(faulty()), frame(faulty(vignetting=float(np.log(4))))
     assert float(corrected.x.mean()) == pytest.approx(float(plain.x.mean()), rel=0.01)
     known = frame(faulty(vignetting=float(np.log(4)), known=1.0))
-    variance = float(known.gain * plain.clean[0, 0, 0, 0] / 20 + known.variance)
+    variance = float(known.gain * plain.clean[0, 0, 0, 0] / 20 + known.read_variance)
     row = 16 * float(NIKON.row.sample(torch.tensor([10.0]), None, False)) ** 2
     assert float(corrected.x.var()) == pytest.approx(variance + row / CALIBRATED_WHITE**2, rel=0.05)
     # An estimate for the middle of the frame does not see it.
@@ -141,7 +141,7 @@ def test_a_smoothed_frame_s_noise_profile_is_what_the_estimate_finds():
     found = estimate_noise(batch.x[0].numpy())
     level = 0.2 / 20
     assert found.gain * level + found.read_variance == pytest.approx(
-        float(batch.gain * level + batch.variance), rel=0.1
+        float(batch.gain * level + batch.read_variance), rel=0.1
     )
 
 

@@ -13,6 +13,7 @@ from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.training.data.pairs import camera_pairs
 from ledcli.training.loop import Trainer
+from ledcli.training.methods import find_method
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.led import (
     CSA,
@@ -20,15 +21,14 @@ from ledcli.training.methods.led import (
     TARGET,
     LedMethod,
     LedRecipe,
-    add_light,
     groups,
     prepare,
 )
 from ledcli.training.methods.start import Pretrained, Start, pretrained_model
-from ledcli.zoo.model_file import load_model
+from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model
-from tests.inference.models import write_model
+from tests.inference.models import write_model, write_modulated
 from tests.training.cameras import shot, shots
 
 CPU = torch.device("cpu")
@@ -250,17 +250,6 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def test_added_light_brings_its_photon_noise_and_no_other(shot_pairs):
-    batch = shot_pairs.batch(np.random.default_rng(0), 8, 64)
-    brighter = add_light(batch, np.random.default_rng(1), 1.0)
-    light = (brighter.clean - batch.clean)[:, :, :4, :4].mean((2, 3), keepdim=True)
-    added = brighter.x - batch.x
-    expected = light / batch.ratio.reshape(-1, 1, 1, 1)
-    assert torch.allclose(added.mean((2, 3), keepdim=True), expected, rtol=0.2, atol=2e-4)
-    variance = (added.var((2, 3)) / (batch.gain[:, None] * expected[..., 0, 0])).mean()
-    assert float(variance) == pytest.approx(1, rel=0.1)
-
-
 def test_validation_crops_say_how_good_a_network_is(shot_pairs):
     method = led(LedRecipe(side=32), shot_pairs)
     identity = network()
@@ -291,6 +280,22 @@ def test_a_model_for_x_trans_is_tuned_with_pairs_of_an_x_trans(tmp_path):
     assert np.isfinite(method.psnr(began.net))
     with pytest.raises(ModelError, match="is for X-Trans sensors and the pairs are Bayer"):
         pretrained_model(ChosenModel(path, "generic"))
+
+
+@pytest.mark.parametrize("method", ["led", "adl", "exposure"])
+def test_a_model_of_adl_is_tuned_without_its_modulation(tmp_path, shot_pairs, method):
+    start = pretrained_model(ChosenModel(write_modulated(tmp_path / "adl.safetensors"), ""))
+    found = find_method(method)
+    inputs = MethodInputs(shot_pairs, CPU, "Test One", input_form="gain")
+    began = found(found.recipe_type(), inputs).begin(start)
+    assert "every weight is initialised" not in began.note
+    save_model(tmp_path / "m.safetensors", began.spec, began.net.state_dict())
+
+
+def test_a_model_of_exposure_diffusion_is_refused_in_a_line(tmp_path, shot_pairs):
+    path = write_model(tmp_path / "e.safetensors", form="gain", out_planes=9, output="adaptive")
+    with pytest.raises(ModelError, match="--method led does not tune"):
+        led(LedRecipe(), shot_pairs).begin(pretrained_model(ChosenModel(path, "a")))
 
 
 @pytest.mark.parametrize("form", ["stabilised", "gain"])

@@ -10,7 +10,6 @@ from ledcli.training.methods.led import (
     STABLE_FLOOR,
     frame_loss,
     log_error,
-    pattern_error,
     under_white,
 )
 
@@ -54,22 +53,3 @@ def test_what_does_not_count_changes_nothing():
     assert float(log_error(error, 0.0, counts)) == pytest.approx(
         float(log_error(error[..., :4], 0.0)), rel=1e-5
     )
-
-
-def test_a_pattern_weighs_more_than_its_mean_square_and_noise_does_not():
-    torch.manual_seed(0)
-    noise = torch.randn(1, 4, 64, 64)
-    assert float(pattern_error(noise)) == pytest.approx(0.85, abs=0.15)
-    checkerboard = torch.ones(1, 4, 64, 64)
-    checkerboard[..., ::2, ::2] = -1
-    assert float(pattern_error(checkerboard)) > 100 * float(checkerboard.var())
-    assert float(pattern_error(torch.full((1, 4, 64, 64), 0.3))) == pytest.approx(0, abs=1e-6)
-
-
-def test_the_weight_of_patterns_is_off_unless_asked_for():
-    torch.manual_seed(0)
-    denoised, clean = torch.rand(2, 4, 16, 16), torch.rand(2, 4, 16, 16)
-    level, t0 = torch.ones(2, 1, 1, 1), torch.ones(2, 1, 1, 1)
-    plain = frame_loss(denoised, clean, level, t0)
-    assert torch.equal(plain, frame_loss(denoised, clean, level, t0, pattern_weight=0.0))
-    assert frame_loss(denoised, clean, level, t0, pattern_weight=1.0) > plain

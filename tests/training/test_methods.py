@@ -28,5 +28,5 @@ def test_an_option_that_is_not_given_is_left_to_the_method():
 
 
 def test_an_option_of_another_method_is_refused():
-    with pytest.raises(UsageError, match="--shot-noise is for --method led"):
-        recipe_of(METHODS["adl"], {"shot_noise": 0.5})
+    with pytest.raises(UsageError, match="--schedule is for --method led"):
+        recipe_of(METHODS["adl"], {"schedule": "led"})

@@ -20,7 +20,7 @@ from ledcli.noise.blocks import Planes
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.pairs.frames import check_ratios, is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair, read_list
-from ledcli.raw.colour import shot_wb, srgb_from_camera
+from ledcli.raw.colour import srgb_from_camera, white_balance_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.inputs import RAW_SUFFIXES
@@ -254,7 +254,7 @@ def _read_raws(pair: Pair) -> FramePair:
         raise _mismatch(pair)
     planes, truth = short.planes(), long.planes()
     np.clip(truth, 0, 1, out=truth)
-    colours = (shot_wb(long), srgb_from_camera(long))
+    colours = (white_balance_of(long), srgb_from_camera(long))
     noise, warnings = short.estimate_noise(planes), short.warnings + long.warnings
     return FramePair(planes, truth, short.phase, *colours, short.exif, noise, warnings)
 

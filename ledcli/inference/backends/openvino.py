@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ledcli.errors import DeviceError, ModelError, UsageError
-from ledcli.inference.agreement import made_up_frames
+from ledcli.inference.agreement import synthetic_frames
 from ledcli.inference.backends import Backend, Precision, Target
 from ledcli.inference.backends.torch import CPU, fast_in_bf16
 from ledcli.nets.forms import form_of
@@ -61,8 +61,8 @@ TOP = ("head", "tail", "encoder.0.", "decoder.0.")
 STEPS = 255
 """From the smallest to the largest number of 8 bits."""
 KEPT = 0.6
-"""Of the range of a layer's input on made-up frames, whose contrasts are rare in photographs: what
-lies beyond is clipped. 0.9 of the range loses 0.10 dB in the worst cell, 0.75 of it 0.06."""
+"""Of the range of a layer's input on synthetic frames, whose contrasts are rare in photographs:
+what lies beyond is clipped. 0.9 of the range loses 0.10 dB in the worst cell, 0.75 of it 0.06."""
 
 
 class OpenvinoBackend(Backend):
@@ -272,7 +272,7 @@ class RoundedConv(nn.Module):
 
 
 def round_below_top(spec: ModelSpec, net: Network) -> None:
-    """Round a folded network in place, to the ranges that made-up frames have.
+    """Round a folded network in place, to the ranges that synthetic frames have.
 
     Raises ModelError if it is not built as the fast model: others lose too much.
     """
@@ -295,7 +295,7 @@ def round_below_top(spec: ModelSpec, net: Network) -> None:
     hooks = [each.register_forward_pre_hook(partial(widen, name)) for name, each in layers.items()]
     form = form_of(spec.input_form, spec.output, spec.planes)
     with torch.inference_mode():
-        for frame, ratio, noise in made_up_frames(spec.planes):
+        for frame, ratio, noise in synthetic_frames(spec.planes):
             form(net, frame[None], *(torch.tensor([value]) for value in (ratio, *noise)))
     for hook in hooks:
         hook.remove()

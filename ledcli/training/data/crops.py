@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ledcli.errors import LedError, TrainingError, foreseen
+from ledcli.errors import LedError, TrainingError, as_led_error
 from ledcli.noise.blocks import Planes, measure_blocks
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
@@ -189,7 +189,7 @@ def _photo_crops(
             if isinstance(error, ValueError):
                 report(f"{path}: skipped: {error}")
             else:
-                problem(foreseen(error, path))
+                problem(as_led_error(error, path))
             continue
         given += len(crops)
         yield from crops

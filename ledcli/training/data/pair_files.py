@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledcli.batch.darks import MAX_DARK_TIME
-from ledcli.errors import LedError, MetadataError, PairError, foreseen
+from ledcli.batch.darks import MAX_DARK_TIME, SHORT_S
+from ledcli.errors import LedError, MetadataError, PairError, as_led_error
 from ledcli.noise.blocks import Planes
 from ledcli.pairs.checks import check_pair
 from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
@@ -153,7 +153,7 @@ def load_pairs(
                 short, long = read_pair(pair, force=force_read)
                 check = check_pair(short, long, ratio)
             except (LedError, MemoryError) as error:
-                problem(foreseen(error, pair.short))
+                problem(as_led_error(error, pair.short))
                 continue
             finally:
                 step(pair.short)
@@ -233,7 +233,7 @@ def _usable(darks: Sequence[DarkFrame], headers: Sequence[PairHeader]) -> list[D
     """Return the dark frames of the camera that are exposed about as long as its short frames."""
     first = headers[0]
     times = [h.exposure_time for h in headers if h.exposure_time is not None]
-    longest = MAX_DARK_TIME * max(times, default=0.0)
+    longest = max(MAX_DARK_TIME * max(times, default=0.0), SHORT_S)
     return [
         dark
         for dark in darks

@@ -194,7 +194,7 @@ class CameraPairs:
             x=short,
             ratio=torch.tensor([pair.ratio for pair in pairs]),
             gain=torch.tensor([profile.gain for profile in profiles]),
-            variance=torch.tensor([profile.read_variance for profile in profiles]),
+            read_variance=torch.tensor([profile.read_variance for profile in profiles]),
         )
 
     def validation_batches(self, *, blind: bool = False, undone: bool = False) -> list[Batch]:

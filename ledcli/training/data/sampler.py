@@ -83,8 +83,6 @@ class PretrainRecipe:
     stars: 1 is usual, 0 none."""
     clean_crops: bool = False
     """Take crops for frames of little noise from those that have less noise of their own."""
-    pattern_weight: float = 0.0
-    """Weight in the loss of patterns that the network leaves (`led.pattern_error`)."""
 
     @property
     def planes(self) -> int:
@@ -113,7 +111,7 @@ class Batch(NamedTuple):
     """Normalised short frames ``(N, planes, h, w)``, not multiplied by the ratio."""
     ratio: Tensor
     gain: Tensor
-    variance: Tensor
+    read_variance: Tensor
     """Their ratios and true noise profiles ``(N,)`` (white - black = 1)."""
 
     def to(self, device: torch.device) -> Self:

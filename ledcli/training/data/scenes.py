@@ -143,7 +143,7 @@ def _line(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> N
 
 
 def _text(draw: ImageDraw.ImageDraw, extent: int, rng: np.random.Generator) -> None:
-    """Draw a line of made-up letters: a few strokes each, on a lattice of 3 x 3 points."""
+    """Draw a line of synthetic letters: a few strokes each, on a lattice of 3 x 3 points."""
     height = float(log_uniform(rng, 15, 90))
     x, y = rng.uniform(0, extent, 2)
     for _ in range(int(rng.integers(3, 14))):

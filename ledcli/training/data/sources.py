@@ -1,4 +1,4 @@
-"""Source domains of adaptive domain learning: other cameras' shots, real and made up."""
+"""Source domains of adaptive domain learning: other cameras' shots, real and synthetic."""
 
 import tempfile
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames, stack_noise
 
 NOMINAL_ISO = 400.0
-"""ISO at which a made-up camera's K is 1 DN per electron; K is proportional to ISO."""
+"""ISO at which a synthetic camera's K is 1 DN per electron; K is proportional to ISO."""
 CROP, CROPS = 128, 192
-"""Side in plane pixels and number of the clean crops of made-up cameras: 100 MB on disk."""
+"""Side in plane pixels and number of the clean crops of synthetic cameras: 100 MB on disk."""
 
 
 class SourceBatch(NamedTuple):
@@ -49,7 +49,7 @@ class PairSource:
         return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
 
 
-class MadeUpSource:
+class SyntheticSource:
     """Calibrated and random cameras over crops ``(n, 4, S, S)`` as in a crop file.
 
     Ratios are uniform in their logarithm.
@@ -78,7 +78,7 @@ class MadeUpSource:
         return SourceBatch(batch, known, isos)
 
 
-SourceDomain = PairSource | MadeUpSource
+SourceDomain = PairSource | SyntheticSource
 """A source domain of adaptive domain learning: batches of other cameras' shots."""
 
 
@@ -87,16 +87,16 @@ def find_sources(
 ) -> list[SourceDomain]:
     """Return the sources that the user named: lists of pairs, folders of clean photographs.
 
-    Without any it is made-up cameras over procedural scenes. Raises LedError if a list or a folder
-    cannot be used.
+    Without any it is synthetic cameras over procedural scenes. Raises LedError if a list or a
+    folder cannot be used.
     """
     span = ratios[0], ratios[-1]
     if not named:
-        return [MadeUpSource("procedural scenes", _crops(None, seed, report), span)]
+        return [SyntheticSource("procedural scenes", _crops(None, seed, report), span)]
     sources: list[SourceDomain] = []
     for path in named:
         if path.is_dir():
-            sources.append(MadeUpSource(path.name, _crops(path, seed, report), span))
+            sources.append(SyntheticSource(path.name, _crops(path, seed, report), span))
             continue
         loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
         for warning in loaded.warnings:

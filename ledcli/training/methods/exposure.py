@@ -66,7 +66,7 @@ class ExposureMethod(FinetuneMethod):
         darkness = darkness_of(batch)
         x, total = batch.x, torch.zeros((), device=self.device)
         for number, now in enumerate(ratios):
-            clean = self.form(net, x, 1 / now, batch.gain, batch.variance)
+            clean = self.form(net, x, 1 / now, batch.gain, batch.read_variance)
             total = total + divergence(clean, batch.clean, darkness, counts)
             total = total + self.recipe.l1 * mean_known((clean - batch.clean).abs(), counts)
             if number < self.recipe.steps:
@@ -96,7 +96,7 @@ def darkness_of(batch: Batch) -> Tensor:
     A shifted Poisson distribution models read noise and photons in one: its rate is never zero, and
     neither is what the divergence divides by.
     """
-    light = batch.variance / batch.gain * batch.ratio
+    light = batch.read_variance / batch.gain * batch.ratio
     return column(light + DARKEST)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ledcli.errors import TrainingError, UsageError
-from ledcli.nets.forms import Form, StabilisedForm, form_of
+from ledcli.errors import ModelError, TrainingError, UsageError
+from ledcli.nets.forms import InputForm, StabilisedForm, form_of
 from ledcli.nets.repnr import blocks, convert
 from ledcli.noise.physics import column, electron_scale, stabilise, unstabilise
 from ledcli.training.data.sampler import Batch
@@ -41,8 +41,6 @@ STABLE_FLOOR, LINEAR_FLOOR = 1e-4, 1e-7
 deviation; 70 dB."""
 PAST_WHITE = 0.05
 """Weight of an error above white: highlights are clipped there, but keep a slope."""
-PERIODS = (2, 4, 8)
-"""Periods, in plane pixels, of the patterns that transposed convolutions leave."""
 CLIPPED = 0.98
 """Of white: where the truth is brighter the long frame may be clipped."""
 
@@ -101,9 +99,6 @@ class LedRecipe(FinetuneRecipe):
     batch: int = 4
     schedule: str = JOINT
     """A name in `SCHEDULES`."""
-    shot_noise: float = 0.0
-    """Share of crops that get more light with its photon noise (PMN, section 3.2); 0 because it
-    does not help a stabilised network, which knows the noise of every brightness."""
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -131,6 +126,11 @@ class LedMethod(FinetuneMethod):
         """Add the target set and the OMNR branch to the pretrained network, in place."""
         spec, net, csa_set, _ = pretrained
         assert net is not None
+        if spec.output != "planes":
+            raise ModelError(
+                f"--method led does not tune {spec.name}, a model of another method: name another "
+                "with --pretrained"
+            )
         prepare(spec, net, csa_set)
         return Start(replace(spec, csa_sets=(TARGET,), omnr=True), net, groups(net))
 
@@ -144,14 +144,13 @@ class LedMethod(FinetuneMethod):
         drawn = self.draw(rng)
         gain, variance = jitter_noise_profile(drawn, rng)
         part = self.workers_part(generator)
-        given = drawn._replace(gain=gain, variance=variance)
+        given = drawn._replace(gain=gain, read_variance=variance)
         batch = Batch(*(tensor[part] for tensor in given)).to(self.device)
-        return form_loss(self.form, net, batch, batch.gain, batch.variance)
+        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""
-        batch = self.camera_pairs.batch(rng, self.recipe.batch, self.side)
-        return add_light(batch, rng, self.recipe.shot_noise) if self.recipe.shot_noise else batch
+        return self.camera_pairs.batch(rng, self.recipe.batch, self.side)
 
     @torch.no_grad()
     def settle(self, net: nn.Module) -> None:
@@ -174,27 +173,11 @@ class LedMethod(FinetuneMethod):
         return Finished(folded, plain, proof)
 
 
-def add_light(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
-    """Add light to crops, with its photon noise (PMN's shot-noise augmentation).
-
-    Light ``l`` on top of a signal brings Poisson noise of its own and changes nothing else: short
-    frame ``+ K Poisson(l / K)``, truth ``+ ratio * l``.
-    """
-    count, planes = batch.x.shape[:2]
-    chosen = rng.random((count, 1, 1, 1)) < share
-    most = 0.2 * rng.random((count, planes, 1, 1)) * chosen
-    light = torch.from_numpy(most.astype(np.float32)) / column(batch.ratio)
-    gain = column(batch.gain)
-    electrons = rng.poisson((light / gain).expand_as(batch.x).numpy()).astype(np.float32)
-    clean = (batch.clean + light * column(batch.ratio)).clamp_max(1.0)
-    return batch._replace(clean=clean, x=batch.x + gain * torch.from_numpy(electrons))
-
-
 def jitter_noise_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return gain and read variance ``(N,)`` as wrong as measured ones are."""
     off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in PROFILE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
-    return batch.gain * factors[0], batch.variance * factors[1]
+    return batch.gain * factors[0], batch.read_variance * factors[1]
 
 
 def known(clean: Tensor) -> Tensor:
@@ -208,14 +191,13 @@ def mean_known(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def form_loss(
-    form: Form,
+    form: InputForm,
     net: nn.Module,
     batch: Batch,
     gain: Tensor,
     variance: Tensor,
     *,
     shot: bool = True,
-    pattern_weight: float = 0.0,
 ) -> Tensor:
     """Return the loss where the input form puts the noise.
 
@@ -223,8 +205,7 @@ def form_loss(
     the logarithm of its error, so that all ratios have the same weight.
 
     ``gain`` and ``variance`` ``(N,)`` are the noise profiles that the network is given. If the
-    truth was ``shot``, its clipped pixels do not count. ``pattern_weight`` is that of `frame_loss`,
-    for ``stabilised``.
+    truth was ``shot``, its clipped pixels do not count.
     """
     counts = known(batch.clean) if shot else None
     if not isinstance(form, StabilisedForm):
@@ -233,7 +214,7 @@ def form_loss(
     gain, t0 = electron_scale(column(gain), column(variance))
     denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
     level = gain * column(batch.ratio)
-    return frame_loss(denoised, batch.clean, level, t0, counts, pattern_weight)
+    return frame_loss(denoised, batch.clean, level, t0, counts)
 
 
 def frame_loss(
@@ -242,7 +223,6 @@ def frame_loss(
     level: Tensor,
     t0: Tensor,
     counts: Tensor | None = None,
-    pattern_weight: float = 0.0,
 ) -> Tensor:
     """Return what the stabilised form trains on: every frame by the logarithm of its error.
 
@@ -252,50 +232,29 @@ def frame_loss(
     ``denoised`` are the network's stabilised planes, ``clean`` the truth times the ratio, clipped
     at 1, ``counts`` 1 where it is known and 0 elsewhere, all ``(N, 4, h, w)``; what is denoised
     above 1 counts little. ``level`` and ``t0`` ``(N, 1, 1, 1)`` are the gain times the ratio, and
-    the transform's offset (noise/physics.py). ``pattern_weight`` is that of the part of the error
-    that repeats: a checkerboard hardly counts in a mean square error, but is seen.
+    the transform's offset (noise/physics.py).
     """
     stable = denoised - stabilise(clean / level, t0)
     linear = under_white(unstabilise(denoised, t0) * level) - clean
-    pattern = pattern_weight * pattern_error(stable) if pattern_weight else 0.0
-    in_noise = log_error(stable, STABLE_FLOOR, counts, pattern)
+    in_noise = log_error(stable, STABLE_FLOOR, counts)
     return (in_noise + log_error(linear, LINEAR_FLOOR, counts)) / 2
 
 
-def pattern_error(error: Tensor) -> Tensor:
-    """Return ``(N,)``, how much of the error ``(N, planes, h, w)`` repeats.
-
-    For each period, the variance of the mean error over the period's phases, times the samples of
-    a phase; then the mean over the periods. Without a pattern that is about the mean square error.
-    """
-    total = torch.zeros(len(error), device=error.device)
-    for period in PERIODS:
-        rows, cols = (n // period for n in error.shape[2:])
-        if rows * cols < 2:
-            continue
-        cut = error[:, :, : rows * period, : cols * period]
-        phases = cut.unflatten(3, (cols, period)).unflatten(2, (rows, period)).mean((2, 4))
-        total = total + rows * cols * phases.var((2, 3), correction=0).mean(1)
-    return total / len(PERIODS)
-
-
-def log_error(
-    error: Tensor, floor: float, counts: Tensor | None = None, added: Tensor | float = 0.0
-) -> Tensor:
+def log_error(error: Tensor, floor: float, counts: Tensor | None = None) -> Tensor:
     """Return the mean over frames of the logarithm of the root mean square error, in nepers.
 
     That is PSNR divided by -8.7. A frame of deep noise, whose error is a tenth of the noise's
     deviation, so has the same weight as a clean one, where half of the noise must stay.
 
-    ``counts`` are weights of the mean of ``error``, both ``(N, planes, h, w)``. To the mean square
-    errors are added ``added`` ``(N,)``, and ``floor``, below which an error does not matter.
+    ``counts`` are weights of the mean of ``error``, both ``(N, planes, h, w)``. ``floor`` is the
+    mean square error below which an error does not matter.
     """
     if counts is None:
         mean = error.square().mean((1, 2, 3))
     else:
         total = (error.square() * counts).sum((1, 2, 3))
         mean = total / counts.sum((1, 2, 3)).clamp_min(1)
-    return (mean + added + floor).log().mean() / 2
+    return (mean + floor).log().mean() / 2
 
 
 def under_white(x: Tensor) -> Tensor:

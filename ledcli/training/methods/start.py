@@ -9,6 +9,7 @@ from torch import nn
 
 from ledcli.errors import ModelError
 from ledcli.nets.forms import AdaptiveForm, SrgbForm
+from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import build
 from ledcli.nets.repnr import deploy
 from ledcli.sensor.layout import LAYOUTS
@@ -39,8 +40,10 @@ class Pretrained(NamedTuple):
 
 
 def pretrained_model(start: ChosenModel, cfa: str = "bayer") -> Pretrained:
-    """Load the model to start from for a kind of sensor; raises ModelError."""
+    """Load the model to start from for a kind of sensor, without modulation; raises ModelError."""
     spec, net = load_model(start.path)
+    if isinstance(net, ModulatedNet):
+        spec, net = replace(spec, modulation=()), net.folded(None, None)
     if spec.cfa != cfa:
         raise ModelError(
             f"{start.path}: is for {LAYOUTS[spec.cfa].title} sensors and the pairs are "
