@@ -99,6 +99,8 @@ def denoise(
     LedError
         Nothing could be started: bad options, no such model, an output folder that is read-only.
     """
+    if exposure is not None and ratio not in (None, 1):
+        raise UsageError("ratio and exposure exclude each other: give one of them")
     words = dict[str, Any](highlights=highlights, compression=compression, quality=quality)
     settings = Settings(
         ratio=ratio,
@@ -113,11 +115,23 @@ def denoise(
         force_read=force_read,
         **words,
     )
-    raws, darks = _several(paths), _several(dark)
     if precision != "auto":
         engine = engine._replace(precision=precision)
-    how = settings, _several(formats), model, name, recursive, shard, engine, overwrite, dry_run
-    options = DenoiseOptions(raws, None if out is None else Path(out), *how, ray=ray, dark=darks)
+    options = DenoiseOptions(
+        _several(paths),
+        None if out is None else Path(out),
+        settings,
+        formats=_several(formats or ()),
+        model=model,
+        name=name,
+        recursive=recursive,
+        shard=shard,
+        engine=engine,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        ray=ray,
+        dark=_several(dark),
+    )
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
 

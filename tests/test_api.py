@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,9 @@ from tests.shoot import make_raw
         {"steps": 0},
         {"steps": 21},
         {"steps": 1.5},
+        {"linear": "no"},
+        {"again": 1},
+        {"luma": 3},
     ],
 )
 def test_what_denoise_does_not_take_is_named(tmp_path, wrong):
@@ -101,3 +105,30 @@ def test_options_of_a_tuning_replace_those_of_its_settings(tmp_path):
     settings = FinetuneSettings(method="led")
     with pytest.raises(UsageError, match="nope"):
         api.finetune(tmp_path / "pairs.txt", settings, method="nope")
+
+
+def test_a_ratio_and_an_exposure_exclude_each_other(tmp_path):
+    with pytest.raises(UsageError, match="exclude each other"):
+        api.denoise(tmp_path, ratio=100, exposure=1000)
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ({"iterations": "5"}, "iterations takes a whole number"),
+        ({"iterations": -1}, "iterations must be 1 or more"),
+        ({"batch": 0}, "batch must be 1 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"side": 2.5}, "side takes a whole number"),
+        ({"foo": 1}, "no option 'foo' of --method led"),
+    ],
+)
+def test_what_a_tuning_does_not_take_is_named(tmp_path, option, why):
+    with pytest.raises(UsageError, match=why):
+        api.finetune(tmp_path / "pairs.txt", options=option)
+
+
+def test_a_tuning_takes_plain_values():
+    settings = FinetuneSettings(out="m.safetensors", ratios=100, sources="a.txt")
+    assert (settings.out, settings.sources) == (Path("m.safetensors"), (Path("a.txt"),))
+    assert settings.ratios == (100.0,)

@@ -168,7 +168,7 @@ def _same_body(one: Exif, other: Exif) -> bool:
 
 
 def _measure(frames: tuple[DarkFrame, ...], force: bool) -> Mapping[DarkFrame, DarkPattern]:
-    from ledcli.noise.dark import DarkMeasurement
+    from ledcli.noise.dark import CUT_OFF, DarkMeasurement
     from ledcli.raw.reader import read_raw
 
     groups: dict[object, list[DarkFrame]] = defaultdict(list)
@@ -187,9 +187,9 @@ def _measure(frames: tuple[DarkFrame, ...], force: bool) -> Mapping[DarkFrame, D
             members[how].append(frame)
             measured.setdefault(how, DarkMeasurement(*how, 1 / photo.span))
             if why := measured[how].add(photo.planes()):
+                retry = "" if why == CUT_OFF else "shoot one with the lens cap on, or "
                 raise UsageError(
-                    f"{frame.file}: is no dark frame: {why}; shoot one with the lens cap on, or "
-                    "leave it out of --dark"
+                    f"{frame.file}: not a usable dark frame: {why}; {retry}leave it out of --dark"
                 )
         for each, measurement in measured.items():
             patterns |= dict.fromkeys(members[each], measurement.result())

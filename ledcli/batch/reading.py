@@ -49,9 +49,11 @@ def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | Non
             how = partial(decode_file, force=settings.force_read, darks=darks)
             decoded = decoders.run(how, job.source)
         if decoded.note and not settings.again:
+            # A preview, which has no outputs, has no --again.
+            advice = "use --again to repeat" if job.outputs else "name the camera's raw"
             raise RawError(
                 f"{job.source}: already denoised by led {decoded.note.get('version', '')} "
-                f"(model {decoded.note.get('model', 'unknown')}); use --again to repeat"
+                f"(model {decoded.note.get('model', 'unknown')}); {advice}"
             )
         photo = decoded.photo
         if darks:

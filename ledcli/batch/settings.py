@@ -197,6 +197,12 @@ def _noise(given: Any) -> tuple[float, float]:  # noqa: ANN401
     return checked_noise(gain, read, given)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 _NONE = " or None"
 _KINDS: Mapping[str, tuple[Callable[[Any], object], str]] = {
     **dict.fromkeys(("ratio", "exposure", "luma", "chroma"), (float, "a number" + _NONE)),
@@ -206,6 +212,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "highlights": (Highlights, ""),
     "compression": (Compression, ""),
     "quality": (Quality, ""),
+    **dict.fromkeys(("linear", "again", "force_read"), (_flag, "True or False")),
 }
 """What settings are converted to, and what they take."""
 _LIMITS = {

@@ -110,13 +110,36 @@ def denoise(
     if not raws:
         raise UsageError("name raw files or folders, or a list of them by --files-from")
     factor, level = opt.parse_brightness(ratio, exposure)
-    given = opt.parse_noise(noise)
-    how = strength, highlights, compression, linear, again, quality, steps, force_read
-    settings = Settings(factor, level, *how, noise=given, luma=luma, chroma=chroma)
-    names = [f.strip() for group in formats or [] for f in group.split(",")]
-    run = overwrite, dry_run, watch, ray, dark or []
+    settings = Settings(
+        ratio=factor,
+        exposure=level,
+        strength=strength,
+        luma=luma,
+        chroma=chroma,
+        noise=opt.parse_noise(noise),
+        highlights=highlights,
+        compression=compression,
+        linear=linear,
+        again=again,
+        quality=quality,
+        steps=steps,
+        force_read=force_read,
+    )
     options = DenoiseOptions(
-        raws, out, settings, names, model, name, recursive, shard, engine, *run
+        raws,
+        out,
+        settings,
+        formats=[f.strip() for group in formats or [] for f in group.split(",")],
+        model=model,
+        name=name,
+        recursive=recursive,
+        shard=shard,
+        engine=engine,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        watch=watch,
+        ray=ray,
+        dark=dark or [],
     )
     # By photo: in a watch one that failed is tried again when its file changes.
     became: dict[Path | int, Status] = {}

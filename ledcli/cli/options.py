@@ -120,8 +120,23 @@ StepsOption = Annotated[
         max=MAX_STEPS,
     ),
 ]
+
+
+def _folder(name: str) -> Path:
+    if not name:  # Path("") is the working folder
+        raise typer.BadParameter("an empty name: leave it out for the default")
+    return Path(name)
+
+
 OutFolderOption = Annotated[
-    Path | None, Option("--out", help="Output folder.", show_default="'denoised' beside it")
+    Path | None,
+    Option(
+        "--out",
+        parser=_folder,
+        metavar="PATH",
+        help="Output folder.",
+        show_default="'denoised' beside it",
+    ),
 ]
 NameOption = Annotated[
     str,

@@ -30,6 +30,7 @@ a pixel, or a share of white, whichever is more."""
 BLOCK, CLEAR, OF_SHADING, MAX_CLEAR = 8, 5.0, 0.2, 0.05
 """Side of a block; its mean shows a picture if it is so many standard errors from black, and by
 this share of the shading's variation; share of the blocks that may."""
+CUT_OFF = "its camera cuts noise off at black, so that it does not show where black is"
 MAX_CUT = 0.2
 """Share of the samples that may have the lowest value: in frames cut off at black more have."""
 _STEPS = 127
@@ -121,7 +122,7 @@ class DarkMeasurement:
             lowest, high = plane.min(), np.quantile(plane[::3, ::3], USUAL[1])
             cut = np.count_nonzero(plane == lowest) > MAX_CUT * plane.size
             if cut and high - lowest > self._min_hot:  # a quiet camera's take two or three values
-                return "its noise is cut off at black"
+                return CUT_OFF
             plane -= upsample(smooth[number : number + 1], plane.shape)[0]
             hot = self._hot_from(plane)
             columns[number] = plane.clip(-hot, hot).mean(0, np.float64)

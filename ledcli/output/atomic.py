@@ -15,27 +15,27 @@ from typing import IO
 
 from ledcli.errors import ExistsError, OutputError, os_reason
 
-_ELSEWHERE = "choose another folder with --out"
-_BAD_NAME = "the disk's format does not allow this name: choose another with --name"
+_ELSEWHERE = "choose another folder"
+_BAD_NAME = "the disk's format does not allow this name: choose another"
 # Only Windows refuses to replace a file that a program has open.
 _OPEN_ELSEWHERE = ", or close the program that has the file open" if os.name == "nt" else ""
 _ADVICE = {
-    "ENOSPC": f"the disk is full: free some space, or {_ELSEWHERE} on another disk",
-    "EDQUOT": f"your disk quota is used up: free some space, or {_ELSEWHERE} on another disk",
+    "ENOSPC": "the disk is full: free some space, or choose a folder on another disk",
+    "EDQUOT": "your disk quota is used up: free some space, or choose a folder on another disk",
     "EACCES": f"permission denied: {_ELSEWHERE} that you may write to{_OPEN_ELSEWHERE}",
     "EPERM": f"permission denied: {_ELSEWHERE} that you may write to",
-    "EROFS": f"the disk is read-only: {_ELSEWHERE} on another disk",
+    "EROFS": "the disk is read-only: choose a folder on another disk",
     "ENOENT": "its folder does not exist: create it first",
     "ENOTDIR": f"a part of its path is a file, not a folder: {_ELSEWHERE}",
     "EEXIST": f"a part of its path is a file, not a folder: {_ELSEWHERE}",
     "EISDIR": "there is a folder of that name: remove it or choose another name",
     "ELOOP": f"its symbolic links go in a circle: {_ELSEWHERE}",
-    "ENAMETOOLONG": "the name is too long: choose a shorter one with --name",
+    "ENAMETOOLONG": "the name is too long: choose a shorter one",
     "EINVAL": _BAD_NAME,
     "EILSEQ": _BAD_NAME,
     "EFBIG": "larger than a file may be on this disk or in this session: "
-    f"{_ELSEWHERE} on another disk, or raise the limit ('ulimit -f')",
-    "EIO": f"the disk reports an error: check it, and {_ELSEWHERE} on another disk",
+    "choose a folder on another disk, or raise the limit ('ulimit -f')",
+    "EIO": "the disk reports an error: check it, and choose a folder on another disk",
     **dict.fromkeys(
         ("ENODEV", "ENXIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "ETIMEDOUT"),
         f"the drive is gone or does not answer: connect it again, or {_ELSEWHERE}",
@@ -126,8 +126,15 @@ def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:
 
     An existing one may be replaced with `overwrite`; else the error ends in the `advice`.
     """
-    if not overwrite and os.path.lexists(path):
-        raise ExistsError(f"{path}: already exists; {advice}")
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # os.path.lexists takes a name too long for a free one
+        raise OutputError(f"{path}: cannot be written: {explain(error)}") from error
+    else:
+        if not overwrite:
+            raise ExistsError(f"{path}: already exists; {advice}")
     if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: {_ADVICE['ENOENT']}")
     with part_file(path.parent) as trial, _explained(path):

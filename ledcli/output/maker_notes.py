@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import queue
 import re
 import shutil
 import stat
@@ -12,19 +11,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from ledcli.metadata.containers import FileBytes, largest_image
 from ledcli.output.atomic import part_file, process_exists
 
 TIMEOUT_S = 30.0
 """For one command, which takes well under a second."""
-_EXIT_TIMEOUT_S = 2
 _MAX_FAILURES = 3
 """In a row; then exiftool is not tried again."""
-_FORWARD_INPUT = "cat; printf '\\n-stay_open\\nFalse\\n'"
-"""Shell command between led and exiftool, which does not exit at the end of its input by itself:
-this tells it to, even if led was killed."""
 _WORK_FOLDER = re.compile(r"led-(\d{1,10})-[a-z0-9_]{8}")
 _WORK_FOLDER_MAX_AGE_S = 86400.0
 """An older work folder is abandoned even if its process seems to run: process ids are reused."""
@@ -46,129 +41,53 @@ class ExiftoolError(Exception):
 
 
 class Exiftool:
-    """An exiftool process that stays open for many commands; `folder` is its working directory."""
+    """Runs exiftool, one command at a time; `folder` is its working directory."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
         self._folder = folder
-        self._feeder: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._commands = 0
         self.aborted = False
 
     def ask(self, arguments: Sequence[str], timeout_s: float) -> str:
-        """Run one command and return its output, warnings included; raises ExiftoolError.
-
-        The arguments must not contain line breaks. After the timeout the process is killed.
-        """
-        end = time.monotonic() + timeout_s
-        self._commands += 1
-        ready = b"{ready%d}" % self._commands
-        text = b"".join(os.fsencode(argument) + b"\n" for argument in arguments)
-        output = []
+        """Run a command and return its output, warnings included; raises ExiftoolError."""
+        if self.aborted:
+            raise ExiftoolError("it was aborted")
         try:
-            self._start()
-            self._send(text + b"-execute%d\n" % self._commands)
-            while True:
-                line = self._lines.get(timeout=max(end - time.monotonic(), 0))
-                if line is None:
-                    raise ExiftoolError("it ended before it was done")
-                # The mark may follow the last line of output directly.
-                rest, mark, _ = line.partition(ready)
-                output.append(rest)
-                if mark:
-                    break
-        except queue.Empty:
-            self.kill()
-            raise ExiftoolError(f"it took more than {timeout_s:g} s") from None
+            process = subprocess.Popen(
+                # An empty -config: the user's own settings must not change the result.
+                [self._program, "-config", "", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                start_new_session=os.name == "posix",  # so that Ctrl-C reaches led alone
+            )
         except OSError as error:
-            self.kill()
             raise ExiftoolError(f"it cannot be run: {error.strerror or error}") from None
-        except BaseException:
-            # After an interruption, this answer would be taken for the next command's.
-            self.kill()
-            raise
-        return b"".join(output).decode("utf-8", "replace")
-
-    def close(self) -> None:
-        """Let the process exit; kill it if it does not."""
-        if self._process is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._send(b"-stay_open\nFalse\n").close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_EXIT_TIMEOUT_S)
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill the process; the next command starts another."""
-        for process in filter(None, (self._process, self._feeder)):
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-        self._process = self._feeder = None
+        self._process = process
+        with process:
+            try:
+                if self.aborted:  # `abort` may not have seen the new process
+                    raise ExiftoolError("it was aborted")
+                output, _ = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ExiftoolError(f"it took more than {timeout_s:g} s") from None
+            finally:
+                process.kill()
+        if process.returncode not in (0, 1):  # 1 is an error that the output names
+            raise ExiftoolError("it ended before it was done")
+        return output.decode("utf-8", "replace")
 
     def abort(self) -> None:
         """Make the current command in another thread fail, and every later one."""
         self.aborted = True
-        # The thread that runs the command waits for the processes.
-        for process in filter(None, (self._process, self._feeder)):
-            process.kill()
-        self._lines.put(None)  # on Windows a second process keeps the output open
-
-    def _start(self) -> None:
-        if self.aborted:
-            raise ExiftoolError("it was aborted")
-        if self._process is not None and self._process.poll() is None:
-            return
-        self.kill()
-        self._lines = queue.SimpleQueue()
-        # In a session of their own, so that Ctrl-C reaches led alone.
-        posix = os.name == "posix"
-        if posix:
-            self._feeder = subprocess.Popen(
-                ["sh", "-c", _FORWARD_INPUT],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        forwarded = self._feeder.stdout if self._feeder else None
-        self._process = subprocess.Popen(
-            # An empty -config: the user's own settings must not change the result.
-            [self._program, "-config", "", "-stay_open", "True", "-@", "-"],
-            stdin=forwarded or subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=self._folder,
-            start_new_session=posix,
-        )
-        if forwarded:
-            forwarded.close()
-        output = self._process.stdout
-        threading.Thread(target=_read_lines, args=(output, self._lines), daemon=True).start()
-        if self.aborted:  # `abort` may not have seen the new process
-            raise ExiftoolError("it was aborted")
-
-    def _send(self, text: bytes) -> IO[bytes]:
-        process = self._feeder or self._process
-        assert process is not None and process.stdin is not None
-        process.stdin.write(text)
-        process.stdin.flush()
-        return process.stdin
-
-
-def _read_lines(output: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
-    with contextlib.suppress(OSError, ValueError), output:
-        for line in output:
-            lines.put(line)
-    lines.put(None)
+        if self._process is not None:
+            self._process.kill()
 
 
 class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
-    """Copies maker notes, one file at a time, with one exiftool process.
+    """Copies maker notes with exiftool, one file at a time.
 
     Use it as a context manager, or `close` it. It is safe to use from several threads. The timeout
     is for each command.
@@ -197,9 +116,8 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
         self.close()
 
     def close(self) -> None:
-        """End exiftool and remove the work folder."""
+        """Remove the work folder."""
         with self._lock:
-            self._exiftool.close()
             self._folder.cleanup()
 
     def abort(self) -> None:

@@ -84,6 +84,11 @@ def write_list(path: Path, pairs: Sequence[Pair]) -> None:
     Names are relative to the list's folder; ratios are not written. Raises OutputError if the list
     cannot be written, and PairError if a file's name contains a line break.
     """
+    atomic_write(path, list_text(path, pairs))
+
+
+def list_text(path: Path, pairs: Sequence[Pair]) -> bytes:
+    """Return the text of a list that will be at `path`; raises PairError as `write_list`."""
     lines = []
     for pair in pairs:
         names = [relative_name(file, path.parent) for file in (pair.short, pair.long)]
@@ -91,7 +96,7 @@ def write_list(path: Path, pairs: Sequence[Pair]) -> None:
             if "\n" in name:
                 raise PairError(f"{name}: has a line break in its name: rename it")
         lines.append(" ".join(quote(name) for name in names) + "\n")
-    atomic_write(path, os.fsencode("".join(lines)))
+    return os.fsencode("".join(lines))
 
 
 def check_list_replaceable(path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from ledcli.errors import LedError, OutputError, PairError, UsageError, os_reason
-from ledcli.output.atomic import atomic_write
+from ledcli.output.atomic import atomic_write, check_new
 from ledcli.pairs.checks import CheckedPair, PairCheck
 from ledcli.pairs.frames import Frame
-from ledcli.pairs.list_file import Pair, check_list_replaceable, relative_name, write_list
+from ledcli.pairs.list_file import Pair, check_list_replaceable, list_text, relative_name
 from ledcli.pairs.rule import MissingPair, RatioRule
 from ledcli.raw.inputs import RAW_SUFFIXES
 
@@ -194,8 +194,10 @@ def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
 
 def write_scan(scan: Scan, list_path: Path) -> Path:
     """Write the good pairs of a scan as a list, and all of it beside; returns the second file."""
+    pairs = [Pair(pair.short.file, pair.long.file) for pair in scan.pairs]
+    text = list_text(list_path, pairs)  # refused before anything is replaced
     beside = write_record(list_path, scan_record(scan, list_path.parent))
-    write_list(list_path, [Pair(pair.short.file, pair.long.file) for pair in scan.pairs])
+    atomic_write(list_path, text)
     return beside
 
 
@@ -203,6 +205,7 @@ def check_replaceable(list_path: Path) -> None:
     """Raise LedError where a list, or its record, must not be written."""
     if list_path.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
         raise UsageError(f"{list_path}: choose a name for the list that ends in .txt")
+    check_new(list_path, "", overwrite=True)
     check_list_replaceable(list_path)
     check_record_replaceable(list_path)
 

@@ -8,6 +8,7 @@ order is the method's: LED's has the target CSA set and the OMNR branch (trainin
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -39,11 +40,13 @@ from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import (
     CHECKPOINT,
     FAST,
+    alone_with,
     find_model,
     free_name,
     install_model,
     installed_dir,
     make_installed_dir,
+    stopped_name,
 )
 
 LOG_EVERY = 10
@@ -115,9 +118,21 @@ def finetune(
     ``pairs`` is a list as ``led pairs scan`` writes it. ``report`` receives messages and progress.
     ``stoppable`` makes the context in which the training runs; its value is asked after every
     iteration whether to stop. A stopped training leaves a checkpoint to resume from. Raises
-    LedError if the settings, the pairs or the pretrained model cannot be used, or the training
-    failed.
+    LedError if the settings, the pairs or the pretrained model cannot be used, the training failed,
+    or another process tunes a model of the same name.
     """
+    with ExitStack() as cleanup:
+        return _finetune(pairs, settings, report, stoppable, cleanup)
+
+
+def _finetune(
+    pairs: Path,
+    settings: FinetuneSettings,
+    report: Reporter,
+    stoppable: Stoppable,
+    cleanup: ExitStack,
+) -> FinetuneResult:
+    """Do what `finetune` says; `cleanup` keeps the lock on the model's name."""
     # What cannot be done is refused before anything is read.
     method_type = method_of(settings)
     recipe = recipe_of(method_type, settings.options)
@@ -139,10 +154,13 @@ def finetune(
     )
     darks = read_darks(pairs)
     suffix = method_type.name_suffix + (f"-{FAST}" if fast else "")
-    name = settings.name or free_name(_name_of(headers[0].camera) + suffix)
+    own = _name_of(headers[0].camera) + suffix
+    name = settings.name or (stopped_name(own) if settings.resume else None) or free_name(own)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
     if settings.resume and not checkpoint.is_file():
         raise TrainingError(f"{name}: no checkpoint of this name to resume: leave out --resume")
+    if not settings.dry_run:
+        cleanup.enter_context(alone_with(name))
     if checkpoint.is_file() and not settings.resume:
         raise TrainingError(
             f"there is a checkpoint of an earlier tuning of '{name}': continue it with --resume, "
@@ -253,11 +271,11 @@ def finetune(
         report.info(f"{source}: {steps['kept']} of {steps['tried']} steps were kept")
     if tuned.improvement <= 0 and not settings.force:
         return replace(result, status=Status.NOT_BETTER, tuned=tuned)
-    name = free_name(name)  # it may have been taken while this ran
-    path = install_model(name, tuned.folded, tuned.plain.state_dict())
-    if settings.out is not None:
+    if settings.out is not None:  # if this fails, --resume tries it again
         save_model(settings.out, spec, tuned.net.state_dict(), overwrite=False)
         report.info(f"wrote {settings.out}")
+    name = free_name(name)  # it may have been taken while this ran
+    path = install_model(name, tuned.folded, tuned.plain.state_dict())
     checkpoint.unlink(missing_ok=True)
     return replace(result, status=Status.DONE, name=name, tuned=tuned, path=path)
 

@@ -27,7 +27,7 @@ from ledcli.training.processes import Processes
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
 _UNREADABLE = (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError)
-"""What a checkpoint that is damaged, or of another training, raises."""
+"""What a damaged checkpoint raises."""
 
 
 class Method(Protocol):
@@ -161,8 +161,8 @@ class Trainer:
             losses.clear()
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is not a number at step {self.step}: lower the learning rate, "
-                    "or look for damaged photos"
+                    f"the loss is not a number at step {self.step}: look for damaged photos, or "
+                    "lower the learning rate of 'led pretrain'"
                 )
             gone = self.seconds - at_start
             share = progress - first
@@ -295,12 +295,13 @@ class Trainer:
                 state = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if state["recipe"] != recipe:
-                raise ValueError("another recipe")
+                raise TrainingError(
+                    f"{path} is of another training, or of another version of led: give the "
+                    "options it was made with, or remove it"
+                )
             self._restore(tensors, state)
         except _UNREADABLE as error:
-            raise TrainingError(
-                f"{path} is of another training: give the options it was made with, or remove it"
-            ) from error
+            raise TrainingError(f"{path} is damaged: remove it and start anew") from error
 
     @torch.no_grad()
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from ledcli.nets.forms import FORMS, InputForm, StabilisedForm, form_of
 from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
+from ledcli.output.atomic import check_new
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, Crops, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
@@ -244,6 +245,8 @@ def pretrain(
         processes=processes,
     )
     checkpoint = out.with_suffix(".checkpoint")
+    if not processes.rank:
+        check_new(out, "choose another name with --out", overwrite=resume)
     if resume:
         trainer.resume(checkpoint, recipe.text())
     elif checkpoint.exists():

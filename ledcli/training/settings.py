@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ledcli.batch.settings import converted
 from ledcli.errors import UsageError
 from ledcli.output.atomic import RENAME, check_new
 from ledcli.pairs.frames import check_ratios
@@ -50,6 +51,16 @@ class FinetuneSettings:
     """As ``--device`` and ``--precision``."""
     dry_run: bool = False
     """Read and check the pairs only."""
+
+    def __post_init__(self) -> None:
+        """Take what the Python API is given for a path and for numbers."""
+        if isinstance(self.out, str):
+            object.__setattr__(self, "out", Path(self.out))
+        several = self.sources if isinstance(self.sources, tuple | list) else (self.sources,)
+        object.__setattr__(self, "sources", tuple(Path(each) for each in several))
+        given = self.ratios if isinstance(self.ratios, tuple | list) else (self.ratios,)
+        ratios = converted(lambda all: tuple(map(float, all)), given, "ratios", "numbers")
+        object.__setattr__(self, "ratios", ratios)
 
 
 def method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:

@@ -15,7 +15,7 @@ import requests
 from filelock import FileLock, Timeout
 
 import ledcli
-from ledcli.errors import DownloadError, OutputError
+from ledcli.errors import DownloadError, OutputError, first_line
 from ledcli.output.atomic import explain, make_folder
 from ledcli.reporting import SILENT, ProgressBar, Reporter
 from ledcli.zoo.model_file import file_sha256
@@ -100,7 +100,12 @@ def _retry(url: str, target: Path, limits: Limits, report: Reporter) -> None:
             wait = FIRST_WAIT_S * 2 ** (failures - 1) if wait is None else wait
             report.warn(f"{why}; trying again in {wait:g} s")
             sleep(wait)
-        except ValueError as error:  # pooch's, for a wrong hash
+        except ValueError as error:
+            if "known hash" not in str(error):  # a header or an address that is none
+                raise DownloadError(
+                    f"{url}: the server's answer cannot be understood ({first_line(error)}): "
+                    f"try again later, or {by_hand(url)}"
+                ) from error
             raise DownloadError(
                 f"{url}: {str(error).partition('. ')[0]}. The file has changed and was deleted; if "
                 "that is right, put its sha256 into a registry of your own"

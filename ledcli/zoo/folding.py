@@ -223,9 +223,9 @@ def fold_model(
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
-    if out.exists() and out.samefile(path):
-        raise UsageError(f"{out}: this is the model itself; choose another name with --out")
     with made_of(path, out, overwrite=overwrite):
+        if out.exists() and out.samefile(path):
+            raise UsageError(f"{out}: this is the model itself; choose another name with --out")
         frames = []
         if photo is not None:
             raw = decoders.run(read_raw, photo)

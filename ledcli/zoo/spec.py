@@ -50,7 +50,8 @@ def short(value: object) -> str:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Not math.isfinite, which raises OverflowError for whole numbers beyond a float's range.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def is_text(value: object, most: int = 1000) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 import ledcli
-from ledcli.errors import ModelError, OutputError
+from ledcli.errors import ModelError, OutputError, TrainingError
+from ledcli.output.atomic import make_folder
 from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
 
@@ -242,6 +245,34 @@ def free_name(name: str) -> str:
         free = name[: MAX_NAME_LENGTH - len(end)] + end
     check_name(free)
     return free
+
+
+@contextlib.contextmanager
+def alone_with(name: str) -> Iterator[None]:
+    """Let no other process tune a model of this name inside the block; raises TrainingError."""
+    make_folder(cache_dir())
+    lock = FileLock(cache_dir() / f"{name}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            f"another led finetune of '{name}' is running: wait until it ends, or give this one "
+            "another --name"
+        ) from None
+    except (OSError, NotImplementedError):
+        pass  # a drive without locks
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stopped_name(name: str) -> str | None:
+    """Return the latest of `name`, `name-2`, ... of which there is a checkpoint of a tuning."""
+    form = re.compile(rf"{re.escape(name)}(-\d+)?{re.escape(CHECKPOINT)}")
+    found = [path for path in installed_dir().glob(f"*{CHECKPOINT}") if form.fullmatch(path.name)]
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.name.removesuffix(CHECKPOINT)
 
 
 def install_model(name: str, spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Path:

@@ -126,7 +126,7 @@ def test_a_frame_that_is_not_dark_ends_the_run_before_a_photo_is_made(here):
     shoot(here / "darks" / "d.ARW")
     shoot(here / "darks" / "bright.ARW", light=0.1, seed=2)
     for dry_run in (True, False):
-        with pytest.raises(UsageError, match=r"bright\.ARW: is no dark frame: its mean is"):
+        with pytest.raises(UsageError, match=r"bright\.ARW: not a usable dark frame: its mean is"):
             run_with("darks", dry_run=dry_run)
     assert not list(here.glob("denoised/*.dng"))
     make_raw(here / "no-iso.ARW", iso=None)
@@ -182,7 +182,7 @@ def test_inputs_that_are_all_among_the_dark_frames_are_an_error(here, capsys, ve
     assert "all inputs are among --dark" in capsys.readouterr().err
     shoot(here / "mix" / "photo.ARW", light=0.1)
     assert run([verb, "mix", "--dark", "mix"]) == UsageError.exit_status
-    assert "photo.ARW: is no dark frame" in capsys.readouterr().err
+    assert "photo.ARW: not a usable dark frame" in capsys.readouterr().err
 
 
 def test_no_dark_frame_is_replaced_by_a_result(here):
@@ -217,4 +217,4 @@ def test_a_preview_is_of_the_corrected_photo_and_its_commands_have_the_frames(he
     assert "--dark darks" in shown.out and "denoised without" not in shown.err
     shoot(here / "darks" / "d.ARW", light=0.2)
     assert run([*words.split(), "--overwrite"]) == UsageError.exit_status
-    assert "is no dark frame" in capsys.readouterr().err
+    assert "not a usable dark frame" in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(here, monkeypatch, number
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(OutputError, match=rf"denoised: cannot be written to: .*{why}.*--out"):
+    with pytest.raises(OutputError, match=rf"denoised: cannot be written to: .*{why}.*choose a"):
         check_space(jobs(), Settings())
 
 

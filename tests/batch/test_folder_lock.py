@@ -288,9 +288,9 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path, monkeypatch, n
 @pytest.mark.parametrize(
     ("number", "name", "problem"),
     [
-        (errno.ENOENT, "out", "created: no folder can be made there: .*--out"),
-        (errno.EACCES, "out", "created: permission denied: .*--out"),
-        (errno.EACCES, "", "written to: permission denied: .*--out"),
+        (errno.ENOENT, "out", "created: no folder can be made there: .*another folder"),
+        (errno.EACCES, "out", "created: permission denied: .*another folder"),
+        (errno.EACCES, "", "written to: permission denied: .*another folder"),
     ],
 )
 def test_the_folder_that_the_user_named_is_blamed(tmp_path, monkeypatch, number, name, problem):

@@ -647,3 +647,10 @@ def test_steps_of_a_model_without_any_are_one_error(tmp_path, capsys):
         assert "no" in line and "--steps" in line
     with pytest.raises(UsageError, match="--steps"):
         api.denoise(tmp_path, steps=2)
+
+
+def test_an_empty_name_of_the_output_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_raw(tmp_path / "a.dng")
+    assert run(["denoise", "a.dng", "--out", ""]) == 2
+    assert "an empty name" in capsys.readouterr().err and not (tmp_path / ".led").exists()

@@ -18,6 +18,7 @@ from ledcli.training import optim
 from ledcli.training.methods.led import SCHEDULES
 from ledcli.zoo import store as bundled
 from ledcli.zoo.model_file import load_model, read_spec
+from ledcli.zoo.store import alone_with, stopped_name
 from tests.inference.models import write_model
 from tests.shoot import make_dark, make_raw
 from tests.training.shoots import SHAPE, make_pair
@@ -52,6 +53,21 @@ def test_a_tuning_that_gains_no_more_ends_early_and_says_so(
     assert "at most 40 iterations" in said and "no gain since iteration 4: the last is 10" in said
     training = read_spec(home / "led-testcam-one.safetensors").training
     assert training["iterations"] == 10 and training["ended"] == "no gain"
+
+
+def test_a_stopped_tuning_is_found_again_whatever_was_installed_or_removed(listed, tiny, home):
+    tune = ["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]
+    assert run(tune) == run(tune) == 0
+    home.joinpath("led-testcam-one-3.checkpoint").write_bytes(b"")
+    home.joinpath("led-testcam-one-2.safetensors").unlink()
+    assert stopped_name("led-testcam-one") == "led-testcam-one-3"
+    assert stopped_name("led-testcam") is None
+
+
+def test_two_tunings_of_one_name_exclude_each_other(listed, tiny, home, capsys):
+    with alone_with("led-testcam-one"):
+        assert run(["finetune", "--pretrained", str(tiny), "--iters", "2", "-q"]) == 1
+    assert "another led finetune of 'led-testcam-one' is running" in capsys.readouterr().err
 
 
 def test_a_second_tuning_leaves_the_first(listed, tiny, home):

@@ -146,10 +146,10 @@ def test_what_shows_light_is_no_dark_frame(light, why):
 def test_noise_that_is_cut_off_at_black_does_not_tell_black():
     (frame,) = shots(1)
     why = DarkMeasurement(Phase.RGGB, SHAPE, DN).add(planes_of(frame.clip(0)))
-    assert "cut off at black" in why
+    assert "cuts noise off at black" in why
     # By colour: the others have other values.
     coloured = frame.clip(0) + np.array([0, 1, 2, 3])[:, None, None]
-    assert "cut off" in DarkMeasurement(Phase.RGGB, SHAPE, DN).add(planes_of(coloured))
+    assert "cuts noise off" in DarkMeasurement(Phase.RGGB, SHAPE, DN).add(planes_of(coloured))
     quiet = measure([(frame > OFFSETS).astype(float)])
     assert np.abs(left(quiet, np.full((4, 1, 1), 0.5))).mean() < 0.1
 

@@ -52,7 +52,7 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(OutputError, match=r"a\.dng: .*disk is full.*--out"):
+    with pytest.raises(OutputError, match=r"a\.dng: .*disk is full.*another disk"):
         atomic_write(tmp_path / "a.dng", b"new")
 
 
@@ -231,14 +231,14 @@ def test_a_file_over_the_session_s_limit_says_so_and_leaves_nothing(tmp_path):
     [
         ("ENOSPC", "free some space"),
         ("EDQUOT", "quota"),
-        ("EACCES", "--out"),
+        ("EACCES", "another folder"),
         ("EROFS", "read-only"),
         ("EIO", "check it"),
         ("ESTALE", "connect it again"),
         ("ENODEV", "connect it again"),
-        ("EILSEQ", "--name"),
-        ("EINVAL", "--name"),
-        ("ENAMETOOLONG", "--name"),
+        ("EILSEQ", "choose another"),
+        ("EINVAL", "choose another"),
+        ("ENAMETOOLONG", "shorter"),
         ("EMFILE", "ulimit -n"),
         ("EFBIG", "another disk"),
     ],
@@ -262,7 +262,7 @@ def test_only_windows_keeps_a_file_that_another_program_has_open():
 
 
 def test_names_that_no_disk_takes(tmp_path):
-    with pytest.raises(OutputError, match=r"too long.*--name"):
+    with pytest.raises(OutputError, match=r"too long: choose a shorter"):
         atomic_write(tmp_path / ("x" * 300), b"")
     with pytest.raises(OutputError, match="does not allow this name"):
         atomic_write(tmp_path / "a\0.dng", b"")
@@ -297,3 +297,8 @@ def test_a_folder_is_made_with_those_above_it(tmp_path):
 def test_a_file_that_can_never_be_made_is_refused_before_the_work():
     with pytest.raises(OutputError, match=r"^/proc/a\.html: cannot be .*: (no file|permi)"):
         check_new(Path("/proc/a.html"), "")
+
+
+def test_a_name_that_is_too_long_is_known_before_the_work(tmp_path):
+    with pytest.raises(OutputError, match="too long: choose a shorter"):
+        atomic.check_new(tmp_path / ("x" * 300), "")

@@ -8,7 +8,8 @@ from ledcli.errors import PairError, TrainingError
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.vignetting import VignettingMap
-from ledcli.pairs.list_file import Pair
+from ledcli.pairs.list_file import Pair, read_list
+from ledcli.pairs.result import DarkFrame
 from ledcli.sensor.cfa import XTransPhase, pack, unpack
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import camera_pairs
@@ -16,7 +17,9 @@ from ledcli.training.methods.base import mean_psnr, psnr_of
 from ledcli.training.methods.led import known
 from tests.pairs.scenes import picture, through
 from tests.pairs.scenes import shot as shot_raw
+from tests.shoot import make_dark
 from tests.training.cameras import shoot, shot, shots
+from tests.training.shoots import SHAPE, make_pair
 
 
 def test_the_pairs_say_what_they_are_for():
@@ -217,3 +220,16 @@ def test_windows_without_a_known_truth_are_not_measured():
         mean_psnr(found[:1])
     with pytest.raises(PairError, match="bottom of every pair"):
         camera_pairs([still._replace(moved=moved)])
+
+
+def test_pairs_and_dark_frames_of_another_size_are_left_out(tmp_path):
+    lines = [make_pair(tmp_path, "a", 400, 20, 1), make_pair(tmp_path, "b", 6400, 20, 2)]
+    lines.append(make_pair(tmp_path, "c", 6400, 20, 3, shape=(280, 320)))
+    (tmp_path / "pairs.txt").write_text("".join(lines))
+    for name, shape in (("d", SHAPE), ("e", (280, 320))):
+        make_dark(tmp_path / f"{name}.ARW", shape=shape, iso=400, exposure_time=0.05)
+    darks = [DarkFrame(tmp_path / f"{name}.ARW", 400.0, 0.05, "Led Testcam One") for name in "de"]
+    headers = read_headers(read_list(tmp_path / "pairs.txt"))
+    loaded = load_pairs(headers, darks)
+    assert len(loaded.camera_pairs.pairs) == 2 and loaded.darks == 1
+    assert sum("size" in warning for warning in loaded.warnings) == 2

@@ -91,10 +91,10 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     list(trainer(iterations=5).run(tmp_path / "c"))
     other = Trainer(nn.Linear(3, 3), Regression(), Schedule(5), CPU, bf16=False)
-    with pytest.raises(TrainingError, match="is of another training"):
+    with pytest.raises(TrainingError, match="is damaged"):
         other.resume(tmp_path / "c")
     (tmp_path / "text").write_text("no checkpoint")
-    with pytest.raises(TrainingError, match="is of another training"):
+    with pytest.raises(TrainingError, match="is damaged: remove it"):
         trainer().resume(tmp_path / "text")
     with pytest.raises(TrainingError, match="is of another training"):
         trainer().resume(tmp_path / "c", "another recipe")
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_checkpoint(tmp_path):
     checkpoint = tmp_path / "c"
     broken = trainer(Broken(), iterations=100)
-    with pytest.raises(TrainingError, match=r"not a number at step 3.: lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"not a number at step 3.: look for damaged photos"):
         list(broken.run(checkpoint, log_every=1, checkpoint_every=-1))
     good = trainer(iterations=100)
     good.resume(checkpoint)
@@ -245,7 +245,7 @@ def test_a_forged_plateau_is_refused(tmp_path, monkeypatch, plateau):
     monkeypatch.setattr("ledcli.training.loop.json.dumps", lambda _: plateau)
     whole.save(tmp_path / "c")
     again = trainer(Judged(until=1), iterations=60, **ENDS_EARLY)
-    with pytest.raises(TrainingError, match="is of another training"):
+    with pytest.raises(TrainingError, match="is damaged"):
         again.resume(tmp_path / "c")
 
 

@@ -226,3 +226,16 @@ def test_steps_are_refused_before_a_photo_is_read_unless_a_model_may_have_them(l
     path = tune(led_home, "mine", form="gain", output="adaptive", out_planes=9)
     for models in (BestModel(), NamedModel(path)):
         models.check_steps(2)
+
+
+def test_a_number_beyond_all_floats_in_a_model_file_is_refused(tmp_path):
+    path = write_model(tmp_path / "m.safetensors")
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    key = next(iter(head["__metadata__"]))
+    head["__metadata__"][key] = head["__metadata__"][key].replace("300.0", "1" + "0" * 400)
+    text = json.dumps(head).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(ModelError, match="ratio_range"):
+        read_spec(path)

@@ -93,9 +93,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         kinds = ", ".join(available)
-        raise UsageError(
-            f"torch knows no device '{name}': choose auto, {kinds}, or another --backend"
-        ) from error
+        raise UsageError(f"torch knows no device '{name}': choose auto, {kinds}") from error
     if device.type not in there:
         kinds = ", ".join(there)
         raise UsageError(f"this machine has no device '{name}': choose auto or {kinds}")

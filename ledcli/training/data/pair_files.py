@@ -142,10 +142,12 @@ def load_pairs(
     `problem` raises.
     """
     loaded: list[PairHeader] = []
+    size: tuple[int, ...] = ()
     records: list[dict[str, Any]] = []
     warnings: dict[str, None] = {}  # in order; a long frame may be in many pairs
 
     def read() -> Iterator[RawPair]:
+        nonlocal size
         left_out = ""
         for header in headers:
             pair, ratio, iso = header.pair, header.ratio, header.iso
@@ -161,6 +163,9 @@ def load_pairs(
             problems = check.problems_if(keep_shifted=keep_shifted)
             if take is not None and not problems and check.motion:
                 problems = ("something moved in it, and this method takes whole frames only",)
+            size = size or short.mosaic.shape
+            if not problems and short.mosaic.shape != size:
+                problems = (f"is of another size than {headers[0].pair.short}",)
             if problems:
                 left_out = f"{pair.short}: left out: {'; '.join(problems)}"
                 warnings[left_out] = None
@@ -186,6 +191,8 @@ def load_pairs(
         for photo in decoders.each(partial(read_raw, force=force_read), paths):
             if isinstance(photo, LedError):
                 problem(photo)
+            elif photo.mosaic.shape != size:
+                warnings[f"{photo.path}: not used: its size is not that of the pairs"] = None
             else:
                 warnings.update(dict.fromkeys(photo.warnings))
                 used += 1

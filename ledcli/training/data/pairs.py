@@ -1,5 +1,6 @@
 """One camera's pairs in memory, ready for training, and the noise that is measured on them."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -226,13 +227,15 @@ def camera_pairs(
     pixels of a pair that are kept: the middle rows of a larger frame. Raises PairError if there is
     no pair, a long frame is clipped, or the frames are too small.
     """
+    pairs = iter(pairs)
+    first = list(itertools.islice(pairs, 1))  # read first: it says which dark frames fit
     measured = (measure_dark_shading(iso, frames) for iso, frames in sorted((darks or {}).items()))
     dark = [shading for shading in measured if shading is not None]
     kept: list[TrainingPair] = []
     fits: dict[float, list[ExposureFit]] = {}
     transfers: dict[float, list[Transfer]] = {}
     height = width = 0
-    for pair in pairs:
+    for pair in itertools.chain(first, pairs):
         short, long, ratio, iso, long_iso, name, _, moved, _ = pair
         planes, height, width = short.shape
         if min(height, width) < MIN_SIDE:

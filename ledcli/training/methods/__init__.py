@@ -30,6 +30,9 @@ def recipe_of(method: type[FinetuneMethod], options: Mapping[str, Any]) -> Finet
     given = {name: value for name, value in options.items() if value is not None}
     for option in given:
         owners = [n for n, m in METHODS.items() if option in m.recipe_type.__dataclass_fields__]
+        if not owners:
+            known = ", ".join(method.recipe_type.__dataclass_fields__)
+            raise UsageError(f"no option '{option}' of --method {method.name}: choose {known}")
         if method.name not in owners:
             raise UsageError(
                 f"--{option.replace('_', '-')} is for --method {' or '.join(owners)}: leave it out"

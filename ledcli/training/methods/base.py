@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 from statistics import fmean
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ledcli.errors import ModelError, TrainingError
+from ledcli.batch.settings import converted
+from ledcli.errors import ModelError, TrainingError, UsageError
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.physics import column
@@ -47,6 +49,11 @@ class FinetuneRecipe:
     batch: int = 16
     side: int = 128
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("iterations", 1), ("batch", 1), ("side", MULTIPLE), ("seed", 0)):
+            if converted(index, getattr(self, name), name, "a whole number") < least:
+                raise UsageError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

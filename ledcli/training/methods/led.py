@@ -105,6 +105,7 @@ class LedRecipe(FinetuneRecipe):
             raise UsageError(f"no schedule '{self.schedule}': choose {' or '.join(SCHEDULES)}")
         iterations = self.iterations or SCHEDULES[self.schedule].iterations
         object.__setattr__(self, "iterations", iterations)
+        super().__post_init__()
 
 
 class LedMethod(FinetuneMethod):
