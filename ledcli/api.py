@@ -337,7 +337,7 @@ def evaluate(
 
 
 def _several(value: Any) -> Sequence[Any]:  # noqa: ANN401
-    """Return what may be one text, path or number instead of a sequence as a sequence."""
+    """Wrap a single text, path or number in a list."""
     return [value] if isinstance(value, str | Path | int | float) else value
 
 

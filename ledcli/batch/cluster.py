@@ -27,10 +27,10 @@ ATTEMPTS = 3
 MAX_CPUS = 8
 """CPUs of an actor by default: the network gains little from more."""
 POLL_S = 0.2
-"""How often a stop is looked for (seconds)."""
+"""Seconds between checks for a request to stop."""
 PROGRESS_S = 0.5
 LOOK_S = 2.0
-"""How often actors tell their progress, and nodes are looked for (seconds)."""
+"""Seconds between questions for progress, and between searches for new nodes."""
 WAIT_S = 30.0
 """After so many seconds without a ready actor, say what is waited for."""
 
@@ -134,12 +134,14 @@ class Cluster:
                 except self._ray.exceptions.RayError:
                     lost[number] += member.node not in self._unfit
                     if not member.gone:
-                        self._report.warn(f"a worker on {member.host} ended: its work is done anew")
+                        self._report.warn(
+                            f"a worker on {member.host} died: its photos are tried again"
+                        )
                     self._end(member)
             if lost[number] < ATTEMPTS:
                 heapq.heappush(queue, number)
                 return
-            text = f"given up: {ATTEMPTS} workers ended with it, the last one on {member.host}"
+            text = f"given up: {ATTEMPTS} workers died on it, the last one on {member.host}"
             results[number] = client.lost(number, text)
 
         try:
@@ -249,7 +251,7 @@ class Cluster:
             self._end(member)
 
     def _exclude(self, member: _Member, why: str) -> None:
-        """Use a node no more."""
+        """Stop using a node."""
         if member.node not in self._unfit:
             self._unfit[member.node] = f"{member.host} {why}"
             self._report.warn(f"a node is not used: {member.host} {why}")

@@ -121,6 +121,6 @@ def model_hashes(names: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of models by name; without names, of all that are installed."""
     found = {}
     for name, path in [(name, None) for name in names] or installed_models():
-        with contextlib.suppress(ModelError):  # told of where it is used
+        with contextlib.suppress(ModelError):  # reported where it is used
             found[name] = file_sha256(path or find_model(name).path)
     return found

@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start one on this machine, without a word of Ray's own."""
+"""Join a Ray cluster, or start one on this machine; Ray's own output is silenced."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def join(address: str, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401
     else:
         if address != AUTO:
             _check_answers(address)
-        # It waits minutes for what is no cluster.
+        # Ray waits minutes for an address without a cluster.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     stack.callback(ray.shutdown)
     try:
@@ -87,7 +87,7 @@ def _quietly() -> Iterator[None]:
 
 
 def check_address(address: str) -> None:
-    """Raise UsageError for what is no address; asks nobody."""
+    """Raise UsageError for an invalid address; opens no connection."""
     host, _, port = address.rpartition(":")
     is_host = host and "/" not in host and port.isascii() and port.isdigit()
     if address not in (LOCAL, AUTO) and not is_host:

@@ -201,7 +201,7 @@ def _keeping(paths: Collection[Path], stop: Stop) -> Stop:
         if time.monotonic() >= due:
             due = time.monotonic() + KEEP_S
             for path in paths:
-                with contextlib.suppress(OSError):  # told of where a photo is written
+                with contextlib.suppress(OSError):  # reported where a photo is written
                     path.touch()
         return stop()
 

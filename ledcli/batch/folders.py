@@ -167,7 +167,7 @@ def _excludes(path: Path) -> bool:
 
 
 def mount_of(path: Path) -> tuple[str, set[str]]:
-    """Return the type of a path's file system and its options; empty where nobody tells them."""
+    """Return the type of a path's file system and its options; empty where unknown."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = MOUNTS.read_text(errors="replace").splitlines()
         device = os.stat(path).st_dev

@@ -234,7 +234,7 @@ class Manifest:
         return sorted(entries, key=lambda entry: entry.output_stamp.mtime_ns, reverse=True)
 
     def _files(self) -> Iterator[tuple[str, Stamp]]:
-        """Find the manifests; raises OutputError for what is none."""
+        """Find the manifests; raises OutputError for a file that is not one."""
         names: list[str] = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             names = [name for name in os.listdir(self.folder) if _FILE_NAMES.fullmatch(name)]

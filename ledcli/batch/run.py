@@ -249,7 +249,7 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
     only = named.chosen.path if named else None
     engine = options.engine._replace(backend=choose_backend(options.engine.backend, only))
     up = named.spec.arguments.get("up") if named else None
-    if engine[1::2] == ("int8", "openvino") and not fast and up != "bilinear":
+    if (engine.precision, engine.backend) == ("int8", "openvino") and not fast and up != "bilinear":
         raise UsageError(FAST_INT8)
     how = settings, chooser, engine, options.overwrite, manifests, rejected, shard
     return DenoiseRun(jobs, *how, ray=options.ray)

@@ -255,7 +255,7 @@ class Engine(NamedTuple):
 
     def check(self) -> None:
         """Raise UsageError for what this machine does not have; imports torch for that."""
-        if self[:3] != Engine()[:3]:
+        if (self.device, self.precision, self.tile) != Engine()[:3]:
             from ledcli.inference.denoiser import DenoiserCache
 
             DenoiserCache(*self)

@@ -35,7 +35,7 @@ class Shard:
 
     @classmethod
     def named(cls, name: str) -> Self | None:
-        """Return the shard of a `name`; None if it is none."""
+        """Parse a `name`; return None if it is not a shard's."""
         match = _NAME.fullmatch(name)
         return cls(int(match[1]), int(match[2])) if match else None
 
@@ -53,7 +53,7 @@ class Shard:
 def parse_shard(text: str, environ: Mapping[str, str] = os.environ) -> Shard:
     """Return the shard that ``I/N`` means, or for ``auto`` this task of a job array.
 
-    Raises UsageError for what is none, and for an array that does not say how many tasks it has.
+    Raises UsageError for invalid text, and for an array that does not say how many tasks it has.
     """
     if text == "auto":
         return _array_task(environ)
@@ -72,7 +72,7 @@ def _array_task(environ: Mapping[str, str]) -> Shard:
     name = array_variable(environ)
     if name is None:
         raise UsageError(
-            "--shard auto: this is no task of a job array (SLURM, AWS Batch): use --shard I/N"
+            "--shard auto: not running in a job array (SLURM, AWS Batch): use --shard I/N"
         )
     task, first = _number(environ, name), 0
     if name == "SLURM_ARRAY_TASK_ID":
@@ -107,7 +107,6 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 def _checked(index: int, count: int, what: str, given: str = "") -> Shard:
     if not 0 <= index < count <= MAX_SHARDS:
         raise UsageError(
-            f"{what}: there is no part {index} of {count}: the first is 0, the last N-1, and N "
-            f"is at most {MAX_SHARDS}"
+            f"{what}: no part {index} of {count}: parts are 0 to N-1, and N is at most {MAX_SHARDS}"
         )
     return Shard(index, count, given)

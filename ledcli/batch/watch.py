@@ -25,7 +25,7 @@ LOOK_SHARE = 0.1
 MAX_PAUSE_S = 60.0
 """Seconds between two looks where the system reports changes: it may lose some."""
 STOP_S = 0.2
-"""How often a stop is looked for (seconds)."""
+"""Seconds between checks for a request to stop."""
 
 
 def watch(
@@ -49,7 +49,7 @@ def watch(
     folders = [Path(os.path.expanduser(text)) for text in inputs]
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: is no folder, and --watch takes folders only")
+            raise UsageError(f"{folder}: not a folder, and --watch takes folders only")
     once = _Once(report)
     # Options that do not fit are told now, before a photo comes.
     first = plan_denoise(options, once)

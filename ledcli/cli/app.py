@@ -2,8 +2,9 @@
 
 A command is a function in a module of this package, and one line in `COMMANDS`. The module is
 imported when its command is called, and imports torch and NumPy inside the function that needs
-them, so that `--help` is fast. A command parses its options, calls `ledcli.api` and
-shows the result. A group (`led models list`) has a `typer.Typer` named `app` instead of a function.
+them, so that `--help` is fast. A command parses its options, calls the library (`ledcli.api` where
+that has the function) and shows the result. A group (`led models list`) has a `typer.Typer` named
+`app` instead of a function.
 
 Foreseeable errors are raised as `LedError`; `run` prints them and picks the exit status. A command
 that continues after a bad file prints the error with `Output.error` and ends with

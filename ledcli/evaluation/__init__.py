@@ -1,1 +1,1 @@
-"""Evaluation: metrics, synthetic shoots with a known truth, agreement of the fast paths."""
+"""Evaluation: metrics, evaluation runs and reports, synthetic shoots with a known truth."""

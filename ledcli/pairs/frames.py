@@ -156,7 +156,7 @@ def ratio_of(short: Exif, long: Exif, paths: tuple[Path, Path]) -> float:
 
 
 def check_ratios(ratios: Sequence[float]) -> None:
-    """Raise UsageError for what is no ratio."""
+    """Raise UsageError for an impossible ratio."""
     for ratio in ratios:
         if not 1 <= ratio < math.inf:
             raise UsageError(f"--ratios takes numbers from 1, such as 100,300, not {ratio:g}")

@@ -31,8 +31,8 @@ _STANDARD_ERRORS = 3.0
 _CUT_OFF = 2.0
 """DN; LibRaw's black is less than this from what it is in maker notes."""
 _FEW, _MANY = 1 / 4096, 1 / 128
-"""Shares of white - black that masked pixels may move a stated black, without and with halves that
-agree. More, or halves that do not, is light on them."""
+"""Largest change of a stated black by masked pixels, as a share of white - black: where their
+halves disagree, and where they agree. What is larger is stray light."""
 _EDGE = 2
 """Columns that LibRaw leaves out beside the image: some light reaches them."""
 _EXIF_IFD, _MAKER_NOTES, _BITS = 34665, 37500, 258
@@ -126,7 +126,7 @@ def measured_black(image: Samples, phase: Phase, area: Area, black: Values) -> V
     columns = np.r_[0 : max(left - _EDGE, 0), min(right + _EDGE, width) : width]
     lines = [image[top + row : bottom : 2][:, columns].mean(0) for row in range(2)]
     cell = pattern(phase)
-    # LibRaw's list of cameras says where the masked columns begin, and is not to be had.
+    # LibRaw's list of cameras says where the masked columns begin, but rawpy does not expose it.
     for start in range(left - 2 * _EDGE):
         for used in ((columns >= start) & (columns < left), columns >= start):
             means = np.empty(4)

@@ -116,7 +116,7 @@ def open_raw(path: Path) -> Iterator[OpenedRaw]:
     try:
         try:
             if truncated(data):
-                # LibRaw would decode what is left, and old memory for the rest.
+                # LibRaw would decode what is left, and leave the rest uninitialised.
                 raise RawError(f"{path}: {_what_is_wrong(data, None)}")
             raw.open_buffer(io.BytesIO(data))
             raw.unpack()

@@ -40,7 +40,7 @@ Mosaic = NDArray[np.uint16]
 
 MIN_BITS_PER_PIXEL = 0.1
 """Cameras' tightest codes take 1, a header alone under 0.01. What LibRaw decodes from nothing is
-old memory, so its pixels do not tell."""
+uninitialised memory, so its pixels do not tell."""
 _TIFF_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)
 """By LibRaw's flip: 1 mirrors columns, 2 mirrors rows, 4 swaps the axes."""
 

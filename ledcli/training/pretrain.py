@@ -71,7 +71,7 @@ class PretrainMethod(Method):
         name = sampler.csa_set()
         select(net, name)
         batch = sampler.batch(name, count, side, generator)
-        profile = jitter_noise_profile(batch, sampler.generator)
+        profile = jitter_estimated_profile(batch, sampler.generator)
         return form_loss(self.form, net, batch, *profile, shot=False)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -106,7 +106,7 @@ class PretrainMethod(Method):
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
-def jitter_noise_profile(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def jitter_estimated_profile(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return gain and read variance ``(N,)`` as wrong as blind estimates are.
 
     The more noise, the better the estimate (tests/benchmarks/results/noise_estimate.md).

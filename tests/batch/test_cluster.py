@@ -141,7 +141,7 @@ def test_a_node_that_dies_costs_its_photos_a_second_try(nodes, tree, monkeypatch
     out, err = capsys.readouterr()
     assert killed and len(out.splitlines()) == PHOTOS, err
     assert f"{PHOTOS + 1} photos, 2 workers on 2 Ray nodes, each with 1 CPU\n" in err
-    assert len(re.findall(r"a worker on .* ended: its work is done anew\n", err)) == 1
+    assert len(re.findall(r"a worker on .* died: its photos are tried again\n", err)) == 1
     assert "raw/1/broken.ARW: " in err and err.endswith(f"{PHOTOS} done, 1 failed\n")
     assert not re.search(r"^\d{4}-\d\d-\d\d|^\(|ray::|Traceback", err, re.MULTILINE)  # Ray's own
     # As a local run, which finds nothing left to do.
@@ -171,7 +171,7 @@ def test_a_task_that_ends_every_worker_is_given_up_alone(nodes, monkeypatch):
     with Cluster(nodes.address, notes) as cluster:
         start = Start.of(Works("die"), [], [])
         results = list(cluster.run(numbers, PHOTOS, start, lambda: False))
-    assert "given up: 2 workers ended with it" in results[3]
+    assert "given up: 2 workers died on it" in results[3]
     assert [r for n, r in enumerate(results) if n != 3] == [2 * n for n in range(PHOTOS) if n != 3]
     assert numbers.ended.count(3) == len(notes.texts) == 2
 

@@ -31,7 +31,7 @@ from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import led
 from ledcli.training.optim import Schedule
-from ledcli.training.pretrain import PretrainMethod, describe, jitter_noise_profile
+from ledcli.training.pretrain import PretrainMethod, describe, jitter_estimated_profile
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.store import FAST, find_model
 
@@ -103,7 +103,7 @@ class Distilling(PretrainMethod):
         select(net, name)
         assert isinstance(self.form, StabilisedForm)
         batch = Batch(clean, x, *figures)
-        profile = jitter_noise_profile(batch, torch.Generator().manual_seed(seed))
+        profile = jitter_estimated_profile(batch, torch.Generator().manual_seed(seed))
         return distilled(self.form, net, batch, teacher, *profile)
 
 

@@ -59,7 +59,7 @@ class Backend(Protocol):
     """Least default side of a tile, plane pixels, for networks without global operations."""
 
     def devices(self) -> dict[str, str]:
-        """Return every device that the backend knows, and why it is not there, or nothing."""
+        """Return every device that the backend knows, with why it is unavailable, or ""."""
 
     def targets(self, device: str, precision: str) -> list[Target]:
         """Turn the user's device and precision, both maybe ``auto``, into targets, the best first.

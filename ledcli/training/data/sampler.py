@@ -141,7 +141,7 @@ class Sampler:
         self.seed(0)
 
     def seed(self, seed: int) -> None:
-        """Begin a step."""
+        """Seed the random numbers of a step."""
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 

@@ -143,7 +143,7 @@ class LedMethod(FinetuneMethod):
         """Draw crops; return the loss in the form's own domain, as the module says."""
         rng = self.rng_of(progress)
         drawn = self.draw(rng)
-        gain, variance = jitter_noise_profile(drawn, rng)
+        gain, variance = jitter_measured_profile(drawn, rng)
         part = self.workers_part(generator)
         given = drawn._replace(gain=gain, read_variance=variance)
         batch = Batch(*(tensor[part] for tensor in given)).to(self.device)
@@ -174,7 +174,7 @@ class LedMethod(FinetuneMethod):
         return Finished(folded, plain, proof)
 
 
-def jitter_noise_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def jitter_measured_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return gain and read variance ``(N,)`` as wrong as measured ones are."""
     off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in PROFILE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
