@@ -160,7 +160,7 @@ def _unreadable(directory: Directory) -> str:
 
 
 def _lost(data: Bytes, directory: Directory) -> str:
-    """Say which parts of lossless JPEG do not begin like one: LibRaw leaves memory uninitialised there."""
+    """Say which parts of lossless JPEG do not begin like one: LibRaw decodes nothing there."""
     if directory.integers(_COMPRESSION) != [_JPEG]:
         return ""
     for name, (offsets, _) in (("tiles", TILES), ("strips", STRIPS)):
