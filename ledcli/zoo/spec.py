@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -36,6 +36,7 @@ _NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{MAX_NAME_LENGTH - 1}}}")
 # No dot: the name is part of a tensor's name, which is split at dots.
 _CSA_SET = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MAX_ARGUMENT = 65536
+_MAX_DEPTH = 20
 
 
 def is_name(text: str) -> bool:
@@ -96,13 +97,20 @@ def is_ratio_range(value: object) -> bool:
 
 
 def _is_json_object(value: object) -> bool:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not _is_flat(value, _MAX_DEPTH):
         return False
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError):
         return False
     return True
+
+
+def _is_flat(value: object, depth: int) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(inner, Iterable) or isinstance(inner, str):
+        return True
+    return depth > 0 and all(_is_flat(each, depth - 1) for each in inner)
 
 
 def _is_noise_profile(value: object) -> bool:

@@ -1,3 +1,4 @@
+import functools
 import gc
 import json
 import weakref
@@ -12,7 +13,7 @@ from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.raw.exif import Exif
 from ledcli.zoo import selection
 from ledcli.zoo import store as bundled
-from ledcli.zoo.model_file import file_sha256, read_spec
+from ledcli.zoo.model_file import file_sha256, load_model, read_spec
 from ledcli.zoo.selection import BestModel, NamedModel, camera_noise
 from tests.inference.models import noise_profile, write_model
 
@@ -228,14 +229,35 @@ def test_steps_are_refused_before_a_photo_is_read_unless_a_model_may_have_them(l
         models.check_steps(2)
 
 
-def test_a_number_beyond_all_floats_in_a_model_file_is_refused(tmp_path):
-    path = write_model(tmp_path / "m.safetensors")
+def rewritten(path, change):
+    """Change the text of a model file's header."""
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     head = json.loads(data[8 : 8 + size])
-    key = next(iter(head["__metadata__"]))
-    head["__metadata__"][key] = head["__metadata__"][key].replace("300.0", "1" + "0" * 400)
+    (key,) = head["__metadata__"]
+    head["__metadata__"][key] = change(head["__metadata__"][key])
     text = json.dumps(head).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    return path
+
+
+def test_a_number_beyond_all_floats_in_a_model_file_is_refused(tmp_path):
+    path = write_model(tmp_path / "m.safetensors")
     with pytest.raises(ModelError, match="ratio_range"):
-        read_spec(path)
+        read_spec(rewritten(path, lambda text: text.replace("300.0", "1" + "0" * 400)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (
+            {"training": {"a": functools.reduce(lambda inner, _: [inner], range(900), 1)}},
+            "training",
+        ),
+        ({"architecture": "nafnet", "arguments": {"width": 4, "middle": 65536}}, "middle blocks"),
+    ],
+)
+def test_a_header_that_would_cost_much_is_refused_at_once(tmp_path, changed, why):
+    path = write_model(tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match=why):
+        load_model(rewritten(path, lambda text: json.dumps(json.loads(text) | changed)))
