@@ -12,9 +12,9 @@ from ledcli.errors import MetadataError, ModelError
 from ledcli.inference.blending import headroom_of, keep_highlights
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.metadata.xmp import now
+from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
-from ledcli.noise.profile import NoiseAtIso
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
 from ledcli.output.tags import without_baseline_exposure

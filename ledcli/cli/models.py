@@ -15,7 +15,7 @@ from ledcli.cli.model_files import export, import_, pull
 from ledcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from ledcli.noise.profile import CameraNoiseProfile
+    from ledcli.noise.camera_profile import CameraNoiseProfile
     from ledcli.zoo.spec import ModelSpec
     from ledcli.zoo.store import ListedModel
 

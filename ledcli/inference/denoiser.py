@@ -23,10 +23,10 @@ from ledcli.inference.postprocess import (
 from ledcli.inference.tiles import check_tile
 from ledcli.nets.forms import default_steps, refine, subpixel
 from ledcli.noise.blocks import Planes
+from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
-from ledcli.noise.profile import NoiseAtIso
 from ledcli.raw.colour import white_balance_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.noise.blocks import MIN_VARIANCE, Planes
-from ledcli.noise.profile import USUAL, cell_means, upsample
+from ledcli.noise.camera_profile import USUAL, cell_means, upsample
 from ledcli.sensor.cfa import AnyPhase
 
 HOT = 1.5

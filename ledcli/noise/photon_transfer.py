@@ -19,8 +19,8 @@ from ledcli.noise.blocks import (
     in_blocks,
     second_difference,
 )
+from ledcli.noise.camera_profile import CameraNoiseProfile, DarkShading
 from ledcli.noise.estimate import fit_nonnegative_line
-from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 
 MAX_BINS = 40
 """Brightness bins of a pair."""

@@ -13,8 +13,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ledcli.noise.blocks import Floats, Planes, in_blocks
+from ledcli.noise.camera_profile import upsample
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.profile import upsample
 from ledcli.pairs.similarity import STD_PER_MAD, clipping_level
 
 BLOCKS, MIN_BLOCK = 256, 4

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ledcli.batch.settings import Result
 from ledcli.noise.blocks import Planes
+from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
-from ledcli.noise.profile import NoiseAtIso
 from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, apply_gain_maps
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import RawPhoto

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ledcli.errors import ModelError, UsageError
-from ledcli.noise.profile import NoiseAtIso
+from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.raw.exif import Exif, is_camera
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.zoo.model_file import file_sha256, read_spec

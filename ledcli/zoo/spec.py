@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from ledcli.errors import ModelError
-from ledcli.noise.profile import CameraNoiseProfile
+from ledcli.noise.camera_profile import CameraNoiseProfile
 from ledcli.sensor.layout import LAYOUTS
 
 FORMAT = 2

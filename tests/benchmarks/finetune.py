@@ -27,11 +27,11 @@ from report import RESULTS, SHARED, context, head, keep, parser_of, table
 
 from ledcli.inference.backends.torch import choose_device, choose_precision
 from ledcli.inference.denoiser import Denoiser
+from ledcli.noise.camera_profile import CameraNoiseProfile, upsample
 from ledcli.noise.cameras import CALIBRATED_WHITE
 from ledcli.noise.dark import DarkMeasurement
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.physics import add_noise
-from ledcli.noise.profile import CameraNoiseProfile, upsample
 from ledcli.sensor.cfa import Phase
 from ledcli.training.data.pairs import RawPair, camera_pairs
 from ledcli.training.data.sampler import Batch

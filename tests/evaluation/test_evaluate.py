@@ -10,9 +10,9 @@ from ledcli.errors import RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, FramePair, Source
 from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, collect, load_candidates, measure
 from ledcli.evaluation.results import METRICS, NOISY, Evaluation, FrameResult
+from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
-from ledcli.noise.profile import NoiseAtIso
 from ledcli.sensor.cfa import Phase
 from tests.inference.models import write_model
 

@@ -13,10 +13,10 @@ from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import build
 from ledcli.nets.repnr import convert
+from ledcli.noise.camera_profile import CameraNoiseProfile, DarkShading
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.physics import add_noise
-from ledcli.noise.profile import CameraNoiseProfile, DarkShading
 from ledcli.zoo.model_file import save_model
 from ledcli.zoo.spec import ModelSpec
 

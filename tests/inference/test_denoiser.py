@@ -8,10 +8,10 @@ from ledcli.errors import LedError, ModelError, UsageError
 from ledcli.inference.denoiser import Denoiser
 from ledcli.inference.tiles import MIN_TILE
 from ledcli.nets.repnr import select
+from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
-from ledcli.noise.profile import NoiseAtIso
 from ledcli.noise.smoothing import Smoothing
 from ledcli.noise.vignetting import VignettingMap
 from ledcli.sensor.cfa import Phase

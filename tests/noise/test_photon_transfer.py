@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ledcli.errors import PairError
+from ledcli.noise.camera_profile import DarkShading
 from ledcli.noise.cameras import Camera, LogLinear
 from ledcli.noise.photon_transfer import fit_camera_profile, measure_exposure, measure_transfer
 from ledcli.noise.physics import add_noise
-from ledcli.noise.profile import DarkShading
 
 WHITE = 15871.0
 CAMERA = Camera(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ledcli.errors import PairError
-from ledcli.noise.profile import CameraNoiseProfile, DarkShading
+from ledcli.noise.camera_profile import CameraNoiseProfile, DarkShading
 from ledcli.output.render import develop_mosaic
 from ledcli.sensor.cfa import PHASES, STANDARD_PHASE, Phase, colour_pattern, pattern, unpack
 from ledcli.sensor.symmetry import Flip

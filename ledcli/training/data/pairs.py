@@ -12,6 +12,14 @@ from torch import Tensor
 
 from ledcli.errors import PairError
 from ledcli.noise.blocks import Planes
+from ledcli.noise.camera_profile import (
+    CameraNoiseProfile,
+    DarkShading,
+    interpolate_shading,
+    measure_dark_shading,
+    shading_from_pairs,
+    upsample,
+)
 from ledcli.noise.estimate import NoiseProfile, estimate_noise
 from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
@@ -21,14 +29,6 @@ from ledcli.noise.photon_transfer import (
     fit_camera_profile,
     measure_exposure,
     measure_transfer,
-)
-from ledcli.noise.profile import (
-    CameraNoiseProfile,
-    DarkShading,
-    interpolate_shading,
-    measure_dark_shading,
-    shading_from_pairs,
-    upsample,
 )
 from ledcli.pairs.similarity import clipping_level
 from ledcli.sensor.cfa import AnyPhase

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ledcli.errors import PairError
 from ledcli.nets.forms import SrgbForm, subpixel
 from ledcli.nets.registry import architecture_of
+from ledcli.noise.camera_profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.noise.outliers import remove_outliers
-from ledcli.noise.profile import CameraNoiseProfile, NoiseAtIso
 from ledcli.output.render import develop_mosaic
 from ledcli.raw.libraw import LIBRAW_VERSION
 from ledcli.raw.reader import RawPhoto

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ledcli.noise.profile import (
+from ledcli.noise.camera_profile import (
     CameraNoiseProfile,
     DarkShading,
     interpolate_shading,
