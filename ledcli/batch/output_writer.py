@@ -16,7 +16,7 @@ from ledcli.batch.settings import Job, Result, Settings
 from ledcli.errors import OutputError
 from ledcli.output.atomic import make_folder, move_part, part_file, write_part
 from ledcli.output.formats import FORMATS
-from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, other_corrections
+from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, missing_corrections
 from ledcli.output.maker_notes import MakerNotes
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import RawPhoto
@@ -63,7 +63,7 @@ class OutputWriter:
     def write(self, job: Job, denoised: DenoisedPhoto, result: Result) -> None:
         """Write all formats of a photo; raises OutputError."""
         for name, path in job.outputs.items():
-            self._check_corrections(name, denoised.photo, result)
+            self._check_corrections(name, denoised, result)
             form, photo, exif = FORMATS[name], denoised.photo, denoised.photo.exif
             data = form.encode(denoised, **form.options(self.settings))
             finish = self._copy_maker_notes(photo, result) if form.maker_notes else None
@@ -97,14 +97,16 @@ class OutputWriter:
                 self.broken = f"not started, as nothing can be written ({cause.strerror})"
             raise
 
-    def _check_corrections(self, name: str, photo: RawPhoto, result: Result) -> None:
+    def _check_corrections(self, name: str, denoised: DenoisedPhoto, result: Result) -> None:
         """Warn of corrections that a format neither has made nor leaves to a raw developer."""
+        photo = denoised.photo
         lists: tuple[int, ...] = ()
         if not FORMATS[name].raw:
             lists = (MOSAIC_LIST, IMAGE_LIST)
         elif self.settings.linear and not photo.monochrome:
             lists = (MOSAIC_LIST,)
-        if numbers := other_corrections(photo.carried, lists):
+        mapped = denoised.developed is None  # a network that makes pictures knows no gain maps
+        if numbers := missing_corrections(photo.carried, lists, gain_maps=mapped):
             result.warnings.append(
                 f"{photo.path}: asks for corrections that led does not make (opcodes {numbers}), "
                 f"and the {name.upper()} lacks them: only a DNG without --linear keeps them"

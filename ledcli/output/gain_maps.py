@@ -61,12 +61,16 @@ def apply_gain_maps(
     return result
 
 
-def other_corrections(carried: Carried, lists: tuple[int, ...]) -> str:
-    """Return the numbers of the opcodes that are no gain maps; optional ones are left out."""
+def missing_corrections(carried: Carried, lists: tuple[int, ...], *, gain_maps: bool) -> str:
+    """Return the numbers of required opcodes; `gain_maps` says whether those have been applied."""
     fields = [carried.raw[tag] for tag in lists if tag in carried.raw]
     asked = [opcode for field in fields for opcode in read_opcodes(field.data)]
-    numbers = [each.number for each in asked if each.number != _GAIN_MAP and not each.optional]
-    return ", ".join(map(str, dict.fromkeys(numbers)))
+    numbers = dict.fromkeys(
+        each.number
+        for each in asked
+        if (not gain_maps if each.number == _GAIN_MAP else not each.optional)
+    )
+    return ", ".join(map(str, numbers))
 
 
 def read_gain_maps(data: bytes) -> Iterator[GainMap]:

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ledcli.output.gain_maps import (
     MAX_MAPS,
     MOSAIC_LIST,
     apply_gain_maps,
-    other_corrections,
+    missing_corrections,
     read_gain_maps,
 )
 from ledcli.output.render import DenoisedPhoto
@@ -130,8 +131,10 @@ def test_corrections_that_must_be_made_are_named_and_gain_maps_are_not():
     asked = [struct.pack(">4I", number, 0, flags, 0) for number, flags in ((1, 0), (3, 0), (7, 1))]
     data = listed(opcode(), *asked, asked[0])
     carried = Carried(raw={IMAGE_LIST: Field(FieldType.UNDEFINED, data)})
-    assert other_corrections(carried, (MOSAIC_LIST, IMAGE_LIST)) == "1, 3"
-    assert other_corrections(carried, (MOSAIC_LIST,)) == other_corrections(carried, ()) == ""
+    missing = partial(missing_corrections, carried)
+    assert missing((MOSAIC_LIST, IMAGE_LIST), gain_maps=True) == "1, 3"
+    assert missing((MOSAIC_LIST,), gain_maps=True) == missing((), gain_maps=False) == ""
+    assert missing((IMAGE_LIST,), gain_maps=False) == "9, 1, 3"
 
 
 def test_damaged_maps_are_left_out():
