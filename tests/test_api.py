@@ -120,6 +120,7 @@ def test_a_ratio_and_an_exposure_exclude_each_other(tmp_path):
         ({"batch": 0}, "batch must be 1 or more"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"side": 2.5}, "side takes a whole number"),
+        ({"seed": 1.5}, "seed takes a whole number"),
         ({"foo": 1}, "no option 'foo' of --method led"),
     ],
 )

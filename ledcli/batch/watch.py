@@ -92,7 +92,7 @@ class _Settled:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._seen: dict[Path, tuple[Stamp, float]] = {}
-        self._taken: dict[Path, Stamp] = {}
+        self._taken: dict[Path, tuple[Stamp, bool]] = {}
         self.growing = False
         """Whether some files were seen that are not complete yet."""
 
@@ -103,13 +103,14 @@ class _Settled:
         for file in files:
             with contextlib.suppress(OSError):  # gone again, or open elsewhere (Windows)
                 stamp = Stamp.of(os.stat(file))
-                if self._taken.get(file) == stamp:
+                readable = os.access(file, os.R_OK)
+                if self._taken.get(file) == (stamp, readable):
                     continue
                 known, since = before.get(file, (stamp, now))
                 if known == stamp and now - since >= SETTLED_S:
                     stamp = _current(file, stamp)
                 if known == stamp and now - since >= SETTLED_S:
-                    self._taken[file] = stamp
+                    self._taken[file] = stamp, readable
                     ready.add(file)
                 else:
                     self._seen[file] = stamp, since if known == stamp else now

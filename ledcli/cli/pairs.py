@@ -60,7 +60,8 @@ def scan(
     from ledcli.api import scan_pairs
     from ledcli.pairs.result import check_replaceable, record_path, scan_record
 
-    check_replaceable(out)
+    if not dry_run:
+        check_replaceable(out)
     replaced = " (the old list was replaced)" if out.exists() else ""
     found = scan_pairs(
         folder, None if dry_run else out, keep_shifted=keep, force_read=force_read, report=output

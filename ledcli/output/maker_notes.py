@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -53,37 +54,51 @@ class Exiftool:
         """Run a command and return its output, warnings included; raises ExiftoolError."""
         if self.aborted:
             raise ExiftoolError("it was aborted")
-        try:
-            process = subprocess.Popen(
-                # An empty -config: the user's own settings must not change the result.
-                [self._program, "-config", "", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=self._folder,
-                start_new_session=os.name == "posix",  # so that Ctrl-C reaches led alone
-            )
-        except OSError as error:
-            raise ExiftoolError(f"it cannot be run: {error.strerror or error}") from None
-        self._process = process
-        with process:
+        with tempfile.TemporaryFile() as said:  # no pipe: a launcher's child may keep one open
             try:
-                if self.aborted:  # `abort` may not have seen the new process
-                    raise ExiftoolError("it was aborted")
-                output, _ = process.communicate(timeout=timeout_s)
+                process = subprocess.Popen(
+                    # An empty -config: the user's own settings must not change the result.
+                    [self._program, "-config", "", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._folder,
+                    env=os.environ | {"LC_ALL": "C"},  # else Perl may warn of the locale first
+                    start_new_session=os.name == "posix",  # so that Ctrl-C reaches led alone
+                )
+            except OSError as error:
+                raise ExiftoolError(f"it cannot be run: {error.strerror or error}") from None
+            self._process = process
+            try:
+                if not self.aborted:  # `abort` may not have seen the new process
+                    process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 raise ExiftoolError(f"it took more than {timeout_s:g} s") from None
             finally:
-                process.kill()
-        if process.returncode not in (0, 1):  # 1 is an error that the output names
-            raise ExiftoolError("it ended before it was done")
-        return output.decode("utf-8", "replace")
+                _kill(process)
+                process.wait()
+            if self.aborted:
+                raise ExiftoolError("it was aborted")
+            if process.returncode not in (0, 1):  # 1 is an error that the output names
+                raise ExiftoolError("it ended before it was done")
+            said.seek(0)
+            return said.read().decode("utf-8", "replace")
 
     def abort(self) -> None:
         """Make the current command in another thread fail, and every later one."""
         self.aborted = True
         if self._process is not None:
-            self._process.kill()
+            _kill(self._process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, and on POSIX what it has started."""
+    with contextlib.suppress(OSError):
+        if process.poll() is None:
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
 
 
 class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):

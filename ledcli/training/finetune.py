@@ -34,7 +34,7 @@ from ledcli.training.methods.start import NO_MODEL, no_model, pretrained_model
 from ledcli.training.optim import worker_count
 from ledcli.training.settings import FinetuneSettings, method_of
 from ledcli.zoo.folding import Proof
-from ledcli.zoo.model_file import save_model
+from ledcli.zoo.model_file import read_spec, save_model
 from ledcli.zoo.selection import default_name, is_fast
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import (
@@ -138,6 +138,8 @@ def _finetune(
     recipe = recipe_of(method_type, settings.options)
     fast = settings.quality == FAST
     chosen = None if settings.pretrained == NO_MODEL else find_model(settings.pretrained)
+    if chosen:
+        method_type.check_start(read_spec(chosen.path))
     target, notes = training_target(settings.device, settings.precision)
     device, bf16 = target.tensors, target.precision == "bf16"
     for note in notes:
@@ -274,8 +276,13 @@ def _finetune(
     if settings.out is not None:  # if this fails, --resume tries it again
         save_model(settings.out, spec, tuned.net.state_dict(), overwrite=False)
         report.info(f"wrote {settings.out}")
-    name = free_name(name)  # it may have been taken while this ran
-    path = install_model(name, tuned.folded, tuned.plain.state_dict())
+    try:
+        name = free_name(name)  # it may have been taken while this ran
+        path = install_model(name, tuned.folded, tuned.plain.state_dict())
+    except LedError:
+        if settings.out is not None:
+            settings.out.unlink(missing_ok=True)
+        raise
     checkpoint.unlink(missing_ok=True)
     return replace(result, status=Status.DONE, name=name, tuned=tuned, path=path)
 

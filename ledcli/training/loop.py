@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ledcli.errors import TrainingError
+from ledcli.errors import TrainingError, os_reason
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import ALL, Plateau, Schedule, Snapshot, Workers, one_thread, optimisers
@@ -26,7 +26,7 @@ from ledcli.training.processes import Processes
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
-_UNREADABLE = (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError)
+_UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError)
 """What a damaged checkpoint raises."""
 
 
@@ -127,10 +127,10 @@ class Trainer:
         """
         losses: list[Tensor] = []
         before, last_saved, at_start = self.clock(), time.monotonic(), self.seconds
-        first = progress = self.schedule.progress(self.step, self.seconds)
+        first, progress = self.step, self.schedule.progress(self.step, self.seconds)
         while progress < 1:
             try:
-                losses.append(self.one_step(progress))
+                step_loss = self.one_step(progress)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -148,6 +148,7 @@ class Trainer:
             ended = progress >= 1
             if self.processes.rank:
                 continue
+            losses.append(step_loss)
             if not ended and stop():
                 if checkpoint is not None:
                     self.save(checkpoint, recipe)
@@ -165,7 +166,7 @@ class Trainer:
                     "lower the learning rate of 'led pretrain'"
                 )
             gone = self.seconds - at_start
-            share = progress - first
+            share = progress - self.schedule.progress(first, at_start)
             yield LogLine(
                 step=self.step,
                 progress=progress,
@@ -300,7 +301,14 @@ class Trainer:
                     "options it was made with, or remove it"
                 )
             self._restore(tensors, state)
+        except OSError as error:
+            raise TrainingError(f"{path}: cannot be read ({os_reason(error)})") from error
         except _UNREADABLE as error:
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise TrainingError(
+                    f"the memory of {self.device} does not hold the checkpoint: close other "
+                    "programs, or --device cpu"
+                ) from error
             raise TrainingError(f"{path} is damaged: remove it and start anew") from error
 
     @torch.no_grad()
@@ -308,6 +316,8 @@ class Trainer:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if self.schedule.patience is not None:
             psnr, step, iterations = json.loads(state["plateau"])
+            if not 1 <= iterations <= self.schedule.iterations:
+                raise ValueError("iterations")
             self.plateau = Plateau(float(psnr), int(step))
             self.schedule = replace(self.schedule, iterations=int(iterations))
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]

@@ -122,7 +122,7 @@ class ProcessGroup(Processes):
         torch._foreach_copy_(parts, shaped)
         for weight, part in zip(common, parts, strict=True):
             weight.grad = part
-        return loss[0]
+        return loss[0].clone()  # a view would keep all gradients
 
     def of_first(self, value: float) -> float:
         """Return the first process's value."""

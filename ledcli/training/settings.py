@@ -53,12 +53,14 @@ class FinetuneSettings:
     """Read and check the pairs only."""
 
     def __post_init__(self) -> None:
-        """Take what the Python API is given for a path and for numbers."""
-        if isinstance(self.out, str):
+        """Convert what the Python API is given for a path and for numbers."""
+        if self.out is not None:
+            if not str(self.out):
+                raise UsageError("out is an empty name: leave it out")
             object.__setattr__(self, "out", Path(self.out))
-        several = self.sources if isinstance(self.sources, tuple | list) else (self.sources,)
-        object.__setattr__(self, "sources", tuple(Path(each) for each in several))
-        given = self.ratios if isinstance(self.ratios, tuple | list) else (self.ratios,)
+        several = [self.sources] if isinstance(self.sources, str | Path) else self.sources
+        object.__setattr__(self, "sources", tuple(map(Path, several)))
+        given = [self.ratios] if isinstance(self.ratios, int | float) else self.ratios
         ratios = converted(lambda all: tuple(map(float, all)), given, "ratios", "numbers")
         object.__setattr__(self, "ratios", ratios)
 

@@ -7,6 +7,7 @@ block on the same input, and from the network's input to its output; in float32,
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -223,9 +224,10 @@ def fold_model(
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
-    with made_of(path, out, overwrite=overwrite):
-        if out.exists() and out.samefile(path):
+    with contextlib.suppress(OSError, ValueError):  # `made_of` explains those
+        if out.samefile(path):
             raise UsageError(f"{out}: this is the model itself; choose another name with --out")
+    with made_of(path, out, overwrite=overwrite):
         frames = []
         if photo is not None:
             raw = decoders.run(read_raw, photo)

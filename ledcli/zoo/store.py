@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,17 +251,19 @@ def free_name(name: str) -> str:
 @contextlib.contextmanager
 def alone_with(name: str) -> Iterator[None]:
     """Let no other process tune a model of this name inside the block; raises TrainingError."""
-    make_folder(cache_dir())
-    lock = FileLock(cache_dir() / f"{name}.lock", blocking=False)
+    lock = FileLock(cache_dir() / f"{name}.lock", blocking=False, fallback_to_soft=False)
     try:
-        lock.acquire()
+        make_folder(cache_dir())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # filelock's, about file systems without locks
+            lock.acquire()
     except Timeout:
         raise TrainingError(
             f"another led finetune of '{name}' is running: wait until it ends, or give this one "
             "another --name"
         ) from None
-    except (OSError, NotImplementedError):
-        pass  # a drive without locks
+    except (OSError, OutputError, NotImplementedError):
+        pass  # no locks here
     try:
         yield
     finally:
@@ -269,6 +272,8 @@ def alone_with(name: str) -> Iterator[None]:
 
 def stopped_name(name: str) -> str | None:
     """Return the latest of `name`, `name-2`, ... of which there is a checkpoint of a tuning."""
+    if (installed_dir() / f"{name}{CHECKPOINT}").is_file():
+        return name  # a number may belong to another camera's name: Z 6, Z 6_2
     form = re.compile(rf"{re.escape(name)}(-\d+)?{re.escape(CHECKPOINT)}")
     found = [path for path in installed_dir().glob(f"*{CHECKPOINT}") if form.fullmatch(path.name)]
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)

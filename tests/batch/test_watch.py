@@ -297,3 +297,15 @@ def test_a_file_that_cannot_be_opened_is_taken_and_so_reported(tmp_path):
     assert settled.take([tmp_path / "a.ARW"]) == set()
     assert settled.take([tmp_path / "a.ARW"]) == {tmp_path / "a.ARW"}
     assert settled.take([tmp_path / "a.ARW", tmp_path / "gone.ARW"]) == set()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")
+def test_a_file_that_becomes_readable_is_taken_again(tmp_path, monkeypatch):
+    path = tmp_path / "a.ARW"
+    path.write_bytes(b"raw")
+    times = iter([0.0, 10.0, 20.0, 30.0])
+    settled = module._Settled(lambda: next(times))
+    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    assert [settled.take([path]) for _ in range(2)] == [set(), {path}]
+    monkeypatch.setattr(module.os, "access", lambda *_: True)
+    assert [settled.take([path]) for _ in range(2)] == [set(), {path}]

@@ -20,6 +20,7 @@ from protocol import GAINS
 from report import RESULTS, context, finish, head, parser_of, table
 
 from ledcli.evaluation.datasets.photographs import WHITE_BALANCE, noise_of, seed_of, short_frame
+from ledcli.inference import denoiser as denoising
 from ledcli.inference.denoiser import Denoiser
 from ledcli.zoo.store import find_model
 
@@ -44,6 +45,8 @@ def main() -> None:
     if not cameras:
         raise SystemExit(f"--cameras {options.cameras}: choose from {', '.join(GAINS)}")
     found = find_model(options.model)
+    if options.uncorrected:
+        denoising.remove_checkerboard = lambda clean, *_: clean
     tiled, whole = (
         Denoiser(found.path, found.csa_set, precision=options.precision, tile=tile)
         for tile in (SEAM_TILE, 0)
@@ -67,7 +70,8 @@ def main() -> None:
     }
     text = markdown(about, flat, gradient)
     complete = len(cameras) == len(GAINS) and options.side == SIDE and not options.model
-    path = options.json or (RESULTS / "smooth.json" if complete else None)
+    name = "smooth_uncorrected.json" if options.uncorrected else "smooth.json"
+    path = options.json or (RESULTS / name if complete else None)
     finish(path, about | {"flat": flat, "gradients": gradient}, text)
 
 
@@ -79,6 +83,9 @@ def _options() -> argparse.Namespace:
         "--side", type=int, default=SIDE, help="of the flat patches, plane pixels, by 16"
     )
     parser.add_argument("--precision", default="auto", help="auto, bf16 or float32")
+    parser.add_argument(
+        "--uncorrected", action="store_true", help="leave out the removal of the checkerboard"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="where the results go")
     options = parser.parse_args()
     if options.side < 64 or options.side % max(GRIDS):

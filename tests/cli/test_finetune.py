@@ -62,6 +62,8 @@ def test_a_stopped_tuning_is_found_again_whatever_was_installed_or_removed(liste
     home.joinpath("led-testcam-one-2.safetensors").unlink()
     assert stopped_name("led-testcam-one") == "led-testcam-one-3"
     assert stopped_name("led-testcam") is None
+    home.joinpath("led-testcam-one.checkpoint").write_bytes(b"")
+    assert stopped_name("led-testcam-one") == "led-testcam-one"
 
 
 def test_two_tunings_of_one_name_exclude_each_other(listed, tiny, home, capsys):

@@ -4,6 +4,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +305,20 @@ def test_a_process_started_during_an_abort_ends_too(tmp_path, monkeypatch):
 def test_without_exiftool_there_is_none(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert MakerNotes.find() is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+def test_a_launcher_that_stays_is_ended_with_what_it_started(tmp_path):
+    program = tmp_path / "exiftool"
+    program.write_text("#!/bin/sh\nsleep 300\necho done\n")
+    program.chmod(0o755)
+    began = time.monotonic()
+    with pytest.raises(ExiftoolError, match=r"more than 0\.2 s"):
+        Exiftool(str(program), tmp_path).ask(["-ver"], 0.2)
+    assert time.monotonic() - began < 200
+
+
+@exiftool
+def test_a_locale_that_is_not_installed_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
+    assert Exiftool("exiftool", tmp_path).ask(["-ver"], 300).strip().replace(".", "").isdigit()

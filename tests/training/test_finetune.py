@@ -25,7 +25,7 @@ from ledcli.training.methods.led import (
     prepare,
 )
 from ledcli.training.methods.start import Pretrained, Start, pretrained_model
-from ledcli.zoo.model_file import load_model, save_model
+from ledcli.zoo.model_file import load_model, read_spec, save_model
 from ledcli.zoo.spec import ModelSpec
 from ledcli.zoo.store import ChosenModel, find_model
 from tests.inference.models import write_model, write_modulated
@@ -292,10 +292,10 @@ def test_a_model_of_adl_is_tuned_without_its_modulation(tmp_path, shot_pairs, me
     save_model(tmp_path / "m.safetensors", began.spec, began.net.state_dict())
 
 
-def test_a_model_of_exposure_diffusion_is_refused_in_a_line(tmp_path, shot_pairs):
+def test_a_model_of_exposure_diffusion_is_refused_in_a_line(tmp_path):
     path = write_model(tmp_path / "e.safetensors", form="gain", out_planes=9, output="adaptive")
     with pytest.raises(ModelError, match="--method led does not tune"):
-        led(LedRecipe(), shot_pairs).begin(pretrained_model(ChosenModel(path, "a")))
+        LedMethod.check_start(read_spec(path))
 
 
 @pytest.mark.parametrize("form", ["stabilised", "gain"])

@@ -239,7 +239,10 @@ def test_an_early_end_is_the_same_after_a_resumption(tmp_path, stopped_at):
     assert list(again.run()) == []
 
 
-@pytest.mark.parametrize("plateau", ['["high", 0, 9]', "[1, 2]", "{}", "[1, null, 9]", "[1, 2"])
+@pytest.mark.parametrize(
+    "plateau",
+    ['["high", 0, 9]', "[1, 1e999, 9]", "[1, 1, 0]", "[1, 2]", "{}", "[1, null, 9]", "[1, 2"],
+)
 def test_a_forged_plateau_is_refused(tmp_path, monkeypatch, plateau):
     whole = trainer(Judged(until=1), iterations=60, **ENDS_EARLY)
     monkeypatch.setattr("ledcli.training.loop.json.dumps", lambda _: plateau)

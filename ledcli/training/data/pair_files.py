@@ -163,9 +163,10 @@ def load_pairs(
             problems = check.problems_if(keep_shifted=keep_shifted)
             if take is not None and not problems and check.motion:
                 problems = ("something moved in it, and this method takes whole frames only",)
-            size = size or short.mosaic.shape
-            if not problems and short.mosaic.shape != size:
-                problems = (f"is of another size than {headers[0].pair.short}",)
+            if not problems:
+                size = size or short.mosaic.shape
+                if short.mosaic.shape != size:
+                    problems = (f"its size is not that of {loaded[0].pair.short}",)
             if problems:
                 left_out = f"{pair.short}: left out: {'; '.join(problems)}"
                 warnings[left_out] = None

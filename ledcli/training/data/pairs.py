@@ -1,7 +1,7 @@
 """One camera's pairs in memory, ready for training, and the noise that is measured on them."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -229,13 +229,19 @@ def camera_pairs(
     """
     pairs = iter(pairs)
     first = list(itertools.islice(pairs, 1))  # read first: it says which dark frames fit
+
+    def in_turn() -> Iterator[RawPair]:
+        while first:
+            yield first.pop()
+        yield from pairs
+
     measured = (measure_dark_shading(iso, frames) for iso, frames in sorted((darks or {}).items()))
     dark = [shading for shading in measured if shading is not None]
     kept: list[TrainingPair] = []
     fits: dict[float, list[ExposureFit]] = {}
     transfers: dict[float, list[Transfer]] = {}
     height = width = 0
-    for pair in itertools.chain(first, pairs):
+    for pair in in_turn():
         short, long, ratio, iso, long_iso, name, _, moved, _ = pair
         planes, height, width = short.shape
         if min(height, width) < MIN_SIDE:

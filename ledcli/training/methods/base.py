@@ -51,9 +51,15 @@ class FinetuneRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("iterations", 1), ("batch", 1), ("side", MULTIPLE), ("seed", 0)):
-            if converted(index, getattr(self, name), name, "a whole number") < least:
-                raise UsageError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        least = {"iterations": 1, "batch": 1, "side": MULTIPLE, "seed": 0, "steps": 0}
+        for name, value in vars(self).items():
+            if name in least:
+                number = converted(index, value, name, "a whole number")
+                if number < least[name]:
+                    raise UsageError(f"{name} must be {least[name]} or more, not {number}")
+                object.__setattr__(self, name, number)
+            elif isinstance(value, float) and not 0 <= value < math.inf:
+                raise UsageError(f"{name} must be 0 or more, not {value:g}")
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,10 @@ class FinetuneMethod(Method):
             pairs = zip(self.camera_pairs.pairs, results, strict=True)
             results = [pair.redo(result) for pair, result in pairs]
         return mean_psnr(psnr_of(r, b.clean) for r, b in zip(results, batches, strict=True))
+
+    @classmethod
+    def check_start(cls, spec: ModelSpec) -> None:
+        """Raise ModelError for a pretrained model that the method cannot start from."""
 
     @abstractmethod
     def begin(self, pretrained: Pretrained) -> Start:

@@ -123,15 +123,19 @@ class LedMethod(FinetuneMethod):
         self.form = form_of(inputs.input_form, planes=self.camera_pairs.planes)
         self.muon = recipe.schedule == JOINT
 
-    def begin(self, pretrained: Pretrained) -> Start:
-        """Add the target set and the OMNR branch to the pretrained network, in place."""
-        spec, net, csa_set, _ = pretrained
-        assert net is not None
+    @classmethod
+    def check_start(cls, spec: ModelSpec) -> None:
+        """Refuse networks of other methods."""
         if spec.output != "planes":
             raise ModelError(
                 f"--method led does not tune {spec.name}, a model of another method: name another "
                 "with --pretrained"
             )
+
+    def begin(self, pretrained: Pretrained) -> Start:
+        """Add the target set and the OMNR branch to the pretrained network, in place."""
+        spec, net, csa_set, _ = pretrained
+        assert net is not None
         prepare(spec, net, csa_set)
         return Start(replace(spec, csa_sets=(TARGET,), omnr=True), net, groups(net))
 
