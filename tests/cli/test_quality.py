@@ -123,7 +123,7 @@ def test_evaluate_measures_the_fast_model_and_self_ensemble(tmp_path):
     "wrong", [{"ratio": 0}, {"ratio": 0.5}, {"exposure": 0}, {"strength": 2}, {"luma": -1}]
 )
 def test_the_api_refuses_what_the_command_line_refuses(wrong):
-    with pytest.raises(UsageError, match="must be (from|above)"):
+    with pytest.raises(UsageError, match=r"must be (from|above)"):
         api.denoise("raw", **wrong)
 
 
