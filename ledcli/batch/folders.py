@@ -6,21 +6,26 @@ import os
 import re
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ledcli.batch.journal import check_no_link
 from ledcli.batch.manifest import STATE_FOLDER
 from ledcli.batch.settings import Job, Settings
 from ledcli.batch.shards import Shard
 from ledcli.errors import OutputError
-from ledcli.output.atomic import explain, make_folder, part_file, remove_abandoned_part_files
+from ledcli.output.atomic import (
+    acquire_lock,
+    explain,
+    make_folder,
+    part_file,
+    remove_abandoned_part_files,
+)
 from ledcli.output.formats import FORMATS
 
 LOCK = "lock"
@@ -113,33 +118,20 @@ def folder_lock(
                 folder.rmdir()
 
 
-def _acquire(path: Path) -> FileLock | None:
-    """Return a lock that was free; raises OSError or NotImplementedError if there are none."""
-    # A lock by a file's existence alone would outlive a killed run.
-    lock = FileLock(path, fallback_to_soft=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # filelock's, about file systems without locks
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return None
-    return lock
-
-
 def _try_lock(state: Path, own: Path, shard: Shard | None) -> FileLock | None:
     """Return a run's own lock; None if another run is in its way.
 
     A whole run keeps the folder's lock. A shard holds that only while it takes its own; what it is
     not to meet, it finds by the other locks.
     """
-    folder = _acquire(state / LOCK)
+    folder = acquire_lock(state / LOCK)
     if folder is None:
         return None
     try:
         for name in os.listdir(state):
             other = Shard.named(name.removeprefix(f"{LOCK}-"))
             if other and not (shard and shard.count == other.count):
-                found = _acquire(state / name)
+                found = acquire_lock(state / name)
                 if found is None:
                     return None
                 with contextlib.suppress(OSError):  # a killed run's
@@ -148,7 +140,7 @@ def _try_lock(state: Path, own: Path, shard: Shard | None) -> FileLock | None:
         if shard is None:
             lock, folder = folder, None
             return lock
-        return _acquire(own)
+        return acquire_lock(own)
     finally:
         if folder is not None:
             folder.release()
@@ -160,7 +152,7 @@ def _excludes(path: Path) -> bool:
     passed_on = re.fullmatch(_PASSED_ON, kind) and kind not in _COMMON_LOCKS
     if _LOCAL_LOCKS & options or passed_on:
         return False
-    second = _acquire(path)
+    second = acquire_lock(path)
     if second is not None:
         second.release()
     return second is None
@@ -185,7 +177,7 @@ def _remove_locks(state: Path, own: Path) -> None:
     last = None
     if own.name != LOCK:
         os.unlink(own)
-        last = _acquire(state / LOCK)
+        last = acquire_lock(state / LOCK)
         if last is None:
             return  # another run is there
     if os.listdir(state) == [LOCK]:

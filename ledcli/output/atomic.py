@@ -1,4 +1,4 @@
-"""Write a file completely or not at all, through a part file in the same folder."""
+"""Write a file completely or not at all, through a part file in the same folder; file locks."""
 
 import contextlib
 import errno
@@ -8,12 +8,16 @@ import re
 import secrets
 import stat
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ledcli.errors import ExistsError, OutputError, os_reason
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _ELSEWHERE = "choose another folder"
 _BAD_NAME = "the disk's format does not allow this name: choose another"
@@ -119,6 +123,21 @@ def make_folder(folder: Path, named: Path | None = None) -> None:
             what = "written to" if os.path.isdir(shown) else "created"
             why = f"no folder can be made there: {_ELSEWHERE}" if gone else explain(error)
             raise OutputError(f"{shown}: cannot be {what}: {why}") from error
+
+
+def acquire_lock(path: Path) -> "FileLock | None":
+    """Return a lock that was free, or None; raises OSError or NotImplementedError without locks."""
+    from filelock import FileLock, Timeout
+
+    # A lock by a file's existence alone would outlive a killed run.
+    lock = FileLock(path, fallback_to_soft=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # filelock's, about file systems without locks
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+    return lock
 
 
 def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:

@@ -307,7 +307,7 @@ class Trainer:
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise TrainingError(
                     f"the memory of {self.device} does not hold the checkpoint: close other "
-                    "programs, or --device cpu"
+                    "programs, or use --device cpu"
                 ) from error
             raise TrainingError(f"{path} is damaged: remove it and start anew") from error
 

@@ -61,7 +61,7 @@ class FinetuneSettings:
         several = [self.sources] if isinstance(self.sources, str | Path) else self.sources
         object.__setattr__(self, "sources", tuple(map(Path, several)))
         given = [self.ratios] if isinstance(self.ratios, int | float) else self.ratios
-        ratios = converted(lambda all: tuple(map(float, all)), given, "ratios", "numbers")
+        ratios = converted(lambda values: tuple(map(float, values)), given, "ratios", "numbers")
         object.__setattr__(self, "ratios", ratios)
 
 

@@ -302,7 +302,7 @@ def _compare(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:
         counts = spec.arguments.get(name, 0)
         counts = counts if isinstance(counts, list | tuple) else [counts]
         if any(isinstance(count, int) and count > len(shapes) for count in counts):
-            raise damaged(path, f"its header says more {name} blocks than there are tensors")
+            raise damaged(path, f"its header names more {name} blocks than there are tensors")
     with torch.device("meta"):
         expected = {n: tuple(t.shape) for n, t in build_network(path, spec).state_dict().items()}
     try:

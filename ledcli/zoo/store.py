@@ -7,18 +7,16 @@ import dataclasses
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 import ledcli
 from ledcli.errors import ModelError, OutputError, TrainingError
-from ledcli.output.atomic import make_folder
+from ledcli.output.atomic import acquire_lock, make_folder
 from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
 
@@ -251,23 +249,20 @@ def free_name(name: str) -> str:
 @contextlib.contextmanager
 def alone_with(name: str) -> Iterator[None]:
     """Let no other process tune a model of this name inside the block; raises TrainingError."""
-    lock = FileLock(cache_dir() / f"{name}.lock", blocking=False, fallback_to_soft=False)
-    try:
+    lock = None
+    with contextlib.suppress(OSError, OutputError, NotImplementedError):  # no locks there
         make_folder(cache_dir())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # filelock's, about file systems without locks
-            lock.acquire()
-    except Timeout:
-        raise TrainingError(
-            f"another led finetune of '{name}' is running: wait until it ends, or give this one "
-            "another --name"
-        ) from None
-    except (OSError, OutputError, NotImplementedError):
-        pass  # no locks here
+        lock = acquire_lock(cache_dir() / f"{name}.lock")
+        if lock is None:
+            raise TrainingError(
+                f"another led finetune of '{name}' is running: wait until it ends, or give this "
+                "one another --name"
+            )
     try:
         yield
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def stopped_name(name: str) -> str | None:
