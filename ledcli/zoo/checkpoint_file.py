@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledcli.errors import ModelError
-from ledcli.zoo.model_file import reading
+from ledcli.zoo.model_file import damaged, reading
 from ledcli.zoo.spec import MAX_RATIO, short
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ ALLOWED = frozenset(
 """What a pickle may name: dictionaries, tensors, parameters, their storages and NumPy numbers."""
 
 Tensors = dict[str, "Tensor"]
-
-_AGAIN = "Get the file again"
 
 _NUMBER = r"\d{1,7}(?:\.\d{1,6})?"
 _PUBLISHED_NAME = re.compile(
@@ -113,7 +111,7 @@ def read_sections(path: Path) -> dict[str, Tensors]:
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch fails in many ways on damaged files
         first = " ".join(str(error).split())
-        raise ModelError(f"{path}: torch cannot read it ({short(first)}). {_AGAIN}.") from error
+        raise damaged(path, f"torch cannot read it ({short(first)})") from error
     if not isinstance(content, dict):
         raise ModelError(
             f"{path}: contains a {type(content).__name__}, not a dictionary of tensors: it is not "
@@ -169,11 +167,11 @@ def _check_zip(path: Path) -> None:
             with zipfile.ZipFile(file) as archive:
                 text = _pickle_of(path, archive, size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: is damaged ({short(str(error))}). {_AGAIN}.") from error
+        raise damaged(path, f"is damaged ({short(str(error))})") from error
     try:
         forbidden = _find_forbidden(io.BytesIO(text))
     except ValueError as error:
-        raise ModelError(f"{path}: has a damaged pickle. {_AGAIN}.") from error
+        raise damaged(path, "has a damaged pickle") from error
     if forbidden is not None:
         raise _forbidden(path, forbidden)
 
@@ -201,7 +199,7 @@ def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
         )
     bad = archive.testzip()
     if bad is not None:
-        raise ModelError(f"{path}: is damaged ({short(bad)} has a wrong checksum). {_AGAIN}.")
+        raise damaged(path, f"is damaged ({short(bad)} has a wrong checksum)")
     return archive.read(pickles[0])
 
 

@@ -51,14 +51,6 @@ class Header(NamedTuple):
         return sum(map(math.prod, self.shapes.values()))
 
 
-class OnnxFile(NamedTuple):
-    """An ONNX file of `led`; `data` is the whole file."""
-
-    header: Header
-    metadata: dict[str, str]
-    data: bytes
-
-
 def is_onnx(path: Path) -> bool:
     """Return True if a model file is an ONNX file, by its name."""
     return path.suffix.lower() == ONNX_SUFFIX
@@ -87,7 +79,7 @@ def read_header(path: Path | str) -> Header:
     or describes a model that is not allowed; UsageError for an ONNX file if onnx is not installed.
     """
     path = Path(path)
-    return read_onnx(path).header if is_onnx(path) else read_safetensors(path)
+    return read_onnx(path)[0] if is_onnx(path) else read_safetensors(path)
 
 
 def read_safetensors(path: Path) -> Header:
@@ -123,8 +115,11 @@ def read_safetensors(path: Path) -> Header:
     return Header(_description(path, metadata), shapes)
 
 
-def read_onnx(path: Path) -> OnnxFile:
-    """Read an ONNX file that `led` wrote, and check its description; raises as `read_header`."""
+def read_onnx(path: Path) -> tuple[Header, bytes]:
+    """Read an ONNX file that `led` wrote; return its checked description and all its bytes.
+
+    Raises as `read_header`.
+    """
     require_onnx(f"{path}:")
     import onnx
     from google.protobuf.message import DecodeError
@@ -147,7 +142,7 @@ def read_onnx(path: Path) -> OnnxFile:
     header = Header(_description(path, metadata), shapes)
     if header.spec.csa_sets:
         raise ModelError(f"{path}: describes a network that is not folded. Export it again.")
-    return OnnxFile(header, metadata, data)
+    return header, data
 
 
 def _read_bytes(path: Path, count: int) -> bytes:
@@ -173,11 +168,10 @@ def _description(path: Path, metadata: Mapping[str, str] | None) -> ModelSpec:
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
         raise ModelError(f"{path}: has no description by led: name a model that led made.")
+    header = _parse_json(path, text, "description")
     try:
-        return ModelSpec.from_header(_parse_json(path, text, "description"))
+        return ModelSpec.from_header(header)
     except ModelError as error:
-        if str(error).startswith(f"{path}:"):
-            raise
         raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
 
 

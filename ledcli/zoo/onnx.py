@@ -26,6 +26,7 @@ from ledcli.zoo.model_file import (
     METADATA_KEY,
     ONNX_SUFFIX,
     build_network,
+    damaged,
     file_sha256,
     is_onnx,
     load_model,
@@ -105,17 +106,18 @@ def load_onnx(
     Returns its description, the network described, without weights, and the network that runs.
     Raises as `read_onnx`, and ModelError when onnxruntime rejects the network.
     """
-    file = read_onnx(path)
+    header, data = read_onnx(path)
     with torch.device("meta"):
-        plain = build_network(path, file.header.spec)
+        plain = build_network(path, header.spec)
     expected = sum(tensor.numel() for tensor in plain.state_dict().values())
-    if not MIN_SHARE * expected <= file.header.parameters <= expected:
-        raise ModelError(
-            f"{path}: has {file.header.parameters} weights, and '{file.header.spec.architecture}' "
-            f"has {expected}: header and tensors disagree. Get the file again."
+    if not MIN_SHARE * expected <= header.parameters <= expected:
+        raise damaged(
+            path,
+            f"has {header.parameters} weights, and '{header.spec.architecture}' has {expected}: "
+            "header and tensors disagree",
         )
     try:
-        return file.header.spec, plain, OnnxNet(file.data, provider)
+        return header.spec, plain, OnnxNet(data, provider)
     except ModelError as error:
         raise ModelError(f"{path}: {error}. It is not a model for this led.") from error
 
