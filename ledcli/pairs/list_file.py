@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import OutputError, PairError
-from ledcli.output.atomic import atomic_write
 
 MAX_LIST_BYTES = 16 << 20
 """More than a list of 100,000 pairs; keeps led from reading a whole raw given for a list."""
@@ -78,17 +77,12 @@ def read_list(
     return list(pairs.values())
 
 
-def write_list(path: Path, pairs: Sequence[Pair]) -> None:
-    """Write a list of pairs, whole or not at all, replacing an existing one.
-
-    Names are relative to the list's folder; ratios are not written. Raises OutputError if the list
-    cannot be written, and PairError if a file's name contains a line break.
-    """
-    atomic_write(path, list_text(path, pairs))
-
-
 def list_text(path: Path, pairs: Sequence[Pair]) -> bytes:
-    """Return the text of a list that will be at `path`; raises PairError as `write_list`."""
+    """Return the text of a list of pairs that will be at `path`.
+
+    Names are relative to the list's folder; ratios are left out. Raises PairError if a file's name
+    contains a line break.
+    """
     lines = []
     for pair in pairs:
         names = [relative_name(file, path.parent) for file in (pair.short, pair.long)]

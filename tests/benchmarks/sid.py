@@ -25,7 +25,7 @@ from ledcli.evaluation.datasets.base import source_of_pairs
 from ledcli.evaluation.evaluate import collect, load_candidates, measure
 from ledcli.evaluation.results import NOISY, Evaluation
 from ledcli.evaluation.simulation import PAIR_ISOS, make_pairs
-from ledcli.pairs.list_file import Pair, write_list
+from ledcli.pairs.list_file import Pair, list_text
 from ledcli.training.finetune import FinetunedModel, finetune
 from ledcli.training.methods.sid import SidRecipe
 from ledcli.training.methods.start import NO_MODEL
@@ -117,7 +117,7 @@ def _trained(
     """Train as `led finetune --method sid` does."""
     os.environ["LED_HOME"] = str(folder / "home")
     pair_list = folder / "pairs.txt"
-    write_list(pair_list, [pair for _, pair in pairs])
+    pair_list.write_bytes(list_text(pair_list, [pair for _, pair in pairs]))
     settings = FinetuneSettings(
         pretrained=options.pretrained,
         method="sid",

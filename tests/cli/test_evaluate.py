@@ -13,7 +13,7 @@ from ledcli.cli.app import run
 from ledcli.evaluation.results import METRICS
 from ledcli.evaluation.simulation import make_pairs
 from ledcli.output import atomic
-from ledcli.pairs.list_file import Pair, write_list
+from ledcli.pairs.list_file import Pair, list_text
 from tests.inference.models import write_model
 from tests.shoot import make_raw, scene
 
@@ -145,7 +145,8 @@ def test_a_csv_that_fails_at_the_end_does_not_cost_the_report(shoot, capsys, mon
 def test_table_csv_json_and_report_say_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pairs = [Pair(short.path, long.path) for short, long in make_pairs(tmp_path, size=128)]
-    write_list(tmp_path / "pairs.txt", pairs)
+    path = tmp_path / "pairs.txt"
+    path.write_bytes(list_text(path, pairs))
     write_model(tmp_path / "m.safetensors")
     given = ["evaluate", "m.safetensors", "--pairs", "pairs.txt", "--quiet"]
     assert run([*given, "--csv", "f.csv", "--report", "page"]) == 0
