@@ -177,17 +177,14 @@ def rule_for(
     isos = tuple(sorted({short.iso for short, _ in pairs if short.iso}))
     longs = list(dict.fromkeys([*(long for _, long in pairs), *scenes]))
     longs = [frame for frame in longs if frame.level]
-    start = long or Exposure(_isos(True, frames)[0], FIRST_LONG_SECONDS)
-    to_shoot = _missing_pairs(ratio, _missing_isos(isos), longs, start, frames)
-    instead = _other_ratio(ratio, longs, start, frames) if to_shoot is None else None
+    to_shoot = _missing_pairs(ratio, _missing_isos(isos), longs, long, frames)
+    instead = _other_ratio(ratio, longs, long, frames) if to_shoot is None else None
     return RatioRule(camera, ratio, len(pairs), isos, to_shoot or (), instead, serial)
 
 
 def first_pairs(frames: Sequence[Frame]) -> tuple[MissingPair, ...]:
     """Return two pairs to begin with, for the camera of these frames."""
-    long = Exposure(_isos(True, frames)[0], FIRST_LONG_SECONDS)
-    found = (_best_short(FIRST_RATIO, _isos(low, frames), long, frames) for low in (True, False))
-    return tuple(MissingPair(short, long, None) for short in found if short is not None)
+    return _missing_pairs(FIRST_RATIO, (True, False), (), None, frames) or ()
 
 
 def _missing_isos(isos: Sequence[float]) -> list[bool]:
@@ -200,10 +197,11 @@ def _missing_pairs(
     ratio: float,
     missing: Sequence[bool],
     longs: Sequence[Frame],
-    start: Exposure,
+    new_long: Exposure | None,
     frames: Sequence[Frame],
 ) -> tuple[MissingPair, ...] | None:
     """Find a pair for every missing side; None where no exposures make one of them."""
+    start = new_long or Exposure(_isos(True, frames)[0], FIRST_LONG_SECONDS)
     # Where none of the scenes has enough light, or too much: another exposure of the long frame.
     iso = min((frame.iso for frame in longs), default=start.iso)
     level = longs[0].level if longs else start.level
@@ -215,7 +213,7 @@ def _missing_pairs(
     found = []
     for low in missing:
         for long, scene in choices:
-            short = _best_short(ratio, _isos(low, frames), long, frames)
+            short = _best_short(ratio, low, long, frames)
             if short is not None:
                 found.append(MissingPair(short, long, scene))
                 break
@@ -225,23 +223,24 @@ def _missing_pairs(
 
 
 def _other_ratio(
-    ratio: float, longs: Sequence[Frame], start: Exposure, frames: Sequence[Frame]
+    ratio: float, longs: Sequence[Frame], new_long: Exposure | None, frames: Sequence[Frame]
 ) -> OtherRatio:
     others = (value for value in OTHER_RATIOS if value != ratio)
     for other in sorted(others, key=lambda value: abs(math.log(value / ratio))):
-        pairs = _missing_pairs(other, (True, False), longs, start, frames)
+        pairs = _missing_pairs(other, (True, False), longs, new_long, frames)
         if pairs:
             return OtherRatio(other, pairs)
     return OtherRatio(FIRST_RATIO, first_pairs([]))
 
 
 def _best_short(
-    ratio: float, isos: Sequence[float], long: Exposure, frames: Sequence[Frame]
+    ratio: float, low: bool, long: Exposure, frames: Sequence[Frame]
 ) -> Exposure | None:
-    """Find the short exposure for a long one and a ratio; None where no shutter speed fits.
+    """Find the short exposure of a low or high ISO for a long one; None where none fits.
 
-    `isos` are the choices, the best first; what the camera's frames have is preferred.
+    What the camera's frames have is preferred.
     """
+    isos = _isos(low, frames)
     known_isos, known_times = ({f.iso for f in frames}, {f.seconds for f in frames if f.seconds})
 
     def error(short: Exposure) -> float:
