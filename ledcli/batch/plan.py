@@ -23,13 +23,7 @@ from ledcli.output.formats import find_formats
 from ledcli.raw.inputs import FoundRaw
 from ledcli.zoo.selection import Chooser
 
-KEYS = {
-    "stem": "the photo's name without its suffix",
-    "ext": "the output's suffix, with the dot",
-    "name": "the photo's whole name",
-    "suffix": "the photo's suffix, without the dot",
-    "folder": "the name of the photo's folder",
-}
+KEYS = ("stem", "ext", "name", "suffix", "folder")
 """What `--name` may hold in braces."""
 MAX_FIXED_BYTES = 100
 """Of a template without its keys: leaves room for the photo's name in a file name's 255 bytes."""

@@ -21,7 +21,6 @@ from ledcli.cli.defaults import (
     replaced,
     user_file,
 )
-from ledcli.errors import OutputError
 
 TEMPLATE = files("ledcli.cli").joinpath(FILE).read_text("utf-8")
 """What `led config init` writes: examples, commented out."""
@@ -102,13 +101,10 @@ def init(
 
         led config init
     """
-    from ledcli.output.atomic import atomic_write, check_new
+    from ledcli.output.atomic import atomic_write, check_new, make_folder
 
     file = Path(FILE).resolve() if here else user_file()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
+    make_folder(file.parent)
     check_new(file, "edit it")
     atomic_write(file, TEMPLATE.encode(), overwrite=False)
     output.result({"path": file}, printable(file))
