@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -253,22 +254,16 @@ def group(help: str) -> typer.Typer:
     return typer.Typer(help=help, callback=show_help, invoke_without_command=True)
 
 
-def parse_numbers(text: str | None, option: str) -> list[float]:
-    """Read a comma-separated option such as ``--ratios 100,300``; raises UsageError."""
+def parse_numbers(text: str | None, option: str, *, shares: bool = False) -> list[float]:
+    """Read a comma-separated option such as ``--ratios 100,300``; shares are from 0 to 1.
+
+    Raises UsageError.
+    """
     numbers = _floats(text) if text else []
-    if any(number != number for number in numbers):
-        raise UsageError(f"{option} takes comma-separated numbers, not {text}")
+    if not all(0 <= number <= 1 if shares else not isnan(number) for number in numbers):
+        what = "numbers from 0 to 1" if shares else "numbers"
+        raise UsageError(f"{option} takes comma-separated {what}, not {text}")
     return numbers
-
-
-def parse_shares(text: str | None, option: str) -> list[float] | None:
-    """Read a comma-separated option such as ``--strength 0.5,1``; raises UsageError."""
-    if text is None:
-        return None
-    shares = _floats(text)
-    if not all(0 <= share <= 1 for share in shares):
-        raise UsageError(f"{option} takes comma-separated numbers from 0 to 1, not {text}")
-    return shares
 
 
 def _floats(text: str) -> list[float]:

@@ -112,9 +112,9 @@ def preview(
         raise UsageError(f"--quality takes any of {', '.join(Quality)}, not {unknown.pop()}")
     variants = plan_variants(
         settings,
-        strengths=opt.parse_shares(strength, "--strength"),
-        lumas=opt.parse_shares(luma, "--luma"),
-        chromas=opt.parse_shares(chroma, "--chroma"),
+        strengths=opt.parse_numbers(strength, "--strength", shares=True),
+        lumas=opt.parse_numbers(luma, "--luma", shares=True),
+        chromas=opt.parse_numbers(chroma, "--chroma", shares=True),
         qualities=[Quality(name) for name in named],
         models=opt.parse_words(model),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Result
-from ledcli.noise.blocks import Planes
+from ledcli.noise.blocks import Planes, in_blocks
 from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
@@ -184,35 +184,33 @@ def _score(kind: str, found: _Candidates, free: NDArray[np.bool_]) -> Planes:
 
 
 def _candidates(planes: Planes, noise: NoiseProfile, ratio: float, count: int) -> _Candidates:
-    cells = _means(planes, CELL)
+    cells = np.stack([_means(plane, CELL) for plane in planes])
     light = cells.mean(0)
     brightest = cells.max(0)
     clipped = (brightest >= CLIPPED) | (brightest * ratio >= CLIPPED)
     variance = np.maximum(light, 0) * noise.gain + noise.read_variance
     left = variance / (CELL * CELL * len(planes))
-    mean = _means(light[None], CELLS)[0]
+    mean = _means(light, CELLS)
     within = light - mean.repeat(CELLS, 0).repeat(CELLS, 1)
     # The mean of n cells takes its share of their differences.
     share = 1 - 1 / CELLS**2
-    excess = _means(((within**2) - share * left)[None], CELLS)[0]
+    excess = _means(within**2 - share * left, CELLS)
     slope = ratio / GAMMA * np.clip(mean * ratio, MIN_LIGHT, 1) ** (1 / GAMMA - 1)
     detail = np.clip(excess * slope**2, 0, MAX_BLOCK_DETAIL**2)
     tone = np.clip(mean * ratio, 0, 1) ** (1 / GAMMA)
     dark = (tone >= BLACK) & (tone <= np.quantile(tone, DARK))
     if (deep := dark & (tone <= MAX_SHADOW)).any():
         dark = deep
-    share_clipped = _means(clipped[None].astype(np.float32), CELLS)[0]
+    share_clipped = _means(clipped.astype(np.float32), CELLS)
     found = (tone, detail, detail * dark, share_clipped)
     tone, detail, shadow, share_clipped = (_box_means(each, count) for each in found)
     return _Candidates(tone, np.sqrt(detail), np.sqrt(shadow), share_clipped)
 
 
-def _means(planes: Planes, side: int) -> Planes:
-    """Average ``(n, h, w)`` over squares."""
-    n, rows, cols = planes.shape
-    # Rows first, in which samples lie side by side.
-    lines = planes.reshape(n, rows // side, side, cols).mean(2)
-    means: Planes = lines.reshape(n, rows // side, cols // side, side).mean(3)
+def _means(plane: Planes, side: int) -> Planes:
+    """Average ``(h, w)`` over squares."""
+    # Down the columns first: they lie beside each other in memory.
+    means: Planes = in_blocks(plane, side).mean(1).mean(2)
     return means
 
 

@@ -16,8 +16,6 @@ MAX_VARIANTS = 24
 DEFAULT_STRENGTHS = (0.5, 0.75, 1.0)
 DEFAULT_QUALITIES = (Quality.FAST, Quality.STANDARD)
 
-Strengths = Sequence[float] | None
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -64,9 +62,9 @@ class Variant:
 def plan_variants(
     settings: Settings,
     *,
-    strengths: Strengths = None,
-    lumas: Strengths = None,
-    chromas: Strengths = None,
+    strengths: Sequence[float] = (),
+    lumas: Sequence[float] = (),
+    chromas: Sequence[float] = (),
     qualities: Sequence[Quality] = (),
     models: Sequence[str] = (),
 ) -> list[Variant]:
@@ -77,7 +75,7 @@ def plan_variants(
     if models and Quality.FAST in qualities:
         raise UsageError(FAST_CHOOSES.format("--model"))
     qualities = qualities or ((Quality.STANDARD,) if models else DEFAULT_QUALITIES)
-    if strengths is None:
+    if not strengths:
         # With luma and chroma given, the strength has no effect.
         strengths = (1.0,) if lumas and chromas else DEFAULT_STRENGTHS
     shares = {
