@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from time import sleep
@@ -18,6 +17,7 @@ import ledcli
 from ledcli.errors import DownloadError, OutputError, first_line
 from ledcli.output.atomic import explain, make_folder
 from ledcli.reporting import SILENT, ProgressBar, Reporter
+from ledcli.zoo.checkpoint_file import MAX_BYTES
 from ledcli.zoo.model_file import file_sha256
 
 TIMEOUT_S = 30.0
@@ -36,26 +36,24 @@ _DRIVE_FILE = re.compile(r"https://drive\.google\.com/file/d/([\w-]+)(/.*)?")
 _DRIVE_HOSTS = ("drive.google.com", "drive.usercontent.google.com")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a file must be: at most `max_bytes`, and exactly `size` bytes and `sha256` if known."""
-
-    max_bytes: int
-    size: int | None = None
-    sha256: str | None = None
-
-
 class _ConfirmedError(Exception):
     """Google Drive asks for confirmation; the message is the address that it leads to."""
 
 
-def fetch(url: str, target: Path, limits: Limits, report: Reporter = SILENT) -> str:
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    report: Reporter = SILENT,
+) -> str:
     """Download a file to `target`, in one step when it is complete and right; return its SHA-256.
 
     The address is https, or http on this machine; the page of a file on Google Drive stands for
     the file. An old file is replaced. `report` gets progress in MB and a warning about each new
-    try. Raises DownloadError when it cannot be downloaded, or is not the file that `limits`
-    describe; OutputError when it cannot be written.
+    try. Raises DownloadError when it cannot be downloaded, is larger than a checkpoint, or has
+    another size in bytes or hash; OutputError when it cannot be written.
     """
     check_url(url)
     make_folder(target.parent)
@@ -63,7 +61,7 @@ def fetch(url: str, target: Path, limits: Limits, report: Reporter = SILENT) -> 
         with FileLock(target.with_name("download.lock"), blocking=False):
             for old in (target, *target.parent.glob("tmp*")):  # pooch's, of a killed run
                 old.unlink(missing_ok=True)
-            _retry(url, target, limits, report)
+            _retry(url, target, size, sha256, report)
             return file_sha256(target)
     except Timeout:
         raise DownloadError(
@@ -73,7 +71,7 @@ def fetch(url: str, target: Path, limits: Limits, report: Reporter = SILENT) -> 
         raise OutputError(f"{target}: cannot be written: {explain(error)}") from error
 
 
-def _retry(url: str, target: Path, limits: Limits, report: Reporter) -> None:
+def _retry(url: str, target: Path, size: int | None, sha256: str | None, report: Reporter) -> None:
     match = _DRIVE_FILE.fullmatch(url)
     source = f"https://drive.google.com/uc?export=download&id={match[1]}" if match else url
     confirmed = False
@@ -83,10 +81,10 @@ def _retry(url: str, target: Path, limits: Limits, report: Reporter) -> None:
             with report.progress(None, f"fetching {target.name}", "MB") as bar:
                 pooch.retrieve(
                     source,
-                    limits.sha256 and f"sha256:{limits.sha256}",
+                    sha256 and f"sha256:{sha256}",
                     fname=target.name,
                     path=target.parent,
-                    downloader=_Downloader(limits, bar),
+                    downloader=_Downloader(size, bar),
                 )
             return
         except _ConfirmedError as page:
@@ -118,8 +116,8 @@ def by_hand(url: str) -> str:
 
 
 class _Downloader:
-    def __init__(self, limits: Limits, bar: ProgressBar) -> None:
-        self.limits, self.bar = limits, bar
+    def __init__(self, size: int | None, bar: ProgressBar) -> None:
+        self.size, self.bar = size, bar
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
         done = 0
@@ -141,8 +139,8 @@ class _Downloader:
             for chunk in response.iter_content(CHUNK_BYTES):
                 done += file.write(chunk)
                 self.bar.advance(len(chunk) / 1e6)
-                if done > self.limits.max_bytes:
-                    raise _too_large(url, self.limits.max_bytes)
+                if done > MAX_BYTES:
+                    raise _too_large(url)
         self._check_size(url, done)
 
     def _check_response(self, response: requests.Response, **_: object) -> None:
@@ -161,12 +159,10 @@ class _Downloader:
             self._check_size(response.url, int(length))
 
     def _check_size(self, url: str, size: int) -> None:
-        if size > self.limits.max_bytes:
-            raise _too_large(url, self.limits.max_bytes)
-        if self.limits.size not in (None, size):
-            raise DownloadError(
-                f"{url}: has {size:,} bytes, not the {self.limits.size:,} of its registry"
-            )
+        if size > MAX_BYTES:
+            raise _too_large(url)
+        if self.size not in (None, size):
+            raise DownloadError(f"{url}: has {size:,} bytes, not the {self.size:,} of its registry")
 
 
 def check_url(url: str, redirected_from: str | None = None) -> None:
@@ -223,8 +219,8 @@ def _web_page(url: str) -> DownloadError:
     )
 
 
-def _too_large(url: str, max_bytes: int) -> DownloadError:
-    return DownloadError(f"{url}: is larger than {max_bytes / 1e6:,.0f} MB; not downloaded")
+def _too_large(url: str) -> DownloadError:
+    return DownloadError(f"{url}: is larger than {MAX_BYTES / 1e6:,.0f} MB; not downloaded")
 
 
 def _reason(url: str, error: requests.RequestException, *, first: bool) -> tuple[str, float | None]:

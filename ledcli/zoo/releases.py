@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -282,14 +283,14 @@ def _fetch(release: Release, sha256: str | None, report: Reporter) -> tuple[Path
 
     `report` gets a warning about each address that fails; the last one's DownloadError is raised.
     """
-    from ledcli.zoo.download import Limits, fetch
+    from ledcli.zoo.download import fetch
 
     target = installed_dir().parent / "downloads" / release.file
-    limits = Limits(MAX_BYTES, release.size, sha256)
+    get = partial(fetch, target=target, size=release.size, sha256=sha256, report=report)
     *mirrors, final = release.urls
     for url in mirrors:
         try:
-            return target, url, fetch(url, target, limits, report)
+            return target, url, get(url)
         except DownloadError as error:
             report.warn(f"{error}; trying the next address")
-    return target, final, fetch(final, target, limits, report)
+    return target, final, get(final)

@@ -9,7 +9,7 @@ from filelock import FileLock
 from ledcli.errors import DownloadError
 from ledcli.reporting import Silent
 from ledcli.zoo import download
-from ledcli.zoo.download import Limits, check_url, fetch
+from ledcli.zoo.download import check_url, fetch
 from tests.webserver import serving
 
 DATA = bytes(range(256)) * 2000
@@ -43,8 +43,8 @@ def target(tmp_path):
     return tmp_path / "downloads" / "net.pth"
 
 
-def get(site, target, path="/net.pth", max_bytes=1 << 20, size=None, sha256=None, **how):
-    return fetch(site.url + path, target, Limits(max_bytes, size, sha256), **how)
+def get(site, target, path="/net.pth", **how):
+    return fetch(site.url + path, target, **how)
 
 
 class Seen(Silent):
@@ -145,19 +145,21 @@ def test_a_clear_no_is_not_asked_again(site, target, waits, status):
     assert left(target) == []
 
 
-def test_too_large_a_file_is_not_fetched(site, target, waits):
+def test_too_large_a_file_is_not_fetched(site, target, waits, monkeypatch):
+    monkeypatch.setattr(download, "MAX_BYTES", len(DATA) - 1)
     for headers in ({}, {"Content-Length": None}):  # also one that does not say how large it is
         site.headers = headers
         with pytest.raises(DownloadError, match="larger than"):
-            get(site, target, max_bytes=len(DATA) - 1)
+            get(site, target)
         assert left(target) == []
 
 
-def test_an_endless_file_is_stopped(site, target, waits):
+def test_an_endless_file_is_stopped(site, target, waits, monkeypatch):
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
     site.headers = {"Content-Length": None}
     seen = Seen()
     with pytest.raises(DownloadError, match="larger than"):
-        get(site, target, max_bytes=1000, report=seen)
+        get(site, target, report=seen)
     assert seen.total is None and seen.done < len(DATA) / 1e6
     assert left(target) == []
 
@@ -207,7 +209,7 @@ def test_the_page_of_a_file_on_google_drive_stands_for_the_file(target, waits, m
         download.pooch, "retrieve", lambda url, *_, **__: (asked.append(url), target.touch())
     )
     page = "https://drive.google.com/file/d/1Ab_c-D/view?usp=drive_link"
-    fetch(page, target, Limits(1))
+    fetch(page, target)
     assert asked == ["https://drive.google.com/uc?export=download&id=1Ab_c-D"]
 
 
@@ -235,7 +237,7 @@ def test_redirects_are_followed_to_this_machine_and_to_https_only(site, target, 
 )
 def test_only_https_is_fetched(url, target):
     with pytest.raises(DownloadError, match="only https is safe"):
-        fetch(url, target, Limits(1))
+        fetch(url, target)
 
 
 def test_without_a_network_it_says_so_at_once(target, waits, monkeypatch):
@@ -244,7 +246,7 @@ def test_without_a_network_it_says_so_at_once(target, waits, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     with pytest.raises(DownloadError) as caught:
-        fetch("https://models.example/net.pth", target, Limits(1))
+        fetch("https://models.example/net.pth", target)
     message = str(caught.value)
     assert "models.example cannot be reached" in message and "offline?" in message
     assert "download https://models.example/net.pth by hand" in message
@@ -274,7 +276,7 @@ def test_the_proxy_of_the_environment_is_used_but_not_for_this_machine(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     site.answers = [(403, {})]
     with pytest.raises(DownloadError, match=r"Tunnel connection failed: 403.*proxy"):
-        fetch("https://models.example/net.pth", target, Limits(1))
+        fetch("https://models.example/net.pth", target)
     assert site.requests[0][:2] == ("CONNECT", "models.example:443")
     assert get(site, target) == SHA256
 
