@@ -282,7 +282,7 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
     rows, records = [], []
     for release in releases.values():
         sha256 = release.sha256 or history.sha256(release.name)
-        ratios = " to ".join(f"{v:g}" for v in release.ratio_range or ()) or release.kind
+        ratios = " to ".join(f"{v:g}" for v in release.ratio_range)
         size = f"{release.size / 1e6:.1f} MB" if release.size else UNKNOWN
         camera, hashed = release.camera or "any", sha256[:16] if sha256 else UNKNOWN
         rows.append((release.name, camera, ratios, release.licence, size, hashed))

@@ -38,8 +38,6 @@ HISTORY = "pulled.json"
 LICENCES, HASHES = "accepted_licences", "sha256_of_first_download"
 """The keys in it."""
 MAX_REGISTRY_BYTES = 1 << 20
-NOISE_MODEL = "noise model"
-KINDS = ("network", NOISE_MODEL)
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,150}\.pth")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -66,15 +64,14 @@ class Release:
     licence: str
     licence_url: str
     source: str
-    ratio_range: tuple[float, float] | None
-    """Ratios that it was trained for; None for a noise model."""
+    ratio_range: tuple[float, float]
+    """Ratios that it was trained for."""
     camera: str | None = None
     """The camera that it was tuned to, and its method, where the file's name does not tell them."""
     method: str | None = None
     sha256: str | None = None
     size: int | None = None
     """In bytes; None if unknown, like the hash."""
-    kind: str = KINDS[0]
 
 
 def bundled_registry() -> Path:
@@ -132,7 +129,7 @@ def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
 
 def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
     """Check an entry's values, which come from anywhere."""
-    entry = {"file": f"{name}.pth", "kind": KINDS[0]} | entry
+    entry = {"file": f"{name}.pth"} | entry
     if "bytes" in entry:
         entry["size"] = entry.pop("bytes")
 
@@ -148,13 +145,13 @@ def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
         if (required or key in entry) and not holds(entry.get(key)):
             raise bad(f"{key.replace('size', 'bytes')} must be {expected}")
     ratios = entry.get("ratio_range")
-    if ratios is None and entry["kind"] != NOISE_MODEL:
+    if ratios is None:
         published = parse_name(Path(entry["file"]).stem)
         if published is None:
             raise bad("needs ratio_range = [LOW, HIGH]: the file's name does not tell it")
         ratios = published.ratio_range
-    entry["ratio_range"] = ratios and (float(ratios[0]), float(ratios[1]))
-    return Release(**(entry | {"name": name, "urls": tuple(entry["urls"])}))
+    exact = {"name": name, "urls": tuple(entry["urls"]), "ratio_range": tuple(map(float, ratios))}
+    return Release(**(entry | exact))
 
 
 def _is_text(value: object) -> bool:
@@ -175,7 +172,6 @@ _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
     "method": (_is_text, "a text"),
     "sha256": (lambda v: _is_text(v) and _SHA256.fullmatch(v), "64 digits of 0-9 and a-f"),
     "size": (lambda v: type(v) is int and 0 < v <= MAX_BYTES, f"a number up to {MAX_BYTES}"),
-    "kind": (lambda v: v in KINDS, " or ".join(KINDS)),
 }
 
 
@@ -247,16 +243,10 @@ def pull_release(release: Release, *, force: bool = False, report: Reporter = SI
     """Download a checkpoint and import it; pin its hash at the first download.
 
     Raises DownloadError when it cannot be downloaded, or its hash is not the one in the registry or
-    the pinned one; ModelError when it is not a checkpoint of a network; UsageError for a noise
-    model. The file is never kept.
+    the pinned one; ModelError when it is not a checkpoint of a network. The file is never kept.
     """
     from ledcli.zoo.importing import import_checkpoint
 
-    if release.kind == NOISE_MODEL:
-        raise UsageError(
-            f"{release.name} is a noise model of LED's training code, which led cannot import; it "
-            f"can be downloaded from {release.urls[-1]}"
-        )
     history = PullHistory()
     known = release.sha256 or history.sha256(release.name)
     path, url, sha256 = _fetch(release, known, report)

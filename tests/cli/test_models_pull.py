@@ -108,16 +108,10 @@ def test_a_broken_download_leaves_nothing_and_the_next_one_works(site, registry,
     assert pull(registry()) == 0
 
 
-def test_a_noise_model_is_listed_but_not_pulled(capsys):
-    assert run(["models", "pull", "noise-pg-nikond850", "--accept-license"]) == 2
-    err = capsys.readouterr().err
-    assert "is a noise model" in err and "https://drive.google.com/" in err
-
-
 def test_the_list_says_what_is_unknown(registry, capsys):
     assert run(["models", "pull"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 24
+    assert len(lines) == 1 + 19
     assert all(line.count("unknown until fetched") == 2 for line in lines[1:])
     assert pull(registry(), "--accept-license", "-q") == 0
     capsys.readouterr()
