@@ -107,13 +107,7 @@ class BestModel:
             chosen = self._chosen.get(key)
             if chosen is None:
                 chosen = self._chosen[key] = best_model(
-                    exif.camera,
-                    exif.make,
-                    ratio,
-                    exif.iso,
-                    cfa=cfa,
-                    fast=self.fast,
-                    without=self._damaged,
+                    exif, ratio, cfa=cfa, fast=self.fast, without=self._damaged
                 )
             try:
                 sha256 = self._sha256(chosen.path)
@@ -147,10 +141,8 @@ def chooser_of(model: str | Path | None, fast: bool) -> Chooser:
 
 
 def best_model(
-    camera: str | None,
-    make: str | None,
+    exif: Exif,
     ratio: float,
-    iso: float | None,
     *,
     cfa: str = "bayer",
     fast: bool = False,
@@ -164,9 +156,8 @@ def best_model(
     no others, so that the photos do take less time; only a kind of sensor without a fast model gets
     the standard ones, with a warning.
 
-    Camera and make are those of `Exif`. An unknown ISO excludes no model. Installed models in
-    `without` are skipped. Raises ModelError when the bundled models are missing or damaged, or none
-    is for such a sensor.
+    An unknown ISO excludes no model. Installed models in `without` are skipped. Raises ModelError
+    when the bundled models are missing or damaged, or none is for such a sensor.
     """
     warnings: list[str] = []
     if fast and cfa not in read_registry().fast:
@@ -175,7 +166,7 @@ def best_model(
     tuned = [
         model
         for model in _tuned_models(warnings, without)
-        if model[-1].cfa == cfa and is_camera(camera, make, model[-1].cameras)
+        if model[-1].cfa == cfa and is_camera(exif.camera, exif.make, model[-1].cameras)
     ]
     own = [model for model in tuned if is_fast(model[-1])] if fast else tuned
 
@@ -184,14 +175,14 @@ def best_model(
         # then standard networks; then the newest.
         date, name, _, spec = model
         profile = spec.noise_profile is not None
-        return -len(misses(spec, ratio, iso)), profile, not is_fast(spec), date, name
+        return -len(misses(spec, ratio, exif.iso)), profile, not is_fast(spec), date, name
 
     beyond = ""
     if own:
         date, name, path, spec = max(own, key=rank)
-        missed = misses(spec, ratio, iso)
+        missed = misses(spec, ratio, exif.iso)
         if not missed:
-            reason = f"tuned to {camera}"
+            reason = f"tuned to {exif.camera}"
             if "date" in spec.training:
                 reason += f" on {date.date()}"
             if is_fast(spec):
@@ -202,7 +193,7 @@ def best_model(
     elif tuned:
         names = ", ".join(name for _, name, _, _ in tuned)
         beyond = f"; {names}: tuned to this camera, but not with --quality fast"
-    name, reason = _bundled_name(make, cfa, fast)
+    name, reason = _bundled_name(exif.make, cfa, fast)
     return replace(find_bundled(name), reason=reason + beyond, warnings=tuple(warnings))
 
 

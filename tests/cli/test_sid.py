@@ -60,7 +60,7 @@ def test_the_tuned_model_has_a_name_of_its_own_and_makes_pictures(
     assert (spec.method, spec.output, spec.input_form) == ("sid", "srgb", "gain")
     assert spec.training["iterations"] == 3 and "LibRaw" in spec.training["pictures"]
     # Nobody who wants a DNG gets it.
-    assert best_model("Led Testcam One", "Led", 20, 1600).name != "led-testcam-one-sid"
+    assert best_model(Exif("Led", "Led Testcam One", 1600), 20).name != "led-testcam-one-sid"
     make_raw(tmp_path / "photo.ARW", shape=SHAPE, iso=1600)
     chosen = ["photo.ARW", "--ratio", "20", "--model", "led-testcam-one-sid"]
     assert denoise(*chosen) == 0

@@ -4,14 +4,19 @@ import os
 import pytest
 
 from ledcli.errors import ModelError
-from ledcli.raw.exif import is_camera
+from ledcli.raw.exif import Exif, is_camera
+from ledcli.zoo import selection
 from ledcli.zoo import store as bundled
-from ledcli.zoo.selection import best_model, covers
+from ledcli.zoo.selection import covers
 from tests.inference.models import noise_profile, write_model
 
 SONY = ("SONY ILCE-7SM2", "SONY")
 NIKON = ("NIKON D850", "NIKON CORPORATION")
 FUJI = ("FUJIFILM X-H2", "FUJIFILM")
+
+
+def best_model(camera, make, ratio, iso, **how):
+    return selection.best_model(Exif(make, camera, iso), ratio, **how)
 
 
 @pytest.fixture(autouse=True)
