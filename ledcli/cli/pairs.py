@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,11 +59,9 @@ def scan(
         led pairs scan ./shots --keep --dry-run
     """
     from ledcli.api import scan_pairs
-    from ledcli.pairs.result import check_replaceable, record_path, scan_record
+    from ledcli.pairs.result import record_path, scan_record
 
-    if not dry_run:
-        check_replaceable(out)
-    replaced = " (the old list was replaced)" if out.exists() else ""
+    replaced = " (the old list was replaced)" if os.path.exists(out) else ""
     found = scan_pairs(
         folder, None if dry_run else out, keep_shifted=keep, force_read=force_read, report=output
     )

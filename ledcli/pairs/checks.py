@@ -127,7 +127,8 @@ def check_pair(short: RawPhoto, long: RawPhoto, ratio: float) -> PairCheck:
     side = short.phase.layout.side
     found = _measure_shift(ours.cells * np.float32(ratio), other.cells, side)
     alike = similarity >= SAME_SCENE or (found is not None and found.peak >= SAFE_PEAK)
-    if not alike and not _is_match(found):
+    near = found is not None and max(abs(found.rows), abs(found.cols)) <= NEAR_SHIFT
+    if not alike and not near:
         structure = min(ours.signature.reliability, other.signature.reliability)
         if structure >= MIN_RELIABILITY:
             return PairCheck(ratio, ("shows another scene",), similarity=similarity)
@@ -241,13 +242,6 @@ def _exceeds_max_shift(found: Shift, side: int) -> bool:
     """Whether a shift is above the limit whatever its error; a cell is `side` pixels."""
     size = side * float(np.hypot(found.rows, found.cols))
     return size - CONFIDENCE * side * found.error > MAX_SHIFT_PIXELS
-
-
-def _is_match(found: Shift | None) -> bool:
-    """Whether a correlation's peak is one that two scenes do not have by chance."""
-    if found is None:
-        return False
-    return found.peak >= SAFE_PEAK or max(abs(found.rows), abs(found.cols)) <= NEAR_SHIFT
 
 
 def _mismatch(short: RawPhoto, long: RawPhoto) -> str | None:

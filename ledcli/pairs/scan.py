@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ledcli.batch.settings import MAX_RATIO
 from ledcli.errors import LedError, as_led_error
 from ledcli.pairs.checks import SAME_SCENE, CheckedPair, check_pair
 from ledcli.pairs.frames import (
@@ -38,8 +39,6 @@ from ledcli.reporting import SILENT, Reporter
 
 MIN_RATIO = 1.5
 """Below, the long frame is hardly cleaner than the short one."""
-MAX_RATIO = 10_000.0
-"""As for `led denoise`."""
 MIN_SIMILARITY = 0.1
 """Of a candidate for a short frame's long one."""
 MIN_DEVIATIONS = 3.5
