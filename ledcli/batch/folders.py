@@ -246,12 +246,12 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
     disk_of = cache(_disk_of)
     disks: dict[int, _Disk] = {}
     for job in jobs:
-        source = _size(job.source)
+        source = file_size(job.source)
         for name, path in job.outputs.items():
             minimum, usual = FORMATS[name].size(**FORMATS[name].options(settings))
             number, folder = disk_of(path.parent)
             disk = disks.setdefault(number, _Disk(folder))
-            old = _size(path)
+            old = file_size(path)
             disk.minimum += source * minimum - old
             disk.usual += source * usual - old
             # The old file is removed only when the new one exists.
@@ -283,7 +283,8 @@ def _disk_of(folder: Path) -> tuple[int, Path]:
     return os.stat(there).st_dev, there
 
 
-def _size(path: Path) -> int:
+def file_size(path: Path) -> int:
+    """Return a file's size in bytes; 0 if it cannot be told."""
     try:
         return os.stat(path).st_size
     except (OSError, ValueError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
+from ledcli.batch.folders import file_size
 from ledcli.batch.reading import DecodedFrame, read_photo
 from ledcli.batch.settings import Job, Result, Settings
 from ledcli.raw.decoder import ReaderThreads, decoders
@@ -30,7 +31,7 @@ class RunProgress:
 
     def __init__(self, bar: ProgressBar, sources: Sequence[Path]) -> None:
         self._bar, self._names = bar, [source.name for source in sources]
-        self._bytes = [_size(source) for source in sources]
+        self._bytes = [max(file_size(source), 1) for source in sources]
         self._unread_bytes, self._read_bytes, self._total = sum(self._bytes), 0, 0.0
         self._megapixels, self._done = [0.0] * len(sources), [0.0] * len(sources)
         self._note = ""
@@ -157,10 +158,3 @@ class Pipeline:
 
 class _Left(BaseException):
     """Ends the network's work when the caller has left; no error of a photo."""
-
-
-def _size(file: Path) -> int:
-    try:
-        return max(file.stat().st_size, 1)
-    except OSError:
-        return 1

@@ -59,7 +59,7 @@ class NameTemplate:
         keys = [key for _, key, *_ in parts if key is not None]
         if not {"stem", "name"} & set(keys):
             raise self._error("needs {stem} or {name}, or all outputs would have the same name")
-        if keys[-1] != "ext" or parts[-1][1] != "ext" or keys.count("ext") != 1:
+        if parts[-1][1] != "ext" or keys.count("ext") != 1:
             raise self._error("must end in {ext}, and have it only once")
         if any(c in _FORBIDDEN or unicodedata.category(c) == "Cc" for c in fixed):
             raise self._error("a file name has no separators or control characters; use --out")

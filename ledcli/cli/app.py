@@ -170,7 +170,6 @@ app = typer.Typer(
     cls=LazyGroup,
     name="led",
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
 )
 
 
@@ -191,7 +190,7 @@ def _root(
 
 def _usage_line(problem: typer.TyperException) -> str:
     """Return typer's message as one line that names the matching help."""
-    text = " ".join(problem.format_message().replace("Value error, ", "").split())
+    text = " ".join(problem.format_message().split())
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "led"
     return f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} See '{path} --help'."
