@@ -138,11 +138,6 @@ def pull(
     _accept(output, release.licence, release.licence_url, now=accept_license)
 
     pulled = table.pull_release(release, force=force, report=output)
-    if pulled.first:
-        output.info(
-            f"{release.file}: no registry has its hash; later downloads must have this one: "
-            f"SHA-256 {pulled.sha256}"
-        )
     record = {"source": pulled.url, "sha256": pulled.sha256, "pinned_by": pulled.pinned_by}
     _install(output, pulled.imported, name, record, dry_run=False)
 
@@ -283,10 +278,9 @@ def _list(output: Output, releases: Mapping[str, Release], history: PullHistory)
     for release in releases.values():
         sha256 = release.sha256 or history.sha256(release.name)
         ratios = " to ".join(f"{v:g}" for v in release.ratio_range)
-        size = f"{release.size / 1e6:.1f} MB" if release.size else UNKNOWN
+        size = f"{release.bytes / 1e6:.1f} MB" if release.bytes else UNKNOWN
         camera, hashed = release.camera or "any", sha256[:16] if sha256 else UNKNOWN
         rows.append((release.name, camera, ratios, release.licence, size, hashed))
-        record = asdict(release) | {"sha256": sha256}
-        records.append(record | {"bytes": record.pop("size")})
+        records.append(asdict(release) | {"sha256": sha256})
     columns = ("NAME", "CAMERA", "RATIO", "LICENCE", "SIZE", "SHA-256")
     output.table(columns, rows, records=records)

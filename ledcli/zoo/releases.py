@@ -70,8 +70,8 @@ class Release:
     """The camera that it was tuned to, and its method, where the file's name does not tell them."""
     method: str | None = None
     sha256: str | None = None
-    size: int | None = None
-    """In bytes; None if unknown, like the hash."""
+    bytes: int | None = None
+    """Size of the file; None if unknown, like the hash."""
 
 
 def bundled_registry() -> Path:
@@ -130,20 +130,17 @@ def _read_registry(path: Path) -> dict[str, dict[str, Any]]:
 def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
     """Check an entry's values, which come from anywhere."""
     entry = {"file": f"{name}.pth"} | entry
-    if "bytes" in entry:
-        entry["size"] = entry.pop("bytes")
 
     def bad(text: str) -> ModelError:
         return ModelError(f"{path}: models.{name}: {text}")
 
     for key in entry:
         if key not in _RULES:
-            known = ", ".join(sorted(_RULES)).replace("size", "bytes")
-            raise bad(f"unknown key {short(key)}; there are {known}")
+            raise bad(f"unknown key {short(key)}; there are {', '.join(sorted(_RULES))}")
     for key, (holds, expected) in _RULES.items():
         required = key in ("licence", "licence_url", "source", "urls")
         if (required or key in entry) and not holds(entry.get(key)):
-            raise bad(f"{key.replace('size', 'bytes')} must be {expected}")
+            raise bad(f"{key} must be {expected}")
     ratios = entry.get("ratio_range")
     if ratios is None:
         published = parse_name(Path(entry["file"]).stem)
@@ -154,24 +151,20 @@ def _release(path: Path, name: str, entry: dict[str, Any]) -> Release:
     return Release(**(entry | exact))
 
 
-def _is_text(value: object) -> bool:
-    return is_text(value, 500)
-
-
 _RULES: dict[str, tuple[Callable[[Any], object], str]] = {
-    "file": (lambda v: _is_text(v) and _FILE.fullmatch(v), "the plain name of a .pth file"),
+    "file": (lambda v: is_text(v) and _FILE.fullmatch(v), "the plain name of a .pth file"),
     "urls": (bool, "a list of at least one address"),
-    "licence": (_is_text, "a text"),
-    "licence_url": (_is_text, "a text"),
-    "source": (_is_text, "a text"),
+    "licence": (is_text, "a text"),
+    "licence_url": (is_text, "a text"),
+    "source": (is_text, "a text"),
     "ratio_range": (
         lambda v: type(v) is list and is_ratio_range(tuple(v)),
         "two numbers, 0 < low <= high",
     ),
-    "camera": (_is_text, "a text"),
-    "method": (_is_text, "a text"),
-    "sha256": (lambda v: _is_text(v) and _SHA256.fullmatch(v), "64 digits of 0-9 and a-f"),
-    "size": (lambda v: type(v) is int and 0 < v <= MAX_BYTES, f"a number up to {MAX_BYTES}"),
+    "camera": (is_text, "a text"),
+    "method": (is_text, "a text"),
+    "sha256": (lambda v: is_text(v) and _SHA256.fullmatch(v), "64 digits of 0-9 and a-f"),
+    "bytes": (lambda v: type(v) is int and 0 < v <= MAX_BYTES, f"a number up to {MAX_BYTES}"),
 }
 
 
@@ -225,18 +218,18 @@ class PullHistory:
             raise damaged
         self._content = {key: content.get(key, {}) for key in (LICENCES, HASHES)}
         for part in self._content.values():
-            if not isinstance(part, dict) or not all(map(_is_text, part.values())):
+            if not isinstance(part, dict) or not all(map(is_text, part.values())):
                 raise damaged
 
 
 class Pulled(NamedTuple):
-    """A downloaded checkpoint, its address and hash, and whether the hash was known before."""
+    """A downloaded checkpoint, its address and hash, and what says that the hash is right."""
 
     imported: Imported
     url: str
     sha256: str
     pinned_by: str
-    first: bool
+    """``registry``, or ``first download``."""
 
 
 def pull_release(release: Release, *, force: bool = False, report: Reporter = SILENT) -> Pulled:
@@ -244,6 +237,7 @@ def pull_release(release: Release, *, force: bool = False, report: Reporter = SI
 
     Raises DownloadError when it cannot be downloaded, or its hash is not the one in the registry or
     the pinned one; ModelError when it is not a checkpoint of a network. The file is never kept.
+    `report` gets the progress, and a first hash.
     """
     from ledcli.zoo.importing import import_checkpoint
 
@@ -264,8 +258,12 @@ def pull_release(release: Release, *, force: bool = False, report: Reporter = SI
         path.unlink(missing_ok=True)
     if known is None:
         history.pin(release.name, sha256)
+        report.info(
+            f"{release.file}: no registry has its hash; later downloads must have this one: "
+            f"SHA-256 {sha256}"
+        )
     pinned_by = "registry" if release.sha256 else "first download"
-    return Pulled(imported, url, sha256, pinned_by, known is None)
+    return Pulled(imported, url, sha256, pinned_by)
 
 
 def _fetch(release: Release, sha256: str | None, report: Reporter) -> tuple[Path, str, str]:
@@ -276,7 +274,7 @@ def _fetch(release: Release, sha256: str | None, report: Reporter) -> tuple[Path
     from ledcli.zoo.download import fetch
 
     target = installed_dir().parent / "downloads" / release.file
-    get = partial(fetch, target=target, size=release.size, sha256=sha256, report=report)
+    get = partial(fetch, target=target, size=release.bytes, sha256=sha256, report=report)
     *mirrors, final = release.urls
     for url in mirrors:
         try:

@@ -34,7 +34,7 @@ def test_the_bundled_entries_are_whole_and_safe():
     assert len(releases) == 19  # 22 published rows, three of them twice
     for release in releases.values():
         assert release.licence == "CC-BY-NC-4.0"
-        assert release.sha256 is release.size is None  # unknown: pinned at the first download
+        assert release.sha256 is release.bytes is None  # unknown: pinned at the first download
         for url in release.urls:
             check_url(url)
         # GitHub first, where there is one.
@@ -59,7 +59,7 @@ def test_ones_own_registry_adds_entries_and_mirrors(extra):
     )
     before = read_releases()[SONY]
     assert before.urls[0] == mirror and len(before.urls) == 3
-    assert (before.sha256, before.size, before.licence) == ("a" * 64, 31_000_000, "CC-BY-NC-4.0")
+    assert (before.sha256, before.bytes, before.licence) == ("a" * 64, 31_000_000, "CC-BY-NC-4.0")
     nearer = "https://nearer.example/led.pth"
     releases = read_releases(extra(ENTRY + f'[models.{SONY}]\nurls = ["{nearer}", "{mirror}"]'))
     assert releases[SONY].urls[:2] == (nearer, mirror) and len(releases[SONY].urls) == 4
