@@ -41,7 +41,7 @@ class _Task(Job):
     parts: Mapping[str, Path]
     """The part files to write, by format."""
     seen: Sequence[Path]
-    """What the driver sees."""
+    """Paths that the driver sees, and the worker must see too."""
     written: dict[str, About] = field(default_factory=dict)
     """Filled by the worker for each part file that is complete."""
 
@@ -95,7 +95,7 @@ class PhotoWork:
 
 
 class _PartWriter(OutputWriter):
-    """Writes part files; what follows is the driver's."""
+    """Writes part files only: the driver records them and gives them their names."""
 
     fatal = FULL
 

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from ledcli.noise.dark import DarkMeasurement, DarkPattern
 
 MAX_DARK_TIME, SHORT_S = 8.0, 1.0
-"""A dark frame's exposure over that of its photos: in longer ones the sensor's glow shows; but not
-up to so many seconds."""
+"""Longest exposure of a dark frame, as a multiple of its photo's: the sensor's glow shows in longer
+ones. Up to `SHORT_S` seconds it does not."""
 UNFIT = "{}: denoised without dark frames: {}"
 ALSO_OF_EXIF = ("exposure_time", "serial")
-"""What the manifest says of photos where there are dark frames, beside make, model and ISO."""
+"""EXIF fields that the manifest keeps in runs with dark frames, beside make, model and ISO."""
 
 
 def exif_in(photo: Mapping[str, Any]) -> Exif:
-    """Return what a manifest says of a photo's shot; KeyError or ValueError if it is damaged."""
+    """Return the EXIF fields in a manifest's record; KeyError or ValueError if it is damaged."""
     found = {key: photo[key] for key in ("make", "model", "iso")}
     found |= {key: photo.get(key) for key in ALSO_OF_EXIF}
     for key, value in found.items():
@@ -157,7 +157,7 @@ class DarkFrames:
         return list(found.values()), why
 
     def identity(self, exif: Exif) -> str | None:
-        """Return what differs if other frames are used for a photo; None without any."""
+        """Return a hash of the frames that are used for a photo; None without any."""
         stamps = sorted(frame.stamp for frame in self.of(exif)[0])
         return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16] if stamps else None
 

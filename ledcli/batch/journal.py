@@ -1,6 +1,6 @@
-"""A file of lines that is only appended to, and what files are recognised by.
+"""A file of lines that is only appended to, and the stamp by which files are recognised.
 
-Both survive what network drives do to them.
+On network drives files may be replaced or removed meanwhile, and times be rounded.
 """
 
 import contextlib

@@ -24,7 +24,7 @@ FILE_NAME = "manifest.jsonl"
 _FILE_NAMES = re.compile(r"manifest(-\d+-of-\d+)?(?:-(\w+)-(\d+)-\w+)?\.jsonl", re.ASCII)
 """Of a whole run or a shard; then, for runs without a lock, what `unique_name` gave."""
 PROCESS_MAX_AGE_S = 24 * 3600.0
-"""A file of a process that may still run is complete after so long without a new line."""
+"""A manifest gets no more lines after so long without one, even if its process may still run."""
 LINE_START = '{"v":1,"output":'
 """The start of a line of version 1, the only one."""
 MAX_BYTES, MAX_ALL_BYTES = 1 << 30, 4 << 30

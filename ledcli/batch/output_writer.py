@@ -24,8 +24,8 @@ from ledcli.raw.reader import RawPhoto
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 GONE = {errno.EIO, errno.ENODEV, errno.ENXIO}
 GONE.add(getattr(errno, "ESTALE", errno.EIO))  # not on Windows
-"""Errors of a disk that no later photo would escape; if it is gone, other machines may see it."""
-
+"""Errors that every later photo would meet as well; a disk that is gone here, `GONE`, may still be
+there on other machines."""
 
 About = Mapping[str, object]
 """What the manifest says of the photo that a file was made from."""

@@ -26,7 +26,7 @@ from ledcli.zoo.selection import Chooser, camera_noise, covers
 from ledcli.zoo.store import ChosenModel
 
 _DARKEST, _DARK_STEP = 0.002, 4
-"""A plane's quantile that is its darkest part, without dead pixels; of every fourth sample."""
+"""Quantile of a plane that counts as its darkest part, above dead pixels; step between samples."""
 _FOG = 0.15
 """Share of white: a result whose darkest part is brighter is foggy."""
 

@@ -33,7 +33,7 @@ class DecodedFrame(NamedTuple):
     noise: PhotoNoise
     auto_ratio: float
     dark: DarkPattern | None = None
-    """By which black has been corrected."""
+    """Subtracted from the planes."""
 
 
 def read_photo(job: Job, settings: Settings) -> tuple[Result, DecodedFrame | None]:

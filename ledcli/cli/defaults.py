@@ -45,7 +45,8 @@ REPLACES = {
     "pretrained": ("quality",),
     "quality": ("model", "pretrained"),
 }
-"""Options that do not count beside one from a stronger place; `quality` only if fast is in it."""
+"""Options whose default is dropped where another is set in a stronger place; for `quality`, only if
+that is or has ``fast``."""
 
 Table = Mapping[str, Any]
 

@@ -44,7 +44,7 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """Both."""
+        """Network and strength."""
         return f"{self.network}, {self.strength}"
 
     @property

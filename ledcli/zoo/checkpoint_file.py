@@ -34,7 +34,7 @@ MAX_TENSORS = 100_000
 
 _DTYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
-"""What a NumPy number is made by, such as a PSNR that a training kept; such values are ignored."""
+"""Names by which a pickle makes NumPy numbers, such as a training's PSNR; they are ignored."""
 ALLOWED = frozenset(
     {
         *NUMPY_SCALARS,

@@ -22,7 +22,7 @@ OPERATORS = frozenset(
 """Of the default domain: those of our networks, and what other torch versions make of them."""
 _DOMAINS = ("", "ai.onnx")
 _FIELDS = frozenset("name type doc_string f i s t floats ints strings tensors".split())  # noqa: SIM905
-"""Of an attribute: values; no graphs, and no sparse tensors."""
+"""Fields that an attribute may have: values, but no graphs and no sparse tensors."""
 
 
 def foreign_part(model: ModelProto) -> str | None:

@@ -33,7 +33,7 @@ against the bundled model; two stops above, it gains 3.6 dB. Tuned at ISO 6400 a
 """
 FAST_INT8 = "only fast models have int8: use --quality fast or leave out --precision"
 FAST_CHOOSES = "--quality fast chooses the model: leave it out, or leave out {}"
-"""Error message for a named model beside it; with what names the model."""
+"""Error for a model that is named beside it, by the option or argument that is filled in."""
 NO_STEPS = (
     "{} refinement steps: leave out --steps, or use a model made by "
     "'led finetune --method exposure'"
