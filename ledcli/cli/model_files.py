@@ -65,14 +65,14 @@ def import_(
         led models import net_g_latest.pth --name mine --ratio-range 1 200
     """
     from ledcli.zoo.releases import model_name
-    from ledcli.zoo.spec import MAX_RATIO
+    from ledcli.zoo.spec import MAX_RATIO, is_ratio_range
     from ledcli.zoo.store import check_name
 
     if not file.is_file():
         raise UsageError(f"{file}: there is no such file")
     name = name or model_name(file.stem)
     check_name(name)
-    if ratio_range is not None and not 0 < ratio_range[0] <= ratio_range[1] <= MAX_RATIO:
+    if ratio_range is not None and not is_ratio_range(ratio_range):
         raise UsageError(
             f"--ratio-range takes the lowest and the highest ratio, above 0 and up to "
             f"{MAX_RATIO:g}, not {ratio_range[0]:g} {ratio_range[1]:g}"

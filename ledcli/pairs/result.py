@@ -180,25 +180,22 @@ def record_path(list_path: Path) -> Path:
     return list_path.with_suffix(".json")
 
 
-def write_record(list_path: Path, record: Mapping[str, Any]) -> Path:
-    """Write the record of a list, whole or not at all, and return its path.
+def write_record(list_path: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a list, whole or not at all.
 
     Raises OutputError if it cannot be written, or would replace a file that is not a record.
     """
     check_record_replaceable(list_path)
     text = json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False)
-    path = record_path(list_path)
-    atomic_write(path, text.encode("ascii") + b"\n")
-    return path
+    atomic_write(record_path(list_path), text.encode("ascii") + b"\n")
 
 
-def write_scan(scan: Scan, list_path: Path) -> Path:
-    """Write the good pairs of a scan as a list, and all of it beside; returns the second file."""
+def write_scan(scan: Scan, list_path: Path) -> None:
+    """Write the good pairs of a scan as a list, and all of it beside."""
     pairs = [Pair(pair.short.file, pair.long.file) for pair in scan.pairs]
     text = list_text(list_path, pairs)  # refused before anything is replaced
-    beside = write_record(list_path, scan_record(scan, list_path.parent))
+    write_record(list_path, scan_record(scan, list_path.parent))
     atomic_write(list_path, text)
-    return beside
 
 
 def check_replaceable(list_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledcli.errors import ModelError
 from ledcli.zoo.model_file import damaged, reading
-from ledcli.zoo.spec import MAX_RATIO, short
+from ledcli.zoo.spec import is_ratio_range, short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +77,7 @@ def parse_name(stem: str) -> PublishedName | None:
     if match is None:
         return None
     ends = float(match["low"]), float(match["high"] or match["low"])
-    if not 0 < ends[0] <= ends[1] <= MAX_RATIO:
+    if not is_ratio_range(ends):
         return None
     camera = "" if match["camera"].lower() == "none" else match["camera"]
     return PublishedName(match["method"], camera, ends)
