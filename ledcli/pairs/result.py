@@ -176,8 +176,9 @@ def rule_table(rules: Sequence[RatioRule]) -> tuple[list[tuple[object, ...]], li
 
 
 def record_path(list_path: Path) -> Path:
-    """Return the path of a list's record: beside it, ending in ``.json``."""
-    return list_path.with_suffix(".json")
+    """Return the path of a list's record: `a.json` of `a.txt`, `a.csv.json` of `a.csv`."""
+    name = list_path.stem if list_path.suffix == ".txt" else list_path.name
+    return list_path.with_name(f"{name}.json")
 
 
 def write_record(list_path: Path, record: Mapping[str, Any]) -> None:
@@ -228,6 +229,9 @@ def read_darks(list_path: Path) -> list[DarkFrame]:
     """
     path = record_path(list_path)
     record = _load(path)
+    if record is None and not list_path.with_suffix(".txt").exists():
+        path = list_path.with_suffix(".json")  # as older versions named it
+        record = _load(path)
     if record is None:
         return []
     entries = record.get("dark")

@@ -32,6 +32,16 @@ def test_a_missing_or_foreign_record_has_no_dark_frames(pairs_txt):
     assert read_darks(pairs_txt) == []
 
 
+def test_lists_that_differ_only_in_their_ending_have_a_record_each(pairs_txt):
+    pairs_csv = pairs_txt.with_suffix(".csv")
+    write_record(pairs_txt, {"dark": [entry()]})
+    assert len(read_darks(pairs_csv)) == 1  # as older versions wrote it
+    pairs_txt.touch()
+    assert read_darks(pairs_csv) == []
+    assert write_record(pairs_csv, {"dark": [entry(), entry()]}).name == "pairs.csv.json"
+    assert (len(read_darks(pairs_txt)), len(read_darks(pairs_csv))) == (1, 2)
+
+
 @pytest.mark.parametrize(
     "dark",
     [
