@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -49,6 +49,13 @@ class Method(Protocol):
     def accepts(self, net: nn.Module) -> bool:
         """Return whether to keep the step that has just been made; the loop rolls others back."""
         return True
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of the method; JSON values."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that is not empty."""
 
 
 @dataclass(frozen=True)
@@ -285,6 +292,7 @@ class Trainer:
                     tensors[f"state.{i}.{key}"] = value
         state = {"step": str(self.step), "seconds": str(self.seconds), "recipe": recipe}
         state["plateau"] = json.dumps([*astuple(self.plateau), self.schedule.iterations])
+        state["method"] = json.dumps(self.method.state())
         atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, state))
 
     def resume(self, path: Path, recipe: str = "") -> None:
@@ -320,6 +328,8 @@ class Trainer:
                 raise ValueError("iterations")
             self.plateau = Plateau(float(psnr), int(step))
             self.schedule = replace(self.schedule, iterations=int(iterations))
+        if known := json.loads(state.get("method", "{}")):  # none in older ones
+            self.method.restore(known)
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
         # With another number of workers a run goes on as well, but with other random numbers.
         if not states:  # several processes wrote it: none that their steps have had

@@ -217,6 +217,25 @@ def test_a_source_that_never_helps_is_used_less_often(shot_pairs):
     assert 2 <= never <= 14 and always == 30
 
 
+def test_a_resumed_training_remembers_how_often_each_source_helped(shot_pairs, tmp_path):
+    def run(killed_at=None, checkpoint=None):
+        how = {"target_until": 0.0, "sources_until": 1.0, "learning_rate": 4e-3}
+        method, trainer = trained(shot_pairs, PairSource("Odd One", shot_pairs), **how)
+        if checkpoint:
+            trainer.resume(checkpoint)
+        for line in trainer.run(tmp_path / "c", log_every=1, checkpoint_every=-1):
+            if line.step == killed_at:
+                break
+        return method, trainer
+
+    whole, unbroken = run()
+    run(killed_at=12)
+    resumed, trainer = run(checkpoint=tmp_path / "c")
+    assert trainer.step == 20 and resumed.record() == whole.record() and whole.kept.total()
+    assert resumed.validation.best == whole.validation.best
+    assert same(state(unbroken), state(trainer))
+
+
 def test_synthetic_cameras_have_the_noise_that_they_say(crops):
     source = SyntheticSource("scenes", crops, (100.0, 100.0))
     batch, sensors, isos = source.draw(np.random.default_rng(0), 16, 64)

@@ -9,7 +9,7 @@ Unlike in the paper, a source that does not help is drawn less often.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -114,9 +114,8 @@ class AdlMethod(FinetuneMethod):
         if not 0 <= way < 1 or not self.sources:
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
         if self.validation is None:
-            of, psnr = self.camera_pairs, partial(self._psnr_at, net)
             with torch.inference_mode():
-                self.validation = DynamicValidation(of, self.side, recipe.best, psnr, recipe.seed)
+                self.validation = self._new_validation(partial(self._psnr_at, net))
         source = self.sources[rng.integers(len(self.sources))]
         if rng.random() > self._success_rate(source.name):
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
@@ -152,10 +151,30 @@ class AdlMethod(FinetuneMethod):
             found.append(self.batch_psnr(net, batch))
         return mean_psnr(found)
 
+    def state(self) -> dict[str, Any]:
+        """Return how often each source helped, and what steps are compared with."""
+        if self.validation is None:
+            return {}
+        at_start = [psnr for windows in self.validation.windows for _, psnr in windows]
+        best = self.validation.best
+        return {"tried": self.tried, "kept": self.kept, "at_start": at_start, "best": best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        for counted, key in ((self.tried, "tried"), (self.kept, "kept")):
+            counted.update({name: int(n) for name, n in dict(state[key]).items()})
+        at_start = list(state["at_start"])
+        self.validation = self._new_validation(lambda _: float(at_start.pop(0)))
+        self.validation.best = [float(value) for value in state["best"]]
+
     def record(self) -> dict[str, Any]:
         """Return how many steps were tried and kept, by source."""
         names = dict.fromkeys(source.name for source in self.sources)
         return {"sources": {n: {"tried": self.tried[n], "kept": self.kept[n]} for n in names}}
+
+    def _new_validation(self, psnr: Psnr) -> "DynamicValidation":
+        recipe = self.recipe
+        return DynamicValidation(self.camera_pairs, self.side, recipe.best, psnr, recipe.seed)
 
     def _success_rate(self, source: str) -> float:
         """Return how often a source is used when it is drawn; otherwise the target's pairs are.
@@ -199,8 +218,7 @@ class DynamicValidation:
         for pair in camera_pairs.pairs:
             rows, cols = (rng.integers(n - side + 1, size=WINDOWS).tolist() for n in pair.trained)
             windows = [ValidationWindow(pair, *start) for start in zip(rows, cols, strict=True)]
-            measured = [(window, psnr(window)) for window in windows]
-            self.windows.append([each for each in measured if not math.isnan(each[1])])
+            self.windows.append([(window, psnr(window)) for window in windows])
 
     def draw(self, rng: np.random.Generator, way: float) -> list[int]:
         """Draw the numbers of the pairs that validate a step.
@@ -221,10 +239,10 @@ class DynamicValidation:
 
     def accepts(self, chosen: list[int], rng: np.random.Generator, psnr: Psnr) -> bool:
         """Compare the network with the mean of the best (Eq. 2); remember it if it is better."""
-        known = [self.windows[i] for i in chosen if self.windows[i]]
-        if not known:
+        known = [[each for each in self.windows[i] if not math.isnan(each[1])] for i in chosen]
+        drawn = [windows[rng.integers(len(windows))] for windows in known if windows]
+        if not drawn:
             return False
-        drawn = [windows[rng.integers(len(windows))] for windows in known]
         value = sum(psnr(window) - at_start for window, at_start in drawn) / len(drawn)
         if value <= sum(self.best) / len(self.best):
             return False
