@@ -1,5 +1,8 @@
 """Adaptive domain learning: what a step is made of, when it is kept, and that undoing is exact."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -261,6 +264,23 @@ def test_the_model_file_says_which_sensors_it_knows(shot_pairs, tmp_path):
     save_model(tmp_path / "m.safetensors", spec, trainer.net.state_dict())
     loaded, net = load_model(tmp_path / "m.safetensors")
     assert loaded == spec and net.sensors == spec.modulation
+
+
+def test_a_single_pair_validates_on_a_part_that_the_step_is_not_trained_on(shot_pairs):
+    one = replace(shot_pairs, pairs=shot_pairs.pairs[:1])
+    method, trainer = trained(one, PairSource("Odd One", shot_pairs), modulated_from=10)
+    drawn = []
+    method.target.draw = partial(_noted, method.target.draw, drawn)
+    list(trainer.run())
+    upper, lower = method.parts.pairs
+    assert np.shares_memory(upper.clean, one.pairs[0].clean) and method.tried["Odd One"]
+    assert upper.trained[0] + lower.trained[0] == one.pairs[0].trained[0]
+    assert sum(map(len, drawn)) == method.tried["Odd One"]  # one half, the other one validates
+
+
+def _noted(draw, drawn, *args, among=()):
+    drawn.append(among)
+    return draw(*args, among=among)
 
 
 def test_few_pairs_are_not_modulated(shot_pairs):

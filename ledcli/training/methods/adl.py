@@ -2,7 +2,8 @@
 
 The network is first trained on the target's own pairs. Then every step takes a batch of some
 source together with the target's, and is kept only if the network got better on other pairs of
-the target; otherwise it is rolled back. At the end the target's pairs alone fine-tune it.
+the target, or on the other half of a single one; otherwise it is rolled back. At the end the
+target's pairs alone fine-tune it.
 
 Unlike in the paper, a source that does not help is drawn less often.
 """
@@ -83,8 +84,9 @@ class AdlMethod(FinetuneMethod):
 
     def __init__(self, recipe: AdlRecipe, inputs: MethodInputs) -> None:
         self.camera, self.sources = inputs.camera, list(inputs.sources)
+        self.parts = parts_of(inputs.camera_pairs)
         super().__init__(recipe, inputs)
-        self.target = PairSource(inputs.camera, inputs.camera_pairs)
+        self.target = PairSource(inputs.camera, self.parts)
         self.tried: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.validation: DynamicValidation | None = None
@@ -92,7 +94,7 @@ class AdlMethod(FinetuneMethod):
 
     def max_side(self) -> int:
         """Return the largest side that the target and all sources have crops of."""
-        return min([self.camera_pairs.side, *(source.side for source in self.sources)])
+        return min([self.parts.side, *(source.side for source in self.sources)])
 
     def begin(self, pretrained: Pretrained) -> Start:
         """Transfer the pretrained network, plain; add its modulation unless the pairs are few."""
@@ -120,7 +122,7 @@ class AdlMethod(FinetuneMethod):
         if rng.random() > self._success_rate(source.name):
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
         validating = self.validation.draw(rng, way)
-        rest = [pair for i, pair in enumerate(self.camera_pairs.pairs) if i not in validating]
+        rest = [pair for i, pair in enumerate(self.parts.pairs) if i not in validating]
         half = max(1, recipe.batch // 2)
         foreign = source.draw(rng, half, self.side)
         self._on_trial = source.name, validating
@@ -174,7 +176,7 @@ class AdlMethod(FinetuneMethod):
 
     def _new_validation(self, psnr: Psnr) -> "DynamicValidation":
         recipe = self.recipe
-        return DynamicValidation(self.camera_pairs, self.side, recipe.best, psnr, recipe.seed)
+        return DynamicValidation(self.parts, self.side, recipe.best, psnr, recipe.seed)
 
     def _success_rate(self, source: str) -> float:
         """Return how often a source is used when it is drawn; otherwise the target's pairs are.
@@ -194,6 +196,20 @@ class AdlMethod(FinetuneMethod):
         crop = pair.window(row, col, self.side)
         _set_shots(net, [self.camera], [pair.iso])
         return self.batch_psnr(net, self.camera_pairs.batch_of([crop], [pair]))
+
+
+def parts_of(camera_pairs: CameraPairs) -> CameraPairs:
+    """Return the target's pairs; of a single one its upper and lower half.
+
+    So every step is validated on something that it is not trained on.
+    """
+    if len(camera_pairs.pairs) > 1:
+        return camera_pairs
+    (pair,) = camera_pairs.pairs
+    middle = pair.trained[0] // 2
+    upper = replace(pair, short=pair.short[:, :middle], clean=pair.clean[:, :middle])
+    lower = replace(pair, short=pair.short[:, middle:], clean=pair.clean[:, middle:])
+    return replace(camera_pairs, pairs=(replace(upper, validation_side=0), lower))
 
 
 def _set_shots(net: nn.Module, sensors: Sequence[str | None], isos: Sequence[float]) -> None:
