@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ledcli.errors import TrainingError, os_reason
 from ledcli.inference.backends.torch import is_out_of_memory
 from ledcli.output.atomic import atomic_write
-from ledcli.training.optim import ALL, Plateau, Schedule, Snapshot, Workers, one_thread, optimisers
+from ledcli.training.optim import ALL, Plateau, Schedule, Workers, one_thread, optimisers, snapshot
 from ledcli.training.processes import Processes
 
 SETTLED, AVERAGED_STEPS = 100, 4
@@ -193,9 +193,9 @@ class Trainer:
         with one_thread() if self.workers else nullcontext():
             self._set_rates(progress)
             loss = self._gradients(progress)
-            before = None
+            restore = None
             if self.method.must_validate():
-                before = Snapshot(self.trained, self.optimisers)
+                restore = snapshot(self.trained, self.optimisers)
             norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
             # Most steps are shorter than the limit: then every gradient stays as it is. On other
             # devices reading the norm would wait for the step; a factor of 1 costs less.
@@ -204,8 +204,8 @@ class Trainer:
             for optimiser in self.optimisers:
                 optimiser.step()
             self.step += 1
-            if before is not None and not self._accepted():
-                before.restore()
+            if restore is not None and not self._accepted():
+                restore()
             else:
                 self._move_average()
             return loss

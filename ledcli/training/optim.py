@@ -228,23 +228,21 @@ def optimisers(
     return [adam, Muon(named(True, 1.0), rate, map_fn)] if muon else [adam]
 
 
-class Snapshot:
-    """The weights and the optimisers' states as they are now."""
-
-    def __init__(
-        self, weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
-    ) -> None:
-        self.weights, self.optimisers = weights, optimisers
-        self._values = [weight.detach().clone() for weight in weights]
-        self._states = [copy.deepcopy(each.state_dict()) for each in optimisers]
+def snapshot(
+    weights: Sequence[Tensor], optimisers: Sequence[torch.optim.Optimizer]
+) -> Callable[[], None]:
+    """Return what brings weights and optimisers back to where they are now, to the bit."""
+    values = [weight.detach().clone() for weight in weights]
+    states = [copy.deepcopy(each.state_dict()) for each in optimisers]
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Bring weights and optimisers back, to the bit."""
-        for weight, value in zip(self.weights, self._values, strict=True):
+    def restore() -> None:
+        for weight, value in zip(weights, values, strict=True):
             weight.copy_(value)
-        for optimiser, state in zip(self.optimisers, self._states, strict=True):
+        for optimiser, state in zip(optimisers, states, strict=True):
             optimiser.load_state_dict(state)
+
+    return restore
 
 
 def worker_count(device: torch.device) -> int:

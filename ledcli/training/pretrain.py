@@ -71,8 +71,8 @@ class PretrainMethod(Method):
         name = sampler.csa_set()
         select(net, name)
         batch = sampler.batch(name, count, side, generator)
-        profile = jitter_estimated_profile(batch, sampler.generator)
-        return form_loss(self.form, net, batch, *profile, shot=False)
+        batch = jitter_estimated_profile(batch, sampler.generator)
+        return form_loss(self.form, net, batch, shot=False)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the PSNR of the validation crops at ratios 1, 20, 100 and 300: always the same."""
@@ -106,8 +106,8 @@ class PretrainMethod(Method):
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
-def jitter_estimated_profile(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return gain and read variance ``(N,)`` as wrong as blind estimates are.
+def jitter_estimated_profile(batch: Batch, generator: torch.Generator) -> Batch:
+    """Return the batch with gain and read variance as wrong as blind estimates are.
 
     The more noise, the better the estimate (tests/benchmarks/results/noise_estimate.md).
     """
@@ -119,9 +119,10 @@ def jitter_estimated_profile(batch: Batch, generator: torch.Generator) -> tuple[
     # Texture makes it overrate the gain; without dark areas the read noise is a guess.
     texture = torch.where(far[0] < 0.3, how_far[0], 0.0)
     guess = torch.where(far[1] < 0.15, 5 * how_far[1] - 2, 0.0)
-    return (
-        batch.gain * ((0.03 + 0.09 * unsure) * normal[0] + unsure * texture).exp(),
-        batch.read_variance * ((0.05 + 0.1 * unsure) * normal[1] + unsure * guess).exp(),
+    return batch._replace(
+        gain=batch.gain * ((0.03 + 0.09 * unsure) * normal[0] + unsure * texture).exp(),
+        read_variance=batch.read_variance
+        * ((0.05 + 0.1 * unsure) * normal[1] + unsure * guess).exp(),
     )
 
 

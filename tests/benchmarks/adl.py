@@ -166,7 +166,7 @@ class Plain(Method):
             source = self.sources[rng.integers(len(self.sources))]
             parts.append(source.draw(rng, foreign, recipe.side).batch)
         batch = Batch(*map(torch.cat, zip(*parts, strict=True)))
-        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
+        return form_loss(self.form, net, batch)
 
     def _foreign(self, progress: float) -> int:
         if self.first:

@@ -103,23 +103,16 @@ class Distilling(PretrainMethod):
         select(net, name)
         assert isinstance(self.form, StabilisedForm)
         batch = Batch(clean, x, *figures)
-        profile = jitter_estimated_profile(batch, torch.Generator().manual_seed(seed))
-        return distilled(self.form, net, batch, teacher, *profile)
+        batch = jitter_estimated_profile(batch, torch.Generator().manual_seed(seed))
+        return distilled(self.form, net, batch, teacher)
 
 
-def distilled(
-    form: StabilisedForm,
-    net: nn.Module,
-    batch: Batch,
-    teacher: Tensor,
-    gain: Tensor,
-    variance: Tensor,
-) -> Tensor:
+def distilled(form: StabilisedForm, net: nn.Module, batch: Batch, teacher: Tensor) -> Tensor:
     """Return `led.form_loss` with the gradient of an error to truth and teacher ``(N, 4, h, w)``.
 
     Where the teacher is further from the truth than the student, it does not count.
     """
-    gain, t0 = electron_scale(column(gain), column(variance))
+    gain, t0 = electron_scale(column(batch.gain), column(batch.read_variance))
     denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
     level = gain * column(batch.ratio)
     stable = tuple(stabilise(planes / level, t0) for planes in (batch.clean, teacher))

@@ -136,7 +136,7 @@ class Plain(Method):
         """Return the loss of the next batch."""
         seed = int(torch.randint(2**31, (), generator=generator))
         batch = self.shots.batch(np.random.default_rng(seed), self.recipe.batch, self.recipe.side)
-        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
+        return form_loss(self.form, net, batch)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return nothing: judged at the end."""

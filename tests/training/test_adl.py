@@ -13,7 +13,7 @@ from ledcli.training.loop import Trainer
 from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.start import Pretrained
-from ledcli.training.optim import Snapshot, optimisers
+from ledcli.training.optim import optimisers, snapshot
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
 from tests.training.cameras import shots
@@ -131,17 +131,17 @@ def test_memory_brings_weights_and_moments_back():
             for optimiser in both:
                 optimiser.step()
 
-        fresh = Snapshot([weight], both)
+        fresh = snapshot([weight], both)
         value = weight.detach().clone()
         step()
-        fresh.restore()
+        fresh()
         assert torch.equal(weight, value) and not any(o.state for o in both)
         step()
-        kept = Snapshot([weight], both)
+        kept = snapshot([weight], both)
         torch.manual_seed(3)
         step()
         once = weight.detach().clone()
-        kept.restore()
+        kept()
         torch.manual_seed(3)
         step()
         assert torch.equal(weight, once)

@@ -189,7 +189,7 @@ class AdlMethod(FinetuneMethod):
     def _loss(self, net: nn.Module, drawn: SourceBatch) -> Tensor:
         batch = drawn.batch.to(self.device)
         _set_shots(net, drawn.sensors, drawn.isos)
-        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
+        return form_loss(self.form, net, batch)
 
     def _psnr_at(self, net: nn.Module, window: ValidationWindow) -> float:
         pair, row, col = window

@@ -146,12 +146,9 @@ class LedMethod(FinetuneMethod):
     def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
         """Draw crops; return the loss in the form's own domain, as the module says."""
         rng = self.rng_of(progress)
-        drawn = self.draw(rng)
-        gain, variance = jitter_measured_profile(drawn, rng)
-        part = self.workers_part(generator)
-        given = drawn._replace(gain=gain, read_variance=variance)
-        batch = Batch(*(tensor[part] for tensor in given)).to(self.device)
-        return form_loss(self.form, net, batch, batch.gain, batch.read_variance)
+        drawn, part = jitter_measured_profile(self.draw(rng), rng), self.workers_part(generator)
+        batch = Batch(*(tensor[part] for tensor in drawn)).to(self.device)
+        return form_loss(self.form, net, batch)
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw the crops of an iteration."""
@@ -178,11 +175,12 @@ class LedMethod(FinetuneMethod):
         return Finished(folded, plain, proof)
 
 
-def jitter_measured_profile(batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return gain and read variance ``(N,)`` as wrong as measured ones are."""
+def jitter_measured_profile(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Return the batch with gain and read variance as wrong as measured ones are."""
     off = [np.exp(spread * rng.standard_normal(len(batch.x))) for spread in PROFILE_ERROR]
     factors = torch.from_numpy(np.stack(off).astype(np.float32)).to(batch.x.device)
-    return batch.gain * factors[0], batch.read_variance * factors[1]
+    gain, variance = batch.gain * factors[0], batch.read_variance * factors[1]
+    return batch._replace(gain=gain, read_variance=variance)
 
 
 def known(clean: Tensor) -> Tensor:
@@ -195,28 +193,19 @@ def mean_known(values: Tensor, counts: Tensor) -> Tensor:
     return (values * counts).sum() / counts.sum().clamp_min(1)
 
 
-def form_loss(
-    form: InputForm,
-    net: nn.Module,
-    batch: Batch,
-    gain: Tensor,
-    variance: Tensor,
-    *,
-    shot: bool = True,
-) -> Tensor:
+def form_loss(form: InputForm, net: nn.Module, batch: Batch, *, shot: bool = True) -> Tensor:
     """Return the loss where the input form puts the noise.
 
     ``gain``: L1 between the planes times the ratio, as published. ``stabilised``: every frame by
     the logarithm of its error, so that all ratios have the same weight.
 
-    ``gain`` and ``variance`` ``(N,)`` are the noise profiles that the network is given. If the
-    truth was ``shot``, its clipped pixels do not count.
+    If the truth was ``shot``, its clipped pixels do not count.
     """
     counts = known(batch.clean) if shot else None
     if not isinstance(form, StabilisedForm):
-        error = (form(net, batch.x, batch.ratio, gain, variance) - batch.clean).abs()
+        error = (form(net, *batch[1:]) - batch.clean).abs()
         return error.mean() if counts is None else mean_known(error, counts)
-    gain, t0 = electron_scale(column(gain), column(variance))
+    gain, t0 = electron_scale(column(batch.gain), column(batch.read_variance))
     denoised = form.denoise(net, stabilise(batch.x / gain, t0), t0)
     level = gain * column(batch.ratio)
     return frame_loss(denoised, batch.clean, level, t0, counts)
