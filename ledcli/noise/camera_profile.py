@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ledcli.noise.blocks import Planes
+from ledcli.noise.blocks import Floats, Planes
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.sensor.layout import LAYOUTS
 
@@ -91,13 +91,18 @@ def upsample(values: Planes, shape: tuple[int, ...]) -> Planes:
         return values
     for axis, size in enumerate(shape, start=1):
         nodes = values.shape[axis]
-        position = ((np.arange(size) + 0.5) * nodes / size - 0.5).clip(0, nodes - 1)
-        below = np.minimum(position.astype(np.int64), max(nodes - 2, 0))
-        share = (position - below).astype(np.float32)
-        share = share[:, None] if axis == 1 else share
-        above = np.minimum(below + 1, nodes - 1)
-        values = values.take(below, axis) * (1 - share) + values.take(above, axis) * share
+        values = interpolate(values, axis, (np.arange(size) + 0.5) * nodes / size - 0.5)
     return values
+
+
+def interpolate(values: Planes, axis: int, position: Floats) -> Planes:
+    """Return values at positions along an axis: linear between them, constant beyond."""
+    last = values.shape[axis] - 1
+    position = position.clip(0, last)
+    below = np.minimum(position.astype(np.int64), max(last - 1, 0))
+    share = (position - below).astype(np.float32).reshape((-1, *[1] * (values.ndim - 1 - axis)))
+    above = np.minimum(below + 1, last)
+    return values.take(below, axis) * (1 - share) + values.take(above, axis) * share
 
 
 def cell_means(planes: Planes) -> Planes:

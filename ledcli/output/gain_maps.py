@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ledcli.metadata.carried import Carried
 from ledcli.metadata.dng_mosaic import Area, read_opcodes
+from ledcli.noise.camera_profile import interpolate
 from ledcli.sensor.cfa import AnyPhase, colour_pattern
 
 MOSAIC_LIST, IMAGE_LIST = 51009, 51022
@@ -120,11 +121,7 @@ def _interpolated(
     """Interpolate linearly at the middles of pixels: (rows, columns, planes)."""
     gains = gain_map.points
     for axis, at in enumerate((rows, cols)):
-        last = gains.shape[axis] - 1
         share = (at + 0.5) / shape[axis]
-        position = ((share - gain_map.origin[axis]) / gain_map.spacing[axis]).clip(0, last)
-        below = np.minimum(position.astype(np.int64), max(last - 1, 0))
-        above = np.minimum(below + 1, last)
-        weight = (position - below).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
-        gains = gains.take(below, axis) * (1 - weight) + gains.take(above, axis) * weight
+        position = (share - gain_map.origin[axis]) / gain_map.spacing[axis]
+        gains = interpolate(gains, axis, position)
     return gains

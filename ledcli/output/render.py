@@ -132,13 +132,12 @@ def png_bytes(
     rgb: NDArray[np.uint16],
     *,
     photo: RawPhoto | None = None,
-    software: str = SOFTWARE,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
     """Make a PNG of 16 bits per channel with the sRGB profile, of an upright picture (h, w, 3).
 
     The photo is the source of the EXIF, GPS and XMP tags; the note says what was done, for the XMP
-    record; `software` is name and version of the program.
+    record.
     """
     height, width, _ = rgb.shape
     samples = rgb.astype(">u2").view(np.uint8).reshape(height, width * 6)
@@ -149,7 +148,7 @@ def png_bytes(
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     chunks = [_chunk(b"IHDR", header), _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile()))]
     if photo is not None:
-        tags = _tags(photo, software)
+        tags = _tags(photo)
         tags.fields.pop(IPTC_TAG, None)  # PNG has no place for it
         chunks.append(_chunk(b"eXIf", serialise(tags)))
     if xmp := _xmp(photo, note):
@@ -164,7 +163,6 @@ def tiff_bytes(
     rgb: NDArray[np.uint16],
     *,
     photo: RawPhoto | None = None,
-    software: str = SOFTWARE,
     note: Mapping[str, object] | None = None,
 ) -> bytes:
     """Make a TIFF of 16 bits per channel with the sRGB profile.
@@ -173,7 +171,7 @@ def tiff_bytes(
     """
     height, width, _ = rgb.shape
     rows = max(1, _STRIP_BYTES // (width * 6))
-    root = _tags(photo, software)
+    root = _tags(photo)
     put_image(root, rgb.shape, bits=16, photometric=RGB)
     del root.fields[254]
     root.set(259, FieldType.SHORT, _LZW)  # Compression
@@ -207,12 +205,12 @@ def _xmp(photo: RawPhoto | None, note: Mapping[str, object] | None) -> bytes | N
     return xmp_packet(note or {}, base, upright=True) if note or base else None
 
 
-def _tags(photo: RawPhoto | None, software: str) -> Directory:
+def _tags(photo: RawPhoto | None) -> Directory:
     """Make a directory with the tags of the shot and of an sRGB picture."""
     root = Directory()
     put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else None)
     root.set(274, FieldType.SHORT, 1)  # Orientation: the pixels are upright
-    root.set_text(305, software)  # Software
+    root.set_text(305, SOFTWARE)  # Software
     root.set(282, FieldType.RATIONAL, _DOTS_PER_INCH)  # XResolution
     root.set(283, FieldType.RATIONAL, _DOTS_PER_INCH)  # YResolution
     root.set(296, FieldType.SHORT, 2)  # ResolutionUnit: inch

@@ -9,6 +9,7 @@ import math
 import zlib
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,18 +117,11 @@ def _decode(stored: bytes, mosaic: Directory, rows: int, cols: int) -> Samples:
         differences = plain.reshape(rows, cols * count // step, step)
         bytewise = differences.cumsum(1, dtype=np.uint8).reshape(rows, count, cols)
         most_first = bytewise.transpose(0, 2, 1)
+    most_first = np.ascontiguousarray(most_first)
     if count == 3:
-        return _from_24_bits(most_first)
-    return np.ascontiguousarray(most_first).view(f">f{count}")[..., 0].astype(np.float32)
-
-
-def _from_24_bits(most_first: NDArray[np.uint8]) -> Samples:
-    """Convert floats of 1 + 7 + 16 bits, exponent bias 63 (DNG 1.4): bytes (rows, cols, 3)."""
-    high, middle, low = np.moveaxis(most_first.astype(np.int32), 2, 0)
-    exponent, fraction = high & 127, (middle << 8 | low) / 65536
-    normal = exponent > 0
-    value = np.ldexp(fraction + normal, np.where(normal, exponent, 1) - 63)
-    return np.where(high & 128, -value, value).astype(np.float32)
+        samples = imagecodecs.float24_decode(most_first.tobytes(), byteorder=">")
+        return np.asarray(samples).reshape(rows, cols)
+    return most_first.view(f">f{count}")[..., 0].astype(np.float32)
 
 
 def _one(mosaic: Directory, tag: int, default: int) -> int:

@@ -56,6 +56,7 @@ class Method(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that is not empty."""
+        return
 
 
 @dataclass(frozen=True)

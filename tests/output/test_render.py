@@ -77,7 +77,7 @@ def test_what_libraw_cannot_open_is_an_output_error():
 
 def test_a_png_has_16_bits_the_profile_and_the_tags(photo):
     rgb = _gradient()
-    png = png_bytes(rgb, photo=photo, software="led")
+    png = png_bytes(rgb, photo=photo)
     np.testing.assert_array_equal(imagecodecs.png_decode(png), rgb)
     assert png[24] == 16 and png[25] == 2
     chunks, at = {}, 8
@@ -94,7 +94,7 @@ def test_a_png_has_16_bits_the_profile_and_the_tags(photo):
 
 def test_a_tiff_has_16_bits_the_profile_and_the_tags(photo):
     rgb = _gradient()
-    data = tiff_bytes(rgb, photo=photo, software="led")
+    data = tiff_bytes(rgb, photo=photo)
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         page = tif.pages[0]
         np.testing.assert_array_equal(page.asarray(), rgb)
@@ -161,7 +161,7 @@ def rich(photo):
 
 def test_both_carry_what_the_source_says(rich):
     """Position, lens, caption, rating; but not its orientation, for the pixels are upright."""
-    png, tiff = (make(_gradient(), photo=rich, software="led") for make in (png_bytes, tiff_bytes))
+    png, tiff = (make(_gradient(), photo=rich) for make in (png_bytes, tiff_bytes))
     with Image.open(io.BytesIO(png)) as picture:
         packet, exif = (
             picture.text["XML:com.adobe.xmp"].encode(),
@@ -185,7 +185,7 @@ def test_both_carry_what_the_source_says(rich):
 def test_exiftool_finds_nothing_wrong_and_the_caption(rich, tmp_path):
     for name, make in (("a.png", png_bytes), ("a.tif", tiff_bytes)):
         note = {"model": "m"}
-        (tmp_path / name).write_bytes(make(_gradient(), photo=rich, software="led", note=note))
+        (tmp_path / name).write_bytes(make(_gradient(), photo=rich, note=note))
         words = ["exiftool", "-validate", "-warning", "-error", "-a", "-s3", "-IPTC:ObjectName"]
         done = subprocess.run(
             [*words, tmp_path / name], capture_output=True, text=True, check=False
