@@ -37,8 +37,8 @@ class ReadyNetwork:
         The CSA set to fold; ignored by a model that has none.
     device, precision, backend : str
         ``auto``, or as in inference/backends.
-    tile, halo : int, optional
-        Sides in plane pixels; a tile of 0 is the whole frame. The defaults are the architecture's.
+    tile : int, optional
+        Side in plane pixels; 0 is the whole frame. The default is the architecture's.
     check : bool
         Compare the device with the reference before it is used (`inference.agreement`).
 
@@ -59,14 +59,13 @@ class ReadyNetwork:
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
-        halo: int | None = None,
         backend: str = "auto",
         check: bool = True,
     ) -> None:
         check_tile(tile)
         self.backend = choose_backend(backend, model)
         self._backend = load_backend(self.backend)
-        self._tiling = tile, halo
+        self._given_tile = tile
         self.notes: list[str] = []
         """Devices that ``auto`` does not use, and why."""
         targets = self._backend.targets(device, precision)
@@ -123,10 +122,10 @@ class ReadyNetwork:
         self._modulated = net if isinstance(net, ModulatedNet) else None
         self._folded_for: tuple[str | None, float | None] = (None, None)
         plain = net.folded(None, None) if isinstance(net, ModulatedNet) else net
-        architecture, (tile, halo) = plain.architecture, self._tiling
+        architecture, tile = plain.architecture, self._given_tile
         wide = architecture.tile if architecture.global_operations else self._backend.min_tile
         self.tile = max(architecture.tile, wide) if tile is None else tile
-        self.halo = architecture.halo if halo is None else halo
+        self.halo = architecture.halo
         self.fade = FADE if architecture.global_operations else 0
         self.multiple = architecture.size_multiple
         self.form = form_of(self.spec.input_form, self.spec.output, self.spec.planes)
@@ -162,7 +161,7 @@ class ReadyNetwork:
         """Return a line on what tiles change in a photo; empty if they change nothing."""
         if self._strips is not None:
             note = f"{self.spec.architecture} runs in strips of the whole frame, not in tiles"
-            return f"{note}: --tile has no effect" if self._tiling[0] is not None else ""
+            return f"{note}: --tile has no effect" if self._given_tile is not None else ""
         whole = not self.tile or max(planes.shape[1:]) <= self.tile
         return "" if whole else tile_note(self.spec.architecture)
 

@@ -164,7 +164,7 @@ def equilibrate_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: 
             # The windows of a band reach into its neighbours.
             start, end = max(top - reach, 0), min(top + GREEN_BAND, rows)
             band = clean[:, start : end + reach]
-            one, other = (_mean_plane(band, planes) for planes in (first, second))
+            one, other = (band[list(planes)].mean(0) for planes in (first, second))
             part = _smooth_difference(one, other, shift, ratio, noise) / 2
             halves[top:end] = part[top - start : end - start]
         for plane in first:
@@ -172,10 +172,6 @@ def equilibrate_greens(clean: Tensor, ratio: float, noise: NoiseProfile, phase: 
         for plane in second:
             clean[plane] += halves
     return clean
-
-
-def _mean_plane(band: Tensor, planes: tuple[int, ...]) -> Tensor:
-    return band[planes[0]] if len(planes) == 1 else band[list(planes)].mean(0)
 
 
 def _smooth_difference(

@@ -17,6 +17,7 @@ from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.reader import RawPhoto, read_raw
+from ledcli.reporting import count
 from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, RawPair, camera_pairs
 from ledcli.zoo.model_file import file_sha256
 
@@ -65,12 +66,11 @@ class LoadedPairs:
 
     def summary(self) -> str:
         """Return in a line what was loaded."""
-        count, darks = len(self.camera_pairs.pairs), self.darks
         ratios = ", ".join(f"{ratio:g}" for ratio in self.camera_pairs.ratios)
         isos = ", ".join(f"{iso:g}" for iso in self.camera_pairs.noise_profile.isos)
-        dark = f", {darks} dark frame{'s' if darks > 1 else ''}" if darks else ""
-        some = f"{count} pair{'s' if count > 1 else ''} of {self.camera}"
-        return f"{some}: ratios {ratios}, ISO {isos}{dark}"
+        dark = f", {count(self.darks, 'dark frame')}" if self.darks else ""
+        pairs = count(len(self.camera_pairs.pairs), "pair")
+        return f"{pairs} of {self.camera}: ratios {ratios}, ISO {isos}{dark}"
 
 
 def read_headers(

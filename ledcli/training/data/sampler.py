@@ -173,11 +173,6 @@ class Sampler:
             frames.append(frame)
         return stack_noise(frames).to(self.device)
 
-    def defects(self, name: str, batch: int) -> Defects:
-        """Draw the defects of the generic set's frames; others have none."""
-        share = 1.0 if name == GENERIC else 0.0
-        return sample_defects(batch, share, self.rng)
-
     def ratios(self, batch: int) -> Tensor:
         """Draw ratios ``(batch,)``."""
         low, high = self.recipe.ratio_range
@@ -203,7 +198,8 @@ class Sampler:
         for frame, planes in enumerate(coded):
             top, left = even_start(count, *self.rng.integers(0, whole - cut + 1, 2))
             crop = self.crop(None if noise is None else limits[frame])
-            planes[:] = self.augment(crop[:, top : top + cut, left : left + cut])
+            window = crop[:, top : top + cut, left : left + cut]
+            planes[:] = flip_planes(window, Flip.random(self.rng))
         linear = (torch.from_numpy(coded).to(self.device).float() / FULL_SCALE).square()
         red, blue = self.rng.uniform(1.2, 2.6, (2, batch))
         exposure = self.rng.uniform(0.4, 1.0, batch)
@@ -228,23 +224,19 @@ class Sampler:
 
     def batch(self, name: str, count: int, side: int, generator: torch.Generator) -> Batch:
         """Draw short frames of a CSA set; their noise is made with ``generator``."""
-        recipe = self.recipe
-        share = recipe.faults if name == GENERIC else 0.0
+        recipe, generic = self.recipe, float(name == GENERIC)  # other sets have no defects
+        share = recipe.faults * generic
         if recipe.clean_crops or recipe.faults:
             ratio, noise = self.ratios(count), self.noise(name, count)
             clean = self.scenes(count, side, _root_noise(noise, ratio), STAR_SHARE * share)
-            defects = self.defects(name, count)
+            defects = sample_defects(count, generic, self.rng)
         else:  # in the order of earlier versions, so that a seed gives the same training
             clean, ratio = self.scenes(count, side), self.ratios(count)
-            defects, noise = self.defects(name, count), self.noise(name, count)
+            defects, noise = sample_defects(count, generic, self.rng), self.noise(name, count)
         faults = None
         if recipe.faults:
             faults = sample_faults(count, recipe.planes, share, self.rng)
         return short_frames(clean, ratio, noise, generator, defects, faults)
-
-    def augment(self, planes: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """Mirror and transpose planes ``(planes, h, w)`` at random (sensor/symmetry.py)."""
-        return flip_planes(planes, Flip.random(self.rng))
 
 
 def stack_noise(frames: Sequence[NoiseParameters]) -> NoiseParameters:

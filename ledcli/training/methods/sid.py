@@ -222,10 +222,7 @@ class SidRecipe(FinetuneRecipe):
 
 
 class SidMethod(FinetuneMethod):
-    """Trains all weights on pairs of a short raw and the long frame's picture.
-
-    Raises PairError if the frames are too small.
-    """
+    """Trains all weights on pairs of a short raw and the long frame's picture."""
 
     name = "sid"
     recipe_type = SidRecipe
@@ -243,8 +240,6 @@ class SidMethod(FinetuneMethod):
         assert isinstance(inputs.collector, SrgbCollector)
         self.srgb_pairs = inputs.collector.pairs(inputs.camera_pairs.noise_profile)
         super().__init__(recipe, inputs)
-        if not self.side:
-            raise PairError("the frames are too small to tune: shoot them at full size")
         self.form = SrgbForm(self.camera_pairs.planes)
 
     @classmethod
