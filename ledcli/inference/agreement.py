@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,16 +60,11 @@ class Agreement:
         return "" if self.agrees else self.error or wrong
 
 
-class SyntheticFrame(NamedTuple):
-    """A synthetic frame ``(planes, ROWS, COLS)``, its ratio and its noise."""
+def synthetic_frames(planes: int) -> Iterator[tuple[Tensor, float, NoiseProfile]]:
+    """Make noisy frames of slopes, edges, a fine grating, black and clipped areas.
 
-    frame: Tensor
-    ratio: float
-    noise: NoiseProfile
-
-
-def synthetic_frames(planes: int) -> Iterator[SyntheticFrame]:
-    """Make noisy frames of slopes, edges, a fine grating, black and clipped areas."""
+    Yields frames ``(planes, ROWS, COLS)``, each with its ratio and its noise.
+    """
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(ROWS), torch.arange(COLS), indexing="ij")
     light = 0.02 + 0.9 * x / COLS
@@ -83,7 +77,7 @@ def synthetic_frames(planes: int) -> Iterator[SyntheticFrame]:
         clean = light * colours / ratio
         deviation = (clean * noise.gain + noise.read_variance).sqrt()
         random = torch.randn(clean.shape, generator=generator)
-        yield SyntheticFrame((clean + deviation * random).clamp_max(1.0), ratio, noise)
+        yield (clean + deviation * random).clamp_max(1.0), ratio, noise
 
 
 def results_of(run: Run, planes: int) -> list[Tensor]:

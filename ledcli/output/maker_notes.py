@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -41,56 +41,6 @@ class ExiftoolError(Exception):
     """exiftool cannot be started, died, or took too long; the message is the end of a sentence."""
 
 
-class Exiftool:
-    """Runs exiftool, one command at a time; `folder` is its working directory."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self._program = program
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.aborted = False
-
-    def ask(self, arguments: Sequence[str], timeout_s: float) -> str:
-        """Run a command and return its output, warnings included; raises ExiftoolError."""
-        if self.aborted:
-            raise ExiftoolError("it was aborted")
-        with tempfile.TemporaryFile() as said:  # no pipe: a launcher's child may keep one open
-            try:
-                process = subprocess.Popen(
-                    # An empty -config: the user's own settings must not change the result.
-                    [self._program, "-config", "", *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=subprocess.STDOUT,
-                    cwd=self._folder,
-                    env=os.environ | {"LC_ALL": "C"},  # else Perl may warn of the locale first
-                    start_new_session=os.name == "posix",  # so that Ctrl-C reaches led alone
-                )
-            except OSError as error:
-                raise ExiftoolError(f"it cannot be run: {error.strerror or error}") from None
-            self._process = process
-            try:
-                if not self.aborted:  # `abort` may not have seen the new process
-                    process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                raise ExiftoolError(f"it took more than {timeout_s:g} s") from None
-            finally:
-                _kill(process)
-                process.wait()
-            if self.aborted:
-                raise ExiftoolError("it was aborted")
-            if process.returncode not in (0, 1):  # 1 is an error that the output names
-                raise ExiftoolError("it ended before it was done")
-            said.seek(0)
-            return said.read().decode("utf-8", "replace")
-
-    def abort(self) -> None:
-        """Make the current command in another thread fail, and every later one."""
-        self.aborted = True
-        if self._process is not None:
-            _kill(self._process)
-
-
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process, and on POSIX what it has started."""
     with contextlib.suppress(OSError):
@@ -117,7 +67,9 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
             prefix=f"led-{os.getpid()}-", ignore_cleanup_errors=True
         )
         self._work = Path(self._folder.name)
-        self._exiftool = Exiftool(program, self._work)
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+        self._aborted = False
         self._lock = threading.Lock()
         self._failures = 0
 
@@ -137,7 +89,9 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
 
     def abort(self) -> None:
         """Make a `copy` in another thread end at once; later ones do nothing."""
-        self._exiftool.abort()
+        self._aborted = True
+        if self._process is not None:
+            _kill(self._process)
 
     def copy(self, source: Path, dng: Path) -> str | None:
         """Copy the maker notes of a source into a finished DNG.
@@ -147,7 +101,7 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
         notes were not copied.
         """
         with self._lock:
-            if self._exiftool.aborted:
+            if self._aborted:
                 return "maker notes not copied: the run was aborted"
             if self._failures >= _MAX_FAILURES:
                 return "maker notes not copied: exiftool failed too often"
@@ -168,22 +122,19 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
 
     def _copy(self, source: Path, dng: Path, new: Path, repaired: Path) -> str | None:
         """Copy by way of two part files beside the DNG; returns why that was not possible."""
-
-        def ask(*arguments: str) -> str:
-            return self._exiftool.ask(arguments, self._timeout_s)
-
         suffix = source.suffix if _SUFFIX.fullmatch(source.suffix) else ""
         folder = self._link("folder", dng.parent)
         donor = self._link(f"source{suffix}", source)
         target = os.path.join(folder, new.name)
-        said = ask("-tagsFromFile", donor, "-MakerNotes", "-o", target, self._link("old.dng", dng))
+        old = self._link("old.dng", dng)
+        said = self._ask("-tagsFromFile", donor, "-MakerNotes", "-o", target, old)
         if "No writable tags" in said:
             return "the source has none that exiftool can copy"
         self._fetch(folder, new)
         if not new.exists():
             return f"exiftool: {_first_problem(said)}"
-        if not ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
-            ask(*_REPAIR, "-o", os.path.join(folder, repaired.name), "new.dng")
+        if not self._ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
+            self._ask(*_REPAIR, "-o", os.path.join(folder, repaired.name), "new.dng")
             self._fetch(folder, repaired)
             if repaired.exists():
                 os.replace(repaired, new)
@@ -191,6 +142,40 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
             return "exiftool would have changed the image"
         os.replace(new, dng)
         return None
+
+    def _ask(self, *arguments: str) -> str:
+        """Run exiftool and return its output, warnings included; raises ExiftoolError."""
+        if self._aborted:
+            raise ExiftoolError("it was aborted")
+        with tempfile.TemporaryFile() as said:  # no pipe: a launcher's child may keep one open
+            try:
+                process = subprocess.Popen(
+                    # An empty -config: the user's own settings must not change the result.
+                    [self._program, "-config", "", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._work,
+                    env=os.environ | {"LC_ALL": "C"},  # else Perl may warn of the locale first
+                    start_new_session=os.name == "posix",  # so that Ctrl-C reaches led alone
+                )
+            except OSError as error:
+                raise ExiftoolError(f"it cannot be run: {error.strerror or error}") from None
+            self._process = process
+            try:
+                if not self._aborted:  # `abort` may not have seen the new process
+                    process.wait(self._timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ExiftoolError(f"it took more than {self._timeout_s:g} s") from None
+            finally:
+                _kill(process)
+                process.wait()
+            if self._aborted:
+                raise ExiftoolError("it was aborted")
+            if process.returncode not in (0, 1):  # 1 is an error that the output names
+                raise ExiftoolError("it ended before it was done")
+            said.seek(0)
+            return said.read().decode("utf-8", "replace")
 
     def _link(self, name: str, path: Path) -> str:
         """Make a file or folder readable in the work folder; returns its name there.

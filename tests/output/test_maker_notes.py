@@ -14,7 +14,7 @@ from ledcli.metadata.carried import read_carried
 from ledcli.metadata.xmp import read_note
 from ledcli.output.atomic import remove_abandoned_part_files
 from ledcli.output.dng import dng_bytes
-from ledcli.output.maker_notes import Exiftool, ExiftoolError, MakerNotes
+from ledcli.output.maker_notes import ExiftoolError, MakerNotes
 from ledcli.raw.exif import read_exif
 from ledcli.raw.reader import read_raw
 from tests.shoot import SHARED, make_raw
@@ -295,10 +295,10 @@ def test_a_process_started_during_an_abort_ends_too(tmp_path, monkeypatch):
         return begun[-1]
 
     popen = subprocess.Popen
-    asked = Exiftool(str(program), tmp_path)
+    asked = MakerNotes(str(program), timeout_s=5)
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(ExiftoolError, match="aborted"):
-        asked.ask(["-ver"], 5)
+    with asked, pytest.raises(ExiftoolError, match="aborted"):
+        asked._ask("-ver")
     assert begun and all(process.poll() is not None for process in begun)
 
 
@@ -313,12 +313,16 @@ def test_a_launcher_that_stays_is_ended_with_what_it_started(tmp_path):
     program.write_text("#!/bin/sh\nsleep 300\necho done\n")
     program.chmod(0o755)
     began = time.monotonic()
-    with pytest.raises(ExiftoolError, match=r"more than 0\.2 s"):
-        Exiftool(str(program), tmp_path).ask(["-ver"], 0.2)
+    with (
+        MakerNotes(str(program), timeout_s=0.2) as notes,
+        pytest.raises(ExiftoolError, match=r"more than 0\.2 s"),
+    ):
+        notes._ask("-ver")
     assert time.monotonic() - began < 200
 
 
 @exiftool
-def test_a_locale_that_is_not_installed_changes_nothing(tmp_path, monkeypatch):
+def test_a_locale_that_is_not_installed_changes_nothing(monkeypatch):
     monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
-    assert Exiftool("exiftool", tmp_path).ask(["-ver"], 300).strip().replace(".", "").isdigit()
+    with MakerNotes("exiftool", timeout_s=300) as notes:
+        assert notes._ask("-ver").strip().replace(".", "").isdigit()

@@ -12,8 +12,6 @@ from ledcli.training.data.faults import (
     HOT_SCALE,
     Defects,
     Faults,
-    add_defective_pixels,
-    quantise_and_clip,
     sample_defects,
     sample_faults,
 )
@@ -155,25 +153,25 @@ def test_the_truth_of_a_smoothed_frame_is_smoothed_too():
 
 def test_defective_pixels_are_few_and_dark_or_bright():
     dn, read = torch.full((1, 4, 300, 300), 1000.0), torch.tensor([5.0])
-    changed = add_defective_pixels(dn, faulty(defective=0.01), read, CALIBRATED_WHITE, generator())
+    changed = faulty(defective=0.01).with_defective_pixels(dn, read, CALIBRATED_WHITE, generator())
     differs = changed != dn
     assert float(differs.float().mean()) == pytest.approx(0.0085, abs=0.0015)
     assert float(changed[changed < dn].max()) < 670 and float(changed.max()) > 8000
-    stored = add_defective_pixels(
-        dn, faulty(defective=0.01, pedestal=512.0), read, CALIBRATED_WHITE, generator()
+    stored = faulty(defective=0.01, pedestal=512.0).with_defective_pixels(
+        dn, read, CALIBRATED_WHITE, generator()
     )
     assert set(stored[stored < dn].tolist()) == {-512.0}
 
 
 def test_a_frame_clipped_at_black_has_nothing_below():
     dn = torch.randn(1, 4, 50, 50, generator=generator())
-    saved = quantise_and_clip(dn, faulty(clip=0.0), torch.tensor([1.0]), generator())
+    saved = faulty(clip=0.0).quantise_and_clip(dn, torch.tensor([1.0]), generator())
     assert float(saved.min()) == 0 and torch.equal(saved, dn.clamp_min(0))
 
 
 def test_a_coarse_frame_has_few_values():
     dn = torch.randn(1, 4, 100, 100, generator=generator())
-    saved = quantise_and_clip(dn, faulty(step=2.0), torch.tensor([1.0]), generator())
+    saved = faulty(step=2.0).quantise_and_clip(dn, torch.tensor([1.0]), generator())
     values = saved.unique()
     assert len(values) < 8
     torch.testing.assert_close(values.diff(), torch.full_like(values.diff(), 2.0))

@@ -198,12 +198,12 @@ def test_a_model_for_x_trans_is_trained_on_nine_planes(tmp_path):
         pretrain(TINY, crops, tmp_path / "b", Schedule(1), device=CPU, bf16=False)
 
 
-def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(tmp_path):
+def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(monkeypatch):
     """Row noise depends on it: planes that hold their row number still do when augmented."""
     rows = np.broadcast_to(np.arange(150)[:, None], (150, 150)).astype(np.uint16)
     crops = np.stack([pack(rows, XTransPhase(0, 0))] * 4)
     sampler = Sampler(tiny(cfa="xtrans", makers=False, virtual=1), crops, CPU)
-    sampler.augment = lambda planes: flip_planes(planes, Flip())
+    monkeypatch.setattr(Flip, "random", lambda rng: Flip())
     drawn = sampler.scenes(40, 16)
     # Red's and blue's colours are drawn; what lies on one row has one value in the greens.
     for planes in drawn.numpy():

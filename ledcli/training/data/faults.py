@@ -143,9 +143,42 @@ class Faults(PerFrame):
             if scale.any():
                 lines = on_sensor_lines(dn, axis, generator)
                 dn = dn + lines * column((on.rows, on.columns)[axis] * read)
-        dn = add_defective_pixels(dn, self, read, white, generator).clamp_max(white)
+        dn = self.with_defective_pixels(dn, read, white, generator).clamp_max(white)
         dn = self.smooth((dn + on.black[:, :, None, None]) * self.correction(dn))
-        return quantise_and_clip(dn, self, read, generator)
+        return self.quantise_and_clip(dn, read, generator)
+
+    def with_defective_pixels(
+        self, dn: Tensor, read: Tensor, white: float, generator: torch.Generator
+    ) -> Tensor:
+        """Return frames with their defective pixels; the arguments are those of `apply`."""
+        if not self.defective.any():
+            return dn
+        on = self.to(dn.device)
+
+        def chance() -> Tensor:
+            return torch.rand(dn.shape, generator=generator, device=dn.device)
+
+        defective = chance() < column(on.defective)
+        dead = chance() < DEAD_SHARE
+        pedestal = column(on.pedestal)
+        # A dead pixel keeps up to two thirds of its light; a bright one lies anywhere up to white.
+        too_dark = torch.where(pedestal > 0, -pedestal.expand_as(dn), dn * chance() * 2 / 3)
+        floor = column(5 * read).clamp_max(white)
+        too_bright = torch.maximum(dn, floor * (white / floor) ** chance())
+        return torch.where(defective, torch.where(dead, too_dark, too_bright), dn)
+
+    def quantise_and_clip(self, dn: Tensor, read: Tensor, generator: torch.Generator) -> Tensor:
+        """Return frames quantised coarsely and clipped at black, where they have these faults."""
+        on = self.to(dn.device)
+        coarse = on.step > 0
+        if (self.step > 0).any():
+            step = column(torch.where(coarse, on.step * read, torch.ones_like(read)))
+            # Black lies anywhere between two steps.
+            phase = torch.rand(step.shape, generator=generator, device=dn.device)
+            rounded = ((dn / step + phase).round() - phase) * step
+            dn = torch.where(column(coarse), rounded, dn)
+        lowest = torch.where(on.clip.isfinite(), -on.clip * read, -torch.inf)
+        return torch.maximum(dn, column(lowest))
 
     def noise_profile(self, gain: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return gain and read variance ``(N,)`` as an estimate finds them, from the sensor's.
@@ -194,43 +227,6 @@ def sample_faults(count: int, planes: int, share: float, rng: np.random.Generato
         step=some(COARSE_SHARE, scale(COARSE_STEP)),
         known=torch.from_numpy(rng.random(count)).float(),
     )
-
-
-def add_defective_pixels(
-    dn: Tensor, faults: Faults, read: Tensor, white: float, generator: torch.Generator
-) -> Tensor:
-    """Give frames their defective pixels; the arguments are those of `Faults.apply`."""
-    if not faults.defective.any():
-        return dn
-    faults = faults.to(dn.device)
-
-    def chance() -> Tensor:
-        return torch.rand(dn.shape, generator=generator, device=dn.device)
-
-    defective = chance() < column(faults.defective)
-    dead = chance() < DEAD_SHARE
-    pedestal = column(faults.pedestal)
-    # A dead pixel keeps up to two thirds of its light; a bright one lies anywhere up to white.
-    too_dark = torch.where(pedestal > 0, -pedestal.expand_as(dn), dn * chance() * 2 / 3)
-    floor = column(5 * read).clamp_max(white)
-    too_bright = torch.maximum(dn, floor * (white / floor) ** chance())
-    return torch.where(defective, torch.where(dead, too_dark, too_bright), dn)
-
-
-def quantise_and_clip(
-    dn: Tensor, faults: Faults, read: Tensor, generator: torch.Generator
-) -> Tensor:
-    """Quantise frames coarsely and clip them at black, if their faults say so."""
-    any_coarse, faults = bool((faults.step > 0).any()), faults.to(dn.device)
-    coarse = faults.step > 0
-    if any_coarse:
-        step = column(torch.where(coarse, faults.step * read, torch.ones_like(read)))
-        # Black lies anywhere between two steps.
-        phase = torch.rand(step.shape, generator=generator, device=dn.device)
-        rounded = ((dn / step + phase).round() - phase) * step
-        dn = torch.where(column(coarse), rounded, dn)
-    lowest = torch.where(faults.clip.isfinite(), -faults.clip * read, -torch.inf)
-    return torch.maximum(dn, column(lowest))
 
 
 def _for_some(
