@@ -234,7 +234,7 @@ def add_photons(
     exposure: Tensor,
     target: Tensor,
     gain: Tensor,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator,
 ) -> Tensor:
     """Sample the frame at a longer exposure (Eq. 10).
 

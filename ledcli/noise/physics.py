@@ -89,27 +89,25 @@ def tukey_variance(shape: Tensor) -> Tensor:
     return torch.where(lam <= -0.5, torch.inf, value).to(shape.dtype)
 
 
-def shot_noise(clean: Tensor, gain: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def shot_noise(clean: Tensor, gain: Tensor, generator: torch.Generator) -> Tensor:
     """Photon noise: ``K Poisson(c / K)`` of a clean signal ``(N, planes, h, w)``, DN."""
     k = column(gain)
     return torch.poisson((clean / k).clamp_min(0), generator) * k
 
 
-def read_noise(
-    like: Tensor, shape: Tensor, scale: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def read_noise(like: Tensor, shape: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
     """Tukey-lambda read noise of the shape of ``like``, DN."""
     # Open interval: the quantile is infinite at 0 and 1.
     p = _uniform(like, generator).clamp(2**-24, 1 - 2**-24)
     return tukey_quantile(p, column(shape)) * column(scale)
 
 
-def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def row_noise(like: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
     """Row noise, a Gaussian value per sensor row, DN; shaped as by `on_sensor_lines`."""
     return on_sensor_lines(like, 0, generator) * column(scale)
 
 
-def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None = None) -> Tensor:
+def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator) -> Tensor:
     """Draw a standard normal value for every sensor row (axis 0) or column (1) of planes ``like``.
 
     Returns ``(N, 4, h, 1)`` or ``(N, 4, 1, w)`` for Bayer planes; ``(N, 9, h, w)`` for an X-Trans,
@@ -127,16 +125,12 @@ def on_sensor_lines(like: Tensor, axis: int, generator: torch.Generator | None =
     return torch.where((rows[:, None] + cols) % 2 == 0, drawn[:, even], drawn[:, odd])
 
 
-def quantisation_noise(
-    like: Tensor, step: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def quantisation_noise(like: Tensor, step: Tensor, generator: torch.Generator) -> Tensor:
     """Uniform noise one quantisation step wide, of the shape of ``like``, DN."""
     return (_uniform(like, generator) - 0.5) * column(step)
 
 
-def add_noise(
-    clean: Tensor, noise: NoiseParameters, generator: torch.Generator | None = None
-) -> Tensor:
+def add_noise(clean: Tensor, noise: NoiseParameters, generator: torch.Generator) -> Tensor:
     """Add all noise components to clean planes ``(N, planes, h, w)``.
 
     Signals are in DN above black; the result is not clipped below zero. Noise parameters and
@@ -154,7 +148,7 @@ def add_noise(
     )
 
 
-def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 

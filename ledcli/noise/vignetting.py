@@ -99,11 +99,11 @@ def find_vignetting(planes: Planes, blocks: Blocks, profile: NoiseProfile) -> Vi
         np.concatenate([chosen for chosen, there in zip(members, where, strict=True) if there])
         for where in (cells.ring < EDGE_RINGS, cells.ring >= RINGS - EDGE_RINGS)
     )
-    waves = (
+    inside, outside = (
         long_waves(mean_spectrum(planes, chosen, profile.variance(blocks.mean.take(chosen))))
         for chosen in (inner, outer)
     )
-    return vignetting if next(waves) + MAX_MORE_WAVES > next(waves) else None
+    return vignetting if outside < inside + MAX_MORE_WAVES else None
 
 
 class _Cells(NamedTuple):

@@ -90,15 +90,10 @@ def _host() -> str:
     return re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
 
 
-def part_file_path(folder: Path) -> Path:
-    """Return an unused path for a part file; `remove_abandoned_part_files` knows its name."""
-    return folder / f".led-{unique_name()}.part"
-
-
 @contextlib.contextmanager
 def part_file(folder: Path) -> Iterator[Path]:
     """Yield an unused path for a part file; what is still there at the end is removed."""
-    path = part_file_path(folder)
+    path = folder / f".led-{unique_name()}.part"  # known by `_PART_FILE`
     _writing.add(path.name)
     try:
         yield path

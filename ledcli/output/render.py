@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from ledcli.errors import OutputError, RawError
+from ledcli.metadata.carried import Carried
 from ledcli.metadata.tiff import Directory, FieldType, serialise
 from ledcli.metadata.xmp import PNG_XMP, XMP_TAG, xmp_packet
 from ledcli.output.dng import SOFTWARE, dng_bytes
@@ -208,7 +209,7 @@ def _xmp(photo: RawPhoto | None, note: Mapping[str, object] | None) -> bytes | N
 def _tags(photo: RawPhoto | None) -> Directory:
     """Make a directory with the tags of the shot and of an sRGB picture."""
     root = Directory()
-    put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else None)
+    put_tags(root, photo.exif if photo else Exif(), photo.carried if photo else Carried())
     root.set(274, FieldType.SHORT, 1)  # Orientation: the pixels are upright
     root.set_text(305, SOFTWARE)  # Software
     root.set(282, FieldType.RATIONAL, _DOTS_PER_INCH)  # XResolution

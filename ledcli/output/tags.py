@@ -76,9 +76,8 @@ def put_shot(root: Directory, photo: RawPhoto) -> None:
     _fill_text(root, 50735, photo.exif.serial)  # CameraSerialNumber
 
 
-def put_tags(root: Directory, exif: Exif, carried: Carried | None = None) -> None:
+def put_tags(root: Directory, exif: Exif, carried: Carried) -> None:
     """Put the tags of camera and shot that any TIFF may have; see `put_shot`."""
-    carried = carried or Carried()
     _copy(root, carried.image, tags_in(Place.IMAGE))
     _fill_text(root, 271, exif.make)  # Make
     _fill_text(root, 272, exif.model)  # Model
@@ -94,9 +93,9 @@ def put_tags(root: Directory, exif: Exif, carried: Carried | None = None) -> Non
         root.set(IPTC_TAG, FieldType.LONG, padded)
 
 
-def exif_directory(exif: Exif, carried: Carried | None = None) -> Directory:
+def exif_directory(exif: Exif, carried: Carried) -> Directory:
     """Make the Exif directory: the source's own fields, completed by what LibRaw knows."""
-    ifd = Directory(fields=dict(carried.exif) if carried else {})
+    ifd = Directory(fields=dict(carried.exif))
     for tag, value in (
         (33434, exif.exposure_time),  # ExposureTime
         (33437, exif.aperture),  # FNumber
@@ -190,7 +189,7 @@ def put_colour(root: Directory, photo: RawPhoto, headroom: float = 1.0) -> None:
     own = _trusted(photo.carried.image)
     if photo.monochrome:
         shot = _OF_THE_SHOT - {_NEUTRAL, _WHITE_XY}
-        root.fields.update({tag: own[tag] for tag in shot if tag in own})
+        _copy(root, own, shot)
     else:
         _put_colours(root, photo, own)
     stops = own[_BASELINE_EXPOSURE].numbers()[0] if _BASELINE_EXPOSURE in own else 0.0
@@ -206,7 +205,7 @@ def _put_colours(root: Directory, photo: RawPhoto, own: dict[int, Field]) -> Non
         matrix = np.linalg.inv(XYZ_FROM_SRGB) if camera is None else camera
         root.set(_MATRIX_1, FieldType.SRATIONAL, _millionths(matrix))
         root.set(_ILLUMINANT_1, FieldType.SHORT, _D65)
-    root.fields.update({tag: own[tag] for tag in _OF_THE_SHOT if tag in own})
+    _copy(root, own, _OF_THE_SHOT)
     # A DNG has one of the two, and not every program reads the white point.
     if _NEUTRAL not in own and (photo.as_shot_wb is not None or _WHITE_XY not in own):
         root.set(_NEUTRAL, FieldType.RATIONAL, _millionths(1 / white_balance_of(photo)))

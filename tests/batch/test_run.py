@@ -19,7 +19,7 @@ from ledcli.batch.settings import Engine, Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
 from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
-from ledcli.output.atomic import part_file_path
+from ledcli.output.atomic import unique_name
 from ledcli.output.formats import FORMATS
 from ledcli.raw.inputs import find_raws
 from ledcli.raw.reader import read_raw
@@ -500,7 +500,7 @@ def test_a_stop_still_reports_what_is_up_to_date(here, tiny):
 def test_part_files_of_a_killed_run_are_removed_even_when_all_is_done(here, tiny):
     shoot(here, "a.ARW")
     run_all(tiny)
-    left = part_file_path(here / "denoised")
+    left = here / "denoised" / f".led-{unique_name()}.part"
     left = left.with_name(left.name.replace(f"-{os.getpid()}-", "-9999999999-"))
     left.write_bytes(b"half")
     assert statuses(run_all(tiny)) == ["skipped"]

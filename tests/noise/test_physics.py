@@ -58,7 +58,7 @@ def test_shot_noise_has_the_mean_of_the_signal_and_gain_times_its_variance(gain,
 
 
 def test_no_light_has_no_shot_noise():
-    assert not shot_noise(torch.zeros(1, 4, 8, 8), torch.tensor([3.0])).any()
+    assert not shot_noise(torch.zeros(1, 4, 8, 8), torch.tensor([3.0]), generator()).any()
 
 
 @pytest.mark.parametrize("lam", LAMBDAS)
@@ -118,7 +118,7 @@ def test_quantisation_noise_is_uniform_one_step_wide(step):
 
 def test_colour_bias_moves_each_plane_by_its_own_value():
     bias = torch.tensor([[1.0, -2.0, 3.0, 0.5]])
-    noisy = add_noise(torch.zeros(1, 4, 8, 8), parameters(colour_bias=bias))
+    noisy = add_noise(torch.zeros(1, 4, 8, 8), parameters(colour_bias=bias), generator())
     assert torch.equal(noisy, bias[:, :, None, None].expand_as(noisy))
 
 
@@ -166,6 +166,6 @@ def test_the_samples_of_an_x_trans_share_the_lines_that_they_lie_on(axis):
 
 def test_the_colour_bias_of_an_x_trans_is_that_of_its_colours():
     bias = torch.tensor([[1.0, -2.0, 3.0, 0.5]])
-    noisy = add_noise(torch.zeros(1, 9, 6, 6), parameters(colour_bias=bias))
+    noisy = add_noise(torch.zeros(1, 9, 6, 6), parameters(colour_bias=bias), generator())
     expected = torch.tensor([1.0, -2.0, 3.0])[list(XTRANS.colours)]
     assert torch.equal(noisy, expected[None, :, None, None].expand_as(noisy))

@@ -161,8 +161,7 @@ class CameraPairs:
     def profile_at(self, iso: float) -> NoiseProfile:
         """Return the measured noise profile at the ISO of a pair."""
         noise = self.noise_profile.at(iso)
-        if noise is None:
-            raise ValueError(f"no pair has ISO {iso:g}")
+        assert noise is not None, "the profile holds at the pairs' ISOs"
         return noise.profile
 
     def batch(self, rng: np.random.Generator, count: int, side: int) -> Batch:
