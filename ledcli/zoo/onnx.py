@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,9 @@ from ledcli.zoo.model_file import (
     require_onnx,
 )
 from ledcli.zoo.spec import ModelSpec
+
+# onnxruntime's official builds report their use to Microsoft unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 SIZE_MULTIPLE_KEY = "led.size_multiple"
 """Metadata for other programs: height and width of the input must be multiples of this."""

@@ -1,6 +1,8 @@
 """The network in torch and in onnxruntime; without onnx the tests are skipped."""
 
 import json
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -177,3 +179,13 @@ def test_a_file_whose_tensors_are_others_is_refused(exported, tmp_path):
     bad.write_bytes(file.SerializeToString())
     with pytest.raises(ModelError, match="header and tensors disagree"):
         Denoiser(bad, "")
+
+
+def test_onnxruntime_reports_nothing_to_its_makers(tmp_path):
+    code = "from ledcli.inference.backends.onnx import BACKEND; print('cpu' in BACKEND.devices())"
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "SYSTEMROOT")}
+    env = kept | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env)
+    assert done.returncode == 0 and done.stdout.strip() == "True"
+    # Otherwise it keeps a device id and a queue of events there.
+    assert not list(tmp_path.rglob("onnxruntime*"))
