@@ -13,6 +13,7 @@ from ledcli.errors import RawError, os_reason
 from ledcli.metadata.carried import Carried, read_carried
 from ledcli.metadata.containers import FileBytes
 from ledcli.metadata.dng_mosaic import DngMosaic, is_dng, mosaic_directory, read_dng_mosaic
+from ledcli.noise.blocks import in_blocks
 from ledcli.noise.dark import DarkPattern
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
@@ -312,8 +313,7 @@ def _lost_share(mosaic: Mosaic, black: float) -> float:
     """Return the share of blocks that have one value far below black."""
     if mosaic[::_BLOCK, ::_BLOCK].min() >= black / 2:
         return 0.0
-    rows, columns = (n // _BLOCK for n in mosaic.shape)
-    blocks = mosaic[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    blocks = in_blocks(mosaic, _BLOCK)
     high = blocks.max((1, 3))
     return float(((high < black / 2) & (blocks.min((1, 3)) == high)).mean())
 

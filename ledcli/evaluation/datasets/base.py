@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.errors import LedError, PairError, UsageError, os_reason
-from ledcli.evaluation.datasets.packed import SUFFIXES, is_packed, read_packed
+from ledcli.evaluation.datasets.packed import SUFFIXES, read_packed
 from ledcli.noise.blocks import Planes
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.pairs.frames import check_ratios, is_wanted, ratio_of, read_pair
@@ -229,7 +229,7 @@ def named_ratio(short: Path, long: Path) -> float | None:
 
 def _case(name: str, pair: Pair, *, by_name: bool) -> Case:
     named = named_ratio(pair.short, pair.long)
-    if is_packed(pair.short):
+    if pair.short.suffix.lower() in SUFFIXES:
         ratio = pair.ratio or named
         if ratio is None:
             raise PairError(

@@ -26,11 +26,6 @@ class Packed(NamedTuple):
     to_srgb: NDArray[np.float64] | None = None
 
 
-def is_packed(path: Path) -> bool:
-    """Return True if a file's name is that of a packed frame."""
-    return path.suffix.lower() in SUFFIXES
-
-
 def read_packed(path: Path) -> Packed:
     """Read a packed frame.
 
