@@ -27,22 +27,22 @@ def doctor(output: opt.OutputOptions = opt.PLAIN) -> None:
 
     rows, records, problems = [], [], []
     for engine, agreement, missing in compare_engines(find_model()):
-        backend, device = engine.backend, engine.device
-        record = engine._asdict() | {"rms": None, "largest": None, "agrees": None, "error": missing}
-        shown = ("", "", missing)
+        device, precision, tile, backend = engine
+        rms = largest = agrees = None
+        problem = missing
         if agreement is not None:
-            record |= {"agrees": agreement.agrees, "error": agreement.problem}
-            shown = ("", "", agreement.problem or "agrees")
+            problem, agrees = agreement.problem, agreement.agrees
             if not agreement.error:
-                record |= {"rms": agreement.rms, "largest": agreement.largest}
-                shown = (f"{agreement.rms:.1e}", f"{agreement.largest:.1e}", shown[2])
-            if agreement.problem:
+                rms, largest = agreement.rms, agreement.largest
+            if problem:
                 problems.append(
-                    f"{backend} on {device} in {engine.precision} {agreement.problem}: led does "
-                    "not use it; please report it"
+                    f"{backend} on {device} in {precision} {problem}: led does not use it; please "
+                    "report it"
                 )
-        records.append(record)
-        rows.append((backend, device, engine.precision, engine.tile or "", *shown))
+        figures = {"rms": rms, "largest": largest, "agrees": agrees, "error": problem}
+        records.append(engine._asdict() | figures)
+        differences = ("" if value is None else f"{value:.1e}" for value in (rms, largest))
+        rows.append((backend, device, precision, tile or "", *differences, problem or "agrees"))
     columns = ("backend", "device", "precision", "tile", "rms of white", "largest", "result")
     output.table(columns, rows, records=records, right=columns[3:6])
     for problem in problems:

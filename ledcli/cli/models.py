@@ -126,16 +126,18 @@ def _describe(model: ListedModel) -> tuple[dict[str, object], tuple[str, ...]]:
     csa_set = model.csa_set or next(iter(spec.csa_sets), "")
     date = spec.training.get("date")
     date = date if isinstance(date, str) else None
+    isos, improvement, size = _isos(spec), _improvement(spec), model.path.stat().st_size
+    place = "bundled" if model.bundled else "installed"
     record: dict[str, object] = {
         "name": model.name,
         "default": model.default,
         **{key: getattr(spec, key) for key in DESCRIBED},
         "csa_set": csa_set,
-        "isos": (isos := _isos(spec)),
+        "isos": isos,
         "date": date,
-        "psnr_improvement": (improvement := _improvement(spec)),
-        "bytes": (size := model.path.stat().st_size),
-        "from": (place := "bundled" if model.bundled else "installed"),
+        "psnr_improvement": improvement,
+        "bytes": size,
+        "from": place,
         "path": model.path,
     }
     row = (
