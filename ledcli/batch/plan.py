@@ -282,10 +282,8 @@ def _plan_output(
     if not (unchanged and same_name) and entry.source != manifest.relative_path(source):
         raise _refused(path, f"already exists, made from another photo ({entry.source})")
     stale = "" if unchanged else PHOTO_CHANGED
-    # Earlier versions called the CSA set "set".
-    made_with = {"csa_set" if key == "set" else key: v for key, v in entry.made_with.items()}
     # As it would be read from the file: tuples as lists.
-    if unchanged and json.loads(json.dumps(expected(entry.photo))) != made_with:
+    if unchanged and json.loads(json.dumps(expected(entry.photo))) != entry.made_with:
         stale = SETTINGS_CHANGED
     if state is FileState.EDITED:
         if stale:

@@ -24,7 +24,7 @@ MAX_NUMBER = 1e9
 
 
 class DarkFrame(NamedTuple):
-    """A frame taken with the lens cap on; records of older versions have no serial number."""
+    """A frame taken with the lens cap on."""
 
     file: Path
     iso: float

@@ -275,13 +275,6 @@ def test_a_result_that_the_user_named_is_reported(here):
         assert Path("raw/a.dng") not in [raw.file for raw in photos]
 
 
-def test_a_result_of_an_earlier_version_is_up_to_date(here):
-    """The CSA set was called "set"."""
-    (job,) = jobs_of()
-    make(job, {"model": "ab", "set": "sony"})
-    assert decide(job, {"model": "ab", "csa_set": "sony"}).why == module.UP_TO_DATE
-
-
 def test_default_quality_steps_and_noise_are_not_recorded_as_before_they_existed():
     """So that results of earlier versions, whose default was called "fast", are up to date."""
     assert not {"quality", "steps", "given_noise"} & set(Settings().made_with("dng", None))
