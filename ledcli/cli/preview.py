@@ -95,7 +95,7 @@ def preview(
         led preview IMG_1.CR2 --model sony,my-camera --strength 1 --out compare.png
     """
     from ledcli.batch.darks import DarkFrames
-    from ledcli.batch.settings import Quality, Settings
+    from ledcli.batch.settings import Quality, Settings, converted
     from ledcli.preview.variants import as_text, command_of, plan_variants
 
     factor, level = opt.parse_brightness(ratio, exposure)
@@ -107,15 +107,12 @@ def preview(
         noise=opt.parse_noise(noise),
         dark=DarkFrames.find(dark or []),
     )
-    named = opt.parse_words(quality)
-    if unknown := set(named) - set(Quality):
-        raise UsageError(f"--quality takes any of {', '.join(Quality)}, not {unknown.pop()}")
     variants = plan_variants(
         settings,
         strengths=opt.parse_numbers(strength, "--strength", shares=True),
         lumas=opt.parse_numbers(luma, "--luma", shares=True),
         chromas=opt.parse_numbers(chroma, "--chroma", shares=True),
-        qualities=[Quality(name) for name in named],
+        qualities=[converted(Quality, name, "--quality") for name in opt.parse_words(quality)],
         models=opt.parse_words(model),
     )
     shared = ["--ratio", ratio or "1"] if exposure is None else ["--exposure", exposure]
