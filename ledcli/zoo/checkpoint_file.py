@@ -8,8 +8,6 @@ more memory than the file has bytes.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import pickletools
 import re
@@ -162,18 +160,28 @@ def _check_zip(path: Path) -> None:
                     f"{path}: has {size / 1e9:.1f} GB; a checkpoint has at most "
                     f"{MAX_BYTES / 1e9:.1f}. Name another file"
                 )
-            if file.read(2) == b"\x80\x02" or not zipfile.is_zipfile(file):
-                raise _not_a_zip(path, size)
+            if file.read(1) == b"\x80":
+                raise ModelError(
+                    f"{path}: is a bare pickle, as torch before 1.6 wrote it: loading it could run "
+                    "a program, so it is refused. If you trust it, load it with torch and save it "
+                    "again with torch.save"
+                )
+            if not zipfile.is_zipfile(file):
+                what = "is not a torch checkpoint, or was cut off" if size else "is empty"
+                raise ModelError(f"{path}: {what}. Name a .pth file, or get it again.")
             with zipfile.ZipFile(file) as archive:
                 text = _pickle_of(path, archive, size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise damaged(path, f"is damaged ({short(str(error))})") from error
     try:
-        forbidden = _find_forbidden(io.BytesIO(text))
+        forbidden = _find_forbidden(text)
     except ValueError as error:
         raise damaged(path, "has a damaged pickle") from error
     if forbidden is not None:
-        raise _forbidden(path, forbidden)
+        raise ModelError(
+            f"{path}: its pickle contains {short(forbidden)}, which is not a tensor: loading it "
+            "could run a program, so it is refused. Get a file of tensors only"
+        )
 
 
 def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
@@ -203,35 +211,7 @@ def _pickle_of(path: Path, archive: zipfile.ZipFile, size: int) -> bytes:
     return archive.read(pickles[0])
 
 
-def _not_a_zip(path: Path, size: int) -> ModelError:
-    """Return what a file is instead; a forbidden name in a pickle goes first."""
-    with open(path, "rb") as file:
-        if file.read(1) != b"\x80":
-            what = "is empty" if not size else "is not a torch checkpoint, or was cut off"
-            return ModelError(f"{path}: {what}. Name a .pth file, or get it again.")
-        file.seek(0)
-        start = io.BytesIO(file.read(MAX_PICKLE_BYTES))
-    forbidden = None
-    with contextlib.suppress(ValueError):
-        # The format before torch 1.6: five pickles, then the values.
-        for _ in range(5):
-            forbidden = forbidden or _find_forbidden(start)
-    if forbidden is not None:
-        return _forbidden(path, forbidden)
-    return ModelError(
-        f"{path}: is a bare pickle of torch before 1.6. Load it with torch and save it again with "
-        "torch.save"
-    )
-
-
-def _forbidden(path: Path, name: str) -> ModelError:
-    return ModelError(
-        f"{path}: its pickle contains {short(name)}, which is not a tensor: loading it could run a "
-        "program, so it is refused. Get a file of tensors only"
-    )
-
-
-def _find_forbidden(file: io.BytesIO) -> str | None:
+def _find_forbidden(text: bytes) -> str | None:
     """Return the first name in a pickle that is not in `ALLOWED`; nothing is run.
 
     Raises ValueError for a damaged pickle.
@@ -239,7 +219,7 @@ def _find_forbidden(file: io.BytesIO) -> str | None:
     texts: list[str] = []
     memo: dict[int, str] = {}
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(text)):
             if count > MAX_OPCODES:
                 raise ValueError("too many opcodes")
             name = ""

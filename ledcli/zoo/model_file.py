@@ -110,8 +110,6 @@ def read_safetensors(path: Path) -> Header:
                 f"{path}: tensor '{name}' is of type {dtype}; weights are {', '.join(DTYPES)}. "
                 "It is not a model for this led."
             )
-    if not shapes:
-        raise damaged(path, "has no weights")
     return Header(_description(path, metadata), shapes)
 
 

@@ -89,9 +89,9 @@ def test_a_pickle_that_wants_more_is_refused_by_name_and_not_run(path, tmp_path,
     torch.save(hostile, path, pickle_protocol=protocol)
     assert f"contains '{os.mkdir.__module__}.mkdir'" in refused(path)
     path.write_bytes(pickle.dumps(hostile["x"], protocol))
-    assert f"contains '{os.mkdir.__module__}.mkdir'" in refused(path)
+    assert "could run a program" in refused(path)
     torch.save(hostile, path, _use_new_zipfile_serialization=False)
-    assert f"contains '{os.mkdir.__module__}.mkdir'" in refused(path)
+    assert "could run a program" in refused(path)
     assert not made.exists()
 
 
