@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import NoRawsError, UsageError, os_reason
+from ledcli.reporting import count
 
 # fmt: off
 RAW_SUFFIXES = frozenset({
@@ -60,7 +61,8 @@ def find_raws(
 ) -> list[FoundRaw]:
     """Return the raws that files, folders and patterns stand for; nothing is opened.
 
-    A file is used whatever its name, a folder stands for the raws in it (with subfolders if
+    A file is used whatever its name, unless a raw beside it has that name with another ending (a
+    JPEG or sidecar that ``*`` matched); a folder stands for the raws in it (with subfolders if
     `recursive`), a pattern for the files that it matches (not every shell expands patterns). Links
     to files are followed unless the folder has the file too; links to folders inside a folder are
     not. Hidden files and folders are skipped; so is `out`, the output folder if one was chosen,
@@ -71,7 +73,8 @@ def find_raws(
 
     `problem` gets each input that does not exist or has no raws, and each unreadable folder, as a
     UsageError; without it, or if no raw was found, the first is raised. `note` gets a message for
-    each skipped pipe, device or broken link with a raw's name in a folder.
+    each skipped pipe, device or broken link with a raw's name in a folder, and one for the files
+    beside raws.
     """
     search = _Search(recursive, out, note or (lambda _: None))
     found: dict[str, FoundRaw] = {}  # by real path
@@ -80,12 +83,25 @@ def find_raws(
             first = found.setdefault(real, raw)
             if raw.named and not first.named:
                 found[real] = first._replace(named=True)
+    raws = [raw.file for raw in found.values() if raw.file.suffix.lower() in RAW_SUFFIXES]
+    names = {*raws, *(file.with_suffix("") for file in raws)}  # a.CR2.xmp and a.xmp
+    others = [real for real, raw in found.items() if _is_beside(raw.file, names)]
+    for real in others:
+        del found[real]
+    if others:
+        files = count(len(others), "file")
+        search.note(f"{files} beside raws of the same name (JPEGs, sidecars): skipped")
     if search.problems and (problem is None or not found):
         raise search.problems[0]
     if problem is not None:
         for each in search.problems:
             problem(each)
     return list(found.values())
+
+
+def _is_beside(file: Path, raws: set[Path]) -> bool:
+    ending = file.suffix.lower()
+    return bool(ending) and ending not in RAW_SUFFIXES and file.with_suffix("") in raws
 
 
 def read_list(name: str) -> list[str]:

@@ -62,6 +62,14 @@ def test_a_file_is_taken_whatever_its_name_even_with_a_pattern_s_letters(here):
     assert found("IMG [1].CR2", "scan.data") == ["IMG [1].CR2", "scan.data"]
 
 
+def test_jpegs_and_sidecars_beside_raws_are_skipped(here):
+    touch("a.CR2", "a.JPG", "a.CR2.xmp", "b.NEF", "b.xmp", "c.jpg", "d/a.jpg", "a")
+    files, problems, notes = told("*", "d/a.jpg")
+    assert files == ["a", "a.CR2", "b.NEF", "c.jpg", "d/a.jpg"] and problems == []
+    assert notes == ["3 files beside raws of the same name (JPEGs, sidecars): skipped"]
+    assert found("a.JPG", "b.xmp") == ["a.JPG", "b.xmp"]
+
+
 def test_no_raw_is_taken_twice(here):
     touch("raw/a.CR2", "raw/b.CR2")
     os.symlink("a.CR2", "raw/link.CR2")
