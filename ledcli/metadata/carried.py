@@ -55,6 +55,7 @@ class Rule(Enum):
     MAY_BE_UNKNOWN = 'the fraction 0/0, "unknown", is allowed'
     CHARSET = "the first eight bytes name the character set"
     MOSAIC_ONLY = "not for a demosaiced image"
+    LITTLE_ENDIAN = "only from a little-endian file: the numbers inside have the file's byte order"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
             return None
         text = field.data if field.data.endswith(b"\0") else field.data + b"\0"
         return Field(FieldType.ASCII, text) if len(text) <= high + 1 else None
-    if not low <= field.count <= high:
+    if not low <= field.count <= high or (tag.rule is Rule.LITTLE_ENDIAN and order == ">"):
         return None
     types = {tag.type, field.type}
     if types <= _WHOLE or types <= _FRACTIONS:

@@ -104,7 +104,8 @@ def _first_directory(photo: RawPhoto, picture: NDArray[np.uint8], software: str)
     put_image(ifd, picture.shape, bits=8, photometric=RGB, reduced=True)
     ifd.set(274, FieldType.SHORT, photo.orientation)  # Orientation
     ifd.set_text(305, software)  # Software
-    ifd.set(50706, FieldType.BYTE, (1, 4, 0, 0))  # DNGVersion
+    minor = 6 if 52525 in photo.carried.raw else 4  # ProfileGainTableMap came with 1.6
+    ifd.set(50706, FieldType.BYTE, (1, minor, 0, 0))  # DNGVersion
     ifd.set(50707, FieldType.BYTE, (1, 1, 0, 0))  # DNGBackwardVersion
     name = photo.path.name.encode("utf-8", "replace") + b"\0"
     # OriginalRawFileName: UTF-8 is stored as BYTE.

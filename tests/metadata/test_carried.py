@@ -314,9 +314,17 @@ def test_lens_corrections_beside_the_raw_image_stay(tmp_path):
     assert raw.keys() == {*params, *switches, 0xC7D5} and raw[0xC7D5].data == b"Nikon\0"
 
 
-def carried_through(tmp_path, more_tags):
+@pytest.mark.parametrize("order, stays", [("<", True), (">", False)])
+def test_a_phone_s_tone_map_stays_where_its_byte_order_does(tmp_path, order, stays):
+    raw = carried_through(tmp_path, [(52525, 7, 64, bytes(range(64)))], byteorder=order)
+    assert raw == ({52525: Field(FieldType.UNDEFINED, bytes(range(64)))} if stays else {})
+    version = bytes((1, 6 if stays else 4, 0, 0))
+    assert struct.pack("<HHI", 50706, 1, 4) + version in (tmp_path / "b.dng").read_bytes()
+
+
+def carried_through(tmp_path, more_tags, **how):
     """Return what the result of a raw with these tags has beside its raw image."""
-    make_raw(tmp_path / "a.dng", more_tags=more_tags)
+    make_raw(tmp_path / "a.dng", more_tags=more_tags, **how)
     photo = read_raw(tmp_path / "a.dng")
     (tmp_path / "b.dng").write_bytes(dng_bytes(photo, photo.normalised(), software="led"))
     return read_raw(tmp_path / "b.dng").carried.raw
