@@ -196,12 +196,18 @@ def _usage_line(problem: typer.TyperException) -> str:
     return f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} See '{path} --help'."
 
 
+def _expanded(word: str) -> str:
+    """Return ``--out=~/x`` with the home folder, as shells do for ``--out ~/x`` only."""
+    option, equals, value = word.partition("=")
+    return option + equals + os.path.expanduser(value) if option.startswith("--") else word
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run what follows `led` and return the exit status; no exception escapes."""
     output = Output()
     try:
         status = typer.main.get_command(app)(
-            list(arguments), prog_name="led", standalone_mode=False
+            [_expanded(word) for word in arguments], prog_name="led", standalone_mode=False
         )
         sys.stdout.flush()
     except LedError as error:

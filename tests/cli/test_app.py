@@ -367,3 +367,13 @@ def test_rates_and_times_are_readable():
     assert rate_text(2, "") == "2.0/s"
     assert time_text(59.6) == "1:00"
     assert time_text(3725) == "1:02:05"
+
+
+def test_a_tilde_after_an_equals_sign_is_the_home_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "a.dng").touch()
+    for word in ("--out=~/x", "--name=~{stem}{ext}"):
+        assert cli.run(["denoise", str(tmp_path / "a.dng"), "--dry-run", word]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"-> {tmp_path / 'home' / 'x' / 'a.dng'}")
+    assert second.endswith(f"-> {tmp_path / 'denoised' / '~a.dng'}")
