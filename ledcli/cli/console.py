@@ -208,18 +208,12 @@ class Output:
     def result(self, record: Mapping[str, object] | str, text: str | None = None) -> None:
         """Print one result: the record with `--json`, else the text.
 
-        A bare string is the JSON `{"result": string}`. The text is by default the string, or
-        `key: value` lines; file names in it must go through `printable`.
+        A bare string is its own text, and the JSON `{"result": string}`. File names in the text
+        must go through `printable`.
         """
         if self.json:
-            line = to_json({"result": record} if isinstance(record, str) else record)
-        elif text is not None:
-            line = text
-        elif isinstance(record, str):
-            line = record
-        else:
-            line = "\n".join(f"{printable(k)}: {printable(v)}" for k, v in record.items())
-        self._write(line)
+            text = to_json({"result": record} if isinstance(record, str) else record)
+        self._write(str(record) if text is None else text)
 
     def table(
         self,
