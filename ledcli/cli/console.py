@@ -15,7 +15,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.text import Text
 
-from ledcli.reporting import Silent
+from ledcli.reporting import SILENT, ProgressBar
 
 PLAIN_FIRST_S = 2.0
 """Shorter work shows no progress lines (seconds)."""
@@ -85,17 +85,7 @@ def left_text(seconds: float | None) -> str:
     return f"{time_text(seconds)} left" if seconds and seconds >= 0.5 else ""
 
 
-class Progress(Silent):
-    """Progress that shows nothing; base class of those that do."""
-
-    def pause(self) -> None:
-        """Clear the terminal for another writer."""
-
-    def resume(self) -> None:
-        """Show the progress again after `pause`."""
-
-
-class PlainProgress(Progress):
+class PlainProgress:
     """One line every few seconds, for logs and pipes."""
 
     def __init__(
@@ -149,7 +139,7 @@ class _LeftColumn(rich_progress.ProgressColumn):
         return Text(left_text(task.time_remaining))
 
 
-class BarProgress(Progress):
+class BarProgress:
     """A bar that disappears when the work is done."""
 
     def __init__(self, console: Console, total: float | None, label: str, unit: str) -> None:
@@ -203,7 +193,7 @@ class Output:
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.json, self.quiet = json, quiet
         self.stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._live: Progress | None = None
+        self._live: BarProgress | None = None
 
     def result(self, record: Mapping[str, object] | str, text: str | None = None) -> None:
         """Print one result: the record with `--json`, else the text.
@@ -284,24 +274,22 @@ class Output:
         self.stderr.print(text, soft_wrap=True)
 
     @contextmanager
-    def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[Progress]:
+    def progress(self, total: float | None, label: str, unit: str = "") -> Iterator[ProgressBar]:
         """Show progress, rate and time left, of a number of steps if it is known.
 
         A bar on a terminal, a line every few seconds elsewhere, nothing with `--quiet`.
         """
-        bar: Progress
         if self.quiet:
-            bar = Progress()
-        elif self.stderr.is_terminal and not self.stderr.is_dumb_terminal:
-            bar = BarProgress(self.stderr, total, label, unit)
+            yield SILENT
+        elif not self.stderr.is_terminal or self.stderr.is_dumb_terminal:
+            yield PlainProgress(self.info, total, label, unit)
         else:
-            bar = PlainProgress(self.info, total, label, unit)
-        self._live = bar
-        try:
-            yield bar
-        finally:
-            self._live = None
-            bar.pause()
+            self._live = bar = BarProgress(self.stderr, total, label, unit)
+            try:
+                yield bar
+            finally:
+                self._live = None
+                bar.pause()
 
     @contextmanager
     def _bar_lifted(self) -> Iterator[None]:
