@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from ledcli.batch.darks import ALSO_OF_EXIF, exif_in
 from ledcli.batch.journal import Stamp
@@ -48,10 +47,8 @@ class OutputWriter:
         self._maker_notes: MakerNotes | None = None
         self._searched = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def close(self) -> None:
+        """End what copies maker notes."""
         if self._maker_notes is not None:
             self._maker_notes.close()
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ledcli.batch.folders import file_size
 from ledcli.batch.reading import DecodedFrame, read_photo
@@ -70,12 +70,6 @@ class Pipeline:
         self._events: SimpleQueue[Callable[[], None] | Future[Result] | None] = SimpleQueue()
         self._abort: Callable[[], None] = lambda: None
         self._left = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop what is not done; returns when nothing is written any more."""

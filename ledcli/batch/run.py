@@ -141,7 +141,7 @@ class DenoiseRun:
                 photos = "photo" if len(self.jobs) == 1 else "photos"
                 report.info(f"{len(to_make)}{of} {photos}, {engine}")
             writer = OutputWriter(self.manifests, self.settings, report.info)
-            stack.enter_context(writer)
+            stack.callback(writer.close)
             made = make(to_make, writer, lambda: stop() or writer.broken is not None, bar)
             stack.enter_context(contextlib.closing(made))
             shown: set[str] = set()
@@ -176,7 +176,7 @@ class DenoiseRun:
             how = self.settings, self.chooser, self.engine
             cluster = stack.enter_context(ClusterPhotos(self.ray, *how, report))
             return cluster.description, cluster.run
-        pipeline = stack.enter_context(Pipeline(self.settings))
+        pipeline = stack.enter_context(contextlib.closing(Pipeline(self.settings)))
         # Decoded in a process of its own while this one imports torch.
         pipeline.begin(first)
         from ledcli.batch.photo import PhotoStages

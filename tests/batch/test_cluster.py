@@ -5,7 +5,7 @@ import os
 import pickle
 import re
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -223,7 +223,7 @@ def test_a_part_file_gets_its_name_from_the_driver_alone(tree):
     job = Job(Path("raw/0/0.ARW"), {"dng": Path("out/0.dng")}, Path("out"))
     seen, manifests = Path("seen"), Manifests()
     seen.touch()
-    with OutputWriter(manifests, Settings(), print) as writer, ExitStack() as attempt:
+    with closing(OutputWriter(manifests, Settings(), print)) as writer, ExitStack() as attempt:
         progress = RunProgress(Silent(), [job.source])
         photos = cluster_photos._Photos([job], {job.root: seen}, writer, progress)
         task = photos.task(0, attempt)

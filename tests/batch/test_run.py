@@ -579,7 +579,8 @@ def test_a_photo_read_ahead_that_another_run_has_made_is_not_kept(here):
         def write(self, job, denoised, result):
             return result
 
-    with SILENT.progress(None, "", "MP") as bar, Pipeline(Settings()) as pipeline:
+    pipeline = Pipeline(Settings())
+    with SILENT.progress(None, "", "MP") as bar, contextlib.closing(pipeline):
         pipeline.begin(first)
         results = list(pipeline.run([second], Stages(), lambda: False, bar))
     assert [result.source for result in results] == [second.source] and begun == [None]
