@@ -57,11 +57,6 @@ class Journal:
         self._torn = False
         self._written: list[bytes] = []
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a line was appended since the last `close`."""
-        return self._file is not None
-
     def append(self, line: str) -> None:
         """Append a line of ASCII; raises OSError, and OutputError if `root` was replaced."""
         data = line.encode("ascii")

@@ -203,8 +203,9 @@ class Manifest:
             if self._closed:
                 raise OutputError(f"{self.root}: the run was interrupted; run the command again")
             try:
-                if self._compacts and not self._journal.is_open:
+                if self._compacts:  # once, before the first line
                     self._compact()
+                    self._compacts = False
                 self._journal.append(line)
             except OSError as error:
                 raise OutputError(f"{self.path}: cannot be written: {explain(error)}") from error
