@@ -15,7 +15,7 @@ from ledcli.preview.variants import Variant
 from ledcli.raw.decoder import decoders
 from ledcli.raw.inputs import find_raws
 from ledcli.reporting import Reporter
-from ledcli.zoo.selection import Chooser, NamedModel, chooser_of
+from ledcli.zoo.selection import NamedModel, chooser_of
 
 if TYPE_CHECKING:
     from ledcli.preview.crops import PreviewedPhoto
@@ -74,11 +74,8 @@ def preview(
         files = [files[n * (len(files) - 1) // max(count - 1, 1)] for n in range(count)]
 
     once = cache(chooser_of)
-
-    def chooser(variant: Variant) -> Chooser:
-        return once(variant.model, variant.settings.quality == Quality.FAST)
-
-    choosers = list(map(chooser, variants))  # a wrong name is one error
+    # A wrong name is one error.
+    choosers = [once(v.model, v.settings.quality == Quality.FAST) for v in variants]
     for each in choosers:
         each.check_steps(settings.steps)
     named = {each.chosen.path for each in choosers if isinstance(each, NamedModel)}
@@ -102,7 +99,7 @@ def preview(
         settings = replace(settings, dark=dark.measured(force=settings.force_read))
     previewed = []
     with report.progress(len(files), "previewing", "photos") as bar:
-        for photo in Previewer(settings, variants, chooser, denoisers).run(files):
+        for photo in Previewer(settings, variants, choosers, denoisers).run(files):
             on_photo(photo)
             previewed.append(photo)
             bar.advance(note=str(photo.result.source))

@@ -6,7 +6,7 @@ bias correction (inference/postprocess.py) is the exception: it knows the mean o
 and not that of the photo.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,11 +50,11 @@ READERS = 2
 
 @dataclass
 class Previewer:
-    """Makes previews of photos in several variants; `chooser` returns what picks a model."""
+    """Makes previews of photos in several variants, each with what chooses its model."""
 
     settings: Settings
     variants: Sequence[Variant]
-    chooser: Callable[[Variant], Chooser]
+    choosers: Sequence[Chooser]
     denoisers: DenoiserCache
 
     def run(self, photos: Sequence[Path]) -> Iterator[PreviewedPhoto]:
@@ -72,7 +72,7 @@ class Previewer:
 
     def _preview(self, frame: DecodedFrame, previewed: PreviewedPhoto) -> None:
         result = previewed.result
-        bounds = self.chooser(self.variants[0]).ratio_range
+        bounds = self.choosers[0].ratio_range
         ratio = result.ratio = choose_ratio(frame, self.settings, bounds)
         photo = frame.photo
         if self.settings.ratio is None and self.settings.exposure is None:
@@ -90,11 +90,11 @@ class Previewer:
         with timed(result, "render"):
             previewed.tiles = [Tiles(crop, rendering.noisy(crop)) for crop in crops]
         clean: dict[tuple[object, ...], list[Planes]] = {}
-        for variant in self.variants:
+        for variant, chooser in zip(self.variants, self.choosers, strict=True):
             try:
                 with timed(result, "model"):
                     denoiser, chosen = choose_model(
-                        frame, ratio, self.chooser(variant), self.denoisers, result.warnings
+                        frame, ratio, chooser, self.denoisers, result.warnings
                     )
                 best = variant.settings.quality == Quality.BEST
                 key = (chosen.path, chosen.csa_set, best)

@@ -39,9 +39,9 @@ def main(raw: Path, whole: bool) -> None:
     print(f"{raw.name}, {denoisers.description}")
     for quality in (Quality.FAST, Quality.STANDARD):
         settings = Settings(RATIO)
-        chooser = BestModel(quality == Quality.FAST)
         variants = plan_variants(settings, qualities=[quality])
-        previewer = Previewer(settings, variants, lambda _, chooser=chooser: chooser, denoisers)
+        choosers = [BestModel(quality == Quality.FAST)] * len(variants)
+        previewer = Previewer(settings, variants, choosers, denoisers)
         for warm in (False, True):
             spent[:] = 0.0, 0.0, 0
             begun = time.process_time()
@@ -57,7 +57,7 @@ def main(raw: Path, whole: bool) -> None:
             )
         if whole:
             crops, spent[:] = spent[0] * scale, (0.0, 0.0, 0)
-            model = chooser.choose(read_exif(raw), RATIO)
+            model = choosers[0].choose(read_exif(raw), RATIO)
             denoisers.get(model.path, model.csa_set).denoise(raw, RATIO)
             print(
                 f"{quality}, whole frame: {spent[0]:.2f} s of processor time, {spent[1]:.2f} s on "

@@ -30,8 +30,8 @@ def frame_of(path, **how):
 
 def previewer(model, settings=Settings(), **options):  # noqa: B008
     variants = plan_variants(settings, models=[str(model)], **options)
-    chooser = NamedModel(model)
-    return Previewer(settings, variants, lambda _: chooser, DenoiserCache("cpu", "float32"))
+    choosers = [NamedModel(model)] * len(variants)
+    return Previewer(settings, variants, choosers, DenoiserCache("cpu", "float32"))
 
 
 def run(path, model, settings=Settings(), **options):  # noqa: B008
