@@ -64,13 +64,11 @@ class OnnxNet(nn.Module):
     """An ONNX network in onnxruntime, in float32; on the CPU with as many threads as torch.
 
     Takes the ONNX file and an execution provider. Raises ModelError, without the file's name, when
-    onnxruntime rejects the network; DeviceError when the provider does not start or cannot run it;
-    UsageError when onnxruntime is not installed.
+    onnxruntime rejects the network; DeviceError when the provider does not start or cannot run it.
     """
 
     def __init__(self, data: bytes, provider: str = CPU_PROVIDER) -> None:
         super().__init__()
-        require_onnx("an ONNX network")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
