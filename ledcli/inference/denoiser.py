@@ -34,7 +34,7 @@ from ledcli.raw.reader import read_raw
 from ledcli.reporting import OnProgress
 from ledcli.sensor.cfa import STANDARD_PHASE, AnyPhase, to_standard_phase
 from ledcli.sensor.layout import LAYOUTS, layout_of
-from ledcli.sensor.symmetry import MIRRORS
+from ledcli.sensor.symmetry import MIRRORS, mirrored, mirrored_back, standard_axes
 from ledcli.zoo.selection import NO_STEPS
 
 
@@ -43,14 +43,15 @@ def self_ensemble(
 ) -> Tensor:
     """Average the results of ``denoise(frame, ratio)`` for a frame and its mirror images.
 
-    `frame` is ``(4, h, w)``, not multiplied by the ratio; the result is clean planes times the
-    ratio. Raises ModelError for an X-Trans frame, whose mirror image has other planes.
+    `frame` is ``(4, h, w)`` at the standard phase, not multiplied by the ratio; the result is clean
+    planes times the ratio. Raises ModelError for an X-Trans frame, whose mirror image has other
+    planes.
     """
     if layout_of(len(frame)).fixed_cells:
         raise ModelError("--quality best is for Bayer sensors; leave it out")
     total = torch.zeros_like(frame)
     for mirror in MIRRORS:
-        total += denoise(frame.flip(mirror.axes), ratio).flip(mirror.axes)
+        total += mirrored_back(denoise(mirrored(frame, mirror), ratio), mirror)
     return total.div_(len(MIRRORS))
 
 
@@ -154,7 +155,9 @@ class Denoiser(ReadyNetwork):
             return self.run(frame, ratio, profile, part)
 
         evaluate = partial(self_ensemble, one_pass) if ensemble else one_pass
-        clean = refine(evaluate, repaired, ratio, profile, steps)
+        # Networks know where the samples of the standard phase lie between one another.
+        axes = standard_axes(phase)
+        clean = refine(evaluate, repaired.flip(axes), ratio, profile, steps).flip(axes)
         if stabilised:
             clean = correct_bias(frame, clean, ratio, profile, saturated)
             clean = equilibrate_greens(clean, ratio, profile, phase)

@@ -22,7 +22,6 @@ from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
 from ledcli.output.atomic import check_new
-from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import FULL_SCALE, Crops, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import LogLine, Method, Trainer
@@ -81,7 +80,7 @@ class PretrainMethod(Method):
             return {}
         select(net, next(iter(self.sampler.sets)))
         generator = torch.Generator(self.device).manual_seed(1)
-        side = crops.shape[-1] - cells_lost(self.recipe.planes)
+        side = self.sampler.max_side
         coded = torch.from_numpy(crops[..., :side, :side].astype(np.float32)).to(self.device)
         clean = (coded / FULL_SCALE) ** 2
         low, high = self.recipe.ratio_range

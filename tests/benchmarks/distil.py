@@ -25,7 +25,7 @@ from ledcli import __version__
 from ledcli.nets.forms import StabilisedForm, form_of
 from ledcli.nets.repnr import deploy, select
 from ledcli.noise.physics import column, electron_scale, stabilise, unstabilise
-from ledcli.sensor.symmetry import MIRRORS
+from ledcli.sensor.symmetry import MIRRORS, flip_planes
 from ledcli.training.data.crops import FULL_SCALE, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler
 from ledcli.training.loop import Trainer
@@ -48,7 +48,7 @@ RECIPE = PretrainRecipe(
     generic=0.6,
     faults=1.0,
     clean_crops=True,
-    stages=((0.45, 16, 64), (0.8, 10, 96), (1.0, 8, 128)),
+    stages=((0.45, 16, 64), (0.8, 10, 96), (1.0, 8, 112)),
     seed=29,
 )
 SIDE, BATCH = 128, 8
@@ -155,13 +155,14 @@ def _mean_square(error: Tensor) -> Tensor:
 
 def _window(stored: Stored, side: int, rng: np.random.Generator) -> list[Tensor]:
     """Return the parts of a stored batch, cut and mirrored alike."""
-    top, left = rng.integers(0, SIDE - side + 1, 2)
-    axes = [axis + 1 for axis in MIRRORS[rng.integers(len(MIRRORS))].axes]
+    top, left = rng.integers(0, SIDE - side, 2)
+    flip = MIRRORS[rng.integers(len(MIRRORS))]
     parts = []
     for name in PARTS:
         values = stored[name]
         if values.ndim == 4:
-            values = np.flip(values[..., top : top + side, left : left + side], axes)
+            cut = values[..., top : top + side + 1, left : left + side + 1]
+            values = np.stack([flip_planes(frame, flip) for frame in cut])
         part = torch.from_numpy(np.ascontiguousarray(values, np.float32))
         parts.append((part / FULL_SCALE).square() if name in ("clean", "teacher") else part)
     return parts

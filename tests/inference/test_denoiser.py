@@ -14,7 +14,7 @@ from ledcli.noise.outliers import remove_outliers
 from ledcli.noise.photo_noise import PhotoNoise, estimate_photo_noise
 from ledcli.noise.smoothing import Smoothing
 from ledcli.noise.vignetting import VignettingMap
-from ledcli.sensor.cfa import Phase
+from ledcli.sensor.cfa import Phase, pack, unpack
 from ledcli.zoo.model_file import file_sha256, load_model
 from tests.inference.models import LINE, scene, shoot, write_model
 from tests.nets.random_nets import write_random
@@ -44,6 +44,16 @@ def test_the_photo_keeps_its_size_and_is_left_alone(model, photo):
         assert out.shape == planes.shape and out.dtype == np.float32
         assert np.isfinite(out).all()
     assert np.array_equal(photo, before)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_the_network_sees_every_phase_as_the_standard_one(model, phase):
+    mosaic = unpack(shoot(scene(96, 128), 20), Phase.RGGB, (192, 256))
+    mirrored = mosaic[:: 1 - 2 * phase.row, :: 1 - 2 * phase.col]  # now it has the phase
+    out = denoiser(model).denoise(pack(mirrored, phase), 20, phase=phase, noise=LINE)
+    expected = denoiser(model).denoise(pack(mosaic, Phase.RGGB), 20, noise=LINE)
+    back = unpack(out, phase, (192, 256))[:: 1 - 2 * phase.row, :: 1 - 2 * phase.col]
+    np.testing.assert_allclose(pack(back, Phase.RGGB), expected, atol=2e-5)
 
 
 def test_strength_0_is_the_input_times_the_ratio(model, photo):

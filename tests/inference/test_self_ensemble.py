@@ -14,16 +14,17 @@ def test_what_is_the_same_in_all_passes_is_unchanged():
 
 
 def test_what_differs_from_pass_to_pass_is_averaged():
-    ramp = torch.arange(16.0).expand(4, 12, 16)
     seen = []
 
     def lopsided(x, ratio):
         seen.append(x)
-        return x + ramp
+        return x + torch.arange(float(x.shape[2]))
 
     frame = torch.rand(4, 12, 16)
     result = self_ensemble(lopsided, frame, 1.0)
-    assert torch.allclose(result, frame + 7.5, atol=1e-5)
+    # Mirrored, a mosaic begins with a column of the other colours: these are one further right.
+    middle = torch.tensor([8, 7.5, 7.5, 8])[:, None, None]
+    assert torch.allclose(result, frame + middle, atol=1e-5)
     assert len(seen) == 4 and all(not torch.equal(seen[0], other) for other in seen[1:])
 
 

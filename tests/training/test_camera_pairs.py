@@ -1,5 +1,7 @@
 """Pairs in memory: what is trained on, what is kept for validation, and what is measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.vignetting import VignettingMap
 from ledcli.pairs.list_file import Pair, read_list
 from ledcli.pairs.result import DarkFrame
-from ledcli.sensor.cfa import XTransPhase, pack, unpack
+from ledcli.sensor.cfa import Phase, XTransPhase, pack, unpack
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import camera_pairs
 from ledcli.training.methods.base import mean_psnr, psnr_of
@@ -45,6 +47,23 @@ def test_short_and_truth_are_cut_and_mirrored_alike():
     batch = shot_pairs.batch(rng, 16, 32)
     for short, clean in zip(batch.x, batch.clean, strict=True):
         assert np.corrcoef((short * 4).flatten(), clean.flatten())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_crops_of_a_camera_of_any_phase_have_the_standard_one(phase):
+    (pair,) = camera_pairs([shot(400.0, 4.0)]).pairs
+    _, height, width = pair.short.shape
+    slope = np.add.outer(np.arange(2 * height), 2 * np.arange(2 * width)) / 1024
+    planes = pack(slope.astype(np.float16), phase)
+    pair = replace(pair, short=planes, clean=planes, phase=phase)
+    rng, side = np.random.default_rng(0), pair.validation_side
+    crops = [*pair.draw(rng, 32), *pair.draw(rng, 32), *pair.validation_windows()[0]]
+    for crop in crops:
+        seen = unpack(crop, Phase.RGGB, (2 * crop.shape[1], 2 * crop.shape[2]))
+        for axis, step in ((0, 1), (1, 2)):
+            assert len(np.unique(np.diff(seen * 1024, axis=axis))) == 1
+            assert abs(np.diff(seen * 1024, axis=axis)[0, 0]) == step
+    assert crops[-1].shape[1] == side
 
 
 def test_the_truth_is_the_long_frame_at_exactly_the_ratio():
@@ -104,7 +123,7 @@ def test_crops_of_any_frame_are_what_networks_take(size):
     shot_pairs = camera_pairs([pair])
     for batch in shot_pairs.validation_batches():
         assert batch.x.shape[2] == batch.x.shape[3] and batch.x.shape[2] % 16 == 0
-    assert shot_pairs.side >= 48
+    assert shot_pairs.side >= 47
 
 
 def test_what_is_clipped_in_the_long_frame_is_white_whatever_the_shutter_did():

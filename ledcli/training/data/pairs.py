@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,13 +33,11 @@ from ledcli.noise.photon_transfer import (
 from ledcli.pairs.similarity import clipping_level
 from ledcli.sensor.cfa import AnyPhase
 from ledcli.sensor.layout import layout_of
-from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes
-from ledcli.training.data.sampler import UNKNOWN, Batch
+from ledcli.sensor.symmetry import Flip, cells_lost, even_start, flip_planes, standard_axes
+from ledcli.training.data.sampler import MULTIPLE, UNKNOWN, Batch
 
 VALIDATION_SIDE, VALIDATION_PER_PAIR = 128, 3
 """Side of a validation crop in plane pixels, less in small frames; and crops per pair."""
-MULTIPLE = 16
-"""Sides of crops are multiples of it: networks halve them up to four times."""
 MIN_SIDE = 64
 """Cells a side below which a frame is of no use."""
 MAX_PIXELS = 1 << 28
@@ -92,6 +90,8 @@ class TrainingPair:
     """The same of the short frame as the sensor gave it."""
     gains: tuple[Planes, ...]
     """The gain ``(side, side)`` that was undone in them; empty if none was."""
+    phase: AnyPhase
+    """Of the mosaic; crops and validation crops have the standard one."""
 
     @property
     def trained(self) -> tuple[int, int]:
@@ -114,12 +114,13 @@ class TrainingPair:
         row, col = (int(rng.integers(n - cut + 1)) for n in self.trained)
         short, clean = self.window(*even_start(planes, row, col), cut)
         flip = Flip(rng.random() < 0.5, rng.random() < 0.5)
-        return flip_planes(short, flip), flip_planes(clean, flip)
+        return flip_planes(short, flip, self.phase), flip_planes(clean, flip, self.phase)
 
     def redo(self, clean: Tensor) -> Tensor:
         """Do to the denoised `undone` windows, times the ratio, what the camera did."""
         windows = clean.float().cpu().numpy()
-        parts = zip(windows, self.gains or [None] * len(windows), strict=True)
+        gains = [self._standard(gain[None])[0] for gain in self.gains]
+        parts = zip(windows, gains or [None] * len(windows), strict=True)
         redone = [self.blind.redo(window, self.ratio, gain) for window, gain in parts]
         return torch.from_numpy(np.stack(redone)).to(clean.device)
 
@@ -128,7 +129,14 @@ class TrainingPair:
         columns = validation_columns(self.short.shape, self.validation_side)
         windows = [self.window(self.trained[0], col, self.validation_side) for col in columns]
         given: Sequence[AnyPlanes] = short or [own for own, _ in windows]
-        return [(x, clean) for x, (_, clean) in zip(given, windows, strict=True)]
+        return [
+            (self._standard(x), self._standard(clean))
+            for x, (_, clean) in zip(given, windows, strict=True)
+        ]
+
+    def _standard(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Mirror planes so that their mosaic has the standard phase."""
+        return np.flip(planes, standard_axes(self.phase))
 
 
 @dataclass(frozen=True)
@@ -314,6 +322,7 @@ def _training_pair(raw: RawPair, corrected: Planes, scale: float, max_pixels: in
         uncorrected=given[0],
         undone=given[-1],
         gains=windows(blind.vignetting.over((height, width))) if blind.vignetting else (),
+        phase=raw.phase,
     )
 
 

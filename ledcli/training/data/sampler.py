@@ -41,6 +41,8 @@ CLEAN_NOISE, MIN_CLEAN_SHARE = 0.35, 0.1
 be drawn in any case."""
 UNKNOWN = 2.0
 """Truth of a pixel that is not known: it counts neither in losses nor in validation."""
+MULTIPLE = 16
+"""Sides of crops are multiples of it: networks halve them up to four times."""
 MID_SIGNAL = 0.1
 """Signal at which the noise of a frame is compared with that of the crops."""
 
@@ -181,6 +183,11 @@ class Sampler:
             ratios[self.rng.random(batch) < self.recipe.at_one] = 1
         return torch.from_numpy(ratios.astype(np.float32)).to(self.device)
 
+    @property
+    def max_side(self) -> int:
+        """The largest side that a drawn crop may have."""
+        return (self.crops.shape[-1] - cells_lost(self.recipe.planes)) // MULTIPLE * MULTIPLE
+
     def scenes(
         self, batch: int, side: int, noise: Tensor | None = None, stars: float = 0.0
     ) -> Tensor:
@@ -192,7 +199,7 @@ class Sampler:
         """
         layout, count = LAYOUTS[self.recipe.cfa], self.recipe.planes
         whole, lost = self.crops.shape[-1], cells_lost(count)
-        side = min(side, whole - lost)
+        side = min(side, self.max_side)
         coded = np.empty((batch, count, side, side), np.uint16)
         cut, limits = side + lost, [] if noise is None else noise.tolist()
         for frame, planes in enumerate(coded):

@@ -13,8 +13,15 @@ from ledcli.pairs.list_file import read_list
 from ledcli.reporting import SILENT, Reporter
 from ledcli.training.data.crops import Crops, load_crops, pack_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.pairs import MULTIPLE, CameraPairs, TrainingPair
-from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames, stack_noise
+from ledcli.training.data.pairs import CameraPairs, TrainingPair
+from ledcli.training.data.sampler import (
+    MULTIPLE,
+    Batch,
+    PretrainRecipe,
+    Sampler,
+    short_frames,
+    stack_noise,
+)
 
 NOMINAL_ISO = 400.0
 """ISO at which a synthetic camera's K is 1 DN per electron; K is proportional to ISO."""
@@ -62,7 +69,7 @@ class SyntheticSource:
         self.name = name
         self.sensors: Sequence[str] = tuple(calibrated_cameras())
         self.sampler = Sampler(recipe, crops, torch.device("cpu"))
-        self.side = crops.shape[-1] // MULTIPLE * MULTIPLE
+        self.side = self.sampler.max_side
 
     def draw(self, rng: np.random.Generator, count: int, side: int) -> SourceBatch:
         """Draw clean crops and give them the noise of cameras, half of them calibrated ones."""

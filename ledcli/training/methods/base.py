@@ -19,8 +19,8 @@ from ledcli.nets.repnr import select
 from ledcli.noise.physics import column
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import Take
-from ledcli.training.data.pairs import MULTIPLE, CameraPairs
-from ledcli.training.data.sampler import Batch
+from ledcli.training.data.pairs import CameraPairs
+from ledcli.training.data.sampler import MULTIPLE, Batch
 from ledcli.training.data.sources import SourceDomain
 from ledcli.training.loop import Method, Trainer
 from ledcli.training.methods.start import Pretrained, Start
