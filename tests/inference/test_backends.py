@@ -35,7 +35,8 @@ def test_the_photo_is_the_same(tmp_path, backend, form, rows, cols):
     model = write_model(tmp_path / "tiny.safetensors", form=form)
     planes = shoot(scene(rows, cols), 20)
     for tile in (64, 0):
-        by_torch, other = both(model, backend, tile=tile, halo=16)
+        by_torch, other = both(model, backend, tile=tile)
+        by_torch.halo = other.halo = 16
         for ratio in (20, 100):
             expected = by_torch.denoise(planes, ratio, noise=LINE)
             out = other.denoise(planes, ratio, noise=LINE)

@@ -53,7 +53,8 @@ def test_it_uses_as_many_threads_as_torch(model, monkeypatch):
 
 
 def test_when_the_memory_is_full_the_tile_is_halved(model, monkeypatch):
-    engine = Denoiser(model, "a", backend="onnx", tile=256, halo=16)
+    engine = Denoiser(model, "a", backend="onnx", tile=256)
+    engine.halo = 16
     session, tried = engine.net.session, []
 
     class Small:
@@ -66,7 +67,8 @@ def test_when_the_memory_is_full_the_tile_is_halved(model, monkeypatch):
 
     monkeypatch.setattr(engine.net, "session", Small())
     planes = shoot(scene(256, 256), 20)
-    small = Denoiser(model, "a", backend="onnx", tile=64, halo=16)
+    small = Denoiser(model, "a", backend="onnx", tile=64)
+    small.halo = 16
     np.testing.assert_allclose(
         engine.denoise(planes, noise=LINE), small.denoise(planes, noise=LINE), atol=1e-6
     )

@@ -41,7 +41,8 @@ def test_lower_precisions_leave_the_outer_layers_in_float32(model, precision):
 
 
 def test_all_windows_of_a_frame_have_one_size(model):
-    ready = Denoiser(model, "b", backend="openvino", check=False, tile=64, halo=16)
+    ready = Denoiser(model, "b", backend="openvino", check=False, tile=64)
+    ready.halo = 16
     ready.denoise(shoot(scene(150, 141), 20), 20, noise=LINE)
     assert len(ready.net.compiled) == 1
 
@@ -144,7 +145,8 @@ def test_each_of_two_gpus_is_a_device(model, monkeypatch):
 
 
 def test_full_memory_is_distinguished_from_other_errors(model, monkeypatch):
-    net = Denoiser(model, "a", backend="openvino", check=False, tile=64, halo=16)
+    net = Denoiser(model, "a", backend="openvino", check=False, tile=64)
+    net.halo = 16
 
     def full(shape):
         raise Exception("[GPU] Exceeded max size of memory object allocation")

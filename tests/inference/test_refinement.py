@@ -97,5 +97,6 @@ def test_progress_rises_to_one_over_strips_passes_and_steps(tmp_path, monkeypatc
     monkeypatch.setattr(network, "rows_of", lambda *_: 32)
     denoiser.denoise(planes, ratio, noise=NOISE, progress=shares.append, **how)
     passes = 8 if ratio > 1 and how else 1
-    assert shares[3::4] == pytest.approx([(done + 1) / passes for done in range(passes)])
+    for done in range(passes):
+        assert any(share == pytest.approx((done + 1) / passes) for share in shares)
     assert all(before < after for before, after in pairwise(shares))

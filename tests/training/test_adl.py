@@ -241,8 +241,8 @@ def test_a_resumed_training_remembers_how_often_each_source_helped(shot_pairs, t
 
 def test_synthetic_cameras_have_the_noise_that_they_say(crops):
     source = SyntheticSource("scenes", crops, (100.0, 100.0))
-    batch, sensors, isos = source.draw(np.random.default_rng(0), 16, 64)
-    assert batch.x.shape == (16, 4, 64, 64) and (batch.ratio == 100).all()
+    batch, sensors, isos = source.draw(np.random.default_rng(0), 16, 48)
+    assert batch.x.shape == (16, 4, 48, 48) and (batch.ratio == 100).all()
     assert any(sensors) and not all(sensors) and set(sensors) - {None} <= set(source.sensors)
     assert np.argsort(isos).tolist() == torch.argsort(batch.gain).tolist()
 

@@ -19,7 +19,7 @@ from ledcli.training.data.crops import (
 from tests.shoot import MONO, make_raw
 
 SIDE = 32
-CROP_BYTES = 8 * SIDE * SIDE
+CROP_BYTES = 2 * 4 * (SIDE + 1) ** 2
 
 
 def megabytes(crops):
@@ -46,7 +46,7 @@ def test_the_file_has_the_size_asked_for(tmp_path):
     out = tmp_path / "crops.npy"
     assert pack_crops(None, out, megabytes=megabytes(10), side=SIDE) == 10
     crops = load_crops(out)
-    assert crops.shape == (10, 4, SIDE, SIDE) and crops.dtype == np.uint16
+    assert crops.shape == (10, 4, SIDE + 1, SIDE + 1) and crops.dtype == np.uint16
     assert out.stat().st_size == pytest.approx(10 * CROP_BYTES, abs=256)
     assert [p.name for p in tmp_path.iterdir()] == ["crops.npy"]  # nothing half-made stays
     assert all(crop.std() > 0 for crop in crops)
