@@ -56,7 +56,7 @@ def test_the_file_is_named_and_the_others_are_done(command, greedy, tiny, capsys
 
 def test_photographs_for_pretraining_are_read_without_it(greedy, capsys):
     for seed in (1, 2):
-        make_raw(greedy / f"good{seed}.ARW", light=scene((512, 512), seed))
+        make_raw(greedy / f"good{seed}.ARW", light=scene((520, 520), seed))
     small = ["--channels", "4", "--crops-size", "2", "--virtual", "1", "--iters", "1"]
     assert run(["pretrain", "--photos", ".", *small, "--quiet"]) == 1
     err = capsys.readouterr().err

@@ -58,8 +58,8 @@ def pack_crops(
     ``folder`` is searched with its subfolders for photographs: rendered ones (sRGB, taken back to
     linear), Radiance ``.hdr`` and raws (used as they are). ``scenes`` is the share of procedural
     scenes, 0 to 1; without a folder there is nothing else. The file has ``megabytes`` of 10^6 bytes
-    and appears when it is complete. A crop has ``side`` plane pixels a side; X-Trans crops are
-    larger by what augmenting cuts off. ``report`` receives a message for each photograph that is
+    and appears when it is complete. A crop has ``side`` plane pixels a side and
+    those that augmenting cuts off. ``report`` receives a message for each photograph that is
     skipped, such as a raw of another kind of sensor than ``cfa``, and what may be wrong with the
     others; ``problem`` receives why one cannot be read; by default `report` does. Raises
     TrainingError if the folder holds no usable photograph, or the size is too small for one crop.
