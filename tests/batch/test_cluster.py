@@ -4,8 +4,9 @@ import errno
 import os
 import pickle
 import re
+import signal
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -116,10 +117,16 @@ def test_a_node_that_dies_costs_its_photos_a_second_try(nodes, tree, monkeypatch
         if not killed and sum(member.ready for member in self._members) < 2:
             return
         for member, number in free(self, queue, lost):
-            yield member, number
-            if not killed and member.node == nodes.second.node_id:
+            first = not killed and member.node == nodes.second.node_id
+            if first:  # a stopped worker answers nothing before it dies
                 killed.extend(member.work)
+                worker = worker_of(member)
+                os.kill(worker, signal.SIGSTOP)
+            yield member, number
+            if first:
                 nodes.remove_node(nodes.second, allow_graceful=False)
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
 
     def half(part):
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +162,13 @@ def test_a_node_that_dies_costs_its_photos_a_second_try(nodes, tree, monkeypatch
     assert f"0 done, {PHOTOS} skipped, 1 failed" in capsys.readouterr().err
     assert not list(Path().rglob(".led-*"))
     assert actors(nodes) == {"DEAD"}
+
+
+def worker_of(member):
+    """Return the process of an actor."""
+    import ray
+
+    return ray._private.state.actors(member.actor._actor_id.hex())["Pid"]
 
 
 def actors(nodes):
