@@ -58,6 +58,26 @@ def test_auto_is_bf16_where_the_device_is_fast_in_it(monkeypatch):
         assert choose_precision("auto", CPU) == chosen
 
 
+@pytest.mark.parametrize(
+    ("name", "avx512_bf16", "amx", "fast"),
+    [
+        ("AMD Ryzen 9 7950X", True, False, True),
+        ("AMD Ryzen 9 5950X", False, False, False),
+        ("Intel Xeon Gold 6330H", True, False, False),
+        ("Intel Xeon Platinum 8480+", True, True, True),
+        (None, None, False, False),
+    ],
+)
+def test_bf16_is_fast_with_amx_and_on_amd_with_avx512_bf16(
+    monkeypatch, name, avx512_bf16, amx, fast
+):
+    can = {"cpu_name": name, "avx512_bf16": avx512_bf16} if name else {}
+    monkeypatch.setattr(module.platform, "machine", lambda: "AMD64")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert module.fast_in_bf16(CPU) is fast
+
+
 def test_this_machine_has_an_answer():
     assert choose_precision("auto", choose_device("auto")) in ("bf16", "float32")
 

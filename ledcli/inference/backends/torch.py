@@ -113,14 +113,14 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 def fast_in_bf16(device: torch.device) -> bool:
     """Return True if a device runs a network faster in bfloat16 than in float32.
 
-    A CPU of Intel or AMD needs AMX for it: with AVX512-BF16 alone the bundled network took 1.6
-    times as long as in float32 (``tests/benchmarks/speed.py --quick``).
+    A Zen 4 takes half as long; an Intel with AVX512-BF16 but no AMX took 1.6 times as long.
     """
     if device.type == "cpu":
         if platform.machine().lower() in ("x86_64", "amd64"):
-            return torch.cpu._is_amx_tile_supported()
-        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-        return bool(supported and supported())
+            known = dict(getattr(torch.cpu, "get_capabilities", dict)())  # from torch 2.11 on
+            zen4 = known.get("avx512_bf16") and str(known.get("cpu_name")).startswith("AMD")
+            return torch.cpu._is_amx_tile_supported() or bool(zen4)
+        return bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)())
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "xpu"
