@@ -29,9 +29,9 @@ def demo(
     """Make a small test shoot and run every step on it.
 
     Makes two pairs and some photos, a hundred times too dark, with a simulated camera that the
-    bundled model has never seen; finds the pairs, fine-tunes the model to the camera for a minute,
-    denoises the photos with both models, and measures them against the known truth. Everything,
-    the tuned model included, stays in the folder.
+    bundled model has never seen; finds the pairs, fine-tunes the model to the camera (a minute or
+    two), denoises the photos with both models, and measures them against the known truth.
+    Everything, the tuned model included, stays in the folder.
 
     Examples
     --------

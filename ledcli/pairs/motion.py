@@ -170,7 +170,7 @@ def _block_sums(
 
 def _fine(lines: Planes) -> Planes:
     """Return what lines differ by from those around them; what changes slowly is no banding."""
-    padded = np.pad(lines, BANDING_WINDOW // 2, mode="edge")
+    padded = np.pad(lines, BANDING_WINDOW // 2, mode="reflect")
     around = np.convolve(padded, np.full(BANDING_WINDOW, 1 / BANDING_WINDOW), "valid")
     return (lines - around).astype(np.float32)
 

@@ -62,6 +62,14 @@ def test_noise_banding_and_hot_pixels_are_no_motion(tmp_path, ratio, iso):
     assert (check.problems, check.notes, check.motion) == ((), (), None)
 
 
+def test_banding_at_the_edge_of_the_frame_is_no_motion(tmp_path):
+    light = through(picture(4))
+    short = read_raw(shot(tmp_path / "s.ARW", light, 6400, 1000 / (6400 * 300)))
+    long = read_raw(shot(tmp_path / "l.ARW", light, 100, 10))
+    short.mosaic[:, -8:] -= 12  # a little more than the read noise
+    assert check_pair(short, long, 300).motion is None
+
+
 def test_soft_scenes_that_share_a_gradient_are_no_pair(tmp_path):
     rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]] / SHAPE[1]
 
