@@ -177,7 +177,8 @@ app = typer.Typer(
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+        bool,
+        Option("--version", "-V", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     """Denoise RAW photos taken in very little light.

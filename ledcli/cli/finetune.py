@@ -46,7 +46,8 @@ def finetune(
         str | None, Option(help="Name of the tuned model.", show_default="the camera's")
     ] = None,
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="Also write the unfolded model ('led reparam').")
+        Path | None,
+        Option("--out", "-o", metavar="FILE", help="Also write the unfolded model (for reparam)."),
     ] = None,
     ratios: Annotated[
         str | None, Option(metavar="RATIO,...", help="Use only pairs of these ratios.")

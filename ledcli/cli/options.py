@@ -133,6 +133,7 @@ OutFolderOption = Annotated[
     Path | None,
     Option(
         "--out",
+        "-o",
         parser=_folder,
         metavar="PATH",
         help="Output folder.",

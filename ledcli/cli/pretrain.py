@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    out: Annotated[Path, Option(help="Model file to write.")] = Path("model.safetensors"),
+    out: opt.OutOption = Path("model.safetensors"),
     photos: Annotated[
         Path | None, Option(help="Folder of photographs; without it, only procedural scenes.")
     ] = None,

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from unicodedata import combining, normalize
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -101,8 +102,9 @@ def _photo_block(previewed: PreviewedPhoto, variants: Sequence[Variant], width: 
 
 
 def _fitting(text: str, font: Font, room: int) -> str:
-    """Return a text without control characters, cut to a width in pixels."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    """Return a text in the font's letters, without accents, cut to a width in pixels."""
+    letters = (c for c in normalize("NFKD", text) if not combining(c))
+    text = "".join(c if " " <= c <= "~" else "?" for c in letters)
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(text + "...") > room:
