@@ -13,7 +13,7 @@ from ledcli.cli.console import printable
 from ledcli.cli.defaults import (
     FILE,
     UNCONFIGURED,
-    Command,
+    ConfiguredCommand,
     collect,
     documents,
     is_there,
@@ -110,13 +110,13 @@ def init(
     output.result({"path": file}, printable(file))
 
 
-def _commands() -> Iterator[Command]:
+def _commands() -> Iterator[ConfiguredCommand]:
     """Go through all commands that the files can set options of."""
     names = [command.name for command in COMMANDS if command.name not in UNCONFIGURED]
     for name in names:
         command = load_command(name)
         verbs = getattr(command, "commands", {})
         if not verbs:
-            yield Command([name], [names], command)
+            yield ConfiguredCommand([name], [names], command)
         for verb, own in verbs.items():
-            yield Command([name, verb], [names, list(verbs)], own)
+            yield ConfiguredCommand([name, verb], [names, list(verbs)], own)

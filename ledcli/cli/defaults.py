@@ -68,7 +68,7 @@ class Default(NamedTuple):
         return self.value if isinstance(self.value, str) else ",".join(self.value)
 
 
-class Command(NamedTuple):
+class ConfiguredCommand(NamedTuple):
     """A command: its names (``pairs``, ``scan``), those beside each of them, and typer's object."""
 
     names: Sequence[str]
@@ -129,7 +129,7 @@ def presets(read: Sequence[tuple[Path, Table]]) -> list[str]:
 
 
 def collect(
-    command: Command, preset: str | None, read: Sequence[tuple[Path, Table]]
+    command: ConfiguredCommand, preset: str | None, read: Sequence[tuple[Path, Table]]
 ) -> dict[str, Default]:
     """Return a command's defaults, by typer's names of its options.
 
@@ -177,7 +177,7 @@ def replaced(found: Mapping[str, Default], typed: Mapping[str, object]) -> set[s
     }
 
 
-def options_of(command: Command) -> dict[str, Any]:
+def options_of(command: ConfiguredCommand) -> dict[str, Any]:
     """Return the options that a file can set, by name without dashes."""
     options = [param for param in command.command.params if param.param_type_name == "option"]
     named = {name[2:]: param for param in options for name in param.opts if name[:2] == "--"}
@@ -287,7 +287,7 @@ def _choose(context: typer.Context, value: str | None) -> Chosen | None:
     groups = [getattr(each.command, "commands", names) for each in chain[:-1]]
     beside = [[name for name in group if name not in UNCONFIGURED] for group in groups]
     read = [] if value == NONE else documents()
-    found = collect(Command(names, beside, context.command), value, read)
+    found = collect(ConfiguredCommand(names, beside, context.command), value, read)
     context.default_map = {name: default.value for name, default in found.items()}
     return Chosen(context, found)
 

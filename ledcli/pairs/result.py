@@ -23,7 +23,7 @@ MAX_NUMBER = 1e9
 """No ISO and no exposure time is larger."""
 
 
-class DarkFrame(NamedTuple):
+class ListedDark(NamedTuple):
     """A frame taken with the lens cap on."""
 
     file: Path
@@ -58,7 +58,7 @@ class Scan:
     dropped: tuple[CheckedPair, ...]
     """Pairs with problems."""
     unpaired: tuple[UnpairedFrame, ...]
-    darks: tuple[DarkFrame, ...]
+    darks: tuple[ListedDark, ...]
     rules: tuple[RatioRule, ...]
     """One for each body and ratio, including those without a good pair."""
     problems: tuple[LedError, ...] = ()
@@ -68,7 +68,7 @@ class Scan:
 def scan_record(scan: Scan, folder: Path) -> dict[str, Any]:
     """Return all that a scan found as JSON values, names relative to a folder."""
 
-    def frame_record(frame: DarkFrame | UnpairedFrame) -> dict[str, Any]:
+    def frame_record(frame: ListedDark | UnpairedFrame) -> dict[str, Any]:
         return {**frame._asdict(), "file": relative_name(frame.file, folder)}
 
     return {
@@ -222,7 +222,7 @@ def check_record_replaceable(list_path: Path) -> None:
         )
 
 
-def read_darks(list_path: Path) -> list[DarkFrame]:
+def read_darks(list_path: Path) -> list[ListedDark]:
     """Return the dark frames in the record beside a list; none if there is no record.
 
     Raises PairError if the record is damaged, or names a dark frame that does not exist.
@@ -240,9 +240,9 @@ def read_darks(list_path: Path) -> list[DarkFrame]:
     return [_dark_frame(entry, path) for entry in entries]
 
 
-def _dark_frame(entry: object, path: Path) -> DarkFrame:
+def _dark_frame(entry: object, path: Path) -> ListedDark:
     known = entry if isinstance(entry, dict) else {}
-    values: list[Any] = [known.get(key) for key in DarkFrame._fields]
+    values: list[Any] = [known.get(key) for key in ListedDark._fields]
     name, iso, time, camera, serial = values
     valid = (
         isinstance(name, str)
@@ -261,7 +261,7 @@ def _dark_frame(entry: object, path: Path) -> DarkFrame:
             f"{path}: the dark frame {file} does not exist: put it back, or run "
             "'led pairs scan' again"
         )
-    return DarkFrame(file, float(iso), None if time is None else float(time), camera, serial)
+    return ListedDark(file, float(iso), None if time is None else float(time), camera, serial)
 
 
 def _damaged(path: Path) -> PairError:

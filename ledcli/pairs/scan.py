@@ -30,7 +30,7 @@ from ledcli.pairs.frames import (
     summarise,
 )
 from ledcli.pairs.list_file import Pair
-from ledcli.pairs.result import DarkFrame, Scan, UnpairedFrame
+from ledcli.pairs.result import ListedDark, Scan, UnpairedFrame
 from ledcli.pairs.rule import rules_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import missing_tags
@@ -119,7 +119,7 @@ class _Scanner:
             pairs=tuple(pairs),
             dropped=tuple(dropped),
             unpaired=tuple(unpaired),
-            darks=tuple(map(DarkFrame.of, (f for f, shown in summaries.items() if shown.dark))),
+            darks=tuple(map(ListedDark.of, (f for f, shown in summaries.items() if shown.dark))),
             rules=tuple(rules_of(pairs, dropped, frames)),
         )
 

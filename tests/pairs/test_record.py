@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ledcli.errors import OutputError, PairError
-from ledcli.pairs.result import DarkFrame, check_record_replaceable, read_darks, write_record
+from ledcli.pairs.result import ListedDark, check_record_replaceable, read_darks, write_record
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def entry(**more):
 
 def test_dark_frames_come_back(pairs_txt):
     write_record(pairs_txt, {"dark": [entry(exposure_time=0.1, camera="Cam")]})
-    assert read_darks(pairs_txt) == [DarkFrame(pairs_txt.parent / "dark.ARW", 3200, 0.1, "Cam")]
+    assert read_darks(pairs_txt) == [ListedDark(pairs_txt.parent / "dark.ARW", 3200, 0.1, "Cam")]
 
 
 def test_the_serial_number_of_a_dark_frame_is_optional(pairs_txt):

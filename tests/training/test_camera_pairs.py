@@ -11,7 +11,7 @@ from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.noise.vignetting import VignettingMap
 from ledcli.pairs.list_file import Pair, read_list
-from ledcli.pairs.result import DarkFrame
+from ledcli.pairs.result import ListedDark
 from ledcli.sensor.cfa import Phase, XTransPhase, pack, unpack
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import camera_pairs
@@ -247,7 +247,7 @@ def test_pairs_and_dark_frames_of_another_size_are_left_out(tmp_path):
     (tmp_path / "pairs.txt").write_text("".join(lines))
     for name, shape in (("d", SHAPE), ("e", (280, 320))):
         make_dark(tmp_path / f"{name}.ARW", shape=shape, iso=400, exposure_time=0.05)
-    darks = [DarkFrame(tmp_path / f"{name}.ARW", 400.0, 0.05, "Led Testcam One") for name in "de"]
+    darks = [ListedDark(tmp_path / f"{name}.ARW", 400.0, 0.05, "Led Testcam One") for name in "de"]
     headers = read_headers(read_list(tmp_path / "pairs.txt"))
     loaded = load_pairs(headers, darks)
     assert len(loaded.camera_pairs.pairs) == 2 and loaded.darks == 1

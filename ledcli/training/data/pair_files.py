@@ -12,7 +12,7 @@ from ledcli.noise.blocks import Planes
 from ledcli.pairs.checks import check_pair
 from ledcli.pairs.frames import is_wanted, ratio_of, read_pair
 from ledcli.pairs.list_file import Pair
-from ledcli.pairs.result import DarkFrame
+from ledcli.pairs.result import ListedDark
 from ledcli.pairs.rule import HIGH_ISO, LOW_ISO
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
@@ -124,7 +124,7 @@ def read_headers(
 
 def load_pairs(
     headers: Sequence[PairHeader],
-    darks: Sequence[DarkFrame] = (),
+    darks: Sequence[ListedDark] = (),
     *,
     keep_shifted: bool = False,
     one_iso: bool = False,
@@ -237,7 +237,7 @@ def _two_isos(isos: set[float]) -> None:
         )
 
 
-def _usable(darks: Sequence[DarkFrame], headers: Sequence[PairHeader]) -> list[DarkFrame]:
+def _usable(darks: Sequence[ListedDark], headers: Sequence[PairHeader]) -> list[ListedDark]:
     """Return the dark frames of the camera that are exposed about as long as its short frames."""
     first = headers[0]
     times = [h.exposure_time for h in headers if h.exposure_time is not None]
