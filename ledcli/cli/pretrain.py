@@ -141,7 +141,7 @@ def pretrain(
         describe(recipe, name)
         schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
         beside = out.with_suffix(".crops.npy")
-        if first and photos is not None and crops is None and beside.exists():
+        if first and photos and not (crops or resume) and beside.exists():
             raise UsageError(
                 f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
             )

@@ -197,6 +197,21 @@ def test_pretrain_makes_a_model_that_denoises_and_goes_on_after_a_stop(tmp_path,
     assert run(["models", "info", str(model), "--json"]) == 0
 
 
+def test_pretrain_resumes_by_the_same_command(tmp_path, monkeypatch):
+    asked = []
+
+    def train(recipe, crops, *given, resume, **how):
+        asked.append((crops, resume))
+
+    monkeypatch.setattr("ledcli.training.pretrain.pretrain", train)
+    crops, command = tmp_path / "m.crops.npy", ["pretrain", "--photos", str(tmp_path)]
+    command += ["--out", str(tmp_path / "m.safetensors"), "--quiet"]
+    crops.touch()
+    assert run(command) == 2
+    assert run([*command, "--resume"]) == 0
+    assert asked == [(crops, True)]
+
+
 def test_pretrain_refuses_what_cannot_work_before_it_starts(tmp_path, capsys):
     out = ["--out", str(tmp_path / "m.safetensors"), "--crops-size", "2"]
     assert run(["pretrain", *out, "--ratios", "100", "1"]) == 2
