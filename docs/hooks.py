@@ -13,12 +13,12 @@ INTRODUCTION = """# Commands
 
 Every command has `--help`, and `--json` for scripts: one object per result on standard output,
 everything for people on standard error. `LED_DEBUG=1` shows the trace of an error, `LED_HOME` moves
-the folder of installed models, and `NO_COLOR` turns colours off.
+the folder of installed models, led.toml and the cache, and `NO_COLOR` turns colours off.
 
 | exit status | meaning |
 | --- | --- |
 | 0 | all done |
-| 1 | some inputs failed; the others are done |
+| 1 | some inputs failed, the others are done; or the work could not be done (no space, a damaged model) |
 | 2 | wrong usage; nothing was done |
 | 130 | interrupted by Ctrl-C |
 """

@@ -12,7 +12,7 @@ def doctor(output: opt.OutputOptions = opt.PLAIN) -> None:
     Lists versions and the bundled model, then runs synthetic frames with every backend, device and
     precision, and compares each result with torch on the CPU in float32. What is not installed or
     not found is listed as well. Devices that agree may be used by --device auto; this is
-    remembered until a driver or a version changes.
+    remembered for a month, or until a driver or a version changes.
 
     Examples
     --------

@@ -144,7 +144,7 @@ NameOption = Annotated[
     str,
     Option(
         metavar="TEMPLATE",
-        help="Output names from the photo's {stem}, {ext}, {name}, {suffix}, {folder}.",
+        help="Output names from the photo's {stem}, {name}, {suffix}, {folder}; {ext} comes last.",
     ),
 ]
 FormatOption = Annotated[
