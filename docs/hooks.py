@@ -18,7 +18,7 @@ the folder of installed models, led.toml and the cache, and `NO_COLOR` turns col
 | exit status | meaning |
 | --- | --- |
 | 0 | all done |
-| 1 | some inputs failed, the others are done; or the work could not be done (no space, a damaged model) |
+| 1 | some inputs failed, the others are done; or the work failed (no space, a damaged model) |
 | 2 | wrong usage; nothing was done |
 | 130 | interrupted by Ctrl-C |
 """
