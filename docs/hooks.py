@@ -3,7 +3,7 @@
 import re
 from enum import EnumType
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from mkdocs.structure.files import File, Files
 
@@ -65,7 +65,9 @@ def row(parameter: Any) -> str:
 def choices(parameter: Any) -> list[str]:
     """Return the values that an option accepts; nothing if they are not a list."""
     annotation = parameter.type_descriptor.annotation
-    return [each.value for each in annotation] if isinstance(annotation, EnumType) else []
+    if isinstance(annotation, EnumType):
+        return [each.value for each in annotation]
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 
 def default(parameter: Any) -> str:
@@ -84,5 +86,6 @@ def plain(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Write help in a table, options as code: a line must not break inside of one."""
-    return re.sub(r"(?<!\S)(--[a-z-]+)", r"`\1`", plain(text))
+    """Write help in a table, commands and options as code: a line must not break inside of one."""
+    code = r"'(led [^']+)'|(?<!\S)(--[a-z-]+)"
+    return re.sub(code, lambda found: f"`{found[1] or found[2]}`", plain(text))

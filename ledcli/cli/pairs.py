@@ -45,12 +45,12 @@ def scan(
     list has one line SHORT LONG per pair; a .json file beside it has the details. An existing list
     is replaced.
 
-    Fine-tuning needs at each ratio at least two pairs, one at ISO 500 or less and one at ISO 3200
-    or more. If they are missing, led says which frames to shoot.
+    Fine-tuning works best with at least two pairs at each ratio, one at ISO 500 or less and one at
+    ISO 3200 or more. If they are missing, led says which frames to shoot.
 
     Examples
     --------
-    Write ./pairs.txt, which `led finetune` reads::
+    Write ./pairs.txt, which 'led finetune' reads::
 
         led pairs scan ./shots
 
@@ -114,7 +114,7 @@ def check(
 
     Examples
     --------
-    The list written by `led pairs scan`::
+    The list written by 'led pairs scan'::
 
         led pairs check
 
