@@ -158,7 +158,7 @@ class Settings:
         unused = {
             "--linear is for DNGs": self.linear,
             "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
-            "--strength is for raw planes": min(self.strengths) < 1,
+            "--strength, --luma or --chroma is for raw planes": min(self.strengths) < 1,
             "--quality best is for raw planes": self.quality == Quality.BEST,
             "--steps is for exposure diffusion": (self.steps or 1) > 1,
             "--noise is for raw planes": self.noise is not None,

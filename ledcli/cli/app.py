@@ -54,7 +54,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("denoise", "Denoise raws to 16-bit DNG, PNG or TIFF."),
     Command("preview", "Compare options on crops of photos before a long run."),
-    Command("pairs", "Find and verify pairs of shots."),
+    Command("pairs", "Find and check pairs of short and long frames."),
     Command("finetune", "Tune a model to a camera with pairs."),
     Command("pretrain", "Train a backbone over virtual cameras."),
     Command(

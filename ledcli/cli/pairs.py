@@ -27,7 +27,7 @@ LIST = Path("pairs.txt")
 JSON_KINDS = {"pairs": "pair", "rules": "rule", "dark": "dark", "unpaired": "unpaired"}
 PAIR_COLUMNS = ("SHORT", "LONG", "RATIO", "MEASURED", "SHIFT", "RESULT")
 
-app = opt.group("Find and verify pairs of shots.")
+app = opt.group("Find and check pairs of short and long frames.")
 
 
 @app.command("scan")

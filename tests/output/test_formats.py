@@ -4,7 +4,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from ledcli.batch.settings import Compression, Settings
+from ledcli.batch.settings import Compression, Settings, choose_formats
 from ledcli.cli.app import run
 from ledcli.errors import UsageError
 from ledcli.output.formats import FORMATS, Format, Size, find_formats
@@ -25,6 +25,12 @@ def test_a_format_has_a_size_for_all_settings_and_names_real_ones(name):
         least, usual = FORMATS[name].size(**FORMATS[name].options(settings))
         assert 0 < least < usual
         assert all(hasattr(settings, setting) for setting in FORMATS[name].settings)
+
+
+@pytest.mark.parametrize("option", ["strength", "luma", "chroma"])
+def test_a_picture_has_all_its_noise_removed(option):
+    with pytest.raises(UsageError, match=f"--{option}.* my-pictures makes pictures"):
+        choose_formats([], Settings(**{option: 0.5}), "my-pictures")
 
 
 def test_one_line_in_the_table_adds_a_format_to_the_command(tmp_path, monkeypatch, capsys):
