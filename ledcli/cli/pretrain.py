@@ -117,7 +117,13 @@ def pretrain(
         from ledcli.training.data.crops import pack_crops
         from ledcli.training.data.sampler import PretrainRecipe
         from ledcli.training.optim import Schedule
-        from ledcli.training.pretrain import LEARNING_RATES, batch_note, describe, pretrain
+        from ledcli.training.pretrain import (
+            LEARNING_RATES,
+            batch_note,
+            check_files,
+            describe,
+            pretrain,
+        )
 
         target, notes = training_target(device, precision)
         processes.check(target.tensors)
@@ -155,6 +161,7 @@ def pretrain(
 
         if first:
             make_folder(out.parent)
+            check_files(out, resume=resume)  # before hours of packing
             note = batch_note(recipe, target.tensors, processes.count)
             if note:
                 output.warn(note)

@@ -202,6 +202,16 @@ def batch_note(recipe: PretrainRecipe, device: torch.device, processes: int) -> 
     return f"batches of {old} crops cannot be divided by {parts}: they have {new} crops instead"
 
 
+def check_files(out: Path, *, resume: bool) -> None:
+    """Raise OutputError or TrainingError for files that would end `pretrain` before it begins."""
+    check_new(out, "choose another name with --out", overwrite=resume)
+    checkpoint = out.with_suffix(".checkpoint")
+    if resume and not checkpoint.is_file():
+        raise TrainingError(f"{checkpoint}: no checkpoint to resume: leave out --resume")
+    if not resume and checkpoint.exists():
+        raise TrainingError(f"{checkpoint}: an earlier training: --resume it, or remove it")
+
+
 def pretrain(
     recipe: PretrainRecipe,
     crops: Path,
@@ -246,13 +256,9 @@ def pretrain(
     )
     checkpoint = out.with_suffix(".checkpoint")
     if not processes.rank:
-        check_new(out, "choose another name with --out", overwrite=resume)
+        check_files(out, resume=resume)
     if resume:
         trainer.resume(checkpoint, recipe.text())
-    elif checkpoint.exists():
-        raise TrainingError(
-            f"{checkpoint} holds an earlier training: go on with --resume, or remove it"
-        )
     state = (recipe.text(), schedule, workers, bf16, device.type, trainer.step, trainer.seconds)
     processes.compare(str(state), "another training or another checkpoint")
     # The other processes yield no lines and write no file.

@@ -208,8 +208,20 @@ def test_pretrain_resumes_by_the_same_command(tmp_path, monkeypatch):
     command += ["--out", str(tmp_path / "m.safetensors"), "--quiet"]
     crops.touch()
     assert run(command) == 2
+    (tmp_path / "m.checkpoint").touch()
     assert run([*command, "--resume"]) == 0
     assert asked == [(crops, True)]
+
+
+def test_pretrain_looks_for_its_files_before_it_packs_crops(tmp_path, capsys):
+    model, crops = tmp_path / "m.safetensors", tmp_path / "m.crops.npy"
+    command = ["pretrain", "--out", str(model), "--crops-size", "2", "--quiet"]
+    assert run([*command, "--resume"]) == 1
+    assert "m.checkpoint: no checkpoint to resume" in capsys.readouterr().err
+    model.touch()
+    assert run(command) == 1
+    assert "m.safetensors: already exists" in capsys.readouterr().err
+    assert not crops.exists()
 
 
 def test_pretrain_refuses_what_cannot_work_before_it_starts(tmp_path, capsys):
