@@ -19,6 +19,7 @@ from ledcli.batch.journal import Stamp
 from ledcli.batch.manifest import FileState, Manifest, Manifests
 from ledcli.batch.settings import DEFAULT_NAME, Job, Settings
 from ledcli.errors import LedError, OutputError, UsageError
+from ledcli.metadata.xmp import read_note
 from ledcli.output.formats import find_formats
 from ledcli.raw.inputs import FoundRaw
 from ledcli.zoo.selection import Chooser
@@ -33,6 +34,7 @@ Record = Mapping[str, Any]  # JSON values
 
 UP_TO_DATE = "up to date"
 EDITED = "edited since; kept"
+DENOISED = "already denoised by led"
 MISSING = "missing"
 PHOTO_CHANGED = "the photo has changed"
 SETTINGS_CHANGED = "made with other settings or another model"
@@ -300,12 +302,12 @@ def _refused(path: Path, why: str) -> OutputError:
 def split_results(
     raws: Sequence[FoundRaw], out: Path | None = None, manifests: Manifests | None = None
 ) -> tuple[list[FoundRaw], list[FoundRaw]]:
-    """Separate the DNGs that led wrote from the photos; returns the photos and the named results.
+    """Separate the DNGs that led wrote from the photos; returns the photos and the results.
 
     With ``--out`` as the photos' own folder both lie there, and a second run must find the same
-    photos as the first. A file without a line in the manifest is a photo, and so is one that was
-    put in a result's place. Results that the user did not name, but that lie in a folder, are left
-    out. Arguments and errors as for `plan_names`.
+    photos as the first: results in the manifest that the user did not name are in neither list.
+    Others are known by led's note in the file; one put in a result's place is a photo. Arguments
+    and errors as for `plan_names`.
     """
     manifests = Manifests() if manifests is None else manifests
     real = cache(os.path.realpath)
@@ -315,8 +317,10 @@ def split_results(
         root = out or raw.default_out
         parent, top = Path(real(raw.file.parent)), Path(real(root))
         below = parent.relative_to(top) if parent.is_relative_to(top) else None
-        if below is None or not manifests[root].wrote(root / below / raw.file.name):
-            photos.append(raw)
-        elif raw.named:
+        if below is not None and manifests[root].wrote(root / below / raw.file.name):
+            results += [raw] * raw.named
+        elif raw.file.suffix.lower() == ".dng" and read_note(raw.file):
             results.append(raw)
+        else:
+            photos.append(raw)
     return photos, results

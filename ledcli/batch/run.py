@@ -16,7 +16,7 @@ from ledcli.batch.darks import UNFIT, DarkFrames
 from ledcli.batch.folders import Hold, check_space, folder_locks, remove_leftovers
 from ledcli.batch.manifest import Manifests
 from ledcli.batch.pipeline import Pipeline
-from ledcli.batch.plan import PlannedPhoto, plan_names, plan_photos, split_results
+from ledcli.batch.plan import DENOISED, PlannedPhoto, plan_names, plan_photos, split_results
 from ledcli.batch.settings import (
     DenoiseOptions,
     Engine,
@@ -54,7 +54,7 @@ class DenoiseRun:
     """Denoise all, not only what is missing or changed."""
     manifests: Manifests = field(default_factory=Manifests)
     rejected: list[Result] = field(default_factory=list)
-    """Inputs that cannot be denoised, with the reason."""
+    """Inputs that cannot be denoised, or were already, with the reason."""
     shard: Shard | None = None
     """The part of a run that this is; the jobs are those of its photos."""
     denoisers: DenoiserCache | None = None
@@ -227,16 +227,18 @@ def plan_denoise(options: DenoiseOptions, report: Reporter = SILENT) -> DenoiseR
         raws = dark.without(raws, report, force=settings.force_read, more=more)
     manifests = Manifests()
     photos, results = split_results(raws, options.out, manifests)
-    if raws and not photos and not results:
+    if settings.again:
+        photos, results = [*photos, *results], []
+    if raws and not photos and not any(raw.named for raw in results):
         report.warn(
             "nothing to denoise: led wrote every file found; to denoise them again, use --again "
             "with another --out"
         )
-    if settings.again:
-        photos, results = [*photos, *results], []
     for raw in results:
-        error = RawError(f"{raw.file}: already denoised by led; use --again to repeat")
-        rejected.append(Result(raw.file, error=error))
+        result = Result(raw.file, why=DENOISED)
+        if raw.named and not photos:
+            result.error = RawError(f"{raw.file}: {DENOISED}; use --again to repeat")
+        rejected.append(result)
     jobs = plan_names(
         photos, formats, options.out, options.name, sources=sources, manifests=manifests
     )

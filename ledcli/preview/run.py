@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledcli.batch.plan import split_results
+from ledcli.batch.plan import DENOISED, split_results
 from ledcli.batch.settings import Engine, Quality, Result, Settings
 from ledcli.errors import NoRawsError, RawError, UsageError
 from ledcli.inference.backends import choose_backend
@@ -63,9 +63,9 @@ def preview(
         force, more = settings.force_read, bool(rejected)
         raws = settings.dark.without(raws, report, force=force, more=more)
     photos, results = split_results(raws)
-    for raw in results:
-        error = RawError(f"{raw.file}: already denoised by led: name the camera's raw")
-        rejected.append(Result(raw.file, error=error))
+    for file in [raw.file for raw in results if raw.named]:
+        error = RawError(f"{file}: {DENOISED}: name the camera's raw")
+        rejected.append(Result(file, error=error))
     if not (photos or rejected):
         raise NoRawsError("nothing to preview: led wrote every file found; name the camera's raws")
     files = [raw.file for raw in photos]

@@ -48,7 +48,7 @@ class FoundRaw(NamedTuple):
     default_out: Path
     """The output folder without ``--out``."""
     named: bool = False
-    """Whether the user named the file itself."""
+    """Whether the user named the file itself, not by a pattern."""
 
 
 def find_raws(
@@ -166,8 +166,8 @@ class _Search:
             raise UsageError(f"{path}: the working folder no longer exists; cd to another folder")
 
     def _named(self, path: Path) -> list[tuple[FoundRaw, str]]:
-        names = [str(path)]
-        if not os.path.lexists(path):
+        names, named = [str(path)], os.path.lexists(path)
+        if not named:
             names = [n for n in sorted(glob.glob(str(path))) if not os.path.isdir(n)]
             if not names:
                 raise UsageError(f"{path}: no such file or folder, and no match as a pattern")
@@ -177,7 +177,7 @@ class _Search:
             with contextlib.suppress(FileNotFoundError):
                 kind = stat.S_IFMT(os.stat(file).st_mode)
             if kind == stat.S_IFREG:
-                raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER, named=True)
+                raw = FoundRaw(file, Path(), file.parent / DEFAULT_FOLDER, named)
                 found.append((raw, os.path.realpath(file)))
             else:
                 what = _KINDS.get(kind, "a broken link")

@@ -421,8 +421,31 @@ def test_an_output_is_not_denoised_again_unless_asked(tmp_path, capsys):
     result = tmp_path / "denoised" / "a.dng"
     assert denoise(result, "--out", tmp_path / "o", "--quiet") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "already denoised by led" in line and "generic" in line and "--again" in line
+    assert "already denoised by led" in line and "--again" in line
     assert denoise(result, "--out", tmp_path / "o", "--quiet", "--again") == 0
+
+
+@pytest.mark.parametrize("inputs", ["folder", "pattern", "names", "list"])
+def test_results_beside_their_photos_are_skipped_with_another_out(tmp_path, capsys, inputs):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    make_raw(folder / "a.ARW")
+    assert denoise(folder, "--out", folder, "--quiet") == 0
+    (folder / "a.dng").rename(folder / "copy of a.dng")
+    names = sorted(map(str, folder.glob("[!.]*")))
+    (tmp_path / "list").write_text("\n".join(names))
+    given = {
+        "folder": [folder],
+        "pattern": [folder / "*"],
+        "names": names,
+        "list": ["--files-from", tmp_path / "list"],
+    }[inputs]
+    capsys.readouterr()
+    assert denoise(*given, "--out", tmp_path / "o", "--dry-run", "--json") == 0
+    skipped, planned = results(capsys)
+    assert planned["outputs"] == [str(tmp_path / "o" / "a.dng")]
+    assert skipped["file"] == str(folder / "copy of a.dng")
+    assert skipped["status"] == "skipped" and "already denoised by led" in skipped["why"]
 
 
 def test_a_folder_of_results_only_says_how_to_denoise_them_again(tmp_path, capsys):
@@ -555,10 +578,10 @@ def test_a_shell_s_star_over_photos_and_results_does_the_same_as_the_folder(tmp_
         make_raw(tmp_path / name)
     assert denoise(*sorted(tmp_path.glob("[!.]*")), "--out", tmp_path) == 0
     capsys.readouterr()
-    assert denoise(*sorted(tmp_path.glob("[!.]*")), "--out", tmp_path, "--json", "--quiet") == 1
+    assert denoise(*sorted(tmp_path.glob("[!.]*")), "--out", tmp_path, "--json", "--quiet") == 0
     records = results(capsys)
-    assert sorted(r["status"] for r in records) == ["failed", "failed", "skipped", "skipped"]
-    assert all("--again" in r["error"] for r in records if r["status"] == "failed")
+    assert [r["status"] for r in records] == ["skipped"] * 4
+    assert len({r["file"] for r in records if "already denoised" in r["why"]}) == 2
     assert visible(tmp_path) == ["a.NEF", "a.dng", "b.NEF", "b.dng"]
 
 

@@ -130,6 +130,14 @@ def test_a_folder_that_led_wrote_has_nothing_to_preview(capsys):
     assert "led wrote every file found; name the camera's raws" in line
 
 
+def test_results_beside_their_photos_are_not_previewed(capsys):
+    assert run(["denoise", "a.ARW", "--out", ".", "--quiet"]) == 0
+    capsys.readouterr()
+    assert run(["preview", ".", "--dry-run", "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out.splitlines()[-1])["photos"] == ["a.ARW", "b.ARW"]
+
+
 def test_some_of_many_photos_are_shown_evenly_spread(capsys):
     for number in range(7):
         make_raw(Path(f"c{number}.ARW"))

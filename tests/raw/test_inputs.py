@@ -253,6 +253,7 @@ def test_a_file_that_is_named_is_known_as_named(here):
             "a.CR2": False,
             "b.CR2": True,
         }
+    assert [raw.named for raw in find_raws(["raw/*.CR2"])] == [False, False]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
