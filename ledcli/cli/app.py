@@ -13,6 +13,7 @@ that continues after a bad file prints the error with `Output.error` and ends wi
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import logging
@@ -36,10 +37,13 @@ from ledcli.cli import options as opt
 from ledcli.cli.console import Output, debugging
 from ledcli.cli.defaults import UNCONFIGURED, with_defaults
 from ledcli.errors import LedError, first_line
+from ledcli.output.atomic import explain
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all done; some inputs failed; bad usage; stopped by Ctrl-C."""
 STOPPING = "stopping after the current {}; press Ctrl-C again to stop at once"
+LOST = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Of writing to standard output: errors of other files are explained, or name the file."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -219,15 +223,18 @@ def run(arguments: Sequence[str]) -> int:
         return USAGE
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
-    except BrokenPipeError:
-        # The reader is gone (`| head`): what is still buffered must not raise at exit.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except SystemExit as leaving:  # shell completion ends this way
         status = DONE if leaving.code is None else leaving.code
         return status if isinstance(status, int) else FAILED
-    except Exception as error:  # a bug in led: still one line for the user
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in LOST:
+            # What is still buffered must not raise at exit.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if error.errno != errno.EPIPE:  # the reader is gone (`| head`)
+                output.error(f"standard output: cannot be written: {explain(error)}")
+            return FAILED
+        # A bug in led: still one line for the user.
         if debugging():
             output.trace(error)
         problem = f"{type(error).__name__}: {first_line(error)}"

@@ -151,7 +151,7 @@ def check_new(path: Path, advice: str, *, overwrite: bool = False) -> None:
             raise ExistsError(f"{path}: already exists; {advice}")
     if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: {_ADVICE['ENOENT']}")
-    with part_file(path.parent) as trial, _explained(path):
+    with part_file(path.parent) as trial, explained(path):
         _open_new(trial).close()
 
 
@@ -189,7 +189,7 @@ def write_part(
     finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Do the first half of `atomic_write`: write the part file of `path`."""
-    with _explained(path):
+    with explained(path):
         if path.is_dir():
             raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
         with _open_new(part) as file:
@@ -210,7 +210,7 @@ def move_part(
     overwrite: bool = True,
 ) -> None:
     """Do the second half of `atomic_write`: give a part file its name."""
-    with _explained(path, overwrite):
+    with explained(path, overwrite):
         if before_rename is not None:
             before_rename(os.stat(part))
         if overwrite:
@@ -230,7 +230,7 @@ def _open_new(part: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, overwrite: bool = True) -> Iterator[None]:
+def explained(path: Path, overwrite: bool = True) -> Iterator[None]:
     """Raise OutputError for what goes wrong while a file is written."""
     try:
         yield

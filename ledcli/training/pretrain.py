@@ -21,7 +21,7 @@ from ledcli.nets.forms import FORMS, InputForm, StabilisedForm, form_of
 from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
-from ledcli.output.atomic import check_new
+from ledcli.output.atomic import check_new, explained
 from ledcli.training.data.crops import FULL_SCALE, Crops, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import LogLine, Method, Trainer
@@ -262,11 +262,11 @@ def pretrain(
     state = (recipe.text(), schedule, workers, bf16, device.type, trainer.step, trainer.seconds)
     processes.compare(str(state), "another training or another checkpoint")
     # The other processes yield no lines and write no file.
-    log_file = os.devnull if processes.rank else out.with_suffix(".log.jsonl")
-    with open(log_file, "a" if resume else "w", encoding="utf-8") as log:
+    log_file = Path(os.devnull) if processes.rank else out.with_suffix(".log.jsonl")
+    with open(log_file, "ab" if resume else "wb", buffering=0) as log:
         for line in trainer.run(checkpoint, recipe.text(), checkpoint_every=checkpoint_every):
-            log.write(line.as_json() + "\n")
-            log.flush()
+            with explained(log_file):
+                log.write(f"{line.as_json()}\n".encode())
             show(line)
     training = {
         "recipe": json.loads(recipe.text()),

@@ -251,6 +251,23 @@ def test_a_reader_that_goes_away_is_no_error():
     assert process.wait() in (0, 1)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--version", "denoise --help", "models list --json"])
+def test_results_on_a_full_disk_are_one_line(words, unbuffered):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ledcli", *words.split()],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("led: standard output: cannot be written: the disk is full")
+
+
 # What is printed where.
 
 

@@ -1,10 +1,11 @@
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from ledcli.errors import TrainingError
+from ledcli.errors import OutputError, TrainingError
 from ledcli.nets.registry import RESUNET
 from ledcli.nets.repnr import RepNRConv, blocks
 from ledcli.noise.cameras import MAKERS
@@ -76,6 +77,13 @@ def test_the_model_file_says_what_it_is_and_loads(tmp_path, crops):
         "model.log.jsonl",
         "model.safetensors",
     ]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk always full")
+def test_a_full_disk_under_the_log_is_named(tmp_path, crops):
+    (tmp_path / "m.log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"m\.log\.jsonl: cannot be written: the disk is full"):
+        pretrain(TINY, crops, tmp_path / "m.safetensors", Schedule(1), device=CPU, bf16=False)
 
 
 def test_the_model_file_holds_the_averaged_weights(tmp_path, crops):
