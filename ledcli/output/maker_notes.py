@@ -35,6 +35,8 @@ _REPAIR = [
     "-MakerNotes:PreviewImage<SubIFD1:PreviewImage",
 ]
 _CHUNK_BYTES = 1 << 22
+_NOTES_BYTES = 1 << 20
+"""More than most maker notes have."""
 
 
 class ExiftoolError(Exception):
@@ -98,7 +100,7 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
 
         The DNG is replaced as a whole, after a check that its image is the same; if anything goes
         wrong it stays as it was. Returns None on success, otherwise one line that says why the
-        notes were not copied.
+        notes were not copied. Raises OSError if the DNG's disk is full.
         """
         with self._lock:
             if self._aborted:
@@ -113,6 +115,7 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
                     self._failures += 1
                     why = f"exiftool: {error}"
                 except OSError as error:
+                    _check_room(dng, new)
                     why = (error.strerror or str(error)).lower()
                 finally:
                     for path in (new, repaired):
@@ -130,13 +133,11 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
         said = self._ask("-tagsFromFile", donor, "-MakerNotes", "-o", target, old)
         if "No writable tags" in said:
             return "the source has none that exiftool can copy"
-        self._fetch(folder, new)
-        if not new.exists():
+        if not self._fetch(folder, new, dng):
             return f"exiftool: {_first_problem(said)}"
         if not self._ask("-validate", "-s3", self._link("new.dng", new)).startswith("OK"):
             self._ask(*_REPAIR, "-o", os.path.join(folder, repaired.name), "new.dng")
-            self._fetch(folder, repaired)
-            if repaired.exists():
+            if self._fetch(folder, repaired, dng):
                 os.replace(repaired, new)
         if not _same_image(dng, new):
             return "exiftool would have changed the image"
@@ -198,11 +199,22 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
                 shutil.copyfile(real, link)
         return name
 
-    def _fetch(self, folder: str, path: Path) -> None:
-        """Move a file to its place if it had to be written to the work folder."""
+    def _fetch(self, folder: str, path: Path, dng: Path) -> bool:
+        """Return whether exiftool wrote a file; move it if it had to be in the work folder."""
         written = self._work / path.name
         if not folder and written.exists():
             shutil.move(written, path)
+        if path.exists():
+            return True
+        _check_room(dng, path)
+        return False
+
+
+def _check_room(dng: Path, trial: Path) -> None:
+    """Raise OSError if there is no room for a DNG with maker notes: exiftool does not say why."""
+    shutil.copyfile(dng, trial)
+    with open(trial, "ab") as file:
+        file.write(bytes(_NOTES_BYTES))
 
 
 def _remove_abandoned_folders(folder: Path) -> None:

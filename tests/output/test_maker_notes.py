@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import struct
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ledcli.errors import OutputError
 from ledcli.metadata.carried import read_carried
 from ledcli.metadata.xmp import read_note
-from ledcli.output.atomic import remove_abandoned_part_files
+from ledcli.output.atomic import atomic_write, remove_abandoned_part_files
 from ledcli.output.dng import dng_bytes
 from ledcli.output.maker_notes import ExiftoolError, MakerNotes
 from ledcli.raw.exif import read_exif
@@ -244,6 +246,28 @@ def test_a_failing_exiftool_costs_only_the_notes(tmp_path, script, words):
             assert words in notes.copy(source, dng)
     assert dng.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+def test_a_full_disk_is_no_loss_of_the_notes_alone(tmp_path, monkeypatch):
+    """exiftool says "Error writing image data" then, and not why."""
+    program = tmp_path / "exiftool"
+    program.write_text("#!/bin/sh\necho 'Error: Error writing image data - old.dng'\nexit 1\n")
+    program.chmod(0o755)
+    source = _synthetic(tmp_path, "Led", "Testcam")
+    dng = _dng(tmp_path / "a.dng", source)
+    data = dng.read_bytes()
+
+    def full(old, new):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with MakerNotes(str(program), timeout_s=300) as notes:
+        assert "Error writing image data" in notes.copy(source, dng)
+        monkeypatch.setattr("ledcli.output.maker_notes.shutil.copyfile", full)
+        path = tmp_path / "b.dng"
+        with pytest.raises(OutputError, match=r"b\.dng: cannot be written: the disk is full"):
+            atomic_write(path, data, finish=lambda part: notes.copy(source, part))
+    assert {each.name for each in tmp_path.iterdir()} == {"a.dng", "source.dng", "exiftool"}
 
 
 def test_a_missing_program_is_tried_only_a_few_times(tmp_path):
