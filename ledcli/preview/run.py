@@ -40,9 +40,9 @@ def preview(
 ) -> list[Path]:
     """Write a page or a contact sheet of photos, and return these: at most `count`, evenly spread.
 
-    `commands` are those of the variants, by number. `on_photo` gets each photo as soon as its crops
-    are denoised, and first the inputs that cannot be shown. If all fail, nothing is written and
-    nothing returned.
+    Those that cannot be read do not count. `commands` are those of the variants, by number.
+    `on_photo` gets each photo as soon as its crops are denoised, and first the inputs that cannot
+    be shown. If all fail, nothing is written and nothing returned.
 
     Raises UsageError if no raw is found or the output is neither a page nor a picture, OutputError
     if it cannot be written or is not to be replaced, ModelError if there is no such model.
@@ -71,7 +71,6 @@ def preview(
     files = [raw.file for raw in photos]
     if len(files) > count:
         report.info(f"{count} of {len(files)} photos, evenly spread; --photos shows more")
-        files = [files[n * (len(files) - 1) // max(count - 1, 1)] for n in range(count)]
 
     once = cache(chooser_of)
     # A wrong name is one error.
@@ -88,7 +87,7 @@ def preview(
         on_photo(PreviewedPhoto(result))
     if dry_run:
         engine.check()
-        return files
+        return _spread(files, count)
     decoders.start()  # while torch is imported
     from ledcli.inference.denoiser import DenoiserCache
     from ledcli.preview.pages import page_html, sheet_png
@@ -97,15 +96,28 @@ def preview(
     denoisers = DenoiserCache(*engine)
     if dark := settings.dark:
         settings = replace(settings, dark=dark.measured(force=settings.force_read))
-    previewed = []
-    with report.progress(len(files), "previewing", "photos") as bar:
-        for photo in Previewer(settings, variants, choosers, denoisers).run(files):
-            on_photo(photo)
-            previewed.append(photo)
-            bar.advance(note=str(photo.result.source))
+    previewer = Previewer(settings, variants, choosers, denoisers)
+    done: dict[Path, PreviewedPhoto] = {}
+    with report.progress(min(count, len(files)), "previewing", "photos") as bar:
+        # Others take the place of those that cannot be read.
+        while chosen := _spread([file for file in files if file not in done], count):
+            for file, photo in zip(chosen, previewer.run(chosen), strict=True):
+                on_photo(photo)
+                done[file] = photo
+                if not isinstance(photo.result.error, RawError):
+                    count -= 1
+                    bar.advance(note=str(file))
+    files = [file for file in files if file in done]
+    previewed = [done[file] for file in files]
     if not any(photo.tiles for photo in previewed):
         return []
     sheet = out.suffix.lower() == ".png"
     data = sheet_png(previewed, variants) if sheet else page_html(previewed, variants, commands)
     atomic_write(out, data, overwrite=overwrite)
     return files
+
+
+def _spread(files: Sequence[Path], count: int) -> list[Path]:
+    """Return at most `count` of the files, evenly spread."""
+    count = min(count, len(files))
+    return [files[n * (len(files) - 1) // max(count - 1, 1)] for n in range(count)]

@@ -148,6 +148,16 @@ def test_some_of_many_photos_are_shown_evenly_spread(capsys):
     assert "3 of 7 photos" in found.err
 
 
+def test_others_take_the_place_of_photos_that_cannot_be_read(capsys):
+    for name in ("a0", "b0", "c0"):
+        Path(f"{name}.ARW").write_bytes(b"nothing")
+    options = ["--photos", "1", "--quality", "fast", "--strength", "1", "-q", "--json"]
+    assert run(["preview", "a0.ARW", "b0.ARW", "b.ARW", "c0.ARW", *options]) == 1
+    found = capsys.readouterr()
+    assert [line.split(".ARW")[0] for line in found.err.splitlines()] == ["led: a0", "led: b0"]
+    assert "b.ARW" in [json.loads(line).get("file") for line in found.out.splitlines()]
+
+
 def test_a_photo_that_cannot_be_read_leaves_the_others(capsys):
     Path("b.ARW").write_bytes(b"nothing")
     assert run(["preview", "a.ARW", "b.ARW", "--quality", "fast", "-q"]) == 1
