@@ -41,7 +41,8 @@ def test_lower_precisions_leave_the_outer_layers_in_float32(model, precision):
 
 
 def test_all_windows_of_a_frame_have_one_size(model):
-    ready = Denoiser(model, "b", backend="openvino", check=False, tile=64)
+    how = {"backend": "openvino", "precision": "float32", "check": False}
+    ready = Denoiser(model, "b", tile=64, **how)
     ready.halo = 16
     ready.denoise(shoot(scene(150, 141), 20), 20, noise=LINE)
     assert len(ready.net.compiled) == 1
@@ -58,7 +59,7 @@ def test_tiles_are_larger_unless_they_change_the_picture(model, tmp_path):
 
 def test_it_uses_as_many_threads_as_torch(model, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    net = Denoiser(model, "a", backend="openvino", check=False).net
+    net = Denoiser(model, "a", backend="openvino", precision="float32", check=False).net
     net(torch.zeros(1, 9, 32, 32))
     (compiled,) = net.compiled.values()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
@@ -145,7 +146,8 @@ def test_each_of_two_gpus_is_a_device(model, monkeypatch):
 
 
 def test_full_memory_is_distinguished_from_other_errors(model, monkeypatch):
-    net = Denoiser(model, "a", backend="openvino", check=False, tile=64)
+    how = {"backend": "openvino", "precision": "float32", "check": False}
+    net = Denoiser(model, "a", tile=64, **how)
     net.halo = 16
 
     def full(shape):
