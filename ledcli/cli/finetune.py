@@ -47,7 +47,7 @@ def finetune(
     ] = None,
     out: Annotated[
         Path | None,
-        Option("--out", "-o", metavar="FILE", help="Also write the unfolded model (for reparam)."),
+        Option("--out", "-o", metavar="FILE", help="Unfolded model to write, for 'led reparam'."),
     ] = None,
     ratios: Annotated[
         str | None, Option(metavar="RATIO,...", help="Use only pairs of these ratios.")

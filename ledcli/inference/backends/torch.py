@@ -117,7 +117,7 @@ def fast_in_bf16(device: torch.device) -> bool:
     """
     if device.type == "cpu":
         if platform.machine().lower() in ("x86_64", "amd64"):
-            known = dict(getattr(torch.cpu, "get_capabilities", dict)())  # from torch 2.11 on
+            known = dict(getattr(torch.cpu, "get_capabilities", dict)())  # not in old releases
             zen4 = known.get("avx512_bf16") and str(known.get("cpu_name")).startswith("AMD")
             return torch.cpu._is_amx_tile_supported() or bool(zen4)
         return bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)())
