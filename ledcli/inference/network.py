@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ledcli.errors import DeviceError, LedError, ModelError
 from ledcli.inference.agreement import STRIP_ROWS, Agreement, Verdict, compare, failed, results_of
 from ledcli.inference.backends import Target, choose_backend, load_backend
-from ledcli.inference.backends.torch import is_out_of_memory
+from ledcli.inference.backends.torch import does_not_hold, is_out_of_memory
 from ledcli.inference.strips import MIN_ROWS, StripNetwork, StripRun, rows_of
 from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, mirrored_to, tiled
 from ledcli.nets.forms import FrameParameters, form_of
@@ -207,10 +207,7 @@ class ReadyNetwork:
                 if not is_out_of_memory(error):
                     raise
             if size // 2 < smallest:
-                raise LedError(
-                    f"the memory of {self.target.name} does not hold {what.format(size)}: "
-                    "close other programs, or use --device cpu"
-                )
+                raise LedError(does_not_hold(what.format(size), self.target.name))
             size //= 2
             # For the next photos too.
             if self._strips is None:

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, os_reason
-from ledcli.inference.backends.torch import is_out_of_memory
+from ledcli.inference.backends.torch import does_not_hold, is_out_of_memory
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import ALL, Plateau, Schedule, Workers, one_thread, optimisers, snapshot
 from ledcli.training.processes import Processes
@@ -142,10 +142,8 @@ class Trainer:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                raise TrainingError(
-                    f"the memory of {self.device} does not hold a training step: close other "
-                    "programs, use fewer crops per step, or --device cpu"
-                ) from error
+                what = does_not_hold("a training step", str(self.device), "use fewer crops per step")
+                raise TrainingError(what) from error
             now = self.clock()
             self.seconds += self.processes.of_first(now - before)
             before = now
@@ -314,10 +312,7 @@ class Trainer:
             raise TrainingError(f"{path}: cannot be read ({os_reason(error)})") from error
         except _UNREADABLE as error:
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
-                raise TrainingError(
-                    f"the memory of {self.device} does not hold the checkpoint: close other "
-                    "programs, or use --device cpu"
-                ) from error
+                raise TrainingError(does_not_hold("the checkpoint", str(self.device))) from error
             raise TrainingError(f"{path} is damaged: remove it and start anew") from error
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """Networks trained in published manners against led's recipe, for the same compute.
 
-    python tests/benchmarks/rivals.py --iterations 500 --crops runs/crops.npy
+    python tests/benchmarks/rivals.py --crops runs/crops.npy
 
 Four trainings of the same processor time, judged on the NikonD850 of the quality protocol at the
 ratios that the published ones were made for:
@@ -13,6 +13,7 @@ ratios that the published ones were made for:
 """
 
 import copy
+import math
 import time
 from pathlib import Path
 
@@ -33,7 +34,9 @@ from ledcli.training.pretrain import LEARNING_RATES, PretrainMethod
 
 CAMERA, GAIN, RATIOS = "NikonD850", 10.0, (100.0, 200.0, 300.0)
 CPU = torch.device("cpu")
-WARM_UP, TIMED = 2, 4
+UNTIMED, TIMED = 2, 4
+WARM_UP = 0.05
+"""Share of the iterations; a longer one would be most of so short a training."""
 LED = PretrainRecipe(
     form="gain",
     architecture="unet",
@@ -50,7 +53,7 @@ OURS = PretrainRecipe()
 def main() -> None:
     """Train, judge, print and keep."""
     parser = parser_of(__doc__)
-    parser.add_argument("--iterations", type=int, default=500, help="of the published ones")
+    parser.add_argument("--iterations", type=int, default=1200, help="of the published ones")
     parser.add_argument("--crops", type=Path, required=True, help="crop file of led pretrain")
     parser.add_argument("--photos", type=Path, default=SHARED / "clean" / "eval" / "kodak")
     parser.add_argument("--json", type=Path, required=True, metavar="OUT")
@@ -100,7 +103,8 @@ class Rival:
         self.seconds = self._seconds_a_step()
 
     def _trainer(self, iterations: int) -> Trainer:
-        schedule = Schedule(iterations, learning_rate=LEARNING_RATES[self.recipe.optimiser])
+        rate, warm_up = LEARNING_RATES[self.recipe.optimiser], math.ceil(WARM_UP * iterations)
+        schedule = Schedule(iterations, learning_rate=rate, warm_up=warm_up)
         muon = self.recipe.optimiser == "muon"
         return Trainer(self.net, self.method, schedule, CPU, bf16=True, muon=muon)
 
@@ -109,8 +113,8 @@ class Rival:
         before = {name: value.clone() for name, value in self.net.state_dict().items()}
         trainer, total, begun = self._trainer(10**9), 0.0, 0.0
         for until, _, _ in self.recipe.stages:
-            for step in range(WARM_UP + TIMED):
-                if step == WARM_UP:
+            for step in range(UNTIMED + TIMED):
+                if step == UNTIMED:
                     at = time.process_time()
                 trainer.one_step((begun + until) / 2)
             # The stages share the iterations by their parts of the progress.

@@ -105,7 +105,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "bf16" or (name == "auto" and fast_in_bf16(device)):
         return "bf16"
     if name not in ("float32", "auto"):
-        hint = f"; {name} needs --backend openvino" if name in ("int8", "fp16") else ""
+        hint = "; led denoise has it with --backend openvino" if name in ("int8", "fp16") else ""
         raise UsageError(f"no precision '{name}': choose auto, bf16 or float32{hint}")
     return "float32"
 
@@ -132,6 +132,14 @@ def is_out_of_memory(error: RuntimeError) -> bool:
         t in str(error)
         for t in ("allocate memory", "out of memory", "not enough memory", "STATUS_ALLOC_FAILED")
     )
+
+
+def does_not_hold(what: str, device: str, *remedies: str) -> str:
+    """Return the message about a device whose memory is too small for something."""
+    remedies = ("close other programs", *remedies)
+    if not device.startswith("cpu"):
+        remedies += ("use --device cpu",)
+    return f"the memory of {device} does not hold {what}: {' or '.join(remedies)}"
 
 
 class ActivatedConv(nn.Module):
