@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -63,7 +63,7 @@ RayOption = Annotated[
         "one at an address.",
     ),
 ]
-SeedOption = Annotated[int, Option(help="Random seed.", min=0)]
+SeedOption = Annotated[int, Option(help="Random seed.", min=0, max=2**32 - 1)]
 ForceReadOption = Annotated[
     bool,
     Option(
@@ -121,6 +121,13 @@ StepsOption = Annotated[
         max=MAX_STEPS,
     ),
 ]
+
+
+def positive(value: float | None) -> float | None:
+    """Refuse 0, NaN and infinity; `min` cannot exclude 0, and lets infinity through."""
+    if value is not None and not 0 < value < inf:
+        raise typer.BadParameter(f"{value:g} is not a number above 0")
+    return value
 
 
 def _folder(name: str) -> Path:

@@ -24,7 +24,9 @@ def pretrain(
         Path | None,
         Option(help="Crop file; made if it does not exist.", show_default="beside --out"),
     ] = None,
-    crops_size: Annotated[float, Option(help="Size of a new crop file in MB.", min=1)] = 500.0,
+    crops_size: Annotated[
+        float, Option(help="Size of a new crop file in MB.", min=1, max=1e6)
+    ] = 500.0,
     cfa: Annotated[
         Literal["bayer", "xtrans"],
         Option(help="Colour filter array of the model.", show_default=True),
@@ -34,7 +36,7 @@ def pretrain(
     ] = "stabilised",
     ratios: Annotated[tuple[float, float], Option(help="Lowest and highest ratio.")] = (1.0, 300.0),
     virtual: Annotated[
-        int, Option(help="Number of virtual cameras; each gets its own CSA set.", min=1)
+        int, Option(help="Number of virtual cameras; each gets its own CSA set.", min=1, max=1000)
     ] = 5,
     arch: Annotated[
         str, Option(help="Architecture: resunet, unet (LED paper), nafnet or restormer.")
@@ -44,10 +46,13 @@ def pretrain(
         Option(help="Channels of the top level.", min=1, show_default="resunet: 16, others: 32"),
     ] = None,
     iters: Annotated[int, Option(help="Iterations.", min=1)] = 100_000,
-    minutes: Annotated[float | None, Option(help="Time budget; the schedule adapts to it.")] = None,
+    minutes: Annotated[
+        float | None, Option(help="Time budget; the schedule adapts to it.", callback=opt.positive)
+    ] = None,
     optimiser: Annotated[str, Option(help="muon, or adam as in the LED paper.")] = "muon",
     learning_rate: Annotated[
-        float | None, Option(help="Peak learning rate.", show_default="2e-3; adam's 4e-4")
+        float | None,
+        Option(help="Peak learning rate.", callback=opt.positive, show_default="2e-3; adam's 4e-4"),
     ] = None,
     start: Annotated[
         Path | None,
@@ -68,6 +73,7 @@ def pretrain(
             help="Camera faults in training: corrected vignetting, smoothing, defective pixels, "
             "a wrong black level, bands. 1 is usual, 0 none.",
             min=0,
+            max=100,
         ),
     ] = 0.0,
     seed: opt.SeedOption = 0,
@@ -108,8 +114,6 @@ def pretrain(
             raise UsageError(
                 f"--ratios takes the lowest and the highest, not {lowest:g} {highest:g}"
             )
-        if minutes is not None and minutes <= 0:
-            raise UsageError("--minutes must be above 0")
 
         from ledcli.inference.network import training_target
         from ledcli.nets.registry import architecture_of
@@ -124,6 +128,7 @@ def pretrain(
             describe,
             pretrain,
         )
+        from ledcli.zoo.model_file import read_spec
 
         target, notes = training_target(device, precision)
         processes.check(target.tensors)
@@ -146,12 +151,14 @@ def pretrain(
         name = out.stem.lower()
         describe(recipe, name)
         schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
-        beside = out.with_suffix(".crops.npy")
-        if first and photos and not (crops or resume) and beside.exists():
+        crops = crops or out.with_suffix(".crops.npy")
+        if first and photos and not resume and crops.exists():
             raise UsageError(
-                f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
+                f"{crops} already exists: use it with --crops instead of --photos, or remove it to "
+                "pack the photos again"
             )
-        crops = crops or beside
+        if start is not None and not resume:
+            read_spec(start)  # before hours of packing
         failed = 0
 
         def problem(error: LedError) -> None:
@@ -161,12 +168,13 @@ def pretrain(
 
         if first:
             make_folder(out.parent)
-            check_files(out, resume=resume)  # before hours of packing
+            check_files(out, resume=resume)
             note = batch_note(recipe, target.tensors, processes.count)
             if note:
                 output.warn(note)
         if crops.exists():
-            output.info(f"using {crops}")
+            unused = f" and the checkpoint's weights, not {start}" if resume and start else ""
+            output.info(f"using {crops}{unused}")
         elif first:
             output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")
             pack_crops(

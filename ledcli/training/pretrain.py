@@ -6,7 +6,8 @@ cameras, and trains that CSA and the shared weights.
 
 import json
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ledcli.nets.forms import FORMS, InputForm, StabilisedForm, form_of
 from ledcli.nets.network import build
 from ledcli.nets.repnr import convert, select
 from ledcli.noise.cameras import calibrated_cameras
-from ledcli.output.atomic import check_new, explained
+from ledcli.output.atomic import RENAME, check_new, explained
 from ledcli.training.data.crops import FULL_SCALE, Crops, load_crops
 from ledcli.training.data.sampler import Batch, PretrainRecipe, Sampler, short_frames
 from ledcli.training.loop import LogLine, Method, Trainer
@@ -30,6 +31,7 @@ from ledcli.training.optim import Schedule, worker_count
 from ledcli.training.processes import Processes
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
+from ledcli.zoo.store import check_suffix
 
 LEARNING_RATES = {"muon": 2e-3, "adam": 4e-4}
 """Peak rates by optimiser: those that long trainings were made with."""
@@ -48,6 +50,7 @@ class PretrainMethod(Method):
     ) -> None:
         self.recipe, self.device, self.form = recipe, device, _form(recipe)
         self.parts = parts
+        self.crops = [*crops.shape, zlib.crc32(crops[0].tobytes()), zlib.crc32(crops[-1].tobytes())]
         self.sampler = Sampler(recipe, crops, device)
 
     def network(self) -> nn.Module:
@@ -89,6 +92,15 @@ class PretrainMethod(Method):
             for ratio in (1.0, 20.0, 100.0, 300.0)
             if low <= ratio <= high
         }
+
+    def state(self) -> dict[str, Any]:
+        """Return what tells one crop file from another."""
+        return {"crops": self.crops}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raise TrainingError if the checkpoint was trained on another crop file."""
+        if state["crops"] != self.crops:
+            raise TrainingError("the checkpoint is of other crops: name its crop file with --crops")
 
     def _psnr(
         self, net: nn.Module, clean: Tensor, ratio: float, generator: torch.Generator
@@ -203,8 +215,9 @@ def batch_note(recipe: PretrainRecipe, device: torch.device, processes: int) -> 
 
 
 def check_files(out: Path, *, resume: bool) -> None:
-    """Raise OutputError or TrainingError for files that would end `pretrain` before it begins."""
-    check_new(out, "choose another name with --out", overwrite=resume)
+    """Raise LedError for files that would end `pretrain` before it begins."""
+    check_suffix(out)
+    check_new(out, RENAME, overwrite=resume)
     checkpoint = out.with_suffix(".checkpoint")
     if resume and not checkpoint.is_file():
         raise TrainingError(f"{checkpoint}: no checkpoint to resume: leave out --resume")

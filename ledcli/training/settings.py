@@ -13,7 +13,7 @@ from ledcli.training.methods import find_method
 from ledcli.training.methods.base import FinetuneMethod
 from ledcli.training.methods.start import NO_MODEL
 from ledcli.zoo.selection import FAST_CHOOSES
-from ledcli.zoo.store import FAST, SUFFIX, check_name
+from ledcli.zoo.store import FAST, check_name, check_suffix
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def method_of(settings: FinetuneSettings) -> type[FinetuneMethod]:
     method, out = find_method(settings.method), settings.out
     check_ratios(settings.ratios)
     if out is not None:
-        if out.suffix != SUFFIX:
-            raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
+        check_suffix(out)
         check_new(out, RENAME)
     if settings.name is not None:
         check_name(settings.name)

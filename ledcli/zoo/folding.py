@@ -34,7 +34,7 @@ from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.model_file import file_sha256, load_model, save_model
 from ledcli.zoo.spec import ModelSpec, short
-from ledcli.zoo.store import SUFFIX
+from ledcli.zoo.store import check_suffix
 
 SYNTHETIC_NOISE = NoiseProfile(4e-4, 2e-6)
 """Of the synthetic frame: a high ISO; gain and read variance, with white - black as 1."""
@@ -222,8 +222,7 @@ def fold_model(
     the proof fails; OutputError or UsageError if the new file cannot be written, exists (unless
     `overwrite`), or is the model itself.
     """
-    if out.suffix != SUFFIX:
-        raise UsageError(f"{out}: the name of a model file ends in {SUFFIX}; change --out")
+    check_suffix(out)
     with contextlib.suppress(OSError, ValueError):  # `made_of` explains those
         if out.samefile(path):
             raise UsageError(f"{out}: this is the model itself; choose another name with --out")

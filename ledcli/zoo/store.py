@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import platformdirs
 
 import ledcli
-from ledcli.errors import ModelError, OutputError, TrainingError
+from ledcli.errors import ModelError, OutputError, TrainingError, UsageError
 from ledcli.output.atomic import acquire_lock, make_folder
 from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
@@ -213,6 +213,12 @@ def installed_models() -> Iterator[tuple[str, Path]]:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             if not path.name.startswith("."):  # macOS leaves "._name" beside a copied file
                 yield path.stem, path
+
+
+def check_suffix(out: Path) -> None:
+    """Raise UsageError if a model file is to be written under a name that `find_model` refuses."""
+    if out.suffix != SUFFIX:
+        raise UsageError(f"{out}: a model file ends in {SUFFIX}: name it so with --out")
 
 
 def check_name(name: str) -> None:

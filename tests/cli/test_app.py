@@ -176,6 +176,21 @@ def test_bad_usage_is_status_2_and_one_line(arguments, words, capsys):
     assert words in err
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_every_option_for_a_number_refuses_what_is_none_or_below_0(value):
+    checked = []
+    for command in cli.COMMANDS:
+        loaded = cli.load_command(command.name)
+        for verb in getattr(loaded, "commands", {command.name: loaded}).values():
+            for option in verb.params:
+                kind = getattr(option, "type_descriptor", None)
+                if kind and kind.annotation is float and option.name != "l1":  # its recipe checks
+                    with pytest.raises(typer.TyperException):
+                        option.process_value(typer.Context(verb), value)
+                    checked.append(option.name)
+    assert {"strength", "minutes", "faults", "learning_rate"} <= set(checked)
+
+
 def raising(error):
     def denoise() -> None:
         raise error

@@ -41,7 +41,12 @@ def test_pretrain_makes_a_model_for_x_trans(tmp_path, capsys):
     capsys.readouterr()
     assert run([*given, "--json"]) == 0
     assert json_lines(capsys)[0]["status"] == "done"
-    other = ["--crops", str(out.with_suffix(".crops.npy")), "--out", str(tmp_path / "b")]
+    other = [
+        "--crops",
+        str(out.with_suffix(".crops.npy")),
+        "--out",
+        str(tmp_path / "b.safetensors"),
+    ]
     assert run(["pretrain", "--iters", "2", *other]) == 1
     assert "holds crops for xtrans, not bayer" in capsys.readouterr().err
 
@@ -213,6 +218,25 @@ def test_pretrain_resumes_by_the_same_command(tmp_path, monkeypatch):
     assert asked == [(crops, True)]
 
 
+def test_pretrain_packs_no_photos_into_a_crop_file_that_is_there(tmp_path, capsys):
+    crops = tmp_path / "shared.npy"
+    crops.touch()
+    command = ["pretrain", "--photos", str(tmp_path), "--crops", str(crops)]
+    assert run([*command, "--out", str(tmp_path / "m.safetensors")]) == 2
+    assert "shared.npy already exists: use it" in capsys.readouterr().err
+
+
+def test_pretrain_says_that_a_resumed_training_does_not_start_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ledcli.training.pretrain.pretrain", lambda *given, **how: None)
+    command = ["pretrain", "--out", str(tmp_path / "m.safetensors"), "--start", "none.safetensors"]
+    assert run(command) == 1
+    assert "none.safetensors: " in capsys.readouterr().err
+    (tmp_path / "m.crops.npy").touch()
+    (tmp_path / "m.checkpoint").touch()
+    assert run([*command, "--resume"]) == 0
+    assert "the checkpoint's weights, not none.safetensors" in capsys.readouterr().err
+
+
 def test_pretrain_looks_for_its_files_before_it_packs_crops(tmp_path, capsys):
     model, crops = tmp_path / "m.safetensors", tmp_path / "m.crops.npy"
     command = ["pretrain", "--out", str(model), "--crops-size", "2", "--quiet"]
@@ -230,3 +254,23 @@ def test_pretrain_refuses_what_cannot_work_before_it_starts(tmp_path, capsys):
     assert run(["pretrain", *out, "--form", "log"]) != 0
     assert run(["pretrain", *out, "--resume"]) == 1
     assert "--resume" in capsys.readouterr().err
+    for wrong in ("m.pth", "m.checkpoint", "m.crops.npy"):
+        assert run(["pretrain", "--out", str(tmp_path / wrong), "--crops-size", "2"]) == 2
+        assert f"{wrong}: a model file ends in .safetensors" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--minutes", "0"),
+        ("--learning-rate", "0"),
+        ("--crops-size", "1e9"),
+        ("--seed", "9" * 20),
+        ("--virtual", "9" * 20),
+    ],
+)
+def test_pretrain_refuses_a_number_out_of_range_before_it_packs(given, tmp_path, capsys):
+    assert run(["pretrain", "--out", str(tmp_path / "m.safetensors"), *given]) == 2
+    assert given[0] in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -108,6 +108,14 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_model(tmp_path, crops):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_training_goes_on_with_its_own_crops_only(tmp_path, crops):
+    out, other = tmp_path / "m.safetensors", tmp_path / "other.npy"
+    pretrain(TINY, crops, out, Schedule(1), device=CPU, bf16=False)
+    pack_crops(None, other, megabytes=8 * 48 * 48 * 7 / 1e6, side=48, seed=1)
+    with pytest.raises(TrainingError, match="of other crops: name its crop file"):
+        pretrain(TINY, other, out, Schedule(2), device=CPU, bf16=False, resume=True)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_step_trains_the_shared_weights_and_the_drawn_alignment_only(crops, seed):
     # Without the generic set, whose share is half: the draw is then one of eight.
@@ -206,7 +214,7 @@ def test_a_model_for_x_trans_is_trained_on_nine_planes(tmp_path):
     assert spec.training["recipe"]["cfa"] == "xtrans"
     assert {"psnr_1", "psnr_300"} <= set(lines[-1].validation)
     with pytest.raises(TrainingError, match="xtrans, not bayer"):
-        pretrain(TINY, crops, tmp_path / "b", Schedule(1), device=CPU, bf16=False)
+        pretrain(TINY, crops, tmp_path / "b.safetensors", Schedule(1), device=CPU, bf16=False)
 
 
 def test_the_scenes_of_an_x_trans_begin_with_an_even_cell(monkeypatch):
