@@ -13,8 +13,10 @@ def machine(monkeypatch):
     """Choose what this machine has."""
 
     def has(*kinds):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in kinds)
-        monkeypatch.setattr(torch.xpu, "is_available", lambda: "xpu" in kinds)
+        for kind in ("cuda", "xpu"):
+            module = getattr(torch, kind)
+            monkeypatch.setattr(module, "is_available", lambda kind=kind: kind in kinds)
+            monkeypatch.setattr(module, "device_count", lambda: 1)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in kinds)
 
     return has
@@ -27,7 +29,15 @@ def machine(monkeypatch):
 def test_auto_takes_the_fastest_there_is(machine, kinds, chosen):
     machine(*kinds)
     assert choose_device("auto").type == chosen
-    assert choose_device("cpu") == CPU
+    assert choose_device("cpu") == choose_device("cpu:0") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda:7", "xpu:1", "mps:1", "cpu:3"])
+def test_a_number_beyond_the_devices_of_a_kind_is_refused(machine, name):
+    machine("cuda", "xpu", "mps")
+    assert choose_device("cuda:0").index == 0
+    with pytest.raises(UsageError, match=f"no device '{name}': choose auto or cuda, xpu, mps, cpu"):
+        choose_device(name)
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "xpu", "meta"])

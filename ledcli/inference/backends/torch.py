@@ -56,13 +56,13 @@ class TorchBackend(Backend):
 BACKEND = TorchBackend()
 
 
-def available_devices() -> dict[str, bool]:
-    """Return the kinds of device that torch knows, the preferred first, and which are there."""
+def available_devices() -> dict[str, int]:
+    """Return the kinds of device that torch knows, the preferred first, and how many are there."""
     return {
-        "cuda": torch.cuda.is_available(),
-        "xpu": torch.xpu.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "xpu": torch.xpu.device_count() if torch.xpu.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
     }
 
 
@@ -94,10 +94,10 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError as error:
         kinds = ", ".join(available)
         raise UsageError(f"torch knows no device '{name}': choose auto, {kinds}") from error
-    if device.type not in there:
+    if (device.index or 0) >= available.get(device.type, 0):
         kinds = ", ".join(there)
         raise UsageError(f"this machine has no device '{name}': choose auto or {kinds}")
-    return device
+    return CPU if device.type == "cpu" else device  # "cpu:0" is not equal to it
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
