@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import LedError, ModelError, PairError, UsageError, as_led_error, first_line
+from ledcli.errors import (
+    DeviceError,
+    LedError,
+    ModelError,
+    PairError,
+    UsageError,
+    as_led_error,
+    first_line,
+)
 from ledcli.evaluation.datasets.base import Case, FramePair, Source, free_name
 from ledcli.evaluation.metrics import (
     Picture,
@@ -121,19 +129,18 @@ def measure(
     """Measure one frame; an error goes into the result."""
     try:
         return _measure(case, _read(case, report), candidates, ensemble)
+    except DeviceError:
+        raise  # the next ones would fail as well
     except (LedError, MemoryError) as error:
         file = case.raws.short if case.raws else case.name
         return MeasuredFrame(case, error=as_led_error(error, file))
+    except Exception as error:  # of any library: one frame must not end a long run
+        what = f"{type(error).__name__}: {first_line(error)}"
+        return MeasuredFrame(case, error=LedError(f"cannot be measured: {what}"))
 
 
 def _read(case: Case, report: Reporter) -> FramePair:
-    try:
-        frame = case.read()
-    except (LedError, MemoryError):
-        raise
-    except Exception as error:  # of any library: one frame must not end a long run
-        what = f"{type(error).__name__}: {first_line(error)}"
-        raise LedError(f"cannot be read: {what}") from error
+    frame = case.read()
     for warning in frame.warnings:
         report.warn(warning)
     return frame

@@ -1,18 +1,20 @@
 """Measuring: metrics worked out by hand, worst crops first, one bad frame alone."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ledcli.batch.settings import Engine
-from ledcli.errors import RawError, UsageError
+from ledcli.errors import DeviceError, RawError, UsageError
 from ledcli.evaluation.datasets.base import Case, FramePair, Source
 from ledcli.evaluation.evaluate import MAX_CROPS, Candidate, collect, load_candidates, measure
 from ledcli.evaluation.results import METRICS, NOISY, Evaluation, FrameResult
 from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
+from ledcli.raw.exif import Exif
 from ledcli.sensor.cfa import Phase
 from tests.inference.models import write_model
 
@@ -105,7 +107,29 @@ def test_an_unexpected_error_does_not_stop_the_others():
 
     evaluation = run([case("a"), case("b", read=fail)], Off())
     assert {f.frame for f in evaluation.frames} == {"a"}
-    assert list(evaluation.skipped) == ["b: cannot be read: IndexError: out of bounds"]
+    assert list(evaluation.skipped) == ["b: cannot be measured: IndexError: out of bounds"]
+
+
+def test_an_unexpected_error_of_a_model_costs_its_frame_only():
+    class Failing(Off):
+        error = RuntimeError("could not create a primitive")
+
+        def denoise(self, planes, ratio, **how):
+            if how["exif"].iso == 800:
+                raise self.error
+            return super().denoise(planes, ratio, **how)
+
+    def dim():
+        return replace(frame(), exif=Exif(iso=800.0))
+
+    evaluation = run([case("a"), case("b", read=dim), case("c")], Failing())
+    assert {f.frame for f in evaluation.frames} == {"a", "c"}
+    assert evaluation.skipped == [
+        "b: cannot be measured: RuntimeError: could not create a primitive"
+    ]
+    Failing.error = DeviceError("cuda computes wrong pictures")
+    with pytest.raises(DeviceError):
+        run([case("b", read=dim)], Failing())
 
 
 def test_the_worst_crops_come_first_and_are_limited():
