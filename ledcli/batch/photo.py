@@ -1,5 +1,7 @@
 """One photo's way after it is read: choose its model, denoise, encode and write."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +10,7 @@ from ledcli import __version__
 from ledcli.batch.output_writer import OutputWriter
 from ledcli.batch.reading import DecodedFrame, capture_errors, timed
 from ledcli.batch.settings import MAX_RATIO, Highlights, Job, Quality, Result, Settings
-from ledcli.errors import MetadataError, ModelError
+from ledcli.errors import LedError, MetadataError, ModelError
 from ledcli.inference.blending import headroom_of, keep_highlights
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.metadata.xmp import now
@@ -88,7 +90,7 @@ class PhotoStages:
                 )
             result.noise_from = "unused"
             height, width = photo.mosaic.shape
-            with timed(result, "network"):
+            with _about(photo), timed(result, "network"):
                 picture = denoiser.develop(
                     frame.planes,
                     ratio,
@@ -101,7 +103,7 @@ class PhotoStages:
             developed = upright(cropped(picture16, photo), photo.orientation)
             return DenoisedPhoto(photo, _note(result, settings), developed=developed)
         noise = choose_noise(frame, own, settings, result)
-        with timed(result, "network"):
+        with _about(photo), timed(result, "network"):
             planes = denoiser.denoise(
                 frame.planes,
                 ratio,
@@ -183,15 +185,22 @@ def choose_model(
 ) -> tuple[Denoiser, ChosenModel]:
     """Choose and load a photo's model; a damaged one is skipped if there is another."""
     while True:
-        try:
+        with _about(frame.photo):
             chosen = chooser.choose(frame.photo.exif, ratio, frame.photo.cfa)
-        except ModelError as error:
-            raise ModelError(f"{frame.photo.path}: {error}") from error
         warnings += chosen.warnings
         try:
             return denoisers.get(chosen.path, chosen.csa_set, chosen.sha256), chosen
         except ModelError as error:
             warnings.append(chooser.skip(chosen.path, error))
+
+
+@contextmanager
+def _about(photo: RawPhoto) -> Iterator[None]:
+    """Name a photo in the errors of what knows its samples only."""
+    try:
+        yield
+    except LedError as error:
+        raise type(error)(f"{photo.path}: {error}") from error
 
 
 def _warning(denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings) -> str:

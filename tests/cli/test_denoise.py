@@ -625,6 +625,16 @@ def test_a_mixed_folder_gets_for_each_photo_the_model_of_its_sensor(
     assert [record["status"] for record in records] == ["skipped", "skipped"]
 
 
+def test_photos_that_self_ensemble_is_not_for_are_named(tmp_path, come_with_led, capsys):
+    come_with_led("bayer", "xtrans")
+    make_raw(tmp_path / "a.NEF")
+    make_raw(tmp_path / "b.RAF", phase=(2, 5))
+    photos = [str(tmp_path / name) for name in ("a.NEF", "b.RAF")]
+    assert run(["denoise", *photos, "--quality", "best", "-q"]) == 1
+    assert "b.RAF: --quality best is for Bayer sensors" in capsys.readouterr().err
+    assert visible(tmp_path / "denoised") == ["a.dng"]
+
+
 def test_without_a_model_for_x_trans_only_its_photos_fail_in_one_line(
     tmp_path, come_with_led, capsys
 ):
