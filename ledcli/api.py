@@ -298,7 +298,7 @@ def evaluate(
     Parameters
     ----------
     models : sequence of path
-        Names or files; the bundled default if empty.
+        Names or files; the bundled default for the frames' kind of sensor if empty.
     sid, eld, pairs, photos : path
         Exactly one: a folder in SID's or ELD's layout, a list of pairs, or a folder of clean
         photographs to which calibrated noise is added.

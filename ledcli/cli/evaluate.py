@@ -19,7 +19,7 @@ def evaluate(
         Argument(
             metavar="MODEL",
             help="Model names ('led models list') or files.",
-            show_default="the bundled default",
+            show_default="generic, or xtrans for X-Trans frames",
         ),
     ] = None,
     sid: Annotated[

@@ -12,7 +12,7 @@ from ledcli.batch.cluster_actor import Moved, Start
 from ledcli.batch.settings import Engine, Quality
 from ledcli.errors import LedError, UsageError
 from ledcli.evaluation.datasets import read_dataset
-from ledcli.evaluation.datasets.base import Case, DatasetOptions
+from ledcli.evaluation.datasets.base import Case, DatasetOptions, Source
 from ledcli.evaluation.evaluate import (
     MeasuredFrame,
     check_candidates,
@@ -22,6 +22,8 @@ from ledcli.evaluation.evaluate import (
     picture_models,
 )
 from ledcli.evaluation.results import Evaluation
+from ledcli.raw.decoder import decoders
+from ledcli.raw.reader import read_raw
 from ledcli.reporting import SILENT, Reporter, Silent, Stop, Stoppable, count, never_stop
 from ledcli.zoo.selection import FAST_CHOOSES, default_name
 
@@ -43,11 +45,12 @@ def evaluate(
     those that cannot be measured first. Raises UsageError for models beside the quality ``fast``,
     which is a model of its own.
     """
-    if quality == Quality.FAST:
-        if options.models:
-            raise UsageError(FAST_CHOOSES.format("the models"))
-        options = replace(options, models=[default_name("bayer", fast=True)])
+    if quality == Quality.FAST and options.models:
+        raise UsageError(FAST_CHOOSES.format("the models"))
     source = read_dataset(paths, options)
+    if not options.models:
+        name = default_name(_sensor_of(source), fast=quality == Quality.FAST)
+        options = replace(options, models=[name])
     # For a cluster the models are loaded for their names and kinds only.
     candidates = load_candidates(options.models, engine if ray is None else Engine("cpu"))
     for note in {note: None for each in candidates for note in each.denoiser.notes}:
@@ -74,7 +77,7 @@ def evaluate(
         raws = [case.raws.short for case in source.cases[:1] if case.raws]
         seen = [*(Path(path) for path in paths.values() if path is not None), *raws]
         work = partial(_CaseWork, options.models, engine, ensemble)
-        start = Start.of(work, seen, options.models or [default_name("bayer")])
+        start = Start.of(work, seen, options.models)
         with Cluster(ray, report, gpus=engine.device != "cpu") as cluster:
             report.info(cluster.description)
             client = _Cases(source.cases, report)
@@ -90,6 +93,14 @@ def evaluate(
         contextlib.closing(measured(stop)) as found,
     ):
         return collect(source, candidates, found, show)
+
+
+def _sensor_of(source: Source) -> str:
+    """Return the kind of sensor of the first raw that can be read; other frames are Bayer ones."""
+    for pair in (case.raws for case in source.cases if case.raws):
+        with contextlib.suppress(LedError, MemoryError):
+            return decoders.run(read_raw, pair.short).cfa
+    return "bayer"
 
 
 class _CaseWork:

@@ -198,6 +198,18 @@ def test_a_model_for_x_trans_is_measured_on_frames_of_an_x_trans(photographs, ca
     assert "measure them apart" in capsys.readouterr().err
 
 
+def test_frames_of_an_x_trans_get_the_model_for_x_trans(shoot, capsys):
+    for name, light, time in (("long", LIGHT, 10), ("short", LIGHT / 100, 0.1)):
+        make_raw(shoot / f"{name}.RAF", light=light, iso=800, exposure_time=time, phase=(0, 0))
+    (shoot / "broken.RAF").write_bytes((shoot / "short.RAF").read_bytes()[:5000])
+    (shoot / "x.txt").write_text("broken.RAF long.RAF 100\nshort.RAF long.RAF\n")
+    run(["evaluate", "--pairs", "x.txt", "--json"])
+    *_, means = lines(capsys)
+    assert list(means["means"]) == ["noisy", "led-xtrans/generic"] and means["frames"] == 1
+    assert run(["evaluate", "--pairs", "x.txt", "--quality", "fast"]) == 1
+    assert "no fast model for X-Trans sensors" in capsys.readouterr().err
+
+
 def test_pairs_of_another_sensor_than_the_model_s_are_named(shoot, capsys):
     write_model(shoot / "x.safetensors", cfa="xtrans")
     assert run(["evaluate", "x.safetensors", "--pairs", "pairs.txt", "--quiet"]) == 1
