@@ -11,7 +11,6 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import pooch
 import requests
-from filelock import FileLock, Timeout
 
 import ledcli
 from ledcli.errors import DownloadError, OutputError, first_line
@@ -51,22 +50,17 @@ def fetch(
     """Download a file to `target`, in one step when it is complete and right; return its SHA-256.
 
     The address is https, or http on this machine; the page of a file on Google Drive stands for
-    the file. An old file is replaced. `report` gets progress in MB and a warning about each new
+    the file. An old file is replaced; no other process may use the folder. `report` gets progress in MB and a warning about each new
     try. Raises DownloadError when it cannot be downloaded, is larger than a checkpoint, or has
     another size in bytes or hash; OutputError when it cannot be written.
     """
     check_url(url)
     make_folder(target.parent)
     try:
-        with FileLock(target.with_name("download.lock"), blocking=False):
-            for old in (target, *target.parent.glob("tmp*")):  # pooch's, of a killed run
-                old.unlink(missing_ok=True)
-            _retry(url, target, size, sha256, report)
-            return file_sha256(target)
-    except Timeout:
-        raise DownloadError(
-            f"another led process is downloading to {target.parent}: wait until it is done"
-        ) from None
+        for old in (target, *target.parent.glob("tmp*")):  # pooch's, of a killed run
+            old.unlink(missing_ok=True)
+        _retry(url, target, size, sha256, report)
+        return file_sha256(target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {explain(error)}") from error
 

@@ -24,7 +24,7 @@ from ledcli.reporting import SILENT, Reporter
 from ledcli.zoo.checkpoint_file import MAX_BYTES, parse_name
 from ledcli.zoo.model_file import reading
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, is_name, is_ratio_range, is_text, short
-from ledcli.zoo.store import bundled_dir, installed_dir
+from ledcli.zoo.store import bundled_dir, installed_dir, locked
 
 if TYPE_CHECKING:
     from ledcli.zoo.importing import Imported
@@ -201,10 +201,11 @@ class PullHistory:
         self._add(HASHES, name, sha256)
 
     def _add(self, part: str, key: str, value: str) -> None:
-        self._read()  # another process may have written
-        self._content[part][key] = value
         make_folder(self.path.parent)
-        atomic_write(self.path, json.dumps(self._content, indent=1).encode())
+        with locked(self.path.with_suffix(".lock")):
+            self._read()  # another process may have written
+            self._content[part][key] = value
+            atomic_write(self.path, json.dumps(self._content, indent=1).encode())
 
     def _read(self) -> None:
         damaged = ModelError(f"{self.path}: is damaged; delete it, and accept the licences again")
@@ -241,39 +242,43 @@ def pull_release(release: Release, *, force: bool = False, report: Reporter = SI
     """
     from ledcli.zoo.importing import import_checkpoint
 
-    history = PullHistory()
-    known = release.sha256 or history.sha256(release.name)
-    path, url, sha256 = _fetch(release, known, report)
-    try:
-        imported = import_checkpoint(
-            path,
-            ratio_range=release.ratio_range,
-            camera=release.camera,
-            method=release.method,
-            licence=release.licence,
-            source=f"{url}, of {release.source}"[:1000],
-            force=force,
-        )
-    finally:
-        path.unlink(missing_ok=True)
-    if known is None:
-        history.pin(release.name, sha256)
-        report.info(
-            f"{release.file}: no registry has its hash; later downloads must have this one: "
-            f"SHA-256 {sha256}"
-        )
+    folder = installed_dir().parent / "downloads"
+    busy = f"another led process is downloading to {folder}: wait until it is done"
+    with locked(folder / "download.lock", DownloadError(busy)):
+        history = PullHistory()
+        known = release.sha256 or history.sha256(release.name)
+        path, url, sha256 = _fetch(release, folder / release.file, known, report)
+        try:
+            imported = import_checkpoint(
+                path,
+                ratio_range=release.ratio_range,
+                camera=release.camera,
+                method=release.method,
+                licence=release.licence,
+                source=f"{url}, of {release.source}"[:1000],
+                force=force,
+            )
+        finally:
+            path.unlink(missing_ok=True)
+        if known is None:
+            history.pin(release.name, sha256)
+            report.info(
+                f"{release.file}: no registry has its hash; later downloads must have this one: "
+                f"SHA-256 {sha256}"
+            )
     pinned_by = "registry" if release.sha256 else "first download"
     return Pulled(imported, url, sha256, pinned_by)
 
 
-def _fetch(release: Release, sha256: str | None, report: Reporter) -> tuple[Path, str, str]:
+def _fetch(
+    release: Release, target: Path, sha256: str | None, report: Reporter
+) -> tuple[Path, str, str]:
     """Download an entry's file, with this hash if any; return its path, address and hash.
 
     `report` gets a warning about each address that fails; the last one's DownloadError is raised.
     """
     from ledcli.zoo.download import fetch
 
-    target = installed_dir().parent / "downloads" / release.file
     get = partial(fetch, target=target, size=release.bytes, sha256=sha256, report=report)
     *mirrors, final = release.urls
     for url in mirrors:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import platformdirs
 
 import ledcli
-from ledcli.errors import ModelError, OutputError, TrainingError, UsageError
-from ledcli.output.atomic import acquire_lock, make_folder
+from ledcli.errors import LedError, ModelError, OutputError, TrainingError, UsageError
+from ledcli.output.atomic import make_folder
 from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
 
@@ -252,23 +252,30 @@ def free_name(name: str) -> str:
     return free
 
 
-@contextlib.contextmanager
-def alone_with(name: str) -> Iterator[None]:
+def alone_with(name: str) -> contextlib.AbstractContextManager[None]:
     """Let no other process tune a model of this name inside the block; raises TrainingError."""
-    lock = None
-    with contextlib.suppress(OSError, OutputError, NotImplementedError):  # no locks there
-        make_folder(cache_dir())
-        lock = acquire_lock(cache_dir() / f"{name}.lock")
-        if lock is None:
-            raise TrainingError(
-                f"another led finetune of '{name}' is running: wait until it ends, or give this "
-                "one another --name"
-            )
+    busy = f"another led finetune of '{name}' is running: wait until it ends, or give this one "
+    return locked(cache_dir() / f"{name}.lock", TrainingError(f"{busy}another --name"))
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: LedError | None = None) -> Iterator[None]:
+    """Lock a file inside the block; if another process has it, wait, or raise `busy`."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        with contextlib.suppress(OutputError, NotImplementedError):  # no locks there
+            make_folder(path.parent)
+            lock.acquire(blocking=busy is None)
+    except Timeout as error:
+        raise busy or error from None
+    except OSError:
+        pass
     try:
         yield
     finally:
-        if lock is not None:
-            lock.release()
+        lock.release()
 
 
 def stopped_name(name: str) -> str | None:

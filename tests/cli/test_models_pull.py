@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ledcli.cli.app import run
-from ledcli.zoo import download
+from ledcli.zoo import download, importing
 from ledcli.zoo.model_file import load_model, read_spec
 from ledcli.zoo.store import installed_dir
 from tests.webserver import serving
@@ -106,6 +106,20 @@ def test_a_broken_download_leaves_nothing_and_the_next_one_works(site, registry,
     assert "try again later" in capsys.readouterr().err
     assert downloads(led_home) == []
     assert pull(registry()) == 0
+
+
+def test_a_second_led_does_not_touch_what_the_first_imports(site, registry, monkeypatch, capsys):
+    install = importing.import_checkpoint
+
+    def meanwhile(path, **how):
+        monkeypatch.setattr(importing, "import_checkpoint", install)
+        assert pull(registry(), "--name", "other") == 1
+        assert "another led process is downloading" in capsys.readouterr().err
+        return install(path, **how)
+
+    monkeypatch.setattr(importing, "import_checkpoint", meanwhile)
+    assert pull(registry(), "--accept-license") == 0
+    assert pull(registry(), "--name", "other") == 0
 
 
 def test_the_list_says_what_is_unknown(registry, capsys):

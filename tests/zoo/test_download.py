@@ -4,7 +4,6 @@ import hashlib
 import socket
 
 import pytest
-from filelock import FileLock
 
 from ledcli.errors import DownloadError
 from ledcli.reporting import Silent
@@ -279,12 +278,3 @@ def test_the_proxy_of_the_environment_is_used_but_not_for_this_machine(
         fetch("https://models.example/net.pth", target)
     assert site.requests[0][:2] == ("CONNECT", "models.example:443")
     assert get(site, target) == SHA256
-
-
-def test_a_second_led_does_not_download_at_once(site, target, waits):
-    target.parent.mkdir()
-    with (
-        FileLock(target.with_name("download.lock")),
-        pytest.raises(DownloadError, match="another led process is downloading"),
-    ):
-        get(site, target)

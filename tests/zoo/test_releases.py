@@ -3,6 +3,8 @@ import re
 import pytest
 
 from ledcli.errors import ModelError, UsageError
+from ledcli.output.atomic import acquire_lock
+from ledcli.zoo import releases
 from ledcli.zoo.checkpoint_file import parse_name
 from ledcli.zoo.download import check_url
 from ledcli.zoo.releases import PullHistory, model_name, own_registry, read_releases
@@ -141,6 +143,17 @@ def test_a_file_names_its_model():
     assert len(model_name("a" * 300)) == 64
     with pytest.raises(UsageError, match="--name"):
         model_name("照片")
+
+
+def test_notes_are_written_by_one_process_at_a_time(monkeypatch):
+    def write(path, data):
+        assert acquire_lock(path.with_suffix(".lock")) is None
+        written.append(path)
+
+    written = []
+    monkeypatch.setattr(releases, "atomic_write", write)
+    PullHistory().pin("a", "f" * 64)
+    assert written
 
 
 def test_notes_are_kept_and_a_damaged_file_of_them_is_named(led_home):
