@@ -47,7 +47,12 @@ def finetune(
     ] = None,
     out: Annotated[
         Path | None,
-        Option("--out", "-o", metavar="FILE", help="Unfolded model to write, for 'led reparam'."),
+        Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Also write the trained model here; by LED unfolded, for 'led reparam'.",
+        ),
     ] = None,
     ratios: Annotated[
         str | None, Option(metavar="RATIO,...", help="Use only pairs of these ratios.")

@@ -156,7 +156,7 @@ def _finetune(
     )
     darks = read_darks(pairs)
     suffix = method_type.name_suffix + (f"-{FAST}" if fast else "")
-    own = _name_of(headers[0].camera) + suffix
+    own = _name_of(headers[0].camera, suffix)
     name = settings.name or (stopped_name(own) if settings.resume else None) or free_name(own)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
     if settings.resume and not checkpoint.is_file():
@@ -287,9 +287,10 @@ def _finetune(
     return replace(result, status=Status.DONE, name=name, tuned=tuned, path=path)
 
 
-def _name_of(camera: str) -> str:
+def _name_of(camera: str, suffix: str = "") -> str:
     """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
-    return re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-")[:60] or "camera"
+    name = re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-") or "camera"
+    return name[: 60 - len(suffix)] + suffix  # `free_name` may add a number
 
 
 def _train(

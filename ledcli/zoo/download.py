@@ -50,9 +50,10 @@ def fetch(
     """Download a file to `target`, in one step when it is complete and right; return its SHA-256.
 
     The address is https, or http on this machine; the page of a file on Google Drive stands for
-    the file. An old file is replaced; no other process may use the folder. `report` gets progress in MB and a warning about each new
-    try. Raises DownloadError when it cannot be downloaded, is larger than a checkpoint, or has
-    another size in bytes or hash; OutputError when it cannot be written.
+    the file. An old file is replaced; no other process may use the folder. `report` gets progress
+    in MB and a warning about each new try. Raises DownloadError when it cannot be downloaded, is
+    larger than a checkpoint, or has another size in bytes or hash; OutputError when it cannot be
+    written.
     """
     check_url(url)
     make_folder(target.parent)

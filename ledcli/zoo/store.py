@@ -241,12 +241,15 @@ def check_name(name: str) -> None:
 
 
 def free_name(name: str) -> str:
-    """Return `name`, or the first free one of `name-2`, `name-3`, ...; raises ModelError."""
+    """Return `name`, or the first free one of `name--2`, `name--3`, ...; raises ModelError.
+
+    No camera's name has two dashes: ``nikon-z-6-2`` is that of the Z 6_2.
+    """
     taken = {*_installed_names(), *read_registry().names}
     free, number = name, 1
     while free in taken:
         number += 1
-        end = f"-{number}"
+        end = f"--{number}"
         free = name[: MAX_NAME_LENGTH - len(end)] + end
     check_name(free)
     return free
@@ -279,10 +282,8 @@ def locked(path: Path, busy: LedError | None = None) -> Iterator[None]:
 
 
 def stopped_name(name: str) -> str | None:
-    """Return the latest of `name`, `name-2`, ... of which there is a checkpoint of a tuning."""
-    if (installed_dir() / f"{name}{CHECKPOINT}").is_file():
-        return name  # a number may belong to another camera's name: Z 6, Z 6_2
-    form = re.compile(rf"{re.escape(name)}(-\d+)?{re.escape(CHECKPOINT)}")
+    """Return the latest of `name`, `name--2`, ... of which there is a checkpoint of a tuning."""
+    form = re.compile(rf"{re.escape(name)}(--\d+)?{re.escape(CHECKPOINT)}")
     found = [path for path in installed_dir().glob(f"*{CHECKPOINT}") if form.fullmatch(path.name)]
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     return None if newest is None else newest.name.removesuffix(CHECKPOINT)

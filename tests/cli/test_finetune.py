@@ -15,10 +15,11 @@ import torch
 
 from ledcli.cli.app import run
 from ledcli.training import optim
+from ledcli.training.finetune import _name_of
 from ledcli.training.methods.led import SCHEDULES
 from ledcli.zoo import store as bundled
 from ledcli.zoo.model_file import load_model, read_spec
-from ledcli.zoo.store import alone_with, stopped_name
+from ledcli.zoo.store import alone_with, free_name, stopped_name
 from tests.inference.models import write_model
 from tests.shoot import make_dark, make_raw
 from tests.training.shoots import SHAPE, make_pair
@@ -58,12 +59,27 @@ def test_a_tuning_that_gains_no_more_ends_early_and_says_so(
 def test_a_stopped_tuning_is_found_again_whatever_was_installed_or_removed(listed, tiny, home):
     tune = ["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]
     assert run(tune) == run(tune) == 0
-    home.joinpath("led-testcam-one-3.checkpoint").write_bytes(b"")
-    home.joinpath("led-testcam-one-2.safetensors").unlink()
-    assert stopped_name("led-testcam-one") == "led-testcam-one-3"
+    home.joinpath("led-testcam-one--3.checkpoint").write_bytes(b"")
+    home.joinpath("led-testcam-one--2.safetensors").unlink()
+    assert stopped_name("led-testcam-one") == "led-testcam-one--3"
     assert stopped_name("led-testcam") is None
-    home.joinpath("led-testcam-one.checkpoint").write_bytes(b"")
-    assert stopped_name("led-testcam-one") == "led-testcam-one"
+
+
+def test_another_camera_s_stopped_tuning_is_not_resumed(home):
+    home.mkdir(parents=True, exist_ok=True)
+    home.joinpath("nikon-z-6-2.checkpoint").write_bytes(b"")
+    assert stopped_name("nikon-z-6") is None
+    assert stopped_name("nikon-z-6-2") == "nikon-z-6-2"
+    assert free_name("nikon-z-6") == "nikon-z-6"
+
+
+@pytest.mark.parametrize("suffix", ["", "-fast", "-sid-fast"])
+def test_a_long_camera_name_leaves_room_for_suffix_and_number(suffix, home):
+    name = _name_of("Maker " + "x" * 80, suffix)
+    assert name.startswith("maker-x") and name.endswith(suffix)
+    home.mkdir(parents=True, exist_ok=True)
+    home.joinpath(f"{name}.safetensors").write_bytes(b"")
+    assert free_name(name) == f"{name}--2"
 
 
 def test_two_tunings_of_one_name_exclude_each_other(listed, tiny, home, capsys):
@@ -75,7 +91,7 @@ def test_two_tunings_of_one_name_exclude_each_other(listed, tiny, home, capsys):
 def test_a_second_tuning_leaves_the_first(listed, tiny, home):
     tune = ["finetune", "--pretrained", str(tiny), "--iters", "2", "--force", "-q"]
     assert run(tune) == 0 and run(tune) == 0
-    assert sorted(path.stem for path in home.iterdir()) == ["led-testcam-one", "led-testcam-one-2"]
+    assert sorted(path.stem for path in home.iterdir()) == ["led-testcam-one", "led-testcam-one--2"]
 
 
 def test_the_next_denoising_takes_it_with_the_cameras_lines(listed, tiny, tmp_path, capsys):

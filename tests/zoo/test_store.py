@@ -205,13 +205,13 @@ def test_a_name_that_is_taken_is_refused(bundled, installed):
 def test_the_first_free_name(bundled, installed):
     assert store.free_name("mine") == "mine"
     write_model(installed / "mine.safetensors")
-    assert store.free_name("mine") == "mine-2"
-    write_model(installed / "MINE-2.safetensors")
-    assert store.free_name("mine") == "mine-3"
-    assert store.free_name("sony") == "sony-2"
+    assert store.free_name("mine") == "mine--2"
+    write_model(installed / "MINE--2.safetensors")
+    assert store.free_name("mine") == "mine--3"
+    assert store.free_name("sony") == "sony--2"
     long = "x" * 64
     write_model(installed / f"{long}.safetensors")
-    assert store.free_name(long) == "x" * 62 + "-2"
+    assert store.free_name(long) == "x" * 61 + "--2"
 
 
 def test_of_two_that_install_one_name_at_once_one_succeeds(bundled, installed, monkeypatch):
