@@ -47,12 +47,7 @@ def finetune(
     ] = None,
     out: Annotated[
         Path | None,
-        Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="Also write the trained model here; by LED unfolded, for 'led reparam'.",
-        ),
+        Option("--out", "-o", metavar="FILE", help="Also write the model here; LED's is unfolded."),
     ] = None,
     ratios: Annotated[
         str | None, Option(metavar="RATIO,...", help="Use only pairs of these ratios.")
