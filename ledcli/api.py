@@ -118,19 +118,19 @@ def denoise(
     if precision != "auto":
         engine = engine._replace(precision=precision)
     options = DenoiseOptions(
-        _several(paths),
-        None if out is None else Path(out),
+        _paths(paths, "paths"),
+        _path(out, "out"),
         settings,
-        formats=_several(formats or ()),
-        model=model,
-        name=name,
+        formats=_paths(formats or (), "formats", "texts"),
+        model=_checked(model, "model"),
+        name=str(name),
         recursive=recursive,
-        shard=shard,
+        shard=_checked(shard, "shard", "a text"),
         engine=engine,
         overwrite=overwrite,
         dry_run=dry_run,
-        ray=ray,
-        dark=_several(dark),
+        ray=_checked(ray, "ray", "a text"),
+        dark=_paths(dark or (), "dark"),
     )
     return list(denoise_each(options, stoppable=lambda: nullcontext(stop), report=report))
 
@@ -189,7 +189,7 @@ def load_model(
         if name is not None:
             raise UsageError("quality 'fast' chooses the model: leave out the quality or the name")
         name = default_name("bayer", fast=True)
-    found = find_model(name)
+    found = find_model(_checked(name, "name"))
     return Denoiser(found.path, found.csa_set if csa_set is None else csa_set, **engine._asdict())
 
 
@@ -228,11 +228,12 @@ def scan_pairs(
     from ledcli.pairs.result import check_replaceable, write_scan
     from ledcli.pairs.scan import scan
 
-    if out is not None:
-        check_replaceable(Path(out))
-    found = scan(Path(folder), keep_shifted=keep_shifted, force_read=force_read, report=report)
-    if out is not None and found.pairs:
-        write_scan(found, Path(out))
+    where, to = converted(Path, folder, "folder", "a path"), _path(out, "out")
+    if to is not None:
+        check_replaceable(to)
+    found = scan(where, keep_shifted=keep_shifted, force_read=force_read, report=report)
+    if to is not None and found.pairs:
+        write_scan(found, to)
     return found
 
 
@@ -273,7 +274,8 @@ def finetune(
     from ledcli.training.settings import FinetuneSettings
 
     how = replace(settings or FinetuneSettings(), **options)
-    return run(Path(pairs), how, report=report, stoppable=stoppable)
+    file = converted(Path, pairs, "pairs", "a path")
+    return run(file, how, report=report, stoppable=stoppable)
 
 
 def evaluate(
@@ -321,25 +323,40 @@ def evaluate(
     from ledcli.evaluation.datasets.base import DatasetOptions
     from ledcli.evaluation.run import evaluate as run
 
-    listed = None if list_file is None else Path(list_file)
-    noisy = _several(cameras), _numbers(gains, "gains")
-    named = [str(model) for model in _several(models)]
+    noisy = _paths(cameras or (), "cameras", "texts"), _numbers(gains, "gains")
+    named = [str(model) for model in _paths(models or (), "models")]
+    listed = _path(list_file, "list_file")
     options = DatasetOptions(_numbers(ratios, "ratios"), listed, *noisy, named)
+    given = {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos}
     return run(
-        {"sid": sid, "eld": eld, "pairs": pairs, "photos": photos},
+        {name: _path(path, name) for name, path in given.items()},
         options,
         quality=converted(Quality, quality, "quality"),
         engine=engine,
-        ray=ray,
+        ray=_checked(ray, "ray", "a text"),
         stoppable=lambda: nullcontext(stop),
         report=report,
     )
 
 
-def _several(value: Any) -> Sequence[Any]:  # noqa: ANN401
-    """Wrap a single text, path or number in a list."""
-    return [value] if isinstance(value, str | Path | int | float) else value
+def _checked(value: Any, name: str, takes: str = "a path") -> Any:  # noqa: ANN401
+    """Return a text or path as it is, or None; raises UsageError."""
+    if value is not None:
+        converted(Path, value, name, takes)
+    return value
 
 
-def _numbers(value: object, name: str) -> list[float]:
-    return converted(lambda given: list(map(float, _several(given))), value, name, "numbers")
+def _path(value: PathLike | None, name: str) -> Path | None:
+    return None if value is None else converted(Path, value, name, "a path")
+
+
+def _paths(value: object, name: str, takes: str = "paths") -> list[Any]:
+    """Return texts or paths as they are, a single one in a list; raises UsageError."""
+    given = converted(list, [value] if isinstance(value, str | Path) else value, name, takes)
+    converted(lambda each: list(map(Path, each)), given, name, takes)
+    return given
+
+
+def _numbers(value: Any, name: str) -> list[float]:  # noqa: ANN401
+    given = [value] if isinstance(value, str | int | float) else value
+    return converted(lambda each: list(map(float, each)), given, name, "numbers")

@@ -62,6 +62,24 @@ def test_what_evaluate_does_not_take_is_named(tmp_path, wrong):
         api.evaluate(pairs=tmp_path / "pairs.txt", **wrong)
 
 
+@pytest.mark.parametrize("wrong", [5, [None], b"x"])
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (api.denoise, ("paths", "out", "shard", "dark", "model", "ray", "formats")),
+        (api.evaluate, ("sid", "pairs", "list_file", "cameras", "models", "ray")),
+        (api.scan_pairs, ("folder", "out")),
+        (api.finetune, ("pairs", "out", "sources", "name", "pretrained")),
+        (api.load_model, ("name",)),
+    ],
+)
+def test_what_is_no_text_or_path_is_named(tmp_path, function, names, wrong):
+    needed = {api.denoise: {"paths": tmp_path}, api.scan_pairs: {"folder": tmp_path}}
+    for name in names:
+        with pytest.raises(UsageError, match=rf"^{name} takes (a )?(path|text)s?, not "):
+            function(**needed.get(function, {}) | {name: wrong})
+
+
 def test_denoise_takes_the_precision_of_the_command(tmp_path):
     make_raw(tmp_path / "a.dng")
     planned = api.denoise(tmp_path, precision="float32", dry_run=True)

@@ -57,9 +57,13 @@ class FinetuneSettings:
         if self.out is not None:
             if not str(self.out):
                 raise UsageError("out is an empty name: leave it out")
-            object.__setattr__(self, "out", Path(self.out))
+            object.__setattr__(self, "out", converted(Path, self.out, "out", "a path"))
+        for name in ("name", "pretrained"):
+            if (value := getattr(self, name)) is not None:
+                converted(Path, value, name, "a text")
         several = [self.sources] if isinstance(self.sources, str | Path) else self.sources
-        object.__setattr__(self, "sources", tuple(map(Path, several)))
+        paths = converted(lambda values: tuple(map(Path, values)), several, "sources", "paths")
+        object.__setattr__(self, "sources", paths)
         given = [self.ratios] if isinstance(self.ratios, int | float) else self.ratios
         ratios = converted(lambda values: tuple(map(float, values)), given, "ratios", "numbers")
         object.__setattr__(self, "ratios", ratios)
