@@ -3,12 +3,13 @@
 Add a row to carry another tag.
 """
 
+import contextlib
 import csv
 import math
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from importlib import resources
@@ -32,7 +33,6 @@ _IPTC_MARKER = 0x1C
 _MAX_IPTC_BYTES = 1 << 20
 _WHOLE = {FieldType.BYTE, FieldType.SHORT, FieldType.LONG}
 _FRACTIONS = {FieldType.RATIONAL, FieldType.SRATIONAL}
-_DATE = re.compile(rb"\d{4}:(0[1-9]|1[0-2]):(0[1-9]|[12]\d|3[01]) ([01]\d|2[0-3]):[0-5]\d:[0-5]\d")
 _UNICODE = b"UNICODE\0"
 
 
@@ -104,7 +104,7 @@ def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
     if tag.type == FieldType.ASCII:
         if field.type not in (FieldType.ASCII, FieldType.BYTE):
             return None
-        if tag.rule is Rule.DATE and not _DATE.fullmatch(field.data.rstrip(b"\0")):
+        if tag.rule is Rule.DATE and not date(field.data.rstrip(b"\0").decode("utf-8", "replace")):
             return None
         text = field.data if field.data.endswith(b"\0") else field.data + b"\0"
         return Field(FieldType.ASCII, text) if len(text) <= high + 1 else None
@@ -130,6 +130,15 @@ def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
         comment = field.data[8 : field.count // 2 * 2].decode("utf-16-be", "replace")
         return Field(field.type, _UNICODE + comment.encode("utf-16-le"))
     return field
+
+
+def date(value: str | None) -> str | None:
+    """Return a time that exists, ``YYYY:MM:DD HH:MM:SS``, unchanged; anything else as None."""
+    with contextlib.suppress(ValueError):
+        time = datetime.strptime(value or "", "%Y:%m:%d %H:%M:%S")
+        # strptime also takes numbers without their zeros.
+        return value if value and value.replace(":", "-", 2) == str(time) else None
+    return None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ledcli.metadata.carried import Carried, Fields, Place, tags_in
+from ledcli.metadata.carried import Carried, Fields, Place, date, tags_in
 from ledcli.metadata.tiff import Directory, Field, FieldType
 from ledcli.raw.colour import white_balance_of
-from ledcli.raw.exif import ISO_ELSEWHERE, UNKNOWN_CAMERA, Exif, date
+from ledcli.raw.exif import ISO_ELSEWHERE, UNKNOWN_CAMERA, Exif
 from ledcli.raw.libraw import XYZ_FROM_SRGB, usable_matrix
 from ledcli.raw.reader import RawPhoto
 from ledcli.sensor.cfa import AnyPhase, colour_pattern

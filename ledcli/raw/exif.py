@@ -2,13 +2,13 @@
 
 import contextlib
 import math
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ledcli.errors import MetadataError, RawError, os_reason
+from ledcli.metadata.carried import date
 from ledcli.metadata.containers import FileBytes, Holds, crw_camera, parts
 from ledcli.metadata.tiff import Bytes, Directory, Field
 from ledcli.raw.libraw import OpenedRaw, open_raw
@@ -55,7 +55,6 @@ _LIMITS = {
 """Numeric fields: no photo has values outside; the widest real ones are ISO 4,560,000 and hours."""
 _MAX_TEXT, _MAX_BYTES = 200, 1 << 16
 _MAX_APEX = 50.0
-_DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 
 
 @dataclass(frozen=True)
@@ -151,11 +150,6 @@ def is_camera(camera: str | None, make: str | None, names: Collection[str]) -> b
         return False
     maker = set((make or "").casefold().split())
     return _without_make(camera, maker) in (_without_make(name, maker) for name in names)
-
-
-def date(value: str | None) -> str | None:
-    """Return ``YYYY:MM:DD HH:MM:SS`` unchanged, anything else as None."""
-    return value if value and _DATE.fullmatch(value) and not value.startswith("0000") else None
 
 
 def _from_header(path: Path) -> tuple[Exif, set[str]]:

@@ -166,6 +166,8 @@ def test_a_crw_has_maker_notes_and_nothing_else():
         ),
         (EXIF, 36867, Field(FieldType.ASCII, b"2024:05:06 07:08:09\0"), "same"),
         (EXIF, 36867, Field(FieldType.ASCII, b"0000:00:00 00:00:00\0"), None),
+        (EXIF, 36867, Field(FieldType.ASCII, b"2024:02:31 07:08:09\0"), None),
+        (EXIF, 36867, Field(FieldType.ASCII, b"2024:2:1  07:08:09 \0"), None),
         (EXIF, 42036, Field(FieldType.ASCII, b"Lens"), Field(FieldType.ASCII, b"Lens\0")),
         (EXIF, 42036, Field(FieldType.ASCII, b"x" * 5000), None),
         (

@@ -57,6 +57,13 @@ def test_a_blank_text_is_no_answer():
     assert shot.fields[42033] == blank
 
 
+@pytest.mark.parametrize("time", ["2024:13:45 99:99:99", "2024:02:31 07:08:09", "yesterday"])
+def test_a_date_that_does_not_exist_is_not_written(time):
+    put_tags(root := Directory(), Exif(datetime=time), Carried())
+    (shot,) = root.children[EXIF_IFD]
+    assert 306 not in root.fields and 36867 not in shot.fields
+
+
 @pytest.mark.parametrize(
     ("said", "known", "wanted"),
     [
