@@ -201,11 +201,17 @@ def stored_size(directory: Directory) -> list[int]:
 
 
 class Opcode(NamedTuple):
-    """One correction; `optional` says whether a reader may leave it out."""
+    """One correction; `version` is that of the first DNG specification that has it."""
 
     number: int
-    optional: bool
+    version: int
+    flags: int
     data: bytes
+
+    @property
+    def optional(self) -> bool:
+        """Return True if a reader may leave it out."""
+        return bool(self.flags & 1)
 
 
 def read_opcodes(data: bytes) -> Iterator[Opcode]:
@@ -215,9 +221,9 @@ def read_opcodes(data: bytes) -> Iterator[Opcode]:
         head = data[at : at + 16]
         if len(head) < 16:
             return
-        number, _, flags, size = struct.unpack(">4I", head)
+        number, version, flags, size = struct.unpack(">4I", head)
         at += 16
         if at + size > len(data):
             return
-        yield Opcode(number, bool(flags & 1), data[at : at + size])
+        yield Opcode(number, version, flags, data[at : at + size])
         at += size

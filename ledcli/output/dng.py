@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ledcli import __version__
 from ledcli.metadata.carried import Place, Rule, tags_in
+from ledcli.metadata.dng_mosaic import read_opcodes
 from ledcli.metadata.tiff import SUB_IFDS, Directory, FieldType, serialise
 from ledcli.metadata.xmp import XMP_TAG, xmp_packet
-from ledcli.output.gain_maps import MOSAIC_LIST, apply_gain_maps
+from ledcli.output.gain_maps import IMAGE_LIST, MOSAIC_LIST, apply_gain_maps
 from ledcli.output.pixels import (
     WHITE,
     black_levels,
@@ -45,6 +46,7 @@ from ledcli.sensor.cfa import pattern
 SOFTWARE = f"led {__version__}"
 """Written to the Software tag and to the record of what was done."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?")
+_DNG_1_1, _DNG_1_4, _DNG_1_6, _DNG_1_7_1 = 0x01010000, 0x01040000, 0x01060000, 0x01070100
 _TILE_STEP = 16
 """Tile sides are multiples of 16 (TIFF 6.0, section 15)."""
 _TILE_SAMPLES, _TILE_WIDTH = 1 << 19, 8192
@@ -91,6 +93,7 @@ def dng_bytes(
     preview = preview_rgb(photo, apply_gain_maps(x, photo.phase, photo.carried))
     root = _first_directory(photo, thumbnail(preview), software)
     put_colour(root, photo, headroom)
+    _put_versions(root, raw)
     if note or photo.carried.xmp:
         root.set(XMP_TAG, FieldType.BYTE, xmp_packet(note or {}, base=photo.carried.xmp))
     root.children[SUB_IFDS] = [raw, _preview(preview, software, note or {})]
@@ -104,13 +107,24 @@ def _first_directory(photo: RawPhoto, picture: NDArray[np.uint8], software: str)
     put_image(ifd, picture.shape, bits=8, photometric=RGB, reduced=True)
     ifd.set(274, FieldType.SHORT, photo.orientation)  # Orientation
     ifd.set_text(305, software)  # Software
-    minor = 6 if 52525 in photo.carried.raw else 4  # ProfileGainTableMap came with 1.6
-    ifd.set(50706, FieldType.BYTE, (1, minor, 0, 0))  # DNGVersion
-    ifd.set(50707, FieldType.BYTE, (1, 1, 0, 0))  # DNGBackwardVersion
     name = photo.path.name.encode("utf-8", "replace") + b"\0"
     # OriginalRawFileName: UTF-8 is stored as BYTE.
     ifd.set(50827, FieldType.ASCII if name.isascii() else FieldType.BYTE, name)
     return ifd
+
+
+def _put_versions(root: Directory, raw: Directory) -> None:
+    """Put the version of the specification, and the oldest one whose readers can show the file.
+
+    Those are the readers that know every correction that must be made.
+    """
+    lists = [raw.fields[tag].data for tag in (MOSAIC_LIST, IMAGE_LIST) if tag in raw.fields]
+    required = [each for data in lists for each in read_opcodes(data) if not each.optional]
+    oldest = max([_DNG_1_1, *(min(each.version, _DNG_1_7_1) for each in required)])
+    # ProfileGainTableMap came with 1.6.
+    version = max(_DNG_1_6 if 52525 in raw.fields else _DNG_1_4, oldest)
+    root.set(50706, FieldType.BYTE, version.to_bytes(4))  # DNGVersion
+    root.set(50707, FieldType.BYTE, oldest.to_bytes(4))  # DNGBackwardVersion
 
 
 def _mosaic(photo: RawPhoto, samples: NDArray[np.uint16], black: NDArray[np.int64]) -> Directory:

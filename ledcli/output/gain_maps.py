@@ -76,7 +76,7 @@ def missing_corrections(carried: Carried, lists: tuple[int, ...], *, gain_maps: 
 
 def read_gain_maps(data: bytes) -> Iterator[GainMap]:
     """Yield the gain maps of an opcode list; a damaged one is left out."""
-    for number, _, body in read_opcodes(data):
+    for number, *_, body in read_opcodes(data):
         if number != _GAIN_MAP or len(body) < _HEADER.size:
             continue
         top, left, bottom, right, plane, planes, *rest = _HEADER.unpack_from(body)

@@ -138,7 +138,8 @@ def find_bad_pixels(
     """
     bad = np.zeros(samples.shape, np.bool_)
     left_out = []
-    for number, optional, data in read_opcodes(header.opcodes):
+    for opcode in read_opcodes(header.opcodes):
+        number, data = opcode.number, opcode.data
         if number == _CONSTANT:
             (constant,) = np.frombuffer(data, ">u4", 1) if len(data) >= 4 else [0]
             if header.linearisation:
@@ -148,7 +149,7 @@ def find_bad_pixels(
             bad |= samples == constant
         elif number == _LIST:
             _mark(bad, np.frombuffer(data[: len(data) // 4 * 4], ">u4").astype(np.int64))
-        elif not optional:
+        elif not opcode.optional:
             left_out.append(str(number))
     bad = bad[area[0] : area[2], area[1] : area[3]]
     share = np.count_nonzero(bad) / bad.size

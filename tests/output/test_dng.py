@@ -2,6 +2,7 @@ import dataclasses
 import io
 import json
 import shutil
+import struct
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -208,6 +209,27 @@ def _directories(path):
     with tifffile.TiffFile(path) as tif:
         first = tif.pages[0]
         return [{tag.code: tag.value for tag in page.tags} for page in (first, *first.pages)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "linear", "wanted"),
+    [
+        ({}, False, (4, 1)),
+        ({51009: (3, 0), 51022: (6, 1)}, False, (4, 3)),  # the second may be left out
+        ({51009: (6, 0)}, False, (6, 6)),
+        ({51009: (6, 0), 51022: (3, 0)}, True, (4, 3)),  # list 2 is for mosaics
+    ],
+)
+def test_a_reader_must_know_the_corrections_that_it_must_make(tmp_path, asked, linear, wanted):
+    more = []
+    for tag, (minor, flags) in asked.items():
+        data = struct.pack(">5I", 1, 3, 0x01000000 + (minor << 16), flags, 0)
+        more.append((tag, 7, len(data), data))
+    make_raw(path := tmp_path / "a.dng", more_tags=more)
+    photo = read_raw(path)
+    path.write_bytes(dng_bytes(photo, photo.normalised(), linear=linear))
+    first, *_ = _directories(path)
+    assert [tuple(first[tag]) for tag in (50706, 50707)] == [(1, n, 0, 0) for n in wanted]
 
 
 FORMS = [{}, {"compression": "none"}, {"linear": True}, {"linear": True, "compression": "none"}]
