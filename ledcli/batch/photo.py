@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ledcli.metadata.xmp import now
 from ledcli.noise.camera_profile import NoiseAtIso
 from ledcli.noise.estimate import NoiseProfile
 from ledcli.noise.photo_noise import PhotoNoise
+from ledcli.output.gain_maps import scaled_corrections
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
 from ledcli.output.tags import without_baseline_exposure
@@ -121,6 +122,8 @@ class PhotoStages:
             reliable_to = ratio if denoiser.form.unclipped_input else 1.0
             planes = keep_highlights(planes, frame.planes, ratio, reliable_to=reliable_to)
             result.headroom = min(headroom_of(planes), ratio)
+        carried = scaled_corrections(photo.carried, ratio / result.headroom)
+        photo = replace(photo, carried=carried)
         return DenoisedPhoto(photo, _note(result, settings), planes, result.headroom)
 
 

@@ -1,11 +1,13 @@
-"""Gain maps of a DNG: the lens shading that a phone leaves to its raw developer.
+"""Corrections that a DNG leaves to its reader: gain maps, and functions of the samples.
 
+Gain maps are the lens shading that a phone leaves to its raw developer.
 Its reader multiplies the samples of the mosaic (OpcodeList2) or of the demosaiced image
 (OpcodeList3) by a smooth map for each colour. Smooth as it is, either can be applied to the mosaic.
 """
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,7 +21,9 @@ from ledcli.sensor.cfa import AnyPhase, colour_pattern
 
 MOSAIC_LIST, IMAGE_LIST = 51009, 51022
 """OpcodeList2, OpcodeList3."""
-_GAIN_MAP = 9
+_MAP_TABLE, _MAP_POLYNOMIAL, _GAIN_MAP, _DELTA_PER_ROW, _DELTA_PER_COLUMN = range(7, 12)
+_AREA_BYTES, _TABLE_SIZE = 32, 1 << 16
+"""Of the area that a correction is for, before its numbers; entries of the largest MapTable."""
 _HEADER = struct.Struct(">10I4dI")
 MAX_GAIN, MAX_POINTS, MAX_PLANES = 1000.0, 1024, 4
 """Of a map: its gains, its points on a side and its colours; real maps have a few dozen points."""
@@ -72,6 +76,43 @@ def missing_corrections(carried: Carried, lists: tuple[int, ...], *, gain_maps: 
         if (not gain_maps if each.number == _GAIN_MAP else not each.optional)
     )
     return ", ".join(map(str, numbers))
+
+
+def scaled_corrections(carried: Carried, gain: float) -> Carried:
+    """Return the tags with corrections for samples that have been multiplied by a gain.
+
+    Those that put a sample x to f(x), by a table or a polynomial or by adding a constant, put it to
+    ``gain * f(x / gain)``; the others are factors or move samples.
+    """
+    raw = dict(carried.raw)
+    for tag in raw.keys() & {MOSAIC_LIST, IMAGE_LIST} if gain != 1 else ():
+        opcodes = [*read_opcodes(raw[tag].data)]
+        parts = [struct.pack(">I", len(opcodes))]
+        for number, version, flags, body in opcodes:
+            body = _scaled(number, body, gain)
+            parts += [struct.pack(">4I", number, version, flags, len(body)), body]
+        raw[tag] = replace(raw[tag], data=b"".join(parts))
+    return replace(carried, raw=raw)
+
+
+def _scaled(number: int, body: bytes, gain: float) -> bytes:
+    kind = {_MAP_TABLE: ">u2", _MAP_POLYNOMIAL: ">f8"}.get(number, ">f4")
+    head, count = body[:_AREA_BYTES], body[_AREA_BYTES : _AREA_BYTES + 4]
+    stored = body[_AREA_BYTES + 4 :]
+    values = np.frombuffer(stored, kind, len(stored) // np.dtype(kind).itemsize).astype(np.float64)
+    with np.errstate(all="ignore"):
+        if number in (_DELTA_PER_ROW, _DELTA_PER_COLUMN):
+            values = gain * values
+        elif number == _MAP_POLYNOMIAL:
+            values = values * gain ** (1.0 - np.arange(len(values)))
+        elif number == _MAP_TABLE and len(values):
+            # After its last entry the table stays the same.
+            inputs = np.arange(_TABLE_SIZE) / gain
+            values = np.rint(gain * np.interp(inputs, np.arange(len(values)), values))
+            values, count = values.clip(0, _TABLE_SIZE - 1), struct.pack(">I", _TABLE_SIZE)
+        else:
+            return body
+        return head + count + values.astype(kind).tobytes()
 
 
 def read_gain_maps(data: bytes) -> Iterator[GainMap]:

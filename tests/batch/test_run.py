@@ -17,6 +17,7 @@ from ledcli.batch.plan import plan_names
 from ledcli.batch.run import DenoiseRun
 from ledcli.batch.settings import Engine, Settings, Status
 from ledcli.errors import LedError, MetadataError, OutputError, RawError
+from ledcli.metadata.dng_mosaic import read_opcodes
 from ledcli.metadata.xmp import read_note
 from ledcli.output import atomic as files
 from ledcli.output.atomic import unique_name
@@ -148,6 +149,22 @@ def test_corrections_that_a_result_lacks_get_a_warning(here, tiny, tag, warned):
         assert f"(opcodes 3), and the {name} lacks them" in text
     (result,) = run_all(tiny, overwrite=True, strength=0.0)
     assert not [text for text in result.warnings if "corrections" in text]
+
+
+def test_constants_that_a_reader_adds_are_brightened_too(here, tiny):
+    """DeltaPerRow, in steps of the file's white."""
+    body = struct.pack(">9If", 0, 0, 128, 160, 0, 1, 1, 1, 1, 0.01)
+    data = struct.pack(">5I", 1, 10, 0x1030000, 1, len(body)) + body
+    (here / "raw").mkdir()
+    light = np.full((128, 160), 0.9)
+    make_raw(here / "raw" / "a.dng", light=light, more_tags=[(51022, 7, len(data), data)])
+    for highlights, gain in (("clip", 8), ("keep", 1)):
+        settings = {"ratio": 8.0, "strength": 0.0, "highlights": highlights}
+        (result,) = run_all(tiny, overwrite=True, **settings)
+        (found,) = read_opcodes(read_raw(result.outputs[0]).carried.raw[51022].data)
+        (delta,) = struct.unpack(">f", found.data[36:])
+        assert delta == pytest.approx(0.01 * 8 / result.headroom)
+        assert 8 / result.headroom == pytest.approx(gain, rel=0.2)
 
 
 def test_every_format_is_written(here, tiny):

@@ -1,4 +1,4 @@
-"""Gain maps and the maker's crop where led itself demosaics: PNG, TIFF, --linear, the preview."""
+"""Gain maps, the maker's crop where led itself demosaics, and corrections left to readers."""
 
 import struct
 from dataclasses import replace
@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from ledcli.metadata.carried import Carried
+from ledcli.metadata.dng_mosaic import read_opcodes
 from ledcli.metadata.tiff import Field, FieldType
 from ledcli.output.dng import dng_bytes
 from ledcli.output.gain_maps import (
@@ -18,6 +19,7 @@ from ledcli.output.gain_maps import (
     apply_gain_maps,
     missing_corrections,
     read_gain_maps,
+    scaled_corrections,
 )
 from ledcli.output.render import DenoisedPhoto
 from ledcli.raw.reader import read_raw
@@ -135,6 +137,40 @@ def test_corrections_that_must_be_made_are_named_and_gain_maps_are_not():
     assert missing((MOSAIC_LIST, IMAGE_LIST), gain_maps=True) == "1, 3"
     assert missing((MOSAIC_LIST,), gain_maps=True) == missing((), gain_maps=False) == ""
     assert missing((IMAGE_LIST,), gain_maps=False) == "9, 1, 3"
+
+
+def test_functions_of_the_samples_suit_the_brightened_ones():
+    gain, y = 4.0, np.linspace(0, 1, 9)
+    curve = (np.arange(30_000) ** 0.9).astype(int)
+    given = {7: (">u2", curve), 8: (">f8", [0.01, 0.8, 0.3, -0.1]), 10: (">f4", [0.25, -0.5])}
+    opcodes = [opcode()]
+    for number, (kind, values) in given.items():
+        stored = np.array(values, kind)
+        count = len(stored) - (number == 8)  # the degree
+        body = struct.pack(">9I", 0, 0, *SHAPE, 0, 1, 1, 1, count) + stored.tobytes()
+        opcodes.append(struct.pack(">4I", number, 0x1030000, 2, len(body)) + body)
+    carried = Carried(raw={MOSAIC_LIST: Field(FieldType.UNDEFINED, listed(*opcodes))})
+    assert scaled_corrections(carried, 1.0) == carried
+    first, *rest = read_opcodes(scaled_corrections(carried, gain).raw[MOSAIC_LIST].data)
+    assert struct.pack(">4I", *first[:3], len(first.data)) + first.data == opcode()
+    assert [each[:3] for each in rest] == [(number, 0x1030000, 2) for number in given]
+    table, polynomial, deltas = (
+        np.frombuffer(each.data[36:], given[each.number][0]) for each in rest
+    )
+    assert struct.unpack(">I", rest[0].data[32:36]) == (len(table),) == (65536,)
+    for dn in (0, 1000, 20_001, 65_535):
+        assert abs(table[dn] - gain * np.interp(dn / gain, np.arange(30_000), curve)) <= 0.5
+    wanted = gain * np.polyval(given[8][1][::-1], y / gain)
+    np.testing.assert_allclose(np.polyval(polynomial[::-1], y), wanted)
+    assert deltas.tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize("number", [7, 8, 9, 10, 11])
+def test_a_damaged_function_stays_as_it_is(number):
+    for size in (0, 20, 36):
+        data = listed(struct.pack(">4I", number, 0, 0, size) + bytes(size))
+        carried = Carried(raw={IMAGE_LIST: Field(FieldType.UNDEFINED, data)})
+        assert scaled_corrections(carried, 4.0) == carried
 
 
 def test_damaged_maps_are_left_out():
