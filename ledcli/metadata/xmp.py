@@ -20,7 +20,11 @@ PNG_XMP = "XML:com.adobe.xmp"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 BASIC = "http://ns.adobe.com/xap/1.0/"
 TIFF = "http://ns.adobe.com/tiff/1.0/"
-CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
+CAMERA_RAW = (
+    "http://ns.adobe.com/camera-raw-settings/1.0/",
+    "http://ns.adobe.com/camera-raw-saved-settings/1.0/",
+)
+"""How to develop the source, and its snapshots of that."""
 MAX_PACKET_BYTES = 8 << 20
 """Raw developers keep masks and histories in the packet."""
 _MAX_RECORD_BYTES = 1 << 16
@@ -40,9 +44,9 @@ def xmp_packet(
 ) -> bytes:
     """Make an XMP packet, UTF-8, with a record of short values; its names must be identifiers.
 
-    The source's packet, `base`, is kept unchanged except for an earlier record of led's; it is
-    ignored if it is not XMP, or made to break readers. `upright` is for a rendered image with the
-    orientation applied: the source's orientation and its settings for raw developers are removed.
+    The source's packet, `base`, is kept unchanged except for an earlier record of led's and Camera
+    Raw's settings, made for a darker photo; it is ignored if it is not XMP, or made to break
+    readers. `upright` is for an image with the orientation applied: the source's is removed.
     """
     attributes = []
     for name, value in note.items():
@@ -52,9 +56,9 @@ def xmp_packet(
         text = "".join(c if c.isprintable() else " " for c in str(value))
         attributes.append(f'\n   led:{name}="{escape(text)}"')
     ours = description(f'xmlns:led="{NAMESPACE}"{"".join(attributes)}')
-    unwanted: set[tuple[str, str | None]] = {(NAMESPACE, None)}
+    unwanted: set[tuple[str, str | None]] = {(name, None) for name in (NAMESPACE, *CAMERA_RAW)}
     if upright:
-        unwanted |= {(TIFF, "Orientation"), (CAMERA_RAW, None)}
+        unwanted.add((TIFF, "Orientation"))
     return join(base, ours if note or not base else b"", unwanted)
 
 

@@ -21,11 +21,16 @@ LIGHTROOM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
   <!-- made by hand -->
   <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
     xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
-    xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" xmlns:d="urn:ledcli:denoise:1.0/"
+    xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"
+    xmlns:crss="http://ns.adobe.com/camera-raw-saved-settings/1.0/"
+    xmlns:d="urn:ledcli:denoise:1.0/"
     xmp:Rating="4" tiff:Orientation="6" crs:Exposure2012='+1.00' d:model="old">
    <dc:subject><rdf:Bag><rdf:li>night &amp; owls</rdf:li></rdf:Bag></dc:subject>
    <d:ratio>3</d:ratio><d:empty/>
    <crs:ToneCurve><rdf:Seq><rdf:li>0, 0</rdf:li></rdf:Seq></crs:ToneCurve>
+   <crss:SavedSettings><rdf:Bag><rdf:li>
+     <rdf:Description crss:Name="dark"><crss:Parameters crs:Exposure2012="+5"/></rdf:Description>
+   </rdf:li></rdf:Bag></crss:SavedSettings>
    <tiff:Orientation>6</tiff:Orientation>
   </rdf:Description>
  </rdf:RDF>
@@ -47,12 +52,19 @@ def test_a_note_joins_the_sources_packet_without_loss():
     packet = xmp_packet({"model": "new", "when": "today"}, LIGHTROOM)
     assert _said(packet) == {"model": "new", "when": "today"}
     root = ElementTree.fromstring(packet.decode())
-    assert [li.text for li in root.iter(f"{{{RDF}}}li")] == ["night & owls", "0, 0"]
+    assert [li.text for li in root.iter(f"{{{RDF}}}li")] == ["night & owls"]
     first, ours = root.iter(f"{{{RDF}}}Description")
     assert first.attrib["{http://ns.adobe.com/xap/1.0/}Rating"] == "4"
     assert first.attrib["{http://ns.adobe.com/tiff/1.0/}Orientation"] == "6"
     assert all(key.startswith((f"{{{NAMESPACE}}}", f"{{{RDF}}}about")) for key in ours.attrib)
     assert packet.count(b"<?xpacket") == 2 and b"made by hand" in packet
+
+
+def test_settings_made_for_the_dark_photo_are_removed():
+    for upright in (False, True):
+        packet = xmp_packet({"model": "new"}, LIGHTROOM, upright=upright)
+        assert b"ToneCurve" not in packet and b"Exposure" not in packet and b"dark" not in packet
+        ElementTree.fromstring(packet.decode())
 
 
 def test_a_second_note_replaces_the_first():
@@ -62,9 +74,9 @@ def test_a_second_note_replaces_the_first():
     assert xmp_packet({"model": "a", "ratio": 2}, twice) == once
 
 
-def test_a_rendered_image_drops_orientation_and_raw_settings():
+def test_a_rendered_image_drops_the_orientation():
     packet = xmp_packet({"model": "new"}, LIGHTROOM, upright=True).decode()
-    assert "Orientation" not in packet and "ToneCurve" not in packet and "Exposure" not in packet
+    assert "Orientation" not in packet
     assert "night &amp; owls" in packet and 'xmp:Rating="4"' in packet
     ElementTree.fromstring(packet)
 
