@@ -20,7 +20,7 @@ from ledcli.noise.photo_noise import PhotoNoise
 from ledcli.output.gain_maps import scaled_corrections
 from ledcli.output.pixels import WHITE
 from ledcli.output.render import DenoisedPhoto, check_square, cropped, upright
-from ledcli.output.tags import without_baseline_exposure
+from ledcli.output.tags import with_less_baseline_exposure
 from ledcli.raw.colour import wb_note, white_balance_of
 from ledcli.raw.exif import require_exposure_level
 from ledcli.raw.reader import RawPhoto
@@ -66,7 +66,7 @@ class PhotoStages:
         photo, settings = frame.photo, self.settings
         ratio = result.ratio = choose_ratio(frame, settings, self.chooser.ratio_range)
         if settings.ratio is None and settings.exposure is None:
-            photo = without_baseline_exposure(photo, ratio)
+            photo = with_less_baseline_exposure(photo, ratio)
         with timed(result, "model"):
             denoiser, result.model = choose_model(
                 frame, ratio, self.chooser, self.denoisers, result.warnings

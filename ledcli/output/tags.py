@@ -1,5 +1,6 @@
 """The tags of an output: image, CFA pattern, camera, shot, colours, Exif, GPS and IPTC."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -168,7 +169,8 @@ _MATRIX_1, _ILLUMINANT_1, _FORWARD_1 = 50721, 50778, 50964
 _MATRIX_2, _ILLUMINANT_2, _FORWARD_2 = 50722, 50779, 50965
 _SECOND_SET = {_MATRIX_2, _ILLUMINANT_2, _FORWARD_2, 50724, 50939}
 """With CameraCalibration2 and ProfileHueSatMapData2: what belongs to the second illuminant."""
-_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE, _EXPOSURE_OFFSET = 50728, 50729, 50730, 51109
+_NEUTRAL, _WHITE_XY = 50728, 50729
+_EXPOSURE = _BASELINE_EXPOSURE, _EXPOSURE_OFFSET = 50730, 51109
 _OF_THE_SHOT = {_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE, 50732, 50734, 50739}
 """With BaselineSharpness, LinearResponseLimit, ShadowScale: these hold without a colour matrix."""
 _D65 = 21
@@ -213,17 +215,19 @@ def _put_colours(root: Directory, photo: RawPhoto, own: dict[int, Field]) -> Non
         root.fields.pop(_WHITE_XY, None)
 
 
-def without_baseline_exposure(photo: RawPhoto, ratio: float) -> RawPhoto:
-    """Return a photo without BaselineExposure, after its automatic ratio.
+def with_less_baseline_exposure(photo: RawPhoto, ratio: float) -> RawPhoto:
+    """Return a photo with what its automatic ratio leaves of BaselineExposure and its offset.
 
-    The samples times that ratio are as bright as the picture should be shown. A photo that was too
-    bright for a ratio above 1 stays darkened by its source's.
+    The samples times that ratio are as bright as the picture should be shown, unless the source
+    asks for more. At ratio 1 it is shown as its source.
     """
-    image = dict(photo.carried.image)
-    found = image.get(_BASELINE_EXPOSURE)
-    if found and (ratio > 1 or found.numbers()[0] > 0):
-        del image[_BASELINE_EXPOSURE]
-        image.pop(_EXPOSURE_OFFSET, None)
+    if ratio <= 1:
+        return photo
+    own = _trusted(photo.carried.image)
+    stops = sum(own[tag].numbers()[0] for tag in own.keys() & {*_EXPOSURE}) - math.log2(ratio)
+    image = {tag: field for tag, field in photo.carried.image.items() if tag not in _EXPOSURE}
+    if stops > 0:
+        Directory(fields=image).set(_BASELINE_EXPOSURE, FieldType.SRATIONAL, _millionths(stops))
     return replace(photo, carried=replace(photo.carried, image=image))
 
 
@@ -274,9 +278,7 @@ _CHECKS: dict[int, Callable[[Values], bool]] = {
     ),
     **dict.fromkeys((50727, _NEUTRAL, 50732, 50739), _is_positive),
     **dict.fromkeys((_ILLUMINANT_1, _ILLUMINANT_2), lambda v: bool(1 <= v[0] <= _MAX_ILLUMINANT)),
-    **dict.fromkeys(
-        (_BASELINE_EXPOSURE, _EXPOSURE_OFFSET), lambda v: bool(abs(v[0]) <= _MAX_STOPS)
-    ),
+    **dict.fromkeys(_EXPOSURE, lambda v: bool(abs(v[0]) <= _MAX_STOPS)),
     _WHITE_XY: lambda v: bool((v > 0.05).all() and v.sum() < 1),
     50734: lambda v: _is_positive(v) and v[0] <= 1,
     50940: _is_curve,

@@ -21,7 +21,7 @@ from ledcli.inference.blending import leave_grain
 from ledcli.inference.denoiser import Denoiser, DenoiserCache
 from ledcli.noise.blocks import Planes
 from ledcli.noise.outliers import remove_outliers
-from ledcli.output.tags import without_baseline_exposure
+from ledcli.output.tags import with_less_baseline_exposure
 from ledcli.preview.crops import (
     PIXELS,
     STEP,
@@ -76,7 +76,7 @@ class Previewer:
         ratio = result.ratio = choose_ratio(frame, self.settings, bounds)
         photo = frame.photo
         if self.settings.ratio is None and self.settings.exposure is None:
-            photo = without_baseline_exposure(photo, ratio)
+            photo = with_less_baseline_exposure(photo, ratio)
         strengths = (variant.settings.strengths for variant in self.variants)
         if photo.monochrome and any(luma != chroma for luma, chroma in strengths):
             result.warnings.append(f"{photo.path}: is monochrome: --chroma has no effect")
