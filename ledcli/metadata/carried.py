@@ -54,6 +54,7 @@ class Rule(Enum):
     DATE = "text with date and time"
     MAY_BE_UNKNOWN = 'the fraction 0/0, "unknown", is allowed'
     CHARSET = "the first eight bytes name the character set"
+    CROP = "top, left, bottom and right of a rectangle, as shares of height and width"
     MOSAIC_ONLY = "not for a demosaiced image"
     LITTLE_ENDIAN = "only from a little-endian file: the numbers inside have the file's byte order"
 
@@ -118,6 +119,10 @@ def fit(tag: Tag, field: Field, order: str = "<") -> Field | None:
             for above, below in zip(words[::2], words[1::2], strict=True)
         ):
             return None
+        if tag.rule is Rule.CROP:
+            top, left, bottom, right = field.numbers()
+            if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+                return None
         try:
             return Field.of_words(tag.type, words)
         except struct.error:

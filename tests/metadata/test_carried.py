@@ -324,6 +324,22 @@ def test_a_phone_s_tone_map_stays_where_its_byte_order_does(tmp_path, order, sta
     assert struct.pack("<HHI", 50706, 1, 4) + version in (tmp_path / "b.dng").read_bytes()
 
 
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize(
+    ("crop", "stays"),
+    [((0, 1, 8, 7), 1), ((0, 0, 8, 8), 1), ((4, 0, 4, 8), 0), ((0, 5, 8, 4), 0), ((0, 0, 9, 8), 0)],
+)
+def test_the_crop_that_was_chosen_in_the_camera_stays(tmp_path, crop, stays, linear):
+    """As shares of height and width; `crop` has eighths."""
+    given = [part for eighths in crop for part in (eighths, 8)]
+    make_raw(tmp_path / "a.dng", more_tags=[(51125, 5, 4, given)])
+    photo = read_raw(tmp_path / "a.dng")
+    data = dng_bytes(photo, photo.normalised(), linear=linear)
+    (raw,) = [each for each in Directory.walk(data) if each.integers(254) == [0]]
+    found = raw.get(51125)
+    assert (found and found.words()) == (tuple(given) if stays else None)
+
+
 def carried_through(tmp_path, more_tags, **how):
     """Return what the result of a raw with these tags has beside its raw image."""
     make_raw(tmp_path / "a.dng", more_tags=more_tags, **how)
