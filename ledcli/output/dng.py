@@ -31,6 +31,7 @@ from ledcli.output.pixels import (
     thumbnail,
 )
 from ledcli.output.tags import (
+    ILLUMINANT_DATA,
     JPEG,
     LINEAR_RAW,
     RGB,
@@ -116,11 +117,13 @@ def _first_directory(photo: RawPhoto, picture: NDArray[np.uint8], software: str)
 def _put_versions(root: Directory, raw: Directory) -> None:
     """Put the version of the specification, and the oldest one whose readers can show the file.
 
-    Those are the readers that know every correction that must be made.
+    Those are the readers that know every correction that must be made, and the illuminants.
     """
     lists = [raw.fields[tag].data for tag in (MOSAIC_LIST, IMAGE_LIST) if tag in raw.fields]
     required = [each for data in lists for each in read_opcodes(data) if not each.optional]
     oldest = max([_DNG_1_1, *(min(each.version, _DNG_1_7_1) for each in required)])
+    if root.fields.keys() & {*ILLUMINANT_DATA}:
+        oldest = max(oldest, _DNG_1_6)
     # ProfileGainTableMap came with 1.6.
     version = max(_DNG_1_6 if 52525 in raw.fields else _DNG_1_4, oldest)
     root.set(50706, FieldType.BYTE, version.to_bytes(4))  # DNGVersion

@@ -25,6 +25,7 @@ _WORK_FOLDER = re.compile(r"led-(\d{1,10})-[a-z0-9_]{8}")
 _WORK_FOLDER_MAX_AGE_S = 86400.0
 """An older work folder is abandoned even if its process seems to run: process ids are reused."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
+_COPIED = ["-MakerNotes", "-MakerNoteSafety"]
 _REPAIR = [
     # The offsets in a CR3's notes are valid in the CR3 only.
     "-F",
@@ -130,7 +131,7 @@ class MakerNotes(contextlib.AbstractContextManager["MakerNotes"]):
         donor = self._link(f"source{suffix}", source)
         target = os.path.join(folder, new.name)
         old = self._link("old.dng", dng)
-        said = self._ask("-tagsFromFile", donor, "-MakerNotes", "-o", target, old)
+        said = self._ask("-tagsFromFile", donor, *_COPIED, "-o", target, old)
         if "No writable tags" in said:
             return "the source has none that exiftool can copy"
         if not self._fetch(folder, new, dng):

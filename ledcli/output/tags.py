@@ -167,15 +167,17 @@ def _fill_iso(ifd: Directory, value: float | None) -> None:
 
 _MATRIX_1, _ILLUMINANT_1, _FORWARD_1 = 50721, 50778, 50964
 _MATRIX_2, _ILLUMINANT_2, _FORWARD_2 = 50722, 50779, 50965
-_SECOND_SET = {_MATRIX_2, _ILLUMINANT_2, _FORWARD_2, 50724, 50939}
+ILLUMINANT_DATA = 52533, 52534
+"""Tags that describe an illuminant which has no number; they came with DNG 1.6."""
+_SECOND_SET = {_MATRIX_2, _ILLUMINANT_2, _FORWARD_2, ILLUMINANT_DATA[1], 50724, 50939}
 """With CameraCalibration2 and ProfileHueSatMapData2: what belongs to the second illuminant."""
 _NEUTRAL, _WHITE_XY = 50728, 50729
 _EXPOSURE = _BASELINE_EXPOSURE, _EXPOSURE_OFFSET = 50730, 51109
 _OF_THE_SHOT = {_NEUTRAL, _WHITE_XY, _BASELINE_EXPOSURE, 50732, 50734, 50739}
 """With BaselineSharpness, LinearResponseLimit, ShadowScale: these hold without a colour matrix."""
 _D65 = 21
-_MAX_ILLUMINANT = 24
-"""EXIF LightSource: 1 to 24 have a colour; 255, "other", would need another tag."""
+_MAX_ILLUMINANT, _OTHER = 24, 255
+"""EXIF LightSource: 1 to 24 have a colour; that of 255, "other", is in another tag."""
 _MAX_NUMBER, _MAX_STOPS = 100.0, 20.0
 Values = NDArray[np.float64]
 
@@ -249,12 +251,16 @@ def _profile(own: dict[int, Field]) -> dict[int, Field]:
     if _MATRIX_1 not in own:
         return {}
     drop: set[int] = set()
-    lights = own.get(_ILLUMINANT_1), own.get(_ILLUMINANT_2)
+    lights = []
+    for tag, data in zip((_ILLUMINANT_1, _ILLUMINANT_2), ILLUMINANT_DATA, strict=True):
+        other = tag in own and own[tag].numbers() == [_OTHER]
+        drop |= {data} if not other else {tag} if data not in own else set()
+        lights.append(None if tag in drop else own.get(data if other else tag))
     if _MATRIX_2 not in own or None in lights or lights[0] == lights[1]:
         # Two matrices need two known lights.
-        drop = _SECOND_SET
+        drop |= _SECOND_SET
     elif len(own.keys() & {_FORWARD_1, _FORWARD_2}) == 1:
-        drop = {_FORWARD_1, _FORWARD_2}
+        drop |= {_FORWARD_1, _FORWARD_2}
     return {tag: field for tag, field in own.items() if tag not in drop}
 
 
@@ -277,7 +283,9 @@ _CHECKS: dict[int, Callable[[Values], bool]] = {
         lambda v: usable_matrix(v.reshape(3, 3)),
     ),
     **dict.fromkeys((50727, _NEUTRAL, 50732, 50739), _is_positive),
-    **dict.fromkeys((_ILLUMINANT_1, _ILLUMINANT_2), lambda v: bool(1 <= v[0] <= _MAX_ILLUMINANT)),
+    **dict.fromkeys(
+        (_ILLUMINANT_1, _ILLUMINANT_2), lambda v: 1 <= v[0] <= _MAX_ILLUMINANT or v[0] == _OTHER
+    ),
     **dict.fromkeys(_EXPOSURE, lambda v: bool(abs(v[0]) <= _MAX_STOPS)),
     _WHITE_XY: lambda v: bool((v > 0.05).all() and v.sum() < 1),
     50734: lambda v: _is_positive(v) and v[0] <= 1,

@@ -299,6 +299,17 @@ def test_real_tags_are_carried_completely(name, tmp_path):
     assert {key: ours.get(key) for key in wanted} == wanted
 
 
+def test_a_film_frame_keeps_its_time_rate_stop_and_reel(tmp_path):
+    film = [(51043, 1, 16, bytes(range(16))), (51044, 10, 1, (24000, 1001))]
+    film += [(51058, 5, 2, (28, 10, 3, 1)), (51081, 2, 5, "A001\0")]
+    make_raw(tmp_path / "a.dng", more_tags=film)
+    photo = read_raw(tmp_path / "a.dng")
+    first = Directory.first(dng_bytes(photo, photo.normalised()))
+    found = {tag: first.get(tag) for tag, *_ in film}
+    assert found[51043].data == bytes(range(16)) and found[51081].data == b"A001\0"
+    assert found[51044].words() == (24000, 1001) and found[51058].numbers() == [2.8, 3]
+
+
 def test_a_row_in_the_table_is_enough_to_carry_a_tag(tmp_path, monkeypatch):
     row = tags.Tag(0x7040, "Invented", Place.RAW, FieldType.SSHORT, (1, 100))
     monkeypatch.setattr(tags, "TAGS", (*tags.TAGS, row))

@@ -115,6 +115,23 @@ def test_a_second_illuminant_needs_its_own_matrix_and_name(photo, wrong):
     assert not tags.keys() & {50722, 50724, 50779, 50965}
 
 
+def _illuminant(x):
+    """IlluminantData, a chromaticity."""
+    return Field(FieldType.UNDEFINED, struct.pack("<H4I", 0, x, 1000, 350, 1000))
+
+
+def test_an_illuminant_without_a_number_needs_its_description(photo):
+    assert _tags(photo, TWO | {52533: _illuminant(330)}) == _tags(photo, TWO)
+    tags = _tags(photo, TWO | {50778: _short(255)})
+    assert tags[50721] == TWO[50721] and not tags.keys() & {50722, 50778, 50779, 50965}
+    both = {50778: _short(255), 52533: _illuminant(330)}
+    assert _tags(photo, TWO | both) == _tags(photo, TWO) | both
+    both |= {50779: _short(255), 52534: _illuminant(330)}  # the same
+    assert not _tags(photo, TWO | both).keys() & {50722, 50779, 52534}
+    both |= {52534: _illuminant(440)}
+    assert _tags(photo, TWO | both) == _tags(photo, TWO) | both
+
+
 def test_forward_matrices_are_kept_for_both_illuminants_or_none(photo):
     tags = _tags(photo, TWO | {50965: _fractions((1.0,) * 9)})
     assert tags.keys() & {50721, 50722} and not tags.keys() & {50964, 50965}

@@ -225,11 +225,22 @@ def test_a_reader_must_know_the_corrections_that_it_must_make(tmp_path, asked, l
     for tag, (minor, flags) in asked.items():
         data = struct.pack(">5I", 1, 3, 0x01000000 + (minor << 16), flags, 0)
         more.append((tag, 7, len(data), data))
+    assert _versions(tmp_path, more, linear=linear) == [(1, n, 0, 0) for n in wanted]
+
+
+def test_a_reader_must_know_illuminants_without_a_number(tmp_path):
+    described = (52533, 7, 18, struct.pack("<H4I", 0, 3, 10, 3, 10))
+    assert _versions(tmp_path, [(50778, 3, 1, (255,)), described]) == [(1, 6, 0, 0)] * 2
+    assert _versions(tmp_path, [described]) == [(1, 4, 0, 0), (1, 1, 0, 0)]
+
+
+def _versions(tmp_path, more, **how):
+    """DNGVersion and DNGBackwardVersion of the result of a raw with these tags."""
     make_raw(path := tmp_path / "a.dng", more_tags=more)
     photo = read_raw(path)
-    path.write_bytes(dng_bytes(photo, photo.normalised(), linear=linear))
+    path.write_bytes(dng_bytes(photo, photo.normalised(), **how))
     first, *_ = _directories(path)
-    assert [tuple(first[tag]) for tag in (50706, 50707)] == [(1, n, 0, 0) for n in wanted]
+    return [tuple(first[tag]) for tag in (50706, 50707)]
 
 
 FORMS = [{}, {"compression": "none"}, {"linear": True}, {"linear": True, "compression": "none"}]

@@ -51,7 +51,8 @@ def donor(tmp_path_factory):
     """A raw with maker notes of a Canon: the file number, 118-1861."""
     path = tmp_path_factory.mktemp("donor") / "a.CR2"
     block = struct.pack("<HHHIII", 1, 8, 4, 1, 1181861, 0)
-    make_raw(path, make="Canon", model="Canon EOS 350D")
+    safe = [(50741, 3, 1, (1,))]
+    make_raw(path, make="Canon", model="Canon EOS 350D", more_tags=safe)
     work = path.with_name("w.dng")
     path.rename(work)
     (path.parent / "block").write_bytes(block)
@@ -132,7 +133,9 @@ def test_special_characters_in_names_mean_nothing_to_exiftool(notes, donor, name
     dng = folder / ".led-1-00.part"
     _dng(dng, donor)
     assert notes.copy(source, dng) is None
-    assert "118-1861" in _exiftool("-s3", "-FileNumber", dng.rename(tmp_path / "a.dng"))
+    dng = dng.rename(tmp_path / "a.dng")
+    assert "118-1861" in _exiftool("-s3", "-FileNumber", dng)
+    assert _exiftool("-s3", "-n", "-MakerNoteSafety", dng) == "1\n"
     assert [path.name for path in folder.iterdir()] == [source.name]
     assert {path.name for path in tmp_path.iterdir()} == {folder.name, "a.dng"}
 
