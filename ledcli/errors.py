@@ -33,6 +33,10 @@ class ModelError(LedError):
     """A model file is missing, damaged, or not what it says it is."""
 
 
+class NoModelError(ModelError, UsageError):
+    """No model has the name that was given."""
+
+
 class DownloadError(LedError):
     """A file cannot be fetched: no network, a server that refuses, a file that is not the one."""
 

@@ -209,8 +209,8 @@ def _about(photo: RawPhoto) -> Iterator[None]:
 def _warning(denoiser: Denoiser, photo: RawPhoto, ratio: float, settings: Settings) -> str:
     lowest, highest = bounds = denoiser.spec.ratio_range
     if not covers(bounds, ratio):
-        trained = f"the model was trained for ratios {lowest:g} to {highest:g}"
-        return f"{photo.path}: {trained}, not {ratio:.3g}"
+        ratios = f"ratios {lowest:g} to {highest:g}" if lowest < highest else f"ratio {lowest:g}"
+        return f"{photo.path}: the model was trained for {ratios}, not {ratio:.3g}"
     if settings.exposure is not None and ratio == 1:
         return f"{photo.path}: already as bright as the exposure level asked for; not brightened"
     return ""

@@ -153,11 +153,16 @@ class Settings:
             record |= {"model": model.sha256, "csa_set": model.csa_set}
         return record
 
-    def check_for_pictures(self, model: str) -> None:
-        """Raise UsageError for a setting that a model which makes pictures cannot honour."""
-        unused = {
+    def for_dngs(self) -> dict[str, bool]:
+        """Return what is for DNGs only, and whether it is asked for."""
+        return {
             "--linear is for DNGs": self.linear,
             "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
+        }
+
+    def check_for_pictures(self, model: str) -> None:
+        """Raise UsageError for a setting that a model which makes pictures cannot honour."""
+        unused = self.for_dngs() | {
             "--strength, --luma or --chroma is for raw planes": min(self.strengths) < 1,
             "--quality best is for raw planes": self.quality == Quality.BEST,
             "--steps is for exposure diffusion": (self.steps or 1) > 1,
@@ -240,8 +245,10 @@ def choose_formats(
             )
         settings.check_for_pictures(picture_model)
         return list(asked) or [DEFAULT_PICTURE_FORMAT]
-    if settings.linear and formats and not any("linear" in each.settings for each in formats):
-        raise UsageError("--linear is for DNGs: add --format dng, or leave it out")
+    if formats and not any(each.raw for each in formats):
+        for what, given in settings.for_dngs().items():
+            if given:
+                raise UsageError(f"{what}: add --format dng, or leave it out")
     return list(asked) or [DEFAULT_FORMAT]
 
 

@@ -140,24 +140,40 @@ class Changes:
     """
 
     def __init__(self, folders: Sequence[Path], recursive: bool, report: Reporter) -> None:
-        self._report = report
+        self._folders, self._recursive, self._report = folders, recursive, report
         self._events: Generator[object, None, None] | None = None
+        self._watched = self._identities()
         names = ", ".join(map(str, folders))
         if not any(NO_EVENTS.fullmatch(mount_of(folder)[0]) for folder in folders):
-            with contextlib.suppress(ImportError):
-                import watchfiles
-
-                self._events = watchfiles.watch(
-                    *folders,
-                    watch_filter=None,
-                    recursive=recursive,
-                    rust_timeout=int(STOP_S * 1000),
-                    yield_on_timeout=True,
-                    raise_interrupt=False,
-                )
-                self._changed()  # from now on
+            self._begin()
         how = "as the system reports them" if self._events else "looking every second"
         report.info(f"watching {names} for new raws ({how}); Ctrl-C ends it")
+
+    def _begin(self) -> None:
+        """Ask the system for the changes from now on, if it reports any."""
+        with contextlib.suppress(ImportError):
+            import watchfiles
+
+            self._events = watchfiles.watch(
+                *self._folders,
+                watch_filter=None,
+                recursive=self._recursive,
+                rust_timeout=int(STOP_S * 1000),
+                yield_on_timeout=True,
+                raise_interrupt=False,
+            )
+            self._changed()
+
+    def _identities(self) -> list[tuple[int, int] | None]:
+        """Return by what the system knows the folders; None of one that is not there."""
+        found: list[tuple[int, int] | None] = []
+        for folder in self._folders:
+            try:
+                state = os.stat(folder)
+                found.append((state.st_dev, state.st_ino))
+            except OSError:
+                found.append(None)
+        return found
 
     def wait(self, look_s: float, growing: bool, stop: Stop) -> None:
         """Wait for a change, for the time to look again, or for a `stop`.
@@ -165,12 +181,18 @@ class Changes:
         `look_s` is how long a look takes; `growing` asks to look again soon, change or not.
         """
         pause = max(POLL_S, look_s / LOOK_SHARE)
-        by_events = self._events is not None and not growing
+        there = self._identities()
+        if self._events is not None and there != self._watched and None not in there:
+            # The system reports what happens to the folders that were replaced.
+            self._watched = there
+            self._begin()
+            return
+        by_events = self._events is not None and not growing and there == self._watched
         until = time.monotonic() + (MAX_PAUSE_S if by_events else pause)
         while not stop() and (left := until - time.monotonic()) > 0:
             if not by_events:
                 time.sleep(min(STOP_S, left))
-            elif self._changed():
+            elif self._changed() or self._identities() != self._watched:
                 return
 
     def _changed(self) -> bool:

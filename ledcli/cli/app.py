@@ -195,7 +195,7 @@ def _root(
 
 def _usage_line(problem: typer.TyperException) -> str:
     """Return typer's message as one line that names the matching help."""
-    text = " ".join(problem.format_message().split())
+    text = " ".join(problem.format_message().split()).replace(": Value error, ", ": ")
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "led"
     return f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} See '{path} --help'."

@@ -35,7 +35,7 @@ def show(
     ] = None,
     output: opt.OutputOptions = opt.PLAIN,
 ) -> None:
-    """Show what is set, and where; check both files.
+    """Show what is set, and where; check names and types in both files.
 
     Examples
     --------

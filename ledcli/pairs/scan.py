@@ -98,6 +98,7 @@ class _Scanner:
         self._keep_shifted, self._report = keep_shifted, report
         self._read_frame = partial(read_frame, force=force_read)
         self._unpaired: dict[Path, UnpairedFrame] = {}
+        self._short_of: dict[Frame, Frame] = {}  # of each candidate for a long frame
         self._photos = PhotoCache(report.warn, force=force_read)
 
     def scan(self, files: Sequence[Path]) -> Scan:
@@ -177,6 +178,7 @@ class _Scanner:
                 bar.advance(note=short.file.name)
                 if longs:
                     jobs.append((short, longs))
+                    self._short_of |= dict.fromkeys(longs, short)
         # The shorts of one long frame follow each other, so that it is decoded once.
         jobs.sort(key=lambda job: (str(job[1][0].file), str(job[0].file)))
         results = decoders.in_parallel(lambda job: self._best_pair(*job), jobs, CHECKING_THREADS)
@@ -207,7 +209,8 @@ class _Scanner:
         self, frames: Sequence[Frame], checked: Iterable[CheckedPair], pairs: Iterable[CheckedPair]
     ) -> None:
         """Add a reason for every frame that is in no pair and has none yet."""
-        paired = {frame for pair in pairs for frame in pair[:2]}
+        long_of = {pair.short: pair.long for pair in pairs}
+        paired = {*long_of, *long_of.values()}
         for pair in checked:
             problems = ", ".join(self._problems(pair))
             roles = ((pair.short, "long", pair.long), (pair.long, "short", pair.short))
@@ -221,6 +224,8 @@ class _Scanner:
                 reason = NO_OTHER_EXPOSURE
                 if frame in with_other:
                     reason = "no frame of another exposure shows its scene"
+                if long := long_of.get(short := self._short_of.get(frame, frame)):
+                    reason = f"{short.file.name} is paired with {long.file.name} already"
                 self._unpaired.setdefault(frame.file, UnpairedFrame(frame.file, reason))
 
 

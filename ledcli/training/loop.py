@@ -142,8 +142,9 @@ class Trainer:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                what = does_not_hold("a training step", str(self.device), "use fewer crops per step")
-                raise TrainingError(what) from error
+                raise TrainingError(
+                    does_not_hold("a training step", str(self.device), "use fewer crops per step")
+                ) from error
             now = self.clock()
             self.seconds += self.processes.of_first(now - before)
             before = now

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import platformdirs
 
 import ledcli
-from ledcli.errors import LedError, ModelError, OutputError, TrainingError, UsageError
+from ledcli.errors import (
+    LedError,
+    ModelError,
+    NoModelError,
+    OutputError,
+    TrainingError,
+    UsageError,
+)
 from ledcli.output.atomic import make_folder
 from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
@@ -159,7 +166,7 @@ def find_model(name_or_path: str | Path | None = None) -> ChosenModel:
     names = read_registry().names
     if text.lower() not in names:
         known = ", ".join([*names, *(name for name, _ in installed_models())])
-        raise ModelError(
+        raise NoModelError(
             f"no model is called '{text}'. There are: {known}; or give a path to a {SUFFIX} file."
         )
     return find_bundled(text.lower())

@@ -211,6 +211,26 @@ def test_the_system_s_reports_end_the_waiting(here, monkeypatch):
     assert len(asked) < 600
 
 
+def test_a_folder_that_was_replaced_is_looked_at_and_its_changes_are_reported(here, monkeypatch):
+    pytest.importorskip("watchfiles")
+    monkeypatch.setattr(module, "MAX_PAUSE_S", 1e6)
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    changes = Changes([Path("raw")], True, Report())
+    asked = []
+
+    def asks_of_a_wait():
+        asked.clear()
+        changes.wait(0.0, False, lambda: asked.append(1) or len(asked) > 600)
+        return len(asked)
+
+    os.rename("raw", "away")
+    assert asks_of_a_wait() < 600 and asks_of_a_wait() < 600  # without a folder, by time
+    os.mkdir("raw")
+    assert asks_of_a_wait() == 0  # what came before the system reports is looked for at once
+    Path("raw/a.ARW").write_bytes(b"raw")
+    assert asks_of_a_wait() < 600
+
+
 def test_a_system_that_reports_no_more_is_told_of_and_looked_at(here, monkeypatch):
     watchfiles = pytest.importorskip("watchfiles")
 

@@ -165,6 +165,8 @@ def test_completion_offers_the_commands():
         (["models", "lst"], "See 'led models --help'"),
         (["models", "list", "--jsn"], "--json"),
         (["models", "info"], "Missing argument 'MODEL'"),
+        (["models", "info", "nosuch"], "no model is called 'nosuch'"),
+        (["denoise", ".", "--quality", "x"], "'--quality': 'x' is not one of"),
     ],
 )
 def test_bad_usage_is_status_2_and_one_line(arguments, words, capsys):

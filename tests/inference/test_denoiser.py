@@ -164,7 +164,7 @@ def test_a_tile_too_small_is_refused(model, tile):
 def test_devices_and_precisions_that_are_not_there_are_refused(model):
     with pytest.raises(UsageError, match="no device 'gpu'"):
         denoiser(model, device="gpu")
-    with pytest.raises(UsageError, match=r"no precision 'fp16'.*; led denoise has it with --backend"):
+    with pytest.raises(UsageError, match=r"no precision 'fp16'.*; led denoise has it"):
         denoiser(model, precision="fp16")
 
 

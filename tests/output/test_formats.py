@@ -52,3 +52,5 @@ def test_one_line_in_the_table_adds_a_format_to_the_command(tmp_path, monkeypatc
     np.testing.assert_array_equal(picture, imagecodecs.png_decode((results / "a.png").read_bytes()))
     assert run([*map(str, words), "--linear"]) == 2
     assert "--linear is for DNGs" in capsys.readouterr().err
+    assert run([*map(str, words), "--highlights", "keep"]) == 2
+    assert "--highlights keep is for DNGs: add --format dng" in capsys.readouterr().err

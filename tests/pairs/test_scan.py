@@ -53,6 +53,16 @@ def test_the_nearest_long_frame_of_a_scene_is_taken(tmp_path):
     assert names(scan(tmp_path)) == {("s1.ARW", "l1.ARW"), ("s2.ARW", "l2.ARW")}
 
 
+def test_a_long_frame_whose_short_one_is_taken_is_told_so(tmp_path):
+    light = through(picture(1))
+    for name, minute in (("l1", "00"), ("s", "01"), ("l2", "09")):
+        seconds = 0.1 if name == "s" else 10
+        shot(tmp_path / f"{name}.ARW", light, 100, seconds, datetime=f"2024:05:06 20:{minute}:00")
+    result = scan(tmp_path)
+    assert names(result) == {("s.ARW", "l1.ARW")}
+    assert reasons(result) == {"l2.ARW": "s.ARW is paired with l1.ARW already"}
+
+
 def test_a_scene_s_darker_frames_all_get_its_brightest(tmp_path):
     light = through(picture(1))
     shot(tmp_path / "l.ARW", light, 100, 10)
