@@ -120,8 +120,11 @@ def make_folder(folder: Path, named: Path | None = None) -> None:
             raise OutputError(f"{shown}: cannot be {what}: {why}") from error
 
 
-def acquire_lock(path: Path) -> "FileLock | None":
-    """Return a lock that was free, or None; raises OSError or NotImplementedError without locks."""
+def acquire_lock(path: Path, *, wait: bool = False) -> "FileLock | None":
+    """Return a lock once it is free, or None if it is not and is not waited for.
+
+    Raises OSError or NotImplementedError where there are no locks.
+    """
     from filelock import FileLock, Timeout
 
     # A lock by a file's existence alone would outlive a killed run.
@@ -129,7 +132,7 @@ def acquire_lock(path: Path) -> "FileLock | None":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # filelock's, about file systems without locks
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(blocking=wait)
         except Timeout:
             return None
     return lock

@@ -23,7 +23,7 @@ from ledcli.errors import (
     TrainingError,
     UsageError,
 )
-from ledcli.output.atomic import make_folder
+from ledcli.output.atomic import acquire_lock, make_folder
 from ledcli.zoo.model_file import ONNX_SUFFIX, read_spec, save_model
 from ledcli.zoo.spec import MAX_NAME_LENGTH, NAME_RULE, ModelSpec, is_name, short
 
@@ -271,21 +271,17 @@ def alone_with(name: str) -> contextlib.AbstractContextManager[None]:
 @contextlib.contextmanager
 def locked(path: Path, busy: LedError | None = None) -> Iterator[None]:
     """Lock a file inside the block; if another process has it, wait, or raise `busy`."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path, fallback_to_soft=False)
-    try:
-        with contextlib.suppress(OutputError, NotImplementedError):  # no locks there
-            make_folder(path.parent)
-            lock.acquire(blocking=busy is None)
-    except Timeout as error:
-        raise busy or error from None
-    except OSError:
-        pass
+    lock = None
+    with contextlib.suppress(OSError, OutputError, NotImplementedError):  # no locks there
+        make_folder(path.parent)
+        lock = acquire_lock(path, wait=busy is None)
+        if lock is None and busy is not None:
+            raise busy
     try:
         yield
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def stopped_name(name: str) -> str | None:
