@@ -21,7 +21,7 @@ from ledcli.batch.settings import DEFAULT_NAME, Job, Settings
 from ledcli.errors import LedError, OutputError, UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.output.formats import find_formats
-from ledcli.raw.inputs import FoundRaw
+from ledcli.raw.inputs import FoundRaw, without_dots
 from ledcli.zoo.selection import Chooser
 
 KEYS = ("stem", "ext", "name", "suffix", "folder")
@@ -81,7 +81,8 @@ class NameTemplate:
         if attempt > 1:
             stem = name = f"{name}-{attempt}"
         # Outputs of a hidden folder's photos are not hidden.
-        folder = os.path.basename(os.path.dirname(os.path.abspath(raw.file))).lstrip(".")
+        parent = without_dots(raw.file.parent.absolute())
+        folder = (parent.resolve() if ".." in parent.parts else parent).name.lstrip(".")
         suffix = raw.file.suffix.removeprefix(".")
         return self.text.format(stem=stem, name=name, suffix=suffix, folder=folder, ext="")
 

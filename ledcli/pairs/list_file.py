@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import OutputError, PairError
+from ledcli.raw.inputs import without_dots
 
 MAX_LIST_BYTES = 16 << 20
 """More than a list of 100,000 pairs; keeps led from reading a whole raw given for a list."""
@@ -106,15 +107,14 @@ def check_list_replaceable(path: Path) -> None:
 
 def relative_name(file: Path, folder: Path) -> str:
     """Return a file's name relative to a folder; absolute where there is none."""
-    name, start = os.path.abspath(file), os.path.abspath(folder)
-    if not Path(name).is_relative_to(start):
+    file, folder = without_dots(file.absolute()), without_dots(folder.absolute())
+    if not file.is_relative_to(folder) or ".." in (*file.parts, *folder.parts):
         # ".." is relative to the real folder, not to a link to it.
-        parent, start = os.path.realpath(os.path.dirname(name)), os.path.realpath(start)
-        name = os.path.join(parent, os.path.basename(name))
+        file, folder = Path(os.path.realpath(file.parent), file.name), folder.resolve()
     try:
-        return os.path.relpath(name, start)
+        return os.path.relpath(file, folder)
     except ValueError:  # two drives of Windows
-        return name
+        return str(file)
 
 
 def needs_quotes(name: str) -> bool:

@@ -131,6 +131,13 @@ def read_list(name: str) -> list[str]:
     return found
 
 
+def without_dots(path: Path) -> Path:
+    """Return a path without ``..``, unless that is another one, as after a link to a folder."""
+    plain = Path(os.path.normpath(path))
+    same = ".." not in path.parts or os.path.realpath(plain) == os.path.realpath(path)
+    return plain if same else path
+
+
 class _Search:
     def __init__(self, recursive: bool, out: Path | None, note: Callable[[str], None]) -> None:
         self.recursive, self.note = recursive, note
@@ -143,12 +150,13 @@ class _Search:
 
     def find(self, text: str) -> list[tuple[FoundRaw, str]]:
         """Return the raws of one input, each with its real path."""
-        path = Path(os.path.normpath(os.path.expanduser(text)))
+        path = Path(os.path.expanduser(text))
         problems = len(self.problems)
         try:
             if not text:
                 raise UsageError("one of the inputs is an empty name; leave it out")
             self._check_working_folder(path)
+            path = without_dots(path)
             found = self._in_folder(path) if path.is_dir() else self._named(path)
         except UsageError as error:
             self.problems.append(error)

@@ -293,3 +293,14 @@ def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
     ):
         with pytest.raises(UsageError, match=f"^{name}: .*{why}"):
             read_list(name)
+
+
+def test_two_dots_after_a_link_to_a_folder_are_of_the_folder(here):
+    touch("a.CR2", "sub/b.CR2", "elsewhere/c.CR2", "elsewhere/deep/d.CR2")
+    os.symlink("elsewhere/deep", "link")
+    assert found("link/..") == ["link/../c.CR2"]
+    assert found("link/../c.CR2", "link/../*.CR2") == ["link/../c.CR2"]
+    (raw,) = find_raws(["link/.."])
+    assert raw.default_out.resolve() == here / "denoised"
+    assert found("sub/../sub") == found("missing/../sub") == ["sub/b.CR2"]
+    assert found("..", recursive=True)[0].startswith("../")
