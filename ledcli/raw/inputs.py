@@ -119,13 +119,13 @@ def read_list(name: str) -> list[str]:
     if len(data) > MAX_LIST_BYTES:
         raise UsageError(f"{name}: too long for a list of inputs: split it")
     data = data.removeprefix(codecs.BOM_UTF8)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             data = os.fsencode(data.decode("utf-16"))
-        except UnicodeError as error:
-            raise UsageError(f"{name}: not valid UTF-16: save it as UTF-8") from error
-    lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-    found = [os.fsdecode(line) for line in lines if line]
+        lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+        found = [os.fsdecode(line) for line in lines if line]  # Windows decodes UTF-8 only
+    except UnicodeError as error:
+        raise UsageError(f"{name}: not valid UTF-8 or UTF-16: save it as UTF-8") from error
     if not found:
         raise UsageError(f"{name}: names no inputs")
     return found

@@ -277,6 +277,13 @@ def test_only_nul_ends_a_name_with_a_newline(here):
     assert read_list("list") == ["a\nb.CR2", "c.NEF"]
 
 
+def test_a_list_that_is_not_utf_8_is_named_on_windows(here, monkeypatch):
+    Path("list").write_bytes(b"caf\xe9.ARW\n")
+    monkeypatch.setattr(inputs.os, "fsdecode", lambda data: data.decode("utf-8"))
+    with pytest.raises(UsageError, match=r"^list: not valid UTF-8.*: save it as UTF-8"):
+        read_list("list")
+
+
 def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
     Path("empty").write_bytes(b"\n\n")
     Path("long").write_bytes(b"x" * 20)
