@@ -145,6 +145,23 @@ def test_demo_runs_every_step_and_tuning_gains(tmp_path, capsys, led_home):
     assert list(led_home.iterdir()) == []  # nothing was installed
 
 
+def test_demo_leaves_a_folder_alone_that_has_other_files(tmp_path, capsys, monkeypatch):
+    def made(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ledcli.evaluation.simulation.make_pairs", made)
+    out = tmp_path / "d"
+    for _ in range(2):  # in a folder of its own it runs again
+        assert run(["demo", str(out), "--quiet"]) == 130
+    (tmp_path / "mine" / "raw").mkdir(parents=True)
+    (tmp_path / "mine" / "raw" / "IMG_9001.dng").write_bytes(b"an original")
+    capsys.readouterr()
+    assert run(["demo", str(tmp_path / "mine"), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "mine: has files that led demo did not make" in error and error.count("\n") == 1
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["raw"]
+
+
 def test_doctor_finds_that_the_fast_paths_agree(capsys):
     assert run(["doctor", "--json", "--quiet"]) == 0
     facts, *paths = json_lines(capsys)
