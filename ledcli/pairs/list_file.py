@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import OutputError, PairError
-from ledcli.raw.inputs import without_dots
+from ledcli.raw.inputs import RAW_SUFFIXES, without_dots
 
 MAX_LIST_BYTES = 16 << 20
 """More than a list of 100,000 pairs; keeps led from reading a whole raw given for a list."""
@@ -95,14 +95,17 @@ def list_text(path: Path, pairs: Sequence[Pair]) -> bytes:
 
 
 def check_list_replaceable(path: Path) -> None:
-    """Raise OutputError if a list would replace a file that is not text."""
+    """Raise OutputError if a list would replace a file that is neither a list of raws nor empty."""
+
+    def find(name: str, beside: str) -> Path | None:
+        return Path(name) if os.path.splitext(name)[1].lower() in RAW_SUFFIXES else None
+
     try:
-        with open(path, "rb") as file:
-            is_text = b"\0" not in file.read(MAX_LIST_BYTES)
-    except OSError:
-        return  # a new file, or writing it will fail with the reason
-    if not is_text:
-        raise OutputError(f"{path}: is not a list and would be overwritten: choose another --out")
+        if os.path.isfile(path) and os.path.getsize(path):
+            read_list(path, find=find)
+    except PairError as error:
+        why = "is not a list of pairs and would be overwritten"
+        raise OutputError(f"{path}: {why}: choose another --out, or remove it") from error
 
 
 def relative_name(file: Path, folder: Path) -> str:

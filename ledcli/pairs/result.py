@@ -204,10 +204,11 @@ def check_replaceable(list_path: Path) -> None:
     if list_path.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
         raise UsageError(f"{list_path}: choose a name for the list that ends in .txt")
     check_new(list_path, "", overwrite=True)
-    check_list_replaceable(list_path)
     check_record_replaceable(list_path)
 
 
+    if not os.path.lexists(record_path(list_path)):  # it would be that of a list of led
+        check_list_replaceable(list_path)
 def check_record_replaceable(list_path: Path) -> None:
     """Raise OutputError where the record would replace a file that is not a record."""
     path = record_path(list_path)
