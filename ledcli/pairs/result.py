@@ -194,9 +194,11 @@ def write_record(list_path: Path, record: Mapping[str, Any]) -> None:
 def write_scan(scan: Scan, list_path: Path) -> None:
     """Write the good pairs of a scan as a list, and all of it beside."""
     pairs = [Pair(pair.short.file, pair.long.file) for pair in scan.pairs]
-    text = list_text(list_path, pairs)  # refused before anything is replaced
+    text = list_text(list_path, pairs)
+    check_record_replaceable(list_path)
+    old = record_path(list_path)  # goes first: whatever fails, it is not beside another list
+    atomic_write(list_path, text, before_rename=lambda _: old.unlink(missing_ok=True))
     write_record(list_path, scan_record(scan, list_path.parent))
-    atomic_write(list_path, text)
 
 
 def check_replaceable(list_path: Path) -> None:
