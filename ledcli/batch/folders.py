@@ -277,7 +277,7 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
 def _disk_of(folder: Path) -> tuple[int, Path]:
     """Return a folder's device number, and the part of its path that exists."""
     there = folder
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:
         there = there.parent
     if there == folder and not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: permission denied: choose another folder with --out")

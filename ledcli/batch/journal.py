@@ -154,5 +154,5 @@ def open_no_link(path: str | Path, flags: int) -> int:
 
 def check_no_link(path: Path) -> None:
     """Raise OutputError for a symbolic link: somebody could redirect led's writes."""
-    if path.is_symlink():
+    if os.path.islink(path):
         raise OutputError(f"{path}: is a symbolic link, which is not followed: remove it")

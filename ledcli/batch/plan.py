@@ -191,7 +191,7 @@ class _Folders:
         }
 
     def file_keys(self, file: Path) -> list[tuple[str, str]]:
-        files = [file, Path(os.path.realpath(file))] if file.is_symlink() else [file]
+        files = [file, Path(os.path.realpath(file))] if os.path.islink(file) else [file]
         return [(self._key(each.parent), alike(each.name)) for each in files]
 
 

@@ -82,7 +82,7 @@ def user_file() -> Path:
     import platformdirs
 
     home = os.environ.get("LED_HOME") or platformdirs.user_config_dir("led", appauthor=False)
-    return Path(home).expanduser() / FILE
+    return Path(os.path.expanduser(home)) / FILE
 
 
 def documents() -> list[tuple[Path, Table]]:

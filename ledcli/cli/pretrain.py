@@ -1,5 +1,6 @@
 """`led pretrain`: train a backbone over virtual cameras."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -147,7 +148,7 @@ def pretrain(
         describe(recipe, name)
         schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
         beside = out.with_suffix(".crops.npy")
-        if first and photos and not (crops or resume) and beside.exists():
+        if first and photos and not (crops or resume) and os.path.exists(beside):
             raise UsageError(
                 f"{beside} already exists: use it with --crops, or remove it to pack --photos again"
             )
@@ -165,7 +166,7 @@ def pretrain(
             note = batch_note(recipe, target.tensors, processes.count)
             if note:
                 output.warn(note)
-        if crops.exists():
+        if os.path.exists(crops):
             output.info(f"using {crops}")
         elif first:
             output.info(f"packing {crops} ({crops_size:g} MB) from {photos or 'procedural scenes'}")

@@ -191,7 +191,7 @@ def write_part(
 ) -> None:
     """Do the first half of `atomic_write`: write the part file of `path`."""
     with explained(path):
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
         with _open_new(part) as file:
             file.write(data)
@@ -225,7 +225,7 @@ def _open_new(part: Path) -> IO[bytes]:
     try:
         return open(part, "xb")
     except FileNotFoundError:
-        if not part.parent.is_dir():
+        if not os.path.isdir(part.parent):
             raise
         raise OSError("no file can be made there: choose another folder") from None
 
@@ -239,7 +239,7 @@ def explained(path: Path, overwrite: bool = True) -> Iterator[None]:
         if isinstance(error, FileExistsError) and not overwrite:
             raise ExistsError(f"{path}: already exists; choose another name") from None
         why = explain(error)
-        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        if isinstance(error, FileNotFoundError) and os.path.isdir(path.parent):
             why = "another program removed its unfinished file: run the command again"
         raise OutputError(f"{path}: cannot be written: {why}") from error
 

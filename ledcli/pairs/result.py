@@ -207,10 +207,10 @@ def check_replaceable(list_path: Path) -> None:
         raise UsageError(f"{list_path}: choose a name for the list that ends in .txt")
     check_new(list_path, "", overwrite=True)
     check_record_replaceable(list_path)
-
-
     if not os.path.lexists(record_path(list_path)):  # it would be that of a list of led
         check_list_replaceable(list_path)
+
+
 def check_record_replaceable(list_path: Path) -> None:
     """Raise OutputError where the record would replace a file that is not a record."""
     path = record_path(list_path)
@@ -232,7 +232,7 @@ def read_darks(list_path: Path) -> list[ListedDark]:
     """
     path = record_path(list_path)
     record = _load(path)
-    if record is None and not list_path.with_suffix(".txt").exists():
+    if record is None and not os.path.exists(list_path.with_suffix(".txt")):
         path = list_path.with_suffix(".json")  # as older versions named it
         record = _load(path)
     if record is None:

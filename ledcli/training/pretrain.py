@@ -206,9 +206,9 @@ def check_files(out: Path, *, resume: bool) -> None:
     """Raise OutputError or TrainingError for files that would end `pretrain` before it begins."""
     check_new(out, "choose another name with --out", overwrite=resume)
     checkpoint = out.with_suffix(".checkpoint")
-    if resume and not checkpoint.is_file():
+    if resume and not os.path.isfile(checkpoint):
         raise TrainingError(f"{checkpoint}: no checkpoint to resume: leave out --resume")
-    if not resume and checkpoint.exists():
+    if not resume and os.path.exists(checkpoint):
         raise TrainingError(f"{checkpoint}: an earlier training: --resume it, or remove it")
 
 
