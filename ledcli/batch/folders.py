@@ -70,16 +70,17 @@ def folder_lock(
     Shards of one number (0/4, 3/4) run at the same time; each excludes another run of the same
     shard, shards of another number, and whole runs.
 
-    The system frees it when the holder ends, however it ends. The folder is created, and removed
-    again if it stays empty. `on_message` gets one message if another run holds the lock, or if the
-    file system has no locks that exclude others; the block then runs without. The waiting ends when
-    `stop` returns True. Raises OutputError if the folder cannot be made or written to.
+    The system frees it when the holder ends, however it ends. The folder is created, and then
+    removed again if it stays empty. `on_message` gets one message if another run holds the lock, or
+    if the file system has no locks that exclude others; the block then runs without. The waiting
+    ends when `stop` returns True. Raises OutputError if the folder cannot be made or written to.
     """
     state = root / STATE_FOLDER
     own = state / (f"{LOCK}-{shard.name}" if shard else LOCK)
     for path in (state, state / LOCK, own):
         check_no_link(path)
-    made = [folder for folder in (state, root, *root.parents) if not os.path.exists(folder)]
+    folders = (state, root, *root.parents)
+    made = [folder for folder in folders if not os.path.exists(folder)]
     make_folder(state, root)
     lock: FileLock | None = None
     hold, tries, lacking = Hold.STOPPED, 0, ""
@@ -89,8 +90,10 @@ def folder_lock(
                 if lock := _try_lock(state, own, shard):
                     hold = Hold.EXCLUSIVE if _excludes(own) else Hold.SHARED
                     lacking = "has file locks that may not exclude other runs"
-            except FileNotFoundError:
-                make_folder(state, root)  # its last holder has just removed it
+            except (FileNotFoundError, FileExistsError):  # the second from filelock's own mkdir
+                # Its last holder has just removed it.
+                made += [folder for folder in folders if not os.path.exists(folder)]
+                make_folder(state, root)
             except (OSError, NotImplementedError) as error:  # filelock's for "no locks here"
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise OutputError(f"{root}: cannot be written to: {explain(error)}") from error
@@ -173,7 +176,7 @@ def mount_of(path: Path) -> tuple[str, set[str]]:
 
 
 def _remove_locks(state: Path, own: Path) -> None:
-    """Remove a shard's lock, and the folder if nothing was written to it."""
+    """Remove a shard's lock, and the folder of locks if nothing was written to it."""
     last = None
     if own.name != LOCK:
         os.unlink(own)
@@ -183,8 +186,6 @@ def _remove_locks(state: Path, own: Path) -> None:
     if os.listdir(state) == [LOCK]:
         os.unlink(state / LOCK)
         state.rmdir()
-        with contextlib.suppress(OSError):
-            state.parent.rmdir()  # unless it has other files
     if last is not None:
         last.release()
 
@@ -276,7 +277,7 @@ def check_space(jobs: Sequence[Job], settings: Settings) -> str:
 def _disk_of(folder: Path) -> tuple[int, Path]:
     """Return a folder's device number, and the part of its path that exists."""
     there = folder
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:
         there = there.parent
     if there == folder and not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: permission denied: choose another folder with --out")

@@ -20,6 +20,8 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
 """Errors of a file that was removed or replaced; ESTALE on network drives."""
 _TIME_STEPS = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 """Nanoseconds to which file systems round times: NTFS, network drives, exFAT, ext3, FAT."""
+_ZONE_STEP, _MAX_SHIFT = 900 * 10**9, 26 * 3600 * 10**9
+"""Nanoseconds. FAT and exFAT keep local time: in another time zone all times are shifted."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,11 @@ class Stamp:
         return cls(state.st_size, state.st_mtime_ns)
 
     def matches(self, now: Self) -> bool:
-        """Return True if the file is unchanged; the disk may have rounded its time since."""
+        """Return True if it is unchanged; the disk may have rounded or shifted its time since."""
         apart = abs(self.mtime_ns - now.mtime_ns)
         rounded = any(apart < step and now.mtime_ns % step == 0 for step in _TIME_STEPS)
-        return self.size == now.size and (apart == 0 or rounded)
+        shifted = apart % _ZONE_STEP == 0 and apart <= _MAX_SHIFT  # by 0 too
+        return self.size == now.size and (shifted or rounded)
 
 
 class Journal:
@@ -151,5 +154,5 @@ def open_no_link(path: str | Path, flags: int) -> int:
 
 def check_no_link(path: Path) -> None:
     """Raise OutputError for a symbolic link: somebody could redirect led's writes."""
-    if path.is_symlink():
+    if os.path.islink(path):
         raise OutputError(f"{path}: is a symbolic link, which is not followed: remove it")

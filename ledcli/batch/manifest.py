@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -304,7 +305,8 @@ def _has_ended(name: str, stamp: Stamp) -> bool:
     match = _FILE_NAMES.fullmatch(name)
     if match is None or match[2] is None:
         return name != FILE_NAME
-    return is_abandoned(match[2], int(match[3]), stamp.mtime_ns / 1e9, PROCESS_MAX_AGE_S)
+    age_s = time.time() - stamp.mtime_ns / 1e9
+    return is_abandoned(match[2], int(match[3]), age_s, PROCESS_MAX_AGE_S)
 
 
 class Manifests(dict[Path, Manifest]):

@@ -21,7 +21,7 @@ from ledcli.batch.settings import DEFAULT_NAME, Job, Settings
 from ledcli.errors import LedError, OutputError, UsageError
 from ledcli.metadata.xmp import read_note
 from ledcli.output.formats import find_formats
-from ledcli.raw.inputs import FoundRaw
+from ledcli.raw.inputs import RAW_SUFFIXES, FoundRaw, without_dots
 from ledcli.zoo.selection import Chooser
 
 KEYS = ("stem", "ext", "name", "suffix", "folder")
@@ -81,7 +81,8 @@ class NameTemplate:
         if attempt > 1:
             stem = name = f"{name}-{attempt}"
         # Outputs of a hidden folder's photos are not hidden.
-        folder = os.path.basename(os.path.dirname(os.path.abspath(raw.file))).lstrip(".")
+        parent = without_dots(raw.file.parent.absolute())
+        folder = (parent.resolve() if ".." in parent.parts else parent).name.lstrip(".")
         suffix = raw.file.suffix.removeprefix(".")
         return self.text.format(stem=stem, name=name, suffix=suffix, folder=folder, ext="")
 
@@ -190,7 +191,7 @@ class _Folders:
         }
 
     def file_keys(self, file: Path) -> list[tuple[str, str]]:
-        files = [file, Path(os.path.realpath(file))] if file.is_symlink() else [file]
+        files = [file, Path(os.path.realpath(file))] if os.path.islink(file) else [file]
         return [(self._key(each.parent), alike(each.name)) for each in files]
 
 
@@ -239,15 +240,13 @@ def plan_photos(
 def plan_photo(
     job: Job, manifest: Manifest, expected: Callable[[Record], Record], overwrite: bool = False
 ) -> PlannedPhoto:
-    """Decide from the manifest and the files' sizes and times; nothing is read.
+    """Decide from the manifest and the files' sizes and times; only what led did not write is read.
 
     An output is kept if it is what led wrote last, from this photo as it is now, with the settings
     and the model that would be used now: `expected` maps the `photo` of an entry to what its
     `made_with` would be. An edited one is kept as well. A file that led did not write, or that was
-    edited and is out of date, is only replaced with `overwrite`.
+    edited and is out of date, is only replaced with `overwrite`; a raw that is not led's, never.
     """
-    if overwrite:
-        return PlannedPhoto(tuple(job.outputs), why=OVERWRITE)
     try:
         source = Stamp.of(os.stat(job.source))
     except (OSError, ValueError):
@@ -255,7 +254,7 @@ def plan_photo(
     make, kept, reasons = [], [], []
     try:
         for name, path in job.outputs.items():
-            keep, why = _plan_output(path, job.source, source, manifest, expected)
+            keep, why = _plan_output(path, job.source, source, manifest, expected, overwrite)
             kept += [path] * keep
             make += [name] * (not keep)
             reasons.append((keep, why == UP_TO_DATE, why))
@@ -271,18 +270,21 @@ def _plan_output(
     now: Stamp | None,
     manifest: Manifest,
     expected: Callable[[Record], Record],
+    overwrite: bool,
 ) -> tuple[bool, str]:
     """Return whether an output is kept, and why; raises OutputError."""
+    if overwrite and not _is_original(path, manifest):
+        return False, OVERWRITE
     state, entry = manifest.look(path)
     if state is FileState.ABSENT:
         return False, MISSING
-    if state is FileState.FOREIGN or entry is None:
-        raise _refused(path, "already exists and was not written by led")
+    if state is FileState.FOREIGN or entry is None or overwrite:
+        raise _refused(path, "already exists and was not written by led", manifest)
     unchanged = now is not None and entry.source_stamp.matches(now)
     # The photo may have moved.
     same_name = entry.source.rpartition("/")[2] == source.name
     if not (unchanged and same_name) and entry.source != manifest.relative_path(source):
-        raise _refused(path, f"already exists, made from another photo ({entry.source})")
+        raise _refused(path, f"already exists, made from another photo ({entry.source})", manifest)
     stale = "" if unchanged else PHOTO_CHANGED
     # As it would be read from the file: tuples as lists.
     if unchanged and json.loads(json.dumps(expected(entry.photo))) != entry.made_with:
@@ -290,13 +292,22 @@ def _plan_output(
     if state is FileState.EDITED:
         if stale:
             because = stale if stale == PHOTO_CHANGED else f"it was {stale}"
-            raise _refused(path, f"was edited after led wrote it, and {because}")
+            why = f"was edited, or copied without its time, since led wrote it; and {because}"
+            raise _refused(path, why, manifest)
         return True, EDITED
     return not stale, stale or UP_TO_DATE
 
 
-def _refused(path: Path, why: str) -> OutputError:
-    return OutputError(f"{path}: {why}: use --overwrite to replace it, or another --out")
+def _refused(path: Path, why: str, manifest: Manifest) -> OutputError:
+    original = _is_original(path, manifest)
+    way = "move it away, or use" if original else "use --overwrite to replace it, or"
+    return OutputError(f"{path}: {why}: {way} another --out")
+
+
+def _is_original(path: Path, manifest: Manifest) -> bool:
+    """Return whether an output's name is that of a raw that led did not write."""
+    is_raw = path.suffix.lower() in RAW_SUFFIXES and os.path.isfile(path)
+    return is_raw and not manifest.wrote(path) and read_note(path) is None
 
 
 def split_results(

@@ -48,7 +48,7 @@ def watch(
     inputs = [str(path) for path in options.paths]
     folders = [Path(os.path.expanduser(text)) for text in inputs]
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UsageError(f"{folder}: not a folder, and --watch takes folders only")
     once = _Once(report)
     # Options that do not fit are told now, before a photo comes.

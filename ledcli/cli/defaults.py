@@ -35,6 +35,7 @@ MAX_BYTES = 1 << 20
 ONE_RUN = frozenset(["help", "version", PRESET, "overwrite", "again", "resume", "dry-run", "ray"])
 ONE_RUN |= {"force", "force-read", "accept-license", "quiet", "json", "watch", "shard", "report"}
 ONE_RUN |= {"registry", "config", "choose", "files-from", "models.pull.name", "models.import.name"}
+ONE_RUN |= {"pairs.scan.out"}
 """Options for one run, or that a folder from elsewhere must not set; some with their commands."""
 REPLACES = {
     "ratio": ("exposure",),
@@ -81,7 +82,7 @@ def user_file() -> Path:
     import platformdirs
 
     home = os.environ.get("LED_HOME") or platformdirs.user_config_dir("led", appauthor=False)
-    return Path(home).expanduser() / FILE
+    return Path(os.path.expanduser(home)) / FILE
 
 
 def documents() -> list[tuple[Path, Table]]:

@@ -11,11 +11,14 @@ from typer import Argument, Option
 
 from ledcli.cli import options as opt
 from ledcli.cli.console import Output
+from ledcli.errors import UsageError
 
 if TYPE_CHECKING:
     from ledcli.evaluation.simulation import Shot
 
 RATIO = 100.0
+MARKER = ".led-demo"
+"""An empty file in the working folder; without it the files there may be the user's."""
 
 
 def demo(
@@ -31,7 +34,7 @@ def demo(
     Makes two pairs and some photos, a hundred times too dark, with a simulated camera that the
     bundled model has never seen; finds the pairs, fine-tunes the model to the camera (a minute or
     two), denoises the photos with both models, and measures them against the known truth.
-    Everything, the tuned model included, stays in the folder.
+    Everything, the tuned model included, stays in the folder: a new one, or that of a demo.
 
     Examples
     --------
@@ -43,14 +46,18 @@ def demo(
 
         led demo /tmp/try --seed 7 --iters 600
     """
-    output.info("making two pairs and some photos with a simulated camera")
-
     from ledcli.evaluation.simulation import make_pairs, make_photos
-    from ledcli.output.atomic import atomic_write, make_folder
+    from ledcli.output.atomic import atomic_write, explained, make_folder
 
+    make_folder(out)
+    with explained(out):
+        if os.listdir(out) and not os.path.lexists(out / MARKER):
+            raise UsageError(f"{out}: has files that led demo did not make: name a new folder")
+    atomic_write(out / MARKER, b"")
     shots, raws, home = out / "shots", out / "raw", out / "home"
     for folder in (shots, raws, home):
         make_folder(folder, out)
+    output.info("making two pairs and some photos with a simulated camera")
     make_pairs(shots, ratio=RATIO, seed=seed)
     photos = make_photos(raws, count, ratio=RATIO, seed=seed)
     pairs = out / "pairs.txt"

@@ -53,8 +53,8 @@ def integrate(
     """
     from ledcli.output.atomic import atomic_write, make_folder
 
-    folder = _darktable_folder() if config is None else config.expanduser()
-    if not folder.is_dir():
+    folder = _darktable_folder() if config is None else Path(os.path.expanduser(config))
+    if not os.path.isdir(folder):
         raise UsageError(
             f"{folder}: no such folder: start darktable once, or name its configuration folder "
             "with --config"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -68,7 +69,7 @@ def import_(
     from ledcli.zoo.spec import MAX_RATIO, is_ratio_range
     from ledcli.zoo.store import check_name
 
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UsageError(f"{file}: there is no such file")
     name = name or model_name(file.stem)
     check_name(name)

@@ -1,5 +1,6 @@
 """Options that mean the same in every command, and the parsing of their values."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf, isnan
@@ -322,7 +323,7 @@ def _exposure_level(text: str) -> float:
         level = float(text)
     except ValueError:
         path = Path(text)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UsageError(
                 f"--exposure takes a number (ISO x seconds) or a raw file; '{text}' is neither"
             ) from None

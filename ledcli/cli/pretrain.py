@@ -1,5 +1,6 @@
 """`led pretrain`: train a backbone over virtual cameras."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -152,7 +153,7 @@ def pretrain(
         describe(recipe, name)
         schedule = Schedule(iters, minutes, learning_rate or LEARNING_RATES[optimiser], decay=decay)
         crops = crops or out.with_suffix(".crops.npy")
-        if first and photos and not resume and crops.exists():
+        if first and photos and not resume and os.path.exists(crops):
             raise UsageError(
                 f"{crops} already exists: use it with --crops instead of --photos, or remove it to "
                 "pack the photos again"
@@ -172,7 +173,7 @@ def pretrain(
             note = batch_note(recipe, target.tensors, processes.count)
             if note:
                 output.warn(note)
-        if crops.exists():
+        if os.path.exists(crops):
             unused = f" and the checkpoint's weights, not {start}" if resume and start else ""
             output.info(f"using {crops}{unused}")
         elif first:

@@ -34,10 +34,10 @@ from ledcli.evaluation.results import (
     format_value,
     place_curves,
 )
-from ledcli.output.atomic import atomic_write, check_new, make_folder
+from ledcli.output.atomic import atomic_write, check_new, explained, make_folder
 from ledcli.reporting import count
 
-PAGE = "index.html"
+PAGE, TITLE = "index.html", b"<title>led evaluate"
 MAX_PICTURES = 9_000_000
 """Characters of all pictures together: above, they are stored as JPEG to keep the page mailable."""
 _JPEG_QUALITIES = (95, 85)
@@ -85,15 +85,20 @@ class Table(NamedTuple):
 
 
 def check_report(folder: Path) -> None:
-    """Raise OutputError if a report cannot be written to a folder."""
+    """Raise OutputError if a report cannot be written to a folder or would replace another page."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not os.path.isdir(nearest):
         raise OutputError(f"{nearest}: is a file, not a folder; choose another one with --report")
     try:
-        check_new(nearest / "index.html", "", overwrite=True)
+        check_new(nearest / PAGE, "", overwrite=True)
     except OutputError as error:
         why = "nothing can be written there: choose another folder with --report"
         raise OutputError(f"{folder}: {why}") from error
+    page = folder / PAGE
+    with explained(page):
+        if os.path.isfile(page) and TITLE not in page.read_bytes():
+            why = "is not a report of led and would be overwritten"
+            raise OutputError(f"{page}: {why}: choose another folder with --report")
 
 
 def write_report(folder: Path, evaluation: Evaluation, *, when: datetime | None = None) -> Path:

@@ -172,7 +172,8 @@ def atomic_write(
     file is renamed. After an error or an interruption the part file is removed.
 
     An existing file is replaced; a symbolic link is replaced, not followed. Without `overwrite` the
-    name must be free: of two writers at once, one gets the ExistsError. `finish` is called with
+    name must be free: of two writers at once, one gets the ExistsError; on a disk without hard
+    links the file is empty for a moment before it is the new one. `finish` is called with
     the path of the part file, which it may change or replace; `before_rename` with the `os.stat` of
     the finished part file, so that a journal can record it: an exception stops the write.
 
@@ -193,7 +194,7 @@ def write_part(
 ) -> None:
     """Do the first half of `atomic_write`: write the part file of `path`."""
     with explained(path):
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OutputError(f"{path}: cannot be written: {_ADVICE['EISDIR']}")
         with _open_new(part) as file:
             file.write(data)
@@ -227,7 +228,7 @@ def _open_new(part: Path) -> IO[bytes]:
     try:
         return open(part, "xb")
     except FileNotFoundError:
-        if not part.parent.is_dir():
+        if not os.path.isdir(part.parent):
             raise
         raise OSError("no file can be made there: choose another folder") from None
 
@@ -241,7 +242,7 @@ def explained(path: Path, overwrite: bool = True) -> Iterator[None]:
         if isinstance(error, FileExistsError) and not overwrite:
             raise ExistsError(f"{path}: already exists; choose another name") from None
         why = explain(error)
-        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        if isinstance(error, FileNotFoundError) and os.path.isdir(path.parent):
             why = "another program removed its unfinished file: run the command again"
         raise OutputError(f"{path}: cannot be written: {why}") from error
 
@@ -258,11 +259,12 @@ def remove_abandoned_part_files(folder: Path) -> int:
             found = [(e.path, match) for e in entries if (match := _PART_FILE.fullmatch(e.name))]
     except OSError:
         return 0
+    now = _time_of(folder) if found else 0.0
     for path, match in found:
         with contextlib.suppress(OSError):
             state = os.lstat(path)
             host, pid = match[1], int(match[2])
-            abandoned = is_abandoned(host, pid, state.st_mtime, PART_FILE_MAX_AGE_S)
+            abandoned = is_abandoned(host, pid, now - state.st_mtime, PART_FILE_MAX_AGE_S)
             # Our own id on a file that we are not writing: that of an earlier process.
             if host == _host() and pid == os.getpid():
                 abandoned = match[0].removesuffix(match[3] or "") not in _writing
@@ -272,14 +274,21 @@ def remove_abandoned_part_files(folder: Path) -> int:
     return removed
 
 
-def is_abandoned(host: str, pid: int, written: float, max_age_s: float) -> bool:
+def _time_of(folder: Path) -> float:
+    """Return the time by which a folder's files are dated: that of its server on network drives."""
+    with contextlib.suppress(OSError), part_file(folder) as trial:
+        _open_new(trial).close()
+        return os.stat(trial).st_mtime
+    return time.time()
+
+
+def is_abandoned(host: str, pid: int, age_s: float, max_age_s: float) -> bool:
     """Return whether a process, by its `unique_name`, will not change a file any more.
 
-    It has ended; or `written`, when the file was changed last, is so long ago: of a process on
-    another machine or in a container nobody here can tell, and process ids are reused.
+    It has ended; or the file was not changed for so long: of a process on another machine or in a
+    container nobody here can tell, and process ids are reused.
     """
-    old = time.time() - written >= max_age_s
-    return old or (host == _host() and not process_exists(pid))
+    return age_s >= max_age_s or (host == _host() and not process_exists(pid))
 
 
 def process_exists(pid: int) -> bool:
@@ -303,7 +312,11 @@ def _move_to_new(part: Path, path: Path) -> None:
         raise
     except OSError:  # no hard links here: reserve the name with an empty file first
         open(path, "xb").close()
-        os.replace(part, path)
+        try:
+            os.replace(part, path)
+        except BaseException:
+            path.unlink()
+            raise
     else:
         part.unlink()
 

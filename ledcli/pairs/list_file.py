@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledcli.errors import OutputError, PairError
+from ledcli.raw.inputs import RAW_SUFFIXES, without_dots
 
 MAX_LIST_BYTES = 16 << 20
 """More than a list of 100,000 pairs; keeps led from reading a whole raw given for a list."""
@@ -94,27 +95,29 @@ def list_text(path: Path, pairs: Sequence[Pair]) -> bytes:
 
 
 def check_list_replaceable(path: Path) -> None:
-    """Raise OutputError if a list would replace a file that is not text."""
+    """Raise OutputError if a list would replace a file that is neither a list of raws nor empty."""
+
+    def find(name: str, beside: str) -> Path | None:
+        return Path(name) if os.path.splitext(name)[1].lower() in RAW_SUFFIXES else None
+
     try:
-        with open(path, "rb") as file:
-            is_text = b"\0" not in file.read(MAX_LIST_BYTES)
-    except OSError:
-        return  # a new file, or writing it will fail with the reason
-    if not is_text:
-        raise OutputError(f"{path}: is not a list and would be overwritten: choose another --out")
+        if os.path.isfile(path) and os.path.getsize(path):
+            read_list(path, find=find)
+    except PairError as error:
+        why = "is not a list of pairs and would be overwritten"
+        raise OutputError(f"{path}: {why}: choose another --out, or remove it") from error
 
 
 def relative_name(file: Path, folder: Path) -> str:
     """Return a file's name relative to a folder; absolute where there is none."""
-    name, start = os.path.abspath(file), os.path.abspath(folder)
-    if not Path(name).is_relative_to(start):
+    file, folder = without_dots(file.absolute()), without_dots(folder.absolute())
+    if not file.is_relative_to(folder) or ".." in (*file.parts, *folder.parts):
         # ".." is relative to the real folder, not to a link to it.
-        parent, start = os.path.realpath(os.path.dirname(name)), os.path.realpath(start)
-        name = os.path.join(parent, os.path.basename(name))
+        file, folder = Path(os.path.realpath(file.parent), file.name), folder.resolve()
     try:
-        return os.path.relpath(name, start)
+        return os.path.relpath(file, folder)
     except ValueError:  # two drives of Windows
-        return name
+        return str(file)
 
 
 def needs_quotes(name: str) -> bool:

@@ -194,9 +194,11 @@ def write_record(list_path: Path, record: Mapping[str, Any]) -> None:
 def write_scan(scan: Scan, list_path: Path) -> None:
     """Write the good pairs of a scan as a list, and all of it beside."""
     pairs = [Pair(pair.short.file, pair.long.file) for pair in scan.pairs]
-    text = list_text(list_path, pairs)  # refused before anything is replaced
+    text = list_text(list_path, pairs)
+    check_record_replaceable(list_path)
+    old = record_path(list_path)  # goes first: whatever fails, it is not beside another list
+    atomic_write(list_path, text, before_rename=lambda _: old.unlink(missing_ok=True))
     write_record(list_path, scan_record(scan, list_path.parent))
-    atomic_write(list_path, text)
 
 
 def check_replaceable(list_path: Path) -> None:
@@ -204,8 +206,9 @@ def check_replaceable(list_path: Path) -> None:
     if list_path.suffix.lower() in RAW_SUFFIXES | {".json", ""}:
         raise UsageError(f"{list_path}: choose a name for the list that ends in .txt")
     check_new(list_path, "", overwrite=True)
-    check_list_replaceable(list_path)
     check_record_replaceable(list_path)
+    if not os.path.lexists(record_path(list_path)):  # it would be that of a list of led
+        check_list_replaceable(list_path)
 
 
 def check_record_replaceable(list_path: Path) -> None:
@@ -229,7 +232,7 @@ def read_darks(list_path: Path) -> list[ListedDark]:
     """
     path = record_path(list_path)
     record = _load(path)
-    if record is None and not list_path.with_suffix(".txt").exists():
+    if record is None and not os.path.exists(list_path.with_suffix(".txt")):
         path = list_path.with_suffix(".json")  # as older versions named it
         record = _load(path)
     if record is None:

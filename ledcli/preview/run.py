@@ -1,5 +1,6 @@
 """Making a preview: which photos, by which models, and the file that shows them."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -57,7 +58,7 @@ def preview(
         problem=lambda error: rejected.append(Result(None, error=error)),
         note=report.warn,
     )
-    if any(out.exists() and out.samefile(raw.file) for raw in raws):
+    if any(os.path.exists(out) and out.samefile(raw.file) for raw in raws):
         raise UsageError(f"{out}: is one of the photos: choose another --out")
     if settings.dark:
         force, more = settings.force_read, bool(rejected)

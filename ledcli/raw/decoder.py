@@ -60,7 +60,7 @@ def decode_file(path: Path, *, force: bool = False, darks: Iterable[DarkPattern]
     from ledcli.raw.reader import read_raw
 
     # Opening a FIFO would block; read_raw names what is not a file.
-    note = read_note(path) if path.is_file() else None
+    note = read_note(path) if os.path.isfile(path) else None
     try:
         photo = read_raw(path, force=force)
     except RawError:

@@ -119,16 +119,23 @@ def read_list(name: str) -> list[str]:
     if len(data) > MAX_LIST_BYTES:
         raise UsageError(f"{name}: too long for a list of inputs: split it")
     data = data.removeprefix(codecs.BOM_UTF8)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             data = os.fsencode(data.decode("utf-16"))
-        except UnicodeError as error:
-            raise UsageError(f"{name}: not valid UTF-16: save it as UTF-8") from error
-    lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-    found = [os.fsdecode(line) for line in lines if line]
+        lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+        found = [os.fsdecode(line) for line in lines if line]  # Windows decodes UTF-8 only
+    except UnicodeError as error:
+        raise UsageError(f"{name}: not valid UTF-8 or UTF-16: save it as UTF-8") from error
     if not found:
         raise UsageError(f"{name}: names no inputs")
     return found
+
+
+def without_dots(path: Path) -> Path:
+    """Return a path without ``..``, unless that is another one, as after a link to a folder."""
+    plain = Path(os.path.normpath(path))
+    same = ".." not in path.parts or os.path.realpath(plain) == os.path.realpath(path)
+    return plain if same else path
 
 
 class _Search:
@@ -143,12 +150,13 @@ class _Search:
 
     def find(self, text: str) -> list[tuple[FoundRaw, str]]:
         """Return the raws of one input, each with its real path."""
-        path = Path(os.path.normpath(os.path.expanduser(text)))
+        path = Path(os.path.expanduser(text))
         problems = len(self.problems)
         try:
             if not text:
                 raise UsageError("one of the inputs is an empty name; leave it out")
             self._check_working_folder(path)
+            path = without_dots(path)
             found = self._in_folder(path) if path.is_dir() else self._named(path)
         except UsageError as error:
             self.problems.append(error)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -103,10 +104,10 @@ def open_raw(path: Path) -> Iterator[OpenedRaw]:
     Raises RawError if it is missing, not a raw file, damaged, or not supported by LibRaw.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise RawError(f"{path}: is a folder, not a raw file")
     try:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise RawError(f"{path}: is not a regular file")
         # Through memory: LibRaw cannot open every name that a file system allows.
         data = path.read_bytes()

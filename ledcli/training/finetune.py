@@ -6,6 +6,7 @@ order is the method's: LED's has the target CSA set and the OMNR branch (trainin
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -159,11 +160,11 @@ def _finetune(
     own = _name_of(headers[0].camera, suffix)
     name = settings.name or (stopped_name(own) if settings.resume else None) or free_name(own)
     checkpoint = installed_dir() / f"{name}{CHECKPOINT}"
-    if settings.resume and not checkpoint.is_file():
+    if settings.resume and not os.path.isfile(checkpoint):
         raise TrainingError(f"{name}: no checkpoint of this name to resume: leave out --resume")
     if not settings.dry_run:
         cleanup.enter_context(alone_with(name))
-    if checkpoint.is_file() and not settings.resume:
+    if os.path.isfile(checkpoint) and not settings.resume:
         raise TrainingError(
             f"there is a checkpoint of an earlier tuning of '{name}': continue it with --resume, "
             f"or start anew after 'led models rm {name}'"

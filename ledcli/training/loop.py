@@ -297,8 +297,6 @@ class Trainer:
 
     def resume(self, path: Path, recipe: str = "") -> None:
         """Go on from a checkpoint; raises TrainingError when it is missing or of another recipe."""
-        if not path.is_file():
-            raise TrainingError(f"{path}: no checkpoint to resume: leave out --resume")
         try:
             with safe_open(path, "pt", device=str(self.device)) as file:
                 state = file.metadata()
@@ -309,6 +307,8 @@ class Trainer:
                     "options it was made with, or remove it"
                 )
             self._restore(tensors, state)
+        except FileNotFoundError:
+            raise TrainingError(f"{path}: no checkpoint to resume: leave out --resume") from None
         except OSError as error:
             raise TrainingError(f"{path}: cannot be read ({os_reason(error)})") from error
         except _UNREADABLE as error:

@@ -219,9 +219,9 @@ def check_files(out: Path, *, resume: bool) -> None:
     check_suffix(out)
     check_new(out, RENAME, overwrite=resume)
     checkpoint = out.with_suffix(".checkpoint")
-    if resume and not checkpoint.is_file():
+    if resume and not os.path.isfile(checkpoint):
         raise TrainingError(f"{checkpoint}: no checkpoint to resume: leave out --resume")
-    if not resume and checkpoint.exists():
+    if not resume and os.path.exists(checkpoint):
         raise TrainingError(f"{checkpoint}: an earlier training: --resume it, or remove it")
 
 

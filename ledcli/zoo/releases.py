@@ -82,7 +82,7 @@ def bundled_registry() -> Path:
 def own_registry() -> Path:
     """Return the path of the user's own registry; `LED_HOME` moves it."""
     home = os.environ.get("LED_HOME") or platformdirs.user_config_dir("led", appauthor=False)
-    return Path(home).expanduser() / OWN
+    return Path(os.path.expanduser(home)) / OWN
 
 
 def read_releases(extra: Path | None = None) -> dict[str, Release]:
@@ -94,7 +94,7 @@ def read_releases(extra: Path | None = None) -> dict[str, Release]:
     """
     entries: dict[str, dict[str, Any]] = {}
     last: dict[str, Path] = {}
-    own = [own_registry()] if own_registry().is_file() else []
+    own = [own_registry()] if os.path.isfile(own_registry()) else []
     for path in (bundled_registry(), *own, *([extra] if extra else [])):
         for name, entry in _read_registry(path).items():
             known = entries.get(name, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -293,7 +294,7 @@ def _tuned_models(
         except FileNotFoundError:
             continue  # removed meanwhile
         except ModelError as error:
-            if path.is_symlink() or path.exists():
+            if os.path.lexists(path):
                 warnings.append(_skipped(error))
 
 

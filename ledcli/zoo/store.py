@@ -155,7 +155,7 @@ def find_model(name_or_path: str | Path | None = None) -> ChosenModel:
     text = os.fspath(name_or_path)
     is_file = text.endswith((SUFFIX, ONNX_SUFFIX)) or re.search(r"[/\\]", text)
     if is_file or isinstance(name_or_path, Path):
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))
         csa_set = _first_set(path)
         same = (model for model in list_models() if model.path.resolve() == path.resolve())
         listed = (model.name for model in same if model.csa_set in ("", csa_set))
@@ -191,13 +191,13 @@ def list_models() -> list[ListedModel]:
 def installed_dir() -> Path:
     """Folder of the models installed on this machine; `LED_HOME` moves it."""
     home = os.environ.get("LED_HOME") or platformdirs.user_data_dir("led", appauthor=False)
-    return Path(home).expanduser() / "models"
+    return Path(os.path.expanduser(home)) / "models"
 
 
 def cache_dir() -> Path:
     """Folder of what can be made again on this machine; `LED_HOME` moves it."""
     if home := os.environ.get("LED_HOME"):
-        return Path(home).expanduser() / "cache"
+        return Path(os.path.expanduser(home)) / "cache"
     return Path(platformdirs.user_cache_dir("led", appauthor=False))
 
 

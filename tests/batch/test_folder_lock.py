@@ -224,19 +224,23 @@ def test_a_lock_on_a_removed_file_does_not_count(tmp_path, monkeypatch):
             flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_folder_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_folder_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch, error):
+    """The second is what `Path.mkdir` raises if the folder goes between its two looks."""
     real, gone = module.FileLock.acquire, []
 
     def acquire(self, *how, **more):
         if not gone:
             gone.append(1)
             (tmp_path / "out" / ".led").rmdir()
-            raise FileNotFoundError(errno.ENOENT, "gone")
+            (tmp_path / "out").rmdir()
+            raise error(0, "gone")
         return real(self, *how, **more)
 
     monkeypatch.setattr(module.FileLock, "acquire", acquire)
     with folder_lock(tmp_path / "out", unexpected, never, lambda seconds: None) as held:
         assert held and (tmp_path / "out" / ".led" / "lock").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_removed_while_it_is_made_is_made_again(tmp_path, monkeypatch):
@@ -262,6 +266,16 @@ def test_a_stopped_run_leaves_no_folders(tmp_path):
     with folder_lock(tmp_path / "there", unexpected, lambda: True, unexpected) as held:
         assert not held
     assert (tmp_path / "there").exists() and not list((tmp_path / "there").iterdir())
+
+
+@pytest.mark.parametrize("shard", [None, Shard(0, 2)])
+def test_a_folder_that_was_there_stays_and_one_that_was_made_goes(tmp_path, shard):
+    (tmp_path / "there").mkdir()
+    for name in ("there", "made"):
+        with folder_lock(tmp_path / name, unexpected, never, unexpected, shard) as held:
+            assert held is Hold.EXCLUSIVE
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert not list((tmp_path / "there").iterdir())
 
 
 def test_a_stopped_run_leaves_another_run_its_folder(tmp_path, another_run):

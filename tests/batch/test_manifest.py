@@ -564,3 +564,21 @@ def test_a_symbolic_link_among_the_state_is_refused(root, tmp_path_factory, link
         Manifest(root)
     assert target.is_dir() or target.read_text() == "mine"
     assert not target.is_dir() or not any(target.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("minutes", "extra_ns", "same"),
+    [
+        (60, 0, True),
+        (-15, 0, True),
+        (26 * 60, 0, True),
+        (27 * 60, 0, False),
+        (10, 0, False),
+        (60, 1, False),
+    ],
+)
+def test_a_file_whose_time_a_change_of_zone_shifted_is_unchanged(minutes, extra_ns, same):
+    written = 1_700_000_000_123_456_789
+    now = written + minutes * 60 * 10**9 + extra_ns
+    assert Stamp(5, written).matches(Stamp(5, now)) is same
+    assert not Stamp(5, written).matches(Stamp(6, now))

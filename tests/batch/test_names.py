@@ -251,3 +251,13 @@ def test_an_unknown_format_is_refused(here):
     touch("a.CR2")
     with pytest.raises(UsageError, match="no format 'jpeg': choose dng, png, tiff"):
         planned("a.CR2", formats=("jpeg",))
+
+
+def test_the_folder_of_a_name_is_that_of_the_file_after_a_link_and_two_dots(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("real/deep", "there"):
+        Path(name).mkdir(parents=True)
+    Path("real/a.CR2").write_bytes(b"")
+    os.symlink("../real/deep", "there/link")
+    (job,) = plan_names(find_raws(["there/link/.."]), ["dng"], Path("out"), "{folder}-{stem}{ext}")
+    assert job.outputs["dng"].name == "real-a.dng"

@@ -132,16 +132,43 @@ def test_an_edited_result_is_kept_and_said_so(here):
 
 
 def test_an_edited_result_is_not_replaced_by_one_of_other_settings(here):
-    (job,) = jobs_of()
+    (job,) = jobs_of(formats=("png",))
     make(job)
-    job.outputs["dng"].write_bytes(b"edited with care")
+    job.outputs["png"].write_bytes(b"edited with care")
     found = decide(job, {"ratio": 3.0})
     assert found.make == () and str(found.error) == (
-        "denoised/a.dng: was edited after led wrote it, and it was made with other settings or "
-        "another model: use --overwrite to replace it, or another --out"
+        "denoised/a.png: was edited, or copied without its time, since led wrote it; and it was "
+        "made with other settings or another model: use --overwrite to replace it, or another --out"
     )
     job.source.write_bytes(b"another raw")
-    assert "after led wrote it, and the photo has changed: use --over" in str(decide(job).error)
+    assert "since led wrote it; and the photo has changed: use --over" in str(decide(job).error)
+
+
+def test_a_camera_s_dng_is_not_replaced_even_with_overwrite(here):
+    """One that is not among the inputs, or took the place of a result."""
+    (job,) = jobs_of(formats=("dng", "png"))
+    for there in (False, True):
+        if there:
+            make(job)
+        job.outputs["dng"].parent.mkdir(exist_ok=True)
+        job.outputs["dng"].write_bytes(b"a camera's own DNG")
+        found = decide(job, overwrite=True)
+        assert found.make == () and str(found.error) == (
+            "denoised/a.dng: already exists and was not written by led: move it away, or use "
+            "another --out"
+        )
+        assert "--overwrite" not in str(decide(job, {"ratio": 3.0}).error)
+
+
+def test_a_result_of_led_that_no_manifest_knows_is_replaced_with_overwrite(here):
+    (job,) = jobs_of()
+    make_raw(Path("b.dng"))
+    photo = read_raw(Path("b.dng"))
+    job.root.mkdir()
+    note = {"model": "m"}
+    job.outputs["dng"].write_bytes(dng_bytes(photo, photo.normalised(), software="led", note=note))
+    assert "use --overwrite" in str(decide(job).error)
+    assert decide(job, overwrite=True).make == ("dng",)
 
 
 def test_another_photo_s_result_is_not_replaced(here):

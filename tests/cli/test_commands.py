@@ -150,6 +150,23 @@ def test_demo_runs_every_step_and_tuning_gains(tmp_path, capsys, led_home):
     assert list(led_home.iterdir()) == []  # nothing was installed
 
 
+def test_demo_leaves_a_folder_alone_that_has_other_files(tmp_path, capsys, monkeypatch):
+    def made(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ledcli.evaluation.simulation.make_pairs", made)
+    out = tmp_path / "d"
+    for _ in range(2):  # in a folder of its own it runs again
+        assert run(["demo", str(out), "--quiet"]) == 130
+    (tmp_path / "mine" / "raw").mkdir(parents=True)
+    (tmp_path / "mine" / "raw" / "IMG_9001.dng").write_bytes(b"an original")
+    capsys.readouterr()
+    assert run(["demo", str(tmp_path / "mine"), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "mine: has files that led demo did not make" in error and error.count("\n") == 1
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["raw"]
+
+
 def test_doctor_finds_that_the_fast_paths_agree(capsys):
     assert run(["doctor", "--json", "--quiet"]) == 0
     facts, *paths = json_lines(capsys)
@@ -274,3 +291,59 @@ def test_pretrain_refuses_a_number_out_of_range_before_it_packs(given, tmp_path,
     assert run(["pretrain", "--out", str(tmp_path / "m.safetensors"), *given]) == 2
     assert given[0] in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+TOO_LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["denoise", "a.dng", "--out", TOO_LONG],
+        ["denoise", "a.dng", "--out", f"{TOO_LONG}/b"],
+        ["denoise", "a.dng", "--exposure", f"{TOO_LONG}.ARW"],
+        ["denoise", "a.dng", "--model", "~nouser/a.safetensors"],
+        ["denoise", "a.dng", "--dark", TOO_LONG],
+        ["denoise", TOO_LONG, "--watch"],
+        ["info", TOO_LONG],
+        ["preview", "a.dng", "--out", f"{TOO_LONG}.html"],
+        ["pairs", "scan", TOO_LONG],
+        ["pairs", "scan", ".", "--out", f"{TOO_LONG}.txt"],
+        ["pairs", "check", TOO_LONG],
+        ["models", "import", f"{TOO_LONG}.pth"],
+        ["models", "export", "generic", "--out", f"{TOO_LONG}.onnx"],
+        ["models", "pull", "--registry", TOO_LONG],
+        ["reparam", TOO_LONG, "--out", "a.safetensors"],
+        ["integrate", "darktable", "--config", "~nouser/darktable"],
+        ["integrate", "darktable", "--config", TOO_LONG],
+        ["evaluate", "--pairs", TOO_LONG],
+        ["evaluate", "--photos", TOO_LONG],
+        ["evaluate", "--sid", TOO_LONG],
+        ["evaluate", "--eld", TOO_LONG],
+        ["evaluate", "--photos", ".", "--report", TOO_LONG],
+        ["evaluate", "--photos", ".", "--csv", TOO_LONG],
+        ["finetune", TOO_LONG],
+        ["finetune", "pairs.txt", "--out", f"{TOO_LONG}.safetensors"],
+        ["pretrain", "--out", f"{TOO_LONG}.safetensors"],
+        ["pretrain", "--crops", TOO_LONG, "--crops-size", "1"],
+        ["pretrain", "--photos", TOO_LONG],
+        ["demo", TOO_LONG],
+    ],
+)
+def test_a_path_that_the_system_refuses_is_a_line_that_names_it(
+    tmp_path, monkeypatch, capsys, command
+):
+    """Too long stands for every refusal but "no such file", such as of a folder without access."""
+    monkeypatch.chdir(tmp_path)
+    make_raw(tmp_path / "a.dng")
+    assert run([*command, "--quiet"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert "unexpected" not in error and error.startswith("led: ") and error.count("\n") == 1
+
+
+def test_a_home_of_a_user_that_does_not_exist_is_a_folder_s_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LED_HOME", "~nouser/x")
+    for command in (["models", "list"], ["models", "pull"], ["config", "path"]):
+        assert run([*command, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""

@@ -133,6 +133,7 @@ def test_what_comes_from_a_file_is_said(files, capsys):
         ("[denoise]\nquiet = true", "give --quiet on the command line"),
         ("[models.pull]\nregistry = 'x'", "give --registry on the command line"),
         ("[models.pull]\nname = 'x'", "give --name on the command line"),
+        ("[pairs.scan]\nout = 'x'", "give --out on the command line"),
         ('[demo]\nout = "x"', "demo: no such command"),
         ("denoise = 5", "denoise must be a table: write [denoise]"),
         ("preset = 5", "preset must be a table"),

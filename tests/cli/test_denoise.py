@@ -204,13 +204,22 @@ def test_the_source_is_never_an_output(tmp_path, capsys):
 
 def test_what_is_there_is_replaced_only_when_asked(tmp_path, capsys):
     make_raw(tmp_path / "a.NEF")
+    photo = (tmp_path / "a.NEF", "--format", "png", "--out", tmp_path)
+    (tmp_path / "a.png").write_bytes(b"a photographer's")
+    assert denoise(*photo) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == b"a photographer's"
+    assert denoise(*photo, "--overwrite") == 0
+    assert (tmp_path / "a.png").read_bytes() != b"a photographer's"
+
+
+def test_a_camera_s_dng_is_never_replaced(tmp_path, capsys):
+    make_raw(tmp_path / "a.NEF")
     make_raw(tmp_path / "a.dng", seed=1)
     before = digest(tmp_path / "a.dng")
-    assert denoise(tmp_path / "a.NEF", "--out", tmp_path) == 1
-    assert "--overwrite" in capsys.readouterr().err
+    assert denoise(tmp_path / "a.NEF", "--out", tmp_path, "--overwrite") == 1
+    assert "move it away" in capsys.readouterr().err
     assert digest(tmp_path / "a.dng") == before
-    assert denoise(tmp_path / "a.NEF", "--out", tmp_path, "--overwrite") == 0
-    assert digest(tmp_path / "a.dng") != before
 
 
 def test_a_brighter_photo_is_not_darkened_to_an_exposure(tmp_path, capsys):

@@ -68,7 +68,7 @@ def test_the_shifted_pair_is_kept_on_demand_and_then_the_rule_holds(shoot, capsy
 
 
 def test_an_old_list_is_replaced_and_scan_says_so(shoot, capsys):
-    (shoot.parent / "pairs.txt").write_text("old list\n")
+    (shoot.parent / "pairs.txt").write_text("old.ARW 'a longer.ARW' ISO200 F8\n")
     assert run(["pairs", "scan", "shots"]) == 0
     assert "replaced" in capsys.readouterr().err
     assert "old" not in (shoot.parent / "pairs.txt").read_text()
@@ -123,11 +123,22 @@ def test_out_is_no_raw_and_not_the_record(shoot, out):
 
 
 def test_scan_does_not_overwrite_what_is_not_its_own(shoot, capsys):
-    (shoot.parent / "x.txt").write_bytes(b"\0binary")
-    assert run(["pairs", "scan", "shots", "-o", "x.txt"]) == 1
+    texts = b"\0binary", b"my notes\n", b"a.ARW b.ARW\nshopping list\n", b"John Smith"
+    for text in texts:
+        (shoot.parent / "x.txt").write_bytes(text)
+        assert run(["pairs", "scan", "shots", "-o", "x.txt"]) == 1
+        assert (shoot.parent / "x.txt").read_bytes() == text
     (shoot.parent / "pairs.json").write_text("{}")
     assert run(["pairs", "scan", "shots"]) == 1
-    assert capsys.readouterr().err.count("would be overwritten") == 2
+    assert capsys.readouterr().err.count("would be overwritten") == len(texts) + 1
+
+
+def test_a_list_of_led_that_was_edited_or_is_empty_is_replaced(shoot):
+    (shoot.parent / "pairs.txt").touch()
+    for _ in range(2):
+        assert run(["pairs", "scan", "shots"]) == 0
+        assert b"shots/long.ARW" in (shoot.parent / "pairs.txt").read_bytes()
+        (shoot.parent / "pairs.txt").write_text("a line that I broke\n")
 
 
 def test_check_names_what_is_wrong_with_each_pair(shoot, capsys):

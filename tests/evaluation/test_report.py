@@ -238,6 +238,14 @@ def test_other_files_of_the_folder_stay_and_an_old_page_is_replaced(tmp_path, ma
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "notes.txt"]
 
 
+def test_a_page_that_is_not_led_s_is_refused_before_the_work(tmp_path, made):
+    write_report(tmp_path, made)
+    check_report(tmp_path)
+    (tmp_path / "index.html").write_text("<title>My photos</title>")
+    with pytest.raises(OutputError, match=r"index\.html: is not a report of led.*--report"):
+        check_report(tmp_path)
+
+
 def test_a_file_instead_of_the_folder_is_an_error(tmp_path, made):
     (tmp_path / "report").write_text("")
     with pytest.raises(OutputError, match="report"):

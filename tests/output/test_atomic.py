@@ -302,3 +302,24 @@ def test_a_file_that_can_never_be_made_is_refused_before_the_work():
 def test_a_name_that_is_too_long_is_known_before_the_work(tmp_path):
     with pytest.raises(OutputError, match="too long: choose a shorter"):
         atomic.check_new(tmp_path / ("x" * 300), "")
+
+
+def test_the_age_of_another_machine_s_part_file_is_told_by_the_disk(tmp_path, monkeypatch):
+    """A clock that is fast here must not end a write that goes on there."""
+    part(tmp_path, ended_process(), host="node17_4026531836")
+    hour = atomic.PART_FILE_MAX_AGE_S
+    monkeypatch.setattr(atomic.time, "time", lambda: 2 * hour + tmp_path.stat().st_mtime)
+    assert remove_abandoned_part_files(tmp_path) == 0
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_a_new_file_that_gets_no_name_leaves_none_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no")
+
+    monkeypatch.setattr(atomic.os, "link", refuse)
+    atomic_write(tmp_path / "a.dng", b"new", overwrite=False)
+    monkeypatch.setattr(atomic.os, "replace", refuse)
+    with pytest.raises(OutputError, match=r"b\.dng: cannot be written"):
+        atomic_write(tmp_path / "b.dng", b"new", overwrite=False)
+    assert os.listdir(tmp_path) == ["a.dng"]

@@ -161,3 +161,16 @@ def test_no_list_and_a_folder_for_a_list(shoot):
 def test_a_word_without_end_is_refused_at_once(shoot):
     with pytest.raises(PairError, match="line 2: has 10000000 characters: a line is SHORT LONG"):
         read(shoot, "a.ARW b.ARW\n" + "x" * 10_000_000)
+
+
+def test_names_after_a_link_and_two_dots_are_those_of_the_files(shoot):
+    (shoot / "deep" / "er").mkdir(parents=True)
+    (shoot / "link").symlink_to("deep/er")
+    (shoot / "deep" / "x.ARW").touch()
+    (shoot / "deep" / "y.ARW").touch()
+    up = shoot / "link" / ".."
+    for path in (shoot / "list.txt", up / "list.txt"):
+        path.write_bytes(list_text(path, [Pair(up / "x.ARW", up / "y.ARW")]))
+        (pair,) = read_list(path)
+        assert pair.short.samefile(shoot / "deep" / "x.ARW")
+    assert path.read_bytes() == b"x.ARW y.ARW\n"

@@ -1,9 +1,18 @@
+import errno
 import json
+import os
 
 import pytest
 
 from ledcli.errors import OutputError, PairError
-from ledcli.pairs.result import ListedDark, check_record_replaceable, read_darks, write_record
+from ledcli.pairs.result import (
+    ListedDark,
+    Scan,
+    check_record_replaceable,
+    read_darks,
+    write_record,
+    write_scan,
+)
 
 
 @pytest.fixture
@@ -84,3 +93,25 @@ def test_a_foreign_file_is_not_overwritten(pairs_txt):
         with pytest.raises(OutputError, match="overwritten"):
             write_record(pairs_txt, {})
         assert other.read_text() == text
+
+
+@pytest.mark.parametrize(("call", "fails_at"), [("fsync", 1), ("replace", 1), ("replace", 2)])
+def test_whatever_cannot_be_written_no_list_is_beside_another_s_record(
+    pairs_txt, monkeypatch, call, fails_at
+):
+    old, new = (ListedDark(pairs_txt.parent / "dark.ARW", iso) for iso in (100.0, 3200.0))
+    write_scan(Scan((), (), (), (), (old,), ()), pairs_txt)
+    pairs_txt.write_text("old.ARW long.ARW\n")
+    real, calls = getattr(os, call), []
+
+    def refuse(*given):
+        calls.append(given)
+        if len(calls) == fails_at:
+            raise OSError(errno.ENOSPC, "full")
+        real(*given)
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OutputError, match="disk is full"):
+        write_scan(Scan((), (), (), (), (new,), ()), pairs_txt)
+    assert (pairs_txt.read_text() == "") == (fails_at == 2)
+    assert read_darks(pairs_txt) == ([old] if call == "fsync" else [])

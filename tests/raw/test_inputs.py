@@ -277,6 +277,13 @@ def test_only_nul_ends_a_name_with_a_newline(here):
     assert read_list("list") == ["a\nb.CR2", "c.NEF"]
 
 
+def test_a_list_that_is_not_utf_8_is_named_on_windows(here, monkeypatch):
+    Path("list").write_bytes(b"caf\xe9.ARW\n")
+    monkeypatch.setattr(inputs.os, "fsdecode", lambda data: data.decode("utf-8"))
+    with pytest.raises(UsageError, match=r"^list: not valid UTF-8.*: save it as UTF-8"):
+        read_list("list")
+
+
 def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
     Path("empty").write_bytes(b"\n\n")
     Path("long").write_bytes(b"x" * 20)
@@ -293,3 +300,14 @@ def test_a_list_that_cannot_be_used_is_named(here, monkeypatch):
     ):
         with pytest.raises(UsageError, match=f"^{name}: .*{why}"):
             read_list(name)
+
+
+def test_two_dots_after_a_link_to_a_folder_are_of_the_folder(here):
+    touch("a.CR2", "sub/b.CR2", "elsewhere/c.CR2", "elsewhere/deep/d.CR2")
+    os.symlink("elsewhere/deep", "link")
+    assert found("link/..") == ["link/../c.CR2"]
+    assert found("link/../c.CR2", "link/../*.CR2") == ["link/../c.CR2"]
+    (raw,) = find_raws(["link/.."])
+    assert raw.default_out.resolve() == here / "denoised"
+    assert found("sub/../sub") == found("missing/../sub") == ["sub/b.CR2"]
+    assert found("..", recursive=True)[0].startswith("../")

@@ -1,6 +1,7 @@
 """Clean photographs, made into short frames with the noise of calibrated cameras."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -142,7 +143,7 @@ def _photographs(folder: Path) -> tuple[list[Path], list[str]]:
         for file in sorted(folder.rglob("*"), key=natural_order)
         if file.suffix.lower() in RENDERED_SUFFIXES
         and not file.name.startswith(".")  # macOS writes such files beside photos
-        and file.is_file()
+        and os.path.isfile(file)
     ]
     if not found:
         raise UsageError(f"{folder}: has no photograph (PNG, JPEG, TIFF, WebP): name another")

@@ -5,6 +5,7 @@ planes, which start with an even cell. Values are the square root of the linear 
 so that dark parts keep their steps.
 """
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from ledcli.errors import LedError, TrainingError, as_led_error
 from ledcli.noise.blocks import Planes, measure_blocks
+from ledcli.output.atomic import explained
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.inputs import RAW_SUFFIXES
@@ -62,7 +64,8 @@ def pack_crops(
     those that augmenting cuts off. ``report`` receives a message for each photograph that is
     skipped, such as a raw of another kind of sensor than ``cfa``, and what may be wrong with the
     others; ``problem`` receives why one cannot be read; by default `report` does. Raises
-    TrainingError if the folder holds no usable photograph, or the size is too small for one crop.
+    TrainingError if the folder holds no usable photograph, or the size is too small for one crop,
+    and OutputError if the file cannot be written.
     """
     layout = LAYOUTS[cfa]
     side += cells_lost(layout.planes)
@@ -73,9 +76,9 @@ def pack_crops(
     rng = np.random.default_rng(seed)
     from_photos = 0 if folder is None else total - round(total * scenes)
     temporary = out.with_name(f".{out.name}.part")
-    crops = np.lib.format.open_memmap(
-        temporary, mode="w+", dtype=np.uint16, shape=(total, layout.planes, side, side)
-    )
+    shape = total, layout.planes, side, side
+    with explained(out):
+        crops = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint16, shape=shape)
     try:
         photos: Iterator[Planes] = iter(())
         if folder:
@@ -170,7 +173,8 @@ def _photo_crops(
 ) -> Iterator[Planes]:
     """Yield ``count`` crops, an equal share from each photograph."""
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    found = folder.rglob("*") if os.path.isdir(folder) else ()
+    paths = sorted(p for p in found if p.suffix.lower() in suffixes and os.path.isfile(p))
     given, failed = 0, 0
     photos = decoders.each(read_photograph, paths)
     for left, path, photo in zip(range(len(paths), 0, -1), paths, photos, strict=True):

@@ -1,5 +1,6 @@
 """Source domains of adaptive domain learning: other cameras' shots, real and synthetic."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def find_sources(
         return [SyntheticSource("procedural scenes", _crops(None, seed, report), span)]
     sources: list[SourceDomain] = []
     for path in named:
-        if path.is_dir():
+        if os.path.isdir(path):
             sources.append(SyntheticSource(path.name, _crops(path, seed, report), span))
             continue
         loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
