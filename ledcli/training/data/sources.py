@@ -1,6 +1,5 @@
 """Source domains of adaptive domain learning: other cameras' shots, real and synthetic."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,9 @@ import torch
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
 from ledcli.pairs.list_file import read_list
 from ledcli.reporting import SILENT, Reporter
-from ledcli.training.data.crops import Crops, load_crops, pack_crops
+from ledcli.sensor.layout import BAYER
+from ledcli.sensor.symmetry import cells_lost
+from ledcli.training.data.crops import Crops, fill_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import CameraPairs, TrainingPair
 from ledcli.training.data.sampler import (
@@ -26,7 +27,7 @@ from ledcli.training.data.sampler import (
 NOMINAL_ISO = 400.0
 """ISO at which a synthetic camera's K is 1 DN per electron; K is proportional to ISO."""
 CROP, CROPS = 128, 192
-"""Side in plane pixels and number of the clean crops of synthetic cameras: 100 MB on disk."""
+"""Side in plane pixels and number of the clean crops of synthetic cameras."""
 
 
 class SourceBatch(NamedTuple):
@@ -113,8 +114,8 @@ def find_sources(
 
 
 def _crops(folder: Path | None, seed: int, report: Reporter) -> Crops:
-    """Pack clean crops and read them into memory."""
-    with tempfile.TemporaryDirectory(prefix="led-") as where:
-        packed, megabytes = Path(where) / "crops.npy", CROPS * 8 * CROP**2 / 1e6
-        pack_crops(folder, packed, megabytes=megabytes, side=CROP, seed=seed, report=report.warn)
-        return np.array(load_crops(packed))
+    """Make clean crops in memory."""
+    side = CROP + cells_lost(BAYER.planes)
+    crops = np.empty((CROPS, BAYER.planes, side, side), np.uint16)
+    fill_crops(crops, folder, seed=seed, report=report.warn)
+    return crops
