@@ -1,5 +1,6 @@
 """Source domains of adaptive domain learning: other cameras' shots, real and synthetic."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,14 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ledcli.errors import UsageError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
 from ledcli.pairs.list_file import read_list
 from ledcli.reporting import SILENT, Reporter
-from ledcli.sensor.layout import BAYER
+from ledcli.sensor.layout import BAYER, LAYOUTS
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import Crops, fill_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.pairs import CameraPairs, TrainingPair
+from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import (
     MULTIPLE,
     Batch,
@@ -54,7 +56,7 @@ class PairSource:
         """Draw crops ``(count, 4, side, side)`` of all pairs, or of those given."""
         chosen = self.camera_pairs.choose(rng, count, among)
         batch = self.camera_pairs.crop(rng, chosen, side)
-        return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
+        return SourceBatch(batch, [self.sensors[0]] * count, [pair.iso for pair in chosen])
 
 
 class SyntheticSource:
@@ -95,22 +97,38 @@ def find_sources(
 ) -> list[SourceDomain]:
     """Return the sources that the user named: lists of pairs, folders of clean photographs.
 
-    Without any it is synthetic cameras over procedural scenes. Raises LedError if a list or a
-    folder cannot be used.
+    Without any it is synthetic cameras over procedural scenes. No two have the same name. Raises
+    LedError if a list or a folder cannot be used, or a list is not of a Bayer sensor.
     """
     span = ratios[0], ratios[-1]
     if not named:
         return [SyntheticSource("procedural scenes", _crops(None, seed, report), span)]
     sources: list[SourceDomain] = []
     for path in named:
+        source: SourceDomain
         if path.is_dir():
-            sources.append(SyntheticSource(path.name, _crops(path, seed, report), span))
-            continue
-        loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
-        for warning in loaded.warnings:
-            report.warn(warning)
-        sources.append(PairSource(loaded.camera, loaded.camera_pairs))
+            source = SyntheticSource(path.resolve().name, _crops(path, seed, report), span)
+        else:
+            headers, most = read_headers(read_list(path), one_iso=True), share_of_pixels(named)
+            loaded = load_pairs(headers, one_iso=True, max_pixels=most)
+            for warning in loaded.warnings:
+                report.warn(warning)
+            if (cfa := loaded.camera_pairs.cfa) != BAYER.name:
+                raise UsageError(
+                    f"{path}: is of an {LAYOUTS[cfa].title} sensor and your pairs are "
+                    f"{BAYER.title}: name another with --source"
+                )
+            source = PairSource(loaded.camera, loaded.camera_pairs)
+        taken = {other.name for other in sources}
+        numbered = (f"{source.name} ({number})" for number in itertools.count(2))
+        source.name = next(n for n in itertools.chain([source.name], numbered) if n not in taken)
+        sources.append(source)
     return sources
+
+
+def share_of_pixels(sources: Sequence[Path]) -> int:
+    """Return how many pixels may be kept in memory of one list: the target's or a source's."""
+    return MAX_PIXELS // (1 + len(sources))
 
 
 def _crops(folder: Path | None, seed: int, report: Reporter) -> Crops:
