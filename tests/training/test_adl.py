@@ -9,17 +9,23 @@ import torch
 
 from ledcli.errors import UsageError
 from ledcli.nets.network import build
+from ledcli.sensor.cfa import Phase
 from ledcli.training.data import sources
-from ledcli.training.data.pairs import MAX_PIXELS
+from ledcli.training.data.pairs import MAX_PIXELS, camera_pairs
 from ledcli.training.data.sources import PairSource, SourceBatch, SyntheticSource, find_sources
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
+from ledcli.training.methods.adl import (
+    AdlMethod,
+    AdlRecipe,
+    DynamicValidation,
+    ValidationWindow,
+)
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.start import Pretrained
 from ledcli.training.optim import optimisers, snapshot
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
-from tests.training.cameras import shots
+from tests.training.cameras import shot, shots
 from tests.training.shoots import make_pair
 
 CPU = torch.device("cpu")
@@ -313,6 +319,29 @@ def test_a_single_pair_validates_on_a_part_that_the_step_is_not_trained_on(shot_
     assert np.shares_memory(upper.clean, one.pairs[0].clean) and method.tried["Odd One"]
     assert upper.trained[0] + lower.trained[0] == one.pairs[0].trained[0]
     assert sum(map(len, drawn)) == method.tried["Odd One"]  # one half, the other one validates
+
+
+def test_steps_are_validated_at_the_standard_phase():
+    """As the crops are that they are trained on."""
+    mirrored = camera_pairs(
+        [shot(iso, 100.0, 1)._replace(phase=Phase.BGGR) for iso in (400.0, 6400.0)]
+    )
+    method, trainer = trained(mirrored, PairSource("Odd One", mirrored))
+    seen = []
+    method.batch_psnr = lambda net, batch: seen.append(batch.x[0].numpy()) or 30.0
+    pair = mirrored.pairs[0]
+    method._psnr_at(trainer.net, ValidationWindow(pair, 3, 5))
+    assert np.array_equal(seen[0], np.flip(pair.short[:, 3:35, 5:37], (1, 2)))
+
+
+def test_no_weights_that_were_cast_for_the_validation_are_trained_with(shot_pairs, monkeypatch):
+    method, trainer = trained(shot_pairs, PairSource("Odd One", shot_pairs))
+    events = []
+    trainer.net.register_forward_pre_hook(lambda *_: events.append(torch.is_grad_enabled()))
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: events.append("cleared"))
+    with torch.autocast("cpu", torch.bfloat16):
+        method.loss(trainer.net, 0.3, torch.Generator())
+        assert events == [*[False] * (len(events) - 2), "cleared", True]
 
 
 def _noted(draw, drawn, *args, among=()):

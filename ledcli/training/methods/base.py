@@ -51,15 +51,15 @@ class FinetuneRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"iterations": 1, "batch": 1, "side": MULTIPLE, "seed": 0, "steps": 0}
-        for name, value in vars(self).items():
-            if name in least:
-                number = converted(index, value, name, "a whole number")
-                if number < least[name]:
-                    raise UsageError(f"{name} must be {least[name]} or more, not {number}")
-                object.__setattr__(self, name, number)
-            elif isinstance(value, float) and not 0 <= value < math.inf:
-                raise UsageError(f"{name} must be 0 or more, not {value:g}")
+        least = {"iterations": 1, "batch": 1, "side": MULTIPLE, "best": 1}
+        for name, field in self.__dataclass_fields__.items():
+            if field.type not in (int, float):
+                continue
+            kind, takes = (index, "a whole number") if field.type is int else (float, "a number")
+            number = converted(kind, getattr(self, name), name, takes)
+            if not least.get(name, 0) <= number < math.inf:
+                raise UsageError(f"{name} must be {least.get(name, 0)} or more, not {number:g}")
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)
