@@ -119,7 +119,6 @@ def pretrain(
         from ledcli.training.optim import Schedule
         from ledcli.training.pretrain import (
             LEARNING_RATES,
-            batch_note,
             check_files,
             describe,
             pretrain,
@@ -162,9 +161,6 @@ def pretrain(
         if first:
             make_folder(out.parent)
             check_files(out, resume=resume)  # before hours of packing
-            note = batch_note(recipe, target.tensors, processes.count)
-            if note:
-                output.warn(note)
         if crops.exists():
             output.info(f"using {crops}")
         elif first:

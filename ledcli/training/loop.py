@@ -22,7 +22,7 @@ from ledcli.errors import TrainingError, os_reason
 from ledcli.inference.backends.torch import does_not_hold, is_out_of_memory
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import ALL, Plateau, Schedule, Workers, one_thread, optimisers, snapshot
-from ledcli.training.processes import Processes
+from ledcli.training.processes import Processes, even_parts
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
@@ -33,10 +33,17 @@ _UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError
 class Method(Protocol):
     """What the loop trains: it samples a batch and returns its loss."""
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Return the loss of one step; ``progress`` runs from 0 to 1 over the training.
+    def batch_size(self, progress: float) -> int:
+        """Return the crops of a step, which workers share; ``progress`` is as `loss` takes it."""
+        return 1
 
-        Several workers call it in parallel, each with a network and a generator of its own.
+    def loss(
+        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
+    ) -> Tensor:
+        """Return the mean loss of a step's crops; ``progress`` runs from 0 to 1 over the training.
+
+        Several workers call it in parallel, each with a network and a generator of its own, and
+        with the numbers of the crops that are its ``part`` of the batch.
         """
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -82,9 +89,9 @@ class Trainer:
 
     The network is trained in place; parameters with ``requires_grad`` off stay as they are.
     ``groups`` of parameters are those that the schedule's phases name; by default all are one
-    group. The loss is called once for each of the ``workers`` of each of the ``processes``, which
-    compute a step in parallel; ``bf16`` autocasts it to bfloat16. ``muon`` trains the kernels by
-    Muon instead of Adam. ``clock`` gives the seconds that count as training time.
+    group. The ``workers`` of all ``processes`` share the crops of a step evenly, and compute them
+    in parallel; every crop counts as much. ``bf16`` autocasts to bfloat16. ``muon`` trains the
+    kernels by Muon instead of Adam. ``clock`` gives the seconds that count as training time.
     """
 
     def __init__(
@@ -142,8 +149,8 @@ class Trainer:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                what = does_not_hold("a training step", str(self.device), "use fewer crops per step")
-                raise TrainingError(what) from error
+                step, advice = "a training step", "use fewer crops per step"
+                raise TrainingError(does_not_hold(step, str(self.device), advice)) from error
             now = self.clock()
             self.seconds += self.processes.of_first(now - before)
             before = now
@@ -219,24 +226,30 @@ class Trainer:
 
     def _gradients(self, progress: float) -> Tensor:
         """Give every weight that takes part its gradient; return the loss."""
+        batch = range(self.method.batch_size(progress))
+        own = even_parts(batch, self.processes.count)[self.processes.rank]
+        parts = [part for part in even_parts(own, len(self.generators)) if part]
 
         def loss(net: nn.Module, worker: int) -> Tensor:
+            part = parts[worker]
             with self.autocast():
-                return self.method.loss(net, progress, self.generators[worker])
+                value = self.method.loss(net, progress, self.generators[worker], part)
+            return value * (len(part) / len(batch))
 
         for weight in self.trained:
             weight.grad = None
         if self.processes.count > 1:
             self.processes.seed_parts(self.generators, self.seed, self.step)
         weights = [weight for weight in self.trained if weight.requires_grad]
-        if self.workers is None:
-            value = loss(self.net, 0)
-            value.backward()
-        else:
-            value, gradients = self.workers.gradients(loss, weights)
+        value = torch.zeros((), device=self.device)
+        if self.workers is not None and parts:
+            value, gradients = self.workers.gradients(loss, weights, len(parts))
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient
-        return self.processes.average(value.detach(), weights)
+        elif parts:
+            value = loss(self.net, 0)
+            value.backward()
+        return self.processes.total(value.detach(), weights)
 
     def _accepted(self) -> bool:
         with torch.inference_mode(), self.autocast():

@@ -340,7 +340,7 @@ def test_no_weights_that_were_cast_for_the_validation_are_trained_with(shot_pair
     trainer.net.register_forward_pre_hook(lambda *_: events.append(torch.is_grad_enabled()))
     monkeypatch.setattr(torch, "clear_autocast_cache", lambda: events.append("cleared"))
     with torch.autocast("cpu", torch.bfloat16):
-        method.loss(trainer.net, 0.3, torch.Generator())
+        method.loss(trainer.net, 0.3, torch.Generator(), range(4))
         assert events == [*[False] * (len(events) - 2), "cleared", True]
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from ledcli.errors import TrainingError
 from ledcli.training.loop import Method, Trainer
 from ledcli.training.optim import Schedule
+from ledcli.training.processes import Processes
 
 CPU = torch.device("cpu")
 
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 class Regression(Method):
     """Fit y = 3 x - 1 under noise; every draw comes from the loop's generator."""
 
-    def loss(self, net, progress, generator):
+    def loss(self, net, progress, generator, part):
         x = torch.randn(32, 1, generator=generator)
         y = 3 * x - 1 + 0.1 * torch.randn(32, 1, generator=generator)
         return (net(x) - y).square().mean()
@@ -27,8 +28,8 @@ class Regression(Method):
 
 
 class Broken(Regression):
-    def loss(self, net, progress, generator):
-        return super().loss(net, progress, generator) * (math.nan if progress > 0.3 else 1)
+    def loss(self, net, progress, generator, part):
+        return super().loss(net, progress, generator, part) * (math.nan if progress > 0.3 else 1)
 
 
 def trainer(method=None, iterations=60, seed=0, **how):
@@ -187,15 +188,40 @@ def test_without_a_checkpoint_it_validates_as_rarely(monkeypatch):
     assert 2 <= sum(bool(line.validation) for line in lines) <= 4
 
 
+class Counted(Regression):
+    """Has batches of five, whose crops' losses are their numbers times the weight."""
+
+    def batch_size(self, progress):
+        return 5
+
+    def loss(self, net, progress, generator, part):
+        return net.weight.sum() * sum(part) / len(part)
+
+
+@pytest.mark.parametrize(("workers", "processes"), [(1, 1), (2, 1), (3, 1), (8, 1), (3, 2), (1, 8)])
+def test_a_batch_has_the_same_crops_for_any_number_of_workers_and_processes(workers, processes):
+    loss = gradient = 0.0
+    for rank in range(processes):
+        one = Processes()
+        one.rank, one.count = rank, processes
+        net = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(net.weight)
+        how = {"bf16": False, "workers": workers, "processes": one}
+        part = Trainer(net, Counted(), Schedule(5), CPU, **how)
+        loss += float(part._gradients(0.0))
+        gradient += 0.0 if net.weight.grad is None else float(net.weight.grad)
+    assert loss == pytest.approx(2) and gradient == pytest.approx(2)
+
+
 class Judged(Regression):
     """Has a validation that gains until a step."""
 
     def __init__(self, until, gain=0.1):
         self.until, self.gain, self.count = until, gain, 0
 
-    def loss(self, net, progress, generator):
+    def loss(self, net, progress, generator, part):
         self.count += 1
-        return super().loss(net, progress, generator)
+        return super().loss(net, progress, generator, part)
 
     def validate(self, net):
         return {"psnr": self.gain * min(self.count, self.until)}

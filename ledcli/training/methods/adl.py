@@ -117,7 +117,9 @@ class AdlMethod(FinetuneMethod):
             spec, net = replace(spec, modulation=sensors), ModulatedNet(start.net, sensors)
         return Start(spec, net, note=start.note if start.new else "")
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
+    ) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
         recipe, rng = self.recipe, self.rng_of(progress)
         self._on_trial = None

@@ -183,8 +183,14 @@ class FinetuneMethod(Method):
             muon=self.muon,
         )
 
+    def batch_size(self, progress: float) -> int:
+        """Return the crops of an iteration."""
+        return int(self.recipe.batch)
+
     @abstractmethod
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
+    ) -> Tensor:
         """Draw crops and return their loss."""
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -224,16 +230,10 @@ class FinetuneMethod(Method):
         step = round(progress * self.recipe.iterations)
         return np.random.default_rng([self.recipe.seed, step])
 
-    def workers_part(self, generator: torch.Generator) -> slice:
-        """Return which crops a worker computes of a batch that all draw alike, with `rng_of`."""
-        # The loop seeds its workers' generators with consecutive numbers.
-        number = generator.initial_seed() - self.recipe.seed
-        return slice(number % self.workers, None, self.workers)
-
-    def workers_share(self, generator: torch.Generator) -> tuple[np.random.Generator, int, int]:
-        """Return what a worker draws its crops with: a generator, their number and their side."""
+    def workers_rng(self, generator: torch.Generator) -> np.random.Generator:
+        """Return what a worker draws its crops with, unlike the others."""
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
-        return np.random.default_rng(seed), max(1, self.recipe.batch // self.workers), self.side
+        return np.random.default_rng(seed)
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:
