@@ -15,7 +15,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ledcli import __version__
@@ -237,7 +236,7 @@ def _finetune(
     # The averaged weights: measure, describe, fold and install them.
     trainer.swap_average()
     method.settle(trainer.net)
-    with torch.inference_mode(), trainer.autocast():
+    with trainer.measuring():
         after = method.psnr(trainer.net)
     training = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ledcli.errors import TrainingError, os_reason
-from ledcli.inference.backends.torch import does_not_hold, is_out_of_memory
+from ledcli.inference.backends.torch import does_not_hold, full_float32, is_out_of_memory
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import ALL, Plateau, Schedule, Workers, one_thread, optimisers, snapshot
 from ledcli.training.processes import Processes, even_parts
@@ -176,7 +176,7 @@ class Trainer:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is not a number at step {self.step}: look for damaged photos, or "
-                    "lower the learning rate of 'led pretrain'"
+                    "lower the learning rate"
                 )
             gone = self.seconds - at_start
             share = progress - self.schedule.progress(first, at_start)
@@ -196,7 +196,7 @@ class Trainer:
 
     def one_step(self, progress: float) -> Tensor:
         """Train one step; return its loss."""
-        with one_thread() if self.workers else nullcontext():
+        with full_float32(), one_thread() if self.workers else nullcontext():
             self._set_rates(progress)
             loss = self._gradients(progress)
             restore = None
@@ -252,7 +252,7 @@ class Trainer:
         return self.processes.total(value.detach(), weights)
 
     def _accepted(self) -> bool:
-        with torch.inference_mode(), self.autocast():
+        with self.measuring():
             return self.method.accepts(self.net)
 
     def _move_average(self) -> None:
@@ -289,9 +289,14 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         # On one thread if the steps are: on a busy machine two would wait for each other.
-        threads = one_thread() if self.workers else nullcontext()
-        with threads, self.averaged(), torch.inference_mode(), self.autocast():
+        with one_thread() if self.workers else nullcontext(), self.averaged(), self.measuring():
             return self.method.validate(self.net)
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Run the network inside the block as in training, but without gradients."""
+        with full_float32(), torch.inference_mode(), self.autocast():
+            yield
 
     def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint, whole or not at all; raises OutputError."""
@@ -340,9 +345,12 @@ class Trainer:
         if known := json.loads(state.get("method", "{}")):  # none in older ones
             self.method.restore(known)
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
-        # With another number of workers a run goes on as well, but with other random numbers.
-        if not states:  # several processes wrote it: none that their steps have had
+        # With another number of workers a run goes on as well, but with other random numbers; and
+        # with none of those before after several processes, or on another kind of device.
+        size = self.generators[0].get_state().shape
+        if not states or any(each.shape != size for each in states):
             self.processes.seed_parts(self.generators, self.seed, self.step)
+            states = []
         for generator, state_of in zip(self.generators, states, strict=False):
             generator.set_state(state_of.cpu())
         owner = {w: o for o in self.optimisers for g in o.param_groups for w in g["params"]}

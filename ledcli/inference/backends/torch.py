@@ -1,6 +1,7 @@
 """The torch backend: devices, precisions, and convolutions fused with their activation."""
 
 import platform
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -54,6 +55,16 @@ class TorchBackend(Backend):
 
 
 BACKEND = TorchBackend()
+
+
+def full_float32() -> AbstractContextManager[None]:
+    """Return the context in which float32 is computed as such, for all threads.
+
+    TF32 would round the layers that are float32 for a reason to ten bits. cuDNN stays on: flags
+    that are not given here go to torch's defaults, and that is "off".
+    """
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return flags
 
 
 def available_devices() -> dict[str, bool]:

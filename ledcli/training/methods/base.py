@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ledcli.batch.settings import converted
 from ledcli.errors import ModelError, TrainingError, UsageError
+from ledcli.inference.backends.torch import full_float32
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.physics import column
@@ -131,9 +132,10 @@ class FinetuneMethod(Method):
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
-        Of the pretrained model, blind, as `led denoise` runs it: what the camera did is undone and
-        redone. Without one, of the input times the ratio. Called before `begin`; ``bf16`` is
-        whether to compute in bfloat16.
+        Of the pretrained model, blind: with the black and the noise that `led denoise` finds, and
+        what the camera did undone and redone, but without the corrections of the result. Without a
+        model, of the input times the ratio. Called before `begin`; ``bf16`` is whether to compute
+        in bfloat16.
         """
         spec, net, csa_set, _ = pretrained
         if spec.output == "srgb":
@@ -149,7 +151,8 @@ class FinetuneMethod(Method):
         if spec.csa_sets:
             select(net, csa_set)
         form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        with full_float32(), torch.inference_mode(), precision:
             results = [form(net, *batch[1:]) for batch in batches]
         if undone:
             pairs = zip(self.camera_pairs.pairs, results, strict=True)
