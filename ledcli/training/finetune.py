@@ -25,7 +25,8 @@ from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, count, never_stop
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.sources import find_sources, share_of_pixels
+from ledcli.training.data.pairs import MAX_PIXELS
+from ledcli.training.data.sources import find_sources
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import recipe_of
 from ledcli.training.methods.base import FinetuneMethod, MethodInputs
@@ -178,7 +179,7 @@ def _finetune(
             step=lambda path: bar.advance(note=path.name),
             take=collector,
             problem=problem,
-            max_pixels=share_of_pixels(settings.sources),
+            max_pixels=MAX_PIXELS // (1 + len(settings.sources)),
         )
     for warning in loaded.warnings:
         report.warn(warning)

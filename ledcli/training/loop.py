@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.errors import TrainingError, os_reason
 from ledcli.inference.backends.torch import does_not_hold, full_float32, is_out_of_memory
@@ -37,9 +37,7 @@ class Method(Protocol):
         """Return the crops of a step, which workers share; ``progress`` is as `loss` takes it."""
         return 1
 
-    def loss(
-        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
-    ) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Return the mean loss of a step's crops; ``progress`` runs from 0 to 1 over the training.
 
         Several workers call it in parallel, each with a network and a generator of its own, and
@@ -118,7 +116,7 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.trained]
         self.workers = Workers(self.net, workers) if workers > 1 else None
         self.processes, self.seed = processes or Processes(), seed
-        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
+        self.generators = [Generator(device).manual_seed(seed + i) for i in range(workers)]
         map_fn = self.workers.map if self.workers else map
         self.optimisers = optimisers(groups, schedule.learning_rate, muon, map_fn)
         self.step, self.seconds, self.clock, self.plateau = 0, 0.0, clock, Plateau()

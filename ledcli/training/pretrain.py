@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli import __version__
 from ledcli.errors import TrainingError
@@ -64,9 +64,7 @@ class PretrainMethod(Method):
         """Return the crops of a batch."""
         return self.stage(progress)[0]
 
-    def loss(
-        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
-    ) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw a CSA set and a part of a batch; return its loss."""
         # All samples follow from the loop's generator: a resumed training goes on alike.
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
@@ -83,7 +81,7 @@ class PretrainMethod(Method):
         if not len(crops):
             return {}
         select(net, next(iter(self.sampler.sets)))
-        generator = torch.Generator(self.device).manual_seed(1)
+        generator = Generator(self.device).manual_seed(1)
         side = self.sampler.max_side
         coded = torch.from_numpy(crops[..., :side, :side].astype(np.float32)).to(self.device)
         clean = (coded / FULL_SCALE) ** 2
@@ -94,9 +92,7 @@ class PretrainMethod(Method):
             if low <= ratio <= high
         }
 
-    def _psnr(
-        self, net: nn.Module, clean: Tensor, ratio: float, generator: torch.Generator
-    ) -> float:
+    def _psnr(self, net: nn.Module, clean: Tensor, ratio: float, generator: Generator) -> float:
         noise = calibrated_cameras()[VALIDATION_CAMERA].sample(
             len(clean), gain=VALIDATION_GAIN, spread=False, colour_bias=False
         )
@@ -109,7 +105,7 @@ class PretrainMethod(Method):
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
-def jitter_estimated_profile(batch: Batch, generator: torch.Generator) -> Batch:
+def jitter_estimated_profile(batch: Batch, generator: Generator) -> Batch:
     """Return the batch with gain and read variance as wrong as blind estimates are.
 
     The more noise, the better the estimate (tests/benchmarks/results/noise_estimate.md).

@@ -1,7 +1,7 @@
 """The torch backend: devices, precisions, and convolutions fused with their activation."""
 
 import platform
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
 from ledcli.zoo.spec import ModelSpec
 
 CPU = torch.device("cpu")
+full_float32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
+"""Context in which layers that are float32 for a reason are not rounded to TF32, in all threads. By
+default these flags turn cuDNN off."""
 
 
 class TorchBackend(Backend):
@@ -55,16 +58,6 @@ class TorchBackend(Backend):
 
 
 BACKEND = TorchBackend()
-
-
-def full_float32() -> AbstractContextManager[None]:
-    """Return the context in which float32 is computed as such, for all threads.
-
-    TF32 would round the layers that are float32 for a reason to ten bits. cuDNN stays on: flags
-    that are not given here go to torch's defaults, and that is "off".
-    """
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    return flags
 
 
 def available_devices() -> dict[str, bool]:

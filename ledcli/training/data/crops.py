@@ -31,6 +31,8 @@ from ledcli.training.data.scenes import Linear, make_scene
 CROP = 256
 """Side of an augmented crop, in plane pixels."""
 FULL_SCALE = 65535
+SCENES = 0.25
+"""Share of procedural scenes."""
 NOISE_WINDOW = 130
 """Side of the window in a crop's middle whose noise is measured, plane pixels."""
 NOISE_QUANTILE = 0.05
@@ -41,6 +43,7 @@ MIN_MEAN = 0.02
 Crops = NDArray[np.uint16]
 """As in a crop file, ``(n, planes, S, S)``."""
 Report = Callable[[str], None]
+Problem = Callable[[LedError], None]
 
 
 def pack_crops(
@@ -48,12 +51,12 @@ def pack_crops(
     out: Path,
     *,
     megabytes: float,
-    scenes: float = 0.25,
+    scenes: float = SCENES,
     side: int = CROP,
     cfa: str = "bayer",
     seed: int = 0,
     report: Report = lambda _: None,
-    problem: Callable[[LedError], None] | None = None,
+    problem: Problem | None = None,
 ) -> int:
     """Write a crop file and return how many crops it holds; the same seed gives the same file.
 
@@ -78,7 +81,8 @@ def pack_crops(
             shape = total, planes, side, side
             crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint16, shape=shape)
             _reserve(part, crops)
-        fill_crops(crops, folder, scenes=scenes, seed=seed, report=report, problem=problem)
+        broken = problem or (lambda error: report(str(error)))
+        fill_crops(crops, folder, scenes, seed, report, broken)
         with explained(out):
             crops.flush()
         move_part(part, out)
@@ -98,22 +102,15 @@ def _reserve(path: Path, crops: Crops) -> None:
 
 
 def fill_crops(
-    crops: Crops,
-    folder: Path | None,
-    *,
-    scenes: float = 0.25,
-    seed: int = 0,
-    report: Report = lambda _: None,
-    problem: Callable[[LedError], None] | None = None,
+    crops: Crops, folder: Path | None, scenes: float, seed: int, report: Report, problem: Problem
 ) -> None:
     """Fill crops ``(n, planes, S, S)`` in place with what `pack_crops` packs, and raise as it."""
     total, kind = len(crops), _Kind(layout_of(crops.shape[1]), crops.shape[-1])
     rng = np.random.default_rng(seed)
     photos: Iterator[Planes] = iter(())
     if folder:
-        broken = problem or (lambda error: report(str(error)))
         from_photos = total - round(total * scenes)
-        photos = _photo_crops(folder, from_photos, kind, rng, report, broken)
+        photos = _photo_crops(folder, from_photos, kind, rng, report, problem)
     filled = 0
     # Photographs and scenes are mixed, so that any part of the crops is like the whole.
     order = rng.permutation(total)
@@ -194,7 +191,7 @@ def _photo_crops(
     kind: _Kind,
     rng: np.random.Generator,
     report: Report,
-    problem: Callable[[LedError], None],
+    problem: Problem,
 ) -> Iterator[Planes]:
     """Yield ``count`` crops, an equal share from each photograph."""
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES

@@ -14,7 +14,7 @@ from ledcli.pairs.list_file import read_list
 from ledcli.reporting import SILENT, Reporter
 from ledcli.sensor.layout import BAYER, LAYOUTS
 from ledcli.sensor.symmetry import cells_lost
-from ledcli.training.data.crops import Crops, fill_crops
+from ledcli.training.data.crops import SCENES, Crops, fill_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
 from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import (
@@ -109,8 +109,8 @@ def find_sources(
         if path.is_dir():
             source = SyntheticSource(path.resolve().name, _crops(path, seed, report), span)
         else:
-            headers, most = read_headers(read_list(path), one_iso=True), share_of_pixels(named)
-            loaded = load_pairs(headers, one_iso=True, max_pixels=most)
+            headers = read_headers(read_list(path), one_iso=True)
+            loaded = load_pairs(headers, one_iso=True, max_pixels=MAX_PIXELS // (1 + len(named)))
             for warning in loaded.warnings:
                 report.warn(warning)
             if (cfa := loaded.camera_pairs.cfa) != BAYER.name:
@@ -126,14 +126,9 @@ def find_sources(
     return sources
 
 
-def share_of_pixels(sources: Sequence[Path]) -> int:
-    """Return how many pixels may be kept in memory of one list: the target's or a source's."""
-    return MAX_PIXELS // (1 + len(sources))
-
-
 def _crops(folder: Path | None, seed: int, report: Reporter) -> Crops:
     """Make clean crops in memory."""
     side = CROP + cells_lost(BAYER.planes)
     crops = np.empty((CROPS, BAYER.planes, side, side), np.uint16)
-    fill_crops(crops, folder, seed=seed, report=report.warn)
+    fill_crops(crops, folder, SCENES, seed, report.warn, report.warn)
     return crops

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.errors import UsageError
 from ledcli.nets.forms import form_of
@@ -117,9 +117,7 @@ class AdlMethod(FinetuneMethod):
             spec, net = replace(spec, modulation=sensors), ModulatedNet(start.net, sensors)
         return Start(spec, net, note=start.note if start.new else "")
 
-    def loss(
-        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
-    ) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
         recipe, rng = self.recipe, self.rng_of(progress)
         self._on_trial = None

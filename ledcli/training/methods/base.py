@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.batch.settings import converted
 from ledcli.errors import ModelError, TrainingError, UsageError
@@ -191,9 +191,7 @@ class FinetuneMethod(Method):
         return int(self.recipe.batch)
 
     @abstractmethod
-    def loss(
-        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
-    ) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw crops and return their loss."""
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -233,7 +231,7 @@ class FinetuneMethod(Method):
         step = round(progress * self.recipe.iterations)
         return np.random.default_rng([self.recipe.seed, step])
 
-    def workers_rng(self, generator: torch.Generator) -> np.random.Generator:
+    def workers_rng(self, generator: Generator) -> np.random.Generator:
         """Return what a worker draws its crops with, unlike the others."""
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
         return np.random.default_rng(seed)
