@@ -124,7 +124,6 @@ def pretrain(
         from ledcli.training.optim import Schedule
         from ledcli.training.pretrain import (
             LEARNING_RATES,
-            batch_note,
             check_files,
             describe,
             pretrain,
@@ -170,9 +169,6 @@ def pretrain(
         if first:
             make_folder(out.parent)
             check_files(out, resume=resume)
-            note = batch_note(recipe, target.tensors, processes.count)
-            if note:
-                output.warn(note)
         if os.path.exists(crops):
             unused = f" and the checkpoint's weights, not {start}" if resume and start else ""
             output.info(f"using {crops}{unused}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ledcli.errors import DeviceError, LedError, ModelError
 from ledcli.inference.agreement import STRIP_ROWS, Agreement, Verdict, compare, failed, results_of
 from ledcli.inference.backends import Target, choose_backend, load_backend
-from ledcli.inference.backends.torch import does_not_hold, is_out_of_memory
+from ledcli.inference.backends.torch import does_not_hold, full_float32, is_out_of_memory
 from ledcli.inference.strips import MIN_ROWS, StripNetwork, StripRun, rows_of
 from ledcli.inference.tiles import FADE, MIN_TILE, check_tile, mirrored_to, tiled
 from ledcli.nets.forms import FrameParameters, form_of
@@ -199,9 +199,7 @@ class ReadyNetwork:
             size = rows or rows_of(frame.shape[2], self.device, self._pixels)
         while True:
             try:
-                # TF32 would round the layers that are float32 for a reason to ten bits. By default
-                # these flags turn cuDNN off.
-                with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                with full_float32():
                     return run(frame, parameters, size, further)
             except RuntimeError as error:
                 if not is_out_of_memory(error):

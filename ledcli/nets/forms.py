@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ledcli.noise.estimate import NoiseProfile
-from ledcli.noise.physics import column, electron_scale, stabilise, unstabilise
+from ledcli.noise.physics import column, electron_scale, poisson, stabilise, unstabilise
 
 LOCAL_MEAN = 5
 """Side of the local mean's window, plane pixels; the mean carries the stabilised signal's size."""
@@ -247,7 +247,7 @@ def add_photons(
     """
     k = column(gain)
     missing = column(target - exposure) * clean.clamp_min(0)
-    return x + k * torch.poisson(missing / k, generator)
+    return x + k * poisson(missing / k, generator)
 
 
 def default_steps(ratio: float) -> int:

@@ -29,6 +29,8 @@ from ledcli.sensor.layout import layout_of
 
 MIN_LAMBDA = 1e-3
 """Below this the Tukey-lambda formula loses digits in float32; its limit is used instead."""
+NO_POISSON = ("mps",)
+"""Devices for which torch has no Poisson distribution."""
 MAX_READ_VARIANCE = 1e4
 """Electrons squared. With more, photon noise is lost in read noise wherever the signal is not a
 hundred times the noise; the gain is then raised until it fits, for float32's digits."""
@@ -80,19 +82,27 @@ def tukey_quantile(probability: Tensor, shape: Tensor) -> Tensor:
 
 def tukey_variance(shape: Tensor) -> Tensor:
     """Variance of the Tukey-lambda distribution of scale 1; infinite at lambda <= -1/2."""
-    lam = shape.double()
+    lam = shape.cpu().double()  # Apple's GPUs have no float64
     safe = torch.where(lam.abs() < MIN_LAMBDA, torch.full_like(lam, 0.1), lam)
     safe = safe.clamp_min(-0.499999)
     beta = torch.exp(2 * torch.lgamma(safe + 1) - torch.lgamma(2 * safe + 2))
     value = 2 / safe**2 * (1 / (1 + 2 * safe) - beta)
     value = torch.where(lam.abs() < MIN_LAMBDA, torch.pi**2 / 3, value)
-    return torch.where(lam <= -0.5, torch.inf, value).to(shape.dtype)
+    return torch.where(lam <= -0.5, torch.inf, value).to(shape)
 
 
 def shot_noise(clean: Tensor, gain: Tensor, generator: torch.Generator) -> Tensor:
     """Photon noise: ``K Poisson(c / K)`` of a clean signal ``(N, planes, h, w)``, DN."""
     k = column(gain)
-    return torch.poisson((clean / k).clamp_min(0), generator) * k
+    return poisson((clean / k).clamp_min(0), generator) * k
+
+
+def poisson(rate: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw photons; on the CPU for a device where torch cannot."""
+    if rate.device.type not in NO_POISSON:
+        return torch.poisson(rate, generator)
+    seed = int(torch.randint(2**31, (), generator=generator, device=rate.device))
+    return torch.poisson(rate.cpu(), torch.Generator().manual_seed(seed)).to(rate)
 
 
 def read_noise(like: Tensor, shape: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ledcli import __version__
@@ -27,6 +26,7 @@ from ledcli.pairs.result import read_darks
 from ledcli.reporting import SILENT, Reporter, Stop, Stoppable, count, never_stop
 from ledcli.sensor.layout import LAYOUTS
 from ledcli.training.data.pair_files import load_pairs, read_headers
+from ledcli.training.data.pairs import MAX_PIXELS
 from ledcli.training.data.sources import find_sources
 from ledcli.training.loop import Trainer
 from ledcli.training.methods import recipe_of
@@ -180,6 +180,7 @@ def _finetune(
             step=lambda path: bar.advance(note=path.name),
             take=collector,
             problem=problem,
+            max_pixels=MAX_PIXELS // (1 + len(settings.sources)),
         )
     for warning in loaded.warnings:
         report.warn(warning)
@@ -237,7 +238,7 @@ def _finetune(
     # The averaged weights: measure, describe, fold and install them.
     trainer.swap_average()
     method.settle(trainer.net)
-    with torch.inference_mode(), trainer.autocast():
+    with trainer.measuring():
         after = method.psnr(trainer.net)
     training = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

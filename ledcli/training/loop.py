@@ -16,13 +16,13 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.errors import TrainingError, os_reason
-from ledcli.inference.backends.torch import does_not_hold, is_out_of_memory
+from ledcli.inference.backends.torch import does_not_hold, full_float32, is_out_of_memory
 from ledcli.output.atomic import atomic_write
 from ledcli.training.optim import ALL, Plateau, Schedule, Workers, one_thread, optimisers, snapshot
-from ledcli.training.processes import Processes
+from ledcli.training.processes import Processes, even_parts
 
 SETTLED, AVERAGED_STEPS = 100, 4
 """Steps after which the average moves only every so many: it reads all weights each time."""
@@ -33,10 +33,15 @@ _UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError
 class Method(Protocol):
     """What the loop trains: it samples a batch and returns its loss."""
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Return the loss of one step; ``progress`` runs from 0 to 1 over the training.
+    def batch_size(self, progress: float) -> int:
+        """Return the crops of a step, which workers share; ``progress`` is as `loss` takes it."""
+        return 1
 
-        Several workers call it in parallel, each with a network and a generator of its own.
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
+        """Return the mean loss of a step's crops; ``progress`` runs from 0 to 1 over the training.
+
+        Several workers call it in parallel, each with a network and a generator of its own, and
+        with the numbers of the crops that are its ``part`` of the batch.
         """
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -82,9 +87,9 @@ class Trainer:
 
     The network is trained in place; parameters with ``requires_grad`` off stay as they are.
     ``groups`` of parameters are those that the schedule's phases name; by default all are one
-    group. The loss is called once for each of the ``workers`` of each of the ``processes``, which
-    compute a step in parallel; ``bf16`` autocasts it to bfloat16. ``muon`` trains the kernels by
-    Muon instead of Adam. ``clock`` gives the seconds that count as training time.
+    group. The ``workers`` of all ``processes`` share the crops of a step evenly, and compute them
+    in parallel; every crop counts as much. ``bf16`` autocasts to bfloat16. ``muon`` trains the
+    kernels by Muon instead of Adam. ``clock`` gives the seconds that count as training time.
     """
 
     def __init__(
@@ -111,7 +116,7 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.trained]
         self.workers = Workers(self.net, workers) if workers > 1 else None
         self.processes, self.seed = processes or Processes(), seed
-        self.generators = [torch.Generator(device).manual_seed(seed + i) for i in range(workers)]
+        self.generators = [Generator(device).manual_seed(seed + i) for i in range(workers)]
         map_fn = self.workers.map if self.workers else map
         self.optimisers = optimisers(groups, schedule.learning_rate, muon, map_fn)
         self.step, self.seconds, self.clock, self.plateau = 0, 0.0, clock, Plateau()
@@ -142,9 +147,8 @@ class Trainer:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                raise TrainingError(
-                    does_not_hold("a training step", str(self.device), "use fewer crops per step")
-                ) from error
+                step, advice = "a training step", "use fewer crops per step"
+                raise TrainingError(does_not_hold(step, str(self.device), advice)) from error
             now = self.clock()
             self.seconds += self.processes.of_first(now - before)
             before = now
@@ -170,7 +174,7 @@ class Trainer:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is not a number at step {self.step}: look for damaged photos, or "
-                    "lower the learning rate of 'led pretrain'"
+                    "lower the learning rate"
                 )
             gone = self.seconds - at_start
             share = progress - self.schedule.progress(first, at_start)
@@ -190,7 +194,7 @@ class Trainer:
 
     def one_step(self, progress: float) -> Tensor:
         """Train one step; return its loss."""
-        with one_thread() if self.workers else nullcontext():
+        with full_float32(), one_thread() if self.workers else nullcontext():
             self._set_rates(progress)
             loss = self._gradients(progress)
             restore = None
@@ -220,27 +224,33 @@ class Trainer:
 
     def _gradients(self, progress: float) -> Tensor:
         """Give every weight that takes part its gradient; return the loss."""
+        batch = range(self.method.batch_size(progress))
+        own = even_parts(batch, self.processes.count)[self.processes.rank]
+        parts = [part for part in even_parts(own, len(self.generators)) if part]
 
         def loss(net: nn.Module, worker: int) -> Tensor:
+            part = parts[worker]
             with self.autocast():
-                return self.method.loss(net, progress, self.generators[worker])
+                value = self.method.loss(net, progress, self.generators[worker], part)
+            return value * (len(part) / len(batch))
 
         for weight in self.trained:
             weight.grad = None
         if self.processes.count > 1:
             self.processes.seed_parts(self.generators, self.seed, self.step)
         weights = [weight for weight in self.trained if weight.requires_grad]
-        if self.workers is None:
-            value = loss(self.net, 0)
-            value.backward()
-        else:
-            value, gradients = self.workers.gradients(loss, weights)
+        value = torch.zeros((), device=self.device)
+        if self.workers is not None and parts:
+            value, gradients = self.workers.gradients(loss, weights, len(parts))
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient
-        return self.processes.average(value.detach(), weights)
+        elif parts:
+            value = loss(self.net, 0)
+            value.backward()
+        return self.processes.total(value.detach(), weights)
 
     def _accepted(self) -> bool:
-        with torch.inference_mode(), self.autocast():
+        with self.measuring():
             return self.method.accepts(self.net)
 
     def _move_average(self) -> None:
@@ -277,9 +287,14 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         # On one thread if the steps are: on a busy machine two would wait for each other.
-        threads = one_thread() if self.workers else nullcontext()
-        with threads, self.averaged(), torch.inference_mode(), self.autocast():
+        with one_thread() if self.workers else nullcontext(), self.averaged(), self.measuring():
             return self.method.validate(self.net)
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Run the network inside the block as in training, but without gradients."""
+        with full_float32(), torch.inference_mode(), self.autocast():
+            yield
 
     def save(self, path: Path, recipe: str = "") -> None:
         """Write a checkpoint, whole or not at all; raises OutputError."""
@@ -328,9 +343,12 @@ class Trainer:
         if known := json.loads(state.get("method", "{}")):  # none in older ones
             self.method.restore(known)
         states = [tensors.pop(name) for name in sorted(tensors) if name.startswith("generator.")]
-        # With another number of workers a run goes on as well, but with other random numbers.
-        if not states:  # several processes wrote it: none that their steps have had
+        # With another number of workers a run goes on as well, but with other random numbers; and
+        # with none of those before after several processes, or on another kind of device.
+        size = self.generators[0].get_state().shape
+        if not states or any(each.shape != size for each in states):
             self.processes.seed_parts(self.generators, self.seed, self.step)
+            states = []
         for generator, state_of in zip(self.generators, states, strict=False):
             generator.set_state(state_of.cpu())
         owner = {w: o for o in self.optimisers for g in o.param_groups for w in g["params"]}

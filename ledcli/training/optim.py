@@ -260,19 +260,19 @@ class Workers:
         self.map = self._threads.map
 
     def gradients(
-        self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor]
+        self, loss: Callable[[nn.Module, int], Tensor], weights: Sequence[Tensor], busy: int
     ) -> tuple[Tensor, Gradients]:
-        """Return the mean loss of the workers and its gradients; None for a weight not used.
+        """Return the sum of the workers' losses and its gradients; None for a weight not used.
 
-        ``loss`` takes a worker's network and number.
+        ``loss`` takes a worker's network and number; only the first ``busy`` workers are asked.
         """
 
         def worker(number: int) -> tuple[Tensor, Gradients]:
             value = loss(self.nets[number], number)
             return value.detach(), torch.autograd.grad(value, weights, allow_unused=True)
 
-        values, gradients = zip(*self._threads.map(worker, range(len(self.nets))), strict=True)
-        return torch.stack(values).mean(), [_mean(parts) for parts in zip(*gradients, strict=True)]
+        values, gradients = zip(*self._threads.map(worker, range(busy)), strict=True)
+        return torch.stack(values).sum(), [_sum(parts) for parts in zip(*gradients, strict=True)]
 
 
 @contextmanager
@@ -286,12 +286,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Return the mean over the workers; one that did not use the weight counts as zero."""
+def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the sum over the workers; one that did not use the weight counts as zero."""
     known = [part for part in parts if part is not None]
-    if not known:
-        return None
-    total = known[0]
     for part in known[1:]:
-        total = total.add_(part)
-    return total.div_(len(parts))
+        known[0].add_(part)
+    return known[0] if known else None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli import __version__
 from ledcli.errors import TrainingError
@@ -41,15 +41,11 @@ VALIDATION_CAMERA, VALIDATION_GAIN = "NikonD850", 10.0
 class PretrainMethod(Method):
     """Trains a CSA set and the shared weights on sampled frames.
 
-    The last crops of the crop file ``(n, planes, S, S)`` are kept for validation; a batch is
-    computed in ``parts``, as many as there are workers in all processes.
+    The last crops of the crop file ``(n, planes, S, S)`` are kept for validation.
     """
 
-    def __init__(
-        self, recipe: PretrainRecipe, crops: Crops, device: torch.device, parts: int = 1
-    ) -> None:
+    def __init__(self, recipe: PretrainRecipe, crops: Crops, device: torch.device) -> None:
         self.recipe, self.device, self.form = recipe, device, _form(recipe)
-        self.parts = parts
         self.crops = [*crops.shape, zlib.crc32(crops[0].tobytes()), zlib.crc32(crops[-1].tobytes())]
         self.sampler = Sampler(recipe, crops, device)
 
@@ -63,16 +59,22 @@ class PretrainMethod(Method):
                 nn.init.zeros_(weight)
         return net
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
-        """Draw a CSA set and a batch; return its loss."""
+    def stage(self, progress: float) -> tuple[int, int]:
+        """Return crops per batch, and their side."""
+        return next(s[1:] for s in self.recipe.stages if progress < s[0] or s[0] >= 1)
+
+    def batch_size(self, progress: float) -> int:
+        """Return the crops of a batch."""
+        return self.stage(progress)[0]
+
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
+        """Draw a CSA set and a part of a batch; return its loss."""
         # All samples follow from the loop's generator: a resumed training goes on alike.
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
         sampler = self.sampler.seeded(seed)
-        _, count, side = next(s for s in self.recipe.stages if progress < s[0] or s[0] >= 1)
-        count = max(1, count // self.parts)
         name = sampler.csa_set()
         select(net, name)
-        batch = sampler.batch(name, count, side, generator)
+        batch = sampler.batch(name, len(part), self.stage(progress)[1], generator)
         batch = jitter_estimated_profile(batch, sampler.generator)
         return form_loss(self.form, net, batch, shot=False)
 
@@ -82,7 +84,7 @@ class PretrainMethod(Method):
         if not len(crops):
             return {}
         select(net, next(iter(self.sampler.sets)))
-        generator = torch.Generator(self.device).manual_seed(1)
+        generator = Generator(self.device).manual_seed(1)
         side = self.sampler.max_side
         coded = torch.from_numpy(crops[..., :side, :side].astype(np.float32)).to(self.device)
         clean = (coded / FULL_SCALE) ** 2
@@ -102,9 +104,7 @@ class PretrainMethod(Method):
         if state["crops"] != self.crops:
             raise TrainingError("the checkpoint is of other crops: name its crop file with --crops")
 
-    def _psnr(
-        self, net: nn.Module, clean: Tensor, ratio: float, generator: torch.Generator
-    ) -> float:
+    def _psnr(self, net: nn.Module, clean: Tensor, ratio: float, generator: Generator) -> float:
         noise = calibrated_cameras()[VALIDATION_CAMERA].sample(
             len(clean), gain=VALIDATION_GAIN, spread=False, colour_bias=False
         )
@@ -117,7 +117,7 @@ class PretrainMethod(Method):
         return float((-10 * torch.cat(error).mean((1, 2, 3)).log10()).mean())
 
 
-def jitter_estimated_profile(batch: Batch, generator: torch.Generator) -> Batch:
+def jitter_estimated_profile(batch: Batch, generator: Generator) -> Batch:
     """Return the batch with gain and read variance as wrong as blind estimates are.
 
     The more noise, the better the estimate (tests/benchmarks/results/noise_estimate.md).
@@ -203,17 +203,6 @@ def describe(recipe: PretrainRecipe, name: str) -> ModelSpec:
     )
 
 
-def batch_note(recipe: PretrainRecipe, device: torch.device, processes: int) -> str:
-    """Return which batches cannot be divided over several processes, if any."""
-    parts = worker_count(device) * processes
-    sizes = [size for _, size, _ in recipe.stages if size % parts]
-    if processes == 1 or not sizes:
-        return ""
-    computed = [max(1, size // parts) * parts for size in sizes]
-    old, new = (", ".join(map(str, each)) for each in (sizes, computed))
-    return f"batches of {old} crops cannot be divided by {parts}: they have {new} crops instead"
-
-
 def check_files(out: Path, *, resume: bool) -> None:
     """Raise LedError for files that would end `pretrain` before it begins."""
     check_suffix(out)
@@ -251,8 +240,7 @@ def pretrain(
     """
     spec = describe(recipe, name)
     processes, workers = processes or Processes(), worker_count(device)
-    parts = workers * processes.count
-    method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device, parts)
+    method = PretrainMethod(recipe, load_crops(crops, recipe.cfa), device)
     net = method.network()
     if start is not None and not resume:
         initialise_from(net, start)

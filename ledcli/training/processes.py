@@ -1,6 +1,6 @@
 """A training on several processes, as torchrun starts them: each computes a part of every batch.
 
-Once a step the gradients are averaged, all in one vector; every process then makes the same update
+Once a step the gradients are added up, all in one vector; every process then makes the same update
 of the same weights. (DistributedDataParallel would hang its averaging on one backward pass of one
 module; here each worker has its own, and the CSA sets drawn differ between the processes.) The
 first process alone prints and writes, and its clock is that of all.
@@ -25,6 +25,11 @@ MAX_WAIT = timedelta(days=1)
 _CUDA = "cpu:gloo,cuda:nccl"
 
 
+def even_parts(batch: range, count: int) -> list[range]:
+    """Divide the numbers of crops into parts whose sizes differ by one at most."""
+    return [batch[i * len(batch) // count : (i + 1) * len(batch) // count] for i in range(count)]
+
+
 class Processes:
     """The processes of a training; this class is a single one, which has nobody to wait for."""
 
@@ -39,8 +44,8 @@ class Processes:
             sequence = np.random.SeedSequence((seed, step, part))
             generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
-    def average(self, loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Average the weights' gradients over all processes; return the mean loss.
+    def total(self, loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Add up the weights' gradients over all processes; return the sum of the losses.
 
         A process that did not use a weight counts as zero, unless none did.
         """
@@ -108,17 +113,17 @@ class ProcessGroup(Processes):
                 "train with --device cpu"
             )
 
-    def average(self, loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Average gradients and loss over all processes."""
+    def total(self, loss: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Add up gradients and loss over all processes."""
         used = torch.tensor([w.grad is not None for w in weights], dtype=torch.uint8)
         self._call(self.dist.all_reduce, used, self.dist.ReduceOp.MAX)
         common = [w for w, anywhere in zip(weights, used.tolist(), strict=True) if anywhere]
         parts = [torch.zeros_like(w) if w.grad is None else w.grad for w in common]
         whole = torch.cat([*(part.reshape(-1) for part in parts), loss.reshape(1)])
         self._call(self.dist.all_reduce, whole)
-        *means, loss = (whole / self.count).split([*(part.numel() for part in parts), 1])
+        *sums, loss = whole.split([*(part.numel() for part in parts), 1])
         # Into the old ones: fused Adam walks through memory, as the weights lie in it.
-        shaped = [mean.view(part.shape) for mean, part in zip(means, parts, strict=True)]
+        shaped = [each.view(part.shape) for each, part in zip(sums, parts, strict=True)]
         torch._foreach_copy_(parts, shaped)
         for weight, part in zip(common, parts, strict=True):
             weight.grad = part

@@ -154,7 +154,9 @@ class Plain(Method):
         self.shots, self.sources, self.recipe, self.first = shots, sources, recipe, first
         self.form = form_of("gain")
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
+    ) -> Tensor:
         """Return L1 of the next batch."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, round(progress * recipe.iterations)])

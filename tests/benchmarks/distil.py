@@ -89,12 +89,13 @@ class Distilling(PretrainMethod):
 
     pool: list[Stored]
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
+    ) -> Tensor:
         """Draw a batch of one CSA set from the pool; return its loss."""
         seed = int(torch.randint(2**31, (), generator=generator))
         rng = np.random.default_rng(seed)
-        stages = self.recipe.stages
-        _, count, side = next(s for s in stages if progress < s[0] or s[0] >= 1)
+        count, side = self.stage(progress)
         name = str(self.pool[rng.integers(len(self.pool))]["name"])
         stored = [each for each in self.pool if str(each["name"]) == name]
         chosen = [stored[i] for i in rng.integers(len(stored), size=-(-count // BATCH))]

@@ -132,7 +132,9 @@ class Plain(Method):
     def __init__(self, shots: OneCamera, recipe: ExposureRecipe) -> None:
         self.shots, self.recipe, self.form = shots, recipe, form_of("gain")
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, net: nn.Module, progress: float, generator: torch.Generator, part: range
+    ) -> Tensor:
         """Return the loss of the next batch."""
         seed = int(torch.randint(2**31, (), generator=generator))
         batch = self.shots.batch(np.random.default_rng(seed), self.recipe.batch, self.recipe.side)

@@ -169,7 +169,7 @@ def _pretraining(
 ) -> Trainer:
     rng = np.random.default_rng(0)
     crops = np.stack([encode(pack_rgb(make_scene(SIDE // 2, rng))) for _ in range(CROPS)])
-    method = PretrainMethod(recipe, crops, device, workers)
+    method = PretrainMethod(recipe, crops, device)
     net, muon = method.network(), recipe.optimiser == "muon"
     return Trainer(net, method, Schedule(10**6), device, bf16=bf16, workers=workers, muon=muon)
 

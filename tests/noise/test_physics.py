@@ -47,7 +47,12 @@ def integral_of_square(lam):
 
 @pytest.mark.parametrize("gain", [0.1, 1.0, 10.0, 30.0])
 @pytest.mark.parametrize("clean", [5.0, 500.0])
-def test_shot_noise_has_the_mean_of_the_signal_and_gain_times_its_variance(gain, clean):
+@pytest.mark.parametrize("drawn_on", ["device", "cpu"])
+def test_shot_noise_has_the_mean_of_the_signal_and_gain_times_its_variance(
+    gain, clean, drawn_on, monkeypatch
+):
+    if drawn_on == "cpu":
+        monkeypatch.setattr("ledcli.noise.physics.NO_POISSON", ("cpu",))
     drawn = shot_noise(torch.full((1, 4, 256, 256), clean), torch.tensor([gain]), generator())
     error = math.sqrt(gain * clean / drawn.numel())
     assert abs(float(drawn.mean()) - clean) < 5 * error
@@ -55,6 +60,21 @@ def test_shot_noise_has_the_mean_of_the_signal_and_gain_times_its_variance(gain,
     # Photons are counted: every value is a whole number of gains.
     counts = drawn / gain
     assert torch.allclose(counts, counts.round(), atol=1e-3)
+
+
+class OnAppleGpu(torch.Tensor):
+    """A tensor on a device that has no float64."""
+
+    def double(self):
+        raise TypeError("the MPS framework doesn't support float64")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_the_variance_of_read_noise_needs_no_float64_on_the_device():
+    shapes = torch.tensor(LAMBDAS)
+    assert torch.equal(tukey_variance(shapes.as_subclass(OnAppleGpu)), tukey_variance(shapes))
 
 
 def test_no_light_has_no_shot_noise():

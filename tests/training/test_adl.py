@@ -7,16 +7,26 @@ import numpy as np
 import pytest
 import torch
 
+from ledcli.errors import UsageError
 from ledcli.nets.network import build
+from ledcli.sensor.cfa import Phase
+from ledcli.training.data import sources
+from ledcli.training.data.pairs import MAX_PIXELS, camera_pairs
 from ledcli.training.data.sources import PairSource, SourceBatch, SyntheticSource, find_sources
 from ledcli.training.loop import Trainer
-from ledcli.training.methods.adl import AdlMethod, AdlRecipe, DynamicValidation
+from ledcli.training.methods.adl import (
+    AdlMethod,
+    AdlRecipe,
+    DynamicValidation,
+    ValidationWindow,
+)
 from ledcli.training.methods.base import MethodInputs
 from ledcli.training.methods.start import Pretrained
 from ledcli.training.optim import optimisers, snapshot
 from ledcli.zoo.model_file import load_model, save_model
 from ledcli.zoo.spec import ModelSpec
-from tests.training.cameras import shots
+from tests.training.cameras import shot, shots
+from tests.training.shoots import make_pair
 
 CPU = torch.device("cpu")
 TINY = {"in_planes": 9, "channels": 4}
@@ -247,14 +257,47 @@ def test_synthetic_cameras_have_the_noise_that_they_say(crops):
     assert np.argsort(isos).tolist() == torch.argsort(batch.gain).tolist()
 
 
-def test_sources_are_lists_of_pairs_and_folders_of_photos(tmp_path):
+def test_sources_are_lists_of_pairs_and_folders_of_photos(tmp_path, monkeypatch):
     from PIL import Image
 
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))  # they need no disk
+    monkeypatch.setattr(sources, "CROPS", 8)
+    folders = [tmp_path / where / "photos" for where in ("a", "b")]
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photo.png")
-    (source,) = find_sources([tmp_path], (50.0, 300.0))
-    drawn = source.draw(np.random.default_rng(0), 2, 32)
-    assert source.name == tmp_path.name and drawn.batch.clean.shape == (2, 4, 32, 32)
+    for folder in folders:
+        folder.mkdir(parents=True)
+        Image.fromarray(noise).save(folder / "photo.png")
+    found = find_sources(folders, (50.0, 300.0))
+    drawn = found[0].draw(np.random.default_rng(0), 2, 32)
+    assert drawn.batch.clean.shape == (2, 4, 32, 32)
+    # Each has a record of its own.
+    assert [source.name for source in found] == ["photos", "photos (2)"]
+
+
+def list_of_pairs(folder, **how):
+    folder.mkdir()
+    lines = [make_pair(folder, f"p{iso}", iso, 100, iso, **how) for iso in (400, 6400)]
+    (folder / "pairs.txt").write_text("".join(lines))
+    return folder / "pairs.txt"
+
+
+def test_all_lists_together_keep_the_pixels_that_one_does(tmp_path, monkeypatch):
+    lists, limits, load = [list_of_pairs(tmp_path / name) for name in "ab"], [], sources.load_pairs
+
+    def noted(*given, max_pixels=MAX_PIXELS, **how):
+        limits.append(max_pixels)
+        return load(*given, max_pixels=max_pixels, **how)
+
+    monkeypatch.setattr(sources, "load_pairs", noted)
+    first, second = find_sources(lists, (100.0, 100.0))
+    assert limits == [MAX_PIXELS // 3] * 2  # and the target's
+    assert second.name == f"{first.name} (2)" and second.sensors == first.sensors == (first.name,)
+    assert second.draw(np.random.default_rng(0), 1, 32).sensors == [first.name]
+
+
+def test_a_source_with_another_kind_of_sensor_is_refused_in_a_line(tmp_path):
+    with pytest.raises(UsageError, match=r"pairs\.txt: is of an X-Trans sensor"):
+        find_sources([list_of_pairs(tmp_path / "x", phase=(1, 2))], (100.0, 100.0))
 
 
 def test_the_model_file_says_which_sensors_it_knows(shot_pairs, tmp_path):
@@ -276,6 +319,29 @@ def test_a_single_pair_validates_on_a_part_that_the_step_is_not_trained_on(shot_
     assert np.shares_memory(upper.clean, one.pairs[0].clean) and method.tried["Odd One"]
     assert upper.trained[0] + lower.trained[0] == one.pairs[0].trained[0]
     assert sum(map(len, drawn)) == method.tried["Odd One"]  # one half, the other one validates
+
+
+def test_steps_are_validated_at_the_standard_phase():
+    """As the crops are that they are trained on."""
+    mirrored = camera_pairs(
+        [shot(iso, 100.0, 1)._replace(phase=Phase.BGGR) for iso in (400.0, 6400.0)]
+    )
+    method, trainer = trained(mirrored, PairSource("Odd One", mirrored))
+    seen = []
+    method.batch_psnr = lambda net, batch: seen.append(batch.x[0].numpy()) or 30.0
+    pair = mirrored.pairs[0]
+    method._psnr_at(trainer.net, ValidationWindow(pair, 3, 5))
+    assert np.array_equal(seen[0], np.flip(pair.short[:, 3:35, 5:37], (1, 2)))
+
+
+def test_no_weights_that_were_cast_for_the_validation_are_trained_with(shot_pairs, monkeypatch):
+    method, trainer = trained(shot_pairs, PairSource("Odd One", shot_pairs))
+    events = []
+    trainer.net.register_forward_pre_hook(lambda *_: events.append(torch.is_grad_enabled()))
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: events.append("cleared"))
+    with torch.autocast("cpu", torch.bfloat16):
+        method.loss(trainer.net, 0.3, torch.Generator(), range(4))
+        assert events == [*[False] * (len(events) - 2), "cleared", True]
 
 
 def _noted(draw, drawn, *args, among=()):

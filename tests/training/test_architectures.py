@@ -69,7 +69,7 @@ def test_pretrained_then_tuned_then_folded(name, form, optimiser, crops, shot_pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_workers_gradient_is_that_of_the_whole_batch(name):
+def test_the_workers_gradient_is_that_of_their_sum(name):
     net = random_net(name).requires_grad_(True)
     weights = list(net.parameters())
 
@@ -78,8 +78,8 @@ def test_the_workers_gradient_is_that_of_the_whole_batch(name):
         x = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(worker))
         return own(x).square().mean()
 
-    value, gradients = Workers(net, 2).gradients(loss, weights)
-    whole = (loss(net, 0) + loss(net, 1)) / 2
+    value, gradients = Workers(net, 2).gradients(loss, weights, 2)
+    whole = loss(net, 0) + loss(net, 1)
     torch.testing.assert_close(value, whole.detach())
     expected = torch.autograd.grad(whole, weights)
     for ours, theirs in zip(gradients, expected, strict=True):

@@ -1,13 +1,17 @@
+import errno
+import os
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledcli.errors import TrainingError
+from ledcli.errors import OutputError, TrainingError
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.reader import read_raw
 from ledcli.sensor.layout import XTRANS
+from ledcli.training.data import crops as crops_module
 from ledcli.training.data.crops import (
     FULL_SCALE,
     crop_noise,
@@ -57,6 +61,50 @@ def test_the_same_seed_makes_the_same_file(tmp_path):
         pack_crops(None, tmp_path / name, megabytes=megabytes(3), side=SIDE, seed=seed)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_a_full_disk_is_told_before_anything_is_packed(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OutputError, match=r"c\.npy: cannot be written: the disk is full"):
+        pack_crops(None, tmp_path / "c.npy", megabytes=megabytes(3), side=SIDE)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not say which blocks a file has")
+@pytest.mark.parametrize("reserves", [True, False])
+def test_the_file_has_its_blocks_before_its_map_is_written_to(tmp_path, monkeypatch, reserves):
+    if not reserves:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    make_scene, blocks = crops_module.make_scene, []
+
+    def noted(*given):
+        (part,) = tmp_path.iterdir()
+        blocks.append(512 * part.stat().st_blocks)
+        return make_scene(*given)
+
+    monkeypatch.setattr(crops_module, "make_scene", noted)
+    pack_crops(None, tmp_path / "c", megabytes=megabytes(3), side=SIDE)
+    assert min(blocks) >= 3 * CROP_BYTES
+    assert len(load_crops(tmp_path / "c")) == 3
+
+
+def test_two_that_pack_one_file_at_once_leave_it_whole(tmp_path, monkeypatch):
+    make_scene = crops_module.make_scene
+    how = {"megabytes": megabytes(3), "side": SIDE}
+    pack_crops(None, tmp_path / "alone", seed=1, **how)
+
+    def meanwhile(*given):
+        monkeypatch.setattr(crops_module, "make_scene", make_scene)
+        pack_crops(None, tmp_path / "c", seed=2, **how)
+        return make_scene(*given)
+
+    monkeypatch.setattr(crops_module, "make_scene", meanwhile)
+    pack_crops(None, tmp_path / "c", seed=1, **how)
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "alone").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["alone", "c"]
 
 
 @given(st.floats(0, 1))

@@ -92,7 +92,7 @@ def test_every_crop_is_seen_at_exposures_from_the_short_frames_to_the_references
     recipe = ExposureRecipe(batch=4, side=32, steps=2)
     net = Watched()
     loss = ExposureMethod(recipe, MethodInputs(shot_pairs, CPU)).loss(
-        net, 0.0, torch.Generator().manual_seed(0)
+        net, 0.0, torch.Generator().manual_seed(0), range(4)
     )
     assert len(net.seen) == 3 and loss.isfinite()
     # More light, less noise: what differs between neighbours shrinks from step to step.

@@ -42,7 +42,7 @@ def state(net):
 
 
 def as_pretrain_does(crops, schedule):
-    method = PretrainMethod(TINY, load_crops(crops), CPU, WORKERS)
+    method = PretrainMethod(TINY, load_crops(crops), CPU)
     net = method.network()
     return Trainer(net, method, schedule, CPU, bf16=False, workers=WORKERS, muon=True)
 

@@ -12,16 +12,14 @@ from safetensors import safe_open
 
 from ledcli.cli.app import run
 from ledcli.errors import TrainingError, UsageError
-from ledcli.training.data.sampler import PretrainRecipe
-from ledcli.training.pretrain import batch_note
-from ledcli.training.processes import Processes, joined
+from ledcli.training.processes import Processes, even_parts, joined
 from ledcli.zoo.model_file import load_model
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch was built without torch.distributed"
 )
 SMALL = ("--arch", "unet", "--channels", "2", "--crops-size", "2", "--device", "cpu")
-AVERAGES = """
+TOTALS = """
 import sys, torch
 from ledcli.errors import LedError, TrainingError
 from ledcli.training.processes import joined
@@ -32,14 +30,14 @@ try:
         used.grad = torch.full_like(used, processes.rank + 1.0)
         if processes.rank:
             once.grad = torch.arange(120.0).view_as(once)
-        loss = processes.average(torch.tensor(4.0 * processes.rank), weights)
-        assert float(loss) == 2 and bool((used.grad == 1.5).all()) and never.grad is None
-        assert torch.equal(once.grad, torch.arange(120.0).view_as(once) / 2)
+        loss = processes.total(torch.tensor(4.0 * processes.rank), weights)
+        assert float(loss) == 4 and bool((used.grad == 3).all()) and never.grad is None
+        assert torch.equal(once.grad, torch.arange(120.0).view_as(once))
         assert processes.of_first(processes.rank + 7.0) == 7
-        print("averaged", flush=True)
+        print("added", flush=True)
         if processes.rank:
             raise TrainingError("crop 3 is damaged")
-        processes.average(loss, weights)
+        processes.total(loss, weights)
 except LedError as error:
     sys.exit(f"led: {error}")
 """
@@ -65,9 +63,9 @@ def two_processes(code):
     return [child.returncode for child in children], texts
 
 
-def test_processes_average_gradients_and_only_the_first_that_fails_says_why():
-    statuses, texts = two_processes(AVERAGES)
-    assert [out for out, _ in texts] == ["averaged\n"] * 2
+def test_processes_add_up_gradients_and_only_the_first_that_fails_says_why():
+    statuses, texts = two_processes(TOTALS)
+    assert [out for out, _ in texts] == ["added\n"] * 2
     assert statuses == [1, 1], texts
     lines = [line for _, error in texts for line in error.splitlines() if "[W" not in line]
     assert lines == ["led: crop 3 is damaged"]
@@ -118,13 +116,13 @@ def test_no_part_of_any_step_draws_as_another():
     assert len(seeds) == 3 * 2 * 4
 
 
-def test_batches_that_cannot_be_divided_are_told(monkeypatch):
-    monkeypatch.setattr("ledcli.training.pretrain.worker_count", lambda device: 1)
-    recipe = PretrainRecipe(stages=((0.5, 16, 64), (0.9, 6, 64), (1.0, 2, 64)))
-    cpu = torch.device("cpu")
-    assert batch_note(recipe, cpu, 1) == batch_note(recipe, cpu, 2) == ""
-    assert "6, 2 crops cannot be divided by 4" in batch_note(recipe, cpu, 4)
-    assert "4, 4 crops instead" in batch_note(recipe, cpu, 4)
+@pytest.mark.parametrize("size", [1, 2, 7, 16])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_a_batch_is_divided_evenly_and_without_a_rest(size, count):
+    parts = even_parts(range(size), count)
+    assert len(parts) == count and [n for part in parts for n in part] == list(range(size))
+    sizes = {len(part) for part in parts}
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_process_whose_launcher_says_too_little_is_told(monkeypatch):

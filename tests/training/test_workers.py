@@ -14,11 +14,12 @@ def part(number):
     return torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(number))
 
 
-def test_the_workers_gradient_is_that_of_the_whole_batch():
+def test_the_workers_gradient_is_that_of_their_sum():
     net = network()
     weights = list(net.parameters())
-    value, gradients = Workers(net, 2).gradients(lambda n, i: n(part(i)).square().mean(), weights)
-    whole = (net(part(0)).square().mean() + net(part(1)).square().mean()) / 2
+    loss = lambda n, i: n(part(i)).square().mean()  # noqa: E731
+    value, gradients = Workers(net, 3).gradients(loss, weights, 2)
+    whole = net(part(0)).square().mean() + net(part(1)).square().mean()
     torch.testing.assert_close(value, whole.detach())
     expected = torch.autograd.grad(whole, weights, allow_unused=True)
     for ours, theirs in zip(gradients, expected, strict=True):
@@ -35,7 +36,7 @@ def test_each_worker_selects_its_own_csa_set_of_the_same_weights():
         select(own, "ab"[worker])
         return own(part(worker)).square().mean()
 
-    _, gradients = Workers(net, 2).gradients(loss, list(named.values()))
+    _, gradients = Workers(net, 2).gradients(loss, list(named.values()), 2)
     given = {n for n, g in zip(named, gradients, strict=True) if g is not None}
     assert {n for n in named if n.endswith(".a")} < given
     assert {n for n in named if n.endswith(".b")} < given
@@ -47,5 +48,5 @@ def test_workers_see_a_step_of_the_shared_weights():
     with torch.no_grad():
         for weight in net.parameters():
             weight.fill_(0.0)
-    value, _ = workers.gradients(lambda n, i: n(part(i)).abs().mean(), list(net.parameters()))
+    value, _ = workers.gradients(lambda n, i: n(part(i)).abs().mean(), list(net.parameters()), 2)
     assert float(value) == 0

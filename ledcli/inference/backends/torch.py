@@ -1,6 +1,7 @@
 """The torch backend: devices, precisions, and convolutions fused with their activation."""
 
 import platform
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from ledcli.nets.unet import NEGATIVE_SLOPE, ResidualBlock
 from ledcli.zoo.spec import ModelSpec
 
 CPU = torch.device("cpu")
+full_float32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
+"""Context in which layers that are float32 for a reason are not rounded to TF32, in all threads. By
+default these flags turn cuDNN off."""
 
 
 class TorchBackend(Backend):

@@ -17,20 +17,22 @@ from PIL import Image
 
 from ledcli.errors import LedError, TrainingError, as_led_error
 from ledcli.noise.blocks import Planes, measure_blocks
-from ledcli.output.atomic import explained
+from ledcli.output.atomic import explained, move_part, part_file, remove_abandoned_part_files
 from ledcli.raw.colour import linear_from_srgb
 from ledcli.raw.decoder import decoders
 from ledcli.raw.inputs import RAW_SUFFIXES
 from ledcli.raw.reader import RawPhoto
 from ledcli.raw.rendered import HDR_SUFFIX, RENDERED_SUFFIXES, read_photograph
 from ledcli.sensor.cfa import STANDARD_PHASE, colour_pattern, pack
-from ledcli.sensor.layout import LAYOUTS, Layout
+from ledcli.sensor.layout import LAYOUTS, Layout, layout_of
 from ledcli.sensor.symmetry import cells_lost, even_start
 from ledcli.training.data.scenes import Linear, make_scene
 
 CROP = 256
 """Side of an augmented crop, in plane pixels."""
 FULL_SCALE = 65535
+SCENES = 0.25
+"""Share of procedural scenes."""
 NOISE_WINDOW = 130
 """Side of the window in a crop's middle whose noise is measured, plane pixels."""
 NOISE_QUANTILE = 0.05
@@ -41,6 +43,7 @@ MIN_MEAN = 0.02
 Crops = NDArray[np.uint16]
 """As in a crop file, ``(n, planes, S, S)``."""
 Report = Callable[[str], None]
+Problem = Callable[[LedError], None]
 
 
 def pack_crops(
@@ -48,12 +51,12 @@ def pack_crops(
     out: Path,
     *,
     megabytes: float,
-    scenes: float = 0.25,
+    scenes: float = SCENES,
     side: int = CROP,
     cfa: str = "bayer",
     seed: int = 0,
     report: Report = lambda _: None,
-    problem: Callable[[LedError], None] | None = None,
+    problem: Problem | None = None,
 ) -> int:
     """Write a crop file and return how many crops it holds; the same seed gives the same file.
 
@@ -64,38 +67,57 @@ def pack_crops(
     those that augmenting cuts off. ``report`` receives a message for each photograph that is
     skipped, such as a raw of another kind of sensor than ``cfa``, and what may be wrong with the
     others; ``problem`` receives why one cannot be read; by default `report` does. Raises
-    TrainingError if the folder holds no usable photograph, or the size is too small for one crop,
-    and OutputError if the file cannot be written.
+    TrainingError if the folder holds no usable photograph, or the size is too small for one crop;
+    OutputError if the file cannot be written.
     """
-    layout = LAYOUTS[cfa]
-    side += cells_lost(layout.planes)
-    kind = _Kind(layout, side)
-    total = int(megabytes * 1e6 / (2 * layout.planes * side * side))
+    planes = LAYOUTS[cfa].planes
+    side += cells_lost(planes)
+    total = int(megabytes * 1e6 / (2 * planes * side * side))
     if total < 1:
         raise TrainingError(f"{megabytes} MB hold no crop of {side} pixels: choose a larger size")
-    rng = np.random.default_rng(seed)
-    from_photos = 0 if folder is None else total - round(total * scenes)
-    temporary = out.with_name(f".{out.name}.part")
-    shape = total, layout.planes, side, side
-    with explained(out):
-        crops = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint16, shape=shape)
-    try:
-        photos: Iterator[Planes] = iter(())
-        if folder:
-            broken = problem or (lambda error: report(str(error)))
-            photos = _photo_crops(folder, from_photos, kind, rng, report, broken)
-        filled = 0
-        # Photographs and scenes are mixed, so that any part of the file is like the whole.
-        order = rng.permutation(total)
-        for filled, planes in enumerate(photos, start=1):
-            crops[order[filled - 1]] = encode(planes)
-        for number in order[filled:]:
-            crops[number] = encode(pack_rgb(make_scene(kind.pixels, rng), cfa))
-        crops.flush()
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    remove_abandoned_part_files(out.parent)
+    with part_file(out.parent) as part:
+        with explained(out):
+            shape = total, planes, side, side
+            crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint16, shape=shape)
+            _reserve(part, crops)
+        broken = problem or (lambda error: report(str(error)))
+        fill_crops(crops, folder, scenes, seed, report, broken)
+        with explained(out):
+            crops.flush()
+        move_part(part, out)
     return total
+
+
+def _reserve(path: Path, crops: Crops) -> None:
+    """Take the blocks of a new file: to write to its map on a full disk kills the process."""
+    with open(path, "r+b") as file:
+        start = file.seek(0, os.SEEK_END) - crops.nbytes
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), start, crops.nbytes)
+            return
+        file.seek(start)
+        for crop in crops:
+            file.write(bytes(crop.nbytes))
+
+
+def fill_crops(
+    crops: Crops, folder: Path | None, scenes: float, seed: int, report: Report, problem: Problem
+) -> None:
+    """Fill crops ``(n, planes, S, S)`` in place with what `pack_crops` packs, and raise as it."""
+    total, kind = len(crops), _Kind(layout_of(crops.shape[1]), crops.shape[-1])
+    rng = np.random.default_rng(seed)
+    photos: Iterator[Planes] = iter(())
+    if folder:
+        from_photos = total - round(total * scenes)
+        photos = _photo_crops(folder, from_photos, kind, rng, report, problem)
+    filled = 0
+    # Photographs and scenes are mixed, so that any part of the crops is like the whole.
+    order = rng.permutation(total)
+    for filled, planes in enumerate(photos, start=1):
+        crops[order[filled - 1]] = encode(planes)
+    for number in order[filled:]:
+        crops[number] = encode(pack_rgb(make_scene(kind.pixels, rng), kind.layout.name))
 
 
 def load_crops(path: Path, cfa: str = "bayer") -> Crops:
@@ -169,7 +191,7 @@ def _photo_crops(
     kind: _Kind,
     rng: np.random.Generator,
     report: Report,
-    problem: Callable[[LedError], None],
+    problem: Problem,
 ) -> Iterator[Planes]:
     """Yield ``count`` crops, an equal share from each photograph."""
     suffixes = RENDERED_SUFFIXES | {HDR_SUFFIX} | RAW_SUFFIXES

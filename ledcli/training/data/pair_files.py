@@ -132,14 +132,15 @@ def load_pairs(
     step: Callable[[Path], None] = lambda _: None,
     take: Take | None = None,
     problem: Problem = stop_at,
+    max_pixels: int = MAX_PIXELS,
 ) -> LoadedPairs:
     """Read the pairs of one camera, check them, and measure its noise on them.
 
     Dark frames of the camera correct its dark shading. ``keep_shifted``, ``one_iso`` and
     ``force_read`` accept pairs that are shifted, of one ISO, or have a frame that looks damaged.
     ``step`` receives the path of every pair that was read, ``take`` the frames of every pair that
-    is used. Raises PairError if no pair is left, or those that are left have one ISO; and what
-    `problem` raises.
+    is used; ``max_pixels`` of all of them are kept. Raises PairError if no pair is left, or those
+    that are left have one ISO; and what `problem` raises.
     """
     loaded: list[PairHeader] = []
     size: tuple[int, ...] = ()
@@ -207,7 +208,7 @@ def load_pairs(
     for dark in usable:
         by_iso.setdefault(dark.iso, []).append(dark.file)
     dark_planes = {iso: planes_of(paths) for iso, paths in by_iso.items()}
-    measured = camera_pairs(read(), dark_planes, max_pixels=MAX_PIXELS // len(headers))
+    measured = camera_pairs(read(), dark_planes, max_pixels=max_pixels // len(headers))
     if not one_iso:
         _two_isos({header.iso for header in loaded})
     found = [*warnings, *_rule_warnings(loaded)]

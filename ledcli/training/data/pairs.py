@@ -119,7 +119,7 @@ class TrainingPair:
     def redo(self, clean: Tensor) -> Tensor:
         """Do to the denoised `undone` windows, times the ratio, what the camera did."""
         windows = clean.float().cpu().numpy()
-        gains = [self._standard(gain[None])[0] for gain in self.gains]
+        gains = [self.standard(gain[None])[0] for gain in self.gains]
         parts = zip(windows, gains or [None] * len(windows), strict=True)
         redone = [self.blind.redo(window, self.ratio, gain) for window, gain in parts]
         return torch.from_numpy(np.stack(redone)).to(clean.device)
@@ -130,11 +130,11 @@ class TrainingPair:
         windows = [self.window(self.trained[0], col, self.validation_side) for col in columns]
         given: Sequence[AnyPlanes] = short or [own for own, _ in windows]
         return [
-            (self._standard(x), self._standard(clean))
+            (self.standard(x), self.standard(clean))
             for x, (_, clean) in zip(given, windows, strict=True)
         ]
 
-    def _standard(self, planes: NDArray[Any]) -> NDArray[Any]:
+    def standard(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Mirror planes so that their mosaic has the standard phase."""
         return np.flip(planes, standard_axes(self.phase))
 

@@ -1,7 +1,7 @@
 """Source domains of adaptive domain learning: other cameras' shots, real and synthetic."""
 
+import itertools
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ledcli.errors import UsageError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
 from ledcli.pairs.list_file import read_list
 from ledcli.reporting import SILENT, Reporter
-from ledcli.training.data.crops import Crops, load_crops, pack_crops
+from ledcli.sensor.layout import BAYER, LAYOUTS
+from ledcli.sensor.symmetry import cells_lost
+from ledcli.training.data.crops import SCENES, Crops, fill_crops
 from ledcli.training.data.pair_files import load_pairs, read_headers
-from ledcli.training.data.pairs import CameraPairs, TrainingPair
+from ledcli.training.data.pairs import MAX_PIXELS, CameraPairs, TrainingPair
 from ledcli.training.data.sampler import (
     MULTIPLE,
     Batch,
@@ -27,7 +30,7 @@ from ledcli.training.data.sampler import (
 NOMINAL_ISO = 400.0
 """ISO at which a synthetic camera's K is 1 DN per electron; K is proportional to ISO."""
 CROP, CROPS = 128, 192
-"""Side in plane pixels and number of the clean crops of synthetic cameras: 100 MB on disk."""
+"""Side in plane pixels and number of the clean crops of synthetic cameras."""
 
 
 class SourceBatch(NamedTuple):
@@ -54,7 +57,7 @@ class PairSource:
         """Draw crops ``(count, 4, side, side)`` of all pairs, or of those given."""
         chosen = self.camera_pairs.choose(rng, count, among)
         batch = self.camera_pairs.crop(rng, chosen, side)
-        return SourceBatch(batch, [self.name] * count, [pair.iso for pair in chosen])
+        return SourceBatch(batch, [self.sensors[0]] * count, [pair.iso for pair in chosen])
 
 
 class SyntheticSource:
@@ -95,27 +98,38 @@ def find_sources(
 ) -> list[SourceDomain]:
     """Return the sources that the user named: lists of pairs, folders of clean photographs.
 
-    Without any it is synthetic cameras over procedural scenes. Raises LedError if a list or a
-    folder cannot be used.
+    Without any it is synthetic cameras over procedural scenes. No two have the same name. Raises
+    LedError if a list or a folder cannot be used, or a list is not of a Bayer sensor.
     """
     span = ratios[0], ratios[-1]
     if not named:
         return [SyntheticSource("procedural scenes", _crops(None, seed, report), span)]
     sources: list[SourceDomain] = []
     for path in named:
+        source: SourceDomain
         if os.path.isdir(path):
-            sources.append(SyntheticSource(path.name, _crops(path, seed, report), span))
-            continue
-        loaded = load_pairs(read_headers(read_list(path), one_iso=True), one_iso=True)
-        for warning in loaded.warnings:
-            report.warn(warning)
-        sources.append(PairSource(loaded.camera, loaded.camera_pairs))
+            source = SyntheticSource(path.resolve().name, _crops(path, seed, report), span)
+        else:
+            headers = read_headers(read_list(path), one_iso=True)
+            loaded = load_pairs(headers, one_iso=True, max_pixels=MAX_PIXELS // (1 + len(named)))
+            for warning in loaded.warnings:
+                report.warn(warning)
+            if (cfa := loaded.camera_pairs.cfa) != BAYER.name:
+                raise UsageError(
+                    f"{path}: is of an {LAYOUTS[cfa].title} sensor and your pairs are "
+                    f"{BAYER.title}: name another with --source"
+                )
+            source = PairSource(loaded.camera, loaded.camera_pairs)
+        taken = {other.name for other in sources}
+        numbered = (f"{source.name} ({number})" for number in itertools.count(2))
+        source.name = next(n for n in itertools.chain([source.name], numbered) if n not in taken)
+        sources.append(source)
     return sources
 
 
 def _crops(folder: Path | None, seed: int, report: Reporter) -> Crops:
-    """Pack clean crops and read them into memory."""
-    with tempfile.TemporaryDirectory(prefix="led-") as where:
-        packed, megabytes = Path(where) / "crops.npy", CROPS * 8 * CROP**2 / 1e6
-        pack_crops(folder, packed, megabytes=megabytes, side=CROP, seed=seed, report=report.warn)
-        return np.array(load_crops(packed))
+    """Make clean crops in memory."""
+    side = CROP + cells_lost(BAYER.planes)
+    crops = np.empty((CROPS, BAYER.planes, side, side), np.uint16)
+    fill_crops(crops, folder, SCENES, seed, report.warn, report.warn)
+    return crops

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from ledcli.errors import UsageError
 from ledcli.nets.forms import form_of
 from ledcli.nets.modulation import ModulatedNet
 from ledcli.nets.network import Network
@@ -67,6 +68,14 @@ class AdlRecipe(FinetuneRecipe):
     learning_rate: float = 1e-4
     """Peak, of Adam."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.target_until < self.sources_until <= 1:
+            raise UsageError(
+                "target_until must be below sources_until, and that at most 1, not "
+                f"{self.target_until:g} and {self.sources_until:g}"
+            )
+
 
 class AdlMethod(FinetuneMethod):
     """Trains all weights on the target's pairs and on sources; validates the sources' steps.
@@ -108,7 +117,7 @@ class AdlMethod(FinetuneMethod):
             spec, net = replace(spec, modulation=sensors), ModulatedNet(start.net, sensors)
         return Start(spec, net, note=start.note if start.new else "")
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw what this part of Algorithm 1 trains on; return its loss, as LED's."""
         recipe, rng = self.recipe, self.rng_of(progress)
         self._on_trial = None
@@ -118,6 +127,8 @@ class AdlMethod(FinetuneMethod):
         if self.validation is None:
             with torch.inference_mode():
                 self.validation = self._new_validation(partial(self._psnr_at, net))
+            # Before torch 2.10 the weights that were cast there would have no gradient here.
+            torch.clear_autocast_cache()
         source = self.sources[rng.integers(len(self.sources))]
         if rng.random() > self._success_rate(source.name):
             return self._loss(net, self.target.draw(rng, recipe.batch, self.side))
@@ -193,9 +204,9 @@ class AdlMethod(FinetuneMethod):
 
     def _psnr_at(self, net: nn.Module, window: ValidationWindow) -> float:
         pair, row, col = window
-        crop = pair.window(row, col, self.side)
+        short, clean = map(pair.standard, pair.window(row, col, self.side))
         _set_shots(net, [self.camera], [pair.iso])
-        return self.batch_psnr(net, self.camera_pairs.batch_of([crop], [pair]))
+        return self.batch_psnr(net, self.camera_pairs.batch_of([(short, clean)], [pair]))
 
 
 def parts_of(camera_pairs: CameraPairs) -> CameraPairs:

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.batch.settings import converted
 from ledcli.errors import ModelError, TrainingError, UsageError
+from ledcli.inference.backends.torch import full_float32
 from ledcli.nets.forms import form_of
 from ledcli.nets.repnr import select
 from ledcli.noise.physics import column
@@ -51,15 +52,15 @@ class FinetuneRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"iterations": 1, "batch": 1, "side": MULTIPLE, "seed": 0, "steps": 0}
-        for name, value in vars(self).items():
-            if name in least:
-                number = converted(index, value, name, "a whole number")
-                if number < least[name]:
-                    raise UsageError(f"{name} must be {least[name]} or more, not {number}")
-                object.__setattr__(self, name, number)
-            elif isinstance(value, float) and not 0 <= value < math.inf:
-                raise UsageError(f"{name} must be 0 or more, not {value:g}")
+        least = {"iterations": 1, "batch": 1, "side": MULTIPLE, "best": 1}
+        for name, field in self.__dataclass_fields__.items():
+            if field.type not in (int, float):
+                continue
+            kind, takes = (index, "a whole number") if field.type is int else (float, "a number")
+            number = converted(kind, getattr(self, name), name, takes)
+            if not least.get(name, 0) <= number < math.inf:
+                raise UsageError(f"{name} must be {least.get(name, 0)} or more, not {number:g}")
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,10 @@ class FinetuneMethod(Method):
     def before(self, pretrained: Pretrained, *, bf16: bool) -> float:
         """Return the PSNR of the validation crops in dB before tuning; raises ModelError.
 
-        Of the pretrained model, blind, as `led denoise` runs it: what the camera did is undone and
-        redone. Without one, of the input times the ratio. Called before `begin`; ``bf16`` is
-        whether to compute in bfloat16.
+        Of the pretrained model, blind: with the black and the noise that `led denoise` finds, and
+        what the camera did undone and redone, but without the corrections of the result. Without a
+        model, of the input times the ratio. Called before `begin`; ``bf16`` is whether to compute
+        in bfloat16.
         """
         spec, net, csa_set, _ = pretrained
         if spec.output == "srgb":
@@ -149,7 +151,8 @@ class FinetuneMethod(Method):
         if spec.csa_sets:
             select(net, csa_set)
         form, net = form_of(spec.input_form, spec.output, spec.planes), net.to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        with full_float32(), torch.inference_mode(), precision:
             results = [form(net, *batch[1:]) for batch in batches]
         if undone:
             pairs = zip(self.camera_pairs.pairs, results, strict=True)
@@ -183,8 +186,12 @@ class FinetuneMethod(Method):
             muon=self.muon,
         )
 
+    def batch_size(self, progress: float) -> int:
+        """Return the crops of an iteration."""
+        return int(self.recipe.batch)
+
     @abstractmethod
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw crops and return their loss."""
 
     def validate(self, net: nn.Module) -> dict[str, float]:
@@ -224,16 +231,10 @@ class FinetuneMethod(Method):
         step = round(progress * self.recipe.iterations)
         return np.random.default_rng([self.recipe.seed, step])
 
-    def workers_part(self, generator: torch.Generator) -> slice:
-        """Return which crops a worker computes of a batch that all draw alike, with `rng_of`."""
-        # The loop seeds its workers' generators with consecutive numbers.
-        number = generator.initial_seed() - self.recipe.seed
-        return slice(number % self.workers, None, self.workers)
-
-    def workers_share(self, generator: torch.Generator) -> tuple[np.random.Generator, int, int]:
-        """Return what a worker draws its crops with: a generator, their number and their side."""
+    def workers_rng(self, generator: Generator) -> np.random.Generator:
+        """Return what a worker draws its crops with, unlike the others."""
         seed = int(torch.randint(2**31, (), generator=generator, device=self.device))
-        return np.random.default_rng(seed), max(1, self.recipe.batch // self.workers), self.side
+        return np.random.default_rng(seed)
 
 
 def psnr_of(result: Tensor, truth: Tensor) -> float:

@@ -8,7 +8,7 @@ so that at denoising time it can take as many steps as there is time for.
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.nets.forms import AdaptiveForm, add_photons, default_steps, exposure_schedule, refine
 from ledcli.noise.estimate import NoiseProfile
@@ -54,9 +54,9 @@ class ExposureMethod(FinetuneMethod):
         start = transfer_weights(pretrained, seed=self.recipe.seed, form=self.form)
         return start._replace(spec=replace(start.spec, input_form="gain", output="adaptive"))
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw crops and expose them on; return the mean of the steps' losses (Algorithm 1)."""
-        drawn = self.camera_pairs.batch(*self.workers_share(generator))
+        drawn = self.camera_pairs.batch(self.workers_rng(generator), len(part), self.side)
         # Every crop has a schedule of its own: from its ratio to 1.
         count = self.recipe.steps + 1
         schedules = zip(*(exposure_schedule(r, count) for r in drawn.ratio.tolist()), strict=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.errors import ModelError, TrainingError, UsageError
 from ledcli.nets.forms import InputForm, StabilisedForm, form_of
@@ -143,11 +143,11 @@ class LedMethod(FinetuneMethod):
         """Return the schedule that the recipe names."""
         return replace(SCHEDULES[self.recipe.schedule], iterations=self.recipe.iterations)
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw crops; return the loss in the form's own domain, as the module says."""
-        rng = self.rng_of(progress)
-        drawn, part = jitter_measured_profile(self.draw(rng), rng), self.workers_part(generator)
-        batch = Batch(*(tensor[part] for tensor in drawn)).to(self.device)
+        rng = self.rng_of(progress)  # all workers draw the whole batch alike
+        drawn = jitter_measured_profile(self.draw(rng), rng)
+        batch = Batch(*(tensor[part.start : part.stop] for tensor in drawn)).to(self.device)
         return form_loss(self.form, net, batch)
 
     def draw(self, rng: np.random.Generator) -> Batch:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ledcli.errors import PairError
 from ledcli.nets.forms import SrgbForm, subpixel
@@ -284,9 +284,10 @@ class SidMethod(FinetuneMethod):
             with torch.no_grad():
                 last.bias.copy_(colour.repeat_interleave(len(last.bias) // len(colour)))
 
-    def loss(self, net: nn.Module, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(self, net: nn.Module, progress: float, generator: Generator, part: range) -> Tensor:
         """Draw crops; return the L1 between the network's pictures and LibRaw's."""
-        batch = self.srgb_pairs.batch(*self.workers_share(generator)).to(self.device)
+        drawn = self.srgb_pairs.batch(self.workers_rng(generator), len(part), self.side)
+        batch = drawn.to(self.device)
         return (self.denoise(net, batch) - batch.clean).abs().mean()
 
     def denoise(self, net: nn.Module, batch: Batch) -> Tensor:
