@@ -196,5 +196,5 @@ def test_rm_leaves_bundled_models_alone(installed, capsys):
 
 
 def test_info_of_an_unknown_name_says_which_there_are(installed, capsys):
-    assert run(["models", "info", "canon"]) == 1
+    assert run(["models", "info", "canon"]) == 2
     assert "There are: generic, sony, mine" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_nothing_is_replaced_without_overwrite(capsys):
         (["a.ARW", "--strength", "0.5,2"], 2, "--strength"),
         (["a.ARW", "--model", "generic", "--quality", "fast"], 2, "--quality fast chooses"),
         (["a.ARW", "--strength", ",".join(map(str, np.linspace(0, 1, 21)))], 2, "fewer"),
-        (["a.ARW", "--model", "nobody"], 1, "nobody"),
+        (["a.ARW", "--model", "nobody"], 2, "nobody"),
         (["nobody.ARW"], 2, "nobody.ARW"),
         (["a.ARW", "--steps", "2"], 2, "--steps"),
         (["a.ARW", "--model", "generic", "--steps", "2"], 2, "generic has no refinement steps"),
