@@ -122,8 +122,7 @@ class PhotoStages:
             reliable_to = ratio if denoiser.form.unclipped_input else 1.0
             planes = keep_highlights(planes, frame.planes, ratio, reliable_to=reliable_to)
             result.headroom = min(headroom_of(planes), ratio)
-        carried = scaled_corrections(photo.carried, ratio / result.headroom)
-        photo = replace(photo, carried=carried)
+        photo = replace(photo, carried=scaled_corrections(photo.carried, ratio / result.headroom))
         return DenoisedPhoto(photo, _note(result, settings), planes, result.headroom)
 
 

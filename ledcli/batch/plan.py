@@ -306,8 +306,10 @@ def _refused(path: Path, why: str, manifest: Manifest) -> OutputError:
 
 def _is_original(path: Path, manifest: Manifest) -> bool:
     """Return whether an output's name is that of a raw that led did not write."""
-    is_raw = path.suffix.lower() in RAW_SUFFIXES and os.path.isfile(path)
-    return is_raw and not manifest.wrote(path) and read_note(path) is None
+    if path.suffix.lower() not in RAW_SUFFIXES or not os.path.isfile(path):
+        return False
+    # A power cut leaves empty files.
+    return os.path.getsize(path) > 0 and not manifest.wrote(path) and read_note(path) is None
 
 
 def split_results(

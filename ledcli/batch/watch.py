@@ -164,15 +164,13 @@ class Changes:
             )
             self._changed()
 
-    def _identities(self) -> list[tuple[int, int] | None]:
-        """Return by what the system knows the folders; None of one that is not there."""
-        found: list[tuple[int, int] | None] = []
+    def _identities(self) -> list[tuple[Path, int, int]]:
+        """Return the folders that are there, with the numbers that the system gave them."""
+        found = []
         for folder in self._folders:
-            try:
+            with contextlib.suppress(OSError):
                 state = os.stat(folder)
-                found.append((state.st_dev, state.st_ino))
-            except OSError:
-                found.append(None)
+                found.append((folder, state.st_dev, state.st_ino))
         return found
 
     def wait(self, look_s: float, growing: bool, stop: Stop) -> None:
@@ -182,7 +180,7 @@ class Changes:
         """
         pause = max(POLL_S, look_s / LOOK_SHARE)
         there = self._identities()
-        if self._events is not None and there != self._watched and None not in there:
+        if self._events is not None and there != self._watched and len(there) == len(self._folders):
             # The system reports what happens to the folders that were replaced.
             self._watched = there
             self._begin()

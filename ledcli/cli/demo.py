@@ -51,7 +51,8 @@ def demo(
 
     make_folder(out)
     with explained(out):
-        if os.listdir(out) and not os.path.lexists(out / MARKER):
+        names = [name for name in os.listdir(out) if name != ".DS_Store"]  # macOS's
+        if names and MARKER not in names:
             raise UsageError(f"{out}: has files that led demo did not make: name a new folder")
     atomic_write(out / MARKER, b"")
     shots, raws, home = out / "shots", out / "raw", out / "home"

@@ -68,14 +68,13 @@ class MeasuredFrame:
 
 
 def load_candidates(models: Sequence[str], engine: Engine | None = None) -> list[Candidate]:
-    """Load the models to measure, named as for `zoo.store.find_model`; none is the bundled default.
+    """Load the models to measure, named as for `zoo.store.find_model`.
 
     Raises ModelError if there is no such model, and UsageError if one is named twice.
     """
     found: dict[str, Denoiser] = {}
     seen = set()
-    names: Sequence[str | None] = list(models) or [None]
-    for name in names:
+    for name in models:
         model = find_model(name)
         key = (model.path.resolve(), model.csa_set)
         if key in seen:
@@ -128,7 +127,10 @@ def measure(
 ) -> MeasuredFrame:
     """Measure one frame; an error goes into the result."""
     try:
-        return _measure(case, _read(case, report), candidates, ensemble)
+        frame = case.read()
+        for warning in frame.warnings:
+            report.warn(warning)
+        return _measure(case, frame, candidates, ensemble)
     except DeviceError:
         raise  # the next ones would fail as well
     except (LedError, MemoryError) as error:
@@ -137,13 +139,6 @@ def measure(
     except Exception as error:  # of any library: one frame must not end a long run
         what = f"{type(error).__name__}: {first_line(error)}"
         return MeasuredFrame(case, error=LedError(f"cannot be measured: {what}"))
-
-
-def _read(case: Case, report: Reporter) -> FramePair:
-    frame = case.read()
-    for warning in frame.warnings:
-        report.warn(warning)
-    return frame
 
 
 def _measure(

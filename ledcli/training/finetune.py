@@ -292,7 +292,7 @@ def _finetune(
 def _name_of(camera: str, suffix: str = "") -> str:
     """Return the name that a camera's model gets: ``Sony ILCE-7SM2`` is ``sony-ilce-7sm2``."""
     name = re.sub(r"[^a-z0-9]+", "-", camera.casefold()).strip("-") or "camera"
-    return name[: 60 - len(suffix)] + suffix  # `free_name` may add a number
+    return name[: 60 - len(suffix)].rstrip("-") + suffix  # `free_name` may add a number
 
 
 def _train(

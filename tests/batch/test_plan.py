@@ -160,6 +160,17 @@ def test_a_camera_s_dng_is_not_replaced_even_with_overwrite(here):
         assert "--overwrite" not in str(decide(job, {"ratio": 3.0}).error)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_an_empty_dng_is_replaced_with_overwrite(here, known):
+    (job,) = jobs_of()
+    if known:
+        make(job)
+    job.outputs["dng"].parent.mkdir(exist_ok=True)
+    job.outputs["dng"].write_bytes(b"")
+    assert "use --overwrite" in str(decide(job, {"ratio": 3.0}).error)
+    assert decide(job, overwrite=True).make == ("dng",)
+
+
 def test_a_result_of_led_that_no_manifest_knows_is_replaced_with_overwrite(here):
     (job,) = jobs_of()
     make_raw(Path("b.dng"))

@@ -156,6 +156,8 @@ def test_demo_leaves_a_folder_alone_that_has_other_files(tmp_path, capsys, monke
 
     monkeypatch.setattr("ledcli.evaluation.simulation.make_pairs", made)
     out = tmp_path / "d"
+    out.mkdir()
+    (out / ".DS_Store").touch()  # macOS puts it into every folder that it shows
     for _ in range(2):  # in a folder of its own it runs again
         assert run(["demo", str(out), "--quiet"]) == 130
     (tmp_path / "mine" / "raw").mkdir(parents=True)

@@ -77,6 +77,8 @@ def test_another_camera_s_stopped_tuning_is_not_resumed(home):
 def test_a_long_camera_name_leaves_room_for_suffix_and_number(suffix, home):
     name = _name_of("Maker " + "x" * 80, suffix)
     assert name.startswith("maker-x") and name.endswith(suffix)
+    cut = "x" * (59 - len(suffix))
+    assert _name_of(f"{cut} y", suffix) == cut + suffix  # two dashes are before a number only
     home.mkdir(parents=True, exist_ok=True)
     home.joinpath(f"{name}.safetensors").write_bytes(b"")
     assert free_name(name) == f"{name}--2"

@@ -85,6 +85,7 @@ def pack_crops(
         fill_crops(crops, folder, scenes, seed, report, broken)
         with explained(out):
             crops.flush()
+        del crops  # Windows renames no file that is mapped
         move_part(part, out)
     return total
 
