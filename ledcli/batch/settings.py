@@ -153,16 +153,11 @@ class Settings:
             record |= {"model": model.sha256, "csa_set": model.csa_set}
         return record
 
-    def for_dngs(self) -> dict[str, bool]:
-        """Return what is for DNGs only, and whether it is asked for."""
-        return {
-            "--linear is for DNGs": self.linear,
-            "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
-        }
-
     def check_for_pictures(self, model: str) -> None:
         """Raise UsageError for a setting that a model which makes pictures cannot honour."""
-        unused = self.for_dngs() | {
+        unused = {
+            "--linear is for DNGs": self.linear,
+            "--highlights keep is for DNGs": self.highlights == Highlights.KEEP,
             "--strength, --luma or --chroma is for raw planes": min(self.strengths) < 1,
             "--quality best is for raw planes": self.quality == Quality.BEST,
             "--steps is for exposure diffusion": (self.steps or 1) > 1,
@@ -246,9 +241,12 @@ def choose_formats(
         settings.check_for_pictures(picture_model)
         return list(asked) or [DEFAULT_PICTURE_FORMAT]
     if formats and not any(each.raw for each in formats):
-        for what, given in settings.for_dngs().items():
-            if given:
-                raise UsageError(f"{what}: add --format dng, or leave it out")
+        if settings.linear:
+            raise UsageError("--linear is for DNGs: add --format dng, or --no-linear")
+        if settings.highlights == Highlights.KEEP:
+            raise UsageError(
+                "--highlights keep is for DNGs: add --format dng, or --highlights clip"
+            )
     return list(asked) or [DEFAULT_FORMAT]
 
 
