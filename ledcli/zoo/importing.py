@@ -83,6 +83,7 @@ def import_checkpoint(
     Raises ModelError when the file is damaged, is not such a checkpoint, or holds two networks that
     disagree; UsageError when the ratios that the network was trained for are unknown.
     """
+    sections = read_sections(path)
     published = parse_name(path.stem)
     ratios = ratio_range or (published.ratio_range if published else None)
     if ratios is None:
@@ -90,7 +91,6 @@ def import_checkpoint(
             f"{path}: the ratios that it was trained for are unknown (a name like {EXAMPLE} tells "
             "them): use --ratio-range LOW HIGH"
         )
-    sections = read_sections(path)
     key = next((key for key in SECTIONS if key in sections), None)
     if key is None:
         raise ModelError(

@@ -104,6 +104,15 @@ def test_a_name_that_is_taken_and_a_file_that_is_none_are_refused(pretrained, tm
     assert err.count("\n") == 1
 
 
+def test_a_file_that_is_none_is_said_before_the_ratios_are_asked_for(tmp_path, capsys):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(bytes(100))
+    assert run(["models", "import", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert "is not a torch checkpoint" in err
+    assert "--ratio-range" not in err
+
+
 def test_denoising_with_it_needs_no_option(tmp_path, capsys):
     """A network that hands its input on shows what it is given: the planes times the ratio."""
     tensors = {n: torch.zeros(s) for n, s in checkpoints.unet(channels=4).items()}
