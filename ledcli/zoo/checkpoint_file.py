@@ -168,7 +168,7 @@ def _check_zip(path: Path) -> None:
                 )
             if not zipfile.is_zipfile(file):
                 what = "is not a torch checkpoint, or was cut off" if size else "is empty"
-                raise ModelError(f"{path}: {what}. Name a .pth file, or get it again.")
+                raise ModelError(f"{path}: {what}. Name a .pth file; led's own need no import.")
             with zipfile.ZipFile(file) as archive:
                 text = _pickle_of(path, archive, size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
