@@ -1,6 +1,7 @@
 """How long work reports to a person: messages, warnings and progress, whoever shows them."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -15,6 +16,12 @@ Stoppable = Callable[[], AbstractContextManager[Stop]]
 def count(number: int, noun: str) -> str:
     """Write a number of things: ``1 frame``, ``3 frames``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def distinct_name(name: str, taken: Collection[str]) -> str:
+    """Return a name, with a number where it is taken: ``name (2)``."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 class ProgressBar(Protocol):

@@ -168,7 +168,7 @@ def test_the_package_stays_small():
     # 125 files and 23,500 lines before the cases of real cameras came in, 19 and 3,050 of them.
     # Lower these when code goes; raise them only for what a user gains.
     assert len(lines) <= 167
-    assert sum(lines.values()) <= 32_313
+    assert sum(lines.values()) <= 32_311
     small = [path.name for path, n in lines.items() if n < 25 and path.name != "__init__.py"]
     assert small == []
     median = sorted(lines.values())[len(lines) // 2]

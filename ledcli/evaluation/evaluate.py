@@ -22,7 +22,7 @@ from ledcli.errors import (
     as_led_error,
     first_line,
 )
-from ledcli.evaluation.datasets.base import Case, FramePair, Source, free_name
+from ledcli.evaluation.datasets.base import Case, FramePair, Source
 from ledcli.evaluation.metrics import (
     Picture,
     compare,
@@ -39,7 +39,7 @@ from ledcli.output.pixels import WHITE
 from ledcli.output.render import develop_mosaic
 from ledcli.pairs.frames import read_pair
 from ledcli.raw.reader import RawPhoto
-from ledcli.reporting import SILENT, Reporter
+from ledcli.reporting import SILENT, Reporter, distinct_name
 from ledcli.sensor.cfa import unpack
 from ledcli.sensor.layout import layout_of
 from ledcli.zoo.selection import camera_noise
@@ -83,7 +83,7 @@ def load_candidates(models: Sequence[str], engine: Engine | None = None) -> list
         denoiser = Denoiser(model.path, model.csa_set, **(engine or Engine())._asdict())
         known = denoiser.name in [NOISY, *found]
         own = f"{denoiser.name} ({model.path.stem})" if known else denoiser.name
-        found[free_name(own, found)] = denoiser
+        found[distinct_name(own, found)] = denoiser
     return [Candidate(*pair) for pair in found.items()]
 
 

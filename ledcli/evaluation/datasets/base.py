@@ -1,11 +1,10 @@
 """What can be measured: frames known by their headers, read one by one; pairs of files."""
 
-import itertools
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from ledcli.raw.colour import srgb_from_camera, white_balance_of
 from ledcli.raw.decoder import decoders
 from ledcli.raw.exif import Exif, read_exif
 from ledcli.raw.inputs import RAW_SUFFIXES
+from ledcli.reporting import distinct_name
 from ledcli.sensor.cfa import AnyPhase, Phase
 
 MAX_NAMED_RATIO = 300.0
@@ -164,14 +164,8 @@ def unique_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
     count = Counter(names)
     taken: dict[str, None] = {}
     for name, long in zip(names, longer, strict=True):
-        taken[free_name(name if count[name] == 1 else long, taken)] = None
+        taken[distinct_name(name if count[name] == 1 else long, taken)] = None
     return list(taken)
-
-
-def free_name(name: str, taken: Collection[str]) -> str:
-    """Return a name, with a number where it is taken: ``name (2)``."""
-    numbered = (f"{name} ({number})" for number in itertools.count(2))
-    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 def frames_in(folder: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """Source domains of adaptive domain learning: other cameras' shots, real and synthetic."""
 
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from ledcli.errors import UsageError
 from ledcli.noise.cameras import CALIBRATED_WHITE, calibrated_cameras, random_camera
 from ledcli.pairs.list_file import read_list
-from ledcli.reporting import SILENT, Reporter
+from ledcli.reporting import SILENT, Reporter, distinct_name
 from ledcli.sensor.layout import BAYER, LAYOUTS
 from ledcli.sensor.symmetry import cells_lost
 from ledcli.training.data.crops import SCENES, Crops, fill_crops
@@ -120,9 +119,7 @@ def find_sources(
                     f"{BAYER.title}: name another with --source"
                 )
             source = PairSource(loaded.camera, loaded.camera_pairs)
-        taken = {other.name for other in sources}
-        numbered = (f"{source.name} ({number})" for number in itertools.count(2))
-        source.name = next(n for n in itertools.chain([source.name], numbered) if n not in taken)
+        source.name = distinct_name(source.name, {other.name for other in sources})
         sources.append(source)
     return sources
 
